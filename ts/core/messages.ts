@@ -1,0 +1,73 @@
+/**
+ * What servers say to each other, named as in the paper (figure 2), the thesis (9.6) and their logs.
+ * Answers carry everything needed to judge them (term, round, match), so a lost, late or repeated one does no harm.
+ * InstallSnapshot and TimeoutNow will join both unions with the features that need them.
+ */
+
+import type { Block, LogIndex, Term } from '../types.js'
+
+/** Leader to peer. With no blocks it is a heartbeat: outside the window, answered at once (architecture, section 3). */
+export interface AppendEntries {
+  readonly type: 'AppendEntries'
+  readonly term: Term
+  readonly prevIndex: LogIndex
+  readonly prevTerm: Term
+  /** Consecutive blocks from prevIndex + 1. */
+  readonly blocks: readonly Block[]
+  /** Invariant: a heartbeat's is at most its prevIndex. */
+  readonly commitIndex: LogIndex
+  /** Grows within one leadership; echoed, so that the leader knows which answers were caused after a read (6.4). */
+  readonly round: number
+}
+
+/** Peer to leader. Answers merge: one stands for every AppendEntries of its link received before it. */
+export interface AppendEntriesResult {
+  readonly type: 'AppendEntriesResult'
+  readonly term: Term
+  /** `busy`: the peer has no room; it accepted nothing of that message. */
+  readonly status: 'matched' | 'conflict' | 'busy'
+  /** The last entry that is both proven equal to the leader's and durable here. On a conflict: 0. */
+  readonly matchIndex: LogIndex
+  /**
+   * On a conflict: the highest index at which the logs may agree, and this server's term there, so that the leader skips
+   * whole terms (5.3). A hint only: never used as a match. 0 and 0 otherwise.
+   */
+  readonly hintIndex: LogIndex
+  readonly hintTerm: Term
+  /** The highest round seen from this leadership. */
+  readonly round: number
+}
+
+export interface RequestVote {
+  readonly type: 'RequestVote'
+  readonly term: Term
+  readonly lastIndex: LogIndex
+  readonly lastTerm: Term
+}
+
+export interface RequestVoteResult {
+  readonly type: 'RequestVoteResult'
+  readonly term: Term
+  readonly granted: boolean
+}
+
+/** Asks whether an election could be won (thesis 9.6). `proposedTerm` is stored by nobody. */
+export interface PreVote {
+  readonly type: 'PreVote'
+  readonly proposedTerm: Term
+  readonly lastIndex: LogIndex
+  readonly lastTerm: Term
+  /** Names this attempt of this sender; echoed. */
+  readonly round: number
+}
+
+export interface PreVoteResult {
+  readonly type: 'PreVoteResult'
+  /** The voter's own durable term. */
+  readonly term: Term
+  readonly granted: boolean
+  readonly round: number
+}
+
+export type Request = AppendEntries | RequestVote | PreVote
+export type Response = AppendEntriesResult | RequestVoteResult | PreVoteResult

@@ -1,0 +1,75 @@
+/**
+ * The errors a caller sees. Each one says what became of the command: a retry is safe only on `not-applied`
+ * (or inside a session). An error about the world is a RaftError; a broken invariant of our own is an AssertionFailure
+ * and is never caught.
+ */
+
+import type { ServerId } from './types.js'
+
+/** What became of the command: it never will be applied, it may or may not be, or it was. */
+export type Outcome = 'not-applied' | 'unknown' | 'applied'
+
+export type RaftErrorCode =
+  | 'ERR_RAFT_NOT_LEADER'
+  | 'ERR_RAFT_NO_LEADER'
+  | 'ERR_RAFT_OVERLOADED'
+  | 'ERR_RAFT_TOO_LARGE'
+  | 'ERR_RAFT_ENCODE'
+  | 'ERR_RAFT_LEADERSHIP_LOST'
+  | 'ERR_RAFT_TIMEOUT'
+  | 'ERR_RAFT_ABORTED'
+  | 'ERR_RAFT_CLOSED'
+  | 'ERR_RAFT_APPLY_FAILED'
+  | 'ERR_RAFT_STORE_CORRUPT'
+  | 'ERR_RAFT_STORE_FULL'
+  | 'ERR_RAFT_STORE_POISONED'
+  | 'ERR_RAFT_STORE_FORMAT'
+  | 'ERR_RAFT_NATIVE_UNAVAILABLE'
+  | 'ERR_RAFT_DIR_LOCKED'
+  | 'ERR_RAFT_DIR_UNUSABLE'
+  | 'ERR_RAFT_CLUSTER_MISMATCH'
+  | 'ERR_RAFT_PEER_REPLACED'
+  | 'ERR_RAFT_LISTEN'
+  | 'ERR_RAFT_OPTIONS'
+
+/** Where to send the command instead. */
+export interface LeaderHint {
+  readonly id: ServerId
+  readonly address: string
+}
+
+export interface RaftErrorDetails {
+  readonly outcome?: Outcome
+  readonly retryable?: boolean
+  readonly leader?: LeaderHint | null
+  readonly cause?: unknown
+}
+
+/** An error about the world. `message` names the thing, the bound or index, and the remedy. */
+export class RaftError extends Error {
+  override readonly name = 'RaftError'
+  readonly code: RaftErrorCode
+  readonly outcome: Outcome
+  /** Whether the same call may succeed later without anyone's help. Says nothing about safety: `outcome` does. */
+  readonly retryable: boolean
+  /** The leader as this server knows it; null when it knows none. */
+  readonly leader: LeaderHint | null
+
+  constructor(code: RaftErrorCode, message: string, details: RaftErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = code
+    this.outcome = details.outcome ?? 'not-applied'
+    this.retryable = details.retryable ?? false
+    this.leader = details.leader ?? null
+  }
+}
+
+/** A broken invariant: a defect in Balsa itself. Never caught, never turned into a RaftError. */
+export class AssertionFailure extends Error {
+  override readonly name = 'AssertionFailure'
+}
+
+/** Asserts one fact about ourselves; the message holds the numbers. */
+export function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new AssertionFailure(message)
+}

@@ -1,0 +1,97 @@
+/**
+ * The contract of what must survive a crash. Every implementation passes `test/conformance/log-store`.
+ *
+ * What must hold:
+ * - A ticket is atomic and tickets are FIFO: when `poll` reports ticket n durable, so are all before it, whole.
+ * - `submit` copies what it needs before it returns, and never fails for lack of room up to the published credit.
+ * - There is no third outcome: a ticket becomes durable, or the store is poisoned, for good, until it is opened again.
+ * - `open` reports only state that is durable at that moment, and marks the boot: bootCounter grew by one.
+ * - Every entry that leaves the store has been checked against its CRC; a bad one is ERR_RAFT_STORE_CORRUPT with its index.
+ */
+
+import type { Block, Configuration, HardState, LogIndex, TermRun } from '../types.js'
+import type { RaftError } from '../errors.js'
+
+/** One step of a ticket. Steps take effect in order, all or none. */
+export type StoreOperation =
+  /** Invariant: block.first === lastIndex + 1 at that step. */
+  | { readonly type: 'append'; readonly block: Block }
+  /** Deletes every entry with index >= from. Invariant: firstIndex <= from <= lastIndex. */
+  | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
+  | { readonly type: 'hardState'; readonly hardState: HardState }
+  /** Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most 4 KiB. */
+  | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
+  | { readonly type: 'delete'; readonly key: string }
+
+/** Grows by one with each submit of one open store; the first is 1. */
+export type Ticket = number
+
+/** What the store held when it was opened. */
+export interface StoredState {
+  /** The index of the first entry kept; 1 for a new store. */
+  readonly firstIndex: LogIndex
+  /** firstIndex - 1 when the log is empty. */
+  readonly lastIndex: LogIndex
+  readonly hardState: HardState
+  /** Ascending by first; covers firstIndex..lastIndex exactly. */
+  readonly termRuns: readonly TermRun[]
+  /** Configuration entries in the log, ascending. */
+  readonly configurations: readonly { readonly index: LogIndex; readonly configuration: Configuration }[]
+  readonly incarnation: string
+  readonly bootCounter: number
+  readonly facts: ReadonlyMap<string, Uint8Array>
+  /** Where `dir` lies says whether a flush means anything: 'none' on tmpfs or in memory. */
+  readonly durability: 'device' | 'none'
+}
+
+/** What `poll` found. */
+export interface StoreProgress {
+  /** The highest ticket that is durable; 0 before the first. */
+  readonly durable: Ticket
+  /** Bytes that may be submitted right now without exceeding the store's queue. */
+  readonly credit: number
+  /** Not null: the store is poisoned; tickets above `durable` have an unknown outcome. */
+  readonly fault: RaftError | null
+  /** The disk is full and the writer retries the oldest ticket. */
+  readonly stalled: boolean
+}
+
+export interface StoreStats {
+  readonly firstIndex: number
+  readonly lastIndex: number
+  /** Group commits since open, and the device flushes that they caused (counted where they are asked for). */
+  readonly groupCommits: number
+  readonly flushes: number
+  readonly wakes: number
+  readonly bytesWritten: number
+}
+
+export interface LogStore {
+  /** Reads what is there; `onWake` is called, at most once per group commit and never inside a call, when `poll` has news. */
+  open(onWake: () => void): Promise<StoredState>
+  /**
+   * Completes a block whose header and records stand in `arena` at `offset` (block.ts, `BlockWriter`): CRCs, offset table, block CRC.
+   * Returns the length of the sealed block. One synchronous call per batch.
+   */
+  seal(arena: Uint8Array, offset: number): number
+  /** Whether a sealed block that came from outside is intact: every CRC, contiguous indexes, one term. */
+  verify(block: Uint8Array): boolean
+  /** Queues one ticket. At most one call per turn. Throws ERR_RAFT_STORE_POISONED / ERR_RAFT_CLOSED. */
+  submit(operations: readonly StoreOperation[]): Ticket
+  /** Cheap; called at the start of each turn. The result is the store's own object, valid until the next poll. */
+  poll(): StoreProgress
+  /**
+   * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` but at least one entry. Only durable entries may be asked
+   * for. Never blocks the event loop on a page fault.
+   */
+  read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
+  stats(): StoreStats
+  /** Waits until everything submitted is durable, then releases the directory. Idempotent. */
+  close(): Promise<void>
+}
+
+/** Makes a store over one directory; the stores that users pass in options are these. */
+export interface StoreFactory {
+  readonly name: string
+  create(dir: string): LogStore
+}

@@ -1,0 +1,52 @@
+/**
+ * The contract between a server and whatever carries its messages. Every implementation passes
+ * `test/conformance/transport`.
+ *
+ * Each server dials each peer and sends its requests on the connection it dialled; answers come back on the same one.
+ * What must hold:
+ * - Requests arrive in the order in which they were sent on a session, or the session ends. Never twice, never changed.
+ * - A peer is up only after both sides have shaken hands and `admit` has resolved; nothing is delivered before.
+ * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
+ * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
+ * - After `close` resolves, no handler is called again and no timer or socket is left.
+ */
+
+import type { Request, Response } from '../core/messages.js'
+import type { Clock, Identity, Logger, Server, ServerId } from '../types.js'
+
+/** Counts the dials to one peer; a later session has a higher number. */
+export type Session = number
+
+/** Names the inbound connection a request came on, so that its answer finds the way back. Never reused. */
+export type LinkId = number
+
+export interface TransportHandlers {
+  /**
+   * Called with what a peer says of itself in the handshake, on dialled and on accepted connections. Resolves when it may be
+   * talked to (and what must be durable about it is); rejects with a RaftError, which ends the connection with its message as the reason.
+   */
+  admit(peer: Identity): Promise<void>
+  /** Blocks in `message` are views of memory that nobody writes again. */
+  onRequest(from: ServerId, link: LinkId, message: Request): void
+  onResponse(from: ServerId, session: Session, message: Response): void
+  /** A dialled connection is ready for requests. */
+  onPeerUp(peer: ServerId, session: Session): void
+  /** That session is over; nothing sent on it will be answered any more. Follows each onPeerUp exactly once, before the next. */
+  onPeerDown(peer: ServerId, session: Session, reason: string): void
+}
+
+export interface Transport {
+  /** Starts to accept. Resolves with the address to which it is bound; rejects with ERR_RAFT_LISTEN naming it. */
+  start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string>
+  /** Dials these peers, and keeps dialling with backoff; ends the sessions of all others. Does not include oneself. */
+  setPeers(peers: readonly Server[]): void
+  /** Queues a request. Dropped silently when that session is no longer the current one of that peer. */
+  send(to: ServerId, session: Session, message: Request): void
+  /** Queues an answer. Dropped silently when the link is gone. */
+  respond(link: LinkId, message: Response): void
+  /** Hands everything queued since the last flush to the connections: one write each. */
+  flush(): void
+  /** Ends one inbound connection because of what it sent; the reason is logged. */
+  reject(link: LinkId, reason: string): void
+  close(): Promise<void>
+}

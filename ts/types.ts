@@ -1,0 +1,113 @@
+/**
+ * The words every room shares: positions in the log, servers, configurations, blocks, clocks.
+ * Data only. Everything here is `readonly`: what leaves a room is never changed afterwards.
+ */
+
+declare const brand: unique symbol
+
+/** A position in the log. The first entry has index 1; 0 means "before the log". Always a safe integer. */
+export type LogIndex = number & { readonly [brand]: 'LogIndex' }
+
+/** A Raft term. The first term is 1; 0 means "no term yet". Always a safe integer. */
+export type Term = number & { readonly [brand]: 'Term' }
+
+/** Names an index. The caller has checked it, or computed it from one that was; gateways check with `isPosition`. */
+export const logIndex = (value: number): LogIndex => value as LogIndex
+
+/** Names a term. The caller has checked it, or computed it from one that was; gateways check with `isPosition`. */
+export const termOf = (value: number): Term => value as Term
+
+/** Whether a number that came from outside may be an index or a term: a whole number in 0 .. 2^53 - 1. */
+export const isPosition = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+/** The id of a server: 1 to 255 bytes of UTF-8, chosen by the operator, never reused for another store. */
+export type ServerId = string
+
+/** A member of the cluster and the address at which its peers dial it (`host:port`). */
+export interface Server {
+  readonly id: ServerId
+  readonly address: string
+}
+
+/** A member that does not count for quorum. */
+export interface Nonvoter extends Server {
+  /** Whoever is leader promotes it to voter once it has caught up. */
+  readonly promote: boolean
+}
+
+/**
+ * The set of servers, one shape for the plain and the joint form (6, thesis 4.3).
+ * A quorum is a majority of `voters` and, while `outgoing` is not null, also a majority of `outgoing`.
+ */
+export interface Configuration {
+  readonly voters: readonly Server[]
+  readonly outgoing: readonly Server[] | null
+  readonly nonvoters: readonly Nonvoter[]
+}
+
+/** What an entry is for. Only `command` entries reach the state machine. */
+export type EntryKind = 'command' | 'noop' | 'barrier' | 'configuration'
+
+/**
+ * Consecutive entries of one term, sealed once and then carried unchanged: the same bytes go to the store, to the
+ * sockets and to the state machine (`block.ts` knows the bytes; the core does not look at them).
+ *
+ * Invariants: first <= last; every entry has this `term`; a configuration entry is alone in its block, and then
+ * `configuration` is its decoded form.
+ */
+export interface Block {
+  readonly first: LogIndex
+  readonly last: LogIndex
+  readonly term: Term
+  /** The sealed bytes; `data.byteLength` is what every bound in bytes counts. */
+  readonly data: Uint8Array
+  readonly configuration: Configuration | null
+}
+
+/** A stretch of the log written in one term: from `first` up to the next run's `first` - 1, or to the end of the log. */
+export interface TermRun {
+  readonly first: LogIndex
+  readonly term: Term
+}
+
+/** What must survive a crash besides the log (figure 2, "persistent state"). Term and vote change in one write. */
+export interface HardState {
+  readonly term: Term
+  /** Cleared only when the term grows. */
+  readonly votedFor: ServerId | null
+  /** A lower bound of the commit index; rides along in writes made for other reasons. */
+  readonly commitIndex: LogIndex
+}
+
+/** Who a server is to its peers. A store that was wiped or replaced has another incarnation. */
+export interface Identity {
+  /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry. */
+  readonly clusterId: string
+  readonly serverId: ServerId
+  /** 32 hex digits, drawn at random when the store was created. */
+  readonly incarnation: string
+  /** Grows by one at each open of the store. */
+  readonly bootCounter: number
+}
+
+export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
+
+/** Cancels a timer; calling it again, or after the timer has fired, does nothing. */
+export type CancelTimer = () => void
+
+/** Time as injected: tests and the simulator bring their own. */
+export interface Clock {
+  /** Monotonic milliseconds, with fractions. */
+  now(): number
+  /** Milliseconds since 1970, as the machine believes. */
+  wallNow(): number
+  setTimer(delayMs: number, callback: () => void): CancelTimer
+}
+
+/** One line per event; `fields` is plain data. Never throws. */
+export interface Logger {
+  debug(event: string, fields?: Readonly<Record<string, unknown>>): void
+  info(event: string, fields?: Readonly<Record<string, unknown>>): void
+  warn(event: string, fields?: Readonly<Record<string, unknown>>): void
+  error(event: string, fields?: Readonly<Record<string, unknown>>): void
+}
