@@ -1,0 +1,39 @@
+/**
+ * The contract of what users bring: a deterministic machine that commands change and queries read.
+ * Snapshots (`snapshot`, `restore`, `appliedIndex`, `hash`) join with the feature; until then the log is kept whole and replayed at start.
+ */
+
+import type { LogIndex, Term } from '../types.js'
+
+/** One committed command. */
+export interface Entry<Command> {
+  readonly index: LogIndex
+  readonly term: Term
+  /** The leader's wall clock when the entry was made, in milliseconds since 1970; never goes back along the log. */
+  readonly time: number
+  readonly command: Command
+}
+
+export interface ApplyContext {
+  /** The time of the newest entry of the batch: the only clock that a deterministic machine may look at. */
+  readonly now: number
+  /** The index up to which the machine is current once this batch is applied; covers entries that are not commands. */
+  readonly appliedIndex: LogIndex
+}
+
+export interface StateMachine<Command, Result, Query = never, Answer = never> {
+  /**
+   * Applies a batch in index order and answers with one result per entry. Called again only after the last call has settled.
+   * A throw halts this server: nothing is skipped, nothing after it is applied (ERR_RAFT_APPLY_FAILED).
+   */
+  apply(batch: readonly Entry<Command>[], context: ApplyContext): readonly Result[] | Promise<readonly Result[]>
+  query?(query: Query): Answer | Promise<Answer>
+}
+
+/** Turns commands into the bytes that are replicated, and back. `decode(encode(c))` must equal `c`. */
+export interface Codec<Command> {
+  /** A throw becomes ERR_RAFT_ENCODE on that command alone. */
+  encode(command: Command): Uint8Array
+  /** `bytes` is a view of memory that nobody writes again; it may be kept, at the price of keeping its block alive. */
+  decode(bytes: Uint8Array): Command
+}

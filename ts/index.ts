@@ -1,0 +1,11 @@
+/** The only public door: named exports, no logic. */
+
+export { RaftError } from './errors.js'
+export type { LeaderHint, Outcome, RaftErrorCode } from './errors.js'
+export type { ApplyContext, Codec, Entry, StateMachine } from './fsm/state-machine.js'
+export type { RaftOptions } from './options.js'
+export { Raft } from './raft.js'
+export type { PeerStatus, RaftEvents, Status, WaitOptions } from './raft.js'
+export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'
+export type { Transport } from './transport/transport.js'
+export type { Clock, Configuration, Logger, LogIndex, Role, Server, ServerId, Term } from './types.js'
