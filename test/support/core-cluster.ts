@@ -82,6 +82,8 @@ export class FakeServer {
   /** What was committed when each unanswered read began. */
   readonly reads = new Map<number, number>()
   storeFailed = false
+  /** The last ticket that the core was told is durable. */
+  reported = 0
 
   constructor(id: ServerId, disk: FakeDisk) {
     this.id = id
@@ -189,6 +191,7 @@ export class CoreCluster {
     server.fetches = []
     server.sessions.clear()
     server.storeFailed = false
+    server.reported = 0
     for (const [index, payload] of server.proposals) this.#settle(server, index, payload, 'unknown')
     for (const read of server.reads.keys()) this.readOutcomes.set(read, { id: read, status: 'crashed' })
     server.reads.clear()
@@ -230,7 +233,9 @@ export class CoreCluster {
 
   /** Goes to the next deadline of one server and lets it expire. */
   timeout(id: ServerId): void {
-    this.tick(id, this.core(id).nextDeadline())
+    const deadline = this.core(id).nextDeadline()
+    assert(deadline < Infinity, `${id} waits for nothing`)
+    this.tick(id, deadline)
   }
 
   /** Time passes and every server that is up notices, in steps of half a heartbeat; messages and disks wait. */
@@ -290,16 +295,23 @@ export class CoreCluster {
 
   /** The oldest tickets become durable and are reported; all of them unless told. */
   persist(id: ServerId, count?: number): void {
-    const server = this.server(id)
-    if (server.disk.pending.length === 0) return
-    const ticket = server.disk.write(count)
-    this.#say(id, `disk: ticket ${ticket} is durable`)
-    this.turn(id, { type: 'persisted', ticket })
+    this.write(id, count)
+    this.report(id)
   }
 
   /** The oldest tickets become durable, and nobody is told yet. */
   write(id: ServerId, count?: number): void {
     this.server(id).disk.write(count)
+  }
+
+  /** What is durable is reported, if that is news. */
+  report(id: ServerId): void {
+    const server = this.server(id)
+    const ticket = server.disk.written
+    if (ticket === server.reported) return
+    server.reported = ticket
+    this.#say(id, `disk: ticket ${ticket} is durable`)
+    this.turn(id, { type: 'persisted', ticket })
   }
 
   /** The store is poisoned. */
@@ -464,7 +476,11 @@ export class CoreCluster {
       let moved = this.deliver()
       for (const [id, server] of this.servers) {
         if (server.core === null || server.storeFailed) continue
-        moved += server.disk.pending.length + server.fetches.length + (server.applying === null ? 0 : 1)
+        moved +=
+          server.disk.pending.length +
+          (server.disk.written - server.reported) +
+          server.fetches.length +
+          (server.applying === null ? 0 : 1)
         this.persist(id)
         this.serveFetches(id)
         this.apply(id)

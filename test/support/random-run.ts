@@ -109,7 +109,7 @@ export class RandomRun {
       fault(0.2, () => this.#onAny((server) => this.#failStore(server))),
       fault(1, () => this.#onAny(({ id }) => this.#starve(id))),
       fault(0.5, () => this.#sleepLong()),
-      fault(3, () => this.#onAny(({ id }) => this.cluster.timeout(id))),
+      fault(3, () => this.#onAny((server) => this.#timeout(server))),
       fault(1, () => this.#race()),
     ]
   }
@@ -194,6 +194,10 @@ export class RandomRun {
     for (const { id } of this.#alive()) if (this.#random() < 0.8) this.cluster.tick(id)
   }
 
+  #timeout({ id, up }: FakeServer): void {
+    if (up.nextDeadline() < Infinity) this.cluster.timeout(id)
+  }
+
   /** Nothing runs anywhere for up to three election timeouts. */
   #sleepLong(): void {
     this.cluster.now += randomInt(this.#random, 0, 3000)
@@ -201,7 +205,7 @@ export class RandomRun {
 
   /** Two servers campaign at the same time. */
   #race(): void {
-    for (const { id } of this.#alive()) if (this.#random() < 0.5) this.cluster.timeout(id)
+    for (const server of this.#alive()) if (this.#random() < 0.5) this.#timeout(server)
   }
 
   // Disks and state machines
@@ -211,7 +215,7 @@ export class RandomRun {
     const draw = this.#random()
     if (draw < 0.5) this.cluster.write(id, count)
     else if (draw < 0.75) this.cluster.persist(id, count)
-    else this.cluster.turn(id, { type: 'persisted', ticket: disk.written })
+    else this.cluster.report(id)
   }
 
   #apply(server: FakeServer): void {
@@ -283,7 +287,10 @@ export class RandomRun {
       if (input !== null) cluster.step(id, input)
       if (this.#random() < 0.2) cluster.proposeInTurn(id)
     }
-    if (this.#random() < 0.3) cluster.step(id, { type: 'persisted', ticket: server.disk.written })
+    if (this.#random() < 0.3) {
+      server.reported = server.disk.written
+      cluster.step(id, { type: 'persisted', ticket: server.reported })
+    }
     if (this.#random() < 0.5) cluster.step(id, { type: 'tick', now: cluster.now })
     cluster.drain(id)
   }
@@ -302,6 +309,8 @@ export class RandomRun {
     const deadline = cluster.now + 10 * SETTINGS.electionTimeoutMs
     while (!this.#converged() && cluster.now < deadline) cluster.run(SETTINGS.heartbeatMs)
     assert(this.#converged(), `no agreement ${cluster.now} ms after the cluster was healed: ${this.#describe()}`)
+    // A read whose round was lost is confirmed by the next heartbeat.
+    cluster.run(2 * SETTINGS.heartbeatMs)
     this.#serveClients()
     assert(cluster.faults.length === 0, `a correct server was blamed: ${cluster.faults.join('; ')}`)
   }
