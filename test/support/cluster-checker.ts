@@ -14,6 +14,7 @@ import type {
   RaftCore,
   Request,
   Response,
+  TicketOperation,
 } from '#balsa/core/index.js'
 import { entriesOf } from './fake-blocks.js'
 import type { FakeEntry } from './fake-blocks.js'
@@ -49,6 +50,8 @@ export class ClusterChecker {
   readonly #entries = new Map<string, string>()
   /** By `term/index`: the term of the entry that the leader of `term` has there, as far as it has sent it. */
   readonly #sentByLeader = new Map<string, number>()
+  /** By `term/peer`: the highest entry that was sent. */
+  readonly #sentTo = new Map<string, number>()
   readonly #grants = new Map<string, ServerId>()
   /** The highest term that each server has revealed, over all its boots. */
   readonly #revealed = new Map<ServerId, number>()
@@ -89,6 +92,9 @@ export class ClusterChecker {
     const seen = this.#seenOf(id)
     assert(core.term >= seen.term, `${id} went from term ${seen.term} back to ${core.term}`)
     assert(core.log.commitIndex >= seen.commitIndex, `${id}: commit went back to ${core.log.commitIndex}`)
+    if (core.term > seen.term && server.disk.pending.some(({ operations }) => operations.some(isHardState))) {
+      this.reach('term grew while an older one was not durable')
+    }
     seen.term = core.term
     if (core.role === 'leader') this.#checkLeader(server, core)
   }
@@ -137,7 +143,7 @@ export class ClusterChecker {
     switch (message.type) {
       case 'AppendEntries':
         assert(this.#leaders.get(message.term) === server.id, `${who} in term ${message.term}, which it does not lead`)
-        return this.#checkAppend(server, message)
+        return this.#checkAppend(server, to, message)
       case 'AppendEntriesResult':
         return this.#checkResult(server, message)
       case 'RequestVote':
@@ -226,7 +232,7 @@ export class ClusterChecker {
     }
   }
 
-  #checkAppend(server: CheckedServer, message: AppendEntries): void {
+  #checkAppend(server: CheckedServer, to: ServerId, message: AppendEntries): void {
     const { accepted } = server.disk
     const { prevIndex, prevTerm, term, commitIndex, blocks } = message
     const own = prevIndex === 0 ? 0 : accepted[prevIndex - 1]?.term
@@ -238,6 +244,10 @@ export class ClusterChecker {
         `${server.id} sends a heartbeat with commit ${commitIndex} above prev ${prevIndex}`,
       )
     }
+    const stream = `${term}/${to}`
+    const sentTo = this.#sentTo.get(stream) ?? 0
+    if (blocks.length > 0 && prevIndex < sentTo) this.reach('sent again from further back')
+    this.#sentTo.set(stream, Math.max(sentTo, blocks.at(-1)?.last ?? 0))
     if (prevIndex > 0) this.#sentByLeader.set(`${term}/${prevIndex}`, prevTerm)
     for (const block of blocks) {
       entriesOf(block).forEach((entry, at) => {
@@ -282,6 +292,10 @@ export class ClusterChecker {
     assert(seen !== undefined, `checker: ${id} never booted`)
     return seen
   }
+}
+
+function isHardState(operation: TicketOperation): boolean {
+  return operation.type === 'hardState'
 }
 
 /** A majority of each half, counted by hand. */

@@ -114,6 +114,8 @@ export class CoreCluster {
   readonly #cuts = new Set<string>()
   readonly #links: Link[] = []
   readonly #randoms = new Map<ServerId, Random>()
+  /** Reads that began before their leader had committed anything. */
+  readonly #early = new Set<number>()
   #sessions = 0
   #payloads = 0
   #reads = 0
@@ -263,7 +265,7 @@ export class CoreCluster {
     for (const event of ready.events) {
       this.#say(id, formatEvent(event))
       if (event.type === 'protocolFault') this.faults.push(`${id}: ${event.reason}`)
-      if (event.type === 'steppedDown') this.#steppedDown(server)
+      if (event.type === 'steppedDown') this.#steppedDown(server, event.reason)
     }
     if (ready.ticket !== null) {
       this.#say(id, formatTicket(ready.ticket))
@@ -301,7 +303,12 @@ export class CoreCluster {
 
   /** The oldest tickets become durable, and nobody is told yet. */
   write(id: ServerId, count?: number): void {
-    this.server(id).disk.write(count)
+    const { disk } = this.server(id)
+    disk.write(count)
+    const overwritten = disk.pending.some(({ operations }) =>
+      operations.some((operation) => operation.type === 'truncateSuffix' && operation.from <= disk.entries.length),
+    )
+    if (overwritten) this.checker.reach('write of entries that a later ticket removes')
   }
 
   /** What is durable is reported, if that is news. */
@@ -349,6 +356,11 @@ export class CoreCluster {
   serveFetches(id: ServerId): void {
     const server = this.server(id)
     for (const fetch of server.fetches.splice(0)) {
+      // A leader that was deposed meanwhile may have removed what it wanted to send.
+      if (fetch.to - 1 > server.disk.entries.length) {
+        this.turn(id, { type: 'fetchFailed', fetch })
+        continue
+      }
       const blocks = server.disk.read(fetch.from, fetch.to, fetch.bytesMax)
       this.turn(id, { type: 'fetched', fetch, blocks })
     }
@@ -385,7 +397,9 @@ export class CoreCluster {
   read(id: ServerId): number {
     this.#reads += 1
     const read = this.#reads
-    this.server(id).reads.set(read, this.checker.commitIndex)
+    const { reads, up } = this.server(id)
+    reads.set(read, this.checker.commitIndex)
+    if (up.role === 'leader' && up.log.termAt(up.log.commitIndex) !== up.term) this.#early.add(read)
     this.turn(id, { type: 'readIndex', id: read })
     return read
   }
@@ -457,7 +471,12 @@ export class CoreCluster {
     const input = this.inputOf(envelope)
     if (input === null) return
     this.#say(envelope.to, `receives from ${envelope.from}: ${formatMessage(envelope.message)}`)
+    const { role, term } = this.core(envelope.to)
     this.turn(envelope.to, input)
+    const grew = this.core(envelope.to).term > term
+    if (role === 'preCandidate' && envelope.message.type === 'PreVoteResult' && grew) {
+      if (this.core(envelope.to).role === 'follower') this.checker.reach('term adopted from a refused pre-vote')
+    }
   }
 
   /** Null when nobody is there to hear it. */
@@ -537,12 +556,15 @@ export class CoreCluster {
     this.readOutcomes.set(read.id, read)
     if (read.status !== 'confirmed') return
     this.checker.reach('read confirmed')
+    if (this.#early.has(read.id)) this.checker.reach('read that waited for the first commit of its term')
     assert(read.index >= floor, `read ${read.id} confirmed at ${read.index}, ${floor} was committed before it began`)
     assert(read.index <= this.checker.commitIndex, `read ${read.id} confirmed at ${read.index}, not committed`)
   }
 
-  #steppedDown(server: FakeServer): void {
-    this.checker.reach('step-down')
+  #steppedDown(server: FakeServer, reason: string): void {
+    if (reason.includes('no quorum')) this.checker.reach('step-down without a quorum')
+    if (reason.includes('disk')) this.checker.reach('step-down because of a stalled disk')
+    if (reason.includes('term')) this.checker.reach('step-down because of a higher term')
     if (server.proposals.size > 0) this.checker.reach('step-down with an uncommitted tail')
   }
 
