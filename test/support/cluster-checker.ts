@@ -37,6 +37,9 @@ interface Seen {
   term: number
   commitIndex: number
   applied: number
+  /** What it committed as leader, and in which term: it may lead no more when its Ready is taken. */
+  ledTo: number
+  ledTerm: number
 }
 
 export class ClusterChecker {
@@ -80,7 +83,7 @@ export class ClusterChecker {
     }
     const revealed = this.#revealed.get(server.id) ?? 0
     assert(term >= revealed, `${server.id} restarts in term ${term} after it told others of term ${revealed}`)
-    this.#seen.set(server.id, { term, commitIndex: 0, applied: 0 })
+    this.#seen.set(server.id, { term, commitIndex: 0, applied: 0, ledTo: 0, ledTerm: 0 })
     this.#checkEntries(server.disk.accepted, 1)
   }
 
@@ -96,7 +99,10 @@ export class ClusterChecker {
       this.reach('term grew while an older one was not durable')
     }
     seen.term = core.term
-    if (core.role === 'leader') this.#checkLeader(server, core)
+    if (core.role !== 'leader') return
+    this.#checkLeader(server, core)
+    seen.ledTo = core.log.commitIndex
+    seen.ledTerm = core.term
   }
 
   submitted(server: CheckedServer, ticket: PersistTicket): void {
@@ -124,11 +130,10 @@ export class ClusterChecker {
     )
     const seen = this.#seenOf(id)
     const { commitIndex } = core.log
-    const leads = core.role === 'leader'
     for (let index = seen.commitIndex + 1; index <= commitIndex; index += 1) {
       const entry = disk.accepted[index - 1]
       assert(entry !== undefined, `${id} committed entry ${index}, which it does not have`)
-      this.#commit(id, index, entry, leads)
+      this.#commit(id, index, entry)
     }
     seen.commitIndex = commitIndex
   }
@@ -203,7 +208,7 @@ export class ClusterChecker {
     }
   }
 
-  #commit(id: ServerId, index: number, entry: FakeEntry, leads: boolean): void {
+  #commit(id: ServerId, index: number, entry: FakeEntry): void {
     const truth = this.committed[index - 1]
     if (truth !== undefined) {
       const same = truth.term === entry.term && truth.payload === entry.payload
@@ -213,7 +218,10 @@ export class ClusterChecker {
       )
       return
     }
-    assert(leads, `${id} commits ${index}, no leader has committed more than ${this.committed.length}`)
+    assert(
+      index <= this.#seenOf(id).ledTo,
+      `${id} commits ${index}, no leader has committed more than ${this.committed.length}`,
+    )
     this.#checkQuorum(id, index, entry.term)
     this.committed.push({ term: entry.term, payload: entry.payload })
   }
@@ -226,8 +234,9 @@ export class ClusterChecker {
       if (server.id !== leader || server.core === null) continue
       const held = isQuorum(server.core.configuration, holders)
       assert(held, `${leader} commits ${index}/${term}, durable only on ${[...holders].join(', ')}`)
-      const ownTerm = server.core.log.termAt(server.core.log.commitIndex)
-      assert(ownTerm === server.core.term, `${leader} commits up to an entry of term ${ownTerm} in ${server.core.term}`)
+      const { ledTo, ledTerm } = this.#seenOf(leader)
+      const last = server.disk.accepted[ledTo - 1]?.term
+      assert(last === ledTerm, `${leader} commits up to an entry of term ${last} in term ${ledTerm}`)
       if (!holders.has(leader)) this.reach('commit without own disk')
     }
   }
