@@ -36,6 +36,8 @@ export interface ClusterOptions {
   readonly configuration?: Configuration
   readonly settings?: CoreSettings
   readonly tailBytesMax?: number
+  /** The test makes up messages (`ask`, `answer`): what one server does is still checked, what all agree on is not. */
+  readonly madeUp?: boolean
   /** By server; unless told, s1 draws 0.1, s2 0.2, and so on, so that s1 times out first. */
   readonly random?: (id: ServerId) => Random
   /** Terms of the entries that each server starts with, by id; otherwise only the bootstrap entry (1, term 1). */
@@ -125,7 +127,7 @@ export class CoreCluster {
     this.settings = options.settings ?? SETTINGS
     const ids = Array.from({ length: options.servers ?? 3 }, (_, at) => `s${at + 1}`)
     this.configuration = options.configuration ?? votersOnly(ids)
-    this.checker = new ClusterChecker(() => this.servers.values())
+    this.checker = new ClusterChecker(() => this.servers.values(), options.madeUp !== true)
     allIds(this.configuration).forEach((id, at) => {
       this.servers.set(id, new FakeServer(id, this.#firstDisk(id)))
       this.#randoms.set(id, options.random?.(id) ?? (() => (at + 1) / 10))
@@ -477,6 +479,32 @@ export class CoreCluster {
     if (role === 'preCandidate' && envelope.message.type === 'PreVoteResult' && grew) {
       if (this.core(envelope.to).role === 'follower') this.checker.reach('term adopted from a refused pre-vote')
     }
+  }
+
+  /** A request that the test made up arrives; returns what is answered at once. */
+  ask(from: ServerId, to: ServerId, message: Request): readonly Response[] {
+    const session = this.server(from).sessions.get(to)
+    assert(session !== undefined, `${from} is not connected to ${to}`)
+    this.receive({ from, to, link: this.#linkOf(session), message })
+    return this.answersTo(from)
+  }
+
+  /** A response that the test made up arrives on the current session. */
+  answer(from: ServerId, to: ServerId, message: Response): void {
+    const session = this.server(to).sessions.get(from)
+    assert(session !== undefined, `${to} is not connected to ${from}`)
+    this.receive({ from, to, link: this.#linkOf(session), message })
+  }
+
+  /** Takes the responses under way to a server out of the network. */
+  answersTo(id: ServerId): readonly Response[] {
+    const envelopes = this.drop((envelope) => envelope.to === id && !isRequest(envelope.message))
+    return envelopes.flatMap(({ message }) => (isRequest(message) ? [] : [message]))
+  }
+
+  /** The requests under way to a server. */
+  requestsTo(id: ServerId): readonly Request[] {
+    return this.inFlight.flatMap(({ to, message }) => (to === id && isRequest(message) ? [message] : []))
   }
 
   /** Null when nobody is there to hear it. */
