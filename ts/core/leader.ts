@@ -118,6 +118,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
 
   /** Hot path: once per batch. Everything accepted in this turn leaves in one message per peer. */
   flush(): void {
+    const { now, settings } = this.#core
     if (this.#reads.needsRound) {
       this.#round += 1
       this.#reads.startRound(this.#round)
@@ -126,8 +127,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     }
     for (const progress of this.#peers.values()) {
       this.#sendAppends(progress)
-      if (this.#heartbeatDue && !progress.sentSinceHeartbeat) this.#sendHeartbeat(progress)
-      if (this.#heartbeatDue) progress.sentSinceHeartbeat = false
+      if (this.#heartbeatDue && now - progress.sentAt >= settings.heartbeatMs) this.#sendHeartbeat(progress)
     }
     this.#heartbeatDue = false
   }
@@ -229,7 +229,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
       round: this.#round,
     }
     outbox.request(progress.peer, progress.session, message)
-    progress.sentSinceHeartbeat = true
+    progress.sentAt = this.#core.now
   }
 
   /** Outside the window; its prev is what the peer is known to have, so it never conflicts. */
