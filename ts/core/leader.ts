@@ -136,8 +136,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const progress = this.#endFetch(fetch)
     if (progress === null) return
     progress.paused = true
-    const contiguous = blocks[0]?.first === progress.nextIndex
-    if (contiguous) this.#send(progress, progress.nextIndex, blocks)
+    if (areContiguous(blocks, progress.nextIndex)) this.#send(progress, progress.nextIndex, blocks)
   }
 
   fetchFailed(fetch: Fetch): void {
@@ -286,6 +285,16 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const submittedAt = this.#core.tickets.oldestSubmittedAt
     return submittedAt === null ? Infinity : submittedAt + 2 * this.#core.settings.electionTimeoutMs
   }
+}
+
+/** Whether the blocks are some, begin at `first` and have no hole: what a store gave back is not believed (scenario C16). */
+function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
+  let next: number = first
+  for (const block of blocks) {
+    if (block.first !== next) return false
+    next = block.last + 1
+  }
+  return blocks.length > 0
 }
 
 function bytesOf(blocks: readonly Block[]): number {
