@@ -51,6 +51,10 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     return this.#peers.get(peer)?.matchIndex ?? logIndex(0)
   }
 
+  get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
+    return this.#peers
+  }
+
   grace(until: number): void {
     this.#contactFloor = Math.max(this.#contactFloor, until - this.#core.settings.electionTimeoutMs)
   }
