@@ -28,6 +28,7 @@ import {
 } from './handshake.js'
 import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
+import { takeOver } from './take-over.js'
 
 /** The blocks of one frame together; the header comes on top. */
 export const FRAME_BYTES_MAX = 4 * 2 ** 20
@@ -98,20 +99,19 @@ export class Connection {
     this.#owner = owner
     this.#dialled = dialled
     const { settings, clock } = context
-    if (!(from instanceof Socket)) {
+    const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
+    if (from instanceof Socket) {
+      this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
+      this.#socket = (settings.readInPlace ? takeOver(from, onread) : null) ?? from
+      if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
+      this.#cancelTimer = this.#handshakeTimer()
+    } else {
       this.#remote = from
+      this.#socket = connect({ host: from.host, port: from.port, onread })
+      this.#socket.on('connect', () => this.#connected())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
         this.end(`not connected within ${settings.dialTimeoutMs} ms`),
       )
-      const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
-      this.#socket = connect({ host: from.host, port: from.port, noDelay: true, onread })
-      this.#socket.on('connect', () => this.#connected())
-    } else {
-      this.#cancelTimer = () => {}
-      this.#socket = from
-      this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
-      this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk))
-      this.#awaitHandshake()
     }
     this.#socket.setNoDelay(true)
     this.#socket.setKeepAlive(true, KEEP_ALIVE_MS)
@@ -198,14 +198,14 @@ export class Connection {
   #connected(): void {
     if (this.#isEnded || this.#dialled === null) return
     this.#cancelTimer()
-    this.#awaitHandshake()
+    this.#cancelTimer = this.#handshakeTimer()
     this.#sayHello(this.#dialled)
   }
 
-  #awaitHandshake(): void {
+  #handshakeTimer(): CancelTimer {
     const { handshakeTimeoutMs } = this.#context.settings
     const reason = `no handshake within ${handshakeTimeoutMs} ms`
-    this.#cancelTimer = this.#context.clock.setTimer(handshakeTimeoutMs, () =>
+    return this.#context.clock.setTimer(handshakeTimeoutMs, () =>
       this.end(reason, { code: 'HANDSHAKE_TIMEOUT', reason }),
     )
   }

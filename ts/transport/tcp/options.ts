@@ -25,7 +25,11 @@ export interface TcpOptions {
   readonly random?: () => number
 }
 
-export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & { readonly advertise: string | null }
+export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & {
+  readonly advertise: string | null
+  /** Whether accepted sockets read straight into the receive slab (see take-over.ts); tests try the other way too. */
+  readonly readInPlace: boolean
+}
 
 export function tcpSettings(options: TcpOptions): TcpSettings {
   const backoffMinMs = bounded('backoffMinMs', options.backoffMinMs ?? 50, { min: 1, max: 60_000 })
@@ -46,6 +50,7 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
     }),
     acceptedMax: bounded('acceptedMax', options.acceptedMax ?? 256, { min: 1, max: 65_536 }),
     random: options.random ?? Math.random,
+    readInPlace: true,
   }
 }
 

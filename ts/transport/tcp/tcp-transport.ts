@@ -41,7 +41,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   constructor(settings: TcpSettings) {
     this.#settings = settings
-    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
   }
 
   /** A copy of the counters. */
