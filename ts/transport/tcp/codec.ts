@@ -194,7 +194,8 @@ function decodeBlocks(bytes: Buffer, first: number, end: number): Block[] | Malf
     while (at < end) {
       const length = blockLengthAt(bytes, at)
       if (length > end - at) return malformed(`AppendEntries: block ${blocks.length} runs past the end of its frame`)
-      blocks.push(decodeBlock(bytes.subarray(at, at + length)))
+      // Not a Buffer, whose slice() is a view where a Uint8Array's is a copy.
+      blocks.push(decodeBlock(new Uint8Array(bytes.buffer, bytes.byteOffset + at, length)))
       at += length
     }
   } catch (error) {
