@@ -11,7 +11,7 @@ import { assert } from '../errors.js'
 import { isPosition, logIndex, termOf } from '../types.js'
 import type { Block, Configuration, EntryKind, LogIndex, Term } from '../types.js'
 import { decodeConfiguration } from './configuration.js'
-import { crc32c, crc32cOfView } from './crc32c.js'
+import { crc32cOfView } from './crc32c.js'
 import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
 
@@ -374,7 +374,7 @@ function complete(data: Uint8Array, view: DataView): void {
   }
   assert(at === tableAt, `records end at ${at}, the header says ${tableAt}`)
   const crcAt = tableAt + OFFSET_BYTES * count
-  view.setUint32(crcAt, crc32c(data, 0, crcAt), true)
+  view.setUint32(crcAt, crc32cOfView(data, view, 0, crcAt), true)
 }
 
 function configurationOf(data: Uint8Array, view: DataView): Configuration {
