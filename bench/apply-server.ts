@@ -54,7 +54,14 @@ async function load(inFlight: number, payloadBytes: number, milliseconds: number
 function usage(): Usage {
   const { role, appliedIndex, store } = raft.status
   const { user, system } = process.cpuUsage()
-  return { type: 'usage', role, appliedIndex, store, cpuMicroseconds: user + system, rssBytes: process.memoryUsage.rss() }
+  return {
+    type: 'usage',
+    role,
+    appliedIndex,
+    store,
+    cpuMicroseconds: user + system,
+    rssBytes: process.memoryUsage.rss(),
+  }
 }
 
 function say(message: FromServer): void {

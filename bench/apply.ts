@@ -34,8 +34,12 @@ mkdirSync(options.dir, { recursive: true })
 const folder = mkdtempSync(join(options.dir, 'bench-'))
 const servers = await startServers(folder, options.profile)
 try {
-  console.log(`three servers, ${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}, folder ${folder}`)
-  console.log(`${options.bytes} bytes per command, ${options.seconds} s per round, medians of ${options.rounds} rounds after a warm-up\n`)
+  console.log(
+    `three servers, ${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}, folder ${folder}`,
+  )
+  console.log(
+    `${options.bytes} bytes per command, ${options.seconds} s per round, medians of ${options.rounds} rounds after a warm-up\n`,
+  )
   printTable(await measure())
 } finally {
   await Promise.all(servers.map(stop))
@@ -150,7 +154,16 @@ async function freePorts(count: number): Promise<readonly number[]> {
 }
 
 function printTable(rows: readonly Row[]): void {
-  const heads = ['in flight', 'entries/s', 'p50 ms', 'p99 ms', 'flushes/entry', 'entries/commit', 'CPU us/entry', 'RSS MiB']
+  const heads = [
+    'in flight',
+    'entries/s',
+    'p50 ms',
+    'p99 ms',
+    'flushes/entry',
+    'entries/commit',
+    'CPU us/entry',
+    'RSS MiB',
+  ]
   console.log(`| ${heads.join(' | ')} |\n|${' ---: |'.repeat(heads.length)}`)
   for (const row of rows) {
     const cells = [
