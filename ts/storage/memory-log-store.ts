@@ -315,8 +315,6 @@ export class MemoryLogStore implements LogStore {
   /** For MemoryDisk: the process is gone; it is never woken again. */
   die(): void {
     this.phase = 'closed'
-    this.pending.length = 0
-    this.pendingBytes = 0
     this.onReleased()
   }
 
