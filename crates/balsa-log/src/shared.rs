@@ -63,6 +63,12 @@ pub(crate) struct Batch {
     pub(crate) last: u64,
 }
 
+impl Batch {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tickets.iter().map(|ticket| length(ticket)).sum()
+    }
+}
+
 pub(crate) struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -108,6 +114,9 @@ impl Shared {
 
     /// Queues one ticket and returns its number.
     pub(crate) fn submit(&self, ticket: &[u8]) -> Result<u64, Error> {
+        if ticket.is_empty() {
+            return Err(Error::invalid("a ticket without operations was submitted"));
+        }
         let block_bytes = block_bytes(ticket)?;
         let cost = length(ticket).saturating_add(TICKET_OVERHEAD_BYTES);
         let mut queue = self.queue();
@@ -177,7 +186,7 @@ impl Shared {
 
     /// Publishes a durable group commit, then wakes the caller once.
     pub(crate) fn publish(&self, batch: &Batch, first: u64, last: u64) {
-        let bytes: u64 = batch.tickets.iter().map(|ticket| length(ticket)).sum();
+        let bytes = batch.bytes();
         let overhead = TICKET_OVERHEAD_BYTES.saturating_mul(u64::try_from(batch.tickets.len()).unwrap_or(u64::MAX));
         self.change_stats(|stats| {
             stats.first = first;
