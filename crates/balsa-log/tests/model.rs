@@ -1,7 +1,8 @@
 //! The store against a plain list: random tickets, reads of random ranges, and reopenings.
 //! A failure prints the seed; proptest replays it from the file it names.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

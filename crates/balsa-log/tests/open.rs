@@ -1,6 +1,7 @@
 //! Opening: whose directory it is, who holds it, and what damage does. What cannot be opened is left untouched.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

@@ -1,7 +1,8 @@
 //! Helpers of the integration tests: blocks, tickets, and a store whose wakes can be waited for.
 
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
