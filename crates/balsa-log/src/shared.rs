@@ -47,7 +47,7 @@ pub struct Stats {
 enum Phase {
     Open,
     Closing,
-    Poisoned { code: &'static str, detail: String },
+    Poisoned { code: &'static str, message: String, detail: String },
 }
 
 struct Queue {
@@ -203,13 +203,16 @@ impl Shared {
 
     /// Poisons the store for good. What is queued is dropped: its outcome is unknown.
     pub(crate) fn poison(&self, error: &Error) {
-        let code = match error {
-            Error::Full { .. } => error.code(),
-            _ => "ERR_RAFT_STORE_POISONED",
+        let (code, message) = match error {
+            Error::Full { .. } => (error.code(), error.to_string()),
+            _ => {
+                let poisoned = Error::Poisoned { detail: error.to_string() };
+                (poisoned.code(), poisoned.to_string())
+            }
         };
         let mut queue = self.queue();
         if !matches!(queue.phase, Phase::Poisoned { .. }) {
-            queue.phase = Phase::Poisoned { code, detail: error.to_string() };
+            queue.phase = Phase::Poisoned { code, message, detail: error.to_string() };
         }
         queue.tickets.clear();
         drop(queue);
