@@ -157,7 +157,7 @@ impl Shared {
     /// Code and message of what poisoned the store.
     pub(crate) fn fault(&self) -> Option<(&'static str, String)> {
         match &self.queue().phase {
-            Phase::Poisoned { code, detail } => Some((*code, Error::Poisoned { detail: detail.clone() }.to_string())),
+            Phase::Poisoned { code, message, .. } => Some((*code, message.clone())),
             Phase::Open | Phase::Closing => None,
         }
     }
