@@ -47,6 +47,7 @@ export class LmdbLogStore implements LogStore {
   private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
   private native: NativeBinding | null = null
   private handle = 0
+  private filesystemWarning: string | null = null
   private opened: Promise<unknown> = Promise.resolve()
   private closed: Promise<void> | null = null
   private lastStats: StoreStats | null = null
@@ -55,6 +56,11 @@ export class LmdbLogStore implements LogStore {
 
   constructor(dir: string) {
     this.dir = dir
+  }
+
+  /** What the operator should know about the filesystem of an open store; null when there is nothing to say. */
+  get warning(): string | null {
+    return this.filesystemWarning
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -138,6 +144,7 @@ export class LmdbLogStore implements LogStore {
         if (this.phase !== 'closed') onWake()
       })
       wasOpened = true
+      this.filesystemWarning = state.warning ?? null
       const stored = storedState(this.dir, state)
       this.phase = 'open'
       return stored
