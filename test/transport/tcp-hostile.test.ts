@@ -274,6 +274,22 @@ test('a refusal that comes when the session is up ends it with its reason', asyn
   assert.match(await site.down('b', site.sessionWith('b') ?? 0), 'changed my mind')
 })
 
+test('whoever answers a dial under another id is refused, welcome or not', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('c', 'a')
+    socket.write(encodeWelcome())
+  })
+  const { site } = await start(context, 'a')
+  site.transport.setPeers([{ id: 'b', address: server }])
+  await until('it was dialled', () => raw.length > 0)
+  assert.match((await raw[0]?.refusal()) ?? '', 'WRONG_SERVER: server a dialled b, but c answered')
+  await until('it is logged', () => site.warnings('but c answered').length === 1)
+  assert.is(site.calls, 0)
+})
+
 test('a peer that is down is one warning, not one per dial', async (context) => {
   const { site } = await start(context, 'a', { backoffMaxMs: 5 })
   const server = createServer()
