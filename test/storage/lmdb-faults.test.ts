@@ -4,13 +4,11 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { testUnless } from '../support/skip.js'
-import { Child, inDirectory, straceFault, withStore } from './lmdb-harness.js'
+import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: a failing disk')
 
 const unable = straceFault()
-
-const STRACE = ['strace', '-f', '-qq', '-o', '/dev/null']
 
 /** The k-th call of the writer thread; open makes fewer on the thread where it runs. */
 const failures = [

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore, StoredState } from '#balsa/storage/index.js'
 
-const CHILD = fileURLToPath(new URL('lmdb-child.js', import.meta.url))
+const CHILD = fileURLToPath(new URL('lmdb-child/cli.js', import.meta.url))
 
 /** A test that waits this long has failed. */
 export const DEADLINE_MS = 30_000
@@ -49,7 +49,7 @@ export async function withStore<T>(dir: string, look: (store: LogStore, state: S
   }
 }
 
-/** A child of lmdb-child.ts; `wrapper` is a command that runs it, such as strace. */
+/** A child of lmdb-child/cli.ts; `wrapper` is a command that runs it, such as strace. */
 export class Child {
   readonly process: ChildProcessByStdio<null, Readable, null>
   readonly lines: ChildLine[] = []
@@ -107,9 +107,13 @@ export class Child {
   }
 }
 
-/** Whether strace can trace here; if not, why. */
+/** Runs a command, threads and all, under strace; the trace itself goes nowhere. */
+export const STRACE: readonly string[] = ['strace', '-f', '-qq', '-o', '/dev/null']
+
+/** Why strace cannot trace here; null when it can. */
 export function straceFault(): string | null {
-  const probe = spawnSync('strace', ['-f', '-o', '/dev/null', 'true'], { encoding: 'utf8' })
+  const [command = '', ...args] = STRACE
+  const probe = spawnSync(command, [...args, 'true'], { encoding: 'utf8' })
   if (probe.error !== undefined) return 'strace is not installed'
   return probe.status === 0 ? null : `strace cannot trace here: ${probe.stderr.trim()}`
 }

@@ -9,7 +9,7 @@ import { inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: worker threads')
 
-const child = new URL('lmdb-child.js', import.meta.url)
+const child = new URL('lmdb-child/cli.js', import.meta.url)
 
 test('a worker that is terminated with an open, busy store gives the directory back', async () => {
   await inDirectory(async (dir) => {

@@ -100,7 +100,8 @@ fn decode(code: u32, body: &[u8]) -> Result<Operation<'_>, Damage> {
     match code {
         APPEND => Ok(Operation::Append { block: body }),
         TRUNC_SUFFIX if body.len() == 8 => {
-            let from = read_u64(body, 0).ok_or_else(|| Damage::new("TRUNC_SUFFIX is cut short"))?;
+            let from = read_u64(body, 0).filter(|from| (1..=POSITION_MAX).contains(from));
+            let from = from.ok_or_else(|| Damage::new("the index of TRUNC_SUFFIX is not in 1 to 2^53 - 1"))?;
             Ok(Operation::TruncateSuffix { from })
         }
         TRUNC_SUFFIX => Err(Damage::new("the body of TRUNC_SUFFIX is not 8 bytes")),

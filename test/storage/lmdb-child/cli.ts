@@ -2,16 +2,16 @@
  * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on stdout,
  * one JSON line at a time.
  *
- * node lmdb-child.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
- * node lmdb-child.js hold DIR                      opens, and stays until it is killed
- * node lmdb-child.js leave DIR                     opens, submits, and returns without close and without waiting
+ * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
+ * node cli.js hold DIR                      opens, and stays until it is killed
+ * node cli.js leave DIR                     opens, submits, and returns without close and without waiting
  */
 
 import { RaftError } from '#balsa/errors.js'
 import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 
-import { append, blockOf, hardState } from '../conformance/log-store.js'
+import { append, blockOf, hardState } from '../../conformance/log-store.js'
 
 const [mode = '', dir = '', tickets = '0', window = '8'] = process.argv.slice(2)
 
