@@ -14,7 +14,7 @@ export interface Fixture {
   readonly port: number
   /** What was logged: event names. */
   readonly events: string[]
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 export const otherMembers: readonly Member[] = [

@@ -3,7 +3,14 @@
  * Tests steer it: who leads, what fails, and when things settle.
  */
 
-import { RaftError, type LeaderHint, type RaftErrorCode, type RaftEvents, type StateMachine, type Status } from 'balsa-raft'
+import {
+  RaftError,
+  type LeaderHint,
+  type RaftErrorCode,
+  type RaftEvents,
+  type StateMachine,
+  type Status,
+} from 'balsa-raft'
 import type { Reply } from 'balsa-kv/resp/reply.js'
 import type { KvRaft } from 'balsa-kv/server/kv-raft.js'
 import { logIndex, termOf, type LogIndex, type Role } from '#balsa/types.js'
@@ -94,8 +101,8 @@ export class SingleServerRaft implements KvRaft {
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
-    listeners.add(listener as Listener)
-    return () => void listeners.delete(listener as Listener)
+    listeners.add(listener)
+    return () => void listeners.delete(listener)
   }
 
   close(): Promise<void> {

@@ -35,20 +35,18 @@ function slots({ server }: LocalContext): Reply {
 
 function shards({ server }: LocalContext): Reply {
   const { leadership } = server
-  const servers = ownerFirst(server).map(
-    (member): Reply => ({
-      type: 'map',
-      pairs: [
-        ['id', member.nodeId],
-        ['port', member.redis.port],
-        ['ip', member.redis.host],
-        ['endpoint', member.redis.host],
-        ['role', member === leadership.owner ? 'master' : 'replica'],
-        ['replication-offset', offsetOf(server, member)],
-        ['health', isConnected(server, member) ? 'online' : 'fail'],
-      ],
-    }),
-  )
+  const servers = ownerFirst(server).map((member): Reply => ({
+    type: 'map',
+    pairs: [
+      ['id', member.nodeId],
+      ['port', member.redis.port],
+      ['ip', member.redis.host],
+      ['endpoint', member.redis.host],
+      ['role', member === leadership.owner ? 'master' : 'replica'],
+      ['replication-offset', offsetOf(server, member)],
+      ['health', isConnected(server, member) ? 'online' : 'fail'],
+    ],
+  }))
   return [
     {
       type: 'map',

@@ -1,11 +1,12 @@
 /** One row per command: what COMMAND tells of it, and who carries it out. */
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
-import { failure, wrongArity, type ErrorReply } from '../resp/reply.js'
+import { failure, ok, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
-import type { CommandFacts, LocalHandler, Subcommands } from './local-command.js'
+import { commandTexts } from './command-texts.js'
+import type { CommandFacts, LocalContext, LocalHandler, Subcommands } from './local-command.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
 /** Commands that steer their own connection; `connection.ts` carries them out. */
@@ -29,7 +30,7 @@ const allKeys: Keys = [1, -1, 1]
 type Group = CommandFacts['group']
 
 function facts(name: string, arity: number, flags: string, keys: Keys, categories: string, group: Group): CommandFacts {
-  const [since, summary] = texts[name] ?? ['1.0.0', name]
+  const [since, summary] = commandTexts[name] ?? ['1.0.0', name]
   const speed = flags.includes('fast') ? 'fast' : 'slow'
   const access = flags.includes('write') ? ['write'] : flags.includes('readonly') ? ['read'] : []
   const [first, ...rest] = categories.split(' ').filter((category) => category !== '')
@@ -54,11 +55,22 @@ function facts(name: string, arity: number, flags: string, keys: Keys, categorie
 function data(name: string, arity: number, flags: string, keys: Keys, categories = 'string'): CommandRow {
   const command = dataCommands.get(name)
   if (command === undefined) throw new Error(`no data command ${name}`)
-  const group = categories.startsWith('keyspace') ? (keys === noKeys && name !== 'scan' && name !== 'keys' ? 'server' : 'generic') : 'string'
+  const group = categories.startsWith('keyspace')
+    ? keys === noKeys && name !== 'scan' && name !== 'keys'
+      ? 'server'
+      : 'generic'
+    : 'string'
   return { type: 'data', command, ...facts(name, arity, flags, keys, categories, group) }
 }
 
-function local(name: string, arity: number, flags: string, group: Group, run: LocalHandler, categories = ''): CommandRow {
+function local(
+  name: string,
+  arity: number,
+  flags: string,
+  group: Group,
+  run: LocalHandler,
+  categories = '',
+): CommandRow {
   return { type: 'local', run, ...facts(name, arity, flags, noKeys, categories, group) }
 }
 
@@ -155,11 +167,12 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
   return arityFits(subcommand.arity, words.length) ? null : wrongArity(`${row.name}|${words[1]?.toLowerCase()}`)
 }
 
-/** The handler of a command that this server answers by itself. Null: it is not one of those. */
-export function localHandler(row: CommandRow, words: readonly string[]): LocalHandler | null {
-  if (row.type === 'local') return row.run
-  if (row.type !== 'container') return null
-  return row.subcommands.get((words[1] ?? '').toLowerCase())?.run ?? row.alone
+/** The answer to a command that this server gives by itself; OK to one that it does not. */
+export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
+  if (row.type === 'local') return row.run(context, words)
+  if (row.type !== 'container') return ok
+  const run = row.subcommands.get((words[1] ?? '').toLowerCase())?.run ?? row.alone
+  return run === null ? ok : run(context, words)
 }
 
 function arityFits(arity: number, words: number): boolean {
@@ -173,53 +186,4 @@ export function unknownCommand(words: readonly string[]): ErrorReply {
     rest += `'${word.slice(0, 128 - rest.length)}' `
   }
   return failure(`ERR unknown command '${words[0]?.slice(0, 128)}', with args beginning with: ${rest}`)
-}
-
-/** Since which version of Redis, and what it does. */
-const texts: Readonly<Record<string, readonly [string, string]>> = {
-  get: ['1.0.0', 'The value of a key'],
-  set: ['1.0.0', 'Give a key a value, under conditions and with a lifetime if wanted'],
-  setnx: ['1.0.0', 'Give a key a value if it has none'],
-  getset: ['1.0.0', 'Give a key a value and return the old one'],
-  getdel: ['6.2.0', 'Delete a key and return its value'],
-  incr: ['1.0.0', 'Add one to an integer'],
-  decr: ['1.0.0', 'Take one from an integer'],
-  incrby: ['1.0.0', 'Add to an integer'],
-  decrby: ['1.0.0', 'Take from an integer'],
-  append: ['2.0.0', 'Add bytes to the end of a value'],
-  strlen: ['2.2.0', 'The length of a value in bytes'],
-  mget: ['1.0.0', 'The values of several keys'],
-  mset: ['1.0.1', 'Give several keys their values, all at once'],
-  del: ['1.0.0', 'Delete keys'],
-  unlink: ['4.0.0', 'Delete keys; here the same as DEL'],
-  exists: ['1.0.0', 'How many of these keys there are'],
-  expire: ['1.0.0', 'Give a key a lifetime in seconds'],
-  pexpire: ['2.6.0', 'Give a key a lifetime in milliseconds'],
-  ttl: ['1.0.0', 'The seconds a key has left'],
-  pttl: ['2.6.0', 'The milliseconds a key has left'],
-  persist: ['2.2.0', 'Let a key live for ever'],
-  type: ['1.0.0', 'The type of a value'],
-  scan: ['2.8.0', 'Walk over all keys, some at a time'],
-  keys: ['1.0.0', 'All keys that fit a pattern'],
-  dbsize: ['1.0.0', 'How many keys there are'],
-  flushall: ['1.0.0', 'Delete all keys'],
-  ping: ['1.0.0', 'Answer, to show that the server is there'],
-  echo: ['1.0.0', 'Return the message'],
-  hello: ['6.0.0', 'Choose the version of the protocol'],
-  select: ['1.0.0', 'Choose a database; there is only number 0'],
-  info: ['1.0.0', 'What there is to know of this server'],
-  role: ['2.8.12', 'Whether this server leads'],
-  readonly: ['3.0.0', 'Let a follower answer reads, which may then be old'],
-  readwrite: ['3.0.0', 'Undo READONLY'],
-  client: ['2.4.0', 'About connections'],
-  config: ['2.0.0', 'The options of this server'],
-  cluster: ['3.0.0', 'About the cluster'],
-  command: ['2.8.13', 'About the commands'],
-  multi: ['1.2.0', 'Begin a transaction'],
-  exec: ['1.2.0', 'Carry out a transaction'],
-  discard: ['2.0.0', 'Give up a transaction'],
-  watch: ['2.2.0', 'Let the next transaction fail if these keys change'],
-  unwatch: ['2.2.0', 'Forget the watched keys'],
-  reset: ['6.2.0', 'Put the connection back to its beginning'],
-  quit: ['1.0.0', 'Close the connection'],
 }

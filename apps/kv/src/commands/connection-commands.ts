@@ -80,7 +80,10 @@ export const clientSubcommands: Subcommands = new Map<string, Subcommand>([
   ['help', { arity: 2, run: () => help }],
 ])
 
-const help: Reply = ['CLIENT <subcommand>. Subcommands are:', 'GETNAME, HELP, ID, INFO, LIST, NO-EVICT, REPLY, SETINFO, SETNAME'].map(status)
+const help: Reply = [
+  'CLIENT <subcommand>. Subcommands are:',
+  'GETNAME, HELP, ID, INFO, LIST, NO-EVICT, REPLY, SETINFO, SETNAME',
+].map(status)
 
 const verbatim = (text: string): Reply => ({ type: 'verbatim', text })
 

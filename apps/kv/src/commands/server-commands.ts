@@ -52,7 +52,12 @@ export function info({ server }: LocalContext, words: readonly string[]): Reply 
   const all = names.length === 0 || names.some((name) => ['all', 'default', 'everything'].includes(name))
   const parts = sections
     .filter(([title]) => all || names.includes(title.toLowerCase()))
-    .map(([title, lines]) => `# ${title}\r\n${lines(server).map(([name, value]) => `${name}:${value}\r\n`).join('')}`)
+    .map(
+      ([title, lines]) =>
+        `# ${title}\r\n${lines(server)
+          .map(([name, value]) => `${name}:${value}\r\n`)
+          .join('')}`,
+    )
   return { type: 'verbatim', text: parts.join('\r\n') }
 }
 
@@ -132,7 +137,10 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
       const member = leadership.members.find(({ id }) => id === peer.id)
       const address = `ip=${member?.redis.host ?? '?'},port=${member?.redis.port ?? 0}`
       const lag = Math.max(0, raft.lastIndex - peer.matchIndex)
-      return [`slave${at}`, `${address},state=${peer.connected ? 'online' : 'offline'},offset=${peer.matchIndex},lag=${lag}`]
+      return [
+        `slave${at}`,
+        `${address},state=${peer.connected ? 'online' : 'offline'},offset=${peer.matchIndex},lag=${lag}`,
+      ]
     })
     const connected = raft.peers.filter((peer) => peer.connected).length
     return [['role', 'master'], ['connected_slaves', connected], ...rows, ['master_repl_offset', raft.commitIndex]]

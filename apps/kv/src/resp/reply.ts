@@ -12,7 +12,7 @@ export type Reply =
   | null
   | readonly Reply[]
   | { readonly type: 'status'; readonly text: string }
-  | { readonly type: 'error'; readonly text: string }
+  | ErrorReply
   /** What EXEC says of a transaction that lost its race: in RESP2 a null of its own. */
   | { readonly type: 'nullArray' }
   | { readonly type: 'map'; readonly pairs: readonly (readonly [Reply, Reply])[] }
@@ -20,7 +20,11 @@ export type Reply =
   /** Text for a person to read. */
   | { readonly type: 'verbatim'; readonly text: string }
 
-export type ErrorReply = { readonly type: 'error'; readonly text: string }
+/** What a command is refused with. */
+export interface ErrorReply {
+  readonly type: 'error'
+  readonly text: string
+}
 
 export const ok: Reply = { type: 'status', text: 'OK' }
 export const queued: Reply = { type: 'status', text: 'QUEUED' }

@@ -11,7 +11,7 @@
  */
 
 import type { Socket } from 'node:net'
-import { checkCommand, findCommand, localHandler, unknownCommand, type CommandRow } from '../commands/command-table.js'
+import { answerLocally, checkCommand, findCommand, unknownCommand, type CommandRow } from '../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../commands/local-command.js'
 import {
   argumentsMax,
@@ -262,7 +262,12 @@ export class Connection implements CommandOwner, ClientState, Watching {
   /** False: it cannot begin yet. */
   #begin(request: Request): boolean {
     const { words, row } = request
-    const refusal = row === undefined ? unknownCommand(words) : checkCommand(row, words)
+    let refusal = row === undefined ? unknownCommand(words) : checkCommand(row, words)
+    if (refusal !== null && row?.name === 'exec') {
+      this.#transaction = null
+      this.#unwatch()
+      refusal = failure(`EXECABORT Transaction discarded because of: ${refusal.text.slice(4)}`)
+    }
     if (row === undefined || refusal !== null) {
       this.#transaction?.refuse()
       this.#count(row?.name ?? 'unknown')
@@ -273,7 +278,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     if (row.type === 'data') return this.#data(row, request)
     this.#count(row.name)
     if (this.#transaction !== null) this.#queue(this.#transaction, row, words)
-    else this.#answer({ row, words }, localHandler(row, words)?.(this.#local, words) ?? ok)
+    else this.#answer({ row, words }, answerLocally(row, words, this.#local))
     return true
   }
 

@@ -74,7 +74,9 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
 }
 
 function unknownOutcome(message: string): ErrorReply {
-  return failure(`ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${asBytes(message)}`)
+  return failure(
+    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${asBytes(message)}`,
+  )
 }
 
 const asBytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')

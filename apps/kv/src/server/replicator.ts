@@ -8,11 +8,12 @@
  * In both cases it may see writes that were applied still later; they are concurrent with it.
  */
 
+import { strict } from 'node:assert'
 import { RaftError } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { batchBytesMax, batchEntriesMax, inFlightBytesMax, inFlightEntriesMax, timeEntryIntervalMs } from '../limits.js'
 import { timeEntry } from '../replication/entry-codec.js'
-import { failure, type Reply } from '../resp/reply.js'
+import type { Reply } from '../resp/reply.js'
 import type { KvRaft } from './kv-raft.js'
 import type { Leadership } from './leadership.js'
 
@@ -139,7 +140,8 @@ export class Replicator {
     try {
       this.calls.applyAll += 1
       const replies = await this.#context.raft.applyAll(batch.entries)
-      for (const [at, owner] of batch.owners.entries()) owner.applied(replies[at] ?? answerMissing)
+      strict.equal(replies.length, batch.owners.length, 'applyAll must answer every entry')
+      for (const [at, owner] of batch.owners.entries()) owner.applied(replies[at] as Reply)
     } catch (error) {
       failed = error
       for (const owner of batch.owners) owner.failed(error)
@@ -220,8 +222,6 @@ export class Replicator {
 
 /** The longest delay a timer of Node.js takes is 2^31 - 1 ms; a deadline further away is looked at again. */
 const timerMaxMs = 2 ** 31 - 1
-
-const answerMissing = failure('ERR RAFT_UNKNOWN the library gave fewer answers than commands')
 
 function newBatch(): Batch {
   return { entries: [], owners: [], readers: [], bytes: 0, settled: false }

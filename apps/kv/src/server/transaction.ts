@@ -1,10 +1,10 @@
 /** What a client has put together between MULTI and EXEC, and the keys it watches. */
 
-import { localHandler, type CommandRow } from '../commands/command-table.js'
+import { answerLocally, type CommandRow } from '../commands/command-table.js'
 import type { LocalContext } from '../commands/local-command.js'
 import { entryBytesMax, transactionCommandsMax } from '../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../replication/entry-codec.js'
-import { failure, ok, type ErrorReply, type Reply } from '../resp/reply.js'
+import { failure, type ErrorReply, type Reply } from '../resp/reply.js'
 
 interface QueuedCommand {
   readonly row: CommandRow
@@ -64,7 +64,7 @@ export class Transaction {
         next += 1
         return reply
       }
-      return localHandler(row, words)?.(context, words) ?? ok
+      return answerLocally(row, words, context)
     })
   }
 }
