@@ -378,6 +378,11 @@ function registerSessions(test: Test): void {
 
   test('of two connections that the same peer dialled the older one ends', async (stage) => {
     const b = await stage.site('b')
+    let boot = 0
+    b.onAdmit = async (peer) => {
+      if (peer.bootCounter < boot) throw new RaftError('ERR_RAFT_PEER_REPLACED', 'a younger one was here')
+      boot = peer.bootCounter
+    }
     const old = await stage.site('a')
     await stage.dial(old, 'b')
     const oldSession = await old.up('b')

@@ -88,17 +88,17 @@ function answer(drafts: readonly Draft[]): History {
 
 function drawSteps(random: Random, shape: Shape, count: number): readonly Step[] {
   const group = pick(random, shape.keyGroups)
-  if (random() > 0.1) return [drawStep(random, pick(random, group), `${count}`)]
+  if (random() > 0.1) return [drawStep(random, pick(random, group), count * 4)]
   return Array.from({ length: 2 + below(random, 2) }, (_, at) =>
-    drawStep(random, pick(random, group), `${count}.${at}`),
+    drawStep(random, pick(random, group), count * 4 + at + 1),
   )
 }
 
 /** Values that are set are numbers now and then, so that INCR has something to count; all are unique. */
-function drawStep(random: Random, key: string, unique: string): Step {
+function drawStep(random: Random, key: string, unique: number): Step {
   const kind = random()
   if (kind < 0.4) return { op: 'get', key }
-  if (kind < 0.65) return { op: 'set', key, value: random() < 0.5 ? `v${unique};` : `${unique.replace('.', '00')}000` }
+  if (kind < 0.65) return { op: 'set', key, value: random() < 0.5 ? `v${unique};` : `${unique}000` }
   if (kind < 0.8) return { op: 'incr', key }
   if (kind < 0.95) return { op: 'append', key, value: `a${unique};` }
   return { op: 'del', key }

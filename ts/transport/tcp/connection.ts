@@ -12,6 +12,7 @@ import type { Request, Response } from '../../core/messages.js'
 import { RaftError } from '../../errors.js'
 import type { CancelTimer, Clock, Identity, ServerId } from '../../types.js'
 import { identityRefusal, type Refusal, refusalOf } from '../refusal.js'
+import type { LinkId } from '../transport.js'
 import { type Address, formatAddress } from './address.js'
 import { decodeMessage, type Malformed } from './codec.js'
 import { HANDSHAKE_FRAME_BYTES_MAX, MAGIC, MESSAGE_HEADER_BYTES_MAX } from './frame.js'
@@ -63,6 +64,8 @@ export interface ConnectionOwner {
 export class Connection {
   /** Whom the peer says it is; null before its hello was read and found fitting. */
   peer: Hello | null = null
+  /** 0 on a dialled connection. */
+  readonly link: LinkId
   readonly #socket: Socket
   readonly #context: ConnectionContext
   readonly #owner: ConnectionOwner
@@ -82,22 +85,23 @@ export class Connection {
   #waitingSince = -1
 
   static dial(address: Address, peer: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(address, peer, context, owner)
+    return new Connection(address, { dialled: peer, link: 0 }, context, owner)
   }
 
-  static accept(socket: Socket, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(socket, null, context, owner)
+  static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(socket, { dialled: null, link }, context, owner)
   }
 
   private constructor(
     from: Address | Socket,
-    dialled: ServerId | null,
+    side: { readonly dialled: ServerId | null; readonly link: LinkId },
     context: ConnectionContext,
     owner: ConnectionOwner,
   ) {
     this.#context = context
     this.#owner = owner
-    this.#dialled = dialled
+    this.#dialled = side.dialled
+    this.link = side.link
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
     if (from instanceof Socket) {
@@ -299,7 +303,7 @@ export class Connection {
   #takeLate(length: number, flaw: Malformed): void {
     const { slab, start } = this.#reader
     const frame = length <= HANDSHAKE_FRAME_BYTES_MAX ? decodeHandshake(slab, start, start + length) : flaw
-    if (frame.type === 'refusal') this.end(`refused by the peer: ${frame.reason}`)
+    if (frame.type === 'refusal') this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
     else this.#cut(flaw.what)
   }
 
@@ -310,7 +314,7 @@ export class Connection {
       case 'Malformed':
         return this.#cut(frame.what)
       case 'refusal':
-        return this.end(`refused by the peer: ${frame.reason}`)
+        return this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
       case 'foreignHello':
         return this.#refuse({ code: 'PROTOCOL', reason: foreignProtocol(this.#context.self, frame.protocol) })
       case 'hello':

@@ -1,6 +1,7 @@
 /** What `tcp` takes: every bound of the transport with its default, checked before anything starts. */
 
 import { RaftError } from '../../errors.js'
+import { parseAddress } from './address.js'
 
 export interface TcpOptions {
   /** Where to accept peers: `host:port`, `[::1]:7000`; port 0 takes a free one. */
@@ -35,7 +36,7 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
   const backoffMinMs = bounded('backoffMinMs', options.backoffMinMs ?? 50, { min: 1, max: 60_000 })
   return {
     listen: options.listen,
-    advertise: options.advertise ?? null,
+    advertise: advertised(options.advertise),
     dialTimeoutMs: bounded('dialTimeoutMs', options.dialTimeoutMs ?? 2000, { min: 10, max: 60_000 }),
     handshakeTimeoutMs: bounded('handshakeTimeoutMs', options.handshakeTimeoutMs ?? 5000, { min: 10, max: 60_000 }),
     backoffMinMs,
@@ -52,6 +53,12 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
     random: options.random ?? Math.random,
     readInPlace: true,
   }
+}
+
+function advertised(address: string | undefined): string | null {
+  if (address === undefined) return null
+  if (address.length <= 255 && parseAddress(address) !== null) return address
+  throw new RaftError('ERR_RAFT_OPTIONS', `tcp: advertise is '${address}'; it must be host:port, up to 255 characters`)
 }
 
 function bounded(name: string, value: number, range: { readonly min: number; readonly max: number }): number {

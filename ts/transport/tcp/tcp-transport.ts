@@ -29,11 +29,13 @@ export class TcpTransport implements Transport, ConnectionOwner {
   readonly #diallers = new Map<ServerId, Dialler>()
   /** Accepted connections that may be talked to. */
   readonly #links = new Map<LinkId, Connection>()
-  readonly #linkIds = new Map<Connection, LinkId>()
   readonly #linkOfPeer = new Map<ServerId, LinkId>()
   /** Connections with something queued since the last flush. */
   #dirty: Connection[] = []
-  #accepted = 0
+  /** Links given out so far. */
+  #linkCount = 0
+  /** Accepted connections that are not closed. */
+  #acceptedCount = 0
   #sessions = 0
   #context: DiallerContext | null = null
   #phase: 'new' | 'started' | 'closed' = 'new'
@@ -53,6 +55,10 @@ export class TcpTransport implements Transport, ConnectionOwner {
     assert(this.#phase === 'new', `start of a transport that is ${this.#phase}`)
     this.#phase = 'started'
     const bound = await this.#listen()
+    if (this.#isClosed()) {
+      await new Promise((resolve) => this.#server.close(resolve))
+      throw new RaftError('ERR_RAFT_CLOSED', `the transport on ${bound} was closed while it started`)
+    }
     this.#server.on('error', (error) =>
       logger.error('transport.accept-failed', { address: bound, reason: error.message }),
     )
@@ -74,6 +80,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   setPeers(peers: readonly Server[]): void {
+    assert(!this.#isClosed(), 'setPeers after close')
     const context = this.#started()
     const wanted = new Map(peers.map((peer) => [peer.id, peer]))
     assert(!wanted.has(context.self.serverId), `server ${context.self.serverId} is not a peer of itself`)
@@ -111,7 +118,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   async close(): Promise<void> {
-    if (this.#phase === 'closed') return
+    if (this.#isClosed()) return
     const wasListening = this.#server.listening
     for (const dialler of this.#diallers.values()) dialler.stop('this server closes')
     this.#phase = 'closed'
@@ -127,8 +134,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   opened(connection: Connection, hello: Hello): void {
     const { logger, quiet } = this.#started()
-    const link = this.#linkIds.get(connection)
-    assert(link !== undefined, 'an accepted connection without a link')
+    const { link } = connection
     const other = this.#linkOfPeer.get(hello.serverId)
     if (other !== undefined && other > link) {
       connection.end('the peer has a newer connection', { code: 'REPLACED', reason: 'you have a newer connection' })
@@ -153,14 +159,13 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   received(connection: Connection, message: Request | Response): void {
     const { handlers } = this.#started()
-    const link = this.#linkIds.get(connection)
     const from = connection.peer?.serverId
-    assert(link !== undefined && from !== undefined, 'a message on a connection without a link')
+    assert(from !== undefined, `a message on link ${connection.link} before its hello`)
     switch (message.type) {
       case 'AppendEntries':
       case 'RequestVote':
       case 'PreVote':
-        return handlers.onRequest(from, link, message)
+        return handlers.onRequest(from, connection.link, message)
       case 'AppendEntriesResult':
       case 'RequestVoteResult':
       case 'PreVoteResult':
@@ -170,8 +175,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   ended(connection: Connection, reason: string, wasOpen: boolean): void {
     const { logger, quiet } = this.#started()
-    const link = this.#linkIds.get(connection)
-    assert(link !== undefined, 'an accepted connection without a link')
+    const { link } = connection
     const peer = connection.peer?.serverId
     this.#links.delete(link)
     if (peer !== undefined && this.#linkOfPeer.get(peer) === link) this.#linkOfPeer.delete(peer)
@@ -181,9 +185,9 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   closed(connection: Connection): void {
-    this.#linkIds.delete(connection)
     this.#connections.delete(connection)
-    if (this.#phase === 'closed' && this.#connections.size === 0) this.#onLastClosed()
+    if (connection.link > 0) this.#acceptedCount--
+    if (this.#isClosed() && this.#connections.size === 0) this.#onLastClosed()
   }
 
   #queue(connection: Connection | null | undefined, message: Request | Response): void {
@@ -197,15 +201,18 @@ export class TcpTransport implements Transport, ConnectionOwner {
       socket.destroy()
       return
     }
-    if (this.#linkIds.size >= this.#settings.acceptedMax) {
-      const reason = `${this.#linkIds.size} connections are accepted already, the bound is ${this.#settings.acceptedMax}`
+    if (this.#acceptedCount >= this.#settings.acceptedMax) {
+      const reason = `${this.#acceptedCount} connections are accepted already, the bound is ${this.#settings.acceptedMax}`
       context.quiet.warn('transport.link-refused', 'all', reason, { remote: socket.remoteAddress })
       socket.destroy()
       return
     }
-    const connection = Connection.accept(socket, context, this)
-    this.#linkIds.set(connection, ++this.#accepted)
-    this.#connections.add(connection)
+    this.#acceptedCount++
+    this.#connections.add(Connection.accept(socket, ++this.#linkCount, context, this))
+  }
+
+  #isClosed(): boolean {
+    return this.#phase === 'closed'
   }
 
   #started(): DiallerContext {
