@@ -1,7 +1,7 @@
 /** One row per command: what COMMAND tells of it, and who carries it out. */
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
-import { failure, ok, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
+import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
@@ -162,7 +162,7 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
   if (row.type !== 'container' || words.length < 2) return null
   const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
   if (subcommand === undefined) {
-    return failure(`ERR unknown subcommand '${words[1]?.slice(0, 128)}'. Try ${row.name.toUpperCase()} HELP.`)
+    return failure(`ERR unknown subcommand '${quote(words[1] ?? '')}'. Try ${row.name.toUpperCase()} HELP.`)
   }
   return arityFits(subcommand.arity, words.length) ? null : wrongArity(`${row.name}|${words[1]?.toLowerCase()}`)
 }
@@ -183,7 +183,7 @@ export function unknownCommand(words: readonly string[]): ErrorReply {
   let rest = ''
   for (const word of words.slice(1)) {
     if (rest.length >= 128) break
-    rest += `'${word.slice(0, 128 - rest.length)}' `
+    rest += `'${quote(word, 128 - rest.length)}' `
   }
-  return failure(`ERR unknown command '${words[0]?.slice(0, 128)}', with args beginning with: ${rest}`)
+  return failure(`ERR unknown command '${quote(words[0] ?? '')}', with args beginning with: ${rest}`)
 }

@@ -1,6 +1,6 @@
 /** PING, HELLO, CLIENT and what else concerns one connection. */
 
-import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
+import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ClientState, LocalContext, Subcommand, Subcommands } from './local-command.js'
 import { redisVersion } from './versions.js'
@@ -42,7 +42,7 @@ export function hello({ client, server }: LocalContext, words: readonly string[]
     for (let at = 2; at < words.length; at += 2) {
       const value = words[at + 1]
       if (words[at]?.toLowerCase() !== 'setname' || value === undefined) {
-        return failure(`ERR Syntax error in HELLO option '${words[at]}'`)
+        return failure(`ERR Syntax error in HELLO option '${quote(words[at] ?? '')}'`)
       }
       if (!isPlainName(value)) return badName
       name = value
@@ -97,7 +97,7 @@ function setName({ client }: LocalContext, words: readonly string[]): Reply {
 function setInfo({ client }: LocalContext, words: readonly string[]): Reply {
   const [, , option = '', value = ''] = words
   const attribute = option.toLowerCase()
-  if (attribute !== 'lib-name' && attribute !== 'lib-ver') return failure(`ERR Unrecognized option '${option}'`)
+  if (attribute !== 'lib-name' && attribute !== 'lib-ver') return failure(`ERR Unrecognized option '${quote(option)}'`)
   if (!isPlainName(value)) return failure(`ERR ${attribute} cannot contain spaces, newlines or special characters.`)
   if (attribute === 'lib-name') client.libraryName = value
   else client.libraryVersion = value

@@ -1,6 +1,6 @@
 /** EXPIRE and its relatives: everything that reads or sets a deadline of a key that is there. */
 
-import { failure, notAnInteger, type ErrorReply, type Reply } from '../resp/reply.js'
+import { failure, notAnInteger, quote, type ErrorReply, type Reply } from '../resp/reply.js'
 import type { DataSet } from './data-set.js'
 import { parseInteger } from './integer.js'
 
@@ -75,7 +75,7 @@ function readConditions(words: readonly string[]): Conditions | ErrorReply {
   for (const word of words.slice(3)) {
     const option = word.toLowerCase()
     if (option !== 'nx' && option !== 'xx' && option !== 'gt' && option !== 'lt') {
-      return failure(`ERR Unsupported option ${word}`)
+      return failure(`ERR Unsupported option ${quote(word, word.length)}`)
     }
     found[option] = true
   }

@@ -43,3 +43,9 @@ export const notAnInteger = failure('ERR value is not an integer or out of range
 
 export const wrongArity = (command: string): ErrorReply =>
   failure(`ERR wrong number of arguments for '${command}' command`)
+
+/** A client's own words in an error text: as much as Redis repeats, whose strings end at a NUL. */
+export function quote(word: string, most = 128): string {
+  const end = word.indexOf('\0')
+  return word.slice(0, end === -1 ? most : Math.min(end, most))
+}
