@@ -2,6 +2,8 @@
 
 export { RaftError } from './errors.js'
 export type { LeaderHint, Outcome, RaftErrorCode } from './errors.js'
+export { msgpackCodec } from './fsm/msgpack-codec.js'
+export { defineStateMachine } from './fsm/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './fsm/state-machine.js'
 export type { RaftOptions } from './options.js'
 export { Raft } from './raft.js'

@@ -47,7 +47,10 @@ export function checkOptions(options: RaftOptions<unknown, unknown, unknown, unk
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
     const reason = 'or one late heartbeat starts an election'
-    fail('electionTimeoutMs', `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`)
+    fail(
+      'electionTimeoutMs',
+      `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
+    )
   }
   if (typeof options.stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
   if (typeof options.codec?.encode !== 'function' || typeof options.codec.decode !== 'function') {

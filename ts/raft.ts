@@ -116,7 +116,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     const { core, loop, reads } = this.#server
     if (call.settled) return call.promise
     if (core.role !== 'leader') call.reject(loop.notLeader())
-    else if (reads.full) call.reject(new RaftError('ERR_RAFT_OVERLOADED', 'too many reads wait: slow down', { retryable: true }))
+    else if (reads.full)
+      call.reject(new RaftError('ERR_RAFT_OVERLOADED', 'too many reads wait: slow down', { retryable: true }))
     else reads.add(call)
     loop.schedule()
     return call.promise
@@ -181,16 +182,19 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
     const { core, loop, proposals } = this.#server
-    const call = this.#call<readonly unknown[]>(options, () => proposals.withdraw(group))
-    const group = new ProposalGroup(call, payloads.length)
+    let queued: ProposalGroup | null = null
+    const abandon = (): Outcome => (queued === null ? 'not-applied' : proposals.withdraw(queued))
+    const call = this.#call<readonly unknown[]>(options, abandon)
     if (call.settled) return call.promise
     if (core.role !== 'leader') {
       call.reject(loop.notLeader())
       return call.promise
     }
+    const group = new ProposalGroup(call, payloads.length)
     const index = logIndex(0)
     try {
       proposals.add(payloads.map((payload, position) => ({ kind, payload, group, position, index })))
+      queued = group
       loop.schedule()
     } catch (error) {
       call.reject(error as RaftError)

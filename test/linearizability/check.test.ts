@@ -68,6 +68,11 @@ const good: Readonly<Record<string, History>> = {
     ok('b', 5, 6, incr('n'), 4),
   ],
   'two unknown INCR count twice': [unknown('a', 0, incr('n')), unknown('b', 0, incr('n')), ok('c', 1, 2, incr('n'), 3)],
+  'an unknown write that one order uses up for nothing may still happen in another': [
+    unknown('a', 0, incr('n')),
+    unknown('b', 0, get('n'), set('n', '5')),
+    ok('c', 1, 2, get('n'), '6'),
+  ],
   'a failed write is as if it had not been': [failed('a', 0, set('x', '1')), ok('b', 1, 2, get('x'), null)],
   'a read without an answer says nothing': [unknown('a', 0, get('x')), ok('b', 1, 2, get('x'), null)],
   'a client goes on after a failure': [failed('a', 0, set('x', '1')), ok('a', 1, 2, get('x'), null)],

@@ -163,11 +163,14 @@ export class Leader implements RoleBehaviour, LeaderDuties {
       this.#core.outbox.event({ type: 'protocolFault', peer: progress.peer, reason })
       return
     }
+    // A heartbeat's answer proves nothing new: only what was sent as a probe, once it has arrived, opens the window again,
+    // or a peer without room would be sent a whole window after each heartbeat (scenario C22).
+    const arrived = message.matchIndex >= progress.nextIndex
     if (progress.advance(message.matchIndex, now)) this.#maybeCommit()
     if (message.status === 'busy') {
       progress.becomeProbe(logIndex(progress.matchIndex + 1))
       progress.paused = true
-    } else if (progress.mode === 'probe' && progress.matchIndex >= progress.nextIndex - 1) {
+    } else if (progress.mode === 'probe' && (arrived || progress.matchIndex === log.lastIndex)) {
       progress.becomeReplicate()
     }
   }

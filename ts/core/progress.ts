@@ -66,7 +66,11 @@ export class Progress {
     if (matchIndex <= this.matchIndex) return false
     this.matchIndex = matchIndex
     this.advancedAt = now
-    if (this.nextIndex <= matchIndex) this.nextIndex = logIndex(matchIndex + 1)
+    if (this.nextIndex <= matchIndex) {
+      this.nextIndex = logIndex(matchIndex + 1)
+      // What is being read for the old position is not needed any more, and will be dropped when it comes.
+      this.fetching = false
+    }
     return true
   }
 }

@@ -88,7 +88,8 @@ export class ApplyQueue {
 
   /** Takes out what still waits of a group whose caller gave up. */
   withdraw(group: ProposalGroup): Outcome {
-    for (const proposal of this.#waiting) if (proposal.group === group) this.#waitingBytes -= proposal.payload.byteLength
+    for (const proposal of this.#waiting)
+      if (proposal.group === group) this.#waitingBytes -= proposal.payload.byteLength
     this.#waiting = this.#waiting.filter((proposal) => proposal.group !== group)
     return group.accepted ? 'unknown' : 'not-applied'
   }

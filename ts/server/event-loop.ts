@@ -155,7 +155,9 @@ export class EventLoop {
     core.step({ type: 'credit', bytes: progress.credit })
     if (progress.stalled !== this.#stalled) {
       this.#stalled = progress.stalled
-      const reason = progress.stalled ? 'the disk is full: writes wait until there is room' : 'the disk takes writes again'
+      const reason = progress.stalled
+        ? 'the disk is full: writes wait until there is room'
+        : 'the disk takes writes again'
       this.#parts.logger.warn(progress.stalled ? 'stalled' : 'stall over', { reason })
       events.emit('stall', { stalled: progress.stalled, reason })
     }
@@ -183,9 +185,13 @@ export class EventLoop {
   notLeader(): RaftError {
     const { leader } = this.#parts.core
     if (leader === null) {
-      return new RaftError('ERR_RAFT_NO_LEADER', 'no leader is known: an election is under way or a quorum is missing', {
-        retryable: true,
-      })
+      return new RaftError(
+        'ERR_RAFT_NO_LEADER',
+        'no leader is known: an election is under way or a quorum is missing',
+        {
+          retryable: true,
+        },
+      )
     }
     return new RaftError('ERR_RAFT_NOT_LEADER', `this server does not lead: ask ${leader.id} at ${leader.address}`, {
       leader,

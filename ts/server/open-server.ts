@@ -150,7 +150,12 @@ function build(options: AnyOptions, store: LogStore, stored: StoredState, lastTi
     incarnation: stored.incarnation,
     bootCounter: stored.bootCounter,
   }
-  const pins: PeerPins = new PeerPins(identity, stored.facts, () => core.configuration, () => loop.schedule())
+  const pins: PeerPins = new PeerPins(
+    identity,
+    stored.facts,
+    () => core.configuration,
+    () => loop.schedule(),
+  )
   const { transport } = options
   const parts = { core, store, transport, clock, logger, events, proposals, reads, pins, entryClock }
   const runner = new ReadyRunner({

@@ -127,7 +127,10 @@ function encodePin({ incarnation, bootCounter }: Pin): Uint8Array {
 function decodePin(value: Uint8Array): Pin {
   const [incarnation, bootCounter] = new TextDecoder().decode(value).split(' ')
   if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !/^\d+$/.test(bootCounter ?? '')) {
-    throw new RaftError('ERR_RAFT_STORE_CORRUPT', 'the stored identity of a peer cannot be read: restore the folder from a backup')
+    throw new RaftError(
+      'ERR_RAFT_STORE_CORRUPT',
+      'the stored identity of a peer cannot be read: restore the folder from a backup',
+    )
   }
   return { incarnation, bootCounter: Number(bootCounter) }
 }

@@ -158,6 +158,8 @@ export class MemoryDisk {
 export interface MemoryStoreFactory extends StoreFactory {
   disk(dir: string): MemoryDisk
   create(dir: string): MemoryLogStore
+  /** Whoever opens that folder next finds a new, empty disk with another incarnation. */
+  wipe(dir: string): void
 }
 
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
@@ -167,7 +169,8 @@ export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory
     disks.set(dir, known)
     return known
   }
-  return { name: 'memory', disk, create: (dir) => new MemoryLogStore(disk(dir)) }
+  const wipe = (dir: string): void => void disks.delete(dir)
+  return { name: 'memory', disk, wipe, create: (dir) => new MemoryLogStore(disk(dir)) }
 }
 
 /** One process's use of a disk, from `open` to `close` or to the crash. */
