@@ -90,6 +90,10 @@ export class RawClient {
     this.#socket.pause()
   }
 
+  resume(): void {
+    this.#socket.resume()
+  }
+
   /** Resolves with everything received, once `done` holds for it. */
   async until(done: (received: string, isClosed: boolean) => boolean, timeoutMs = 10_000): Promise<string> {
     const deadline = Date.now() + timeoutMs

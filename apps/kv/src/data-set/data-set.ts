@@ -67,6 +67,11 @@ export class DataSet {
     return this.#expiring
   }
 
+  /** Places kept for deadlines, stale ones included. Invariant: <= 2 * expiring + 1025. */
+  get deadlinePlaces(): number {
+    return this.#deadlines.size
+  }
+
   /** The earliest deadline there may be; Infinity when there is none. */
   get nextDeadline(): number {
     return this.#deadlines.first?.at ?? Number.POSITIVE_INFINITY
