@@ -169,7 +169,10 @@ export class Connection implements CommandOwner, ClientState, Watching {
     if (written > 0) this.#pending.splice(0, written)
     if (out !== '') this.#write(out)
     if (this.#isLeaving && this.#pending.length === 0) this.#socket.destroySoon()
-    else if (written > 0 && this.#requests.length > 0) this.#context.schedule(this)
+    else if (written > 0 && (this.#requests.length > 0 || this.#pending[0]?.reply !== undefined)) {
+      // There is more, and the socket says `drain` only when it could not take all of this at once.
+      this.#context.schedule(this)
+    }
   }
 
   /** No more requests; what is under way is answered, and then the connection ends. */
