@@ -5,18 +5,14 @@
  *   npm run bench [-- --seconds 5] [--rounds 3] [--in-flight 1,64,256] [--bytes 256] [--dir data] [--profile DIR]
  */
 
-import { fork } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import type { FromServer, LoadResult, ToServer, Usage } from './messages.js'
+import type { LoadResult, Usage } from './messages.js'
+import { ask, bounded, findLeader, SERVERS, startServers, stop, usageOf } from './server-processes.js'
 
 const WARM_UP_MS = 1000
-const SERVERS = 3
 
 interface Row {
   readonly inFlight: number
@@ -69,7 +65,7 @@ async function measure(): Promise<readonly Row[]> {
 }
 
 async function measureOne(inFlight: number): Promise<Row> {
-  const leader = await findLeader()
+  const leader = await findLeader(servers)
   const load = (milliseconds: number): Promise<LoadResult> =>
     ask(leader, { type: 'load', inFlight, payloadBytes: options.bytes, milliseconds })
   await load(WARM_UP_MS)
@@ -90,67 +86,6 @@ async function measureOne(inFlight: number): Promise<Row> {
     cpuPerEntry: sum((usage) => usage.cpuMicroseconds) / entries,
     rssMiB: Math.max(...after.map((usage) => usage.rssBytes)) / 2 ** 20,
   }
-}
-
-async function startServers(dir: string, profile: string | undefined): Promise<readonly ChildProcess[]> {
-  const ports = await freePorts(SERVERS)
-  const list = ports.map((port, at) => `s${at + 1}=127.0.0.1:${port}`).join(',')
-  const script = fileURLToPath(new URL('apply-server.js', import.meta.url))
-  const execArgv = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
-  const started = ports.map((_, at) => fork(script, [`s${at + 1}`, join(dir, `s${at + 1}`), list], { execArgv }))
-  await Promise.all(started.map((server) => next(server, 'ready')))
-  return started
-}
-
-async function findLeader(): Promise<ChildProcess> {
-  for (const server of servers) if ((await usageOf(server)).role === 'leader') return server
-  throw new Error('no leader: the servers lost it between two rounds; run again on a quieter machine')
-}
-
-function usageOf(server: ChildProcess): Promise<Usage> {
-  return ask(server, { type: 'usage' })
-}
-
-function ask<Answer extends FromServer>(server: ChildProcess, question: ToServer): Promise<Answer> {
-  const answer = next<Answer>(server, question.type === 'load' ? 'loaded' : 'usage')
-  server.send(question)
-  return answer
-}
-
-function next<Answer extends FromServer>(server: ChildProcess, type: Answer['type']): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const onExit = (code: number | null): void => reject(new Error(`a server ended early, exit code ${code}`))
-    server.once('exit', onExit)
-    const onMessage = (message: FromServer): void => {
-      if (message.type !== type) return
-      server.off('exit', onExit)
-      server.off('message', onMessage)
-      resolve(message as Answer)
-    }
-    server.on('message', onMessage)
-  })
-}
-
-function stop(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null) return Promise.resolve()
-  return new Promise((resolve) => {
-    server.once('exit', () => resolve())
-    const question: ToServer = { type: 'close' }
-    server.send(question)
-  })
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const held = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  const ports = held.map((server) => (server.address() as { port: number }).port)
-  await Promise.all(held.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 function printTable(rows: readonly Row[]): void {
@@ -211,13 +146,4 @@ function readOptions(): {
     profile: values.profile,
     dir: values.dir,
   }
-}
-
-function bounded(name: string, text: string, max: number): number {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 1 || value > max) {
-    console.error(`${name} is ${text}; must be a whole number of 1 .. ${max}`)
-    process.exit(64)
-  }
-  return value
 }

@@ -20,9 +20,7 @@ export async function ensureBuilt() {
     const still = staleInstall()
     if (still !== null) throw new Error(`npm ci finished, and yet ${still}`)
   }
-  if (existsSync(join(root, 'scripts/build-native.mjs'))) {
-    await run(process.execPath, ['scripts/build-native.mjs'], 'the addon was not built; the reason is above')
-  }
+  await run(process.execPath, ['scripts/build-native.mjs'], 'the addon was not built; the reason is above')
   removeOrphans()
   const compiler = ['node_modules/typescript/bin/tsc', '-b']
   await run(process.execPath, compiler, 'TypeScript found errors; they are listed above')

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -37,7 +38,7 @@ fn stores_mut() -> RwLockWriteGuard<'static, HashMap<u32, Slot>> {
 pub(crate) fn create(env: &Env) -> Result<u32> {
     let handle = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
     if OWN_HANDLES.with_borrow(Option::is_none) {
-        env.add_env_cleanup_hook((), |()| close_all())?;
+        env.add_env_cleanup_hook((), |()| close_all_guarded())?;
         OWN_HANDLES.set(Some(Vec::new()));
     }
     OWN_HANDLES.with_borrow_mut(|handles| handles.get_or_insert_default().push(handle));
@@ -93,6 +94,11 @@ pub(crate) fn release(handle: u32) {
 
 /// The cleanup hook: closes what the environment left open, and joins its writers. It runs at a natural exit and at the
 /// end of a worker, terminated or not; never at `process.exit`, so durability does not rest on it.
+fn close_all_guarded() {
+    // A panic must not cross into Node; what it left open goes with the process.
+    let _panicked = catch_unwind(close_all);
+}
+
 fn close_all() {
     for handle in OWN_HANDLES.take().unwrap_or_default() {
         let removed = stores_mut().remove(&handle);

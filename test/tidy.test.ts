@@ -139,12 +139,14 @@ proofs('a suite that is never run is found', () => {
   rejects(testRunRule, 'test/a.test.ts', "const a = suite('a')\na.run()\na('late', () => {})")
   rejects(testRunRule, 'test/a.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
   rejects(testRunRule, 'ts/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
+  accepts(testRunRule, 'test/a.test.ts', "import { conformance } from './conformance/store.js'\nconformance(store)")
   accepts(testRunRule, 'test/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\n\ntest.run()\n")
 })
 
 proofs('no test is focused, and none is skipped without a reason', () => {
   rejects(focusRule, 'test/a.test.ts', "test.only('x', () => {})")
   rejects(focusRule, 'test/a.test.ts', "test.skip('x', () => {})")
+  rejects(focusRule, 'test/a.test.ts', 'const register = isPossible ? test : test.skip')
 })
 
 proofs('a reminder names its issue', () => {

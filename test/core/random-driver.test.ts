@@ -15,18 +15,24 @@ const STORY_LINES = Number(process.env['BALSA_STORY_LINES'] ?? 80)
 
 /** A batch of runs that misses one of these has tested less than it claims. */
 const MUST_REACH = [
-  'leader',
-  'leader with an uncommitted tail',
-  'conflict truncation',
+  'busy',
   'commit without own disk',
+  'conflict truncation',
   'crash with unwritten tickets',
   'fetch below the tail',
-  'busy',
-  'read confirmed',
-  'step-down with an uncommitted tail',
+  'leader with an uncommitted tail',
+  'read that waited for the first commit of its term',
   'replayed request',
   'replayed response',
+  'sent again from further back',
+  'step-down because of a higher term',
+  'step-down because of a stalled disk',
+  'step-down with an uncommitted tail',
+  'step-down without a quorum',
   'store failure',
+  'term adopted from a refused pre-vote',
+  'term grew while an older one was not durable',
+  'write of entries that a later ticket removes',
 ]
 
 test('no random order of messages, crashes and disk writes breaks an invariant or keeps the cluster from recovering', () => {

@@ -267,8 +267,6 @@ random('large ones with one stale read are rejected', () => {
   })
 })
 
-for (const each of [table, format, random]) each.run()
-
 function withSeed(body: (draw: Random) => void): void {
   const seed = drawSeed()
   try {
@@ -302,3 +300,7 @@ function withStaleRead(draw: Random, history: History): History {
   const { read, value } = pick(draw, candidates)
   return history.map((operation) => (operation === read ? { ...read, results: [value] } : operation))
 }
+
+table.run()
+format.run()
+random.run()

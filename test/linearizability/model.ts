@@ -5,9 +5,6 @@
 
 import type { Operation, Result, Step } from './history.js'
 
-/** The value of a key; null when there is none. */
-export type Value = string | null
-
 /** Runs all steps on `values` (changing it) and returns their answers. */
 export function runSteps(values: Map<string, string>, steps: readonly Step[]): readonly Result[] {
   return steps.map((step) => runStep(values, step))

@@ -14,6 +14,7 @@ import type {
   RaftCore,
   Request,
   Response,
+  TicketOperation,
 } from '#balsa/core/index.js'
 import { entriesOf } from './fake-blocks.js'
 import type { FakeEntry } from './fake-blocks.js'
@@ -36,6 +37,9 @@ interface Seen {
   term: number
   commitIndex: number
   applied: number
+  /** What it committed as leader, and in which term: it may lead no more when its Ready is taken. */
+  ledTo: number
+  ledTerm: number
 }
 
 export class ClusterChecker {
@@ -49,13 +53,19 @@ export class ClusterChecker {
   readonly #entries = new Map<string, string>()
   /** By `term/index`: the term of the entry that the leader of `term` has there, as far as it has sent it. */
   readonly #sentByLeader = new Map<string, number>()
+  /** By `term/peer`: the highest entry that was sent. */
+  readonly #sentTo = new Map<string, number>()
   readonly #grants = new Map<string, ServerId>()
   /** The highest term that each server has revealed, over all its boots. */
   readonly #revealed = new Map<ServerId, number>()
   readonly #seen = new Map<ServerId, Seen>()
 
-  constructor(servers: () => Iterable<CheckedServer>) {
+  readonly #global: boolean
+
+  /** Not `global`: messages are made up by the test, and only what holds of one server by itself is checked. */
+  constructor(servers: () => Iterable<CheckedServer>, global: boolean) {
     this.#servers = servers
+    this.#global = global
   }
 
   /** The highest index that any leader has committed. */
@@ -77,7 +87,7 @@ export class ClusterChecker {
     }
     const revealed = this.#revealed.get(server.id) ?? 0
     assert(term >= revealed, `${server.id} restarts in term ${term} after it told others of term ${revealed}`)
-    this.#seen.set(server.id, { term, commitIndex: 0, applied: 0 })
+    this.#seen.set(server.id, { term, commitIndex: 0, applied: 0, ledTo: 0, ledTerm: 0 })
     this.#checkEntries(server.disk.accepted, 1)
   }
 
@@ -89,18 +99,22 @@ export class ClusterChecker {
     const seen = this.#seenOf(id)
     assert(core.term >= seen.term, `${id} went from term ${seen.term} back to ${core.term}`)
     assert(core.log.commitIndex >= seen.commitIndex, `${id}: commit went back to ${core.log.commitIndex}`)
+    if (core.term > seen.term && server.disk.pending.some(({ operations }) => operations.some(isHardState))) {
+      this.reach('term grew while an older one was not durable')
+    }
     seen.term = core.term
-    if (core.role === 'leader') this.#checkLeader(server, core)
+    if (core.role !== 'leader') return
+    this.#checkLeader(server, core)
+    seen.ledTo = core.log.commitIndex
+    seen.ledTerm = core.term
   }
 
   submitted(server: CheckedServer, ticket: PersistTicket): void {
     let first = server.disk.accepted.length + 1
-    let highest = server.core?.log.lastIndex ?? 0
     for (const operation of ticket.operations) {
       if (operation.type === 'append') first = Math.min(first, operation.block.first)
       if (operation.type !== 'truncateSuffix') continue
       first = Math.min(first, operation.from)
-      highest = Math.max(highest, operation.from)
       this.reach('conflict truncation')
       const { commitIndex } = this.#seenOf(server.id)
       assert(operation.from > commitIndex, `${server.id} truncates from ${operation.from}, committed to ${commitIndex}`)
@@ -111,18 +125,17 @@ export class ClusterChecker {
   /** After every Ready: the accepted log is what the ticket says, and what is committed can be compared. */
   drained(server: CheckedServer): void {
     const { core, disk, id } = server
-    if (core === null) return
+    if (core === null || !this.#global) return
     assert(
       core.log.lastIndex === disk.accepted.length,
       `${id} ends at ${core.log.lastIndex}, its tickets say otherwise`,
     )
     const seen = this.#seenOf(id)
     const { commitIndex } = core.log
-    const leads = core.role === 'leader'
     for (let index = seen.commitIndex + 1; index <= commitIndex; index += 1) {
       const entry = disk.accepted[index - 1]
       assert(entry !== undefined, `${id} committed entry ${index}, which it does not have`)
-      this.#commit(id, index, entry, leads)
+      this.#commit(id, index, entry)
     }
     seen.commitIndex = commitIndex
   }
@@ -134,10 +147,11 @@ export class ClusterChecker {
     const revealed = message.type === 'PreVote' ? message.proposedTerm - 1 : message.term
     assert(revealed <= term, `${who} of term ${revealed}, durable is term ${term}`)
     this.#revealed.set(server.id, Math.max(this.#revealed.get(server.id) ?? 0, revealed))
+    if (!this.#global) return
     switch (message.type) {
       case 'AppendEntries':
         assert(this.#leaders.get(message.term) === server.id, `${who} in term ${message.term}, which it does not lead`)
-        return this.#checkAppend(server, message)
+        return this.#checkAppend(server, to, message)
       case 'AppendEntriesResult':
         return this.#checkResult(server, message)
       case 'RequestVote':
@@ -158,6 +172,7 @@ export class ClusterChecker {
     const seen = this.#seenOf(server.id)
     assert(index === seen.applied + 1, `${server.id} applies ${index} after ${seen.applied}`)
     seen.applied = index
+    if (!this.#global) return
     const truth = this.committed[index - 1]
     assert(truth !== undefined, `${server.id} applies ${index}, which nobody has committed`)
     assert(
@@ -176,6 +191,7 @@ export class ClusterChecker {
     this.#leaders.set(core.term, id)
     this.reach('leader')
     const { term, votedFor } = disk.hardState
+    if (!this.#global) return
     assert(term === core.term && votedFor === id, `${id} leads term ${core.term} without a durable vote for itself`)
     this.committed.forEach((entry, at) => {
       const own = core.log.termAt((at + 1) as never)
@@ -197,7 +213,7 @@ export class ClusterChecker {
     }
   }
 
-  #commit(id: ServerId, index: number, entry: FakeEntry, leads: boolean): void {
+  #commit(id: ServerId, index: number, entry: FakeEntry): void {
     const truth = this.committed[index - 1]
     if (truth !== undefined) {
       const same = truth.term === entry.term && truth.payload === entry.payload
@@ -207,7 +223,10 @@ export class ClusterChecker {
       )
       return
     }
-    assert(leads, `${id} commits ${index}, no leader has committed more than ${this.committed.length}`)
+    assert(
+      index <= this.#seenOf(id).ledTo,
+      `${id} commits ${index}, no leader has committed more than ${this.committed.length}`,
+    )
     this.#checkQuorum(id, index, entry.term)
     this.committed.push({ term: entry.term, payload: entry.payload })
   }
@@ -220,13 +239,14 @@ export class ClusterChecker {
       if (server.id !== leader || server.core === null) continue
       const held = isQuorum(server.core.configuration, holders)
       assert(held, `${leader} commits ${index}/${term}, durable only on ${[...holders].join(', ')}`)
-      const ownTerm = server.core.log.termAt(server.core.log.commitIndex)
-      assert(ownTerm === server.core.term, `${leader} commits up to an entry of term ${ownTerm} in ${server.core.term}`)
+      const { ledTo, ledTerm } = this.#seenOf(leader)
+      const last = server.disk.accepted[ledTo - 1]?.term
+      assert(last === ledTerm, `${leader} commits up to an entry of term ${last} in term ${ledTerm}`)
       if (!holders.has(leader)) this.reach('commit without own disk')
     }
   }
 
-  #checkAppend(server: CheckedServer, message: AppendEntries): void {
+  #checkAppend(server: CheckedServer, to: ServerId, message: AppendEntries): void {
     const { accepted } = server.disk
     const { prevIndex, prevTerm, term, commitIndex, blocks } = message
     const own = prevIndex === 0 ? 0 : accepted[prevIndex - 1]?.term
@@ -238,6 +258,10 @@ export class ClusterChecker {
         `${server.id} sends a heartbeat with commit ${commitIndex} above prev ${prevIndex}`,
       )
     }
+    const stream = `${term}/${to}`
+    const sentTo = this.#sentTo.get(stream) ?? 0
+    if (blocks.length > 0 && prevIndex < sentTo) this.reach('sent again from further back')
+    this.#sentTo.set(stream, Math.max(sentTo, blocks.at(-1)?.last ?? 0))
     if (prevIndex > 0) this.#sentByLeader.set(`${term}/${prevIndex}`, prevTerm)
     for (const block of blocks) {
       entriesOf(block).forEach((entry, at) => {
@@ -282,6 +306,10 @@ export class ClusterChecker {
     assert(seen !== undefined, `checker: ${id} never booted`)
     return seen
   }
+}
+
+function isHardState(operation: TicketOperation): boolean {
+  return operation.type === 'hardState'
 }
 
 /** A majority of each half, counted by hand. */

@@ -36,6 +36,8 @@ export interface ClusterOptions {
   readonly configuration?: Configuration
   readonly settings?: CoreSettings
   readonly tailBytesMax?: number
+  /** The test makes up messages (`ask`, `answer`): what one server does is still checked, what all agree on is not. */
+  readonly madeUp?: boolean
   /** By server; unless told, s1 draws 0.1, s2 0.2, and so on, so that s1 times out first. */
   readonly random?: (id: ServerId) => Random
   /** Terms of the entries that each server starts with, by id; otherwise only the bootstrap entry (1, term 1). */
@@ -114,6 +116,8 @@ export class CoreCluster {
   readonly #cuts = new Set<string>()
   readonly #links: Link[] = []
   readonly #randoms = new Map<ServerId, Random>()
+  /** Reads that began before their leader had committed anything. */
+  readonly #early = new Set<number>()
   #sessions = 0
   #payloads = 0
   #reads = 0
@@ -123,7 +127,7 @@ export class CoreCluster {
     this.settings = options.settings ?? SETTINGS
     const ids = Array.from({ length: options.servers ?? 3 }, (_, at) => `s${at + 1}`)
     this.configuration = options.configuration ?? votersOnly(ids)
-    this.checker = new ClusterChecker(() => this.servers.values())
+    this.checker = new ClusterChecker(() => this.servers.values(), options.madeUp !== true)
     allIds(this.configuration).forEach((id, at) => {
       this.servers.set(id, new FakeServer(id, this.#firstDisk(id)))
       this.#randoms.set(id, options.random?.(id) ?? (() => (at + 1) / 10))
@@ -263,7 +267,7 @@ export class CoreCluster {
     for (const event of ready.events) {
       this.#say(id, formatEvent(event))
       if (event.type === 'protocolFault') this.faults.push(`${id}: ${event.reason}`)
-      if (event.type === 'steppedDown') this.#steppedDown(server)
+      if (event.type === 'steppedDown') this.#steppedDown(server, event.reason)
     }
     if (ready.ticket !== null) {
       this.#say(id, formatTicket(ready.ticket))
@@ -301,7 +305,12 @@ export class CoreCluster {
 
   /** The oldest tickets become durable, and nobody is told yet. */
   write(id: ServerId, count?: number): void {
-    this.server(id).disk.write(count)
+    const { disk } = this.server(id)
+    disk.write(count)
+    const overwritten = disk.pending.some(({ operations }) =>
+      operations.some((operation) => operation.type === 'truncateSuffix' && operation.from <= disk.entries.length),
+    )
+    if (overwritten) this.checker.reach('write of entries that a later ticket removes')
   }
 
   /** What is durable is reported, if that is news. */
@@ -349,6 +358,11 @@ export class CoreCluster {
   serveFetches(id: ServerId): void {
     const server = this.server(id)
     for (const fetch of server.fetches.splice(0)) {
+      // A leader that was deposed meanwhile may have removed what it wanted to send.
+      if (fetch.to - 1 > server.disk.entries.length) {
+        this.turn(id, { type: 'fetchFailed', fetch })
+        continue
+      }
       const blocks = server.disk.read(fetch.from, fetch.to, fetch.bytesMax)
       this.turn(id, { type: 'fetched', fetch, blocks })
     }
@@ -385,7 +399,9 @@ export class CoreCluster {
   read(id: ServerId): number {
     this.#reads += 1
     const read = this.#reads
-    this.server(id).reads.set(read, this.checker.commitIndex)
+    const { reads, up } = this.server(id)
+    reads.set(read, this.checker.commitIndex)
+    if (up.role === 'leader' && up.log.termAt(up.log.commitIndex) !== up.term) this.#early.add(read)
     this.turn(id, { type: 'readIndex', id: read })
     return read
   }
@@ -457,7 +473,38 @@ export class CoreCluster {
     const input = this.inputOf(envelope)
     if (input === null) return
     this.#say(envelope.to, `receives from ${envelope.from}: ${formatMessage(envelope.message)}`)
+    const { role, term } = this.core(envelope.to)
     this.turn(envelope.to, input)
+    const grew = this.core(envelope.to).term > term
+    if (role === 'preCandidate' && envelope.message.type === 'PreVoteResult' && grew) {
+      if (this.core(envelope.to).role === 'follower') this.checker.reach('term adopted from a refused pre-vote')
+    }
+  }
+
+  /** A request that the test made up arrives; returns what is answered at once. */
+  ask(from: ServerId, to: ServerId, message: Request): readonly Response[] {
+    const session = this.server(from).sessions.get(to)
+    assert(session !== undefined, `${from} is not connected to ${to}`)
+    this.receive({ from, to, link: this.#linkOf(session), message })
+    return this.answersTo(from)
+  }
+
+  /** A response that the test made up arrives on the current session. */
+  answer(from: ServerId, to: ServerId, message: Response): void {
+    const session = this.server(to).sessions.get(from)
+    assert(session !== undefined, `${to} is not connected to ${from}`)
+    this.receive({ from, to, link: this.#linkOf(session), message })
+  }
+
+  /** Takes the responses under way to a server out of the network. */
+  answersTo(id: ServerId): readonly Response[] {
+    const envelopes = this.drop((envelope) => envelope.to === id && !isRequest(envelope.message))
+    return envelopes.flatMap(({ message }) => (isRequest(message) ? [] : [message]))
+  }
+
+  /** The requests under way to a server. */
+  requestsTo(id: ServerId): readonly Request[] {
+    return this.inFlight.flatMap(({ to, message }) => (to === id && isRequest(message) ? [message] : []))
   }
 
   /** Null when nobody is there to hear it. */
@@ -537,12 +584,15 @@ export class CoreCluster {
     this.readOutcomes.set(read.id, read)
     if (read.status !== 'confirmed') return
     this.checker.reach('read confirmed')
+    if (this.#early.has(read.id)) this.checker.reach('read that waited for the first commit of its term')
     assert(read.index >= floor, `read ${read.id} confirmed at ${read.index}, ${floor} was committed before it began`)
     assert(read.index <= this.checker.commitIndex, `read ${read.id} confirmed at ${read.index}, not committed`)
   }
 
-  #steppedDown(server: FakeServer): void {
-    this.checker.reach('step-down')
+  #steppedDown(server: FakeServer, reason: string): void {
+    if (reason.includes('no quorum')) this.checker.reach('step-down without a quorum')
+    if (reason.includes('disk')) this.checker.reach('step-down because of a stalled disk')
+    if (reason.includes('term')) this.checker.reach('step-down because of a higher term')
     if (server.proposals.size > 0) this.checker.reach('step-down with an uncommitted tail')
   }
 

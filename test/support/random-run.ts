@@ -54,6 +54,7 @@ export class RandomRun {
   }
 
   run(): RandomRunResult {
+    if (this.#random() < 0.7) this.cluster.elect(pick(this.#random, this.cluster.configuration.voters)?.id ?? 's1')
     for (let step = 0; step < STEPS; step += 1) this.#step()
     this.#recover()
     return { steps: this.#steps, reached: this.cluster.checker.reached }
@@ -85,6 +86,7 @@ export class RandomRun {
     return [
       normal(30, () => this.#deliverOldest()),
       normal(10, () => this.#deliverAny()),
+      normal(4, () => this.#burst()),
       normal(12, () => this.#onAny((server) => this.#tick(server))),
       normal(6, () => this.#passTime()),
       normal(12, () => this.#onAny(({ id }) => this.cluster.persist(id))),
@@ -111,6 +113,7 @@ export class RandomRun {
       fault(0.5, () => this.#sleepLong()),
       fault(3, () => this.#onAny((server) => this.#timeout(server))),
       fault(1, () => this.#race()),
+      fault(1, () => this.#depose()),
     ]
   }
 
@@ -119,6 +122,14 @@ export class RandomRun {
   #deliverOldest(): void {
     const [envelope] = this.cluster.inFlight.splice(0, 1)
     if (envelope !== undefined) this.#receive(envelope)
+  }
+
+  /** For a moment everything works, so that runs get somewhere. */
+  #burst(): void {
+    for (let count = randomInt(this.#random, 2, 25); count > 0; count -= 1) {
+      this.#deliverOldest()
+      if (this.#random() < 0.5) this.#onAny(({ id }) => this.cluster.persist(id))
+    }
   }
 
   #deliverAny(): void {
@@ -206,6 +217,21 @@ export class RandomRun {
   /** Two servers campaign at the same time. */
   #race(): void {
     for (const server of this.#alive()) if (this.#random() < 0.5) this.#timeout(server)
+  }
+
+  /** A leader is cut off with entries that nobody else has, while another server campaigns. */
+  #depose(): void {
+    const leader = this.cluster.leader
+    if (leader === null || leader.storeFailed) return
+    this.cluster.isolate(leader.id)
+    this.#propose(leader.id)
+    if (this.#random() < 0.5) this.cluster.persist(leader.id)
+    const others = this.#alive().filter(({ id }) => id !== leader.id)
+    const successor = pick(this.#random, others)
+    if (successor === undefined) return
+    this.#timeout(successor)
+    this.#burst()
+    if (this.#random() < 0.5) this.#heal()
   }
 
   // Disks and state machines

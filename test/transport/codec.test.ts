@@ -198,8 +198,9 @@ test('random and damaged handshake frames never throw', async () => {
 })
 
 test('a handshake that claims more than it brings allocates nothing for it', () => {
-  // array32 and map32 of 2^32 - 1, nested array16 of 65535, an extension, a string longer than the frame.
-  for (const body of ['ddffffffff', 'dfffffffff', 'dcffff'.repeat(1000), 'c7ff01', 'dbffffffff61', '81a161']) {
+  // array32 of 2^32 - 1 and of 30 million, nested; map32; nested array16; an extension; a string; a map without a value.
+  const bodies = ['ddffffffff', '81a161dd01c9c380', 'dd01c9c380'.repeat(800), 'dfffffffff', 'dcffff'.repeat(1000)]
+  for (const body of [...bodies, '91'.repeat(4000), 'c7ff01', 'c6ffffffff', 'dbffffffff61', '81a161']) {
     const bytes = Buffer.from(body, 'hex')
     const frame = Buffer.alloc(FRAME_HEADER_BYTES + bytes.length)
     frame.set(bytes, writeFrameHeader(frame, 0, { type: FrameType.hello, length: frame.length }))

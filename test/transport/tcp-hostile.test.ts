@@ -1,6 +1,8 @@
 /** What only TCP can suffer: foreign bytes, silence, ports that are taken. The server cuts the connection and lives on. */
 
+import { execFile } from 'node:child_process'
 import { connect, createServer, type Server, Socket } from 'node:net'
+import { promisify } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
@@ -397,7 +399,7 @@ test('blocks are sent from their own memory', async (context) => {
   Socket.prototype.write = function (this: Socket, chunk: Uint8Array): boolean {
     chunks.push(chunk)
     return write.call(this, chunk)
-  } as Socket['write']
+  }
   try {
     site.ask('b', site.sessionWith('b') ?? 0, { ...heartbeat(1), blocks: [block] })
   } finally {
@@ -433,6 +435,34 @@ test('close leaves no timer and no socket, whatever state its connections are in
   await until('both raw peers are closed', () => half.isClosed && rejected.isClosed)
   for (const one of context.open.splice(0).reverse()) await one.close()
   await until('no socket is left', () => socketsLeft() === 0)
+})
+
+test('a process that has closed its transports ends', async () => {
+  const script = `
+    import { tcp } from '#balsa/transport/tcp/index.js'
+    const clock = { now: () => performance.now(), wallNow: () => Date.now(), setTimer: (ms, fire) => {
+      const timer = setTimeout(fire, ms)
+      return () => clearTimeout(timer)
+    } }
+    const logger = { debug() {}, info() {}, warn() {}, error() {} }
+    const start = async (serverId, onPeerUp) => {
+      const transport = tcp({ listen: '127.0.0.1:0' })
+      const self = { clusterId: '0'.repeat(32), serverId, incarnation: '0'.repeat(32), bootCounter: 1 }
+      const handlers = { admit: async () => {}, onRequest() {}, onResponse() {}, onPeerUp, onPeerDown() {} }
+      return { transport, address: await transport.start(self, handlers, clock, logger) }
+    }
+    const b = await start('b', () => {})
+    const up = new Promise((resolve) => start('a', resolve).then(({ transport }) => {
+      transport.setPeers([{ id: 'b', address: b.address }, { id: 'c', address: '127.0.0.1:1' }])
+      globalThis.a = transport
+    }))
+    await up
+    await Promise.all([globalThis.a.close(), b.transport.close()])
+    process.stdout.write('closed')`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+    timeout: 20_000,
+  })
+  assert.is(stdout, 'closed')
 })
 
 /** A listener by hand; returns its address. */

@@ -11,13 +11,14 @@
 
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
-import { isPosition, logIndex, termOf } from '../types.js'
+import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, HardState, LogIndex, Role, ServerId, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
 import { Follower } from './follower.js'
 import { Leader } from './leader.js'
-import type { AppendEntries, Request } from './messages.js'
+import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
+import { requestFault, responseFault } from './protocol-fault.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
 import type { Admission, ApplyRange, Input, Ready } from './ready.js'
@@ -26,15 +27,15 @@ import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
 /** Uncommitted bytes above which a leader takes no more. */
-export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
+const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks kept in memory for peers and for the state machine. */
-export const TAIL_BYTES_MAX = 64 * 1024 * 1024
+const TAIL_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
-export const TICKETS_PENDING_MAX = 2
+const TICKETS_PENDING_MAX = 2
 /** One range for the state machine. */
-export const APPLY_BYTES_MAX = 4 * 1024 * 1024
+const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals taken in one turn. */
-export const BATCH_BYTES_MAX = 1024 * 1024
+const BATCH_BYTES_MAX = 1024 * 1024
 
 export interface CoreOptions {
   readonly id: ServerId
@@ -145,7 +146,7 @@ export class RaftCore {
       case 'request':
         return this.#handleRequest(input.from, input.link, input.message)
       case 'response':
-        return this.#role.onResponse(input.from, input.session, input.message)
+        return this.#handleResponse(input.from, input.session, input.message)
       case 'peerUp':
         this.#sessions.set(input.peer, input.session)
         return this.#role.onPeerUp(input.peer, input.session)
@@ -237,7 +238,7 @@ export class RaftCore {
   }
 
   #handleRequest(from: ServerId, link: number, message: Request): void {
-    const fault = protocolFault(message)
+    const fault = requestFault(message)
     if (fault !== null) {
       this.#outbox.reject(link, fault)
       this.#outbox.event({ type: 'protocolFault', peer: from, reason: fault })
@@ -254,6 +255,12 @@ export class RaftCore {
         ? answerRequestVote(this.#context, from, message, hearsLeader)
         : answerPreVote(this.#context, message, hearsLeader)
     this.#outbox.hold(this.#tickets.gate, this.#tickets.term, { kind: 'response', link, message: answer })
+  }
+
+  #handleResponse(from: ServerId, session: number, message: Response): void {
+    const fault = responseFault(message)
+    if (fault === null) this.#role.onResponse(from, session, message)
+    else this.#outbox.event({ type: 'protocolFault', peer: from, reason: fault })
   }
 
   #handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void {
@@ -397,23 +404,4 @@ export class RaftCore {
   #drawElectionTimeout(): number {
     return this.#settings.electionTimeoutMs * (1 + this.#random())
   }
-}
-
-/** What no correct peer sends, in words; null when the message makes sense. Checked once, then the types are trusted. */
-function protocolFault(message: Request): string | null {
-  if (message.type !== 'AppendEntries') {
-    const numbers = [message.lastIndex, message.lastTerm, message.type === 'PreVote' ? message.round : message.term]
-    return numbers.every(isPosition) ? null : `a ${message.type} with a number out of range`
-  }
-  if (!isPosition(message.term) || !isPosition(message.prevIndex)) return 'an AppendEntries with a number out of range'
-  if (message.prevTerm > message.term) return `a previous term ${message.prevTerm} above its own ${message.term}`
-  let last: number = message.prevIndex
-  let term: number = message.prevTerm
-  for (const block of message.blocks) {
-    if (block.first !== last + 1 || block.last < block.first) return `a block ${block.first} after entry ${last}`
-    if (block.term < term || block.term > message.term) return `a block of term ${block.term} after term ${term}`
-    last = block.last
-    term = block.term
-  }
-  return null
 }

@@ -11,16 +11,8 @@ import { OperationPacker } from '../format/operations.js'
 import type { NativeBinding, NativeState } from '../native/binding.js'
 import { loadNative, nativeError } from '../native/load.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, Configuration, LogIndex } from '../types.js'
-import type {
-  LogStore,
-  StoredState,
-  StoreFactory,
-  StoreOperation,
-  StoreProgress,
-  StoreStats,
-  Ticket,
-} from './log-store.js'
+import type { Block, Configuration, LogIndex, StoreOperation } from '../types.js'
+import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 
 /** One slice of a read; the engine returns no more at once, except for one larger entry. */
 const READ_BYTES_MAX = 1024 * 1024
@@ -47,6 +39,7 @@ export class LmdbLogStore implements LogStore {
   private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
   private native: NativeBinding | null = null
   private handle = 0
+  private filesystemWarning: string | null = null
   private opened: Promise<unknown> = Promise.resolve()
   private closed: Promise<void> | null = null
   private lastStats: StoreStats | null = null
@@ -55,6 +48,11 @@ export class LmdbLogStore implements LogStore {
 
   constructor(dir: string) {
     this.dir = dir
+  }
+
+  /** What the operator should know about the filesystem of an open store; null when there is nothing to say. */
+  get warning(): string | null {
+    return this.filesystemWarning
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -138,6 +136,7 @@ export class LmdbLogStore implements LogStore {
         if (this.phase !== 'closed') onWake()
       })
       wasOpened = true
+      this.filesystemWarning = state.warning ?? null
       const stored = storedState(this.dir, state)
       this.phase = 'open'
       return stored

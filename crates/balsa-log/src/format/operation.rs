@@ -72,12 +72,12 @@ impl<'a> Iterator for Operations<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let item = split(self.rest).ok_or_else(|| Damage::new("an operation does not fit into its ticket")).and_then(
-            |(code, group, body, rest)| {
+        let item = split(self.rest)
+            .ok_or_else(|| Damage::new("an operation does not fit into its ticket, or its padding is not zero"))
+            .and_then(|(code, group, body, rest)| {
                 self.rest = rest;
                 if group == 0 { decode(code, body) } else { Err(Damage::new("only group 0 exists")) }
-            },
-        );
+            });
         if item.is_err() {
             self.rest = &[];
         }
@@ -89,14 +89,19 @@ fn split(bytes: &[u8]) -> Option<(u32, u64, &[u8], &[u8])> {
     let length = read_size(bytes, 4)?;
     let end = OPERATION_HEADER_BYTES.checked_add(length)?;
     let body = bytes.get(OPERATION_HEADER_BYTES..end)?;
-    Some((read_u32(bytes, 0)?, read_u64(bytes, 8)?, body, bytes.get(padded(end)?..)?))
+    let next = padded(end)?;
+    if bytes.get(end..next)?.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    Some((read_u32(bytes, 0)?, read_u64(bytes, 8)?, body, bytes.get(next..)?))
 }
 
 fn decode(code: u32, body: &[u8]) -> Result<Operation<'_>, Damage> {
     match code {
         APPEND => Ok(Operation::Append { block: body }),
         TRUNC_SUFFIX if body.len() == 8 => {
-            let from = read_u64(body, 0).ok_or_else(|| Damage::new("TRUNC_SUFFIX is cut short"))?;
+            let from = read_u64(body, 0).filter(|from| (1..=POSITION_MAX).contains(from));
+            let from = from.ok_or_else(|| Damage::new("the index of TRUNC_SUFFIX is not in 1 to 2^53 - 1"))?;
             Ok(Operation::TruncateSuffix { from })
         }
         TRUNC_SUFFIX => Err(Damage::new("the body of TRUNC_SUFFIX is not 8 bytes")),
@@ -164,7 +169,3 @@ pub fn encode(ticket: &mut Vec<u8>, operation: &Operation<'_>) {
     ticket.extend_from_slice(&body);
     ticket.resize(ticket.len().next_multiple_of(8), 0);
 }
-
-#[cfg(test)]
-#[path = "operation_tests.rs"]
-mod tests;
