@@ -28,7 +28,7 @@ import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
 /** Uncommitted bytes above which a leader takes no more. */
-const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
+export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks kept in memory for peers and for the state machine. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
