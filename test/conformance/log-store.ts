@@ -18,9 +18,11 @@ import {
   verifyBlock,
 } from '#balsa/format/block.js'
 import { encodeConfiguration } from '#balsa/format/configuration.js'
-import type { LogStore, StoredState, StoreOperation, Ticket } from '#balsa/storage/log-store.js'
+import type { LogStore, StoredState, Ticket } from '#balsa/storage/log-store.js'
 import { logIndex, termOf } from '#balsa/types.js'
-import type { Block, Configuration, HardState } from '#balsa/types.js'
+import type { Block, Configuration, HardState, StoreOperation } from '#balsa/types.js'
+
+import { testUnless } from '../support/skip.js'
 
 export interface LogStoreCandidate {
   /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
@@ -38,9 +40,8 @@ export interface LogStoreCandidate {
 export function logStoreConformance(suiteName: string, candidate: LogStoreCandidate): Test<object> {
   const test = suite(`conformance of ${suiteName}`)
   for (const { name, needs, run } of behaviours) {
-    const isPossible = needs === undefined || candidate[needs] !== null
-    const register = isPossible ? test : test.skip
-    register(name, async () => {
+    const missing = needs === undefined || candidate[needs] !== null ? null : `${suiteName} has no hook ${needs}`
+    testUnless(test, missing, name, async () => {
       const bench = new Bench(candidate, await candidate.makeDir())
       try {
         await run(bench)

@@ -85,6 +85,16 @@ test('a finished block is never written again, over many arenas', () => {
   }
 })
 
+test('a block that would not fit into the rest of its arena begins in the next one', () => {
+  const writer = new BlockWriter()
+  // After one block of 5000 bytes and fifteen of 65292, 64072 bytes of the arena are left.
+  for (const length of [5000, ...Array<number>(20).fill(65_224)]) {
+    writer.begin(one, term)
+    assert.ok(writer.add('command', 5, new Uint8Array(length)))
+    assert.ok(verifyBlock(writer.finish(sealBlock).data))
+  }
+})
+
 test('what was begun and not finished leaves no trace in the next block', () => {
   const writer = new BlockWriter()
   writer.begin(one, term)

@@ -13,9 +13,8 @@ import { decodeConfiguration, encodeConfiguration } from '#balsa/format/configur
 import { crc32c } from '#balsa/format/crc32c.js'
 import { MalformedBytes } from '#balsa/format/malformed.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
-import type { StoreOperation } from '#balsa/storage/log-store.js'
 import { logIndex, termOf } from '#balsa/types.js'
-import type { Block, Configuration, EntryKind } from '#balsa/types.js'
+import type { Block, Configuration, EntryKind, StoreOperation } from '#balsa/types.js'
 
 interface BlockVector {
   readonly name: string
@@ -92,6 +91,28 @@ for (const { name, hex } of vectors.invalidBlocks) {
   })
 }
 
+/** The damage that `decodeBlock` sees without looking at CRCs or past the first record. */
+const shapeFaults = [
+  'empty',
+  'shorter than a header',
+  'truncated by one byte',
+  'one byte too many',
+  'no entries',
+  'first differs from its record',
+  'index 0',
+  'term 0',
+  'index over 2^53 - 1',
+  'the only payload length passes the block',
+]
+
+for (const name of shapeFaults) {
+  test(`block has no shape: ${name}`, () => {
+    const vector = vectors.invalidBlocks.find((one) => one.name === name)
+    if (vector === undefined) throw new Error(`no vector ${name}`)
+    assert.throws(() => decodeBlock(bytesOf(vector.hex)), isMalformed)
+  })
+}
+
 for (const { hex, clusterName, configuration } of vectors.configurations) {
   test(`configuration is written and read byte for byte: ${hex.slice(0, 40)}`, () => {
     assert.is(hexOf(encodeConfiguration({ clusterName, configuration })), hex)
@@ -109,10 +130,7 @@ for (const { name, steps, hex } of vectors.tickets) {
 
 for (const { name, hex } of vectors.invalidTickets) {
   test(`ticket is refused: ${name}`, () => {
-    assert.throws(
-      () => decodeOperations(bytesOf(hex)),
-      (error: unknown) => error instanceof MalformedBytes,
-    )
+    assert.throws(() => decodeOperations(bytesOf(hex)), isMalformed)
   })
 }
 
@@ -146,6 +164,10 @@ function operationOf(step: StepVector): StoreOperation {
     case 'delete':
       return { type: 'delete', key: step.key }
   }
+}
+
+function isMalformed(error: unknown): boolean {
+  return error instanceof MalformedBytes
 }
 
 function bytesOf(hex: string): Uint8Array {

@@ -495,7 +495,7 @@ test('blocks are sent from their own memory', async (context) => {
   Socket.prototype.write = function (this: Socket, chunk: Uint8Array): boolean {
     chunks.push(chunk)
     return write.call(this, chunk)
-  } as Socket['write']
+  }
   try {
     site.ask('b', site.sessionWith('b') ?? 0, { ...heartbeat(1), blocks: [block] })
   } finally {

@@ -8,16 +8,8 @@
 
 import { assert, RaftError } from '../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../format/block.js'
-import type { Block, LogIndex } from '../types.js'
-import type {
-  LogStore,
-  StoredState,
-  StoreFactory,
-  StoreOperation,
-  StoreProgress,
-  StoreStats,
-  Ticket,
-} from './log-store.js'
+import type { Block, LogIndex, StoreOperation } from '../types.js'
+import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 import { MemoryImage } from './memory-image.js'
 import type { ReadonlyImage } from './memory-image.js'
 
@@ -158,6 +150,8 @@ export class MemoryDisk {
 export interface MemoryStoreFactory extends StoreFactory {
   disk(dir: string): MemoryDisk
   create(dir: string): MemoryLogStore
+  /** Whoever opens that folder next finds a new, empty disk with another incarnation. */
+  wipe(dir: string): void
 }
 
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
@@ -167,7 +161,8 @@ export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory
     disks.set(dir, known)
     return known
   }
-  return { name: 'memory', disk, create: (dir) => new MemoryLogStore(disk(dir)) }
+  const wipe = (dir: string): void => void disks.delete(dir)
+  return { name: 'memory', disk, wipe, create: (dir) => new MemoryLogStore(disk(dir)) }
 }
 
 /** One process's use of a disk, from `open` to `close` or to the crash. */
@@ -312,8 +307,6 @@ export class MemoryLogStore implements LogStore {
   /** For MemoryDisk: the process is gone; it is never woken again. */
   die(): void {
     this.phase = 'closed'
-    this.pending.length = 0
-    this.pendingBytes = 0
     this.onReleased()
   }
 

@@ -1,0 +1,188 @@
+/** A peer may send anything that decodes. The core never throws because of it, and believes none of it. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { logIndex, termOf } from '#balsa/types.js'
+import { assertInvariants } from '#balsa/core/index.js'
+import type { Input, Request, Response } from '#balsa/core/index.js'
+import { CoreCluster } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+
+const BAD_NUMBERS = [NaN, Infinity, -1, 1.5, 2 ** 53, 2 ** 60]
+
+const append: Request = {
+  type: 'AppendEntries',
+  term: termOf(2),
+  prevIndex: logIndex(2),
+  prevTerm: termOf(2),
+  blocks: [makeBlock(3, 2, [7])],
+  commitIndex: logIndex(2),
+  round: 1,
+}
+
+const requests: readonly Request[] = [
+  append,
+  { ...append, blocks: [] },
+  { type: 'RequestVote', term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) },
+  { type: 'PreVote', proposedTerm: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2), round: 1 },
+]
+
+const result: Response = {
+  type: 'AppendEntriesResult',
+  term: termOf(2),
+  status: 'matched',
+  matchIndex: logIndex(2),
+  hintIndex: logIndex(0),
+  hintTerm: termOf(0),
+  round: 1,
+}
+
+const responses: readonly Response[] = [
+  result,
+  { ...result, status: 'busy' },
+  { ...result, status: 'conflict', matchIndex: logIndex(0), hintIndex: logIndex(1), hintTerm: termOf(1) },
+  { type: 'RequestVoteResult', term: termOf(2), granted: true },
+  { type: 'PreVoteResult', term: termOf(2), granted: true, round: 1 },
+]
+
+/** The message once for each number in it and each bad value. */
+function spoiled<M extends object>(message: M): readonly M[] {
+  const fields = Object.entries(message).filter(([, value]) => typeof value === 'number')
+  return fields.flatMap(([field]) => BAD_NUMBERS.map((bad) => ({ ...message, [field]: bad })))
+}
+
+interface Situation {
+  readonly cluster: CoreCluster
+  readonly id: string
+}
+
+/** One server in each role. What is fed to it changes nothing, so one cluster serves for everything. */
+function eachRole(): readonly Situation[] {
+  const follower = new CoreCluster()
+  follower.elect('s1')
+  const leader = new CoreCluster()
+  leader.elect('s1')
+  const preCandidate = new CoreCluster()
+  preCandidate.timeout('s1')
+  const candidate = new CoreCluster()
+  candidate.timeout('s1')
+  candidate.deliver()
+  candidate.deliver()
+  assert.is(candidate.core('s1').role, 'candidate')
+  return [
+    { cluster: follower, id: 's2' },
+    { cluster: leader, id: 's1' },
+    { cluster: preCandidate, id: 's1' },
+    { cluster: candidate, id: 's1' },
+  ]
+}
+
+function feed(cluster: CoreCluster, id: string, input: Input): void {
+  const core = cluster.core(id)
+  const { term, role } = core
+  const { commitIndex, lastIndex } = core.log
+  const what = `${role} fed ${JSON.stringify(input)}`
+  cluster.turn(id, input)
+  assertInvariants(core)
+  assert.is(core.term, term, what)
+  assert.is(core.log.commitIndex, commitIndex, what)
+  assert.is(core.log.lastIndex, lastIndex, what)
+}
+
+test('a request with a number out of range changes nothing, throws nothing and costs the link', () => {
+  const situations = eachRole()
+  for (const request of requests) {
+    for (const message of spoiled(request)) {
+      for (const { cluster, id } of situations) {
+        const { length } = cluster.faults
+        feed(cluster, id, { type: 'request', from: 's3', link: 0, message })
+        assert.is(cluster.faults.length, length + 1, JSON.stringify(message))
+      }
+    }
+  }
+})
+
+test('a response with a number out of range changes nothing, throws nothing and is reported', () => {
+  const situations = eachRole()
+  for (const response of responses) {
+    for (const message of spoiled(response)) {
+      for (const { cluster, id } of situations) {
+        const { length } = cluster.faults
+        const session = cluster.server(id).sessions.get('s3') ?? 0
+        feed(cluster, id, { type: 'response', from: 's3', session, message })
+        assert.is(cluster.faults.length, length + 1, JSON.stringify(message))
+      }
+    }
+  }
+})
+
+test('blocks that do not follow each other, or of a term that cannot be, are refused as a whole', () => {
+  const block = makeBlock(3, 2, [7])
+  const bad = [
+    [makeBlock(4, 2, [7])],
+    [block, block],
+    [block, makeBlock(5, 2, [8])],
+    [makeBlock(3, 1, [7])],
+    [makeBlock(3, 3, [7])],
+    [{ ...block, last: logIndex(2) }],
+    [{ ...block, last: logIndex(NaN) }],
+    [{ ...block, last: logIndex(3.5) }],
+    [{ ...block, term: termOf(NaN) }],
+    [{ ...block, first: logIndex(NaN) }],
+  ]
+  const situations = eachRole()
+  for (const blocks of bad) {
+    for (const { cluster, id } of situations) {
+      const { length } = cluster.faults
+      feed(cluster, id, { type: 'request', from: 's3', link: 0, message: { ...append, blocks } })
+      assert.is(cluster.faults.length, length + 1, JSON.stringify(blocks))
+    }
+  }
+})
+
+test('an entry of term 0 is refused, because no leader ever had that term', () => {
+  const cluster = new CoreCluster()
+  const message = {
+    ...append,
+    term: termOf(1),
+    prevIndex: logIndex(0),
+    prevTerm: termOf(0),
+    blocks: [makeBlock(1, 0, [7])],
+  }
+  feed(cluster, 's1', { type: 'request', from: 's3', link: 0, message: { ...message, commitIndex: logIndex(0) } })
+  assert.is(cluster.faults.length, 1)
+})
+
+test('a leader does not commit what a peer claims beyond the end of the log', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.propose('s1')
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const before = cluster.core('s1').log.commitIndex
+  cluster.turn('s1', { type: 'response', from: 's3', session, message: { ...result, matchIndex: logIndex(99) } })
+  assert.is(cluster.core('s1').log.commitIndex, before)
+  assert.is(cluster.faults.length, 1)
+})
+
+test('a second leader of a term is refused, and the entries of the first stay', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  feed(cluster, 's2', { type: 'request', from: 's3', link: 0, message: append })
+  feed(cluster, 's1', { type: 'request', from: 's3', link: 0, message: append })
+  assert.is(cluster.faults.length, 2)
+})
+
+test('a leader that would replace a committed entry is refused', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.settle()
+  cluster.run(200)
+  const blocks = [makeBlock(2, 3, [7])]
+  const message = { ...append, term: termOf(3), prevIndex: logIndex(1), prevTerm: termOf(1), blocks }
+  cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })
+  assert.is(cluster.core('s2').log.termAt(logIndex(2)), 2)
+  assert.is(cluster.faults.length, 1)
+})
+
+test.run()

@@ -1,0 +1,85 @@
+/** Messages with everything filled in but what a test cares about. */
+
+import { logIndex, termOf } from '#balsa/types.js'
+import type { Block } from '#balsa/types.js'
+import type {
+  AppendEntries,
+  AppendEntriesResult,
+  PreVote,
+  PreVoteResult,
+  RequestVote,
+  RequestVoteResult,
+} from '#balsa/core/index.js'
+
+/** `index/term`, as logs and messages are written in traces. */
+export type EntryId = `${number}/${number}`
+
+export function appendEntries(
+  term: number,
+  prev: EntryId,
+  blocks: readonly Block[],
+  commitIndex = 0,
+  round = 0,
+): AppendEntries {
+  const [prevIndex, prevTerm] = numbersOf(prev)
+  return {
+    type: 'AppendEntries',
+    term: termOf(term),
+    prevIndex: logIndex(prevIndex),
+    prevTerm: termOf(prevTerm),
+    blocks,
+    commitIndex: logIndex(commitIndex),
+    round,
+  }
+}
+
+export function matched(term: number, matchIndex: number, round = 0): AppendEntriesResult {
+  return result(term, 'matched', matchIndex, '0/0', round)
+}
+
+export function conflict(term: number, hint: EntryId): AppendEntriesResult {
+  return result(term, 'conflict', 0, hint, 0)
+}
+
+export function requestVote(term: number, last: EntryId): RequestVote {
+  const [lastIndex, lastTerm] = numbersOf(last)
+  return { type: 'RequestVote', term: termOf(term), lastIndex: logIndex(lastIndex), lastTerm: termOf(lastTerm) }
+}
+
+export function vote(term: number, granted: boolean): RequestVoteResult {
+  return { type: 'RequestVoteResult', term: termOf(term), granted }
+}
+
+export function preVote(proposedTerm: number, last: EntryId, round = 1): PreVote {
+  const [lastIndex, lastTerm] = numbersOf(last)
+  const proposed = termOf(proposedTerm)
+  return { type: 'PreVote', proposedTerm: proposed, lastIndex: logIndex(lastIndex), lastTerm: termOf(lastTerm), round }
+}
+
+export function preVoteResult(term: number, granted: boolean, round = 1): PreVoteResult {
+  return { type: 'PreVoteResult', term: termOf(term), granted, round }
+}
+
+function result(
+  term: number,
+  status: AppendEntriesResult['status'],
+  matchIndex: number,
+  hint: EntryId,
+  round: number,
+): AppendEntriesResult {
+  const [hintIndex, hintTerm] = numbersOf(hint)
+  return {
+    type: 'AppendEntriesResult',
+    term: termOf(term),
+    status,
+    matchIndex: logIndex(matchIndex),
+    hintIndex: logIndex(hintIndex),
+    hintTerm: termOf(hintTerm),
+    round,
+  }
+}
+
+function numbersOf(entry: EntryId): readonly [number, number] {
+  const [index, term] = entry.split('/').map(Number)
+  return [index ?? 0, term ?? 0]
+}

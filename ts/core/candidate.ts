@@ -1,0 +1,142 @@
+/**
+ * A server that wants to lead. First it asks whether it could win, which changes nothing anywhere (preCandidate, thesis
+ * 9.6); only then does it raise its term and ask for votes (candidate, 5.2).
+ *
+ * Invariant: a voter counts once (scenario E3), only for its own term or round, and oneself only when the vote is durable.
+ */
+
+import { termOf } from '../types.js'
+import type { ServerId } from '../types.js'
+import { hasQuorum, isVoter } from './configuration.js'
+import type { Request, Response } from './messages.js'
+import type { RoleBehaviour, RoleContext } from './role.js'
+
+/** What both steps share: ask every voter, count each grant once, begin again when time is up. */
+abstract class Campaign implements RoleBehaviour {
+  abstract readonly role: 'preCandidate' | 'candidate'
+  protected readonly core: RoleContext
+  readonly #grants = new Set<ServerId>()
+  readonly #electionAt: number
+
+  constructor(core: RoleContext) {
+    this.core = core
+    this.#electionAt = core.now + core.drawElectionTimeout()
+  }
+
+  protected abstract question(): Request
+  protected abstract win(): void
+  abstract onPersisted(): void
+  abstract onResponse(from: ServerId, session: number, message: Response): void
+
+  nextDeadline(): number {
+    return this.#electionAt
+  }
+
+  tick(): void {
+    if (this.core.now >= this.#electionAt) this.core.becomePreCandidate()
+  }
+
+  onPeerUp(peer: ServerId, session: number): void {
+    this.ask(peer, session)
+  }
+
+  onPeerDown(): void {}
+
+  flush(): void {}
+
+  protected askAll(): void {
+    for (const [peer, session] of this.core.sessions) this.ask(peer, session)
+  }
+
+  protected ask(peer: ServerId, session: number): void {
+    const { tickets, outbox, configuration } = this.core
+    if (!isVoter(configuration, peer)) return
+    outbox.hold(tickets.gate, tickets.term, { kind: 'request', to: peer, session, message: this.question() })
+  }
+
+  /** A grant from a server that is no voter here is ignored. */
+  protected grantedBy(id: ServerId): void {
+    if (!isVoter(this.core.configuration, id)) return
+    this.#grants.add(id)
+    if (hasQuorum(this.core.configuration, this.#grants)) this.win()
+  }
+}
+
+export class PreCandidate extends Campaign {
+  readonly role = 'preCandidate'
+  readonly #round: number
+
+  /** `round` names this attempt: an answer to another one is ignored. */
+  constructor(core: RoleContext, round: number) {
+    super(core)
+    this.#round = round
+  }
+
+  /** Called once, when the role has changed. */
+  start(): void {
+    this.askAll()
+    this.grantedBy(this.core.id)
+  }
+
+  onPersisted(): void {}
+
+  onResponse(from: ServerId, _session: number, message: Response): void {
+    const { tickets, configuration } = this.core
+    if (message.type !== 'PreVoteResult') {
+      if (message.term > tickets.term) {
+        this.core.becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
+      }
+      return
+    }
+    if (message.round !== this.#round) return
+    // A grant's term is never adopted. A refusal's is, or the longest log and the highest term block each other for
+    // ever (scenario E6); then a fresh timeout is waited for.
+    if (message.granted) this.grantedBy(from)
+    else if (message.term > tickets.term && isVoter(configuration, from)) {
+      this.core.becomeFollower(message.term, null, `voter ${from} refused a pre-vote: its term is ${message.term}`)
+    }
+  }
+
+  protected question(): Request {
+    const { tickets, log } = this.core
+    const proposedTerm = termOf(tickets.term + 1)
+    const { lastIndex, lastTerm } = log
+    return { type: 'PreVote', proposedTerm, lastIndex, lastTerm, round: this.#round }
+  }
+
+  protected win(): void {
+    this.core.becomeCandidate()
+  }
+}
+
+/** Invariant: term and own vote are in the ticket that every message of this candidacy waits for. */
+export class Candidate extends Campaign {
+  readonly role = 'candidate'
+
+  start(): void {
+    this.askAll()
+  }
+
+  onPersisted(): void {
+    if (this.core.tickets.hardStateIsDurable) this.grantedBy(this.core.id)
+  }
+
+  onResponse(from: ServerId, _session: number, message: Response): void {
+    if (message.type === 'PreVoteResult') return
+    const { term } = this.core.tickets
+    if (message.term > term) {
+      this.core.becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
+    } else if (message.type === 'RequestVoteResult' && message.term === term && message.granted) {
+      this.grantedBy(from)
+    }
+  }
+
+  protected question(): Request {
+    const { tickets, log } = this.core
+    return { type: 'RequestVote', term: tickets.term, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+  }
+
+  protected win(): void {
+    this.core.becomeLeader()
+  }
+}

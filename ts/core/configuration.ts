@@ -1,0 +1,46 @@
+/**
+ * Quorums: the one place that knows what a majority is. Election, pre-vote, commit, ReadIndex and check-quorum all ask
+ * `quorumValue`, so a joint configuration (thesis 4.3) holds in all of them or in none.
+ */
+
+import type { Configuration, Server, ServerId } from '../types.js'
+
+/** Whether the server counts for quorum, in either half. */
+export function isVoter(configuration: Configuration, id: ServerId): boolean {
+  return contains(configuration.voters, id) || contains(configuration.outgoing ?? [], id)
+}
+
+/** Every server of the configuration except `self`, once each. */
+export function peersOf(configuration: Configuration, self: ServerId): readonly Server[] {
+  const peers = new Map<ServerId, Server>()
+  for (const server of configuration.outgoing ?? []) peers.set(server.id, server)
+  for (const server of configuration.nonvoters) peers.set(server.id, server)
+  for (const server of configuration.voters) peers.set(server.id, server)
+  peers.delete(self)
+  return [...peers.values()]
+}
+
+/**
+ * The highest value that a quorum has reached: at least a majority of each half has `valueOf(id) >= result`.
+ * A server that has reached nothing counts as 0, which is also the answer of a configuration without voters.
+ */
+export function quorumValue(configuration: Configuration, valueOf: (id: ServerId) => number): number {
+  const incoming = majorityValue(configuration.voters, valueOf)
+  if (configuration.outgoing === null) return incoming
+  return Math.min(incoming, majorityValue(configuration.outgoing, valueOf))
+}
+
+/** Whether the set holds a quorum. */
+export function hasQuorum(configuration: Configuration, set: ReadonlySet<ServerId>): boolean {
+  return quorumValue(configuration, (id) => (set.has(id) ? 1 : 0)) === 1
+}
+
+function majorityValue(voters: readonly Server[], valueOf: (id: ServerId) => number): number {
+  const values = voters.map((voter) => valueOf(voter.id)).sort((a, b) => b - a)
+  // Descending: the value at position floor(n / 2) is reached by floor(n / 2) + 1 voters, a strict majority.
+  return values[values.length >> 1] ?? 0
+}
+
+function contains(servers: readonly Server[], id: ServerId): boolean {
+  return servers.some((server) => server.id === id)
+}

@@ -1,0 +1,19 @@
+/** The pure core, for tests, simulators and browsers: `balsa-raft/core`. */
+
+export { assertInvariants } from './invariants.js'
+export type {
+  AppendEntries,
+  AppendEntriesResult,
+  PreVote,
+  PreVoteResult,
+  Request,
+  RequestVote,
+  RequestVoteResult,
+  Response,
+} from './messages.js'
+export { RaftCore } from './raft-core.js'
+export type { CoreOptions } from './raft-core.js'
+export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
+export type { Admission, ApplyRange, CoreEvent, Fetch, Input, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+export type { CoreSettings } from './role.js'
+export type { PersistTicket, TicketOperation } from './tickets.js'

@@ -1,0 +1,95 @@
+/**
+ * Collects what one `takeReady` will return, and holds back what must not leave before a ticket is durable.
+ *
+ * Invariant: nothing that reveals a term or a vote leaves before the ticket that holds it is durable (scenarios E1, C9).
+ * When the term grows, everything held back for the older term is dropped, never sent late.
+ */
+
+import type { LogIndex, ServerId, Term } from '../types.js'
+import type { Request, Response } from './messages.js'
+import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+
+interface GatedMessage {
+  readonly gate: number
+  readonly term: Term
+  readonly outgoing: OutgoingMessage
+}
+
+export class Outbox {
+  #messages: OutgoingMessage[] = []
+  #gated: GatedMessage[] = []
+  #fetches: Fetch[] = []
+  #reads: ReadOutcome[] = []
+  #rejects: { link: number; reason: string }[] = []
+  #events: CoreEvent[] = []
+  #lostAbove: LogIndex | null = null
+
+  request(to: ServerId, session: number, message: Request): void {
+    this.#messages.push({ kind: 'request', to, session, message })
+  }
+
+  respond(link: number, message: Response): void {
+    this.#messages.push({ kind: 'response', link, message })
+  }
+
+  /** Leaves once ticket `gate` is durable, unless the term has grown by then. */
+  hold(gate: number, term: Term, outgoing: OutgoingMessage): void {
+    this.#gated.push({ gate, term, outgoing })
+  }
+
+  fetch(fetch: Fetch): void {
+    this.#fetches.push(fetch)
+  }
+
+  read(outcome: ReadOutcome): void {
+    this.#reads.push(outcome)
+  }
+
+  reject(link: number, reason: string): void {
+    this.#rejects.push({ link, reason })
+  }
+
+  event(event: CoreEvent): void {
+    this.#events.push(event)
+  }
+
+  lost(above: LogIndex): void {
+    this.#lostAbove = above
+  }
+
+  dropOlderThan(term: Term): void {
+    this.#gated = this.#gated.filter((held) => held.term >= term)
+  }
+
+  /** Lets go what waited for tickets that are durable now. */
+  release(durable: number): void {
+    if (this.#gated.length === 0) return
+    for (const held of this.#gated) if (held.gate <= durable) this.#messages.push(held.outgoing)
+    this.#gated = this.#gated.filter((held) => held.gate > durable)
+  }
+
+  /** The store is gone: nothing that was about to leave may leave. */
+  silence(): void {
+    this.#messages = []
+    this.#gated = []
+    this.#fetches = []
+  }
+
+  drain(): Omit<Ready, 'ticket' | 'apply'> {
+    const drained = {
+      messages: this.#messages,
+      fetches: this.#fetches,
+      reads: this.#reads,
+      lostAbove: this.#lostAbove,
+      rejects: this.#rejects,
+      events: this.#events,
+    }
+    this.#messages = []
+    this.#fetches = []
+    this.#reads = []
+    this.#rejects = []
+    this.#events = []
+    this.#lostAbove = null
+    return drained
+  }
+}

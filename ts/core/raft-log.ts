@@ -1,0 +1,230 @@
+/**
+ * The log as the core sees it: where it begins and ends, which term each stretch has, and the newest blocks (the tail).
+ * Nothing here is per entry: a block costs one array slot, a leadership one term run.
+ *
+ * Invariant (docs/log-pointers.md): firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex, durableIndex <= lastIndex,
+ * appliedIndex <= durableIndex. `invariants.ts` checks it.
+ */
+
+import { assert } from '../errors.js'
+import { logIndex, termOf } from '../types.js'
+import type { Block, Configuration, LogIndex, Term, TermRun } from '../types.js'
+
+/** What the core needs to know of bytes: how to make the entry that starts a term, and how to cut a block. Injected. */
+export interface BlockMaker {
+  noop(first: LogIndex, term: Term): Block
+  /** A copy that holds only first .. last. */
+  slice(block: Block, first: LogIndex, last: LogIndex): Block
+}
+
+/** A configuration and the entry that it came from. */
+export interface ConfigurationAt {
+  readonly index: LogIndex
+  readonly configuration: Configuration
+}
+
+export interface LogStart {
+  readonly firstIndex: LogIndex
+  readonly lastIndex: LogIndex
+  readonly commitIndex: LogIndex
+  readonly termRuns: readonly TermRun[]
+  /** Ascending; at least one. */
+  readonly configurations: readonly ConfigurationAt[]
+}
+
+export class RaftLog {
+  /** The first entry kept. */
+  readonly firstIndex: LogIndex
+  /** The last accepted entry: the log that votes and consistency checks speak of, pending tickets included. */
+  lastIndex: LogIndex
+  /** The last entry that is in the store for good; moved by `Tickets`. */
+  durableIndex: LogIndex
+  /** The last entry known to be committed (5.3, 5.4.2). Never moves back. */
+  commitIndex: LogIndex
+  /** The last entry that the state machine has applied. */
+  appliedIndex: LogIndex
+  readonly #maker: BlockMaker
+  readonly #runs: TermRun[]
+  readonly #configurations: ConfigurationAt[]
+  /** Consecutive blocks; the last one ends at lastIndex. Slots below #head are free. */
+  #tail: (Block | undefined)[] = []
+  #head = 0
+  /** Beside #tail: the bytes of all blocks ever appended up to and including this one. */
+  #ends: number[] = []
+  #bytesEnd = 0
+
+  constructor(start: LogStart, maker: BlockMaker) {
+    this.firstIndex = start.firstIndex
+    this.lastIndex = start.lastIndex
+    this.durableIndex = start.lastIndex
+    this.commitIndex = logIndex(Math.min(start.commitIndex, start.lastIndex))
+    this.appliedIndex = logIndex(start.firstIndex - 1)
+    this.#runs = [...start.termRuns]
+    this.#configurations = [...start.configurations]
+    this.#maker = maker
+  }
+
+  get lastTerm(): Term {
+    return this.#runs.at(-1)?.term ?? termOf(0)
+  }
+
+  get termRuns(): readonly TermRun[] {
+    return this.#runs
+  }
+
+  get tailBytes(): number {
+    return this.bytesAbove(logIndex(this.tailFirst - 1))
+  }
+
+  /** The first entry whose bytes are at hand; lastIndex + 1 when none is. */
+  get tailFirst(): LogIndex {
+    return this.#tail[this.#head]?.first ?? logIndex(this.lastIndex + 1)
+  }
+
+  /** The newest block at hand; null after a restart, until something is appended. */
+  get lastBlock(): Block | null {
+    return this.#tail.at(-1) ?? null
+  }
+
+  /** In force from the moment it is appended, committed or not (thesis 4.1). */
+  get configuration(): Configuration {
+    const newest = this.#configurations.at(-1)
+    assert(newest !== undefined, 'log: no configuration')
+    return newest.configuration
+  }
+
+  /** The term of an entry; 0 for index 0; null for an entry that is not in the log. */
+  termAt(index: LogIndex): Term | null {
+    if (index === 0) return termOf(0)
+    if (index < this.firstIndex || index > this.lastIndex) return null
+    return this.#runs[this.#runAt(index)]?.term ?? null
+  }
+
+  /** Whether a log that ends with this entry is at least as up-to-date as this one (5.4.1). */
+  isUpToDate(lastIndex: LogIndex, lastTerm: Term): boolean {
+    return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex)
+  }
+
+  /** The highest index <= `index` whose term is <= `term`: how both sides of a conflict skip whole terms (5.3). */
+  lastIndexWithTermAtMost(term: Term, index: LogIndex): LogIndex {
+    const bounded = logIndex(Math.min(index, this.lastIndex))
+    if (bounded < this.firstIndex) return bounded
+    let at = this.#runAt(bounded)
+    let last = bounded
+    while (at >= 0) {
+      const run = this.#runs[at]
+      if (run === undefined || run.term <= term) return last
+      last = logIndex(run.first - 1)
+      at -= 1
+    }
+    return last
+  }
+
+  /** The first entry of first .. last whose term here is not `term`; null when every one of them that is here agrees. */
+  firstConflict(first: LogIndex, last: LogIndex, term: Term): LogIndex | null {
+    const end = Math.min(last, this.lastIndex)
+    if (first > end) return null
+    const run = this.#runs[this.#runAt(first)]
+    if (run?.term !== term) return first
+    const next = this.#runs[this.#runAt(first) + 1]
+    return next !== undefined && next.first <= end ? next.first : null
+  }
+
+  append(block: Block): void {
+    assert(block.first === this.lastIndex + 1, `log: block ${block.first} appended after ${this.lastIndex}`)
+    assert(block.term >= this.lastTerm, `log: term ${block.term} appended after term ${this.lastTerm}`)
+    if (block.term > this.lastTerm) this.#runs.push({ first: block.first, term: block.term })
+    if (block.configuration !== null) {
+      this.#configurations.push({ index: block.first, configuration: block.configuration })
+    }
+    this.#push(block)
+    this.lastIndex = block.last
+  }
+
+  /** Removes every entry from `from` on: only at a true conflict, never at or below the commit index. */
+  truncateSuffix(from: LogIndex): void {
+    assert(from > this.commitIndex, `log: truncation from ${from} would remove committed entry ${this.commitIndex}`)
+    assert(from <= this.lastIndex, `log: truncation from ${from} beyond the last entry ${this.lastIndex}`)
+    let cut = this.#pop()
+    while (cut !== undefined && cut.first >= from) cut = this.#pop()
+    if (cut !== undefined) this.#push(cut.last < from ? cut : this.#maker.slice(cut, cut.first, logIndex(from - 1)))
+    while ((this.#runs.at(-1)?.first ?? 0) >= from) this.#runs.pop()
+    while ((this.#configurations.at(-1)?.index ?? 0) >= from) this.#configurations.pop()
+    this.lastIndex = logIndex(from - 1)
+    this.durableIndex = logIndex(Math.min(this.durableIndex, from - 1))
+  }
+
+  /**
+   * Blocks from `from` up to `last`, at most `bytesMax` bytes but at least one block; the first is cut when `from` lies inside it.
+   * Invariant: from >= tailFirst. Empty when from > last. The last block may reach beyond `last`.
+   */
+  blocks(from: LogIndex, last: LogIndex, bytesMax: number): readonly Block[] {
+    const found: Block[] = []
+    if (from > last || from > this.lastIndex) return found
+    assert(from >= this.tailFirst, `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
+    let bytes = 0
+    for (let at = this.#blockAt(from); at < this.#tail.length; at += 1) {
+      const block = this.#tail[at]
+      if (block === undefined || block.first > last) break
+      bytes += block.data.byteLength
+      if (found.length > 0 && bytes > bytesMax) break
+      found.push(block.first < from ? this.#maker.slice(block, from, block.last) : block)
+    }
+    return found
+  }
+
+  /** Bytes of the blocks at hand that reach beyond `index`. Derived, so that it cannot drift (scenario C19). */
+  bytesAbove(index: LogIndex): number {
+    if (index >= this.lastIndex) return 0
+    const at = index + 1 <= this.tailFirst ? this.#head : this.#blockAt(logIndex(index + 1))
+    return this.#bytesEnd - ((this.#ends[at] ?? 0) - (this.#tail[at]?.data.byteLength ?? 0))
+  }
+
+  /** Forgets the oldest blocks until the tail fits, but none that is still to be written or applied. */
+  trimTail(bytesMax: number): void {
+    const settled = Math.min(this.appliedIndex, this.durableIndex)
+    while (this.tailBytes > bytesMax && (this.#tail[this.#head]?.last ?? Infinity) <= settled) {
+      this.#tail[this.#head] = undefined
+      this.#head += 1
+    }
+    // Moving the rest down costs its length; once per half keeps that constant per block.
+    if (this.#head > 64 && this.#head * 2 > this.#tail.length) {
+      this.#tail = this.#tail.slice(this.#head)
+      this.#ends = this.#ends.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  #push(block: Block): void {
+    this.#bytesEnd += block.data.byteLength
+    this.#tail.push(block)
+    this.#ends.push(this.#bytesEnd)
+  }
+
+  #pop(): Block | undefined {
+    if (this.#tail.length === this.#head) return undefined
+    const block = this.#tail.pop()
+    this.#ends.pop()
+    this.#bytesEnd -= block?.data.byteLength ?? 0
+    return block
+  }
+
+  /** The position of the run that holds `index`. Invariant: firstIndex <= index <= lastIndex. */
+  #runAt(index: LogIndex): number {
+    let at = this.#runs.length - 1
+    // Nearly always the newest; a log has few terms.
+    while (at > 0 && (this.#runs[at]?.first ?? 0) > index) at -= 1
+    return at
+  }
+
+  #blockAt(index: LogIndex): number {
+    let lo = this.#head
+    let hi = this.#tail.length - 1
+    while (lo < hi) {
+      const middle = (lo + hi + 1) >> 1
+      if ((this.#tail[middle]?.first ?? 0) <= index) lo = middle
+      else hi = middle - 1
+    }
+    return lo
+  }
+}

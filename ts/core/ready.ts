@@ -1,0 +1,90 @@
+/**
+ * What goes into the core and what comes out: plain data both ways, nothing is called back.
+ * Snapshots, membership changes, transfer and sessions will add members to these unions.
+ */
+
+import type { LeaderHint } from '../errors.js'
+import type { Block, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Request, Response } from './messages.js'
+import type { PersistTicket } from './tickets.js'
+
+export type Input =
+  /** A turn of the shell begins. Sets the time and fires nothing: what has arrived must be seen before a timer may expire (scenario E15). */
+  | { readonly type: 'turn'; readonly now: number }
+  /** Everything that had arrived is in: deadlines may expire now. */
+  | { readonly type: 'tick'; readonly now: number }
+  | { readonly type: 'request'; readonly from: ServerId; readonly link: number; readonly message: Request }
+  | { readonly type: 'response'; readonly from: ServerId; readonly session: number; readonly message: Response }
+  | { readonly type: 'peerUp'; readonly peer: ServerId; readonly session: number }
+  | { readonly type: 'peerDown'; readonly peer: ServerId; readonly session: number }
+  /** A batch that `admit` allowed, sealed at the index and term that it gave. */
+  | { readonly type: 'propose'; readonly block: Block }
+  /** Answered in `Ready.reads` under the same id. */
+  | { readonly type: 'readIndex'; readonly id: number }
+  /** That ticket and all before it are durable. */
+  | { readonly type: 'persisted'; readonly ticket: number }
+  /** The store is poisoned: from here on the core says nothing. */
+  | { readonly type: 'storeFailed' }
+  /** Bytes that the store will take now. */
+  | { readonly type: 'credit'; readonly bytes: number }
+  /** The state machine has applied everything up to here; ends the range handed out. */
+  | { readonly type: 'applied'; readonly index: LogIndex }
+  | { readonly type: 'fetched'; readonly fetch: Fetch; readonly blocks: readonly Block[] }
+  | { readonly type: 'fetchFailed'; readonly fetch: Fetch }
+
+/** Whether a leader takes a batch now. */
+export type Admission =
+  /** Seal it at this place; at most `bytesMax` bytes, though a single block may be larger. */
+  | { readonly status: 'accept'; readonly first: LogIndex; readonly term: Term; readonly bytesMax: number }
+  /** Keep it: two tickets are under way, or there is no room just now. What waits merges. */
+  | { readonly status: 'wait' }
+  /** Not leader. */
+  | { readonly status: 'refuse' }
+
+export type OutgoingMessage =
+  | { readonly kind: 'request'; readonly to: ServerId; readonly session: number; readonly message: Request }
+  | { readonly kind: 'response'; readonly link: number; readonly message: Response }
+
+/** Committed and durable entries for the state machine. One range is out at a time. */
+export interface ApplyRange {
+  readonly first: LogIndex
+  readonly last: LogIndex
+  /** Cover first .. last, and may reach beyond it on the right; null when the bytes must be read from the store. */
+  readonly blocks: readonly Block[] | null
+}
+
+/** Entries that a peer lacks and the tail no longer holds: to be read from the store and handed back in `fetched`. */
+export interface Fetch {
+  readonly peer: ServerId
+  readonly session: number
+  readonly term: Term
+  readonly from: LogIndex
+  /** Half-open end. */
+  readonly to: LogIndex
+  readonly bytesMax: number
+}
+
+export type ReadOutcome =
+  /** Linearizable once this index is applied. */
+  | { readonly id: number; readonly status: 'confirmed'; readonly index: LogIndex }
+  | { readonly id: number; readonly status: 'notLeader' | 'overloaded' }
+
+export type CoreEvent =
+  | { readonly type: 'role'; readonly role: Role; readonly term: Term }
+  | { readonly type: 'leader'; readonly leader: LeaderHint | null; readonly term: Term }
+  | { readonly type: 'steppedDown'; readonly term: Term; readonly reason: string }
+  /** A peer sent what no correct server sends; nothing was done with it. */
+  | { readonly type: 'protocolFault'; readonly peer: ServerId; readonly reason: string }
+
+export interface Ready {
+  readonly ticket: PersistTicket | null
+  readonly messages: readonly OutgoingMessage[]
+  readonly apply: ApplyRange | null
+  readonly fetches: readonly Fetch[]
+  readonly reads: readonly ReadOutcome[]
+  /** Leadership ended: proposals of this server above this index have an unknown outcome, whatever happens later. */
+  readonly lostAbove: LogIndex | null
+  /** Links whose peer broke the protocol. */
+  readonly rejects: readonly { readonly link: number; readonly reason: string }[]
+  readonly events: readonly CoreEvent[]
+}
