@@ -302,6 +302,8 @@ test('a peer that dials is dialled at once, whatever the backoff', async (contex
 })
 
 test('who is refused and does not hang up is hung up on', async (context) => {
+  const socketsOpen = () => process.getActiveResourcesInfo().filter((name) => /TCP/.test(name)).length
+  await until('the tests before have closed theirs', () => socketsOpen() === 0)
   const clock = new ManualClock()
   const { site, address } = await start(context, 'a', { acceptedMax: 1 }, clock)
   const port = Number(address.split(':')[1])
@@ -312,7 +314,6 @@ test('who is refused and does not hang up is hung up on', async (context) => {
   const crowded = await RawPeer.dial(context, address)
   await until('there is no place yet', () => crowded.isClosed)
   assert.equal(clock.delays(), [1000])
-  const socketsOpen = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
   const before = socketsOpen()
   clock.advance(1000)
   await until('the socket is gone', () => socketsOpen() < before)
