@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { READS_WAITING_MAX } from '#balsa/core/read-index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import { matched } from '../support/messages.js'
 
@@ -131,6 +132,18 @@ test('a single voter needs nobody to confirm a read, but an entry of its term (6
   assert.is(cluster.readOutcomes.get(read), undefined)
   cluster.settle()
   assert.is(cluster.readOutcomes.get(read)?.status, 'confirmed')
+})
+
+test('reads that wait are bounded: one too many is refused at once, the others keep their place (6.4)', () => {
+  const cluster = led()
+  cluster.isolate('s1')
+  cluster.step('s1', { type: 'turn', now: cluster.now })
+  for (let id = 1; id <= READS_WAITING_MAX + 1; id += 1) {
+    cluster.server('s1').reads.set(id, cluster.checker.commitIndex)
+    cluster.step('s1', { type: 'readIndex', id })
+  }
+  const { reads } = cluster.drain('s1')
+  assert.equal(reads, [{ id: READS_WAITING_MAX + 1, status: 'overloaded' }])
 })
 
 test.run()

@@ -155,4 +155,14 @@ test('E15 a leader whose event loop was blocked hears what peers have answered b
   assert.is(cluster.core('s1').role, 'follower')
 })
 
+test('H1-4 a leader that restarts at once is elected again, or replaced, within a few election timeouts', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(3 * electionTimeoutMs)
+  cluster.restart('s1')
+  cluster.run(4 * electionTimeoutMs)
+  assert.is.not(cluster.leader, null)
+  assert.is(cluster.leader?.up.term, 3)
+})
+
 test.run()
