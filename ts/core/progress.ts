@@ -13,8 +13,8 @@ import type { LogIndex, ServerId } from '../types.js'
 import { Inflights } from './inflights.js'
 
 /** The window of one peer; a frame holds at most one message. */
-const INFLIGHT_MESSAGES_MAX = 8
-const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
+export const INFLIGHT_MESSAGES_MAX = 8
+export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
 
 export class Progress {
   readonly peer: ServerId
