@@ -7,13 +7,13 @@ export const exitCodes = {
   /** A defect of our own: started again, it may well work. */
   defect: 1,
   usage: 64,
-  /** The folder's content is damaged, of a newer format, or not ours. Only a person can help. */
+  /** The log is damaged, or of another format than this version's. Only a person can help. */
   damaged: 65,
   /** A port is taken, or the addon is missing. */
   unavailable: 69,
   /** The store failed and no longer says what is on the disk, or an entry could not be applied. Only a person should decide to go on. */
   poisoned: 70,
-  /** The folder cannot be made or written. */
+  /** The folder cannot be made or written, or holds other things. */
   cannotCreate: 73,
   /** The disk is full. */
   full: 74,
@@ -28,6 +28,7 @@ export const neverRestarted: ReadonlySet<number> = new Set([
   exitCodes.usage,
   exitCodes.damaged,
   exitCodes.poisoned,
+  exitCodes.cannotCreate,
   exitCodes.mismatch,
 ])
 

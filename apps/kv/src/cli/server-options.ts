@@ -49,10 +49,10 @@ The command line is the same for all servers of a cluster but for --id and --dir
 Runs in the foreground; SIGINT and SIGTERM close it cleanly. Logs are one JSON line per event on stderr. There are no
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
 
-Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the folder is damaged, of a newer format or not ours;
+Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
 69 a port is taken or the addon is missing; 70 the store is poisoned or an entry could not be applied;
-73 the folder cannot be made or written; 74 the disk is full; 75 another process holds the folder;
-78 the folder belongs to another cluster, or a peer is not who it was.
+73 the folder cannot be made or written, or holds other things; 74 the disk is full;
+75 another process holds the folder; 78 the folder belongs to another cluster, or a peer is not who it was.
 `
 
 const specs = {

@@ -49,6 +49,8 @@ class Cluster {
   #onAllGone: () => void = () => undefined
   #leader: Member | null = null
   #isUp = false
+  /** Every server ended by itself. */
+  #allGone = false
 
   constructor(options: LaunchOptions, screen: Screen) {
     this.#options = options
@@ -71,7 +73,7 @@ class Cluster {
     this.#screen.say('stopping ...')
     await Promise.all(this.#servers.map((server) => server.close()))
     this.#screen.say('all servers have stopped; their data stays')
-    return exitCodes.ok
+    return this.#allGone ? exitCodes.defect : exitCodes.ok
   }
 
   /** Resolves at the first signal, or when no server is left; a second signal kills. */
@@ -162,6 +164,7 @@ class Cluster {
     this.#wake()
     if (again === null && this.#servers.every(({ isGone }) => isGone)) {
       this.#screen.warn('no server is left')
+      this.#allGone = true
       this.#onAllGone()
     }
   }
