@@ -1,18 +1,20 @@
-/** What `Raft.open` takes. */
+/** What `Raft.open` takes, and the check of it: every refusal names the option, the bound and the reason. */
 
+import { RaftError } from './errors.js'
 import type { Codec, StateMachine } from './fsm/state-machine.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
+  /** One of the ids in `bootstrap`. */
   readonly id: ServerId
   /** The folder of this server's log; made when missing. */
   readonly dir: string
   readonly transport: Transport
-  /** The first members; the same list, in any order, on every one of them, at every start. Ignored once there is state that agrees. */
+  /** The first members; the same list, in any order, on every one of them, at every start. */
   readonly bootstrap: readonly Server[]
-  /** Names the cluster; part of its identity. Default 'balsa'. */
+  /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
@@ -26,6 +28,71 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly electionTimeoutMs?: number
   /** Default: the machine's clocks and timers. */
   readonly clock?: Clock
-  /** Default `Math.random`. */
+  /** In [0, 1). Default `Math.random`. */
   readonly random?: () => number
+}
+
+const NAME_BYTES_MAX = 255
+const SERVERS_MAX = 64
+
+/** Throws ERR_RAFT_OPTIONS on the first thing that is wrong. */
+export function checkOptions(options: RaftOptions<unknown, unknown, unknown, unknown>): void {
+  checkName('id', options.id)
+  if (options.cluster !== undefined) checkName('cluster', options.cluster)
+  if (typeof options.dir !== 'string' || options.dir === '') fail('dir', 'must be the path of a folder')
+  checkServers(options.bootstrap, options.id)
+  const heartbeatMs = options.heartbeatMs ?? 100
+  const electionTimeoutMs = options.electionTimeoutMs ?? 1000
+  checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
+  checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
+  if (heartbeatMs * 3 > electionTimeoutMs) {
+    const reason = 'or one late heartbeat starts an election'
+    fail(
+      'electionTimeoutMs',
+      `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
+    )
+  }
+  if (typeof options.stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
+  if (typeof options.codec?.encode !== 'function' || typeof options.codec.decode !== 'function') {
+    fail('codec', 'must have encode and decode functions')
+  }
+  if (typeof options.transport?.start !== 'function') fail('transport', 'must be a transport, such as tcp({ listen })')
+}
+
+/** Bounds of `timeoutMs` in the options of a call; what setTimeout can hold. */
+export function checkTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
+}
+
+function checkServers(servers: readonly Server[], self: ServerId): void {
+  if (!Array.isArray(servers) || servers.length === 0 || servers.length > SERVERS_MAX) {
+    fail('bootstrap', `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
+  }
+  const ids = new Set<ServerId>()
+  const addresses = new Set<string>()
+  for (const server of servers) {
+    checkName('bootstrap: id', server.id)
+    checkName('bootstrap: address', server.address)
+    if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
+    if (addresses.has(server.address)) fail('bootstrap', `names address ${server.address} twice`)
+    ids.add(server.id)
+    addresses.add(server.address)
+  }
+  if (!ids.has(self)) fail('bootstrap', `does not name this server, ${self}; it names ${[...ids].join(', ')}`)
+}
+
+function checkName(name: string, value: unknown): void {
+  const bytes = typeof value === 'string' ? new TextEncoder().encode(value).length : 0
+  if (bytes === 0 || bytes > NAME_BYTES_MAX) fail(name, `must be a string of 1 .. ${NAME_BYTES_MAX} bytes`)
+  if (/\p{Surrogate}/u.test(String(value))) fail(name, 'must be well-formed text')
+}
+
+function checkNumber(name: string, value: unknown, min: number, max: number): void {
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    fail(name, `is ${String(value)}; must be a number of ${min} .. ${max}`)
+  }
+}
+
+function fail(name: string, reason: string): never {
+  throw new RaftError('ERR_RAFT_OPTIONS', `option ${name} ${reason}`)
 }

@@ -72,7 +72,7 @@ test('the term of a refusal is adopted only by a pre-candidate, in the same roun
     const settled = new CoreCluster({ madeUp: true })
     settled.elect('s1')
     settled.answer('s3', id, preVoteResult(9, false))
-    assert.is(settled.core(id).term, 2, `${settled.core(id).role}`)
+    assert.is(settled.core(id).term, 2, settled.core(id).role)
   }
 })
 

@@ -16,7 +16,7 @@ import type { Fetch } from './ready.js'
 import type { LeaderDuties, RoleBehaviour, RoleContext } from './role.js'
 
 /** Entries in one message; a single larger block goes alone. Far below the frame bound of the transports (4 MiB). */
-export const APPEND_BYTES_MAX = 1024 * 1024
+const APPEND_BYTES_MAX = 1024 * 1024
 
 export class Leader implements RoleBehaviour, LeaderDuties {
   readonly role = 'leader'

@@ -30,13 +30,13 @@ import { answerPreVote, answerRequestVote } from './voter.js'
 /** Uncommitted bytes above which a leader takes no more. */
 export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks kept in memory for peers and for the state machine. */
-export const TAIL_BYTES_MAX = 64 * 1024 * 1024
+const TAIL_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
-export const TICKETS_PENDING_MAX = 2
+const TICKETS_PENDING_MAX = 2
 /** One range for the state machine. */
-export const APPLY_BYTES_MAX = 4 * 1024 * 1024
+const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals taken in one turn. */
-export const BATCH_BYTES_MAX = 1024 * 1024
+const BATCH_BYTES_MAX = 1024 * 1024
 
 const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
 

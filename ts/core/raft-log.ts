@@ -81,6 +81,11 @@ export class RaftLog {
     return this.#tail[this.#head]?.first ?? logIndex(this.lastIndex + 1)
   }
 
+  /** The newest block at hand; null after a restart, until something is appended. */
+  get lastBlock(): Block | null {
+    return this.#tail.at(-1) ?? null
+  }
+
   /** In force from the moment it is appended, committed or not (thesis 4.1). */
   get configuration(): Configuration {
     const newest = this.#configurations.at(-1)

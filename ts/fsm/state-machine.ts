@@ -30,6 +30,13 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
   query?(query: Query): Answer | Promise<Answer>
 }
 
+/** Returns its argument; an object literal passed through it has its parameter types inferred. */
+export function defineStateMachine<Command, Result, Query = never, Answer = never>(
+  machine: StateMachine<Command, Result, Query, Answer>,
+): StateMachine<Command, Result, Query, Answer> {
+  return machine
+}
+
 /** Turns commands into the bytes that are replicated, and back. `decode(encode(c))` must equal `c`. */
 export interface Codec<Command> {
   /** A throw becomes ERR_RAFT_ENCODE on that command alone. */

@@ -8,7 +8,9 @@
  * - A peer is up only after both sides have shaken hands and `admit` has resolved; nothing is delivered before.
  * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
  * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
- * - After `close` resolves, no handler is called again and no timer or socket is left.
+ * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone down.
+ *
+ * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before they return.
  */
 
 import type { Request, Response } from '../core/messages.js'

@@ -1,0 +1,135 @@
+//! Where a directory lies decides whether a flush means anything (`statfs`, not whether some open flag works).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Whether what was flushed survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A flush reaches a device.
+    Device,
+    /// The directory lies in memory.
+    None,
+}
+
+/// What the filesystem of a directory means for the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filesystem {
+    pub(crate) durability: Durability,
+    pub(crate) warning: Option<&'static str>,
+}
+
+/// Looks at the filesystem of `dir`, or of its nearest ancestor that exists.
+pub(crate) fn inspect(dir: &Path, allow_remote: bool) -> Result<Filesystem, Error> {
+    let existing = dir.ancestors().find(|path| path.exists()).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    match kind(&existing).map_err(|cause| Error::io(format!("statfs of {}", existing.display()), cause))? {
+        Kind::Device => Ok(Filesystem { durability: Durability::Device, warning: None }),
+        Kind::Memory => Ok(Filesystem {
+            durability: Durability::None,
+            warning: Some("the directory lies in memory: nothing survives a restart of the machine"),
+        }),
+        Kind::Overlay => Ok(Filesystem {
+            durability: Durability::Device,
+            warning: Some("the directory lies on overlayfs: use a volume; a volatile mount does not flush at all"),
+        }),
+        Kind::Remote(_) if allow_remote => Ok(Filesystem {
+            durability: Durability::Device,
+            warning: Some(
+                "the directory lies on a remote or user-space filesystem: flushes and locks may mean nothing",
+            ),
+        }),
+        Kind::Remote(name) => Err(Error::DirUnusable {
+            dir: dir.to_owned(),
+            reason: format!(
+                "lies on {name}, where locks, maps and flushes cannot be relied on. Use a local disk, or set \
+                 BALSA_ALLOW_REMOTE_FS=1 to take the risk"
+            ),
+            cause: None,
+        }),
+    }
+}
+
+enum Kind {
+    Device,
+    Memory,
+    Overlay,
+    Remote(&'static str),
+}
+
+#[cfg(target_os = "linux")]
+fn kind(path: &Path) -> io::Result<Kind> {
+    let magic = rustix::fs::statfs(path)?.f_type;
+    // The field is signed or unsigned by platform; the numbers of linux/magic.h have 32 bits.
+    let magic = u32::try_from(i128::from(magic) & 0xffff_ffff).unwrap_or_default();
+    Ok(match magic {
+        0x0102_1994 | 0x8584_58f6 => Kind::Memory,
+        0x794c_7630 => Kind::Overlay,
+        0x6969 => Kind::Remote("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Kind::Remote("SMB"),
+        0x0102_1997 => Kind::Remote("9p"),
+        0x6573_5546 => Kind::Remote("FUSE"),
+        _ => Kind::Device,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kind(_path: &Path) -> io::Result<Kind> {
+    Ok(Kind::Device)
+}
+
+/// Room on the device, taken before a transaction: a full disk then shows before LMDB has written or flushed anything,
+/// and the same batch can be tried again. Where the filesystem cannot reserve, a full disk poisons the store.
+pub(crate) struct Reservation {
+    #[cfg(target_os = "linux")]
+    file: std::fs::File,
+    #[cfg(target_os = "linux")]
+    end: u64,
+    #[cfg(target_os = "linux")]
+    possible: bool,
+}
+
+/// How far the file grows at a time: the cost of a reservation is spread over many group commits.
+#[cfg(target_os = "linux")]
+const RESERVE_STEP_BYTES: u64 = 4 << 20;
+
+#[cfg(target_os = "linux")]
+impl Reservation {
+    pub(crate) fn new(data_file: &Path) -> io::Result<Self> {
+        let file = std::fs::OpenOptions::new().write(true).open(data_file)?;
+        Ok(Self { file, end: 0, possible: true })
+    }
+
+    /// Makes sure that the bytes `used .. used + needed` of the file have blocks.
+    pub(crate) fn ensure(&mut self, used: u64, needed: u64) -> io::Result<()> {
+        let wanted = used.saturating_add(needed);
+        if !self.possible || wanted <= self.end {
+            return Ok(());
+        }
+        let from = self.end.max(used);
+        let end = wanted.next_multiple_of(RESERVE_STEP_BYTES);
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), from, end - from) {
+            Ok(()) => self.end = end,
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.possible = false,
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Reservation {
+    pub(crate) fn new(_data_file: &Path) -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    pub(crate) fn ensure(&mut self, _used: u64, _needed: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Flushes the entries of a directory; LMDB does not.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) { std::fs::File::open(dir)?.sync_all() } else { Ok(()) }
+}

@@ -1,0 +1,34 @@
+//! The log store of Balsa: sealed blocks, tickets, hard state and facts in LMDB, behind one writer thread.
+//!
+//! What must hold (the contract is `ts/storage/log-store.ts`):
+//! - A ticket is atomic and tickets are FIFO. Ticket n is reported durable only after the LMDB transaction that
+//!   holds it, and every ticket before it, has been committed with full sync.
+//! - There is no third outcome: a ticket becomes durable, or the store is poisoned until it is opened again.
+//! - `open` reports nothing before its own closing transaction is durable.
+//! - Every entry that leaves the store has been checked against its CRC.
+//!
+//! This crate decides; the addon at the root of the repository translates.
+
+#![deny(unsafe_code)]
+
+mod directory;
+mod error;
+#[cfg(any(test, feature = "fault-injection"))]
+mod fault;
+mod filesystem;
+pub mod format;
+mod lock;
+mod plan;
+mod reader;
+mod shared;
+mod store;
+mod tables;
+mod writer;
+
+pub use error::Error;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use fault::{FaultHook, FaultPoint};
+pub use filesystem::Durability;
+pub use shared::{Progress, Stats};
+pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, ReadOutcome, State, Store, Wake};
+pub use tables::{HardState, TermRun};

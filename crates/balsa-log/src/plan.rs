@@ -1,0 +1,125 @@
+//! The check of a batch against the log, in memory, before anything is written. LMDB sees neither gaps nor terms that go
+//! back; what is refused here is a defect of the core, and poisons the store before it can do harm.
+
+use crate::error::Error;
+use crate::format::block::{self, BlockInfo, Depth};
+use crate::format::operation::{Operation, Operations};
+use crate::shared::Batch;
+use crate::tables::{GROUP, Log, TermRun};
+
+/// One checked step.
+pub(crate) enum Step<'a> {
+    Append { block: &'a [u8], info: BlockInfo },
+    TruncateSuffix { from: u64 },
+    HardState { term: u64, commit: u64, voted_for: Option<&'a str> },
+    Put { key: &'a str, value: &'a [u8] },
+    Delete { key: &'a str },
+}
+
+/// The checked steps of a batch.
+pub(crate) struct Plan<'a> {
+    pub(crate) steps: Vec<Step<'a>>,
+    /// Entries that its truncations remove.
+    pub(crate) truncated: u64,
+}
+
+/// The log as it will be after the steps so far.
+struct Ahead<'log> {
+    first: u64,
+    last: u64,
+    /// Runs of the log that are still there, and runs that the batch adds behind them.
+    kept: &'log [TermRun],
+    added: Vec<TermRun>,
+    term: u64,
+    voted_for: Option<&'log str>,
+}
+
+/// Checks a batch. Contiguity: the first index of a block is the last index + 1 at that step.
+pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<Plan<'a>, Error> {
+    let mut ahead = Ahead {
+        first: log.first,
+        last: log.last,
+        kept: &log.terms,
+        added: Vec::new(),
+        term: log.hard_state.term,
+        voted_for: log.hard_state.voted_for.as_deref(),
+    };
+    let mut plan = Plan { steps: Vec::new(), truncated: 0 };
+    for ticket in &batch.tickets {
+        for operation in Operations::new(ticket) {
+            let step = match operation.map_err(|damage| Error::invalid(damage.detail))? {
+                Operation::Append { block } => Step::Append { block, info: ahead.append(block)? },
+                Operation::TruncateSuffix { from } => {
+                    plan.truncated += ahead.truncate_suffix(from)?;
+                    Step::TruncateSuffix { from }
+                }
+                Operation::HardState { term, commit, voted_for } => {
+                    ahead.set_hard_state(term, voted_for)?;
+                    Step::HardState { term, commit, voted_for }
+                }
+                Operation::Put { key, value } => Step::Put { key, value },
+                Operation::Delete { key } => Step::Delete { key },
+            };
+            plan.steps.push(step);
+        }
+    }
+    Ok(plan)
+}
+
+impl<'log> Ahead<'log> {
+    fn last_term(&self) -> u64 {
+        self.added.last().or(self.kept.last()).map_or(0, |run| run.term)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<BlockInfo, Error> {
+        let info = block::check(bytes, Depth::Block)
+            .map_err(|damage| Error::invalid(format!("a block that is not intact was submitted: {}", damage.detail)))?;
+        if info.first != self.last + 1 || info.group != GROUP {
+            return Err(Error::invalid(format!(
+                "a block from {} was submitted to a log that ends at {}: the next index is {}",
+                info.first,
+                self.last,
+                self.last + 1
+            )));
+        }
+        let last_term = self.last_term();
+        if info.term < last_term {
+            return Err(Error::invalid(format!(
+                "a block of term {} was submitted behind an entry of term {last_term}",
+                info.term
+            )));
+        }
+        if info.term > last_term {
+            self.added.push(TermRun { first: info.first, term: info.term });
+        }
+        self.last = info.last;
+        Ok(info)
+    }
+
+    fn truncate_suffix(&mut self, from: u64) -> Result<u64, Error> {
+        if from < self.first || from > self.last {
+            return Err(Error::invalid(format!(
+                "a truncation from {from} was submitted to a log of {} to {}",
+                self.first, self.last
+            )));
+        }
+        let truncated = self.last - from + 1;
+        self.added.retain(|run| run.first < from);
+        self.kept = self.kept.get(..self.kept.partition_point(|run| run.first < from)).unwrap_or_default();
+        self.last = from - 1;
+        Ok(truncated)
+    }
+
+    /// The term never goes back, and a vote is cast once in a term (figure 2).
+    fn set_hard_state(&mut self, term: u64, voted_for: Option<&'log str>) -> Result<(), Error> {
+        if term < self.term {
+            return Err(Error::invalid(format!("a hard state of term {term} was submitted behind term {}", self.term)));
+        }
+        if term == self.term && self.voted_for.is_some() && voted_for != self.voted_for {
+            return Err(Error::invalid(format!("a second vote in term {term} was submitted")));
+        }
+        self.term = term;
+        self.voted_for = voted_for;
+        Ok(())
+    }
+}

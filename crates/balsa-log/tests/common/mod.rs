@@ -1,0 +1,149 @@
+//! Helpers of the integration tests: blocks, tickets, and a store whose wakes can be waited for.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use balsa_log::format::block::{self, KIND_COMMAND};
+use balsa_log::format::operation::{Operation, encode};
+use balsa_log::{Error, Options, ReadOutcome, State, Store};
+
+/// A wait this long has failed: a store that works needs milliseconds.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Opened {
+    pub store: Store,
+    pub state: State,
+    wakes: Receiver<()>,
+}
+
+pub fn open_with(dir: &Path, options: &Options) -> Result<Opened, Error> {
+    let (sender, wakes) = channel();
+    let wake = Box::new(move || {
+        let _gone = sender.send(());
+    });
+    let (store, state) = Store::open(dir, options, wake)?;
+    Ok(Opened { store, state, wakes })
+}
+
+pub fn open(dir: &Path) -> Opened {
+    open_with(dir, &Options::default()).unwrap()
+}
+
+pub fn open_error(dir: &Path) -> Error {
+    match open_with(dir, &Options::default()) {
+        Ok(_) => panic!("the directory was opened"),
+        Err(error) => error,
+    }
+}
+
+impl Opened {
+    /// Waits until `reached` holds for what `poll` reports.
+    pub fn until(&self, what: &str, mut reached: impl FnMut(balsa_log::Progress) -> bool) {
+        while !reached(self.store.poll()) {
+            assert!(self.wakes.recv_timeout(DEADLINE).is_ok(), "no wake within {DEADLINE:?}: {what}");
+        }
+    }
+
+    pub fn submit(&self, operations: &[Operation<'_>]) -> u64 {
+        self.store.submit(&ticket(operations)).unwrap()
+    }
+
+    pub fn put(&self, operations: &[Operation<'_>]) {
+        let number = self.submit(operations);
+        self.until("a ticket is durable", |progress| {
+            assert!(!progress.poisoned, "{:?}", self.store.fault());
+            progress.durable >= number
+        });
+    }
+
+    /// Everything in `lo .. hi`, entry by entry, read in as many slices as it takes.
+    pub fn entries(&self, lo: u64, hi: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        while lo + (entries.len() as u64) < hi {
+            let blocks = self.read(lo + entries.len() as u64, hi, bytes_max)?;
+            assert!(!blocks.is_empty(), "nothing was read at {}", lo + entries.len() as u64);
+            entries.extend(blocks.iter().flat_map(|block| entries_of(block)));
+        }
+        Ok(entries)
+    }
+
+    pub fn read(&self, lo: u64, hi: u64, bytes_max: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut out = vec![0; bytes_max];
+        let mut outcome = self.store.read_into(lo, hi, bytes_max, &mut out)?;
+        if let ReadOutcome::TooSmall(bytes) = outcome {
+            out.resize(bytes, 0);
+            outcome = self.store.read_into(lo, hi, bytes_max, &mut out)?;
+        }
+        let ReadOutcome::Filled(filled) = outcome else { panic!("{outcome:?}") };
+        Ok(split_blocks(&out[..filled]))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub index: u64,
+    pub term: u64,
+    pub kind: u8,
+    pub payload: Vec<u8>,
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+pub fn split_blocks(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut blocks = Vec::new();
+    while !bytes.is_empty() {
+        let length = 24 + u32_at(bytes, 20) + 4 * u32_at(bytes, 16) + 4;
+        blocks.push(bytes[..length].to_vec());
+        bytes = &bytes[length..];
+    }
+    blocks
+}
+
+/// Reads a block by the document, not by the crate's own code; checks that it is intact.
+pub fn entries_of(block: &[u8]) -> Vec<Entry> {
+    block::check(block, block::Depth::Records).unwrap();
+    let table = 24 + u32_at(block, 20);
+    (0..u32_at(block, 16))
+        .map(|position| {
+            let at = u32_at(block, table + 4 * position);
+            Entry {
+                index: u64_at(block, at + 8),
+                term: u64_at(block, at + 16),
+                kind: block[at + 24],
+                payload: block[at + 32..at + 32 + u32_at(block, at)].to_vec(),
+            }
+        })
+        .collect()
+}
+
+/// A sealed block of commands.
+pub fn block_of(first: u64, term: u64, payloads: &[&[u8]]) -> Vec<u8> {
+    let entries: Vec<_> = payloads.iter().map(|payload| (KIND_COMMAND, 1_760_000_000_000, *payload)).collect();
+    sealed(first, term, &entries)
+}
+
+pub fn sealed(first: u64, term: u64, entries: &[(u8, u64, &[u8])]) -> Vec<u8> {
+    let mut block = block::lay_out(first, term, entries);
+    let length = block::seal(&mut block, 0).unwrap();
+    assert_eq!(length, block.len());
+    block
+}
+
+pub fn ticket(operations: &[Operation<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for operation in operations {
+        encode(&mut bytes, operation);
+    }
+    bytes
+}

@@ -1,0 +1,265 @@
+//! What goes wrong while the store is open: it is poisoned, or it waits for a disk that is full. There is no third outcome.
+
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::io::{Error as IoError, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use balsa_log::format::operation::Operation;
+use balsa_log::{Error, FaultPoint, Options};
+use common::{Opened, block_of, open, open_with, ticket};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+fn options(fault: impl Fn(FaultPoint) -> Option<IoError> + Send + Sync + 'static) -> Options {
+    let mut options = Options::default();
+    options.fault = Some(Arc::new(fault));
+    options
+}
+
+fn append(first: u64) -> Vec<u8> {
+    block_of(first, 1, &[b"payload"])
+}
+
+/// Opens a store with entry 1 whose next writes meet `fault`.
+fn with_fault(dir: &Path, fault: impl Fn(FaultPoint) -> Option<IoError> + Send + Sync + 'static) -> Opened {
+    let opened = open(dir);
+    opened.put(&[Operation::Append { block: &append(1) }]);
+    opened.store.close();
+    open_with(dir, &options(fault)).unwrap()
+}
+
+fn assert_poisoned(opened: &Opened, said: &str) {
+    opened.until("the store is poisoned", |progress| progress.poisoned);
+    let progress = opened.store.poll();
+    assert_eq!((progress.durable, progress.credit), (0, 0));
+    let (code, message) = opened.store.fault().unwrap();
+    assert_eq!(code, "ERR_RAFT_STORE_POISONED");
+    assert!(message.contains(said), "{message}");
+    let error = opened.store.submit(&ticket(&[Operation::Append { block: &append(2) }])).unwrap_err();
+    assert_eq!(error.code(), "ERR_RAFT_STORE_POISONED");
+    assert_eq!(opened.entries(1, 2, 1000).unwrap().len(), 1, "reads go on");
+}
+
+#[test]
+fn a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_after_a_reopen() {
+    for failing in [FaultPoint::Reserve, FaultPoint::Write, FaultPoint::Commit] {
+        for errno in [EIO, ENOSPC] {
+            if (failing, errno) == (FaultPoint::Reserve, ENOSPC) {
+                continue;
+            }
+            let dir = tempfile::tempdir().unwrap();
+            let opened =
+                with_fault(dir.path(), move |point| (point == failing).then(|| IoError::from_raw_os_error(errno)));
+            opened.submit(&[Operation::Append { block: &append(2) }]);
+            assert_poisoned(&opened, "injected");
+            opened.store.close();
+            let again = open(dir.path());
+            assert_eq!(again.state.last, 1);
+            assert!(!again.state.was_clean, "a poisoned store is not closed clean");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_reported_durable_before_its_own_group_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queued, wait_queued) = std::sync::mpsc::channel::<()>();
+    let wait_queued = std::sync::Mutex::new(wait_queued);
+    let writes = AtomicU32::new(0);
+    // The first write waits until everything is queued; the third group commit fails.
+    let fault = move |point| match point {
+        FaultPoint::Write if writes.fetch_add(1, Ordering::SeqCst) == 0 => {
+            wait_queued.lock().unwrap().recv().unwrap();
+            None
+        }
+        FaultPoint::Commit if writes.load(Ordering::SeqCst) == 3 => Some(IoError::from_raw_os_error(EIO)),
+        _ => None,
+    };
+    let opened = open_with(dir.path(), &options(fault)).unwrap();
+    let payload = [0; 60_000];
+    let last =
+        (1..=60).map(|first| opened.submit(&[Operation::Append { block: &block_of(first, 1, &[&payload]) }])).last();
+    queued.send(()).unwrap();
+    opened.until("the store is poisoned", |progress| progress.poisoned);
+    let durable = opened.store.poll().durable;
+    assert!(durable >= 2 && Some(durable) < last, "{durable} of {last:?}");
+    opened.store.close();
+    assert_eq!(open(dir.path()).state.last, durable);
+}
+
+#[test]
+fn wakes_are_coalesced_until_the_next_poll() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    for first in 1..=5 {
+        opened.submit(&[Operation::Append { block: &append(first) }]);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while opened.store.stats().last < first {
+            assert!(std::time::Instant::now() < deadline, "entry {first} is not durable");
+            std::thread::yield_now();
+        }
+    }
+    opened.store.close();
+    let stats = opened.store.stats();
+    assert_eq!((stats.group_commits, stats.wakes), (5, 1));
+}
+
+#[test]
+fn a_panic_of_the_writer_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = with_fault(dir.path(), |point| {
+        assert!(point != FaultPoint::Write, "injected panic");
+        None
+    });
+    opened.submit(&[Operation::Append { block: &append(2) }]);
+    assert_poisoned(&opened, "panicked");
+}
+
+#[test]
+fn a_full_disk_is_reported_and_the_same_tickets_go_through_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicU32::new(2));
+    let left = Arc::clone(&full);
+    let opened = with_fault(dir.path(), move |point| {
+        let is_full = point == FaultPoint::Reserve
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        is_full.then(|| IoError::from_raw_os_error(ENOSPC))
+    });
+    opened.submit(&[Operation::Append { block: &append(2) }]);
+    opened.until("stalled is reported", |progress| progress.stalled);
+    let last = opened.submit(&[Operation::Append { block: &append(3) }]);
+    opened.until("it goes on", |progress| progress.durable >= last);
+    assert!(!opened.store.poll().stalled);
+    assert_eq!(opened.entries(1, 4, 1000).unwrap().len(), 3);
+}
+
+#[test]
+fn closing_on_a_full_disk_ends_and_leaves_what_was_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened =
+        with_fault(dir.path(), |point| (point == FaultPoint::Reserve).then(|| IoError::from(ErrorKind::StorageFull)));
+    opened.submit(&[Operation::Append { block: &append(2) }]);
+    opened.until("stalled is reported", |progress| progress.stalled);
+    opened.store.close();
+    assert_eq!(opened.store.fault().unwrap().0, "ERR_RAFT_STORE_FULL");
+    assert_eq!(open(dir.path()).state.last, 1);
+}
+
+#[test]
+fn what_breaks_the_rules_of_the_log_poisons_before_it_is_written() {
+    let vote = |term, voted_for| Operation::HardState { term, commit: 0, voted_for };
+    let gap = append(3);
+    let again = append(1);
+    let old_term = common::sealed(2, 4, &[(1, 0, b"x")]);
+    let mut damaged = append(2);
+    damaged[60] ^= 1;
+    let cases: Vec<(&str, Vec<Operation<'_>>)> = vec![
+        ("next index is 2", vec![Operation::Append { block: &gap }]),
+        ("next index is 2", vec![Operation::Append { block: &again }]),
+        ("not intact", vec![Operation::Append { block: &damaged }]),
+        ("behind an entry of term 5", vec![Operation::Append { block: &old_term }]),
+        ("a truncation from 2", vec![Operation::TruncateSuffix { from: 2 }]),
+        ("behind term 5", vec![vote(4, Some("a"))]),
+        ("a second vote in term 5", vec![vote(5, Some("b"))]),
+        ("a second vote in term 5", vec![vote(5, None)]),
+    ];
+    for (said, operations) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path());
+        let first = block_of(1, 5, &[b"x"]);
+        opened.put(&[Operation::Append { block: &first }, vote(5, Some("a"))]);
+        opened.submit(&operations);
+        opened.until("the store is poisoned", |progress| progress.poisoned);
+        let (_, message) = opened.store.fault().unwrap();
+        assert!(message.contains(said), "{message}");
+        opened.store.close();
+        let again = open(dir.path());
+        assert_eq!(again.state.last, 1);
+        assert_eq!(again.state.hard_state.voted_for.as_deref(), Some("a"));
+    }
+}
+
+#[test]
+fn a_ticket_that_cannot_be_read_is_refused_at_once_and_poisons_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let mut compact = 3_u32.to_le_bytes().to_vec();
+    compact.resize(16, 0);
+    let long = vec![0; 4097];
+    let key = "k".repeat(256);
+    let bad = [
+        vec![],
+        vec![1, 2, 3],
+        compact,
+        ticket(&[Operation::Put { key: "k", value: &long }]),
+        ticket(&[Operation::Put { key: "", value: b"" }]),
+        ticket(&[Operation::Delete { key: &key }]),
+    ];
+    for bytes in bad {
+        assert_eq!(opened.store.submit(&bytes).unwrap_err().code(), "INVALID");
+    }
+    opened.put(&[Operation::Append { block: &append(1) }]);
+    assert_eq!(opened.store.poll().durable, 1);
+}
+
+#[test]
+fn credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(|point| (point == FaultPoint::Reserve).then(|| IoError::from_raw_os_error(ENOSPC)));
+    options.queue_capacity_bytes = 20_000;
+    options.credit_reserve_bytes = 4_000;
+    let opened = open_with(dir.path(), &options).unwrap();
+    assert_eq!(opened.store.poll().credit, 16_000);
+    let payload = [0; 3000];
+    let mut first = 1;
+    while opened.store.poll().credit >= 3_100 {
+        opened.submit(&[Operation::Append { block: &block_of(first, 1, &[&payload]) }]);
+        first += 1;
+    }
+    let over = ticket(&[Operation::Append { block: &block_of(first, 1, &[&payload]) }]);
+    assert_eq!(opened.store.submit(&over).unwrap_err().code(), "INVALID");
+    let vote = ticket(&[Operation::HardState { term: 1, commit: 0, voted_for: Some("a") }]);
+    let mut votes = 0;
+    while opened.store.submit(&vote).is_ok() {
+        votes += 1;
+    }
+    assert!((30..500).contains(&votes), "{votes} votes fitted into the reserve");
+}
+
+#[test]
+fn a_full_map_poisons_with_its_own_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.map_bytes = 256 * 1024;
+    let opened = open_with(dir.path(), &options).unwrap();
+    let payload = [0; 60_000];
+    let mut first = 1;
+    while !opened.store.poll().poisoned {
+        let block = block_of(first, 1, &[&payload]);
+        match opened.store.submit(&ticket(&[Operation::Append { block: &block }])) {
+            Ok(number) => opened.until("durable or poisoned", |now| now.durable >= number || now.poisoned),
+            Err(error) => assert!(matches!(error, Error::Poisoned { .. }), "{error:?}"),
+        }
+        first += 1;
+    }
+    assert_eq!(opened.store.fault().unwrap().0, "ERR_RAFT_STORE_FULL");
+}
+
+#[test]
+fn a_closed_store_refuses_everything_and_closes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    opened.put(&[Operation::Append { block: &append(1) }]);
+    opened.store.close();
+    opened.store.close();
+    let bytes = ticket(&[Operation::Append { block: &append(2) }]);
+    assert_eq!(opened.store.submit(&bytes).unwrap_err().code(), "ERR_RAFT_CLOSED");
+    assert_eq!(opened.entries(1, 2, 1000).unwrap_err().code(), "ERR_RAFT_CLOSED");
+}

@@ -1,0 +1,230 @@
+//! The store against a plain list: random tickets, reads of random ranges, and reopenings.
+//! A failure prints the seed; proptest replays it from the file it names.
+
+#![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use balsa_log::format::block::{KIND_COMMAND, KIND_CONFIGURATION};
+use balsa_log::format::operation::Operation;
+use balsa_log::{HardState, TermRun};
+use common::{Entry, Opened, open, sealed, ticket};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Action {
+    /// Entries of these lengths, in a term this much above the last one.
+    Append {
+        lengths: Vec<usize>,
+        term_step: u64,
+    },
+    /// One configuration entry.
+    Configure {
+        length: usize,
+    },
+    /// Removes this share of the log.
+    Truncate {
+        from: prop::sample::Index,
+    },
+    /// In a term this much above the current one.
+    Vote {
+        term_step: u64,
+        id: Option<u8>,
+    },
+    Put {
+        key: u8,
+        length: usize,
+    },
+    Delete {
+        key: u8,
+    },
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ticket(Vec<Action>),
+    Read { lo: prop::sample::Index, hi: prop::sample::Index, bytes_max: usize },
+    Reopen,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let length = prop_oneof![8 => 0_usize..64, 3 => 1000_usize..6000, 1 => 20_000_usize..70_000];
+    prop_oneof![
+        6 => (prop::collection::vec(length, 1..8), prop_oneof![3 => Just(0), 1 => 1_u64..4])
+            .prop_map(|(lengths, term_step)| Action::Append { lengths, term_step }),
+        1 => (1_usize..300).prop_map(|length| Action::Configure { length }),
+        2 => any::<prop::sample::Index>().prop_map(|from| Action::Truncate { from }),
+        2 => (0_u64..3, prop::option::of(0_u8..3)).prop_map(|(term_step, id)| Action::Vote { term_step, id }),
+        1 => (0_u8..5, 0_usize..4096).prop_map(|(key, length)| Action::Put { key, length }),
+        1 => (0_u8..5).prop_map(|key| Action::Delete { key }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => prop::collection::vec(action(), 1..5).prop_map(Step::Ticket),
+        2 => (index(), index(), prop_oneof![1_usize..400, 400_usize..100_000, Just(1 << 20)])
+            .prop_map(|(lo, hi, bytes_max)| Step::Read { lo, hi, bytes_max }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    entries: Vec<Entry>,
+    hard_state: HardState,
+    facts: BTreeMap<String, Vec<u8>>,
+}
+
+impl Model {
+    fn last(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn last_term(&self) -> u64 {
+        self.entries.last().map_or(1, |entry| entry.term)
+    }
+
+    fn add(&mut self, kind: u8, term: u64, payloads: &[Vec<u8>]) -> Vec<u8> {
+        let first = self.last() + 1;
+        let entries: Vec<_> = payloads.iter().map(|payload| (kind, 7, payload.as_slice())).collect();
+        let block = sealed(first, term, &entries);
+        self.entries.extend((first..).zip(payloads).map(|(index, payload)| Entry {
+            index,
+            term,
+            kind,
+            payload: payload.clone(),
+        }));
+        block
+    }
+
+    /// The packed bytes of one action, which the model takes at the same time; none if it is not possible now.
+    fn take(&mut self, action: &Action) -> Vec<u8> {
+        match action {
+            Action::Append { lengths, term_step } => {
+                let term = self.last_term() + term_step;
+                let salt = self.last() as u8;
+                let payloads: Vec<_> = lengths.iter().map(|length| vec![(*length as u8) ^ salt; *length]).collect();
+                ticket(&[Operation::Append { block: &self.add(KIND_COMMAND, term, &payloads) }])
+            }
+            Action::Configure { length } => {
+                let block = self.add(KIND_CONFIGURATION, self.last_term(), &[vec![0x5c; *length]]);
+                ticket(&[Operation::Append { block: &block }])
+            }
+            Action::Truncate { .. } if self.entries.is_empty() => Vec::new(),
+            Action::Truncate { from } => {
+                let keep = from.index(self.entries.len());
+                self.entries.truncate(keep);
+                ticket(&[Operation::TruncateSuffix { from: keep as u64 + 1 }])
+            }
+            Action::Vote { term_step, id } => {
+                let term = self.hard_state.term + term_step;
+                let kept = if *term_step == 0 { self.hard_state.voted_for.clone() } else { None };
+                let voted_for = kept.or_else(|| id.map(|id| format!("server-{id}")));
+                let commit = self.last() / 2;
+                self.hard_state = HardState { term, commit, voted_for: voted_for.clone() };
+                ticket(&[Operation::HardState { term, commit, voted_for: voted_for.as_deref() }])
+            }
+            Action::Put { key, length } => {
+                let (key, value) = (format!("peer/{key}"), vec![*length as u8; *length]);
+                let bytes = ticket(&[Operation::Put { key: &key, value: &value }]);
+                self.facts.insert(key, value);
+                bytes
+            }
+            Action::Delete { key } => {
+                let key = format!("peer/{key}");
+                self.facts.remove(&key);
+                ticket(&[Operation::Delete { key: &key }])
+            }
+        }
+    }
+
+    fn term_runs(&self) -> Vec<TermRun> {
+        let mut runs: Vec<TermRun> = Vec::new();
+        for entry in &self.entries {
+            if runs.last().is_none_or(|run| run.term != entry.term) {
+                runs.push(TermRun { first: entry.index, term: entry.term });
+            }
+        }
+        runs
+    }
+
+    fn check(&self, opened: &Opened) {
+        let state = &opened.state;
+        assert_eq!((state.first, state.last), (1, self.last()));
+        assert_eq!(state.hard_state, self.hard_state);
+        assert_eq!(state.terms, self.term_runs());
+        let configurations: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == KIND_CONFIGURATION)
+            .map(|entry| (entry.index, entry.payload.clone()))
+            .collect();
+        assert_eq!(state.configurations, configurations);
+        let facts: Vec<_> = self.facts.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        assert_eq!(state.facts, facts);
+        assert_eq!(opened.entries(1, self.last() + 1, 1 << 20).unwrap(), self.entries);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_holds_what_a_list_holds(steps in prop::collection::vec(step(), 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open(dir.path());
+        let mut model = Model::default();
+        let mut submitted = 0;
+        for step in steps {
+            match step {
+                Step::Ticket(actions) => {
+                    let bytes: Vec<u8> = actions.iter().flat_map(|action| model.take(action)).collect();
+                    if !bytes.is_empty() {
+                        submitted = opened.store.submit(&bytes).unwrap();
+                    }
+                }
+                Step::Read { lo, hi, bytes_max } => {
+                    opened.until("everything is durable", |progress| progress.durable >= submitted);
+                    let end = model.entries.len();
+                    let (a, b) = (lo.index(end + 1), hi.index(end + 1));
+                    let (lo, hi) = (a.min(b), a.max(b));
+                    let read = opened.entries(lo as u64 + 1, hi as u64 + 1, bytes_max).unwrap();
+                    prop_assert_eq!(&read, &model.entries[lo..hi]);
+                }
+                Step::Reopen => {
+                    opened.store.close();
+                    prop_assert!(opened.store.fault().is_none(), "{:?}", opened.store.fault());
+                    opened = open(dir.path());
+                    submitted = 0;
+                    prop_assert!(opened.state.was_clean);
+                    model.check(&opened);
+                }
+            }
+        }
+        opened.store.close();
+        model.check(&open(dir.path()));
+    }
+}
+
+#[test]
+fn one_group_commit_takes_many_tickets_and_counts_two_flushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let mut model = Model::default();
+    let mut last = 0;
+    for _ in 0..500 {
+        let action = Action::Append { lengths: vec![100], term_step: 0 };
+        last = opened.store.submit(&model.take(&action)).unwrap();
+    }
+    opened.until("everything is durable", |progress| progress.durable >= last);
+    let stats = opened.store.stats();
+    assert!(stats.group_commits >= 1 && stats.group_commits < last, "{stats:?}");
+    assert_eq!(stats.flushes, 2 * stats.group_commits);
+    assert!(stats.wakes <= stats.group_commits, "{stats:?}");
+    assert_eq!((stats.first, stats.last), (1, 500));
+}

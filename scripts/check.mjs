@@ -1,0 +1,34 @@
+/**
+ * `npm run check`: the gate that every commit passes. Read-only: it builds, and changes no source. All steps run, so
+ * that one call shows everything that is wrong; the exit code is 0 only when all of them pass.
+ */
+
+import { ensureBuilt, run } from './ensure-built.mjs'
+
+const tool = (path, ...args) => run(process.execPath, [`node_modules/${path}`, ...args], 'see above')
+const cargo = (...args) => run('cargo', args, 'see above')
+
+const steps = {
+  types: ensureBuilt,
+  format: () => tool('prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'),
+  lint: () => tool('oxlint/bin/oxlint', '--type-aware', '--deny-warnings'),
+  tidy: () => run(process.execPath, ['scripts/test.mjs', '/tidy.test.js$'], 'see above'),
+  unused: () => tool('knip/bin/knip.js', '--no-progress'),
+  rustfmt: () => cargo('fmt', '--all', '--check'),
+  clippy: () => cargo('clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'),
+}
+
+const broken = []
+for (const [name, step] of Object.entries(steps)) {
+  const begin = performance.now()
+  process.stdout.write(`\n== ${name}\n`)
+  try {
+    await step()
+    process.stdout.write(`${name}: ok (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
+  } catch (error) {
+    broken.push(name)
+    process.stdout.write(`${name}: FAILED: ${error.message}\n`)
+  }
+}
+process.stdout.write(broken.length === 0 ? '\ncheck: all ok\n' : `\ncheck: FAILED: ${broken.join(', ')}\n`)
+process.exitCode = broken.length === 0 ? 0 : 1

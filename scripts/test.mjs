@@ -1,0 +1,186 @@
+/**
+ * `npm test`: builds what is not built, runs the Rust tests, then every built `*.test.js` in a process of its own, and
+ * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something
+ * open counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust.
+ */
+
+import { spawn } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import { join, relative, sep } from 'node:path'
+import { ensureBuilt, root } from './ensure-built.mjs'
+
+// Far above what any file needs, far below the five minutes that the whole run may take.
+const FILE_DEADLINE_MS = 120_000
+const CARGO_DEADLINE_MS = 900_000
+const SKIP_MARK = 'skipped: '
+
+const total = { passed: 0, failed: 0, skipped: 0 }
+const failures = []
+const skips = []
+const groups = new Set()
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    for (const leader of groups) killGroup(leader)
+    process.kill(process.pid, signal)
+  })
+}
+await main(process.argv[2])
+
+async function main(pattern) {
+  try {
+    await ensureBuilt()
+    if (pattern === undefined) await runCargo()
+    await runFiles(pattern)
+  } catch (error) {
+    fail(error.message)
+  }
+  if (skips.length > 0) print(`\nSkipped:\n${skips.map((line) => `  ${line}`).join('\n')}`)
+  if (failures.length > 0) print(`\nFailed:\n${failures.map((line) => `  ${line}`).join('\n')}`)
+  process.exitCode = total.failed > 0 ? 1 : 0
+  print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+}
+
+async function runCargo() {
+  if (!existsSync(join(root, 'Cargo.toml'))) return fail('Cargo.toml is missing: the Rust tests cannot run')
+  print('cargo test --workspace')
+  const result = await start('cargo', ['test', '--workspace', '--no-fail-fast', '--locked'], CARGO_DEADLINE_MS, print)
+  if (result.missing) return skip('the Rust tests: cargo is not installed')
+  let failed = 0
+  for (const line of result.output.split('\n')) {
+    const summary = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
+    if (summary !== null) {
+      total.passed += Number(summary[1])
+      failed += Number(summary[2])
+    }
+    const ignored = /^test (.+?) \.\.\. ignored(?:, (.*))?$/.exec(line)
+    if (ignored !== null) skip(`cargo ${ignored[1]}: ${ignored[2] ?? 'ignored, no reason given'}`)
+    const broken = /^test (.+?) \.\.\. FAILED$/.exec(line)
+    if (broken !== null) failures.push(`cargo ${broken[1]}`)
+  }
+  total.failed += failed
+  if (result.trouble !== null && failed === 0) fail(`cargo test ${result.trouble}`)
+}
+
+/**
+ * Two lanes for two cores. Integration files start processes and so take the machine: never two of them at once.
+ */
+async function runFiles(pattern) {
+  const folder = join(root, 'build/test')
+  const names = readdirSync(folder, { recursive: true })
+    .map((name) => relative(root, join(folder, name)).split(sep).join('/'))
+    .filter((name) => name.endsWith('.test.js') && (pattern === undefined || new RegExp(pattern).test(name)))
+    .sort()
+  if (names.length === 0) return fail(pattern === undefined ? 'there are no test files' : `no file matches ${pattern}`)
+  const heavy = names.filter((name) => name.includes('/integration/'))
+  const light = names.filter((name) => !name.includes('/integration/'))
+  let done = 0
+  const lane = async (next) => {
+    for (let name = next(); name !== undefined; name = next()) {
+      const lines = await runFile(name)
+      done += 1
+      print(`[${done}/${names.length}] ${lines}`)
+    }
+  }
+  await Promise.all([lane(() => heavy.shift() ?? light.shift()), lane(() => light.shift())])
+}
+
+/** Runs one file, adds to the totals, and returns what to print: one line, or everything when it failed. */
+async function runFile(name) {
+  const begin = performance.now()
+  const result = await start(
+    process.execPath,
+    ['--enable-source-maps', 'scripts/test-file.mjs', name],
+    FILE_DEADLINE_MS,
+    null,
+  )
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1)
+  const counts = result.message ?? { suites: 0, total: 0, passed: 0, skipped: 0 }
+  const failed = counts.total - counts.passed
+  const trouble = troubleOf(result, counts, failed)
+  total.passed += counts.passed
+  total.failed += failed
+  total.skipped += counts.skipped
+  collectSkips(name, result.output, counts.skipped)
+  const head = `${name}: ${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped (${seconds} s)`
+  if (failed === 0 && trouble === null) return `ok   ${head}`
+  if (trouble !== null) {
+    total.failed += 1
+    failures.push(`${name} ${trouble}`)
+  } else failures.push(`${name}: ${failed} of ${counts.total} tests`)
+  return `FAIL ${head}${trouble === null ? '' : `\n${name} ${trouble}`}\n${result.output}`
+}
+
+/** What is wrong with a file beyond the tests it counted as failed; null when nothing is. */
+function troubleOf(result, counts, failed) {
+  if (result.message === null) return `${result.trouble ?? 'stopped early'} before its tests had finished`
+  if (counts.suites === 0) return 'has no suite: it must end with test.run()'
+  if (counts.total + counts.skipped === 0) return 'has no test'
+  if (failed === 0 && result.trouble !== null) return `${result.trouble} after its tests had finished`
+  return null
+}
+
+function collectSkips(name, output, count) {
+  const reasons = output.split('\n').flatMap((line) => {
+    const at = line.indexOf(SKIP_MARK)
+    return at === -1 ? [] : [line.slice(at + SKIP_MARK.length)]
+  })
+  for (let at = 0; at < count; at++) skips.push(`${name}: ${reasons[at] ?? 'no reason given'}`)
+}
+
+/**
+ * Starts a process group and waits for its end or for the deadline, after which the whole group is killed, so that a
+ * hung file takes the servers it started with it. `trouble` is null for exit code 0, or says how it ended.
+ */
+function start(command, args, deadlineMs, onText) {
+  return new Promise((resolve) => {
+    const stdio = ['ignore', 'pipe', 'pipe', ...(command === process.execPath ? ['ipc'] : [])]
+    const child = spawn(command, args, { cwd: root, stdio, detached: true })
+    const state = { output: '', message: null, missing: false, trouble: null }
+    const take = (chunk) => {
+      state.output += chunk
+      if (onText !== null) process.stdout.write(chunk)
+    }
+    child.stdout.setEncoding('utf8').on('data', take)
+    child.stderr.setEncoding('utf8').on('data', take)
+    child.on('message', (message) => (state.message = message))
+    const deadline = setTimeout(() => {
+      state.trouble = `was killed at its deadline of ${deadlineMs / 1000} s`
+      killGroup(child.pid)
+    }, deadlineMs)
+    child.once('error', (error) => {
+      clearTimeout(deadline)
+      resolve({ ...state, missing: error.code === 'ENOENT', trouble: error.message })
+    })
+    child.once('spawn', () => groups.add(child.pid))
+    child.once('exit', () => killGroup(child.pid))
+    child.once('close', (code, signal) => {
+      groups.delete(child.pid)
+      clearTimeout(deadline)
+      const ended = code === 0 ? null : `ended with ${signal ?? `exit code ${code}`}`
+      resolve({ ...state, trouble: state.trouble ?? ended })
+    })
+  })
+}
+
+function killGroup(leader) {
+  try {
+    process.kill(-leader, 'SIGKILL')
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error
+  }
+}
+
+function fail(text) {
+  total.failed += 1
+  failures.push(text)
+}
+
+function skip(text) {
+  total.skipped += 1
+  skips.push(text)
+}
+
+function print(text) {
+  process.stdout.write(`${text}\n`)
+}

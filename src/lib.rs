@@ -1,0 +1,340 @@
+//! The Node-API border of balsa-log. It translates and decides nothing: names are those of the engine with the prefix
+//! `Native`, stores are handle numbers, errors are `CODE: message`, and `ts/native` gives them their types.
+//!
+//! Border rules: one call per batch in, one wake per group commit out, reads into the caller's buffer, no promise and no
+//! object per entry. Every export catches panics; every task catches its own.
+
+mod registry;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use balsa_log::format::block;
+use balsa_log::{Durability, Options, ReadOutcome, State, Store};
+use napi::bindgen_prelude::{AsyncTask, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
+use napi::{Env, Error, Result, Status, Task};
+use napi_derive::napi;
+
+/// A wake holds the environment alive while its store is open, as an open socket does; it goes with the store.
+type WakeFunction = ThreadsafeFunction<(), UnknownReturnValue, (), Status, false, false, 0>;
+
+/// One stretch of the log written in one term.
+#[napi(object)]
+pub struct NativeTermRun {
+    /// Its first index.
+    pub first: i64,
+    /// Its term.
+    pub term: i64,
+}
+
+/// One configuration entry of the log.
+#[napi(object)]
+pub struct NativeConfiguration {
+    /// Its index.
+    pub index: i64,
+    /// Its payload, as the entry carries it.
+    pub payload: Uint8Array,
+}
+
+/// One fact of the server.
+#[napi(object)]
+pub struct NativeFact {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: Uint8Array,
+}
+
+/// What the store held when it was opened.
+#[napi(object)]
+pub struct NativeState {
+    /// Index of the first entry kept.
+    pub first: i64,
+    /// Index of the last entry.
+    pub last: i64,
+    /// The current term.
+    pub term: i64,
+    /// A lower bound of the commit index.
+    pub commit: i64,
+    /// Whom this server voted for.
+    pub voted_for: Option<String>,
+    /// Ascending.
+    pub terms: Vec<NativeTermRun>,
+    /// Ascending.
+    pub configurations: Vec<NativeConfiguration>,
+    /// In the order of their names.
+    pub facts: Vec<NativeFact>,
+    /// 32 hex digits.
+    pub incarnation: String,
+    /// Grows by one at each open.
+    pub boot_counter: i64,
+    /// Whether the last close was orderly.
+    pub was_clean: bool,
+    /// Whether a flush reaches a device.
+    pub on_device: bool,
+    /// What the operator should know about the filesystem.
+    pub warning: Option<String>,
+}
+
+/// Counters since open, and the durable bounds of the log.
+#[napi(object)]
+pub struct NativeStats {
+    /// Index of the first entry.
+    pub first: i64,
+    /// Index of the last durable entry.
+    pub last: i64,
+    /// LMDB transactions that carried tickets.
+    pub group_commits: i64,
+    /// Device flushes they asked for.
+    pub flushes: i64,
+    /// Calls of the wake callback.
+    pub wakes: i64,
+    /// Bytes of tickets made durable.
+    pub bytes_written: i64,
+}
+
+fn defect(message: impl Into<String>) -> Error {
+    Error::new(Status::GenericFailure, format!("INVALID: {}", message.into()))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn translate(error: balsa_log::Error) -> Error {
+    Error::new(Status::GenericFailure, format!("{}: {error}", error.code()))
+}
+
+/// The part of a task that runs on a libuv thread, where nothing else catches a panic.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(defect("a native task panicked")))
+}
+
+fn whole(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| defect(format!("{value} does not fit into a number")))
+}
+
+fn position(value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| defect(format!("{value} is not an index")))
+}
+
+fn size(value: u32) -> Result<usize> {
+    usize::try_from(value).map_err(|_| defect(format!("{value} does not fit into the address space")))
+}
+
+fn float(value: u64) -> f64 {
+    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+    let high = u32::try_from(value >> 32).unwrap_or_default();
+    f64::from(high).mul_add(4_294_967_296.0, f64::from(low))
+}
+
+/// Makes a handle for a store that `open` fills.
+#[napi(catch_unwind)]
+pub fn create(env: &Env) -> Result<u32> {
+    registry::create(env)
+}
+
+/// Opens a store.
+pub struct OpenTask {
+    handle: u32,
+    dir: PathBuf,
+    allow_remote: bool,
+    wake: Option<WakeFunction>,
+}
+
+impl Task for OpenTask {
+    type Output = State;
+    type JsValue = NativeState;
+
+    fn compute(&mut self) -> Result<State> {
+        guarded(|| {
+            let wake = self.wake.take().ok_or_else(|| defect("a store is opened once"))?;
+            // The status is ignored on purpose: an environment that is closing needs no wake.
+            let call = Box::new(move || {
+                let _closing = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            });
+            let mut options = Options::default();
+            options.allow_remote = self.allow_remote;
+            let (store, state) = Store::open(&self.dir, &options, call).map_err(translate)?;
+            registry::fill(self.handle, store)?;
+            Ok(state)
+        })
+    }
+
+    fn resolve(&mut self, _env: Env, state: State) -> Result<NativeState> {
+        native_state(state)
+    }
+
+    fn finally(self, _env: Env) -> Result<()> {
+        registry::forget_unopened(self.handle);
+        Ok(())
+    }
+}
+
+fn native_state(state: State) -> Result<NativeState> {
+    let term_run = |run: &balsa_log::TermRun| Ok(NativeTermRun { first: whole(run.first)?, term: whole(run.term)? });
+    let configuration =
+        |(index, payload)| Ok(NativeConfiguration { index: whole(index)?, payload: Uint8Array::new(payload) });
+    Ok(NativeState {
+        first: whole(state.first)?,
+        last: whole(state.last)?,
+        term: whole(state.hard_state.term)?,
+        commit: whole(state.hard_state.commit)?,
+        voted_for: state.hard_state.voted_for,
+        terms: state.terms.iter().map(term_run).collect::<Result<_>>()?,
+        configurations: state.configurations.into_iter().map(configuration).collect::<Result<_>>()?,
+        facts: state.facts.into_iter().map(|(key, value)| NativeFact { key, value: Uint8Array::new(value) }).collect(),
+        incarnation: state.incarnation.iter().map(|byte| format!("{byte:02x}")).collect(),
+        boot_counter: whole(state.boot_counter)?,
+        was_clean: state.was_clean,
+        on_device: state.durability == Durability::Device,
+        warning: state.warning.map(ToOwned::to_owned),
+    })
+}
+
+/// Opens or creates the store in `dir`. `on_wake` is called, at most once until the next `poll`, when `poll` has news.
+#[napi(catch_unwind)]
+#[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+pub fn open(
+    handle: u32,
+    dir: String,
+    allow_remote: bool,
+    on_wake: Function<'_, (), UnknownReturnValue>,
+) -> Result<AsyncTask<OpenTask>> {
+    let wake = on_wake.build_threadsafe_function::<()>().build()?;
+    Ok(AsyncTask::new(OpenTask { handle, dir: PathBuf::from(dir), allow_remote, wake: Some(wake) }))
+}
+
+/// Seals the block that stands in `arena` at `offset`; returns its length.
+#[napi(catch_unwind)]
+pub fn seal(mut arena: Uint8ArraySlice<'_>, offset: u32) -> Result<u32> {
+    // SAFETY: the caller owns the arena, and this synchronous call is the only one that touches it: no other native
+    // code keeps a view of an arena (submit copies), and JavaScript runs on this thread.
+    let arena = unsafe { arena.as_mut() };
+    let length = block::seal(arena, size(offset)?).map_err(|damage| defect(damage.detail))?;
+    u32::try_from(length).map_err(|_| defect("a block is longer than 4 GiB"))
+}
+
+/// Whether a sealed block is intact.
+#[napi(catch_unwind)]
+pub fn verify(block: &[u8]) -> bool {
+    block::check(block, block::Depth::Records).is_ok()
+}
+
+/// Queues the ticket in the first `length` bytes of `packed`; returns its number.
+#[napi(catch_unwind)]
+pub fn submit(handle: u32, packed: &[u8], length: u32) -> Result<i64> {
+    let ticket = packed.get(..size(length)?).ok_or_else(|| defect("a ticket is longer than its arena"))?;
+    let number = registry::with(handle, |store| store.submit(ticket))?.map_err(translate)?;
+    whole(number)
+}
+
+/// Writes durable ticket, credit, poisoned and stalled (0 or 1) into `out`.
+#[napi(catch_unwind)]
+pub fn poll(handle: u32, mut out: Float64ArraySlice<'_>) -> Result<()> {
+    let progress = registry::with(handle, Store::poll)?;
+    let fields = [
+        float(progress.durable),
+        float(progress.credit),
+        f64::from(u8::from(progress.poisoned)),
+        f64::from(u8::from(progress.stalled)),
+    ];
+    // SAFETY: the caller owns the array, this synchronous call is the only one that touches it, and no view of it is kept.
+    let out = unsafe { out.as_mut() };
+    out.get_mut(..fields.len()).ok_or_else(|| defect("poll needs room for 4 numbers"))?.copy_from_slice(&fields);
+    Ok(())
+}
+
+/// `CODE: message` of what poisoned the store; null while it is sound.
+#[napi(catch_unwind)]
+pub fn fault(handle: u32) -> Result<Option<String>> {
+    let fault = registry::with(handle, Store::fault)?;
+    Ok(fault.map(|(code, message)| format!("{code}: {message}")))
+}
+
+/// Reads entries on a libuv thread.
+pub struct ReadTask {
+    store: Arc<Store>,
+    lo: u64,
+    hi: u64,
+    bytes_max: usize,
+    out: Uint8Array,
+}
+
+impl Task for ReadTask {
+    type Output = i64;
+    type JsValue = i64;
+
+    fn compute(&mut self) -> Result<i64> {
+        guarded(|| {
+            // SAFETY: the task holds a reference to the buffer, so it outlives the task, and the caller, who made it for
+            // this read, neither reads nor writes it before the promise settles.
+            let out = unsafe { self.out.as_mut() };
+            let outcome = self.store.read_into(self.lo, self.hi, self.bytes_max, out).map_err(translate)?;
+            let number = |bytes: usize| i64::try_from(bytes).map_err(|_| defect("a length does not fit into a number"));
+            match outcome {
+                ReadOutcome::Filled(bytes) => number(bytes),
+                ReadOutcome::TooSmall(bytes) => number(bytes).map(|bytes| -bytes),
+            }
+        })
+    }
+
+    fn resolve(&mut self, _env: Env, filled: i64) -> Result<i64> {
+        Ok(filled)
+    }
+}
+
+/// Reads entries lo .. hi-1 into `out`, which the caller leaves alone until the promise settles. Resolves to the bytes
+/// filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`.
+#[napi(catch_unwind)]
+pub fn read(handle: u32, lo: i64, hi: i64, bytes_max: u32, out: Uint8Array) -> Result<AsyncTask<ReadTask>> {
+    let store = registry::get(handle)?;
+    Ok(AsyncTask::new(ReadTask { store, lo: position(lo)?, hi: position(hi)?, bytes_max: size(bytes_max)?, out }))
+}
+
+/// Counters.
+#[napi(catch_unwind)]
+pub fn stats(handle: u32) -> Result<NativeStats> {
+    let stats = registry::with(handle, Store::stats)?;
+    Ok(NativeStats {
+        first: whole(stats.first)?,
+        last: whole(stats.last)?,
+        group_commits: whole(stats.group_commits)?,
+        flushes: whole(stats.flushes)?,
+        wakes: whole(stats.wakes)?,
+        bytes_written: whole(stats.bytes_written)?,
+    })
+}
+
+/// Closes a store.
+pub struct CloseTask {
+    store: Arc<Store>,
+}
+
+impl Task for CloseTask {
+    type Output = ();
+    type JsValue = ();
+
+    fn compute(&mut self) -> Result<()> {
+        guarded(|| {
+            self.store.close();
+            Ok(())
+        })
+    }
+
+    fn resolve(&mut self, _env: Env, (): ()) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until everything submitted is durable, or the store is poisoned, then releases the directory. `stats` and
+/// `fault` answer until `release`.
+#[napi(catch_unwind)]
+pub fn close(handle: u32) -> Result<AsyncTask<CloseTask>> {
+    Ok(AsyncTask::new(CloseTask { store: registry::get(handle)? }))
+}
+
+/// Forgets a closed store. Its handle is not used again.
+#[napi(catch_unwind)]
+pub fn release(handle: u32) {
+    registry::release(handle);
+}

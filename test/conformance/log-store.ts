@@ -1,0 +1,683 @@
+/**
+ * What every LogStore does, as one table of behaviours run over each of them. A store joins with a `LogStoreCandidate`;
+ * hooks that it cannot offer are null, and what needs them shows up as skipped.
+ */
+
+import { suite } from 'uvu'
+import type { Test } from 'uvu'
+import * as assert from 'uvu/assert'
+
+import { RaftError } from '#balsa/errors.js'
+import type { RaftErrorCode } from '#balsa/errors.js'
+import {
+  BlockWriter,
+  entryBlock,
+  PAYLOAD_BYTES_MAX,
+  RecordCursor,
+  sealBlock,
+  verifyBlock,
+} from '#balsa/format/block.js'
+import { encodeConfiguration } from '#balsa/format/configuration.js'
+import type { LogStore, StoredState, Ticket } from '#balsa/storage/log-store.js'
+import { logIndex, termOf } from '#balsa/types.js'
+import type { Block, Configuration, HardState, StoreOperation } from '#balsa/types.js'
+
+import { testUnless } from '../support/skip.js'
+
+export interface LogStoreCandidate {
+  /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
+  create(dir: string): LogStore
+  /** An empty directory for one test. */
+  makeDir(): Promise<string>
+  removeDir(dir: string): Promise<void>
+  /** Makes the next write of the store that is open in `dir` fail. */
+  readonly failNextWrite: ((dir: string) => void) | null
+  /** Ends the use of `dir` as the death of the process would, without close. */
+  readonly crash: ((dir: string) => void) | null
+}
+
+/** Registers the table; the caller may add its own tests, and runs the suite. */
+export function logStoreConformance(suiteName: string, candidate: LogStoreCandidate): Test<object> {
+  const test = suite(`conformance of ${suiteName}`)
+  for (const { name, needs, run } of behaviours) {
+    const missing = needs === undefined || candidate[needs] !== null ? null : `${suiteName} has no hook ${needs}`
+    testUnless(test, missing, name, async () => {
+      const bench = new Bench(candidate, await candidate.makeDir())
+      try {
+        await run(bench)
+      } finally {
+        await bench.dispose()
+      }
+    })
+  }
+  return test
+}
+
+interface Behaviour {
+  readonly name: string
+  readonly needs?: 'failNextWrite' | 'crash'
+  readonly run: (bench: Bench) => Promise<void>
+}
+
+/** A test that waits this long has failed: a store that works needs milliseconds. */
+const DEADLINE_MS = 20_000
+const T0 = 1_760_000_000_000
+
+const behaviours: readonly Behaviour[] = [
+  {
+    name: 'a new store is empty, names its incarnation and counts its first boot',
+    async run(bench) {
+      const { state } = await bench.open()
+      assert.match(state.incarnation, /^[0-9a-f]{32}$/)
+      assert.equal(withoutIdentity(state), {
+        firstIndex: 1,
+        lastIndex: 0,
+        hardState: hardState(0, null, 0),
+        termRuns: [],
+        configurations: [],
+        bootCounter: 1,
+        facts: [],
+      })
+    },
+  },
+  {
+    name: 'tickets count from 1 and become durable in order, each entry as it was submitted',
+    async run(bench) {
+      const { store, until } = await bench.open()
+      assert.is(store.poll().durable, 0)
+      const blocks: Block[] = []
+      let seen = 0
+      for (let n = 1; n <= 40; n += 1) {
+        const block = blockOf(1 + 3 * (n - 1), 1, [n, 100, 7])
+        blocks.push(block)
+        assert.is(store.submit([{ type: 'append', block }]), n)
+        const { durable } = store.poll()
+        assert.ok(durable >= seen && durable <= n, `durable ${durable} after ${seen}, submitted ${n}`)
+        seen = durable
+        if (n % 8 === 0) await nextTurn()
+      }
+      await until(40)
+      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(121), 1 << 20)), entriesOf(blocks))
+    },
+  },
+  {
+    name: 'one ticket takes effect whole: truncation, entries, hard state and facts together',
+    async run(bench) {
+      const first = await bench.open()
+      const old = blockOf(1, 1, [10, 10, 10, 10])
+      await first.put([append(old), { type: 'hardState', hardState: hardState(1, 'a', 0) }])
+      const next = blockOf(3, 2, [20, 20, 20])
+      await first.put([
+        { type: 'truncateSuffix', from: logIndex(3) },
+        append(next),
+        { type: 'hardState', hardState: hardState(2, 'b', 2) },
+        { type: 'put', key: 'k', value: bytes(3) },
+      ])
+      const { state, store } = await bench.reopen()
+      assert.is(state.lastIndex, 5)
+      assert.equal(state.hardState, hardState(2, 'b', 2))
+      assert.equal(state.termRuns, runs([1, 1], [3, 2]))
+      assert.equal([...state.facts.keys()], ['k'])
+      const kept = entriesOf([old]).slice(0, 2)
+      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(6), 1 << 20)), [...kept, ...entriesOf([next])])
+    },
+  },
+  {
+    name: 'truncation inside a block keeps the entries before it, in intact blocks',
+    async run(bench) {
+      const first = await bench.open()
+      const block = blockOf(1, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+      await first.put([append(block)])
+      await first.put([{ type: 'truncateSuffix', from: logIndex(5) }])
+      await checkLog(first.store, entriesOf([block]).slice(0, 4))
+      const second = await bench.reopen()
+      assert.is(second.state.lastIndex, 4)
+      await checkLog(second.store, entriesOf([block]).slice(0, 4))
+    },
+  },
+  {
+    name: 'truncation at the edge of a block, over several blocks, and of everything',
+    async run(bench) {
+      const first = await bench.open()
+      const blocks = [blockOf(1, 1, [1, 1]), blockOf(3, 1, [2, 2]), blockOf(5, 2, [3, 3])]
+      await first.put(blocks.map(append))
+      await first.put([{ type: 'truncateSuffix', from: logIndex(3) }])
+      await checkLog(first.store, entriesOf(blocks).slice(0, 2))
+      await first.put([{ type: 'truncateSuffix', from: logIndex(1) }])
+      assert.is(first.store.stats().lastIndex, 0)
+      const second = await bench.reopen()
+      assert.is(second.state.firstIndex, 1)
+      assert.is(second.state.lastIndex, 0)
+      assert.equal(second.state.termRuns, [])
+      const again = blockOf(1, 3, [5, 5])
+      await second.put([append(again)])
+      await checkLog(second.store, entriesOf([again]))
+    },
+  },
+  {
+    name: 'a tail that was replaced twice in flight ends as the last ticket says',
+    async run(bench) {
+      const { store, until } = await bench.open()
+      store.submit([append(blockOf(1, 1, [1, 1, 1, 1]))])
+      store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 2, [2, 2]))])
+      const last = blockOf(3, 3, [3, 3, 3])
+      await until(store.submit([{ type: 'truncateSuffix', from: logIndex(3) }, append(last)]))
+      await checkTerms(store, [1, 2, 3, 3, 3])
+      const { state } = await bench.reopen()
+      assert.equal(state.termRuns, runs([1, 1], [2, 2], [3, 3]))
+    },
+  },
+  {
+    name: 'term runs cover the log, one for each stretch of a term, also after a truncation',
+    async run(bench) {
+      const first = await bench.open()
+      await first.put([
+        append(blockOf(1, 1, [1])),
+        append(blockOf(2, 1, [1, 1])),
+        append(blockOf(4, 4, [1, 1])),
+        append(blockOf(6, 9, [1])),
+        append(blockOf(7, 9, [1])),
+      ])
+      const second = await bench.reopen()
+      assert.equal(second.state.termRuns, runs([1, 1], [4, 4], [6, 9]))
+      await second.put([{ type: 'truncateSuffix', from: logIndex(5) }])
+      const third = await bench.reopen()
+      assert.equal(third.state.termRuns, runs([1, 1], [4, 4]))
+      await third.put([{ type: 'truncateSuffix', from: logIndex(4) }, append(blockOf(4, 12, [1]))])
+      const fourth = await bench.reopen()
+      assert.equal(fourth.state.termRuns, runs([1, 1], [4, 12]))
+    },
+  },
+  {
+    name: 'the last hard state wins; a vote of any length and script is kept, and no vote is null',
+    async run(bench) {
+      const first = await bench.open()
+      const long = 'sérver-☃-'.padEnd(240, 'x')
+      await first.put([{ type: 'hardState', hardState: hardState(3, long, 0) }])
+      assert.equal((await bench.reopen()).state.hardState, hardState(3, long, 0))
+      await bench.current().put([
+        { type: 'hardState', hardState: hardState(4, 'b', 0) },
+        { type: 'hardState', hardState: hardState(Number.MAX_SAFE_INTEGER, null, 0) },
+      ])
+      assert.equal((await bench.reopen()).state.hardState, hardState(Number.MAX_SAFE_INTEGER, null, 0))
+    },
+  },
+  {
+    name: 'facts are put, replaced and deleted, up to the longest key and value',
+    async run(bench) {
+      const first = await bench.open()
+      const key = 'é'.repeat(127)
+      await first.put([
+        { type: 'put', key, value: bytes(4096) },
+        { type: 'put', key: 'replaced', value: bytes(9) },
+        { type: 'put', key: 'deleted', value: bytes(9) },
+        { type: 'put', key: 'empty', value: bytes(0) },
+      ])
+      await first.put([
+        { type: 'put', key: 'replaced', value: bytes(5) },
+        { type: 'delete', key: 'deleted' },
+        { type: 'delete', key: 'never there' },
+      ])
+      const { state } = await bench.reopen()
+      const expected = [
+        ['empty', hexOf(bytes(0))],
+        ['replaced', hexOf(bytes(5))],
+        [key, hexOf(bytes(4096))],
+      ]
+      assert.equal(withoutIdentity(state).facts, expected)
+    },
+  },
+  {
+    name: 'configuration entries are listed in order, and leave the list with the truncation that removes them',
+    async run(bench) {
+      const first = await bench.open()
+      await first.put([append(configurationBlock(1, 1, plain)), append(blockOf(2, 1, [1, 1]))])
+      await first.put([append(configurationBlock(4, 1, joint)), append(configurationBlock(5, 2, plain))])
+      const second = await bench.reopen()
+      assert.equal(second.state.configurations, [
+        { index: 1, configuration: plain },
+        { index: 4, configuration: joint },
+        { index: 5, configuration: plain },
+      ])
+      await second.put([{ type: 'truncateSuffix', from: logIndex(4) }, append(blockOf(4, 3, [1]))])
+      const third = await bench.reopen()
+      assert.equal(third.state.configurations, [{ index: 1, configuration: plain }])
+      const [block] = await third.store.read(logIndex(1), logIndex(2), 1 << 20)
+      assert.equal(block?.configuration, plain)
+    },
+  },
+  {
+    name: 'reopening changes nothing but the boot counter, which grows by one each time',
+    async run(bench) {
+      const first = await bench.open()
+      await first.put([
+        append(configurationBlock(1, 1, plain)),
+        append(blockOf(2, 2, [10, 20])),
+        { type: 'hardState', hardState: hardState(2, 'a', 1) },
+        { type: 'put', key: 'peer/b', value: bytes(16) },
+      ])
+      const second = (await bench.reopen()).state
+      const third = (await bench.reopen()).state
+      assert.is(second.bootCounter, first.state.bootCounter + 1)
+      assert.is(third.bootCounter, second.bootCounter + 1)
+      assert.is(third.incarnation, first.state.incarnation)
+      assert.equal({ ...withoutIdentity(third), bootCounter: 0 }, { ...withoutIdentity(second), bootCounter: 0 })
+    },
+  },
+  {
+    name: 'two stores have two incarnations',
+    async run(bench) {
+      const { state } = await bench.open()
+      const other = await bench.openOther()
+      assert.is.not(other.state.incarnation, state.incarnation)
+    },
+  },
+  {
+    name: 'a read gives exactly the entries asked for, for every range, in intact blocks',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const blocks = [blockOf(1, 1, [0, 9]), blockOf(3, 1, [3]), blockOf(4, 2, [30, 1, 64, 8]), blockOf(8, 2, [5, 5])]
+      await put(blocks.map(append))
+      const entries = entriesOf(blocks)
+      for (let lo = 1; lo <= 9; lo += 1) {
+        for (let hi = lo + 1; hi <= 10; hi += 1) {
+          const read = await store.read(logIndex(lo), logIndex(hi), 1 << 20)
+          assert.ok(read.every((block) => verifyBlock(block.data)))
+          assert.equal(entriesOf(read), entries.slice(lo - 1, hi - 1), `read ${lo} .. ${hi - 1}`)
+        }
+      }
+    },
+  },
+  {
+    name: 'a read stays below maxBytes, makes progress with at least one entry, and goes on where it ended',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const blocks = [blockOf(1, 1, [400, 0, 90, 300]), blockOf(5, 1, [20]), blockOf(6, 2, [700, 700])]
+      await put(blocks.map(append))
+      for (const maxBytes of [1, 64, 100, 200, 500, 900, 2000, 5000]) {
+        const found = []
+        for (let lo = 1; lo <= 7; lo = found.length + 1) {
+          const read = await store.read(logIndex(lo), logIndex(8), maxBytes)
+          const entries = entriesOf(read)
+          const total = read.reduce((sum, block) => sum + block.data.byteLength, 0)
+          assert.ok(entries.length >= 1, `nothing read at ${lo} with ${maxBytes}`)
+          assert.ok(total <= maxBytes || entries.length === 1, `${total} bytes of ${maxBytes}`)
+          found.push(...entries)
+        }
+        assert.equal(found, entriesOf(blocks), `read in steps of ${maxBytes}`)
+      }
+    },
+  },
+  {
+    name: 'the largest entry goes in and comes out',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const block = blockOf(1, 1, [PAYLOAD_BYTES_MAX])
+      await put([append(block)])
+      const [read] = await store.read(logIndex(1), logIndex(2), 1)
+      assert.is(hexOf(read?.data ?? bytes(0)), hexOf(block.data))
+      const { store: again } = await bench.reopen()
+      const [kept] = await again.read(logIndex(1), logIndex(2), 1)
+      assert.is(hexOf(kept?.data ?? bytes(0)), hexOf(block.data))
+    },
+  },
+  {
+    name: 'credit is never negative, admits what it says, and comes back when all is durable',
+    async run(bench) {
+      const { store, until } = await bench.open()
+      const idle = store.poll().credit
+      assert.ok(idle > 0)
+      let last = 0
+      for (let first = 1; first <= 256; first += 1) {
+        const block = blockOf(first, 1, [32_000])
+        if (store.poll().credit < block.data.byteLength) await until(last)
+        assert.ok(store.poll().credit >= block.data.byteLength, 'no credit though everything is durable')
+        last = store.submit([append(block)])
+        assert.ok(store.poll().credit >= 0)
+      }
+      await until(last)
+      assert.is(store.poll().credit, idle)
+    },
+  },
+  {
+    name: 'submit copies: what the caller does to its memory afterwards changes nothing',
+    async run(bench) {
+      const { store, until } = await bench.open()
+      const block = blockOf(1, 1, [50, 60])
+      const value = bytes(20)
+      const entries = entriesOf([block])
+      const ticket = store.submit([append(block), { type: 'put', key: 'k', value }])
+      block.data.fill(0xee)
+      value.fill(0xee)
+      await until(ticket)
+      await checkLog(store, entries)
+      const { state } = await bench.reopen()
+      assert.is(hexOf(state.facts.get('k') ?? bytes(0)), hexOf(bytes(20)))
+    },
+  },
+  {
+    name: 'close waits for everything submitted, and may be called again',
+    async run(bench) {
+      const { store } = await bench.open()
+      const block = blockOf(1, 1, [10, 10])
+      store.submit([append(block)])
+      await Promise.all([store.close(), store.close()])
+      await store.close()
+      const again = await bench.reopen()
+      await checkLog(again.store, entriesOf([block]))
+    },
+  },
+  {
+    name: 'a closed store refuses submit and read with ERR_RAFT_CLOSED',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      await put([append(blockOf(1, 1, [1]))])
+      await store.close()
+      assert.throws(() => store.submit([append(blockOf(2, 1, [1]))]), hasCode('ERR_RAFT_CLOSED'))
+      await rejects(store.read(logIndex(1), logIndex(2), 100), 'ERR_RAFT_CLOSED')
+    },
+  },
+  {
+    name: 'a directory that is open refuses a second store with ERR_RAFT_DIR_LOCKED',
+    async run(bench) {
+      const { put } = await bench.open()
+      await rejects(bench.createSecond().open(ignoreWake), 'ERR_RAFT_DIR_LOCKED')
+      await put([append(blockOf(1, 1, [1]))])
+    },
+  },
+  {
+    name: 'it wakes at most once for each group commit, and never inside a call',
+    async run(bench) {
+      const { store, until, wakes } = await bench.open()
+      let last = 0
+      for (let first = 1; first <= 64; first += 1) {
+        const before = wakes()
+        last = store.submit([append(blockOf(first, 1, [10]))])
+        store.poll()
+        assert.is(wakes(), before, 'woken inside submit or poll')
+        if (first % 16 === 0) await nextTurn()
+      }
+      await until(last)
+      await store.close()
+      const { groupCommits } = store.stats()
+      assert.ok(groupCommits >= 1 && groupCommits <= 64, `${groupCommits} group commits`)
+      assert.ok(wakes() >= 1 && wakes() <= groupCommits, `${wakes()} wakes for ${groupCommits} group commits`)
+    },
+  },
+  {
+    name: 'seal gives the bytes of the pure seal, and verify refuses a block with any damage',
+    async run(bench) {
+      const { store } = await bench.open()
+      const expected = blockOf(5, 3, [0, 1, 8, 100])
+      const sealed = blockOf(5, 3, [0, 1, 8, 100], (arena, offset) => store.seal(arena, offset))
+      assert.is(hexOf(sealed.data), hexOf(expected.data))
+      assert.ok(store.verify(sealed.data))
+      for (let at = 0; at < sealed.data.length; at += 1) {
+        const damaged = new Uint8Array(sealed.data)
+        damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8))
+        assert.not.ok(store.verify(damaged), `byte ${at} is damaged`)
+      }
+      assert.not.ok(store.verify(bytes(0)))
+      assert.not.ok(store.verify(sealed.data.subarray(0, sealed.data.length - 1)))
+    },
+  },
+  {
+    name: 'stats name the durable log and count what was written',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const block = blockOf(1, 1, [100, 100])
+      await put([append(block)])
+      const { firstIndex, lastIndex, bytesWritten, groupCommits } = store.stats()
+      assert.equal([firstIndex, lastIndex], [1, 2])
+      assert.ok(bytesWritten >= block.data.byteLength)
+      assert.ok(groupCommits >= 1)
+    },
+  },
+  {
+    name: 'a failed write poisons the store for good; a reopen shows everything that was durable',
+    needs: 'failNextWrite',
+    async run(bench) {
+      const { store, put, until } = await bench.open()
+      const block = blockOf(1, 1, [10, 10])
+      await put([append(block)])
+      bench.failNextWrite()
+      const ticket = store.submit([append(blockOf(3, 1, [10]))])
+      await rejects(until(ticket), 'ERR_RAFT_STORE_POISONED')
+      const progress = store.poll()
+      assert.is(progress.durable, ticket - 1)
+      assert.is(progress.fault?.code, 'ERR_RAFT_STORE_POISONED')
+      assert.throws(() => store.submit([append(blockOf(4, 1, [10]))]), hasCode('ERR_RAFT_STORE_POISONED'))
+      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
+      assert.is(store.poll().durable, ticket - 1)
+      const { store: again } = await bench.reopen()
+      assert.equal(entriesOf(await again.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
+    },
+  },
+  {
+    name: 'after a crash everything reported durable is there, and the boot counter grew',
+    needs: 'crash',
+    async run(bench) {
+      const { put, state } = await bench.open()
+      const block = blockOf(1, 1, [10, 10])
+      await put([append(block), { type: 'hardState', hardState: hardState(1, 'a', 0) }])
+      bench.crash()
+      const again = await bench.open()
+      assert.is(again.state.bootCounter, state.bootCounter + 1)
+      assert.equal(again.state.hardState, hardState(1, 'a', 0))
+      await checkLog(again.store, entriesOf([block]))
+    },
+  },
+]
+
+interface Opened {
+  readonly store: LogStore
+  readonly state: StoredState
+  /** Waits until that ticket is durable; rejects with the store's fault. */
+  readonly until: (ticket: Ticket) => Promise<void>
+  /** Submits one ticket and waits for it. */
+  readonly put: (operations: readonly StoreOperation[]) => Promise<void>
+  readonly wakes: () => number
+}
+
+/** One test's directory and whatever it opened there. */
+class Bench {
+  private readonly candidate: LogStoreCandidate
+  private readonly dir: string
+  private readonly otherDirs: string[] = []
+  private readonly stores: LogStore[] = []
+  private opened: Opened | null = null
+
+  constructor(candidate: LogStoreCandidate, dir: string) {
+    this.candidate = candidate
+    this.dir = dir
+  }
+
+  async open(): Promise<Opened> {
+    this.opened = await this.openIn(this.dir)
+    return this.opened
+  }
+
+  async openOther(): Promise<Opened> {
+    const dir = await this.candidate.makeDir()
+    this.otherDirs.push(dir)
+    return this.openIn(dir)
+  }
+
+  current(): Opened {
+    if (this.opened === null) throw new Error('nothing is open')
+    return this.opened
+  }
+
+  async reopen(): Promise<Opened> {
+    await this.current().store.close()
+    return this.open()
+  }
+
+  createSecond(): LogStore {
+    return this.create(this.dir)
+  }
+
+  failNextWrite(): void {
+    this.candidate.failNextWrite?.(this.dir)
+  }
+
+  crash(): void {
+    this.candidate.crash?.(this.dir)
+  }
+
+  async dispose(): Promise<void> {
+    for (const store of this.stores) await store.close()
+    for (const dir of [this.dir, ...this.otherDirs]) await this.candidate.removeDir(dir)
+  }
+
+  private create(dir: string): LogStore {
+    const store = this.candidate.create(dir)
+    this.stores.push(store)
+    return store
+  }
+
+  private async openIn(dir: string): Promise<Opened> {
+    const store = this.create(dir)
+    const waker = new Waker()
+    const state = await store.open(() => waker.wake())
+    const until = async (ticket: Ticket): Promise<void> => {
+      for (;;) {
+        const { durable, fault } = store.poll()
+        if (durable >= ticket) return
+        if (fault !== null) throw fault
+        await waker.next(`ticket ${ticket} is not durable, ${durable} is`)
+      }
+    }
+    const put = (operations: readonly StoreOperation[]): Promise<void> => until(store.submit(operations))
+    return { store, state, until, put, wakes: () => waker.count }
+  }
+}
+
+/** Turns wakes into something to wait for, with a deadline. */
+class Waker {
+  count = 0
+  private resolve: (() => void) | null = null
+
+  wake(): void {
+    this.count += 1
+    this.resolve?.()
+  }
+
+  next(waitingFor: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no wake within ${DEADLINE_MS} ms: ${waitingFor}`)), DEADLINE_MS)
+      this.resolve = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}
+
+const plain: Configuration = {
+  voters: [
+    { id: 'a', address: 'a.example:7000' },
+    { id: 'b', address: 'b.example:7000' },
+  ],
+  outgoing: null,
+  nonvoters: [],
+}
+
+const joint: Configuration = {
+  voters: [{ id: 'a', address: 'a.example:7000' }],
+  outgoing: plain.voters,
+  nonvoters: [{ id: 'ç', address: 'c.example:7000', promote: true }],
+}
+
+/** A block of commands with payloads of these lengths, told apart by index and term. */
+export function blockOf(first: number, term: number, lengths: readonly number[], seal = sealBlock): Block {
+  const writer = new BlockWriter()
+  writer.begin(logIndex(first), termOf(term))
+  for (const [n, length] of lengths.entries()) {
+    const payload = bytes(length, first + n + 31 * term)
+    if (!writer.add('command', T0 + first + n, payload)) throw new Error('the lengths do not fit into one block')
+  }
+  return writer.finish(seal)
+}
+
+function configurationBlock(index: number, term: number, configuration: Configuration): Block {
+  const payload = encodeConfiguration({ clusterName: 'conformance', configuration })
+  return entryBlock('configuration', logIndex(index), termOf(term), T0, payload)
+}
+
+export function append(block: Block): StoreOperation {
+  return { type: 'append', block }
+}
+
+export function hardState(term: number, votedFor: string | null, commitIndex: number): HardState {
+  return { term: termOf(term), votedFor, commitIndex: logIndex(commitIndex) }
+}
+
+/** Everything that blocks say, entry by entry. */
+export function entriesOf(blocks: readonly Block[]): readonly object[] {
+  const entries: object[] = []
+  const cursor = new RecordCursor()
+  for (const block of blocks) {
+    cursor.reset(block)
+    while (cursor.next()) {
+      const { index, kind, time } = cursor
+      entries.push({ index, term: block.term, kind, time, payload: hexOf(cursor.payload) })
+    }
+  }
+  return entries
+}
+
+async function checkLog(store: LogStore, entries: readonly object[]): Promise<void> {
+  const { firstIndex, lastIndex } = store.stats()
+  assert.equal([firstIndex, lastIndex], [1, entries.length])
+  const read = await store.read(logIndex(1), logIndex(entries.length + 1), 1 << 22)
+  assert.ok(read.every((block) => verifyBlock(block.data)))
+  assert.equal(entriesOf(read), entries)
+}
+
+async function checkTerms(store: LogStore, terms: readonly number[]): Promise<void> {
+  const read = await store.read(logIndex(1), logIndex(terms.length + 1), 1 << 20)
+  const found = read.flatMap((block) => Array<number>(block.last - block.first + 1).fill(block.term))
+  assert.equal(found, terms)
+}
+
+function withoutIdentity(state: StoredState) {
+  const { firstIndex, lastIndex, hardState: hard, termRuns, configurations, bootCounter } = state
+  const facts = [...state.facts].map(([key, value]) => [key, hexOf(value)]).toSorted(byKey)
+  const plainHard = hardState(hard.term, hard.votedFor, hard.commitIndex)
+  return { firstIndex, lastIndex, hardState: plainHard, termRuns, configurations, bootCounter, facts }
+}
+
+function byKey(a: readonly (string | undefined)[], b: readonly (string | undefined)[]): number {
+  return (a[0] ?? '') < (b[0] ?? '') ? -1 : 1
+}
+
+function runs(...pairs: readonly (readonly [number, number])[]): readonly object[] {
+  return pairs.map(([first, term]) => ({ first, term }))
+}
+
+function bytes(length: number, salt = 0): Uint8Array {
+  return Uint8Array.from({ length }, (_, at) => (at * 7 + salt * 13) & 255)
+}
+
+function hexOf(data: Uint8Array): string {
+  return Buffer.from(data).toString('hex')
+}
+
+function hasCode(code: RaftErrorCode): (error: unknown) => boolean {
+  return (error) => error instanceof RaftError && error.code === code
+}
+
+async function rejects(promise: Promise<unknown>, code: RaftErrorCode): Promise<void> {
+  const outcome = await promise.then(
+    () => 'no error',
+    (error: unknown) => (error instanceof RaftError ? error.code : error),
+  )
+  assert.is(outcome, code)
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+function ignoreWake(): void {}

@@ -1,0 +1,209 @@
+/** The memory store against the contract, and its own promises: manual completion, crashes, faults, bounds. */
+
+import * as assert from 'uvu/assert'
+
+import { AssertionFailure, RaftError } from '#balsa/errors.js'
+import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory-log-store.js'
+import type { MemoryDiskOptions } from '#balsa/storage/memory-log-store.js'
+import { logIndex } from '#balsa/types.js'
+
+import { append, blockOf, hardState, logStoreConformance } from './log-store.js'
+import type { StoreOperation } from '#balsa/types.js'
+
+const factory = memoryStore()
+let dirs = 0
+
+const test = logStoreConformance('the memory store', {
+  create: (dir) => factory.create(dir),
+  makeDir: async () => `memory-${(dirs += 1)}`,
+  removeDir: async () => {},
+  failNextWrite: (dir) => factory.disk(dir).failTicket(1, 'lost'),
+  crash: (dir) => factory.disk(dir).crash(),
+})
+
+test('manual completion makes tickets durable one by one, and wakes once for each group commit', async () => {
+  const { disk, store, wakes } = await openManual()
+  for (let first = 1; first <= 4; first += 1) store.submit([append(blockOf(first, 1, [8]))])
+  assert.is(disk.pendingTickets, 4)
+  assert.is(store.poll().durable, 0)
+  assert.ok(disk.completeOne())
+  assert.is(store.poll().durable, 1)
+  assert.is(disk.durable.lastIndex, 1)
+  assert.is(disk.completeAll(), 3)
+  assert.is(store.poll().durable, 4)
+  assert.not.ok(disk.completeOne())
+  assert.is(wakes(), 2)
+  assert.is(store.stats().groupCommits, 2)
+  await store.close()
+})
+
+test('a crash drops what was not durable, keeps what was, and silences the dead store', async () => {
+  const { disk, store, wakes } = await openManual()
+  store.submit([append(blockOf(1, 1, [8])), { type: 'hardState', hardState: hardState(1, 'a', 0) }])
+  store.submit([append(blockOf(2, 1, [8])), { type: 'hardState', hardState: hardState(2, 'b', 0) }])
+  disk.completeOne()
+  disk.crash()
+  assert.is(disk.completeAll(), 0)
+  assert.throws(() => store.submit([append(blockOf(2, 1, [8]))]), isClosed)
+  await store.close()
+  const again = new MemoryLogStore(disk)
+  const state = await again.open(() => {})
+  assert.is(state.lastIndex, 1)
+  assert.equal(state.hardState, hardState(1, 'a', 0))
+  assert.is(state.bootCounter, 2)
+  assert.is(wakes(), 1)
+  await again.close()
+})
+
+test('a commit that was scheduled before the crash does nothing after it', async () => {
+  const due: (() => void)[] = []
+  const { disk, store } = await openWith({ completion: (commit) => due.push(commit) })
+  store.submit([append(blockOf(1, 1, [8]))])
+  disk.crash()
+  const again = new MemoryLogStore(disk)
+  await again.open(() => {})
+  for (const commit of due) commit()
+  assert.is(disk.durable.lastIndex, 0)
+  await again.close()
+})
+
+for (const fate of ['lost', 'kept'] as const) {
+  test(`the k-th ticket fails: those before it are durable, its own entries are ${fate}`, async () => {
+    const { disk, store, wakes } = await openManual()
+    disk.failTicket(3, fate)
+    for (let first = 1; first <= 4; first += 1) store.submit([append(blockOf(first, 1, [8]))])
+    assert.is(disk.completeAll(), 2)
+    assert.is(wakes(), 1)
+    const progress = store.poll()
+    assert.is(progress.durable, 2)
+    assert.is(progress.credit, 0)
+    assert.is(progress.fault?.code, 'ERR_RAFT_STORE_POISONED')
+    assert.is(progress.fault?.outcome, 'unknown')
+    assert.is(disk.completeAll(), 0)
+    await store.close()
+    const again = new MemoryLogStore(disk)
+    assert.is((await again.open(() => {})).lastIndex, fate === 'kept' ? 3 : 2)
+    await again.close()
+  })
+}
+
+test('a full disk stalls the oldest ticket and says so once; room brings everything in order', async () => {
+  const due: (() => void)[] = []
+  const { disk, store, wakes } = await openWith({ completion: (commit) => due.push(commit) })
+  const runDue = (): void => due.splice(0).forEach((commit) => commit())
+  disk.stall()
+  store.submit([append(blockOf(1, 1, [8]))])
+  runDue()
+  store.submit([append(blockOf(2, 1, [8]))])
+  runDue()
+  assert.is(store.poll().stalled, true)
+  assert.is(store.poll().durable, 0)
+  assert.is(wakes(), 1)
+  disk.resume()
+  runDue()
+  assert.is(store.poll().stalled, false)
+  assert.is(store.poll().durable, 2)
+  await store.close()
+})
+
+test('credit is the capacity less the blocks that are pending, and a ticket over it is a defect of the caller', async () => {
+  const block = blockOf(1, 1, [1000])
+  const size = block.data.byteLength
+  const { disk, store } = await openManual({ capacityBytes: 2 * size })
+  assert.is(store.poll().credit, 2 * size)
+  store.submit([append(block)])
+  assert.is(store.poll().credit, size)
+  assert.throws(() => store.submit([append(blockOf(2, 1, [1000, 1000]))]), isDefect)
+  store.submit([append(blockOf(2, 1, [1000]))])
+  assert.is(store.poll().credit, 0)
+  store.submit([{ type: 'hardState', hardState: hardState(1, null, 0) }])
+  disk.completeAll()
+  assert.is(store.poll().credit, 2 * size)
+  await store.close()
+})
+
+test('close waits for the manual completion of what is pending', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [8]))])
+  let isClosedNow = false
+  const closed = store.close().then(() => {
+    isClosedNow = true
+  })
+  await Promise.resolve()
+  assert.is(isClosedNow, false)
+  disk.completeAll()
+  await closed
+  assert.is(disk.durable.lastIndex, 1)
+})
+
+const defects: readonly (readonly [string, readonly StoreOperation[]])[] = [
+  ['a gap behind the last entry', [append(blockOf(4, 1, [8]))]],
+  ['an entry that is there already', [append(blockOf(2, 1, [8]))]],
+  ['a term below that of the last entry', [append(blockOf(3, 4, [8]))]],
+  ['a truncation behind the end', [{ type: 'truncateSuffix', from: logIndex(3) }]],
+  ['a truncation before the first entry', [{ type: 'truncateSuffix', from: logIndex(0) }]],
+  ['a term that goes back', [{ type: 'hardState', hardState: hardState(4, 'a', 0) }]],
+  ['a second vote in one term', [{ type: 'hardState', hardState: hardState(5, 'b', 0) }]],
+  ['a vote taken back in one term', [{ type: 'hardState', hardState: hardState(5, null, 0) }]],
+  ['an empty key', [{ type: 'put', key: '', value: new Uint8Array(1) }]],
+  ['a key of 256 bytes', [{ type: 'delete', key: 'x'.repeat(256) }]],
+  ['a value of 4097 bytes', [{ type: 'put', key: 'k', value: new Uint8Array(4097) }]],
+  ['a ticket without operations', []],
+  ['a block that is not what it says', [append({ ...blockOf(3, 5, [8]), last: logIndex(9) })]],
+]
+
+for (const [name, operations] of defects) {
+  test(`submit asserts against ${name}`, async () => {
+    const { store, disk } = await openManual()
+    store.submit([append(blockOf(1, 5, [8, 8])), { type: 'hardState', hardState: hardState(5, 'a', 0) }])
+    assert.throws(() => store.submit(operations), isDefect)
+    disk.completeAll()
+    await store.close()
+  })
+}
+
+test('bit rot anywhere in a block is found by the read that meets it, and only by that', async () => {
+  const { store, disk } = await openManual()
+  store.submit([append(blockOf(1, 1, [8])), append(blockOf(2, 1, [20]))])
+  disk.completeAll()
+  disk.flipBit(logIndex(2), 8 * (24 + 32) + 3)
+  assert.is((await store.read(logIndex(1), logIndex(2), 1000)).length, 1)
+  const error = await store.read(logIndex(1), logIndex(3), 1000).catch((reason: unknown) => reason)
+  assert.ok(error instanceof RaftError && error.code === 'ERR_RAFT_STORE_CORRUPT')
+  assert.match(error.message, 'index 2')
+  await store.close()
+})
+
+test('a scheduler that commits at once is a defect of the test that passed it', async () => {
+  const { store, disk } = await openWith({ completion: (commit) => commit() })
+  assert.throws(() => store.submit([append(blockOf(1, 1, [8]))]), isDefect)
+  disk.crash()
+})
+
+async function openManual(
+  options: MemoryDiskOptions = {},
+): Promise<{ disk: MemoryDisk; store: MemoryLogStore; wakes: () => number }> {
+  return openWith({ ...options, completion: 'manual' })
+}
+
+async function openWith(
+  options: MemoryDiskOptions,
+): Promise<{ disk: MemoryDisk; store: MemoryLogStore; wakes: () => number }> {
+  const disk = new MemoryDisk(options)
+  const store = new MemoryLogStore(disk)
+  let wakes = 0
+  await store.open(() => {
+    wakes += 1
+  })
+  return { disk, store, wakes: () => wakes }
+}
+
+function isDefect(error: unknown): boolean {
+  return error instanceof AssertionFailure
+}
+
+function isClosed(error: unknown): boolean {
+  return error instanceof RaftError && error.code === 'ERR_RAFT_CLOSED'
+}
+
+test.run()

@@ -1,0 +1,176 @@
+/**
+ * What a batch costs, counted and not timed: three servers in one process over the real store and real sockets, with a thin
+ * layer around store and transport that counts per turn. `poll` is the first thing that every turn does.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { nativeStore } from 'balsa-raft/storage'
+import type { LogStore, StoreFactory } from 'balsa-raft'
+import { tcp } from 'balsa-raft/transport/tcp'
+import type { TcpTransport } from 'balsa-raft/transport/tcp'
+import { freeAddresses } from '../support/free-addresses.js'
+import { TestCluster, until } from '../support/raft-cluster.js'
+import type { TestRaft } from '../support/raft-cluster.js'
+
+const IN_FLIGHT = 256
+const ROUNDS = 40
+const PEERS = 2
+const IDLE_TURNS = 20
+
+/** The most of anything that happened in one turn of one server. */
+interface Counts {
+  turns: number
+  submitsInTurn: number
+  submitsInTurnMax: number
+  flushesInTurn: number
+  flushesInTurnMax: number
+  writesAtTurnStart: number
+  writesInTurnMax: number
+}
+
+const NOTHING: Counts = {
+  turns: 0,
+  submitsInTurn: 0,
+  submitsInTurnMax: 0,
+  flushesInTurn: 0,
+  flushesInTurnMax: 0,
+  writesAtTurnStart: 0,
+  writesInTurnMax: 0,
+}
+
+const test = suite<{
+  dir: string
+  cluster: TestCluster
+  counts: Map<string, Counts>
+  transports: Map<string, TcpTransport>
+}>('the work of a batch')
+
+test.before(async (context) => {
+  context.dir = mkdtempSync(join(tmpdir(), 'balsa-counted-'))
+  context.counts = new Map()
+  context.transports = new Map()
+  const addresses = await freeAddresses(3)
+  const sites = addresses.map((address, at) => ({ id: `s${at + 1}`, dir: join(context.dir, `s${at + 1}`), address }))
+  context.cluster = new TestCluster({
+    sites,
+    storage: counting(context),
+    // Far from any election: its messages are not what is counted here.
+    extra: { electionTimeoutMs: 3000 },
+    transportOf: ({ dir, address }) => countingFlushes(context, dir, tcp({ listen: address })),
+  })
+  await context.cluster.openAll()
+})
+
+test.after(async ({ cluster, dir }) => {
+  await cluster.closeAll()
+  rmSync(dir, { recursive: true })
+})
+
+test('a turn makes at most one native submit and one write per peer, and a group commit one wake', async (context) => {
+  const leader = await context.cluster.leader()
+  for (const counts of context.counts.values())
+    Object.assign(counts, NOTHING, { writesAtTurnStart: counts.writesAtTurnStart })
+  await load(leader)
+  for (const [dir, counts] of context.counts) {
+    assert.ok(counts.turns > ROUNDS, `${dir}: ${counts.turns} turns`)
+    assert.is(counts.submitsInTurnMax, 1, `${dir}: submits in one turn`)
+    assert.is(counts.flushesInTurnMax, 1, `${dir}: flushes of the transport in one turn`)
+    const leads = dir.endsWith(leader.status.id)
+    assert.is(counts.writesInTurnMax, leads ? PEERS : 1, `${dir}: socket writes in one turn`)
+  }
+  for (const [id, server] of context.cluster.servers) {
+    const { groupCommits, wakes } = server.status.store
+    assert.ok(wakes <= groupCommits, `${id}: ${wakes} wakes for ${groupCommits} group commits`)
+  }
+})
+
+test('at 256 in flight an entry costs each server fewer than 0.1 device flushes', async ({ cluster }) => {
+  const leader = await cluster.leader()
+  const before = new Map([...cluster.servers].map(([id, { status }]) => [id, status.store.flushes]))
+  const entries = await load(leader)
+  for (const [id, { status }] of cluster.servers) {
+    const flushes = status.store.flushes - (before.get(id) ?? 0)
+    assert.ok(flushes > 0, `${id} flushed nothing`)
+    assert.ok(flushes / entries < 0.1, `${id}: ${flushes} flushes for ${entries} entries`)
+  }
+})
+
+test('an idle cluster goes on with its heartbeats and writes nothing', async ({ cluster, counts }) => {
+  const leader = await cluster.leader()
+  const { appliedIndex } = leader.status
+  const caughtUp = (server: TestRaft): boolean => server.status.appliedIndex >= appliedIndex
+  await until(() => ([...cluster.servers.values()].every(caughtUp) ? true : null), 'all servers to catch up')
+  const commits = [...cluster.servers.values()].map(({ status }) => status.store.groupCommits)
+  const turns = [...counts.values()].map((each) => each.turns)
+  const beats = (): boolean => [...counts.values()].every((each, at) => each.turns > (turns[at] ?? 0) + IDLE_TURNS)
+  await until(() => (beats() ? true : null), `${IDLE_TURNS} turns of every server`)
+  assert.equal(
+    [...cluster.servers.values()].map(({ status }) => status.store.groupCommits),
+    commits,
+  )
+})
+
+/** Each of 256 callers waits for its answer before it sends the next command. Returns how many commands there were. */
+async function load(leader: TestRaft): Promise<number> {
+  const caller = async (): Promise<void> => {
+    for (let round = 0; round < ROUNDS; round += 1) await leader.apply({ add: 1 })
+  }
+  await Promise.all(Array.from({ length: IN_FLIGHT }, caller))
+  return IN_FLIGHT * ROUNDS
+}
+
+function countsOf(context: { counts: Map<string, Counts> }, dir: string): Counts {
+  const known = context.counts.get(dir)
+  if (known !== undefined) return known
+  const counts = { ...NOTHING }
+  context.counts.set(dir, counts)
+  return counts
+}
+
+function counting(context: { counts: Map<string, Counts>; transports: Map<string, TcpTransport> }): StoreFactory {
+  const inner = nativeStore()
+  const create = (dir: string): LogStore => {
+    const store = inner.create(dir)
+    const counts = countsOf(context, dir)
+    const poll = store.poll.bind(store)
+    const submit = store.submit.bind(store)
+    store.poll = () => {
+      const writes = context.transports.get(dir)?.stats().writes ?? 0
+      counts.turns += 1
+      counts.submitsInTurn = 0
+      counts.flushesInTurn = 0
+      counts.writesInTurnMax = Math.max(counts.writesInTurnMax, writes - counts.writesAtTurnStart)
+      counts.writesAtTurnStart = writes
+      return poll()
+    }
+    store.submit = (operations) => {
+      counts.submitsInTurn += 1
+      counts.submitsInTurnMax = Math.max(counts.submitsInTurnMax, counts.submitsInTurn)
+      return submit(operations)
+    }
+    return store
+  }
+  return { name: inner.name, create }
+}
+
+function countingFlushes(
+  context: { counts: Map<string, Counts>; transports: Map<string, TcpTransport> },
+  dir: string,
+  transport: TcpTransport,
+): TcpTransport {
+  const counts = countsOf(context, dir)
+  const flush = transport.flush.bind(transport)
+  transport.flush = () => {
+    counts.flushesInTurn += 1
+    counts.flushesInTurnMax = Math.max(counts.flushesInTurnMax, counts.flushesInTurn)
+    flush()
+  }
+  context.transports.set(dir, transport)
+  return transport
+}
+
+test.run()

@@ -1,0 +1,183 @@
+/** `npm start`: what it makes and deletes, and a cluster that is watched, restarted and stopped. */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { prepareDataDir } from 'balsa-kv/launcher/data-dir.js'
+import { readLaunchOptions, type LaunchOptions } from 'balsa-kv/launcher/launch-options.js'
+import { freePortRow, runNode, temporaryDir, type Running } from './processes.js'
+import { RawClient } from './kv-fixture.js'
+
+const test = suite('npm start')
+
+const options = (line: string): LaunchOptions => {
+  const read = readLaunchOptions(line.split(' ').filter(Boolean))
+  if (read === null) throw new Error('help was asked for')
+  return read
+}
+
+test('its options have defaults and bounds, and are refused by name', () => {
+  const { members, port, restarts, fresh } = options('')
+  assert.equal(
+    members.map(({ peer, redis }) => [peer.port, redis.port]),
+    [
+      [7101, 7001],
+      [7102, 7002],
+      [7103, 7003],
+    ],
+  )
+  assert.equal([port, restarts, fresh], [7001, true, false])
+  assert.is(options('--no-restart').restarts, false)
+  assert.throws(() => options('--servers 0'), /^--servers is 0; it must be a whole number of 1 \.\. 9$/)
+  assert.throws(() => options('--port 65500'), /^--port is 65500/)
+  assert.throws(() => options('--bogus'), /^unknown option --bogus/)
+  assert.is(readLaunchOptions(['--help']), null)
+})
+
+test('--fresh deletes what npm start made, and nothing else', () => {
+  const dir = temporaryDir()
+  const at = (line: string): LaunchOptions => options(`--data ${dir} ${line}`)
+  prepareDataDir(at('--servers 3'))
+  for (const id of ['s1', 's2', 's3', 'mine']) {
+    mkdirSync(join(dir, id))
+    writeFileSync(join(dir, `${id}.log`), 'x')
+  }
+  prepareDataDir(at('--servers 3'))
+  assert.ok(existsSync(join(dir, 's1')))
+  prepareDataDir(at('--servers 1 --fresh'))
+  for (const id of ['s1', 's2', 's3']) assert.not(existsSync(join(dir, id)) || existsSync(join(dir, `${id}.log`)))
+  assert.ok(existsSync(join(dir, 'mine')) && existsSync(join(dir, 'mine.log')))
+  rmSync(dir, { recursive: true })
+})
+
+test('data of another cluster, or of somebody else, is neither used nor deleted', () => {
+  const dir = temporaryDir()
+  const at = (line: string): LaunchOptions => options(`--data ${dir} ${line}`)
+  mkdirSync(join(dir, 's2'))
+  for (const line of ['', '--fresh']) {
+    assert.throws(() => prepareDataDir(at(line)), /s2 was not made by npm start; it stays as it is$/)
+    assert.ok(existsSync(join(dir, 's2')))
+  }
+  rmSync(join(dir, 's2'), { recursive: true })
+  prepareDataDir(at('--port 7001'))
+  assert.throws(() => prepareDataDir(at('--port 8001')), /holds a cluster of --servers 3 --port 7001; start it so, or/)
+  assert.throws(() => prepareDataDir(at('--servers 5')), /holds a cluster of --servers 3 --port 7001/)
+  writeFileSync(join(dir, 'launcher.json'), '{"servers":["../.."],"port":1}')
+  for (const line of ['', '--fresh']) {
+    assert.throws(() => prepareDataDir(at(line)), /launcher\.json is not what npm start writes; it stays as it is$/)
+  }
+  rmSync(dir, { recursive: true })
+})
+
+function start(...words: readonly string[]): Running {
+  const code =
+    "import { launch } from 'balsa-kv/launcher/launch.js'; process.exitCode = await launch(process.argv.slice(1))"
+  return runNode(['--input-type=module', '-e', code, '--', ...words])
+}
+
+/** Waits until the launcher has said something that matches. */
+async function said(running: Running, pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const match = pattern.exec(running.output())
+    if (match !== null) return match
+    if (Date.now() > deadline || running.child.exitCode !== null) {
+      throw new Error(`it never said ${String(pattern)}:\n${running.output()}`)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+async function ask(port: number, line: string): Promise<string> {
+  const client = await RawClient.connect(port)
+  const answer = await client.ask(`${line}\r\n`, '\r\n')
+  client.close()
+  return answer
+}
+
+/** Asks whoever leads now. */
+async function askLeader(port: number, line: string): Promise<string> {
+  const deadline = Date.now() + 30_000
+  for (let at = port; ; at = at === port + 2 ? port : at + 1) {
+    const answer = await ask(at, line).catch(() => '-')
+    if (!answer.startsWith('-')) return answer
+    if (Date.now() > deadline) throw new Error(`no answer to ${line}: ${answer}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+test('three servers come up, one is killed and comes back, all stop, and their data is there at the next start', async () => {
+  const dir = temporaryDir()
+  const port = await freePortRow(3)
+  const words = ['--data', dir, '--port', String(port)]
+  const first = start(...words)
+  try {
+    await said(first, /stop {3}Ctrl-C/)
+    assert.match(first.output(), new RegExp(`redis-cli -c -p ${port} set`))
+    const [, id, pid] = await said(first, /^(s\d) +leader .* (\d+) +\S+\/s\d +\S+\.log$/m)
+    assert.is(await askLeader(port, 'SET greeting hello'), '+OK\r\n')
+    process.kill(Number(pid), 'SIGKILL')
+    await said(first, new RegExp(`${id} was ended by SIGKILL; it is started again in 500 ms\\. Its log: `))
+    await said(first, new RegExp(`${id} was started again, pid \\d+`))
+    await said(first, /s\d at 127\.0\.0\.1:\d+ leads now, in term \d+/)
+    assert.is(await askLeader(port, 'STRLEN greeting'), ':5\r\n')
+  } finally {
+    first.child.kill('SIGINT')
+  }
+  const stopped = await first.ended
+  assert.is(stopped.code, 0, stopped.stdout)
+  assert.match(stopped.stdout, /all servers have stopped; their data stays\n$/)
+  assert.not.match(stopped.stdout, /\x1b/, 'no colours without a terminal')
+
+  const second = start(...words)
+  try {
+    await said(second, /stop {3}Ctrl-C/)
+    assert.is(await askLeader(port, 'STRLEN greeting'), ':5\r\n')
+  } finally {
+    second.child.kill('SIGTERM')
+  }
+  assert.is((await second.ended).code, 0)
+  rmSync(dir, { recursive: true })
+})
+
+test('servers end when the launcher is killed, and with --no-restart a server that ended stays so', async () => {
+  const dir = temporaryDir()
+  const port = await freePortRow(1)
+  const running = start('--data', dir, '--port', String(port), '--servers', '1', '--no-restart')
+  const [, pid] = await said(running, /^s1 +leader .* (\d+) +\S+\/s1 /m)
+  process.kill(Number(pid), 'SIGKILL')
+  await said(running, /s1 was ended by SIGKILL; it is not started again/)
+  assert.is((await running.ended).code, 1)
+
+  const again = start('--data', dir, '--port', String(port), '--servers', '1')
+  await said(again, /stop {3}Ctrl-C/)
+  again.child.kill('SIGKILL')
+  await again.ended
+  const log = join(dir, 's1.log')
+  const deadline = Date.now() + 10_000
+  while (!readFileSync(log, 'utf8').trim().endsWith('"event":"server.closed"}')) {
+    if (Date.now() > deadline) throw new Error(readFileSync(log, 'utf8'))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  rmSync(dir, { recursive: true })
+})
+
+test('a port that is taken is one line, before anything is started or written', async () => {
+  const dir = temporaryDir()
+  const port = await freePortRow(3)
+  const taker = createServer()
+  await new Promise<void>((resolve) => taker.listen(port + 101, '127.0.0.1', () => resolve()))
+  const { code, stdout, stderr } = await start('--data', join(dir, 'data'), '--port', String(port)).ended
+  assert.equal([code, stdout], [69, ''])
+  assert.is(
+    stderr,
+    `npm start: 127.0.0.1:${port + 101}, for s2's peers, is taken by another process; --port can move all of them\n`,
+  )
+  assert.not(existsSync(join(dir, 'data')))
+  await new Promise<void>((resolve) => taker.close(() => resolve()))
+  rmSync(dir, { recursive: true })
+})
+
+test.run()

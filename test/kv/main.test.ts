@@ -1,0 +1,159 @@
+/** One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside. */
+
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js'
+import { lastEvent, mainPath, ProcessCluster, runNode, temporaryDir } from './processes.js'
+import { freePort } from './real-redis.js'
+
+const test = suite('balsa-kv as a process')
+
+const servers = 's1=127.0.0.1:7101/127.0.0.1:7001,s2=[::1]:7102/kv.example:7002'
+
+const wrong: readonly (readonly [line: string, message: RegExp])[] = [
+  ['', /^--servers is missing/],
+  ['--nonsense', /^unknown option --nonsense; --help lists/],
+  ['stray', /^unknown option stray/],
+  ['--id', /^--id needs a value$/],
+  ['--id s1 --id s2', /^--id is given twice$/],
+  ['--help=x', /^--help takes no value$/],
+  [`--servers ${servers}`, /^--id is missing/],
+  [`--servers ${servers} --id s3`, /^--id is s3; --servers names s1, s2$/],
+  ['--servers s1=127.0.0.1:7101', /^--servers: "s1=127.0.0.1:7101" is not id=host:port\/host:port/],
+  ['--servers s1=h:1/h:2,s1=h:3/h:4', /^--servers names server s1 twice$/],
+  ['--servers s1=h:1/h:1', /^--servers names address h:1 twice$/],
+  ['--servers s1=h:1/h:70000', /ports of 1 \.\. 65535$/],
+  ['--port x', /^--port is x; it must be a whole number of 1 \.\. 65435$/],
+  [`--port 7001 --servers ${servers}`, /^--port is for a cluster of one/],
+  ['--port 7001 --max-clients 0', /^--max-clients is 0; it must be a whole number of 1 \.\. 100000$/],
+  ['--port 7001 --heartbeat-ms 500', /^--election-timeout-ms is 1000; it must be at least 3 \* --heartbeat-ms = 1500/],
+  ['--port 7001 --log-level loud', /^--log-level is loud; it must be debug, info, warn or error$/],
+  ['--port 7001 --dir=', /^--dir must not be empty$/],
+  ['--config /no/such/file', /^--config \/no\/such\/file cannot be read as JSON: ENOENT/],
+]
+
+for (const [line, message] of wrong) {
+  test(`"${line}" is refused by name`, () => {
+    assert.throws(
+      () => readServerOptions(line.split(' ').filter(Boolean)),
+      (error: unknown) => {
+        assert.match((error as Error).message, message)
+        return true
+      },
+    )
+  })
+}
+
+test('the command line of all servers is the same but for the id, and says what the parts are', () => {
+  const options = readServerOptions(['--servers', servers, '--id', 's2', '--bind=0.0.0.0'])
+  assert.is(options?.self.redis.host, 'kv.example')
+  assert.is(options?.self.peer.host, '::1')
+  assert.is(options?.dir, 'data/s2')
+  assert.is(options?.bind, '0.0.0.0')
+  assert.is(formatServers(options?.members ?? []), servers)
+  assert.is(readServerOptions(['--port', '7001'])?.self.peer.port, 7101)
+  assert.is(readServerOptions(['-h']), null)
+})
+
+test('a configuration file says the same as the command line, which wins', () => {
+  const dir = temporaryDir()
+  const file = join(dir, 'kv.json')
+  const list = [{ id: 's1', peer: '127.0.0.1:7101', redis: '127.0.0.1:7001' }]
+  const write = (content: unknown): void => writeFileSync(file, JSON.stringify(content))
+  const message = (): string => {
+    try {
+      readServerOptions(['--config', file])
+      return ''
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  write({ id: 's1', dir: '/somewhere', servers: list, heartbeatMs: 50, logLevel: 'warn' })
+  const options = readServerOptions(['--config', file, '--dir', '/elsewhere'])
+  assert.equal([options?.dir, options?.heartbeatMs, options?.logLevel], ['/elsewhere', 50, 'warn'])
+  write({ heartbeat: 50 })
+  assert.match(message(), /unknown key heartbeat; there are servers, id, dir/)
+  write({ servers: [{ id: 's1' }] })
+  assert.match(message(), /each of servers must be/)
+  write([])
+  assert.match(message(), /must hold one JSON object/)
+  rmSync(dir, { recursive: true })
+})
+
+test('--help goes to stdout and ends with 0; a wrong option is one line on stderr and ends with 64', async () => {
+  const help = await runNode([mainPath, '--help']).ended
+  assert.is(help.code, 0)
+  assert.match(help.stdout, /--servers <list>[^]*Exit codes:/)
+  const refused = await runNode([mainPath, '--bogus']).ended
+  assert.is(refused.code, 64)
+  assert.is(refused.stderr, 'balsa-kv: unknown option --bogus; --help lists those that there are\n')
+})
+
+/** Starts one server where something is wrong, and tells how it ended. */
+async function failing(port: number, dir: string): Promise<{ code: number | null; message: string; lines: number }> {
+  const { code, stderr } = await runNode([mainPath, '--port', String(port), '--dir', dir, '--log-level', 'error']).ended
+  return { code, message: String(lastEvent(stderr).message), lines: stderr.trim().split('\n').length }
+}
+
+test('a port that is taken is named in one line, for clients (69) and for peers (69)', async () => {
+  const dir = temporaryDir()
+  const taker = createServer()
+  taker.unref()
+  await new Promise<void>((resolve) => taker.listen(0, '127.0.0.1', () => resolve()))
+  const { port } = taker.address() as AddressInfo
+  const clients = await failing(port, join(dir, 'one'))
+  assert.equal([clients.code, clients.lines], [69, 1])
+  assert.match(clients.message, new RegExp(`cannot listen for clients at 127\\.0\\.0\\.1:${port}: the port is taken`))
+  const peers = await failing(port - 100, join(dir, 'other'))
+  assert.equal([peers.code, peers.lines], [69, 1])
+  assert.match(peers.message, new RegExp(`127\\.0\\.0\\.1:${port}`))
+  await new Promise<void>((resolve) => taker.close(() => resolve()))
+  rmSync(dir, { recursive: true })
+})
+
+test('a folder that cannot be used, or that holds other things, ends with 73 and stays as it is', async () => {
+  const dir = temporaryDir()
+  const file = join(dir, 'file')
+  writeFileSync(file, 'mine')
+  const port = await freePort()
+  const unusable = await failing(port, join(file, 'below'))
+  assert.equal([unusable.code, unusable.lines], [73, 1], unusable.message)
+  const foreign = join(dir, 'foreign')
+  mkdirSync(foreign)
+  writeFileSync(join(foreign, 'letter.txt'), 'dear')
+  const refused = await failing(port, foreign)
+  assert.equal([refused.code, refused.lines], [73, 1], refused.message)
+  assert.equal(readdirSync(foreign), ['letter.txt'])
+  rmSync(dir, { recursive: true })
+})
+
+test('a folder that another process holds ends with 75, and one of another cluster with 78', async () => {
+  const cluster = await ProcessCluster.start(1)
+  const [member] = cluster.members
+  if (member === undefined) throw new Error('no member')
+  const dir = join(cluster.dir, member.id)
+  const port = await freePort()
+  const locked = await failing(port, dir)
+  assert.equal([locked.code, locked.lines], [75, 1], locked.message)
+  await cluster.end(member, 'SIGINT')
+  const other = await failing(port, dir)
+  assert.equal([other.code, other.lines], [78, 1], other.message)
+  await cluster.close()
+})
+
+test('a server whose stdin ends closes when it was asked to', async () => {
+  const cluster = await ProcessCluster.start(1)
+  const [member] = cluster.members
+  if (member === undefined) throw new Error('no member')
+  const running = cluster.take(member)
+  running.child.stdin?.end()
+  const { code, stderr } = await running.ended
+  assert.is(code, 0)
+  assert.is(lastEvent(stderr).event, 'server.closed')
+  await cluster.close()
+})
+
+test.run()

@@ -1,0 +1,65 @@
+/**
+ * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on stdout,
+ * one JSON line at a time.
+ *
+ * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
+ * node cli.js hold DIR                      opens, and stays until it is killed
+ * node cli.js leave DIR                     opens, submits, and returns without close and without waiting
+ */
+
+import { RaftError } from '#balsa/errors.js'
+import { nativeStore } from '#balsa/storage/index.js'
+import type { LogStore } from '#balsa/storage/index.js'
+
+import { append, blockOf, hardState } from '../../conformance/log-store.js'
+
+const [mode = '', dir = '', tickets = '0', window = '8'] = process.argv.slice(2)
+
+const store = nativeStore().create(dir)
+let onWake: () => void = () => {}
+const state = await store.open(() => onWake())
+say({ opened: state.lastIndex, bootCounter: state.bootCounter })
+
+if (mode === 'append') await appendAll(store, state.lastIndex, Number(tickets), Number(window))
+if (mode === 'leave') store.submit([append(blockOf(state.lastIndex + 1, 1, [8]))])
+
+/** Each ticket: one entry, and a hard state whose commit index is that entry. */
+async function appendAll(target: LogStore, lastIndex: number, count: number, inFlight: number): Promise<void> {
+  let submitted = 0
+  let wasStalled = false
+  for (;;) {
+    const { durable, fault, stalled } = target.poll()
+    say({ durable: lastIndex + durable })
+    if (stalled && !wasStalled) say({ stalled: true })
+    wasStalled = stalled
+    if (fault !== null) return sayPoisoned(target, fault, lastIndex + submitted)
+    if (count > 0 && durable >= count) break
+    const most = count > 0 ? Math.min(count, durable + inFlight) : durable + inFlight
+    while (submitted < most) {
+      submitted += 1
+      const index = lastIndex + submitted
+      const step = { type: 'hardState', hardState: hardState(1, 'a', index) } as const
+      target.submit([append(blockOf(index, 1, [index % 300])), step])
+    }
+    await new Promise<void>((resolve) => {
+      onWake = resolve
+    })
+  }
+  await target.close()
+  say({ closed: true, stats: target.stats() })
+}
+
+async function sayPoisoned(target: LogStore, fault: RaftError, submitted: number): Promise<void> {
+  let refused: unknown = null
+  try {
+    target.submit([append(blockOf(submitted + 1, 1, [8]))])
+  } catch (error) {
+    refused = error instanceof RaftError ? error.code : String(error)
+  }
+  say({ poisoned: fault.code, outcome: fault.outcome, message: fault.message, refused })
+  await target.close()
+}
+
+function say(line: object): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}

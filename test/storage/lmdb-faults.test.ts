@@ -1,0 +1,68 @@
+/** A disk that fails, shown to a real process by strace: the store is poisoned, and says so; a full one is waited for. */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+import { testUnless } from '../support/skip.js'
+import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
+
+const test = suite('native store: a failing disk')
+
+const unable = straceFault()
+
+/** The k-th call of the writer thread; open makes fewer on the thread where it runs. */
+const failures = [
+  ['fdatasync', '3'],
+  ['fdatasync', '20'],
+  ['pwrite64', '41'],
+  ['pwrite64', '62'],
+] as const
+
+for (const [call, nth] of failures) {
+  testUnless(
+    test,
+    unable,
+    `EIO from ${call} number ${nth} poisons the store, and what was durable is there after a reopen`,
+    async () => {
+      await inDirectory(async (dir) => {
+        await withStore(dir, async () => {})
+        const child = new Child(
+          ['append', dir, '100', '1'],
+          [...STRACE, '-e', `trace=${call}`, '-e', `inject=${call}:error=EIO:when=${nth}`],
+        )
+        const said = await child.line('poisoned', (line) => line.poisoned !== undefined)
+        assert.is(said.poisoned, 'ERR_RAFT_STORE_POISONED')
+        assert.is(said.outcome, 'unknown')
+        assert.match(said.message ?? '', 'data.mdb')
+        assert.is(said.refused, 'ERR_RAFT_STORE_POISONED')
+        assert.is(await child.end(), '0')
+        const { durable } = child
+        assert.ok(durable >= 1 && durable < 100, `${durable} entries were durable`)
+        await withStore(dir, async (_, state) => {
+          assert.ok(state.lastIndex >= durable && state.lastIndex <= durable + 1, `${state.lastIndex}, not ${durable}`)
+          assert.is(state.hardState.commitIndex, state.lastIndex)
+        })
+      })
+    },
+  )
+}
+
+testUnless(
+  test,
+  unable,
+  'a full disk is reported as stalled, and the same tickets go through when there is room',
+  async () => {
+    await inDirectory(async (dir) => {
+      const child = new Child(
+        ['append', dir, '10'],
+        [...STRACE, '-e', 'trace=fallocate', '-e', 'inject=fallocate:error=ENOSPC:when=1..2'],
+      )
+      await child.line('stalled', (line) => line.stalled === true)
+      await child.line('closed', (line) => line.closed === true)
+      assert.is(child.durable, 10)
+      await withStore(dir, async (_, state) => assert.is(state.lastIndex, 10))
+    })
+  },
+)
+
+test.run()

@@ -1,0 +1,20 @@
+/** The native store against the contract. Its own promises are in the other lmdb-*.test.ts files. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+import { nativeStore } from '#balsa/storage/index.js'
+
+import { logStoreConformance } from '../conformance/log-store.js'
+
+const factory = nativeStore()
+
+logStoreConformance('the native store', {
+  create: (dir) => factory.create(dir),
+  makeDir: () => mkdtemp(join(tmpdir(), 'balsa-lmdb-')),
+  removeDir: (dir) => rm(dir, { recursive: true, force: true }),
+  // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them.
+  failNextWrite: null,
+  crash: null,
+}).run()

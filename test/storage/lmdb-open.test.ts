@@ -1,0 +1,205 @@
+/** What the native store refuses, through Node: typed errors that name the thing and the remedy, and files left untouched. */
+
+import { spawnSync } from 'node:child_process'
+import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+import { AssertionFailure, RaftError } from '#balsa/errors.js'
+import type { RaftErrorCode } from '#balsa/errors.js'
+import { BlockWriter, sealBlock } from '#balsa/format/block.js'
+import { NATIVE_EXPORTS } from '#balsa/native/binding.js'
+import { loadNative, nativeError, platformName } from '#balsa/native/load.js'
+import { nativeStore } from '#balsa/storage/index.js'
+import type { LogStore } from '#balsa/storage/index.js'
+import { logIndex, termOf } from '#balsa/types.js'
+
+import { append, blockOf } from '../conformance/log-store.js'
+import { inDirectory, withStore } from './lmdb-harness.js'
+
+const test = suite('native store: what it refuses')
+
+const dist = fileURLToPath(new URL('../../../dist', import.meta.url))
+
+test('the addon exports exactly what binding.ts says', () => {
+  const exported = Object.keys(loadNative()).toSorted()
+  assert.equal(exported, NATIVE_EXPORTS.toSorted())
+})
+
+test('a damaged entry is named by the read that meets it, and the file is left as it is', async () => {
+  await inDirectory(async (dir) => {
+    await fill(dir, 3)
+    const file = join(dir, 'data.mdb')
+    const bytes = await readFile(file)
+    const at = bytes.indexOf(Buffer.alloc(3000, 2))
+    assert.ok(at > 0)
+    bytes[at + 500] = 0xff
+    await writeFile(file, bytes)
+    await withStore(dir, async (store) => {
+      const error = await refusal(store.read(logIndex(1), logIndex(4), 1 << 20), 'ERR_RAFT_STORE_CORRUPT')
+      assert.match(error.message, 'data.mdb')
+      assert.match(error.message, 'index 2')
+      assert.is((await store.read(logIndex(3), logIndex(4), 1 << 20)).length, 1)
+      assert.is(store.poll().fault, null)
+    })
+    assert.is((await readFile(file))[at + 500], 0xff)
+  })
+})
+
+test('damage that open meets refuses it, and data.mdb stays byte for byte', async () => {
+  await inDirectory(async (dir) => {
+    await fill(dir, 3)
+    const file = join(dir, 'data.mdb')
+    const bytes = await readFile(file)
+    bytes[bytes.indexOf(Buffer.alloc(3000, 3)) + 1] = 0xff
+    await writeFile(file, bytes)
+    await refusal(
+      withStore(dir, async () => {}),
+      'ERR_RAFT_STORE_CORRUPT',
+    )
+    assert.ok((await readFile(file)).equals(bytes))
+  })
+})
+
+test('a foreign directory and a newer format are refused, and nothing in them changes', async () => {
+  await inDirectory(async (dir) => {
+    await writeFile(join(dir, 'notes.txt'), 'not yours')
+    const error = await refusal(
+      withStore(dir, async () => {}),
+      'ERR_RAFT_DIR_UNUSABLE',
+    )
+    assert.match(error.message, dir)
+    assert.match(error.message, 'empty directory')
+    assert.equal(await readdir(dir), ['notes.txt'])
+  })
+  await inDirectory(async (dir) => {
+    await fill(dir, 1)
+    await writeFile(join(dir, 'FORMAT'), 'balsa-store 7 lmdb\n')
+    const before = await readFile(join(dir, 'data.mdb'))
+    const error = await refusal(
+      withStore(dir, async () => {}),
+      'ERR_RAFT_STORE_FORMAT',
+    )
+    assert.match(error.message, 'version 7')
+    assert.ok((await readFile(join(dir, 'data.mdb'))).equals(before))
+  })
+})
+
+test('several stores in one process live side by side', async () => {
+  await inDirectory(async (dir) => {
+    const dirs = ['a', 'b', 'c'].map((name) => join(dir, name))
+    await Promise.all(dirs.map((each, n) => fill(each, n + 1)))
+    const lasts = await Promise.all(dirs.map((each) => withStore(each, async (_, state) => state.lastIndex)))
+    assert.equal(lasts, [1, 2, 3])
+  })
+})
+
+test('close during open waits for it, and a store that was never opened closes at once', async () => {
+  await inDirectory(async (dir) => {
+    await nativeStore().create(dir).close()
+    const store = nativeStore().create(dir)
+    const opening = store.open(() => {})
+    await store.close()
+    await opening
+    assert.throws(() => store.submit([append(blockOf(1, 1, [1]))]), isCode('ERR_RAFT_CLOSED'))
+    await withStore(dir, async (_, state) => assert.is(state.bootCounter, 2))
+  })
+})
+
+test('a read of entries that a truncation has removed gives nothing, and one entry larger than the slice comes whole', async () => {
+  await inDirectory(async (dir) => {
+    await withStore(dir, async (store) => {
+      await put(store, 1, 700_000)
+      assert.equal(await store.read(logIndex(2), logIndex(5), 100), [])
+      const [block] = await store.read(logIndex(1), logIndex(9), 100)
+      assert.is(block?.last, 1)
+    })
+  })
+})
+
+test('broken calls are assertion failures, never errors about the world', async () => {
+  const native = loadNative()
+  assert.throws(() => native.submit(4_000_000, new Uint8Array(8), 8), /INVALID: handle/)
+  assert.ok(nativeError(new Error('INVALID: something')) instanceof AssertionFailure)
+  assert.ok(nativeError(new Error('no code at all')) instanceof AssertionFailure)
+  assert.not.ok(native.verify(new Uint8Array(0)))
+  await inDirectory(async (dir) => {
+    await withStore(dir, async (store) => {
+      assert.throws(() => store.seal(new Uint8Array(64), 0), isDefect)
+      assert.throws(() => store.submit([]), isDefect)
+    })
+  })
+})
+
+test('without the addon the error names the package, the platform and the remedy', async () => {
+  await inDirectory(async (dir) => {
+    // The built library without its .node file.
+    await mkdir(join(dir, 'native'))
+    for (const name of ['errors.js', 'native/load.js', 'native/binding.js']) {
+      await copyFile(join(dist, name), join(dir, name))
+    }
+    await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
+    const script = `import('${join(dir, 'native/load.js')}').then((m) => m.loadNative()).catch((e) => console.log(e.code, e.message))`
+    const said = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: dir }).stdout
+    assert.match(said, 'ERR_RAFT_NATIVE_UNAVAILABLE')
+    assert.match(said, `@balsa-raft/native-${platformName()}`)
+    assert.match(said, 'build-native.mjs')
+  })
+})
+
+test('the package of the platform is preferred to the file that was built here', async () => {
+  await inDirectory(async (dir) => {
+    const name = `@balsa-raft/native-${platformName()}`
+    await mkdir(join(dir, 'node_modules', name), { recursive: true })
+    await mkdir(join(dir, 'native'))
+    for (const file of ['errors.js', 'native/load.js', 'native/binding.js']) {
+      await copyFile(join(dist, file), join(dir, file))
+    }
+    const built = `balsa-native.${platformName()}.node`
+    await symlink(join(dist, 'native', built), join(dir, 'native', built))
+    await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
+    const functions = NATIVE_EXPORTS.map((each) => `exports.${each} = () => 'from the package'`).join('\n')
+    await writeFile(join(dir, 'node_modules', name, 'index.js'), functions)
+    const script = `import('${join(dir, 'native/load.js')}').then((m) => console.log(m.loadNative().create()))`
+    const said = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: dir }).stdout
+    assert.is(said.trim(), 'from the package')
+  })
+})
+
+/** Entries 1 .. count, each of 3000 bytes that are its index: enough for pages of their own, which are written once. */
+async function fill(dir: string, count: number): Promise<void> {
+  await withStore(dir, async (store) => {
+    for (let index = 1; index <= count; index += 1) await put(store, index, 3000)
+  })
+}
+
+async function put(store: LogStore, index: number, length: number): Promise<void> {
+  const writer = new BlockWriter()
+  writer.begin(logIndex(index), termOf(1))
+  writer.add('command', 1, new Uint8Array(length).fill(index))
+  const ticket = store.submit([append(writer.finish(sealBlock))])
+  // A turn at a time: these tests have no wake of their own.
+  while (store.poll().durable < ticket) await new Promise((resolve) => setImmediate(resolve))
+}
+
+async function refusal(promise: Promise<unknown>, code: RaftErrorCode): Promise<RaftError> {
+  const error = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  )
+  assert.ok(error instanceof RaftError, `not a RaftError: ${String(error)}`)
+  assert.is(error.code, code)
+  return error
+}
+
+function isCode(code: RaftErrorCode): (error: unknown) => boolean {
+  return (error) => error instanceof RaftError && error.code === code
+}
+
+function isDefect(error: unknown): boolean {
+  return error instanceof AssertionFailure
+}
+
+test.run()

@@ -1,0 +1,182 @@
+/**
+ * The house rules that no linter knows. Each is a function from a file to the complaints about it, so that it can be
+ * tried on a bad sample. The rooms are those of the architecture page: who may import whom is one table.
+ */
+
+import { posix } from 'node:path'
+import { codeOnly, importsOf, lineOf, withoutComments } from './source-text.js'
+
+export interface SourceFile {
+  /** Relative to the root, with forward slashes. */
+  readonly path: string
+  readonly text: string
+}
+
+export type Rule = (file: SourceFile) => readonly string[]
+
+/** Rooms of `ts/`; a file at the top of `ts/` is a room of its own. Values: what it may import besides itself. */
+const rooms: Readonly<Record<string, readonly string[]>> = {
+  index: ['raft', 'options', 'server', 'storage', 'transport', 'fsm', 'observe', 'types', 'errors'],
+  raft: ['options', 'server', 'storage', 'transport', 'fsm', 'format', 'observe', 'types', 'errors'],
+  options: ['storage', 'transport', 'fsm', 'types', 'errors'],
+  server: ['options', 'core', 'storage', 'transport', 'fsm', 'format', 'observe', 'types', 'errors'],
+  core: ['types', 'errors'],
+  storage: ['format', 'types', 'errors'],
+  transport: ['format', 'types', 'errors'],
+  fsm: ['format', 'types', 'errors'],
+  format: ['types', 'errors'],
+  observe: ['types', 'errors'],
+  native: ['types', 'errors'],
+  errors: ['types'],
+  types: [],
+}
+
+/** Rooms that run in a browser: neither Node's modules nor packages. */
+const bareRooms = new Set(['core', 'types', 'errors'])
+
+/** Whether a file may import one certain other, beyond what the table says of their rooms. */
+function isExempt(from: string, to: string): boolean {
+  if (from.startsWith('ts/transport/') && to === 'ts/core/messages') return true
+  return /^ts\/storage\/lmdb-[^/]*$/.test(from) && to.startsWith('ts/native/')
+}
+
+export const importRule: Rule = (file) => {
+  if (!file.path.startsWith('ts/') || !isTypeScript(file)) return []
+  const from = moduleOf(file.path)
+  const room = roomOf(from)
+  const allowed = rooms[room]
+  if (allowed === undefined) return [`${file.path}: the room ${room} is not in the table of import rules`]
+  return importsOf(file.text).flatMap((specifier) => {
+    if (!specifier.startsWith('.')) {
+      return bareRooms.has(room) ? [`${file.path}: ${room} imports ${specifier}, and must run anywhere`] : []
+    }
+    const to = moduleOf(posix.normalize(posix.join(posix.dirname(file.path), specifier)))
+    if (!to.startsWith('ts/')) return [`${file.path}: imports ${specifier}, outside the library`]
+    const target = roomOf(to)
+    if (target === room || allowed.includes(target) || isExempt(from, to)) return []
+    return [`${file.path}: ${room} must not import ${target} (${specifier})`]
+  })
+}
+
+/** Apps use the library as everyone does: by its name, through what it exports. */
+export const appImportRule: Rule = (file) => {
+  const app = /^apps\/[^/]+\//.exec(file.path)?.[0]
+  if (app === undefined || !isTypeScript(file)) return []
+  return importsOf(file.text).flatMap((specifier) => {
+    const target = posix.normalize(posix.join(posix.dirname(file.path), specifier))
+    if (specifier.startsWith('.') && !target.startsWith(app))
+      return [`${file.path}: imports ${specifier}, outside ${app}`]
+    if (specifier.startsWith('#')) return [`${file.path}: imports ${specifier}, an inside of the library`]
+    return []
+  })
+}
+
+/** The checker of histories is independent of what it judges. */
+export const checkerImportRule: Rule = (file) => {
+  if (!file.path.startsWith('test/linearizability/')) return []
+  return importsOf(file.text)
+    .filter((specifier) => /^#|^balsa|ts\/|dist\/|apps\//.test(specifier))
+    .map((specifier) => `${file.path}: imports ${specifier}, and must share nothing with the product`)
+}
+
+/** The core is a pure, synchronous value (same inputs, same outputs). */
+export const corePurityRule: Rule = (file) => {
+  if (!file.path.startsWith('ts/core/')) return []
+  const banned =
+    /\b(?:Date|Promise|set(?:Timeout|Interval|Immediate)|queueMicrotask|process|console|performance|await|async|Buffer)\b|\bMath\s*\.\s*random\b/g
+  return matches(file, codeOnly(file.text), banned, 'does not belong in the pure core')
+}
+
+/** Time comes from the clock that was injected, so that tests and the simulator can bring their own. */
+export const clockRule: Rule = (file) => {
+  if (!file.path.startsWith('ts/') || file.path === 'ts/server/clock.ts') return []
+  const banned = /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval))\b|node:timers/g
+  return matches(file, codeOnly(file.text), banned, 'belongs in ts/server/clock.ts alone')
+}
+
+/** One word for one thing, in identifiers. */
+export const glossaryRule: Rule = (file) => {
+  if (!file.path.startsWith('ts/')) return []
+  return matches(file, codeOnly(file.text), /\w*(?:learner|nodeid|slave|master)\w*/gi, 'is not a word of the glossary')
+}
+
+/** uvu drops a suite that is never run, and says nothing. A conformance suite may run itself. */
+export const testRunRule: Rule = (file) => {
+  const code = codeOnly(file.text)
+  const isTest = file.path.endsWith('.test.ts')
+  if (isTest && !file.path.startsWith('test/')) return [`${file.path}: lies outside test/, and is never run`]
+  if (!isTest) {
+    const mayRun = !file.path.startsWith('test/') || file.path.startsWith('test/conformance/')
+    const runs = importsOf(file.text).includes('uvu') && /\.run\(\)/.test(code)
+    return runs && !mayRun ? [`${file.path}: runs a suite, and its name does not end with .test.ts`] : []
+  }
+  const isConformance = importsOf(file.text).some((specifier) => specifier.includes('conformance/'))
+  const complaints = isConformance || /\.run\(\)\s*$/.test(code) ? [] : [`${file.path}: does not end with .run()`]
+  const suites = [...code.matchAll(/\b(?:const|let)\s+(\w+)\s*=\s*suite\s*(?:<[^>]*>)?\(/g)].map(
+    (match) => match[1] ?? '',
+  )
+  if (/import\s*\{[^}]*\btest\b[^}]*\}\s*from\s*['"]uvu['"]/.test(withoutComments(file.text))) suites.push('test')
+  for (const name of suites) {
+    if (!code.includes(`${name}.run()`)) complaints.push(`${file.path}: never calls ${name}.run()`)
+  }
+  return complaints
+}
+
+/** A focused test silences the others; a skip goes through `testUnless`, which says why. */
+export const focusRule: Rule = (file) => {
+  if (!file.path.startsWith('test/') || file.path === 'test/support/skip.ts') return []
+  return matches(file, codeOnly(file.text), /\.(?:only|skip)\b/g, 'is banned: skips go through testUnless')
+}
+
+export const reminderRule: Rule = (file) =>
+  matches(file, file.text, /\b(?:TO[D]O|FIX[M]E|XX[X])\b(?!\(#\d+\))/g, 'needs the issue that tracks it, as in (#12)')
+
+/** Nothing in the project may depend on where it was written or on which mirror served its packages. */
+export const placeRule: Rule = (file) => {
+  // Cargo writes the name of its registry into its lock file, wherever the crates came from.
+  const hosts = /\b(?:registry\.(?:npmjs|yarnpkg)\.\w+|npmmirror|(?:static|index)\.crates\.io|localhost:4873)\b/g
+  return [
+    ...matches(file, file.text, /(?<![\w.\]/-])\/(?:work|root)\/[\w.-]/g, 'is a path of one machine'),
+    ...matches(file, file.text, hosts, 'is the host of a registry'),
+  ]
+}
+
+/** The engine does not know Node. */
+export const engineRule: Rule = (file) => {
+  if (!/^crates\/.*\.(?:rs|toml)$/.test(file.path)) return []
+  const comment = file.path.endsWith('.toml') ? /#.*$/gm : /\/\/.*$/gm
+  return matches(file, file.text.replace(comment, ''), /\bnapi\w*/g, 'must not be known to a crate of the engine')
+}
+
+export const rules: readonly Rule[] = [
+  importRule,
+  appImportRule,
+  checkerImportRule,
+  corePurityRule,
+  clockRule,
+  glossaryRule,
+  testRunRule,
+  focusRule,
+  reminderRule,
+  placeRule,
+  engineRule,
+]
+
+function matches(file: SourceFile, searched: string, pattern: RegExp, complaint: string): readonly string[] {
+  return [...searched.matchAll(pattern)].map(
+    (match) => `${file.path}:${lineOf(searched, match.index)}: ${match[0].trim()} ${complaint}`,
+  )
+}
+
+/** Generated declarations are not ours to tidy. */
+function isTypeScript(file: SourceFile): boolean {
+  return file.path.endsWith('.ts') && !file.path.endsWith('.d.ts')
+}
+
+function moduleOf(path: string): string {
+  return path.replace(/(?:\.d)?\.[jt]s$/, '')
+}
+
+function roomOf(module: string): string {
+  return module.split('/')[1] ?? ''
+}

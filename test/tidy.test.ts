@@ -1,0 +1,240 @@
+/**
+ * The style as a test that walks the tree. Every rule is first shown to reject a bad sample, since a rule that rejects
+ * nothing looks exactly like a tidy tree; then all of them are run over everything that git tracks or would track.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { codeOnly, importsOf } from './support/source-text.js'
+import {
+  appImportRule,
+  checkerImportRule,
+  clockRule,
+  corePurityRule,
+  engineRule,
+  focusRule,
+  glossaryRule,
+  importRule,
+  placeRule,
+  reminderRule,
+  rules,
+  testRunRule,
+} from './support/tidy-rules.js'
+import type { Rule, SourceFile } from './support/tidy-rules.js'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
+
+/** Files that hold the bad samples, as text. */
+const samples = new Set(['test/tidy.test.ts', 'test/support/tidy-rules.ts'])
+
+const rejects = (rule: Rule, path: string, text: string): void =>
+  assert.is(rule({ path, text }).length, 1, `${path} must be rejected once: ${text}`)
+
+const accepts = (rule: Rule, path: string, text: string): void => assert.equal(rule({ path, text }), [], text)
+
+const reading = suite('reading source')
+
+reading('comments, strings, templates and regular expressions are not code', () => {
+  const code = codeOnly("a('Date') // Date\n/* Date\n */ b(`Date ${Date.now(`${c}`)} Date`) / d / /[/'Date]/.e")
+  assert.is(code.match(/Date/g)?.length, 1)
+  assert.is(code.split('\n').length, 3)
+  assert.match(code, /\.e$/)
+})
+
+reading('an escaped quote does not end a string', () => {
+  assert.not.match(codeOnly("x = 'it\\'s Date'; y = \"\\\\\" + '\\\\'"), /Date/)
+})
+
+reading('every form of import is seen, and none in a comment', () => {
+  const text = [
+    "import { a } from './a.js'",
+    "import type {\n  B,\n} from './b.js'",
+    "export * from './c.js'",
+    "export { d } from './d.js'",
+    "import './e.js'",
+    "const f = await import('./f.js')",
+    "// import { g } from './g.js'",
+    "const h = 'h'",
+  ].join('\n')
+  assert.equal(importsOf(text), ['./a.js', './b.js', './c.js', './d.js', './e.js', './f.js'])
+})
+
+reading.run()
+
+const proofs = suite('the rules')
+
+proofs('imports between rooms go down only', () => {
+  rejects(importRule, 'ts/core/leader.ts', "import { x } from '../server/x.js'")
+  rejects(importRule, 'ts/core/leader.ts', "import { x } from 'node:fs'")
+  rejects(importRule, 'ts/core/leader.ts', "import { x } from '../format/block.js'")
+  rejects(importRule, 'ts/types.ts', "import { x } from './errors.js'")
+  rejects(importRule, 'ts/storage/file-log-store.ts', "import { x } from '../native/binding.js'")
+  rejects(importRule, 'ts/storage/file-log-store.ts', "import { x } from '../core/messages.js'")
+  rejects(importRule, 'ts/transport/tcp/index.ts', "import { x } from '../../core/raft-core.js'")
+  rejects(importRule, 'ts/transport/tcp/index.ts', "import type { x } from '../../raft.js'")
+  rejects(importRule, 'ts/fsm/applier.ts', "export { x } from '../storage/log-store.js'")
+  rejects(importRule, 'ts/server/event-loop.ts', "import { x } from '../raft.js'")
+  rejects(importRule, 'ts/server/event-loop.ts', "import { x } from '../index.js'")
+  rejects(importRule, 'ts/server/event-loop.ts', "import { x } from '../native/binding.js'")
+  rejects(importRule, 'ts/format/block.ts', "import { x } from '../core/messages.js'")
+  rejects(importRule, 'ts/raft.ts', "const x = await import('./core/raft-core.js')")
+  rejects(importRule, 'ts/raft.ts', "import { x } from '../test/support/skip.js'")
+  rejects(importRule, 'ts/cellar/x.ts', '')
+  accepts(importRule, 'ts/transport/tcp/index.ts', "import type { Message } from '../../core/messages.js'")
+  accepts(importRule, 'ts/storage/lmdb-log-store.ts', "import { open } from '../native/binding.js'")
+  accepts(importRule, 'ts/server/event-loop.ts', "import { x } from '../core/raft-core.js'")
+})
+
+proofs('apps use the library by its name', () => {
+  rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '../../../ts/index.js'")
+  rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '#balsa/raft.js'")
+  accepts(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from 'balsa-raft'\nimport { x } from './x.js'")
+})
+
+proofs('the checker of histories shares nothing with the product', () => {
+  rejects(checkerImportRule, 'test/linearizability/check.ts', "import { x } from '#balsa/types.js'")
+  rejects(checkerImportRule, 'test/linearizability/check.ts', "import { x } from 'balsa-kv/x.js'")
+})
+
+proofs('the core has no clock, no chance, no promise and no process', () => {
+  for (const code of [
+    'const now = new Date()',
+    'const x = Math.random()',
+    'const p: Promise<void> = later()',
+    'setTimeout(f, 1)',
+    'process.nextTick(f)',
+    'console.log(1)',
+    'await later()',
+  ]) {
+    rejects(corePurityRule, 'ts/core/leader.ts', code)
+  }
+  accepts(corePurityRule, 'ts/core/leader.ts', "// A Date, a Promise.\nconst text = 'process'\nMath.min(1, 2)")
+})
+
+proofs('timers and dates are in one file', () => {
+  rejects(clockRule, 'ts/transport/tcp/link.ts', 'setTimeout(f, 1)')
+  rejects(clockRule, 'ts/server/event-loop.ts', 'const now = performance.now()')
+  accepts(clockRule, 'ts/server/clock.ts', 'const now = performance.now()')
+  accepts(clockRule, 'ts/server/event-loop.ts', 'setImmediate(turn)')
+})
+
+proofs('identifiers keep to the glossary', () => {
+  rejects(glossaryRule, 'ts/core/progress.ts', 'const isLearner = true')
+  rejects(glossaryRule, 'ts/core/progress.ts', 'const nodeId = 1')
+  accepts(glossaryRule, 'ts/core/progress.ts', "// Redis says master.\nconst word = 'slave'")
+})
+
+proofs('a suite that is never run is found', () => {
+  rejects(
+    testRunRule,
+    'test/a.test.ts',
+    "import { test } from 'uvu'\ntest('x', () => {})\nconst other = x()\nother.run()",
+  )
+  rejects(testRunRule, 'test/a.test.ts', "const a = suite('a')\nconst b = suite<Context>('b')\na.run()")
+  rejects(testRunRule, 'test/a.test.ts', "const a = suite('a')\na.run()\na('late', () => {})")
+  rejects(testRunRule, 'test/a.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
+  rejects(testRunRule, 'ts/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
+  accepts(testRunRule, 'test/a.test.ts', "import { conformance } from './conformance/store.js'\nconformance(store)")
+  accepts(testRunRule, 'test/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\n\ntest.run()\n")
+})
+
+proofs('no test is focused, and none is skipped without a reason', () => {
+  rejects(focusRule, 'test/a.test.ts', "test.only('x', () => {})")
+  rejects(focusRule, 'test/a.test.ts', "test.skip('x', () => {})")
+  rejects(focusRule, 'test/a.test.ts', 'const register = isPossible ? test : test.skip')
+})
+
+proofs('a reminder names its issue', () => {
+  rejects(reminderRule, 'ts/a.ts', '// TODO: later')
+  accepts(reminderRule, 'ts/a.ts', '// TODO(#12): later')
+})
+
+proofs('nothing names this machine or a registry', () => {
+  rejects(placeRule, 'docs/a.md', 'see /work/main')
+  rejects(placeRule, 'package-lock.json', '"resolved": "https://registry.npmjs.org/x"')
+  accepts(placeRule, 'docs/a.md', 'network/work/x and https://example.org/work/x')
+})
+
+proofs('the engine does not know Node', () => {
+  rejects(engineRule, 'crates/balsa-log/Cargo.toml', 'napi = "3"')
+  rejects(engineRule, 'crates/balsa-log/src/lib.rs', 'use napi::Env;')
+  accepts(engineRule, 'crates/balsa-log/src/lib.rs', '// napi is not known here')
+})
+
+proofs('the linter rejects what the style bans', () => {
+  const bad: Readonly<Record<string, string>> = {
+    'no-default-export': 'export default 1',
+    'no-explicit-any': 'export const x = (y: any): unknown => y',
+    'no-non-null-assertion': 'export const x = (y: string | null): string => y!',
+    'no-namespace': 'export namespace N { export const x = 1 }',
+    'parameter-properties': 'export class A { constructor(readonly x: number) {} }',
+    'no-floating-promises': 'export const f = (p: Promise<void>): void => { p }\n',
+    'switch-exhaustiveness-check':
+      "export const f = (x: 'a' | 'b'): number => { switch (x) { case 'a': return 1 }\n return 2 }",
+    'consistent-type-imports': "import { Server } from 'node:net'\nexport const f = (x: Server): Server => x",
+    'no-console': "console.log('x')",
+    'max-lines-per-function': `export function f(): number {\n${'  g()\n'.repeat(70)}  return 1\n}`,
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'balsa-tidy-'))
+  try {
+    for (const [name, text] of Object.entries(bad)) writeFileSync(join(folder, `${name}.ts`), `${text}\n`)
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: { strict: true }, include: ['.'] }))
+    const found = lint(folder)
+    for (const rule of Object.keys(bad)) {
+      assert.ok(
+        found.some((line) => line.includes(`${rule}.ts`) && line.includes(`(${rule})`)),
+        `${rule} was not reported:\n${found.join('\n')}`,
+      )
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+proofs.run()
+
+const tree = suite('the tree')
+const files = trackedFiles()
+
+tree('keeps all rules', () => {
+  assert.ok(files.length > 20, `git lists ${files.length} files`)
+  const complaints = files
+    .filter((file) => !samples.has(file.path))
+    .flatMap((file) => rules.flatMap((rule) => rule(file)))
+  assert.equal(complaints, [])
+})
+
+tree('has every test file built, and so run', () => {
+  const tests = files.filter((file) => /^test\/.*\.test\.ts$/.test(file.path))
+  const missing = tests.filter((file) => !existsSync(join(root, 'build', file.path.replace(/\.ts$/, '.js'))))
+  assert.equal(missing, [])
+})
+
+tree.run()
+
+/** One line per finding, `path:line: message (rule)`. */
+function lint(folder: string): readonly string[] {
+  const args = ['-c', join(root, '.oxlintrc.json'), '--type-aware', '--format', 'unix', folder]
+  const result = spawnSync(process.execPath, [join(root, 'node_modules/oxlint/bin/oxlint'), ...args], {
+    encoding: 'utf8',
+  })
+  return result.stdout.split('\n')
+}
+
+function trackedFiles(): readonly SourceFile[] {
+  const args = ['ls-files', '-z', '--cached', '--others', '--exclude-standard']
+  const result = spawnSync('git', args, { cwd: root, encoding: 'utf8' })
+  assert.is(result.status, 0, `git ls-files: ${result.stderr}`)
+  return result.stdout
+    .split('\0')
+    .filter(
+      (path) =>
+        /\.(?:ts|mjs|js|json|md|rs|toml|lock|yml)$|^\.ci\/|^\.[\w]+$/.test(path) && existsSync(join(root, path)),
+    )
+    .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
+}

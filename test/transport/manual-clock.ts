@@ -1,0 +1,51 @@
+/** A clock that stands still until a test moves it. */
+
+import type { CancelTimer, Clock } from '#balsa/types.js'
+
+interface Timer {
+  readonly due: number
+  readonly callback: () => void
+}
+
+export class ManualClock implements Clock {
+  #now = 1000
+  readonly #timers = new Set<Timer>()
+
+  get pending(): number {
+    return this.#timers.size
+  }
+
+  now(): number {
+    return this.#now
+  }
+
+  wallNow(): number {
+    return this.#now
+  }
+
+  setTimer(delayMs: number, callback: () => void): CancelTimer {
+    const timer = { due: this.#now + delayMs, callback }
+    this.#timers.add(timer)
+    return () => {
+      this.#timers.delete(timer)
+    }
+  }
+
+  /** The delays of what is pending, shortest first. */
+  delays(): readonly number[] {
+    return [...this.#timers].map((timer) => timer.due - this.#now).sort((a, b) => a - b)
+  }
+
+  /** Fires what is due on the way, in order. */
+  advance(ms: number): void {
+    const end = this.#now + ms
+    for (;;) {
+      const next = [...this.#timers].sort((a, b) => a.due - b.due)[0]
+      if (next === undefined || next.due > end) break
+      this.#timers.delete(next)
+      this.#now = next.due
+      next.callback()
+    }
+    this.#now = end
+  }
+}

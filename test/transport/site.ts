@@ -1,0 +1,166 @@
+/** One server in a transport test: records everything that its transport tells it, and waits for what should come. */
+
+import type { AppendEntries, AppendEntriesResult, Request, Response } from '#balsa/core/messages.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
+import { type Clock, type Identity, logIndex, type Logger, type ServerId, termOf } from '#balsa/types.js'
+
+/** Nothing in these tests takes long; whoever waits so long waits for what never comes. */
+const PATIENCE_MS = 10_000
+
+export interface LogLine {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly event: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+export type SessionEvent =
+  | { readonly type: 'up'; readonly peer: ServerId; readonly session: Session }
+  | { readonly type: 'down'; readonly peer: ServerId; readonly session: Session; readonly reason: string }
+
+export class Site implements TransportHandlers, Logger {
+  readonly id: ServerId
+  readonly transport: Transport
+  readonly admitted: Identity[] = []
+  readonly sessions: SessionEvent[] = []
+  readonly requests: { readonly from: ServerId; readonly link: LinkId; readonly message: Request }[] = []
+  readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
+  readonly lines: LogLine[] = []
+  /** Calls of any handler. */
+  calls = 0
+  /** What `admit` answers; tests replace it. */
+  onAdmit: (peer: Identity) => Promise<void> = async () => {}
+
+  constructor(id: ServerId, transport: Transport) {
+    this.id = id
+    this.transport = transport
+  }
+
+  async start(clock: Clock, identity: Partial<Identity> = {}): Promise<string> {
+    return this.transport.start(identityOf(this.id, identity), this, clock, this)
+  }
+
+  async admit(peer: Identity): Promise<void> {
+    this.calls++
+    this.admitted.push(peer)
+    await this.onAdmit(peer)
+  }
+
+  onRequest(from: ServerId, link: LinkId, message: Request): void {
+    this.calls++
+    this.requests.push({ from, link, message })
+  }
+
+  onResponse(from: ServerId, session: Session, message: Response): void {
+    this.calls++
+    this.responses.push({ from, session, message })
+  }
+
+  onPeerUp(peer: ServerId, session: Session): void {
+    this.calls++
+    this.sessions.push({ type: 'up', peer, session })
+  }
+
+  onPeerDown(peer: ServerId, session: Session, reason: string): void {
+    this.calls++
+    this.sessions.push({ type: 'down', peer, session, reason })
+  }
+
+  debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.lines.push({ level: 'debug', event, fields })
+  }
+
+  info(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.lines.push({ level: 'info', event, fields })
+  }
+
+  warn(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.lines.push({ level: 'warn', event, fields })
+  }
+
+  error(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.lines.push({ level: 'error', event, fields })
+  }
+
+  /** The session with a peer that is up now, or null. */
+  sessionWith(peer: ServerId): Session | null {
+    const last = this.sessions.findLast((event) => event.peer === peer)
+    return last?.type === 'up' ? last.session : null
+  }
+
+  /** Waits until a session with that peer is up whose number is above `after`. */
+  async up(peer: ServerId, after: Session = 0): Promise<Session> {
+    await until(`${this.id} has a session with ${peer} after ${after}`, () => (this.sessionWith(peer) ?? 0) > after)
+    return this.sessionWith(peer) ?? 0
+  }
+
+  async down(peer: ServerId, session: Session): Promise<string> {
+    const find = () => this.sessions.find((event) => event.type === 'down' && event.session === session)
+    await until(`${this.id} has lost session ${session} with ${peer}`, () => find() !== undefined)
+    const event = find()
+    return event?.type === 'down' ? event.reason : ''
+  }
+
+  /** Sends at once. */
+  ask(to: ServerId, session: Session, message: Request): void {
+    this.transport.send(to, session, message)
+    this.transport.flush()
+  }
+
+  answer(link: LinkId, message: Response): void {
+    this.transport.respond(link, message)
+    this.transport.flush()
+  }
+
+  /** The warnings whose reason holds that text. */
+  warnings(text: string): readonly LogLine[] {
+    return this.lines.filter((line) => line.level === 'warn' && String(line.fields['reason']).includes(text))
+  }
+}
+
+export function identityOf(serverId: ServerId, differing: Partial<Identity> = {}): Identity {
+  return {
+    clusterId: 'c0'.repeat(16),
+    serverId,
+    incarnation: Buffer.from(serverId).toString('hex').padEnd(32, '0').slice(0, 32),
+    bootCounter: 1,
+    ...differing,
+  }
+}
+
+/** Looks once per turn of the event loop until the condition holds. */
+export async function until(what: string, condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`after ${PATIENCE_MS} ms it is still not so that ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+}
+
+export function heartbeat(round: number): AppendEntries {
+  return {
+    type: 'AppendEntries',
+    term: termOf(3),
+    prevIndex: logIndex(7),
+    prevTerm: termOf(2),
+    blocks: [],
+    commitIndex: logIndex(5),
+    round,
+  }
+}
+
+export function acknowledgement(round: number): AppendEntriesResult {
+  return {
+    type: 'AppendEntriesResult',
+    term: termOf(3),
+    status: 'matched',
+    matchIndex: logIndex(7),
+    hintIndex: logIndex(0),
+    hintTerm: termOf(0),
+    round,
+  }
+}
+
+/** The round of a message that has one, else -1. */
+export function roundOf(message: Request | Response): number {
+  return 'round' in message ? message.round : -1
+}

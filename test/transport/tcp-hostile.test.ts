@@ -1,0 +1,625 @@
+/** What only TCP can suffer: foreign bytes, silence, ports that are taken. The server cuts the connection and lives on. */
+
+import { execFile } from 'node:child_process'
+import { connect, createServer, type Server, Socket } from 'node:net'
+import { promisify } from 'node:util'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+import type { Request, Response } from '#balsa/core/messages.js'
+import { RaftError } from '#balsa/errors.js'
+import { entryBlock } from '#balsa/format/block.js'
+import { tcp, type TcpOptions, type TcpTransport } from '#balsa/transport/tcp/index.js'
+import { decodeMessage, encodeHeader } from '#balsa/transport/tcp/codec.js'
+import { MAGIC } from '#balsa/transport/tcp/frame.js'
+import { decodeHandshake, encodeHello, encodeRefusal, encodeWelcome, PROTOCOL } from '#balsa/transport/tcp/handshake.js'
+import { type Clock, logIndex, termOf } from '#balsa/types.js'
+
+import { MachineClock } from './machine-clock.js'
+import { ManualClock } from './manual-clock.js'
+import { acknowledgement, heartbeat, identityOf, Site, until } from './site.js'
+
+interface Context {
+  clock: MachineClock
+  open: { close(): Promise<unknown> | void }[]
+}
+
+const test = suite<Context>('what only TCP can suffer')
+
+test.before.each((context) => {
+  context.clock = new MachineClock()
+  context.open = []
+})
+
+test.after.each(async (context) => {
+  for (const one of context.open.reverse()) await one.close()
+  assert.is(context.clock.pending.size, 0, 'timers are left')
+})
+
+/** A started site on a free port. */
+async function start(
+  context: Context,
+  id: string,
+  options: Partial<TcpOptions> = {},
+  clock: Clock = context.clock,
+): Promise<{ readonly site: Site; readonly transport: TcpTransport; readonly address: string }> {
+  const transport = tcp({ listen: '127.0.0.1:0', backoffMinMs: 5, ...options })
+  context.open.push(transport)
+  const site = new Site(id, transport)
+  return { site, transport, address: await site.start(clock) }
+}
+
+/** A peer made by hand: sends what it is told and keeps all that comes. */
+class RawPeer {
+  readonly socket: Socket
+  bytes = Buffer.alloc(0)
+  isClosed = false
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    socket.on('data', (chunk) => (this.bytes = Buffer.concat([this.bytes, chunk])))
+    socket.on('error', () => {})
+    socket.on('close', () => (this.isClosed = true))
+  }
+
+  static async dial(context: Context, address: string): Promise<RawPeer> {
+    const peer = new RawPeer(connect({ host: '127.0.0.1', port: Number(address.split(':')[1]) }))
+    context.open.push(peer)
+    await new Promise((resolve) => peer.socket.once('connect', resolve))
+    return peer
+  }
+
+  close(): void {
+    this.socket.destroy()
+  }
+
+  hello(id: string, targetId: string): void {
+    const hello = { ...identityOf(id), protocol: PROTOCOL, targetId, address: 'raw:1', features: [] }
+    this.socket.write(Buffer.concat([MAGIC, encodeHello(hello)]))
+  }
+
+  /** The frames that came so far, by their type in the protocol. */
+  handshakes(): readonly ReturnType<typeof decodeHandshake>[] {
+    return this.frames().map((frame) => decodeHandshake(frame, 0, frame.length))
+  }
+
+  frames(): readonly Buffer[] {
+    const frames: Buffer[] = []
+    for (let at = MAGIC.length; at + 4 <= this.bytes.length;) {
+      const length = this.bytes.readUInt32LE(at)
+      if (at + length > this.bytes.length) break
+      frames.push(this.bytes.subarray(at, at + length))
+      at += length
+    }
+    return frames
+  }
+
+  /** The reason with which this peer was refused. */
+  async refusal(): Promise<string> {
+    const find = () => this.handshakes().find((frame) => frame.type === 'refusal')
+    await until('the other side refuses', () => find() !== undefined)
+    const frame = find()
+    return frame?.type === 'refusal' ? `${frame.code}: ${frame.reason}` : ''
+  }
+
+  async welcome(): Promise<void> {
+    await until('the other side says welcome', () => this.handshakes().some((frame) => frame.type === 'welcome'))
+  }
+}
+
+function frameOf(message: Request | Response): Buffer {
+  const header = Buffer.alloc(64)
+  return header.subarray(0, encodeHeader(message, header, 0))
+}
+
+/** Cuts are logged with a reason, and the server goes on with the next peer. */
+async function assertLivesOn(context: Context, site: Site, address: string): Promise<void> {
+  const peer = await RawPeer.dial(context, address)
+  peer.hello('good', site.id)
+  await peer.welcome()
+  const before = site.requests.length
+  peer.socket.write(frameOf(heartbeat(77)))
+  await until('a good peer is heard', () => site.requests.length === before + 1)
+}
+
+const garbage: readonly (readonly [string, Buffer | string, string])[] = [
+  ['a web browser', 'GET / HTTP/1.1\r\nHost: x\r\n\r\n', 'not the protocol of Balsa'],
+  ['a magic that differs in its last byte', Buffer.from('BALSA\r\n\x01', 'latin1'), 'not the protocol of Balsa'],
+  ['a frame length below a header', Buffer.concat([MAGIC, Buffer.from('0f000000', 'hex')]), 'out of bounds'],
+  ['a hello of 4 GiB', Buffer.concat([MAGIC, Buffer.from('ffffffff', 'hex')]), 'out of bounds (4096 bytes)'],
+  ['a message before the hello', Buffer.concat([MAGIC, frameOf(heartbeat(1))]), 'MessagePack'],
+  ['a welcome before the hello', Buffer.concat([MAGIC, encodeWelcome()]), 'out of place'],
+]
+
+for (const [what, bytes, reason] of garbage) {
+  test(`${what} is cut off with a reason on both sides`, async (context) => {
+    const { site, address } = await start(context, 'a')
+    const peer = await RawPeer.dial(context, address)
+    peer.socket.write(bytes)
+    assert.match(await peer.refusal(), reason)
+    await until('the connection is closed', () => peer.isClosed)
+    const [line] = site.warnings(reason)
+    assert.match(String(line?.fields['remote']), '127.0.0.1')
+    assert.match(String(line?.fields['reason']), 'at byte ')
+    assert.is(site.calls, 0)
+    await assertLivesOn(context, site, address)
+  })
+}
+
+const late: readonly (readonly [string, Buffer, string])[] = [
+  ['a frame over 4 MiB and its header', Buffer.from('41004000', 'hex'), 'out of bounds (4194368 bytes)'],
+  ['an answer where requests belong', frameOf(acknowledgement(1)), 'on the connection for requests'],
+  ['a vote of the wrong length', Buffer.from('1100000012000000' + '00'.repeat(9), 'hex'), 'cannot have 17 bytes'],
+  ['an unknown frame type', Buffer.from('1000000063000000' + '00'.repeat(8), 'hex'), 'frame type 99'],
+  [
+    'a second hello',
+    encodeHello({ ...identityOf('b'), protocol: PROTOCOL, targetId: 'a', address: 'x:1', features: [] }),
+    'frame type 1 ',
+  ],
+]
+
+for (const [what, bytes, reason] of late) {
+  test(`${what} ends an open link with a reason on both sides`, async (context) => {
+    const { site, address } = await start(context, 'a')
+    const peer = await RawPeer.dial(context, address)
+    peer.hello('b', 'a')
+    await peer.welcome()
+    peer.socket.write(Buffer.concat([frameOf(heartbeat(5)), bytes, frameOf(heartbeat(6))]))
+    assert.match(await peer.refusal(), reason)
+    await until('the connection is closed', () => peer.isClosed)
+    assert.is(site.requests.length, 1, 'what came before is delivered, what came after is not')
+    const line = site.lines.find(({ event }) => event === 'transport.link-down')
+    assert.is(line?.fields['peer'], 'b')
+    assert.match(String(line?.fields['reason']), reason)
+    await assertLivesOn(context, site, address)
+  })
+}
+
+test('a connection that ends inside a frame delivers nothing of it', async (context) => {
+  const { site, address } = await start(context, 'a')
+  const peer = await RawPeer.dial(context, address)
+  peer.hello('b', 'a')
+  await peer.welcome()
+  peer.socket.end(Buffer.concat([frameOf(heartbeat(1)), frameOf(heartbeat(2)).subarray(0, 63)]))
+  await until('the link is down', () => site.lines.some(({ event }) => event === 'transport.link-down'))
+  assert.equal(
+    site.requests.map(({ message }) => message),
+    [heartbeat(1)],
+  )
+})
+
+test('a peer of another protocol version is refused, naming both ranges, even with fields nobody knows', async (context) => {
+  const { site, address } = await start(context, 'a')
+  const peer = await RawPeer.dial(context, address)
+  const hello = { ...identityOf('b'), protocol: { min: 3, max: 9 }, targetId: '', address: '', features: [] }
+  peer.socket.write(Buffer.concat([MAGIC, encodeHello(hello)]))
+  const refusal = await peer.refusal()
+  assert.match(refusal, 'PROTOCOL')
+  assert.match(refusal, '3 .. 9')
+  assert.match(refusal, '1 .. 1')
+  assert.is(site.warnings('3 .. 9').length, 1)
+})
+
+test('who does not shake hands is cut off at the deadline', async (context) => {
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', { handshakeTimeoutMs: 700 }, clock)
+  const peer = await RawPeer.dial(context, address)
+  peer.socket.write(MAGIC.subarray(0, 5))
+  await until('the deadline runs', () => clock.pending === 1)
+  clock.advance(699)
+  await assertLivesOn(context, site, address)
+  assert.not(peer.isClosed)
+  clock.advance(1)
+  assert.match(await peer.refusal(), 'no handshake within 700 ms')
+  await until('the connection is closed', () => peer.isClosed)
+  assert.is(site.warnings('no handshake within 700 ms').length, 1)
+})
+
+test('who answers a dial with nothing is given up at the deadline, and dialled again later and later', async (context) => {
+  const dialled: RawPeer[] = []
+  const server = await listen(context, (socket) => dialled.push(new RawPeer(socket)))
+  const clock = new ManualClock()
+  const options = { handshakeTimeoutMs: 700, backoffMinMs: 100, backoffMaxMs: 300, random: () => 0 }
+  const { site } = await start(context, 'a', options, clock)
+  site.transport.setPeers([{ id: 'b', address: server }])
+  for (const [i, backoff] of [100, 200, 300, 300].entries()) {
+    await until('the hello came', () => (dialled[i]?.handshakes().length ?? 0) === 1)
+    clock.advance(700)
+    // The farewell of the refused connection is pending too, for a second.
+    await until('the redial is set', () => clock.delays().includes(backoff))
+    clock.advance(backoff)
+  }
+  assert.is(site.warnings('no handshake').length, 1, 'the same reason is a warning once')
+  assert.ok(site.lines.some(({ level, event }) => level === 'debug' && event === 'transport.dial-failed'))
+})
+
+test('a session whose requests nobody answers is over after the silence bound', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('b', 'a')
+    socket.write(encodeWelcome())
+  })
+  const clock = new ManualClock()
+  const { site } = await start(context, 'a', { silenceMaxMs: 1000 }, clock)
+  site.transport.setPeers([{ id: 'b', address: server }])
+  const session = await site.up('b')
+  clock.advance(5000)
+  site.ask('b', session, heartbeat(1))
+  clock.advance(1000)
+  site.ask('b', session, heartbeat(2))
+  raw[0]?.socket.write(frameOf(acknowledgement(2)))
+  await until('the answer came', () => site.responses.length === 1)
+  clock.advance(5000)
+  site.ask('b', session, heartbeat(3))
+  clock.advance(1000)
+  site.ask('b', session, heartbeat(4))
+  assert.is(site.sessionWith('b'), session)
+  clock.advance(1)
+  site.ask('b', session, heartbeat(5))
+  assert.match(await site.down('b', session), 'no answer to anything for 1000 ms')
+})
+
+test('the backoff begins anew only after a session that has lasted', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('b', 'a')
+    socket.write(encodeWelcome())
+  })
+  const clock = new ManualClock()
+  const { site } = await start(context, 'a', { backoffMinMs: 100, backoffMaxMs: 1000, random: () => 0 }, clock)
+  site.transport.setPeers([{ id: 'b', address: server }])
+  let session = 0
+  for (const [lastedMs, backoff] of [
+    [0, 100],
+    [999, 200],
+    [0, 400],
+    [1000, 100],
+    [0, 200],
+  ] as const) {
+    session = await site.up('b', session)
+    clock.advance(lastedMs)
+    raw.at(-1)?.close()
+    await site.down('b', session)
+    assert.equal(clock.delays(), [backoff])
+    clock.advance(backoff)
+  }
+})
+
+test('a peer that dials is dialled at once, whatever the backoff', async (context) => {
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', {}, clock)
+  const port = await start(context, 'b')
+  await port.transport.close()
+  site.transport.setPeers([{ id: 'b', address: port.address }])
+  await until('the dial has failed', () => site.warnings('ECONNREFUSED').length === 1)
+  const { site: b } = await start(context, 'b', { listen: port.address })
+  b.transport.setPeers([{ id: 'a', address }])
+  await site.up('b')
+})
+
+test('who is refused and does not hang up is hung up on', async (context) => {
+  const socketsOpen = () => process.getActiveResourcesInfo().filter((name) => /TCP/.test(name)).length
+  await until('the tests before have closed theirs', () => socketsOpen() === 0)
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', { acceptedMax: 1 }, clock)
+  const port = Number(address.split(':')[1])
+  const peer = new RawPeer(connect({ host: '127.0.0.1', port, allowHalfOpen: true }))
+  context.open.push(peer)
+  peer.socket.write('nonsense')
+  await peer.refusal()
+  const crowded = await RawPeer.dial(context, address)
+  await until('there is no place yet', () => crowded.isClosed)
+  assert.equal(clock.delays(), [1000])
+  const before = socketsOpen()
+  clock.advance(1000)
+  await until('the socket is gone', () => socketsOpen() < before)
+  await assertLivesOn(context, site, address)
+})
+
+test('both sides send without delay and let the kernel find a half-open connection', async (context) => {
+  const { setKeepAlive, setNoDelay } = Socket.prototype
+  const calls: string[] = []
+  Socket.prototype.setKeepAlive = function (this: Socket, ...given) {
+    calls.push(`keepAlive ${String(given)}`)
+    return setKeepAlive.apply(this, given)
+  }
+  Socket.prototype.setNoDelay = function (this: Socket, ...given) {
+    calls.push(`noDelay ${String(given)}`)
+    return setNoDelay.apply(this, given)
+  }
+  try {
+    const a = await start(context, 'a')
+    const b = await start(context, 'b')
+    a.site.transport.setPeers([{ id: 'b', address: b.address }])
+    await a.site.up('b')
+  } finally {
+    Object.assign(Socket.prototype, { setKeepAlive, setNoDelay })
+  }
+  assert.equal(calls.sort(), ['keepAlive true,10000', 'keepAlive true,10000', 'noDelay true', 'noDelay true'])
+})
+
+test('a request on the connection for answers ends the session', async (context) => {
+  const { site, raw } = await sessionWithRaw(context)
+  raw.socket.write(frameOf(heartbeat(1)))
+  assert.match(await site.down('b', site.sessionWith('b') ?? 0), 'on the connection for answers')
+  assert.equal(site.requests, [])
+})
+
+test('a refusal that comes when the session is up ends it with its reason', async (context) => {
+  const { site, raw } = await sessionWithRaw(context)
+  raw.socket.write(encodeRefusal({ code: 'X', reason: 'changed my mind' }))
+  assert.match(await site.down('b', site.sessionWith('b') ?? 0), 'changed my mind')
+})
+
+test('whoever answers a dial under another id is refused, welcome or not', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('c', 'a')
+    socket.write(encodeWelcome())
+  })
+  const { site } = await start(context, 'a')
+  site.transport.setPeers([{ id: 'b', address: server }])
+  await until('it was dialled', () => raw.length > 0)
+  assert.match((await raw[0]?.refusal()) ?? '', 'WRONG_SERVER: server a dialled b, but c answered')
+  await until('it is logged', () => site.warnings('but c answered').length === 1)
+  assert.is(site.calls, 0)
+})
+
+test('a peer that is down is one warning, not one per dial', async (context) => {
+  const { site } = await start(context, 'a', { backoffMaxMs: 5 })
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = addressOf(server)
+  await new Promise((resolve) => server.close(resolve))
+  site.transport.setPeers([{ id: 'b', address }])
+  const failed = (level: string) =>
+    site.lines.filter((line) => line.level === level && line.event === 'transport.dial-failed')
+  await until('ten dials have failed', () => failed('debug').length >= 10)
+  assert.is(failed('warn').length, 1)
+  assert.match(String(failed('warn')[0]?.fields['reason']), 'ECONNREFUSED')
+})
+
+test('connections over the bound are closed, and places come free again', async (context) => {
+  const { site, address } = await start(context, 'a', { acceptedMax: 2 })
+  const first = await RawPeer.dial(context, address)
+  const second = await RawPeer.dial(context, address)
+  second.hello('b', 'a')
+  await second.welcome()
+  const third = await RawPeer.dial(context, address)
+  await until('the third is closed', () => third.isClosed)
+  assert.is(site.warnings('the bound is 2').length, 1)
+  first.close()
+  second.close()
+  await until('the second is gone', () => site.lines.some(({ event }) => event === 'transport.link-down'))
+  await assertLivesOn(context, site, address)
+})
+
+test('a port in use, a foreign address and a malformed one are ERR_RAFT_LISTEN with the address and a remedy', async (context) => {
+  const { address } = await start(context, 'a')
+  for (const [listenOn, remedy] of [
+    [address, 'choose another port'],
+    ['203.0.113.9:7000', 'give one of its own'],
+    ['7000', 'give host:port'],
+    ['::1:7000', 'give host:port'],
+    ['localhost:70000', 'give host:port'],
+  ] as const) {
+    let refused: unknown = null
+    const transport = tcp({ listen: listenOn })
+    try {
+      await new Site('x', transport).start(context.clock)
+    } catch (error) {
+      refused = error
+    }
+    await transport.close()
+    if (!(refused instanceof RaftError)) throw new Error(`start on ${listenOn} answered ${String(refused)}`)
+    assert.is(refused.code, 'ERR_RAFT_LISTEN')
+    assert.match(refused.message, listenOn)
+    assert.match(refused.message, remedy)
+  }
+})
+
+test('an IPv6 address in brackets is listened on and dialled', async (context) => {
+  const a = await start(context, 'a')
+  const b = await start(context, 'b', { listen: '[::1]:0' })
+  assert.match(b.address, /^\[::1\]:\d+$/)
+  a.site.transport.setPeers([{ id: 'b', address: b.address }])
+  await a.site.up('b')
+})
+
+test('a peer address that is none is a failed dial, not an exception', async (context) => {
+  const { site } = await start(context, 'a')
+  site.transport.setPeers([{ id: 'b', address: 'nonsense' }])
+  await until('it is logged', () => site.warnings('nonsense is not host:port').length === 1)
+})
+
+test('an option out of its bound is refused with its name, value and bound', () => {
+  for (const [options, words] of [
+    [{ dialTimeoutMs: 9 }, 'dialTimeoutMs is 9; it must be in 10 .. 60000'],
+    [{ writeQueueBytesMax: Number.NaN }, 'writeQueueBytesMax is NaN'],
+    [{ backoffMinMs: 500, backoffMaxMs: 400 }, 'backoffMaxMs is 400; it must be in 500 .. 600000'],
+    [{ advertise: 'nobody' }, "advertise is 'nobody'"],
+  ] as const) {
+    assert.throws(
+      () => tcp({ listen: '127.0.0.1:0', ...options }),
+      (error: unknown) =>
+        error instanceof RaftError && error.code === 'ERR_RAFT_OPTIONS' && error.message.includes(words),
+    )
+  }
+})
+
+test('whatever was queued in a turn leaves in one write per connection', async (context) => {
+  const a = await start(context, 'a')
+  const peers = [await start(context, 'b'), await start(context, 'c')]
+  a.site.transport.setPeers(peers.map(({ site, address }) => ({ id: site.id, address })))
+  const sessions = [await a.site.up('b'), await a.site.up('c')]
+  const block = entryBlock('command', logIndex(8), termOf(3), 1000, new Uint8Array(5000))
+  const next = entryBlock('command', logIndex(9), termOf(3), 1000, new Uint8Array(70_000))
+  const before = a.transport.stats()
+  const writes = await countSocketWrites(async () => {
+    for (let turn = 0; turn < 10; turn++) {
+      for (const [i, id] of ['b', 'c'].entries()) {
+        const session = sessions[i] ?? 0
+        a.transport.send(id, session, { ...heartbeat(turn), blocks: [block, next] })
+        a.transport.send(id, session, {
+          type: 'RequestVote',
+          term: termOf(3),
+          lastIndex: logIndex(1),
+          lastTerm: termOf(1),
+        })
+        a.transport.send(id, session, heartbeat(turn))
+      }
+      a.transport.flush()
+      a.transport.flush()
+      await until('the turn has arrived', () => peers.every(({ site }) => site.requests.length === 3 * (turn + 1)))
+    }
+  })
+  const after = a.transport.stats()
+  assert.is(writes, 20, 'ten turns, two peers')
+  assert.is(after.writes - before.writes, 20)
+  assert.is(after.flushes - before.flushes, 20)
+  assert.is(after.framesSent - before.framesSent, 60)
+  assert.is(after.bytesSent - before.bytesSent, 20 * (64 + 40 + 64 + block.data.length + next.data.length))
+  for (const { transport } of peers) assert.is(transport.stats().framesReceived, 1 + 30)
+})
+
+test('blocks are sent from their own memory', async (context) => {
+  const { site, raw } = await sessionWithRaw(context)
+  const block = entryBlock('command', logIndex(8), termOf(3), 1000, new Uint8Array(5000))
+  const chunks: Uint8Array[] = []
+  const write = Socket.prototype.write
+  Socket.prototype.write = function (this: Socket, chunk: Uint8Array): boolean {
+    chunks.push(chunk)
+    return write.call(this, chunk)
+  }
+  try {
+    site.ask('b', site.sessionWith('b') ?? 0, { ...heartbeat(1), blocks: [block] })
+  } finally {
+    Socket.prototype.write = write
+  }
+  assert.is(chunks.length, 2)
+  assert.is(chunks[1], block.data)
+  await until('the frame came', () => raw.frames().length === 2)
+  const frame = raw.frames()[1] ?? Buffer.alloc(0)
+  assert.is(decodeMessage(frame, 0, frame.length).type, 'AppendEntries')
+})
+
+test('close leaves no timer and no socket, whatever state its connections are in', async (context) => {
+  const socketsLeft = () => process.getActiveResourcesInfo().filter((name) => /TCP|GetAddrInfo/.test(name)).length
+  await until('the tests before have closed theirs', () => socketsLeft() === 0)
+  const silent = await listen(context, () => {})
+  const a = await start(context, 'a')
+  const b = await start(context, 'b')
+  a.site.transport.setPeers([
+    { id: 'b', address: b.address },
+    { id: 'silent', address: silent },
+    { id: 'nobody', address: '127.0.0.1:1' },
+    { id: 'nowhere', address: '203.0.113.9:1' },
+  ])
+  await a.site.up('b')
+  const half = await RawPeer.dial(context, a.address)
+  const rejected = await RawPeer.dial(context, a.address)
+  rejected.socket.write('nonsense')
+  await rejected.refusal()
+  await until('nobody was dialled', () => a.site.warnings('ECONNREFUSED').length === 1)
+  await Promise.all([a.transport.close(), b.transport.close()])
+  assert.is(context.clock.pending.size, 0)
+  await until('both raw peers are closed', () => half.isClosed && rejected.isClosed)
+  for (const one of context.open.splice(0).reverse()) await one.close()
+  await until('no socket is left', () => socketsLeft() === 0)
+})
+
+test('a process that has closed its transports ends', async () => {
+  const script = `
+    import { tcp } from '#balsa/transport/tcp/index.js'
+    const clock = { now: () => performance.now(), wallNow: () => Date.now(), setTimer: (ms, fire) => {
+      const timer = setTimeout(fire, ms)
+      return () => clearTimeout(timer)
+    } }
+    const logger = { debug() {}, info() {}, warn() {}, error() {} }
+    const start = async (serverId, onPeerUp) => {
+      const transport = tcp({ listen: '127.0.0.1:0' })
+      const self = { clusterId: '0'.repeat(32), serverId, incarnation: '0'.repeat(32), bootCounter: 1 }
+      const handlers = { admit: async () => {}, onRequest() {}, onResponse() {}, onPeerUp, onPeerDown() {} }
+      return { transport, address: await transport.start(self, handlers, clock, logger) }
+    }
+    const b = await start('b', () => {})
+    const up = new Promise((resolve) => start('a', resolve).then(({ transport }) => {
+      transport.setPeers([{ id: 'b', address: b.address }, { id: 'c', address: '127.0.0.1:1' }])
+      globalThis.a = transport
+    }))
+    await up
+    await Promise.all([globalThis.a.close(), b.transport.close()])
+    process.stdout.write('closed')`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+    timeout: 20_000,
+  })
+  assert.is(stdout, 'closed')
+})
+
+/** A listener by hand; returns its address. */
+async function listen(context: Context, onSocket: (socket: Socket) => void): Promise<string> {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    onSocket(socket)
+  })
+  context.open.push({
+    close: () => {
+      for (const socket of sockets) socket.destroy()
+      return new Promise((resolve) => server.close(resolve))
+    },
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return addressOf(server)
+}
+
+function addressOf(server: Server): string {
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? `127.0.0.1:${address.port}` : ''
+}
+
+async function sessionWithRaw(context: Context): Promise<{ readonly site: Site; readonly raw: RawPeer }> {
+  const peers: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    peers.push(peer)
+    peer.hello('b', 'a')
+    socket.write(encodeWelcome())
+  })
+  const { site } = await start(context, 'a')
+  site.transport.setPeers([{ id: 'b', address: server }])
+  await site.up('b')
+  const [raw] = peers
+  if (raw === undefined) throw new Error('nobody was dialled')
+  return { site, raw }
+}
+
+/** How often sockets handed something to the system meanwhile. */
+async function countSocketWrites(during: () => Promise<void>): Promise<number> {
+  const { _write, _writev } = Socket.prototype
+  let count = 0
+  Socket.prototype._write = function (...given): void {
+    count++
+    _write.apply(this, given)
+  }
+  Socket.prototype._writev = function (...given): void {
+    count++
+    _writev?.apply(this, given)
+  }
+  try {
+    await during()
+  } finally {
+    Socket.prototype._write = _write
+    if (_writev !== undefined) Socket.prototype._writev = _writev
+  }
+  return count
+}
+
+test.run()

@@ -1,0 +1,422 @@
+/**
+ * The block of docs/storage-format.md: consecutive entries of one term as the bytes that the wire, the log and the state
+ * machine share. Packing (BlockWriter), sealing, checking, clipping and walking them. Pure: no node: import, and the same
+ * bytes on every machine.
+ *
+ * Two gateways: `verifyBlock` proves bytes that came from outside, once; `decodeBlock` gives them their shape, in O(1).
+ * Everything else trusts its block.
+ */
+
+import { assert } from '../errors.js'
+import { isPosition, logIndex, termOf } from '../types.js'
+import type { Block, Configuration, EntryKind, LogIndex, Term } from '../types.js'
+import { decodeConfiguration } from './configuration.js'
+import { crc32cOfView } from './crc32c.js'
+import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
+import { MalformedBytes } from './malformed.js'
+
+const BLOCK_HEADER_BYTES = 24
+const RECORD_HEADER_BYTES = 32
+/** A batch is cut so that its blocks stay at or below this, unless a single entry is larger. */
+export const BLOCK_BYTES_MAX = 65_536
+/** The longest payload of an entry. */
+export const PAYLOAD_BYTES_MAX = 1_048_576
+
+const CRC_BYTES = 4
+/** One entry of the offset table. */
+const OFFSET_BYTES = 4
+/** Entry times have 48 bits. */
+const MILLISECONDS_END = 2 ** 48
+/** The shortest block: one record without payload. */
+const BLOCK_BYTES_MIN = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + OFFSET_BYTES + CRC_BYTES
+/** The unit in which the leader allocates: 16 full blocks. */
+const ARENA_BYTES = 16 * BLOCK_BYTES_MAX
+
+const KIND_CODES = { command: 1, noop: 2, barrier: 3, configuration: 4 } as const satisfies Record<EntryKind, number>
+const KINDS: readonly (EntryKind | undefined)[] = [undefined, 'command', 'noop', 'barrier', 'configuration']
+
+/** Completes a block in place and returns its length: `sealBlock`, or the `seal` of a store. */
+export type Seal = (arena: Uint8Array, offset: number) => number
+
+/** The length of a sealed block with `count` records of `recordBytes` bytes together, padding included. */
+export function sealedLength(count: number, recordBytes: number): number {
+  return BLOCK_HEADER_BYTES + recordBytes + OFFSET_BYTES * count + CRC_BYTES
+}
+
+/** The bytes of a record with a payload of that length, padding included. */
+export function recordLength(payloadBytes: number): number {
+  return RECORD_HEADER_BYTES + padded(payloadBytes)
+}
+
+/**
+ * Packs the proposals of a batch into blocks. The blocks are views of arenas that are never written again, so they may be
+ * handed to the store, the sockets and the state machine at once; an arena is garbage when its last block is.
+ *
+ * begin, add until it answers false or nothing is left, finish; then begin again.
+ */
+export class BlockWriter {
+  private arena: Uint8Array = new Uint8Array(ARENA_BYTES)
+  private view = viewOf(this.arena)
+  /** Invariant: a multiple of 8; bytes from here on are zero, or belong to the block under construction. */
+  private free = 0
+  /** The block under construction: in `arena` from `free` on, or alone in an arena of its own when its entry is too large. */
+  private target: Uint8Array = this.arena
+  private targetView = this.view
+  private start = 0
+  private end = 0
+  private first = 0
+  private term = 0
+  private entries = 0
+  private lastMilliseconds = 0
+
+  /** Entries added since `begin`. */
+  get count(): number {
+    return this.entries
+  }
+
+  /** How long the block would be if it were finished now. */
+  get byteLength(): number {
+    return sealedLength(this.entries, this.end - this.start - BLOCK_HEADER_BYTES)
+  }
+
+  /** Starts a block; drops what was added and not finished. */
+  begin(first: LogIndex, term: Term): void {
+    assert(first >= 1 && term >= 1, `a block begins at index ${first} in term ${term}, below 1`)
+    if (this.entries > 0 && this.target === this.arena) this.arena.fill(0, this.start, this.end)
+    if (this.free + BLOCK_BYTES_MAX > this.arena.length) {
+      this.arena = new Uint8Array(ARENA_BYTES)
+      this.view = viewOf(this.arena)
+      this.free = 0
+    }
+    this.target = this.arena
+    this.targetView = this.view
+    this.start = this.free
+    this.end = this.start + BLOCK_HEADER_BYTES
+    this.first = first
+    this.term = term
+    this.entries = 0
+    this.lastMilliseconds = 0
+  }
+
+  /**
+   * Adds one entry; false when the block is full (then finish it and begin the next). Copies the payload.
+   * `milliseconds` never goes back: the caller takes the maximum of its clock and the time of the entry before.
+   */
+  // Hot path: once per entry; allocates nothing.
+  add(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Uint8Array): boolean {
+    if (this.term === 0) assert(false, 'add without begin')
+    const length = payload.length
+    const bytes = recordLength(length)
+    const sealed = sealedLength(this.entries + 1, this.end - this.start - BLOCK_HEADER_BYTES + bytes)
+    if (sealed > BLOCK_BYTES_MAX) {
+      if (this.entries > 0) return false
+      this.useOwnArena(length, sealed)
+    }
+    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
+      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
+    }
+    const at = this.end
+    writeRecordHeader(this.targetView, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, length)
+    this.target.set(payload, at + RECORD_HEADER_BYTES)
+    this.end = at + bytes
+    this.entries += 1
+    this.lastMilliseconds = milliseconds
+    return true
+  }
+
+  /** Seals what was added. The writer never touches the block again. */
+  finish(seal: Seal): Block {
+    assert(this.entries > 0, 'a block needs at least one entry')
+    writeBlockHeader(this.targetView, this.start, this.first, this.entries, this.end - this.start - BLOCK_HEADER_BYTES)
+    const length = seal(this.target, this.start)
+    assert(length === this.byteLength, `sealed ${length} bytes of ${this.byteLength}`)
+    const block: Block = {
+      first: logIndex(this.first),
+      last: logIndex(this.first + (this.entries - 1)),
+      term: termOf(this.term),
+      data: new Uint8Array(this.target.buffer, this.start, length),
+      configuration: null,
+    }
+    if (this.target === this.arena) this.free = padded(this.start + length)
+    this.entries = 0
+    this.term = 0
+    return block
+  }
+
+  private useOwnArena(payloadLength: number, sealed: number): void {
+    assert(payloadLength <= PAYLOAD_BYTES_MAX, `a payload of ${payloadLength} bytes is over ${PAYLOAD_BYTES_MAX}`)
+    this.target = new Uint8Array(sealed)
+    this.targetView = viewOf(this.target)
+    this.start = 0
+    this.end = BLOCK_HEADER_BYTES
+  }
+}
+
+/**
+ * Completes a block whose header and records stand in `arena` at `offset`: record CRCs, offset table, block CRC.
+ * Returns its length. The same as `LogStore.seal`, in TypeScript.
+ */
+// Hot path: once per batch.
+export function sealBlock(arena: Uint8Array, offset: number): number {
+  const room = arena.length - offset
+  assert(offset >= 0 && room >= BLOCK_BYTES_MIN, `no block fits at ${offset} of ${arena.length}`)
+  const view = new DataView(arena.buffer, arena.byteOffset + offset, room)
+  const length = sealedLength(view.getUint32(16, true), view.getUint32(20, true))
+  assert(length <= room, `a block of ${length} bytes does not fit into ${room}`)
+  const data = new Uint8Array(arena.buffer, arena.byteOffset + offset, length)
+  for (let at = BLOCK_HEADER_BYTES, left = view.getUint32(16, true); left > 0; left -= 1) {
+    const payloadEnd = at + RECORD_HEADER_BYTES + view.getUint32(at, true)
+    assert(payloadEnd <= length, `a record ends at ${payloadEnd}, behind its block of ${length}`)
+    view.setUint32(at + 4, crc32cOfView(data, view, at + 8, payloadEnd), true)
+    at = padded(payloadEnd)
+  }
+  complete(data, view)
+  return length
+}
+
+/**
+ * The shape of a block that was verified or that this process wrote: O(1), looks at the header and the first record.
+ * Throws MalformedBytes when the lengths do not add up; CRCs are not looked at.
+ */
+export function decodeBlock(data: Uint8Array): Block {
+  const view = viewOf(data)
+  const fault = shapeFault(view)
+  if (fault !== null) throw new MalformedBytes('block', fault)
+  const first = readU64(view, 8)
+  const isConfiguration = view.getUint8(BLOCK_HEADER_BYTES + 24) === KIND_CODES.configuration
+  return {
+    first: logIndex(first),
+    last: logIndex(first + (view.getUint32(16, true) - 1)),
+    term: termOf(readU64(view, BLOCK_HEADER_BYTES + 16)),
+    data,
+    configuration: isConfiguration ? configurationOf(data, view) : null,
+  }
+}
+
+/** Whether these bytes are exactly one intact block. Total: never throws, whatever the bytes. */
+export function verifyBlock(data: Uint8Array): boolean {
+  const view = viewOf(data)
+  if (shapeFault(view) !== null) return false
+  const crcAt = data.length - CRC_BYTES
+  if (view.getUint32(crcAt, true) !== crc32cOfView(data, view, 0, crcAt)) return false
+  const count = view.getUint32(16, true)
+  const tableAt = BLOCK_HEADER_BYTES + view.getUint32(20, true)
+  const first = readU64(view, 8)
+  const term = readU64(view, BLOCK_HEADER_BYTES + 16)
+  let at = BLOCK_HEADER_BYTES
+  let time = 0
+  for (let n = 0; n < count; n += 1) {
+    if (view.getUint32(tableAt + OFFSET_BYTES * n, true) !== at) return false
+    if (!isRecordIntact(data, view, at, tableAt)) return false
+    if (readU64(view, at + 8) !== first + n || readU64(view, at + 16) !== term) return false
+    if (view.getUint8(at + 24) === KIND_CODES.configuration && count !== 1) return false
+    if (readTime(view, at) < time) return false
+    time = readTime(view, at)
+    at += recordLength(view.getUint32(at, true))
+  }
+  return at === tableAt
+}
+
+/** The length of the block that begins at `offset`, so that concatenated blocks can be walked. Throws MalformedBytes. */
+export function blockLengthAt(bytes: Uint8Array, offset: number): number {
+  const room = bytes.length - offset
+  if (offset < 0 || room < BLOCK_BYTES_MIN) {
+    throw new MalformedBytes('block', `${room} bytes are left at ${offset}, fewer than the shortest block`)
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, BLOCK_HEADER_BYTES)
+  const length = sealedLength(view.getUint32(16, true), view.getUint32(20, true))
+  if (length > room || length < BLOCK_BYTES_MIN) {
+    throw new MalformedBytes('block', `its header at ${offset} says ${length} bytes, ${room} are left`)
+  }
+  return length
+}
+
+/**
+ * The entries first .. last of a block, as a block of their own (the block itself when that is all of it).
+ * Record CRCs are carried over, not made anew: damage does not become valid by being copied.
+ */
+export function sliceBlock(block: Block, first: LogIndex, last: LogIndex): Block {
+  assert(
+    block.first <= first && first <= last && last <= block.last,
+    `entries ${first} .. ${last} of a block with ${block.first} .. ${block.last}`,
+  )
+  if (first === block.first && last === block.last) return block
+  const from = recordOffset(block, first)
+  const to = last === block.last ? tableOffset(block) : recordOffset(block, logIndex(last + 1))
+  const count = last - first + 1
+  const data = new Uint8Array(sealedLength(count, to - from))
+  const view = viewOf(data)
+  writeBlockHeader(view, 0, first, count, to - from)
+  data.set(block.data.subarray(from, to), BLOCK_HEADER_BYTES)
+  complete(data, view)
+  return { first, last, term: block.term, data, configuration: block.configuration }
+}
+
+/** The time of the last entry, in milliseconds since 1970: the floor for the next one. */
+export function lastEntryTime(block: Block): number {
+  return readTime(viewOf(block.data), recordOffset(block, block.last))
+}
+
+/** A sealed block with one entry: what a leader writes besides the batches of its callers. */
+export function entryBlock(
+  kind: EntryKind,
+  first: LogIndex,
+  term: Term,
+  milliseconds: number,
+  payload: Uint8Array,
+): Block {
+  assert(payload.length <= PAYLOAD_BYTES_MAX, `a payload of ${payload.length} bytes is over ${PAYLOAD_BYTES_MAX}`)
+  const bytes = recordLength(payload.length)
+  const data = new Uint8Array(sealedLength(1, bytes))
+  const view = viewOf(data)
+  writeBlockHeader(view, 0, first, 1, bytes)
+  writeRecordHeader(view, BLOCK_HEADER_BYTES, KIND_CODES[kind], first, term, milliseconds, payload.length)
+  data.set(payload, BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES)
+  sealBlock(data, 0)
+  return decodeBlock(data)
+}
+
+/**
+ * Walks the entries of blocks; one cursor serves any number of them. Before the first `next`, and after one that answered
+ * false, its fields mean nothing.
+ */
+export class RecordCursor {
+  index = logIndex(0)
+  kind: EntryKind = 'noop'
+  /** The leader's wall clock, in milliseconds since 1970. */
+  time = 0
+  private data: Uint8Array = new Uint8Array(0)
+  private view = viewOf(this.data)
+  private left = 0
+  private at = 0
+  private following = 0
+  private payloadLength = 0
+
+  reset(block: Block): void {
+    this.data = block.data
+    this.view = viewOf(block.data)
+    this.left = block.last - block.first + 1
+    this.index = logIndex(block.first - 1)
+    this.following = BLOCK_HEADER_BYTES
+  }
+
+  // Hot path: once per entry; allocates nothing.
+  next(): boolean {
+    if (this.left === 0) return false
+    const at = this.following
+    const kind = KINDS[this.view.getUint8(at + 24)]
+    if (kind === undefined) throw new MalformedBytes('block', `a record of unknown kind at ${at}`)
+    this.left -= 1
+    this.at = at
+    this.index = logIndex(this.index + 1)
+    this.kind = kind
+    this.time = readTime(this.view, at)
+    this.payloadLength = this.view.getUint32(at, true)
+    this.following = at + recordLength(this.payloadLength)
+    return true
+  }
+
+  /** A view of the payload, made at each call; it keeps the block's memory alive. */
+  get payload(): Uint8Array {
+    const start = this.data.byteOffset + this.at + RECORD_HEADER_BYTES
+    return new Uint8Array(this.data.buffer, start, this.payloadLength)
+  }
+}
+
+/** What is wrong with the header or the first record, or null. Afterwards all lengths that they name lie inside the view. */
+function shapeFault(view: DataView): string | null {
+  if (view.byteLength < BLOCK_BYTES_MIN) return `${view.byteLength} bytes are fewer than the shortest block`
+  const count = view.getUint32(16, true)
+  const bytes = view.getUint32(20, true)
+  const length = sealedLength(count, bytes)
+  if (length !== view.byteLength) return `its header says ${length} bytes, it has ${view.byteLength}`
+  if (count === 0 || count * RECORD_HEADER_BYTES > bytes || bytes % ALIGN !== 0) {
+    return `${count} records cannot take ${bytes} bytes`
+  }
+  const group = readU64(view, 0)
+  if (group !== 0) return `its group is ${group}, this version knows only group 0`
+  const first = readU64(view, 8)
+  if (first === 0 || !isPosition(first) || !isPosition(first + (count - 1)))
+    return `first index ${first} with ${count} entries`
+  const at = BLOCK_HEADER_BYTES
+  if (readU64(view, at + 8) !== first) return `first record has index ${readU64(view, at + 8)}, its block ${first}`
+  const term = readU64(view, at + 16)
+  if (term === 0 || !isPosition(term)) return `term ${term}`
+  const kind = view.getUint8(at + 24)
+  if (KINDS[kind] === undefined) return `unknown kind ${kind}`
+  if (kind === KIND_CODES.configuration && count !== 1) return `a configuration entry among ${count} entries`
+  const payload = view.getUint32(at, true)
+  if (payload > PAYLOAD_BYTES_MAX || recordLength(payload) > bytes) return `a payload of ${payload} bytes in ${bytes}`
+  return null
+}
+
+/** Whether the record at `at` ends before `end`, has a known kind, no flags, zero padding, and the right CRC. */
+function isRecordIntact(data: Uint8Array, view: DataView, at: number, end: number): boolean {
+  if (at + RECORD_HEADER_BYTES > end) return false
+  const payload = view.getUint32(at, true)
+  const recordEnd = at + recordLength(payload)
+  if (payload > PAYLOAD_BYTES_MAX || recordEnd > end) return false
+  // Flags have no meaning in this version: an entry that carries one would be read wrongly.
+  if (KINDS[view.getUint8(at + 24)] === undefined || view.getUint8(at + 25) !== 0) return false
+  const payloadEnd = at + RECORD_HEADER_BYTES + payload
+  for (let pad = payloadEnd; pad < recordEnd; pad += 1) if (data[pad] !== 0) return false
+  return view.getUint32(at + 4, true) === crc32cOfView(data, view, at + 8, payloadEnd)
+}
+
+/** Fills the offset table and the block CRC of a block whose records, CRCs included, are in place. */
+function complete(data: Uint8Array, view: DataView): void {
+  const count = view.getUint32(16, true)
+  const tableAt = BLOCK_HEADER_BYTES + view.getUint32(20, true)
+  let at = BLOCK_HEADER_BYTES
+  for (let n = 0; n < count; n += 1) {
+    view.setUint32(tableAt + OFFSET_BYTES * n, at, true)
+    at += recordLength(view.getUint32(at, true))
+  }
+  assert(at === tableAt, `records end at ${at}, the header says ${tableAt}`)
+  const crcAt = tableAt + OFFSET_BYTES * count
+  view.setUint32(crcAt, crc32cOfView(data, view, 0, crcAt), true)
+}
+
+function configurationOf(data: Uint8Array, view: DataView): Configuration {
+  const start = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES
+  return decodeConfiguration(data.subarray(start, start + view.getUint32(BLOCK_HEADER_BYTES, true))).configuration
+}
+
+function tableOffset(block: Block): number {
+  return block.data.length - CRC_BYTES - OFFSET_BYTES * (block.last - block.first + 1)
+}
+
+function recordOffset(block: Block, index: LogIndex): number {
+  return viewOf(block.data).getUint32(tableOffset(block) + OFFSET_BYTES * (index - block.first), true)
+}
+
+function writeBlockHeader(view: DataView, at: number, first: number, count: number, bytes: number): void {
+  writeU64(view, at, 0)
+  writeU64(view, at + 8, first)
+  view.setUint32(at + 16, count, true)
+  view.setUint32(at + 20, bytes, true)
+}
+
+function writeRecordHeader(
+  view: DataView,
+  at: number,
+  kind: number,
+  index: number,
+  term: number,
+  milliseconds: number,
+  length: number,
+): void {
+  view.setUint32(at, length, true)
+  writeU64(view, at + 8, index)
+  writeU64(view, at + 16, term)
+  view.setUint32(at + 24, kind | ((milliseconds & 0xffff) << 16), true)
+  view.setUint32(at + 28, milliseconds / 65_536, true)
+}
+
+function readTime(view: DataView, at: number): number {
+  return view.getUint32(at + 28, true) * 65_536 + view.getUint16(at + 26, true)
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

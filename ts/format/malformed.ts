@@ -1,0 +1,17 @@
+/**
+ * The error of every decoder in this room. Not a RaftError: what it means depends on where the bytes came from, and only the
+ * caller knows. A transport ends the connection with this message as the reason; a store answers ERR_RAFT_STORE_CORRUPT.
+ */
+
+export type MalformedWhat = 'block' | 'configuration' | 'operations'
+
+/** Bytes that do not have the form that docs/storage-format.md gives. The message names the place and the number. */
+export class MalformedBytes extends Error {
+  override readonly name = 'MalformedBytes'
+  readonly what: MalformedWhat
+
+  constructor(what: MalformedWhat, reason: string, cause?: unknown) {
+    super(`malformed ${what}: ${reason}`, cause === undefined ? undefined : { cause })
+    this.what = what
+  }
+}

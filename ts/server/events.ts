@@ -1,0 +1,46 @@
+/** What a server tells whoever listens. A listener that throws is reported to the log; it never disturbs the server. */
+
+import type { LeaderHint, RaftError } from '../errors.js'
+import type { Logger, Role, ServerId, Term } from '../types.js'
+
+export interface RaftEvents {
+  /** The leader as this server knows it; null while it knows none. */
+  leader: { readonly leader: LeaderHint | null; readonly term: Term }
+  role: { readonly role: Role; readonly term: Term }
+  /** A connection to a peer came up or went down. */
+  peer: { readonly id: ServerId; readonly connected: boolean; readonly reason: string }
+  /** The disk is full, or takes writes again. */
+  stall: { readonly stalled: boolean; readonly reason: string }
+  /** This server has halted. */
+  fault: { readonly error: RaftError }
+}
+
+type Listener = (event: never) => void
+
+export class Events {
+  readonly #logger: Logger
+  readonly #listeners = new Map<keyof RaftEvents, Set<Listener>>()
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  /** Returns what ends the subscription. */
+  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set()
+    this.#listeners.set(name, listeners.add(listener))
+    return () => {
+      listeners.delete(listener)
+    }
+  }
+
+  emit<Name extends keyof RaftEvents>(name: Name, event: RaftEvents[Name]): void {
+    for (const listener of this.#listeners.get(name) ?? []) {
+      try {
+        ;(listener as (event: RaftEvents[Name]) => void)(event)
+      } catch (cause) {
+        this.#logger.error('a listener threw', { event: name, error: String(cause) })
+      }
+    }
+  }
+}

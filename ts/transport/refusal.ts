@@ -1,0 +1,44 @@
+/** Why one server will not talk to another: said to the other side before the connection ends, so that both logs say why. */
+
+import type { RaftError } from '../errors.js'
+import type { Identity, ServerId } from '../types.js'
+
+export interface Refusal {
+  /** A RaftErrorCode, or one of the transport's own words: PROTOCOL, WRONG_SERVER, MALFORMED, REJECTED, REPLACED, TOO_MANY. */
+  readonly code: string
+  readonly reason: string
+}
+
+export const refusalOf = (error: RaftError): Refusal => ({ code: error.code, reason: error.message })
+
+/**
+ * Whether two servers may go on to `admit`. `meant` is whom the peer says it wants to talk to; `dialled` is whom this
+ * server dialled, or null on a connection that it accepted.
+ */
+export function identityRefusal(
+  self: Identity,
+  peer: Identity,
+  meant: ServerId,
+  dialled: ServerId | null,
+): Refusal | null {
+  if (peer.clusterId !== self.clusterId) {
+    const reason =
+      `server ${peer.serverId} belongs to cluster ${peer.clusterId}, server ${self.serverId} to cluster ${self.clusterId}; ` +
+      'give both the same cluster name and bootstrap list, or correct the address'
+    return { code: 'ERR_RAFT_CLUSTER_MISMATCH', reason }
+  }
+  if (dialled !== null && peer.serverId !== dialled) {
+    return wrongServer(`server ${self.serverId} dialled ${dialled}, but ${peer.serverId} answered`)
+  }
+  if (meant !== self.serverId) {
+    return wrongServer(`server ${peer.serverId} looks for ${meant}, but this is ${self.serverId}`)
+  }
+  if (peer.serverId === self.serverId) {
+    return wrongServer(`both sides call themselves ${self.serverId}; ids must be unique`)
+  }
+  return null
+}
+
+function wrongServer(what: string): Refusal {
+  return { code: 'WRONG_SERVER', reason: `${what}; correct the address of that server` }
+}

@@ -1,0 +1,381 @@
+/**
+ * One connection, dialled or accepted: shakes hands, then turns bytes into messages and messages into bytes, and ends
+ * exactly once, with a reason. Who the peer may be, and what becomes of its messages, is the owner's business.
+ *
+ * The dialling side says hello, the accepting side says hello once it has read that; each then asks its own `admit`. The
+ * accepting side says welcome when its has resolved; the connection opens on the dialling side with the welcome and its
+ * own `admit`, so that no request is on its way before both sides want it.
+ */
+
+import { connect, Socket } from 'node:net'
+import type { Request, Response } from '../../core/messages.js'
+import { RaftError } from '../../errors.js'
+import type { CancelTimer, Clock, Identity, ServerId } from '../../types.js'
+import { identityRefusal, type Refusal, refusalOf } from '../refusal.js'
+import type { LinkId } from '../transport.js'
+import { type Address, formatAddress } from './address.js'
+import { decodeMessage, type Malformed } from './codec.js'
+import { HANDSHAKE_FRAME_BYTES_MAX, MAGIC, MESSAGE_HEADER_BYTES_MAX } from './frame.js'
+import { FrameReader } from './frame-reader.js'
+import { FrameWriter } from './frame-writer.js'
+import {
+  decodeHandshake,
+  encodeHello,
+  encodeRefusal,
+  encodeWelcome,
+  type Hello,
+  PROTOCOL,
+  type ProtocolRange,
+} from './handshake.js'
+import type { TcpSettings } from './options.js'
+import type { TcpStats } from './stats.js'
+import { takeOver } from './take-over.js'
+
+/** The blocks of one frame together; the header comes on top. */
+export const FRAME_BYTES_MAX = 4 * 2 ** 20
+
+/** How long a connection that ends with words for the peer may stay, so that they arrive. */
+const FAREWELL_MS = 1000
+
+/** After so much silence the kernel asks whether the peer is still there: finds a half-open connection on which nothing is sent. */
+const KEEP_ALIVE_MS = 10_000
+
+export interface ConnectionContext {
+  readonly self: Identity
+  /** What this server says of where it is dialled. */
+  readonly address: string
+  readonly clock: Clock
+  readonly settings: TcpSettings
+  readonly stats: TcpStats
+}
+
+/** Every function but `closed` is called only until `ended` was. */
+export interface ConnectionOwner {
+  /** As in TransportHandlers. */
+  admit(peer: Identity): Promise<void>
+  opened(connection: Connection, peer: Hello): void
+  received(connection: Connection, message: Request | Response): void
+  /** `wasOpen`: whether `opened` was called before. */
+  ended(connection: Connection, reason: string, wasOpen: boolean): void
+  /** The socket is gone; the last call. */
+  closed(connection: Connection): void
+}
+
+export class Connection {
+  /** Whom the peer says it is; null before its hello was read and found fitting. */
+  peer: Hello | null = null
+  /** 0 on a dialled connection. */
+  readonly link: LinkId
+  readonly #socket: Socket
+  readonly #context: ConnectionContext
+  readonly #owner: ConnectionOwner
+  /** Whom this side dialled; null on an accepted connection. */
+  readonly #dialled: ServerId | null
+  readonly #reader = new FrameReader(HANDSHAKE_FRAME_BYTES_MAX)
+  readonly #writer = new FrameWriter()
+  readonly #remote: Address
+  #magicSent = false
+  #magicRead = false
+  #admitted = false
+  #welcomed = false
+  #isOpen = false
+  #isEnded = false
+  #cancelTimer: CancelTimer
+  /** When the oldest request was handed over that nothing has come back after; -1 when none is waiting. */
+  #waitingSince = -1
+
+  static dial(address: Address, peer: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(address, { dialled: peer, link: 0 }, context, owner)
+  }
+
+  static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(socket, { dialled: null, link }, context, owner)
+  }
+
+  private constructor(
+    from: Address | Socket,
+    side: { readonly dialled: ServerId | null; readonly link: LinkId },
+    context: ConnectionContext,
+    owner: ConnectionOwner,
+  ) {
+    this.#context = context
+    this.#owner = owner
+    this.#dialled = side.dialled
+    this.link = side.link
+    const { settings, clock } = context
+    const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
+    if (from instanceof Socket) {
+      this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
+      this.#socket = (settings.readInPlace ? takeOver(from, onread) : null) ?? from
+      if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
+      this.#cancelTimer = this.#handshakeTimer()
+    } else {
+      this.#remote = from
+      this.#socket = connect({ host: from.host, port: from.port, onread })
+      this.#socket.on('connect', () => this.#connected())
+      this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
+        this.end(`not connected within ${settings.dialTimeoutMs} ms`),
+      )
+    }
+    this.#socket.setNoDelay(true)
+    this.#socket.setKeepAlive(true, KEEP_ALIVE_MS)
+    this.#socket.on('error', (error: NodeJS.ErrnoException) => this.end(error.code ?? error.message))
+    this.#socket.on('end', () => this.end('closed by the other side'))
+    this.#socket.on('close', () => {
+      this.end('closed by the other side')
+      this.#cancelTimer()
+      this.#owner.closed(this)
+    })
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen
+  }
+
+  /** The address of the other end, as far as the socket knew it at the start. */
+  get remoteHost(): string {
+    return this.#remote.host
+  }
+
+  get remote(): string {
+    return formatAddress(this.#remote)
+  }
+
+  /**
+   * Queues a message; dropped when the connection is not open. May end the connection. True when it is the first since the
+   * last flush. Hot path: once per batch.
+   */
+  send(message: Request | Response): boolean {
+    if (!this.#isOpen) return false
+    const isFirst = this.#writer.bytes === 0
+    this.#writer.append(message)
+    this.#context.stats.framesSent++
+    const waiting = this.#writer.bytes + this.#socket.writableLength
+    if (waiting <= this.#context.settings.writeQueueBytesMax) return isFirst
+    this.end(`${waiting} bytes wait to be written, over ${this.#context.settings.writeQueueBytesMax}`)
+    return false
+  }
+
+  /** Hands over what is queued in one write. May end the connection. Hot path: once per turn. */
+  flush(): void {
+    if (!this.#isOpen || this.#writer.bytes === 0) return
+    if (this.#dialled !== null && this.#isSilent()) return
+    const { stats } = this.#context
+    stats.writes++
+    stats.bytesSent += this.#writer.bytes
+    this.#writer.flushTo(this.#socket)
+  }
+
+  /** Ends the connection; the peer is told why when there is a refusal. Does nothing the second time. */
+  end(reason: string, refusal: Refusal | null = null): void {
+    if (this.#isEnded) return
+    const wasOpen = this.#isOpen
+    this.#isEnded = true
+    this.#isOpen = false
+    this.#cancelTimer()
+    this.#writer.clear()
+    if (refusal === null || this.#socket.connecting) {
+      this.#socket.destroy()
+    } else {
+      // The other side's bytes are still read, into nothing: a reset for unread bytes could overtake the refusal.
+      if (!this.#magicSent) this.#socket.write(MAGIC)
+      this.#socket.end(encodeRefusal(refusal))
+      this.#cancelTimer = this.#context.clock.setTimer(FAREWELL_MS, () => this.#socket.destroy())
+    }
+    this.#owner.ended(this, reason, wasOpen)
+  }
+
+  /** Ends the connection, and the socket without lingering. */
+  destroy(reason: string): void {
+    this.end(reason)
+    this.#socket.destroy()
+  }
+
+  #isSilent(): boolean {
+    const now = this.#context.clock.now()
+    if (this.#waitingSince < 0) this.#waitingSince = now
+    if (now - this.#waitingSince <= this.#context.settings.silenceMaxMs) return false
+    this.end(`no answer to anything for ${this.#context.settings.silenceMaxMs} ms`)
+    return true
+  }
+
+  #connected(): void {
+    if (this.#isEnded || this.#dialled === null) return
+    this.#cancelTimer()
+    this.#cancelTimer = this.#handshakeTimer()
+    this.#sayHello(this.#dialled)
+  }
+
+  #handshakeTimer(): CancelTimer {
+    const { handshakeTimeoutMs } = this.#context.settings
+    const reason = `no handshake within ${handshakeTimeoutMs} ms`
+    return this.#context.clock.setTimer(handshakeTimeoutMs, () =>
+      this.end(reason, { code: 'HANDSHAKE_TIMEOUT', reason }),
+    )
+  }
+
+  #sayHello(targetId: ServerId): void {
+    const { self, address } = this.#context
+    const hello = encodeHello({ ...self, protocol: PROTOCOL, targetId, address, features: [] })
+    this.#magicSent = true
+    this.#socket.write(Buffer.concat([MAGIC, hello]))
+  }
+
+  #space(): Uint8Array {
+    return this.#isEnded ? discarded : this.#reader.space()
+  }
+
+  #filled(count: number): boolean {
+    if (this.#isEnded) return true
+    this.#context.stats.reads++
+    this.#context.stats.bytesReceived += count
+    this.#waitingSince = -1
+    this.#reader.filled(count)
+    this.#drain()
+    return true
+  }
+
+  #copy(chunk: Buffer): void {
+    let at = 0
+    while (at < chunk.length && !this.#isEnded) {
+      const count = chunk.copy(this.#reader.space(), 0, at)
+      at += count
+      this.#filled(count)
+    }
+  }
+
+  /** Takes every whole frame out of the reader. Hot path: once per read. */
+  #drain(): void {
+    if (!this.#magicRead && !this.#readMagic()) return
+    while (!this.#isEnded) {
+      const length = this.#reader.frameLength()
+      if (length === 0) return
+      if (length < 0) {
+        this.#cut(`its length is out of bounds (${this.#reader.frameBytesMax} bytes)`)
+        return
+      }
+      this.#context.stats.framesReceived++
+      if (this.#isOpen) this.#takeMessage(length)
+      else this.#takeHandshake(length)
+      if (!this.#isEnded) this.#reader.consume(length)
+    }
+  }
+
+  #readMagic(): boolean {
+    const { slab, start, available } = this.#reader
+    const length = Math.min(available, MAGIC.length)
+    if (slab.compare(MAGIC, 0, length, start, start + length) !== 0) {
+      this.#cut('this is not the protocol of Balsa')
+      return false
+    }
+    if (length < MAGIC.length) return false
+    this.#reader.consume(MAGIC.length)
+    this.#magicRead = true
+    return true
+  }
+
+  #takeMessage(length: number): void {
+    const { slab, start } = this.#reader
+    const message = decodeMessage(slab, start, start + length)
+    switch (message.type) {
+      case 'Malformed':
+        return this.#takeLate(length, message)
+      case 'AppendEntries':
+        if (message.blocks.length > 0) this.#reader.lend()
+        return this.#takeRequest(message)
+      case 'RequestVote':
+      case 'PreVote':
+        return this.#takeRequest(message)
+      case 'AppendEntriesResult':
+      case 'RequestVoteResult':
+      case 'PreVoteResult':
+        if (this.#dialled === null) return this.#cut(`a ${message.type} on the connection for requests`)
+        this.#owner.received(this, message)
+    }
+  }
+
+  #takeRequest(message: Request): void {
+    if (this.#dialled !== null) return this.#cut(`a ${message.type} on the connection for answers`)
+    this.#owner.received(this, message)
+  }
+
+  /** What is no message may still be a refusal, which may come at any time. */
+  #takeLate(length: number, flaw: Malformed): void {
+    const { slab, start } = this.#reader
+    const frame = length <= HANDSHAKE_FRAME_BYTES_MAX ? decodeHandshake(slab, start, start + length) : flaw
+    if (frame.type === 'refusal') this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
+    else this.#cut(flaw.what)
+  }
+
+  #takeHandshake(length: number): void {
+    const { slab, start } = this.#reader
+    const frame = decodeHandshake(slab, start, start + length)
+    switch (frame.type) {
+      case 'Malformed':
+        return this.#cut(frame.what)
+      case 'refusal':
+        return this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
+      case 'foreignHello':
+        return this.#refuse({ code: 'PROTOCOL', reason: foreignProtocol(this.#context.self, frame.protocol) })
+      case 'hello':
+        return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
+      case 'welcome':
+        if (this.#dialled === null || this.peer === null || this.#welcomed) return this.#cut('a welcome out of place')
+        this.#welcomed = true
+        this.#maybeOpen()
+    }
+  }
+
+  #takeHello(hello: Hello): void {
+    const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
+    if (refusal !== null) return this.#refuse(refusal)
+    this.peer = hello
+    if (this.#dialled === null) this.#sayHello(hello.serverId)
+    const { clusterId, serverId, incarnation, bootCounter } = hello
+    this.#owner.admit({ clusterId, serverId, incarnation, bootCounter }).then(
+      () => this.#becomeAdmitted(),
+      (error: unknown) => {
+        if (!(error instanceof RaftError)) throw error
+        this.#refuse(refusalOf(error))
+      },
+    )
+  }
+
+  #becomeAdmitted(): void {
+    if (this.#isEnded) return
+    this.#admitted = true
+    if (this.#dialled === null) {
+      this.#welcomed = true
+      this.#socket.write(encodeWelcome())
+    }
+    this.#maybeOpen()
+  }
+
+  #maybeOpen(): void {
+    if (!this.#admitted || !this.#welcomed || this.peer === null) return
+    this.#isOpen = true
+    this.#cancelTimer()
+    this.#reader.frameBytesMax = FRAME_BYTES_MAX + MESSAGE_HEADER_BYTES_MAX
+    this.#owner.opened(this, this.peer)
+  }
+
+  #refuse(refusal: Refusal): void {
+    this.end(refusal.reason, refusal)
+  }
+
+  /** The peer sent what cannot be understood. */
+  #cut(what: string): void {
+    const reason = `malformed frame at byte ${this.#reader.offset}: ${what}`
+    this.end(reason, { code: 'MALFORMED', reason })
+  }
+}
+
+/** Where the bytes go that come after the end; shared by all connections and read by none. */
+const discarded = Buffer.allocUnsafeSlow(16 * 1024)
+
+function foreignProtocol(self: Identity, theirs: ProtocolRange): string {
+  return (
+    `the peer speaks protocol versions ${theirs.min} .. ${theirs.max}, server ${self.serverId} ${PROTOCOL.min} .. ` +
+    `${PROTOCOL.max}; upgrade the older one`
+  )
+}

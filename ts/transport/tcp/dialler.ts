@@ -1,0 +1,131 @@
+/**
+ * Keeps one peer dialled: one connection at a time, after each that ended or failed another, with backoff. Tells the
+ * handlers of each session that came up, and of its end.
+ */
+
+import type { Request, Response } from '../../core/messages.js'
+import { assert } from '../../errors.js'
+import type { CancelTimer, Identity, Logger, Server, ServerId } from '../../types.js'
+import type { QuietLog } from '../quiet-log.js'
+import type { Session, TransportHandlers } from '../transport.js'
+import { parseAddress } from './address.js'
+import { Connection, type ConnectionContext, type ConnectionOwner } from './connection.js'
+import type { Hello } from './handshake.js'
+
+export interface DiallerContext extends ConnectionContext {
+  readonly handlers: TransportHandlers
+  readonly logger: Logger
+  readonly quiet: QuietLog
+  /** Grows over all peers, so that a peer which was removed and comes back does not meet its old numbers. */
+  nextSession(): Session
+  /** The connection exists until its `closed`. */
+  track(connection: Connection): void
+  untrack(connection: Connection): void
+}
+
+export class Dialler implements ConnectionOwner {
+  readonly peer: Server
+  readonly #context: DiallerContext
+  #connection: Connection | null = null
+  #session: Session = 0
+  #backoffMs: number
+  #upSince = 0
+  #cancelRedial: CancelTimer = () => {}
+  #isStopped = false
+
+  constructor(peer: Server, context: DiallerContext) {
+    this.peer = peer
+    this.#context = context
+    this.#backoffMs = context.settings.backoffMinMs
+  }
+
+  /** The connection of that session, or null when it is over. Hot path: once per batch. */
+  connectionOf(session: Session): Connection | null {
+    const connection = this.#connection
+    return session === this.#session && connection !== null && connection.isOpen ? connection : null
+  }
+
+  /** Dials unless that is done already. Also called when the peer shows itself by dialling this server. */
+  dial(): void {
+    if (this.#isStopped || this.#connection !== null) return
+    this.#cancelRedial()
+    const address = parseAddress(this.peer.address)
+    if (address === null) {
+      this.#failed(`its address ${this.peer.address} is not host:port`)
+      return
+    }
+    this.#session = this.#context.nextSession()
+    this.#connection = Connection.dial(address, this.peer.id, this.#context, this)
+    this.#context.track(this.#connection)
+  }
+
+  stop(reason: string): void {
+    this.#isStopped = true
+    this.#cancelRedial()
+    this.#connection?.destroy(reason)
+  }
+
+  admit(peer: Identity): Promise<void> {
+    return this.#context.handlers.admit(peer)
+  }
+
+  opened(_connection: Connection, hello: Hello): void {
+    const { handlers, clock, logger, quiet } = this.#context
+    this.#upSince = clock.now()
+    quiet.forget('transport.dial-failed', this.peer.id)
+    logger.info('transport.peer-up', { ...this.#fields(), session: this.#session, advertised: hello.address })
+    handlers.onPeerUp(this.peer.id, this.#session)
+  }
+
+  received(_connection: Connection, message: Request | Response): void {
+    switch (message.type) {
+      case 'AppendEntriesResult':
+      case 'RequestVoteResult':
+      case 'PreVoteResult':
+        this.#context.handlers.onResponse(this.peer.id, this.#session, message)
+        return
+      case 'AppendEntries':
+      case 'RequestVote':
+      case 'PreVote':
+        assert(false, `a ${message.type} passed the connection that peer ${this.peer.id} was dialled on`)
+    }
+  }
+
+  ended(_connection: Connection, reason: string, wasOpen: boolean): void {
+    const { handlers, clock, logger, settings } = this.#context
+    this.#connection = null
+    if (wasOpen) {
+      // Only a session that lasted shows that all is well: one that ends at once must not be dialled in a tight loop.
+      if (clock.now() - this.#upSince >= settings.backoffMaxMs) this.#backoffMs = settings.backoffMinMs
+      logger.warn('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
+      handlers.onPeerDown(this.peer.id, this.#session, reason)
+      this.#redialLater()
+    } else {
+      this.#failed(reason)
+    }
+  }
+
+  closed(connection: Connection): void {
+    this.#context.untrack(connection)
+  }
+
+  #failed(reason: string): void {
+    if (this.#isStopped) return
+    this.#context.quiet.warn('transport.dial-failed', this.peer.id, reason, this.#fields())
+    this.#redialLater()
+  }
+
+  /** Exponential, with up to half of it taken off at random: peers of a server that died do not all dial at once. */
+  #redialLater(): void {
+    if (this.#isStopped || this.#connection !== null) return
+    const { clock, settings } = this.#context
+    const delayMs = this.#backoffMs * (1 - settings.random() / 2)
+    this.#backoffMs = Math.min(this.#backoffMs * 2, settings.backoffMaxMs)
+    this.#cancelRedial()
+    this.#cancelRedial = clock.setTimer(delayMs, () => this.dial())
+  }
+
+  #fields(): { readonly peer: ServerId; readonly address: string } {
+    return { peer: this.peer.id, address: this.peer.address }
+  }
+}

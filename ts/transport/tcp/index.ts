@@ -1,0 +1,5 @@
+/** The door of the TCP transport. */
+
+export type { TcpOptions } from './options.js'
+export type { TcpStats } from './stats.js'
+export { tcp, type TcpTransport } from './tcp-transport.js'

@@ -1,0 +1,67 @@
+/** What `tcp` takes: every bound of the transport with its default, checked before anything starts. */
+
+import { RaftError } from '../../errors.js'
+import { parseAddress } from './address.js'
+
+export interface TcpOptions {
+  /** Where to accept peers: `host:port`, `[::1]:7000`; port 0 takes a free one. */
+  readonly listen: string
+  /** Where this server says that it is dialled, shown in its peers' logs. Default: the address to which it is bound. */
+  readonly advertise?: string
+  /** A dial that has not connected by then has failed. 10 .. 60000, default 2000. */
+  readonly dialTimeoutMs?: number
+  /** From connecting to the end of the handshake, `admit` of both sides included. 10 .. 60000, default 5000. */
+  readonly handshakeTimeoutMs?: number
+  /** After a failed dial the next one waits this long at first, then twice as long each time, less up to half at random. 1 .. 60000, default 50. */
+  readonly backoffMinMs?: number
+  /** Up to this. `backoffMinMs` .. 600000, default 2000. */
+  readonly backoffMaxMs?: number
+  /** A session whose requests nobody has answered for so long is over: its connection may be half-open. 100 .. 3600000, default 10000. */
+  readonly silenceMaxMs?: number
+  /** What may wait for the peer on one connection. 64 KiB .. 1 GiB, default 16 MiB. */
+  readonly writeQueueBytesMax?: number
+  /** Accepted connections at a time, from known and unknown peers. 1 .. 65536, default 256. */
+  readonly acceptedMax?: number
+  /** 0 <= random() < 1, for the jitter of the backoff. Default `Math.random`. */
+  readonly random?: () => number
+}
+
+export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & {
+  readonly advertise: string | null
+  /** Whether accepted sockets read straight into the receive slab (see take-over.ts); tests try the other way too. */
+  readonly readInPlace: boolean
+}
+
+export function tcpSettings(options: TcpOptions): TcpSettings {
+  const backoffMinMs = bounded('backoffMinMs', options.backoffMinMs ?? 50, { min: 1, max: 60_000 })
+  return {
+    listen: options.listen,
+    advertise: advertised(options.advertise),
+    dialTimeoutMs: bounded('dialTimeoutMs', options.dialTimeoutMs ?? 2000, { min: 10, max: 60_000 }),
+    handshakeTimeoutMs: bounded('handshakeTimeoutMs', options.handshakeTimeoutMs ?? 5000, { min: 10, max: 60_000 }),
+    backoffMinMs,
+    backoffMaxMs: bounded('backoffMaxMs', options.backoffMaxMs ?? Math.max(2000, backoffMinMs), {
+      min: backoffMinMs,
+      max: 600_000,
+    }),
+    silenceMaxMs: bounded('silenceMaxMs', options.silenceMaxMs ?? 10_000, { min: 100, max: 3_600_000 }),
+    writeQueueBytesMax: bounded('writeQueueBytesMax', options.writeQueueBytesMax ?? 16 * 2 ** 20, {
+      min: 64 * 1024,
+      max: 2 ** 30,
+    }),
+    acceptedMax: bounded('acceptedMax', options.acceptedMax ?? 256, { min: 1, max: 65_536 }),
+    random: options.random ?? Math.random,
+    readInPlace: true,
+  }
+}
+
+function advertised(address: string | undefined): string | null {
+  if (address === undefined) return null
+  if (address.length <= 255 && parseAddress(address) !== null) return address
+  throw new RaftError('ERR_RAFT_OPTIONS', `tcp: advertise is '${address}'; it must be host:port, up to 255 characters`)
+}
+
+function bounded(name: string, value: number, range: { readonly min: number; readonly max: number }): number {
+  if (Number.isFinite(value) && value >= range.min && value <= range.max) return value
+  throw new RaftError('ERR_RAFT_OPTIONS', `tcp: ${name} is ${value}; it must be in ${range.min} .. ${range.max}`)
+}

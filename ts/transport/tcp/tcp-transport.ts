@@ -1,0 +1,262 @@
+/**
+ * The transport over TCP: accepts peers, keeps each peer dialled, and knows the way from a session or a link to its
+ * connection. docs/wire-format.md has the bytes.
+ */
+
+import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import type { Request, Response } from '../../core/messages.js'
+import { assert, RaftError } from '../../errors.js'
+import type { Clock, Identity, Logger, Server, ServerId } from '../../types.js'
+import { QuietLog } from '../quiet-log.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '../transport.js'
+import { type Address, formatAddress, parseAddress } from './address.js'
+import { Connection, type ConnectionOwner } from './connection.js'
+import { Dialler, type DiallerContext } from './dialler.js'
+import type { Hello } from './handshake.js'
+import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
+import { emptyStats, type TcpStats } from './stats.js'
+
+/** A transport over TCP that will listen on `listen`. Throws ERR_RAFT_OPTIONS when a bound is out of its own. */
+export function tcp(options: TcpOptions): TcpTransport {
+  return new TcpTransport(tcpSettings(options))
+}
+
+export class TcpTransport implements Transport, ConnectionOwner {
+  readonly #settings: TcpSettings
+  readonly #stats: TcpStats = emptyStats()
+  readonly #server: NetServer
+  readonly #connections = new Set<Connection>()
+  readonly #diallers = new Map<ServerId, Dialler>()
+  /** Accepted connections that may be talked to. */
+  readonly #links = new Map<LinkId, Connection>()
+  readonly #linkOfPeer = new Map<ServerId, LinkId>()
+  /** Connections with something queued since the last flush. */
+  #dirty: Connection[] = []
+  /** Links given out so far. */
+  #linkCount = 0
+  /** Accepted connections that are not closed. */
+  #acceptedCount = 0
+  #sessions = 0
+  #context: DiallerContext | null = null
+  #phase: 'new' | 'started' | 'closed' = 'new'
+  #onLastClosed: () => void = () => {}
+
+  constructor(settings: TcpSettings) {
+    this.#settings = settings
+    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+  }
+
+  /** A copy of the counters. */
+  stats(): Readonly<TcpStats> {
+    return { ...this.#stats }
+  }
+
+  async start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
+    assert(this.#phase === 'new', `start of a transport that is ${this.#phase}`)
+    this.#phase = 'started'
+    const bound = await this.#listen()
+    if (this.#isClosed()) {
+      await new Promise((resolve) => this.#server.close(resolve))
+      throw new RaftError('ERR_RAFT_CLOSED', `the transport on ${bound} was closed while it started`)
+    }
+    this.#server.on('error', (error) =>
+      logger.error('transport.accept-failed', { address: bound, reason: error.message }),
+    )
+    this.#context = {
+      self,
+      address: this.#settings.advertise ?? bound,
+      clock,
+      settings: this.#settings,
+      stats: this.#stats,
+      handlers,
+      logger,
+      quiet: new QuietLog(logger),
+      nextSession: () => ++this.#sessions,
+      track: (connection) => this.#connections.add(connection),
+      untrack: (connection) => this.closed(connection),
+    }
+    logger.info('transport.listening', { address: bound })
+    return bound
+  }
+
+  setPeers(peers: readonly Server[]): void {
+    assert(!this.#isClosed(), 'setPeers after close')
+    const context = this.#started()
+    const wanted = new Map(peers.map((peer) => [peer.id, peer]))
+    assert(!wanted.has(context.self.serverId), `server ${context.self.serverId} is not a peer of itself`)
+    for (const [id, dialler] of this.#diallers) {
+      const peer = wanted.get(id)
+      if (peer?.address === dialler.peer.address) continue
+      this.#diallers.delete(id)
+      dialler.stop(peer === undefined ? 'no longer a peer' : `its address is now ${peer.address}`)
+    }
+    for (const peer of peers) {
+      if (this.#diallers.has(peer.id)) continue
+      const dialler = new Dialler(peer, context)
+      this.#diallers.set(peer.id, dialler)
+      dialler.dial()
+    }
+  }
+
+  send(to: ServerId, session: Session, message: Request): void {
+    this.#queue(this.#diallers.get(to)?.connectionOf(session), message)
+  }
+
+  respond(link: LinkId, message: Response): void {
+    this.#queue(this.#links.get(link), message)
+  }
+
+  flush(): void {
+    this.#stats.flushes++
+    const dirty = this.#dirty
+    this.#dirty = []
+    for (const connection of dirty) connection.flush()
+  }
+
+  reject(link: LinkId, reason: string): void {
+    this.#links.get(link)?.end(`rejected: ${reason}`, { code: 'REJECTED', reason })
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed()) return
+    const wasListening = this.#server.listening
+    for (const dialler of this.#diallers.values()) dialler.stop('this server closes')
+    this.#phase = 'closed'
+    for (const connection of this.#connections) connection.destroy('this server closes')
+    if (wasListening) await new Promise((resolve) => this.#server.close(resolve))
+    if (this.#connections.size === 0) return
+    await new Promise<void>((resolve) => (this.#onLastClosed = resolve))
+  }
+
+  admit(peer: Identity): Promise<void> {
+    return this.#started().handlers.admit(peer)
+  }
+
+  opened(connection: Connection, hello: Hello): void {
+    const { logger, quiet } = this.#started()
+    const { link } = connection
+    const other = this.#linkOfPeer.get(hello.serverId)
+    if (other !== undefined && other > link) {
+      connection.end('the peer has a newer connection', { code: 'REPLACED', reason: 'you have a newer connection' })
+      return
+    }
+    this.#links.set(link, connection)
+    this.#linkOfPeer.set(hello.serverId, link)
+    if (other !== undefined) {
+      const reason = 'replaced by a newer connection of the same peer'
+      this.#links.get(other)?.end(reason, { code: 'REPLACED', reason })
+    }
+    quiet.forget('transport.link-refused', hello.serverId)
+    logger.info('transport.link-up', {
+      peer: hello.serverId,
+      link,
+      advertised: hello.address,
+      remote: connection.remote,
+    })
+    // A peer that dials is alive: no need to wait for the backoff.
+    this.#diallers.get(hello.serverId)?.dial()
+  }
+
+  received(connection: Connection, message: Request | Response): void {
+    const { handlers } = this.#started()
+    const from = connection.peer?.serverId
+    assert(from !== undefined, `a message on link ${connection.link} before its hello`)
+    switch (message.type) {
+      case 'AppendEntries':
+      case 'RequestVote':
+      case 'PreVote':
+        return handlers.onRequest(from, connection.link, message)
+      case 'AppendEntriesResult':
+      case 'RequestVoteResult':
+      case 'PreVoteResult':
+        assert(false, `a ${message.type} passed the connection that peer ${from} dialled`)
+    }
+  }
+
+  ended(connection: Connection, reason: string, wasOpen: boolean): void {
+    const { logger, quiet } = this.#started()
+    const { link } = connection
+    const peer = connection.peer?.serverId
+    this.#links.delete(link)
+    if (peer !== undefined && this.#linkOfPeer.get(peer) === link) this.#linkOfPeer.delete(peer)
+    const fields = { peer: peer ?? null, link, remote: connection.remote }
+    if (wasOpen) logger.info('transport.link-down', { ...fields, reason })
+    else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
+  }
+
+  closed(connection: Connection): void {
+    this.#connections.delete(connection)
+    if (connection.link > 0) this.#acceptedCount--
+    if (this.#isClosed() && this.#connections.size === 0) this.#onLastClosed()
+  }
+
+  #queue(connection: Connection | null | undefined, message: Request | Response): void {
+    if (connection === null || connection === undefined) return
+    if (connection.send(message)) this.#dirty.push(connection)
+  }
+
+  #accept(socket: Socket): void {
+    const context = this.#context
+    if (context === null || this.#phase !== 'started') {
+      socket.destroy()
+      return
+    }
+    if (this.#acceptedCount >= this.#settings.acceptedMax) {
+      const reason = `${this.#acceptedCount} connections are accepted already, the bound is ${this.#settings.acceptedMax}`
+      context.quiet.warn('transport.link-refused', 'all', reason, { remote: socket.remoteAddress })
+      socket.destroy()
+      return
+    }
+    this.#acceptedCount++
+    this.#connections.add(Connection.accept(socket, ++this.#linkCount, context, this))
+  }
+
+  #isClosed(): boolean {
+    return this.#phase === 'closed'
+  }
+
+  #started(): DiallerContext {
+    assert(this.#context !== null, 'the transport was not started')
+    return this.#context
+  }
+
+  async #listen(): Promise<string> {
+    const { listen } = this.#settings
+    const address = parseAddress(listen)
+    if (address === null) {
+      const remedy = 'give host:port, such as 127.0.0.1:7600 or [::1]:7600'
+      throw new RaftError('ERR_RAFT_LISTEN', `cannot listen on '${listen}': it is not host:port; ${remedy}`)
+    }
+    try {
+      await listening(this.#server, address)
+    } catch (error) {
+      throw listenError(listen, error)
+    }
+    const bound = this.#server.address()
+    assert(bound !== null && typeof bound === 'object', `listening on ${listen} without an address`)
+    return formatAddress({ host: address.host, port: bound.port })
+  }
+}
+
+function listening(server: NetServer, address: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host: address.host, port: address.port }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function listenError(listen: string, cause: unknown): RaftError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+  const remedy = REMEDIES[code] ?? "check the host and the port given as 'listen'"
+  return new RaftError('ERR_RAFT_LISTEN', `cannot listen on ${listen}: ${code}; ${remedy}`, { cause })
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process has this port: stop it, or choose another port',
+  EADDRNOTAVAIL: 'this machine does not have that address: give one of its own, or 0.0.0.0 for all',
+  EACCES: 'this user may not take that port: choose one above 1023',
+  ENOTFOUND: 'the host name does not resolve: correct it, or give an IP address',
+}
