@@ -79,6 +79,17 @@ export interface HardState {
   readonly commitIndex: LogIndex
 }
 
+/** One step of a ticket. Steps take effect in order, all or none. */
+export type StoreOperation =
+  /** Invariant: block.first === lastIndex + 1 at that step. */
+  | { readonly type: 'append'; readonly block: Block }
+  /** Deletes every entry with index >= from. Invariant: firstIndex <= from <= lastIndex. */
+  | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
+  | { readonly type: 'hardState'; readonly hardState: HardState }
+  /** Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most 4 KiB. */
+  | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
+  | { readonly type: 'delete'; readonly key: string }
+
 /** Who a server is to its peers. A store that was wiped or replaced has another incarnation. */
 export interface Identity {
   /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry. */

@@ -18,9 +18,9 @@ import {
   verifyBlock,
 } from '#balsa/format/block.js'
 import { encodeConfiguration } from '#balsa/format/configuration.js'
-import type { LogStore, StoredState, StoreOperation, Ticket } from '#balsa/storage/log-store.js'
+import type { LogStore, StoredState, Ticket } from '#balsa/storage/log-store.js'
 import { logIndex, termOf } from '#balsa/types.js'
-import type { Block, Configuration, HardState } from '#balsa/types.js'
+import type { Block, Configuration, HardState, StoreOperation } from '#balsa/types.js'
 
 import { testUnless } from '../support/skip.js'
 

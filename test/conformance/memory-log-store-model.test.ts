@@ -8,9 +8,9 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory-log-store.js'
-import type { StoredState, StoreOperation } from '#balsa/storage/log-store.js'
+import type { StoredState } from '#balsa/storage/log-store.js'
 import { logIndex } from '#balsa/types.js'
-import type { HardState } from '#balsa/types.js'
+import type { HardState, StoreOperation } from '#balsa/types.js'
 
 import { check } from '../format/seed.js'
 import { append, blockOf, entriesOf, hardState } from './log-store.js'

@@ -5,10 +5,10 @@ import * as assert from 'uvu/assert'
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory-log-store.js'
 import type { MemoryDiskOptions } from '#balsa/storage/memory-log-store.js'
-import type { StoreOperation } from '#balsa/storage/log-store.js'
 import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState, logStoreConformance } from './log-store.js'
+import type { StoreOperation } from '#balsa/types.js'
 
 const factory = memoryStore()
 let dirs = 0

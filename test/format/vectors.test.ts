@@ -13,9 +13,8 @@ import { decodeConfiguration, encodeConfiguration } from '#balsa/format/configur
 import { crc32c } from '#balsa/format/crc32c.js'
 import { MalformedBytes } from '#balsa/format/malformed.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
-import type { StoreOperation } from '#balsa/storage/log-store.js'
 import { logIndex, termOf } from '#balsa/types.js'
-import type { Block, Configuration, EntryKind } from '#balsa/types.js'
+import type { Block, Configuration, EntryKind, StoreOperation } from '#balsa/types.js'
 
 interface BlockVector {
   readonly name: string

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { verifyBlock } from '#balsa/format/block.js'
 import { logIndex } from '#balsa/types.js'
 
-import { Child, inDirectory, withStore } from './lmdb-bench.js'
+import { Child, inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: crashes of the process')
 

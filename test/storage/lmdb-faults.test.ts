@@ -4,7 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { testUnless } from '../support/skip.js'
-import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-bench.js'
+import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: a failing disk')
 

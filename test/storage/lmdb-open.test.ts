@@ -17,7 +17,7 @@ import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
 import { append, blockOf } from '../conformance/log-store.js'
-import { inDirectory, withStore } from './lmdb-bench.js'
+import { inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: what it refuses')
 

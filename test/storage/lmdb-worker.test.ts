@@ -5,7 +5,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Worker } from 'node:worker_threads'
 
-import { inDirectory, withStore } from './lmdb-bench.js'
+import { inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: worker threads')
 

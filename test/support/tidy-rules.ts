@@ -37,8 +37,6 @@ const bareRooms = new Set(['core', 'types', 'errors'])
 /** Whether a file may import one certain other, beyond what the table says of their rooms. */
 function isExempt(from: string, to: string): boolean {
   if (from.startsWith('ts/transport/') && to === 'ts/core/messages') return true
-  // The bytes of a store's operations: it takes their shape from the contract of the store.
-  if (from === 'ts/format/operations' && to === 'ts/storage/log-store') return true
   return /^ts\/storage\/lmdb-[^/]*$/.test(from) && to.startsWith('ts/native/')
 }
 

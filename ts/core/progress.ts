@@ -34,8 +34,8 @@ export class Progress {
   contactAt: number
   /** When matchIndex last grew, or a message last entered an empty window. */
   advancedAt: number
-  /** Whether anything was sent since the last heartbeat was due. */
-  sentSinceHeartbeat = false
+  /** When anything was last sent; no heartbeat is due before that is a heartbeat ago. */
+  sentAt = -Infinity
 
   constructor(peer: ServerId, nextIndex: LogIndex, session: number | null, now: number) {
     this.peer = peer

@@ -8,14 +8,11 @@
 
 import { assert } from '../errors.js'
 import { logIndex } from '../types.js'
-import type { Block, HardState, LogIndex, ServerId, Term } from '../types.js'
+import type { Block, HardState, LogIndex, ServerId, StoreOperation, Term } from '../types.js'
 import type { RaftLog } from './raft-log.js'
 
-/** One step of a ticket, in the words of the store's contract. */
-export type TicketOperation =
-  | { readonly type: 'append'; readonly block: Block }
-  | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
-  | { readonly type: 'hardState'; readonly hardState: HardState }
+/** The steps that the core asks for; facts of the server itself are the shell's. */
+export type TicketOperation = Exclude<StoreOperation, { readonly type: 'put' | 'delete' }>
 
 /** One atomic durable write. */
 export interface PersistTicket {

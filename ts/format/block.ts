@@ -15,8 +15,8 @@ import { crc32cOfView } from './crc32c.js'
 import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
 
-export const BLOCK_HEADER_BYTES = 24
-export const RECORD_HEADER_BYTES = 32
+const BLOCK_HEADER_BYTES = 24
+const RECORD_HEADER_BYTES = 32
 /** A batch is cut so that its blocks stay at or below this, unless a single entry is larger. */
 export const BLOCK_BYTES_MAX = 65_536
 /** The longest payload of an entry. */

@@ -4,9 +4,8 @@
  */
 
 import { assert } from '../errors.js'
-import type { StoreOperation } from '../storage/log-store.js'
 import { isPosition, logIndex, termOf } from '../types.js'
-import type { HardState } from '../types.js'
+import type { HardState, StoreOperation } from '../types.js'
 import { decodeBlock } from './block.js'
 import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'

@@ -13,8 +13,8 @@ import type { Block, LogIndex, Term } from '../types.js'
 import type { PendingCall } from './pending-call.js'
 
 /** Waiting proposals, in number and in bytes: above that `apply` answers OVERLOADED. */
-export const WAITING_COUNT_MAX = 8192
-export const WAITING_BYTES_MAX = 16 * 1024 * 1024
+const WAITING_COUNT_MAX = 8192
+const WAITING_BYTES_MAX = 16 * 1024 * 1024
 
 /** A call with one or more commands; resolved when the last of them is applied. */
 export class ProposalGroup {

@@ -4,8 +4,7 @@
  */
 
 import { RaftError } from '../errors.js'
-import type { StoreOperation } from '../storage/log-store.js'
-import type { Configuration, Identity, ServerId } from '../types.js'
+import type { Configuration, Identity, ServerId, StoreOperation } from '../types.js'
 
 const KEY_PREFIX = 'peer/'
 

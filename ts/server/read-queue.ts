@@ -8,7 +8,7 @@ import type { LogIndex } from '../types.js'
 import type { PendingCall } from './pending-call.js'
 
 /** Reads waiting in one server; above that `readIndex` answers OVERLOADED. */
-export const READS_MAX = 65_536
+const READS_MAX = 65_536
 
 type Read = PendingCall<LogIndex>
 

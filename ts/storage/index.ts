@@ -1,14 +1,7 @@
 /** The door of `balsa-raft/storage`: the stores that come with Balsa. */
 
 export { nativeStore } from './lmdb-log-store.js'
-export type {
-  LogStore,
-  StoredState,
-  StoreFactory,
-  StoreOperation,
-  StoreProgress,
-  StoreStats,
-  Ticket,
-} from './log-store.js'
+export type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 export { MemoryDisk, memoryStore } from './memory-log-store.js'
 export type { MemoryDiskOptions, MemoryStoreFactory, ScheduleCommit } from './memory-log-store.js'
+export type { StoreOperation } from '../types.js'

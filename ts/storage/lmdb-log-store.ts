@@ -11,16 +11,8 @@ import { OperationPacker } from '../format/operations.js'
 import type { NativeBinding, NativeState } from '../native/binding.js'
 import { loadNative, nativeError } from '../native/load.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, Configuration, LogIndex } from '../types.js'
-import type {
-  LogStore,
-  StoredState,
-  StoreFactory,
-  StoreOperation,
-  StoreProgress,
-  StoreStats,
-  Ticket,
-} from './log-store.js'
+import type { Block, Configuration, LogIndex, StoreOperation } from '../types.js'
+import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 
 /** One slice of a read; the engine returns no more at once, except for one larger entry. */
 const READ_BYTES_MAX = 1024 * 1024

@@ -9,19 +9,8 @@
  * - Every entry that leaves the store has been checked against its CRC; a bad one is ERR_RAFT_STORE_CORRUPT with its index.
  */
 
-import type { Block, Configuration, HardState, LogIndex, TermRun } from '../types.js'
+import type { Block, Configuration, HardState, LogIndex, StoreOperation, TermRun } from '../types.js'
 import type { RaftError } from '../errors.js'
-
-/** One step of a ticket. Steps take effect in order, all or none. */
-export type StoreOperation =
-  /** Invariant: block.first === lastIndex + 1 at that step. */
-  | { readonly type: 'append'; readonly block: Block }
-  /** Deletes every entry with index >= from. Invariant: firstIndex <= from <= lastIndex. */
-  | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
-  | { readonly type: 'hardState'; readonly hardState: HardState }
-  /** Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most 4 KiB. */
-  | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
-  | { readonly type: 'delete'; readonly key: string }
 
 /** Grows by one with each submit of one open store; the first is 1. */
 export type Ticket = number

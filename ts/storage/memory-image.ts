@@ -7,8 +7,8 @@ import { assert, RaftError } from '../errors.js'
 import { sliceBlock, verifyBlock } from '../format/block.js'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../format/operations.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, HardState, LogIndex, Term, TermRun } from '../types.js'
-import type { StoredState, StoreOperation } from './log-store.js'
+import type { Block, HardState, LogIndex, StoreOperation, Term, TermRun } from '../types.js'
+import type { StoredState } from './log-store.js'
 
 const encoder = new TextEncoder()
 

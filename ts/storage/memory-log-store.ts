@@ -8,16 +8,8 @@
 
 import { assert, RaftError } from '../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../format/block.js'
-import type { Block, LogIndex } from '../types.js'
-import type {
-  LogStore,
-  StoredState,
-  StoreFactory,
-  StoreOperation,
-  StoreProgress,
-  StoreStats,
-  Ticket,
-} from './log-store.js'
+import type { Block, LogIndex, StoreOperation } from '../types.js'
+import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 import { MemoryImage } from './memory-image.js'
 import type { ReadonlyImage } from './memory-image.js'
 

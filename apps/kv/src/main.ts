@@ -1,1 +1,76 @@
-export {}
+#!/usr/bin/env node
+/** One server in the foreground: reads the options, opens, and stays until it is told to close or halts. */
+
+import { isatty } from 'node:tty'
+import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
+import { readServerOptions, serverHelp, type ServerOptions } from './cli/server-options.js'
+import { jsonLog, type Log } from './log.js'
+import { openKv } from './open-kv.js'
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(words: readonly string[]): Promise<number> {
+  let options: ServerOptions | null
+  try {
+    options = readServerOptions(words)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`balsa-kv: ${error.message}\n`)
+    return exitCodes.usage
+  }
+  if (options === null) {
+    process.stdout.write(serverHelp)
+    return exitCodes.ok
+  }
+  const log = jsonLog(options.self.id, options.logLevel)
+  process.on('uncaughtException', (error) => {
+    log.error('server.defect', { message: error.message, stack: error.stack })
+    process.exit(exitCodes.defect)
+  })
+  try {
+    return await serve(options, log)
+  } catch (error) {
+    return fail(error, log)
+  }
+}
+
+async function serve(options: ServerOptions, log: Log): Promise<number> {
+  const stop = stopRequest(options.stopWithStdin)
+  const kv = await openKv(options, log)
+  const event = await Promise.race([stop, kv.halted])
+  if (typeof event === 'string') log.info('server.closing', { reason: event })
+  await kv.close()
+  // What is still read would keep the process alive.
+  if (options.stopWithStdin) process.stdin.destroy()
+  if (typeof event !== 'string' && event !== null) return fail(event, log)
+  log.info('server.closed')
+  return exitCodes.ok
+}
+
+/** Resolves with the reason to close. A second signal ends the process at once. */
+function stopRequest(stopWithStdin: boolean): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (asked) process.exit(exitCodes.defect)
+        asked = true
+        resolve(signal)
+      })
+    }
+    if (!stopWithStdin) return
+    process.stdin.on('error', () => resolve('stdin failed'))
+    process.stdin.on('end', () => resolve('stdin ended'))
+    process.stdin.resume()
+  })
+}
+
+/** One line: JSON for a log, plain for a person. */
+function fail(error: unknown, log: Log): number {
+  const exitCode = exitCodeOf(error)
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (isatty(2)) process.stderr.write(`balsa-kv: ${message}\n`)
+  else log.error('server.failed', { code, message, exitCode, ...(exitCode === exitCodes.defect ? { stack } : {}) })
+  return exitCode
+}

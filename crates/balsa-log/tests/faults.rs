@@ -166,7 +166,6 @@ fn what_breaks_the_rules_of_the_log_poisons_before_it_is_written() {
         ("not intact", vec![Operation::Append { block: &damaged }]),
         ("behind an entry of term 5", vec![Operation::Append { block: &old_term }]),
         ("a truncation from 2", vec![Operation::TruncateSuffix { from: 2 }]),
-        ("a truncation from 0", vec![Operation::TruncateSuffix { from: 0 }]),
         ("behind term 5", vec![vote(4, Some("a"))]),
         ("a second vote in term 5", vec![vote(5, Some("b"))]),
         ("a second vote in term 5", vec![vote(5, None)]),

@@ -100,8 +100,9 @@ fn decode(code: u32, body: &[u8]) -> Result<Operation<'_>, Damage> {
     match code {
         APPEND => Ok(Operation::Append { block: body }),
         TRUNC_SUFFIX if body.len() == 8 => {
-            let from = read_u64(body, 0).filter(|from| *from <= POSITION_MAX);
-            Ok(Operation::TruncateSuffix { from: from.ok_or_else(|| Damage::new("TRUNC_SUFFIX is beyond 2^53 - 1"))? })
+            let from = read_u64(body, 0).filter(|from| (1..=POSITION_MAX).contains(from));
+            let from = from.ok_or_else(|| Damage::new("the index of TRUNC_SUFFIX is not in 1 to 2^53 - 1"))?;
+            Ok(Operation::TruncateSuffix { from })
         }
         TRUNC_SUFFIX => Err(Damage::new("the body of TRUNC_SUFFIX is not 8 bytes")),
         COMPACT => Err(Damage::new("COMPACT is reserved: this version has no snapshots")),

@@ -1,0 +1,225 @@
+/** The options of one server, from its command line and its configuration file; what is wrong is named with its bound and its reason. */
+
+import { readFileSync } from 'node:fs'
+import { makeMember, type HostPort, type Member } from '../cluster/members.js'
+import { clientsMax } from '../limits.js'
+import { isLogLevel, type LogLevel } from '../log.js'
+import { readArguments, wholeNumber } from './arguments.js'
+import { UsageError } from './exit-codes.js'
+
+export interface ServerOptions {
+  readonly self: Member
+  readonly members: readonly Member[]
+  readonly dir: string
+  readonly cluster: string
+  /** The host to listen at, for peers and clients, instead of the one in this server's addresses. */
+  readonly bind: string | null
+  readonly clientsMax: number
+  readonly heartbeatMs: number
+  readonly electionTimeoutMs: number
+  readonly logLevel: LogLevel
+  readonly stopWithStdin: boolean
+}
+
+export const serverHelp = `balsa-kv: one server of a replicated key-value store that speaks the Redis protocol
+
+  node apps/kv/dist/main.js --servers <list> --id <id> [options]
+  node apps/kv/dist/main.js --port 7001                a cluster of one
+
+The command line is the same for all servers of a cluster but for --id and --dir.
+
+  --servers <list>   every server as id=<peer address>/<redis address>, with commas between them:
+                     s1=10.0.0.1:7101/10.0.0.1:7001,s2=10.0.0.2:7101/10.0.0.2:7001,...
+                     Peers dial the first, clients the second; each must be reachable as it stands here.
+  --id <id>          which of them this one is
+  --dir <folder>     where its log lies; made when missing. Default ./data/<id>
+  --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
+  --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
+  --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
+  --max-clients <n>  1 .. 100000, default ${clientsMax}
+  --heartbeat-ms <n>         10 .. 60000, default 100
+  --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
+  --log-level <level>        debug, info, warn or error; default info
+  --config <file>    a JSON file with any of these: {"id": "s1", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
+                     "redis": "host:port"}, ...], "port", "bind", "cluster", "maxClients", "heartbeatMs",
+                     "electionTimeoutMs", "logLevel"}. The command line wins.
+  --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
+  --help
+
+Runs in the foreground; SIGINT and SIGTERM close it cleanly. Logs are one JSON line per event on stderr. There are no
+passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
+
+Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the folder is damaged, of a newer format or not ours;
+69 a port is taken or the addon is missing; 70 the store is poisoned or an entry could not be applied;
+73 the folder cannot be made or written; 74 the disk is full; 75 another process holds the folder;
+78 the folder belongs to another cluster, or a peer is not who it was.
+`
+
+const specs = {
+  servers: { takesValue: true },
+  id: { takesValue: true },
+  dir: { takesValue: true },
+  port: { takesValue: true },
+  bind: { takesValue: true },
+  cluster: { takesValue: true },
+  'max-clients': { takesValue: true },
+  'heartbeat-ms': { takesValue: true },
+  'election-timeout-ms': { takesValue: true },
+  'log-level': { takesValue: true },
+  config: { takesValue: true },
+  'stop-with-stdin': { takesValue: false },
+  help: { takesValue: false },
+} as const
+
+/** Null: help is wanted. Throws UsageError. */
+export function readServerOptions(words: readonly string[]): ServerOptions | null {
+  const given = new Map(readArguments(words, specs))
+  if (given.has('help')) return null
+  const file = given.get('config')
+  if (file !== undefined) {
+    for (const [name, value] of readConfigFile(file)) if (!given.has(name)) addFromFile(given, name, value)
+  }
+  const members = readMembers(given)
+  const self = findSelf(given.get('id'), members)
+  const bounds = { heartbeat: { min: 10, max: 60_000 }, election: { min: 30, max: 600_000 } }
+  const heartbeatMs = wholeNumber('--heartbeat-ms', given.get('heartbeat-ms') ?? '100', bounds.heartbeat)
+  const electionTimeoutMs = wholeNumber(
+    '--election-timeout-ms',
+    given.get('election-timeout-ms') ?? '1000',
+    bounds.election,
+  )
+  if (heartbeatMs * 3 > electionTimeoutMs) {
+    const bound = `at least 3 * --heartbeat-ms = ${heartbeatMs * 3}, or one late heartbeat starts an election`
+    throw new UsageError(`--election-timeout-ms is ${electionTimeoutMs}; it must be ${bound}`)
+  }
+  const logLevel = given.get('log-level') ?? 'info'
+  if (!isLogLevel(logLevel)) throw new UsageError(`--log-level is ${logLevel}; it must be debug, info, warn or error`)
+  return {
+    self,
+    members,
+    dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
+    cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
+    bind: given.get('bind') ?? null,
+    clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(clientsMax), { min: 1, max: 100_000 }),
+    heartbeatMs,
+    electionTimeoutMs,
+    logLevel,
+    stopWithStdin: given.has('stop-with-stdin'),
+  }
+}
+
+/** The command line's form of a list of servers. */
+export function formatServers(members: readonly Member[]): string {
+  const address = ({ host, port }: HostPort): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
+  return members.map(({ id, peer, redis }) => `${id}=${address(peer)}/${address(redis)}`).join(',')
+}
+
+/** What the names of the file's keys are on the command line. */
+const fileKeys: Readonly<Record<string, string>> = {
+  servers: 'servers',
+  id: 'id',
+  dir: 'dir',
+  port: 'port',
+  bind: 'bind',
+  cluster: 'cluster',
+  maxClients: 'max-clients',
+  heartbeatMs: 'heartbeat-ms',
+  electionTimeoutMs: 'election-timeout-ms',
+  logLevel: 'log-level',
+}
+
+function readConfigFile(file: string): readonly (readonly [string, string])[] {
+  let content: unknown
+  try {
+    content = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new UsageError(`--config ${file} cannot be read as JSON: ${(error as Error).message}`)
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    throw new UsageError(`--config ${file} must hold one JSON object`)
+  }
+  return Object.entries(content).map(([key, value]: [string, unknown]) => {
+    const name = Object.hasOwn(fileKeys, key) ? fileKeys[key] : undefined
+    if (name === undefined) {
+      throw new UsageError(`--config ${file}: unknown key ${key}; there are ${Object.keys(fileKeys).join(', ')}`)
+    }
+    if (key === 'servers' && Array.isArray(value)) return [name, value.map((server) => listed(file, server)).join(',')]
+    if (typeof value !== 'string' && typeof value !== 'number') {
+      throw new UsageError(`--config ${file}: ${key} must be a text or a number`)
+    }
+    return [name, String(value)]
+  })
+}
+
+function listed(file: string, server: unknown): string {
+  const { id, peer, redis } = (server ?? {}) as Readonly<Record<string, unknown>>
+  if (typeof id === 'string' && typeof peer === 'string' && typeof redis === 'string') return `${id}=${peer}/${redis}`
+  throw new UsageError(
+    `--config ${file}: each of servers must be {"id": "...", "peer": "host:port", "redis": "host:port"}`,
+  )
+}
+
+/** `--port` and `--servers` say the same thing in two ways, so the command line's way hides the file's. */
+function addFromFile(given: Map<string, string>, name: string, value: string): void {
+  const hidden = (name === 'port' && given.has('servers')) || (name === 'servers' && given.has('port'))
+  if (!hidden) given.set(name, value)
+}
+
+function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
+  const list = given.get('servers')
+  const port = given.get('port')
+  if (list === undefined && port === undefined) {
+    throw new UsageError('--servers is missing: it names every server of the cluster (--help shows how)')
+  }
+  if (list !== undefined && port !== undefined) {
+    throw new UsageError('--port is for a cluster of one; with --servers the ports stand there')
+  }
+  if (port !== undefined) {
+    const redis = { host: '127.0.0.1', port: wholeNumber('--port', port, { min: 1, max: 65_435 }) }
+    return [makeMember(given.get('id') ?? 's1', { host: redis.host, port: redis.port + 100 }, redis)]
+  }
+  const members = (list ?? '').split(',').map(readMember)
+  noneTwice(
+    'server',
+    members.map(({ id }) => id),
+  )
+  noneTwice(
+    'address',
+    members.flatMap(({ peer, redis }) => [peer, redis]).map(({ host, port }) => `${host}:${port}`),
+  )
+  return members
+}
+
+function readMember(text: string): Member {
+  const match = /^([^=\s/]{1,255})=([^/]+)\/([^/]+)$/.exec(text)
+  const peer = readAddress(match?.[2])
+  const redis = readAddress(match?.[3])
+  if (match?.[1] !== undefined && peer !== null && redis !== null) return makeMember(match[1], peer, redis)
+  throw new UsageError(`--servers: "${text}" is not id=host:port/host:port, with ports of 1 .. 65535`)
+}
+
+function readAddress(text: string | undefined): HostPort | null {
+  const match = /^(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
+}
+
+function noneTwice(what: string, names: readonly string[]): void {
+  const twice = names.find((name, at) => names.indexOf(name) !== at)
+  if (twice !== undefined) throw new UsageError(`--servers names ${what} ${twice} twice`)
+}
+
+function findSelf(id: string | undefined, members: readonly Member[]): Member {
+  const [only] = members
+  if (id === undefined && members.length === 1 && only !== undefined) return only
+  if (id === undefined) throw new UsageError('--id is missing: it says which of --servers this one is')
+  const self = members.find((member) => member.id === id)
+  if (self !== undefined) return self
+  throw new UsageError(`--id is ${id}; --servers names ${members.map((member) => member.id).join(', ')}`)
+}
+
+function notEmpty(name: string, text: string): string {
+  if (text === '') throw new UsageError(`${name} must not be empty`)
+  return text
+}

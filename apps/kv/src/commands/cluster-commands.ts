@@ -1,0 +1,113 @@
+/** CLUSTER: the leader is the one master of all slots, the other servers are its replicas. */
+
+import { keySlot, slotCount } from '../cluster/slots.js'
+import type { Member } from '../cluster/members.js'
+import { failure, notAnInteger, status, type Reply } from '../resp/reply.js'
+import { parseInteger } from '../data-set/integer.js'
+import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+
+export const clusterSubcommands: Subcommands = new Map<string, Subcommand>([
+  ['slots', { arity: 2, run: slots }],
+  ['shards', { arity: 2, run: shards }],
+  ['nodes', { arity: 2, run: nodes }],
+  ['info', { arity: 2, run: clusterInfo }],
+  ['myid', { arity: 2, run: ({ server }) => server.leadership.self.nodeId }],
+  ['keyslot', { arity: 3, run: (_context, words) => keySlot(words[2] ?? '') }],
+  ['countkeysinslot', { arity: 3, run: countKeysInSlot }],
+  ['help', { arity: 2, run: () => help }],
+])
+
+const help: Reply = [
+  'CLUSTER <subcommand>. Subcommands are:',
+  'COUNTKEYSINSLOT, HELP, INFO, KEYSLOT, MYID, NODES, SHARDS, SLOTS',
+].map(status)
+
+/** The owner of the slots first. */
+function ownerFirst({ leadership }: ServerState): readonly Member[] {
+  const { owner } = leadership
+  return [owner, ...leadership.members.filter((member) => member !== owner)]
+}
+
+function slots({ server }: LocalContext): Reply {
+  const servers = ownerFirst(server).map(({ redis, nodeId }): Reply => [redis.host, redis.port, nodeId, []])
+  return [[0, slotCount - 1, ...servers]]
+}
+
+function shards({ server }: LocalContext): Reply {
+  const { leadership } = server
+  const servers = ownerFirst(server).map((member): Reply => ({
+    type: 'map',
+    pairs: [
+      ['id', member.nodeId],
+      ['port', member.redis.port],
+      ['ip', member.redis.host],
+      ['endpoint', member.redis.host],
+      ['role', member === leadership.owner ? 'master' : 'replica'],
+      ['replication-offset', offsetOf(server, member)],
+      ['health', isConnected(server, member) ? 'online' : 'fail'],
+    ],
+  }))
+  return [
+    {
+      type: 'map',
+      pairs: [
+        ['slots', [0, slotCount - 1]],
+        ['nodes', servers],
+      ],
+    },
+  ]
+}
+
+function nodes({ server }: LocalContext): Reply {
+  const { leadership, status } = server
+  const lines = leadership.members.map((member) => {
+    const owns = member === leadership.owner
+    const flags = `${member === leadership.self ? 'myself,' : ''}${owns ? 'master' : 'slave'}`
+    const master = owns ? '-' : leadership.owner.nodeId
+    const link = isConnected(server, member) ? 'connected' : 'disconnected'
+    const address = `${member.redis.host}:${member.redis.port}@${member.peer.port}`
+    return `${member.nodeId} ${address} ${flags} ${master} 0 0 ${status.term} ${link}${owns ? ` 0-${slotCount - 1}` : ''}\n`
+  })
+  return { type: 'verbatim', text: lines.join('') }
+}
+
+function clusterInfo({ server }: LocalContext): Reply {
+  const { leadership, status } = server
+  const lines = [
+    `cluster_state:${leadership.leader === null ? 'fail' : 'ok'}`,
+    `cluster_slots_assigned:${slotCount}`,
+    `cluster_slots_ok:${leadership.leader === null ? 0 : slotCount}`,
+    'cluster_slots_pfail:0',
+    `cluster_slots_fail:${leadership.leader === null ? slotCount : 0}`,
+    `cluster_known_nodes:${leadership.members.length}`,
+    'cluster_size:1',
+    `cluster_current_epoch:${status.term}`,
+    `cluster_my_epoch:${status.term}`,
+    'cluster_stats_messages_sent:0',
+    'cluster_stats_messages_received:0',
+    'total_cluster_links_buffer_limit_exceeded:0',
+  ]
+  return { type: 'verbatim', text: lines.map((line) => `${line}\r\n`).join('') }
+}
+
+/** Counts by looking at every key: there is no index by slot, since all slots live in one place. */
+function countKeysInSlot({ server }: LocalContext, words: readonly string[]): Reply {
+  const slot = parseInteger(words[2] ?? '')
+  if (slot === null) return notAnInteger
+  if (slot < 0 || slot >= slotCount) return failure('ERR Invalid slot')
+  let count = 0
+  server.data.scan(0, server.data.size, ({ key }) => {
+    if (keySlot(key) === slot) count += 1
+  })
+  return count
+}
+
+function isConnected({ leadership, status }: ServerState, member: Member): boolean {
+  return member === leadership.self || status.peers.some((peer) => peer.id === member.id && peer.connected)
+}
+
+/** How far a server's log is known to reach. */
+function offsetOf({ leadership, status }: ServerState, member: Member): number {
+  if (member === leadership.self) return status.lastIndex
+  return status.peers.find((peer) => peer.id === member.id)?.matchIndex ?? 0
+}

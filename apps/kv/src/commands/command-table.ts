@@ -1,0 +1,189 @@
+/** One row per command: what COMMAND tells of it, and who carries it out. */
+
+import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
+import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
+import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
+import { clusterSubcommands } from './cluster-commands.js'
+import { commandSubcommands, everyCommand } from './command-commands.js'
+import { commandTexts } from './command-texts.js'
+import type { CommandFacts, LocalContext, LocalHandler, Subcommands } from './local-command.js'
+import { configSubcommands, info, role } from './server-commands.js'
+
+/** Commands that steer their own connection; `connection.ts` carries them out. */
+export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
+
+export type CommandRow = CommandFacts &
+  (
+    | { readonly type: 'data'; readonly command: DataCommand }
+    /** Answered at once, from what this server knows. */
+    | { readonly type: 'local'; readonly run: LocalHandler }
+    | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
+    | { readonly type: 'control'; readonly control: ControlName }
+  )
+
+type Keys = readonly [first: number, last: number, step: number]
+
+const noKeys: Keys = [0, 0, 0]
+const oneKey: Keys = [1, 1, 1]
+const allKeys: Keys = [1, -1, 1]
+
+type Group = CommandFacts['group']
+
+function facts(name: string, arity: number, flags: string, keys: Keys, categories: string, group: Group): CommandFacts {
+  const [since, summary] = commandTexts[name] ?? ['1.0.0', name]
+  const speed = flags.includes('fast') ? 'fast' : 'slow'
+  const access = flags.includes('write') ? ['write'] : flags.includes('readonly') ? ['read'] : []
+  const [first, ...rest] = categories.split(' ').filter((category) => category !== '')
+  const before = first === 'keyspace' || first === 'admin' ? [first] : []
+  const after = first === undefined || before.length > 0 ? rest : [first, ...rest]
+  const late = after.filter((category) => category !== 'string')
+  const all = [...before, ...access, ...after.filter((category) => category === 'string'), speed, ...late]
+  return {
+    name,
+    arity,
+    flags: flags.split(' ').filter((flag) => flag !== ''),
+    firstKey: keys[0],
+    lastKey: keys[1],
+    keyStep: keys[2],
+    categories: all.map((category) => `@${category}`),
+    group,
+    since,
+    summary,
+  }
+}
+
+function data(name: string, arity: number, flags: string, keys: Keys, categories = 'string'): CommandRow {
+  const command = dataCommands.get(name)
+  if (command === undefined) throw new Error(`no data command ${name}`)
+  const group = categories.startsWith('keyspace')
+    ? keys === noKeys && name !== 'scan' && name !== 'keys'
+      ? 'server'
+      : 'generic'
+    : 'string'
+  return { type: 'data', command, ...facts(name, arity, flags, keys, categories, group) }
+}
+
+function local(
+  name: string,
+  arity: number,
+  flags: string,
+  group: Group,
+  run: LocalHandler,
+  categories = '',
+): CommandRow {
+  return { type: 'local', run, ...facts(name, arity, flags, noKeys, categories, group) }
+}
+
+function container(name: string, group: Group, subcommands: Subcommands): CommandRow {
+  return { type: 'container', subcommands, alone: null, ...facts(name, -2, '', noKeys, '', group) }
+}
+
+function control(control: ControlName, arity: number, flags: string, group: Group, keys: Keys = noKeys): CommandRow {
+  const categories = group === 'transactions' ? 'transaction' : 'connection'
+  return { type: 'control', control, ...facts(control, arity, flags, keys, categories, group) }
+}
+
+const quick = 'loading stale fast'
+const always = 'noscript loading stale fast no_auth allow_busy'
+const transaction = 'noscript loading stale fast allow_busy'
+
+const rows: readonly CommandRow[] = [
+  data('get', 2, 'readonly fast', oneKey),
+  data('set', -3, 'write denyoom', oneKey),
+  data('setnx', 3, 'write denyoom fast', oneKey),
+  data('getset', 3, 'write denyoom fast', oneKey),
+  data('getdel', 2, 'write fast', oneKey),
+  data('incr', 2, 'write denyoom fast', oneKey),
+  data('decr', 2, 'write denyoom fast', oneKey),
+  data('incrby', 3, 'write denyoom fast', oneKey),
+  data('decrby', 3, 'write denyoom fast', oneKey),
+  data('append', 3, 'write denyoom fast', oneKey),
+  data('strlen', 2, 'readonly fast', oneKey),
+  data('mget', -2, 'readonly fast', allKeys),
+  data('mset', -3, 'write denyoom', [1, -1, 2]),
+  data('del', -2, 'write', allKeys, 'keyspace'),
+  data('unlink', -2, 'write fast', allKeys, 'keyspace'),
+  data('exists', -2, 'readonly fast', allKeys, 'keyspace'),
+  data('expire', -3, 'write fast', oneKey, 'keyspace'),
+  data('pexpire', -3, 'write fast', oneKey, 'keyspace'),
+  data('ttl', 2, 'readonly fast', oneKey, 'keyspace'),
+  data('pttl', 2, 'readonly fast', oneKey, 'keyspace'),
+  data('persist', 2, 'write fast', oneKey, 'keyspace'),
+  data('type', 2, 'readonly fast', oneKey, 'keyspace'),
+  data('scan', -2, 'readonly', noKeys, 'keyspace'),
+  data('keys', 2, 'readonly', noKeys, 'keyspace dangerous'),
+  data('dbsize', 1, 'readonly fast', noKeys, 'keyspace'),
+  data('flushall', -1, 'write', noKeys, 'keyspace dangerous'),
+  local('ping', -1, 'fast', 'connection', ping, 'connection'),
+  local('echo', 2, quick, 'connection', echo, 'connection'),
+  local('hello', -1, always, 'connection', hello, 'connection'),
+  local('select', 2, quick, 'connection', select, 'connection'),
+  local('info', -1, 'loading stale', 'server', info, 'dangerous'),
+  local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous'),
+  local('readonly', 1, quick, 'cluster', readonlyOn, 'connection'),
+  local('readwrite', 1, quick, 'cluster', readonlyOff, 'connection'),
+  container('client', 'connection', clientSubcommands),
+  container('config', 'server', configSubcommands),
+  container('cluster', 'cluster', clusterSubcommands),
+  {
+    type: 'container',
+    subcommands: commandSubcommands(() => factsOfAll),
+    alone: everyCommand(() => factsOfAll),
+    ...facts('command', -1, 'loading stale', noKeys, 'connection', 'server'),
+  },
+  control('multi', 1, transaction, 'transactions'),
+  control('exec', 1, 'noscript loading stale skip_slowlog', 'transactions'),
+  control('discard', 1, transaction, 'transactions'),
+  control('watch', -2, transaction, 'transactions', allKeys),
+  control('unwatch', 1, transaction, 'transactions'),
+  control('reset', 1, always, 'connection'),
+  control('quit', -1, always, 'connection'),
+]
+
+const factsOfAll: ReadonlyMap<string, CommandFacts> = new Map(rows.map((row) => [row.name, row]))
+
+/** A browser that was tricked into posting here: its first line must not be followed by commands in its body. */
+const securityRow: CommandRow = { type: 'control', control: 'security', ...facts('post', -1, '', noKeys, '', 'server') }
+
+const rowsByName: ReadonlyMap<string, CommandRow> = new Map([
+  ...rows.flatMap((row) => [[row.name, row] as const, [row.name.toUpperCase(), row] as const]),
+  ['post', securityRow],
+  ['host:', securityRow],
+])
+
+/** Undefined: there is no such command. */
+export function findCommand(name: string): CommandRow | undefined {
+  return rowsByName.get(name) ?? rowsByName.get(name.toLowerCase())
+}
+
+/** Null: the number of words fits, and a subcommand is one that there is. */
+export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
+  if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
+  if (row.type !== 'container' || words.length < 2) return null
+  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  if (subcommand === undefined) {
+    return failure(`ERR unknown subcommand '${quote(words[1] ?? '')}'. Try ${row.name.toUpperCase()} HELP.`)
+  }
+  return arityFits(subcommand.arity, words.length) ? null : wrongArity(`${row.name}|${words[1]?.toLowerCase()}`)
+}
+
+/** The answer to a command that this server gives by itself; OK to one that it does not. */
+export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
+  if (row.type === 'local') return row.run(context, words)
+  if (row.type !== 'container') return ok
+  const run = row.subcommands.get((words[1] ?? '').toLowerCase())?.run ?? row.alone
+  return run === null ? ok : run(context, words)
+}
+
+function arityFits(arity: number, words: number): boolean {
+  return arity > 0 ? words === arity : words >= -arity
+}
+
+export function unknownCommand(words: readonly string[]): ErrorReply {
+  let rest = ''
+  for (const word of words.slice(1)) {
+    if (rest.length >= 128) break
+    rest += `'${quote(word, 128 - rest.length)}' `
+  }
+  return failure(`ERR unknown command '${quote(words[0] ?? '')}', with args beginning with: ${rest}`)
+}

@@ -1,0 +1,161 @@
+/** PING, HELLO, CLIENT and what else concerns one connection. */
+
+import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
+import { parseInteger } from '../data-set/integer.js'
+import type { ClientState, LocalContext, Subcommand, Subcommands } from './local-command.js'
+import { redisVersion } from './versions.js'
+
+export function ping(_context: LocalContext, words: readonly string[]): Reply {
+  if (words.length > 2) return wrongArity('ping')
+  return words[1] ?? status('PONG')
+}
+
+export function echo(_context: LocalContext, words: readonly string[]): Reply {
+  return words[1] ?? ''
+}
+
+export function select(_context: LocalContext, words: readonly string[]): Reply {
+  const database = parseInteger(words[1] ?? '')
+  if (database === null) return notAnInteger
+  return database === 0 ? ok : failure('ERR SELECT is not allowed in cluster mode')
+}
+
+export function readonlyOn({ client }: LocalContext): Reply {
+  client.readonly = true
+  return ok
+}
+
+export function readonlyOff({ client }: LocalContext): Reply {
+  client.readonly = false
+  return ok
+}
+
+/** HELLO [version [SETNAME name]]. AUTH is no option here: there are no passwords. */
+export function hello({ client, server }: LocalContext, words: readonly string[]): Reply {
+  let version = client.version
+  let name: string | null = null
+  if (words[1] !== undefined) {
+    const wanted = parseInteger(words[1])
+    if (wanted === null) return failure('ERR Protocol version is not an integer or out of range')
+    if (wanted !== 2 && wanted !== 3) return failure('NOPROTO unsupported protocol version')
+    version = wanted
+    for (let at = 2; at < words.length; at += 2) {
+      const value = words[at + 1]
+      if (words[at]?.toLowerCase() !== 'setname' || value === undefined) {
+        return failure(`ERR Syntax error in HELLO option '${quote(words[at] ?? '')}'`)
+      }
+      if (!isPlainName(value)) return badName
+      name = value
+    }
+  }
+  client.version = version
+  client.name = name ?? client.name
+  return {
+    type: 'map',
+    pairs: [
+      ['server', 'redis'],
+      ['version', redisVersion],
+      ['proto', version],
+      ['id', client.id],
+      ['mode', 'cluster'],
+      ['role', server.leadership.isLeader ? 'master' : 'replica'],
+      ['modules', []],
+    ],
+  }
+}
+
+const badName = failure('ERR Client names cannot contain spaces, newlines or special characters.')
+
+const isPlainName = (name: string): boolean => /^[!-~]*$/.test(name)
+
+export const clientSubcommands: Subcommands = new Map<string, Subcommand>([
+  ['id', { arity: 2, run: ({ client }) => client.id }],
+  ['getname', { arity: 2, run: ({ client }) => (client.name === '' ? null : client.name) }],
+  ['setname', { arity: 3, run: setName }],
+  ['setinfo', { arity: 4, run: setInfo }],
+  ['info', { arity: 2, run: ({ client, server }) => verbatim(`${describe(client, server.now())}\n`) }],
+  ['list', { arity: -2, run: list }],
+  ['no-evict', { arity: 3, run: noEvict }],
+  ['reply', { arity: 3, run: reply }],
+  ['help', { arity: 2, run: () => help }],
+])
+
+const help: Reply = [
+  'CLIENT <subcommand>. Subcommands are:',
+  'GETNAME, HELP, ID, INFO, LIST, NO-EVICT, REPLY, SETINFO, SETNAME',
+].map(status)
+
+const verbatim = (text: string): Reply => ({ type: 'verbatim', text })
+
+function setName({ client }: LocalContext, words: readonly string[]): Reply {
+  const name = words[2] ?? ''
+  if (!isPlainName(name)) return badName
+  client.name = name
+  return ok
+}
+
+function setInfo({ client }: LocalContext, words: readonly string[]): Reply {
+  const [, , option = '', value = ''] = words
+  const attribute = option.toLowerCase()
+  if (attribute !== 'lib-name' && attribute !== 'lib-ver') return failure(`ERR Unrecognized option '${quote(option)}'`)
+  if (!isPlainName(value)) return failure(`ERR ${attribute} cannot contain spaces, newlines or special characters.`)
+  if (attribute === 'lib-name') client.libraryName = value
+  else client.libraryVersion = value
+  return ok
+}
+
+function list({ server }: LocalContext, words: readonly string[]): Reply {
+  const [, , option, ...values] = words
+  const byId = option?.toLowerCase() === 'id'
+  const byType = option?.toLowerCase() === 'type'
+  if (option !== undefined && ((!byId && !byType) || values.length === 0)) return syntaxError
+  const ids = new Set(values)
+  const isListed = (client: ClientState): boolean =>
+    option === undefined || (byId ? ids.has(String(client.id)) : values[0]?.toLowerCase() === 'normal')
+  const now = server.now()
+  const lines = [...server.clients].filter(isListed).map((client) => describe(client, now))
+  return verbatim(lines.map((line) => `${line}\n`).join(''))
+}
+
+function describe(client: ClientState, now: number): string {
+  const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000))
+  const flags = `${client.queued >= 0 ? 'x' : ''}${client.readonly ? 'r' : ''}${client.noEvict ? 'e' : ''}`
+  return [
+    `id=${client.id}`,
+    `addr=${client.address}`,
+    `laddr=${client.localAddress}`,
+    `name=${client.name}`,
+    `age=${seconds(client.connectedAt)}`,
+    `idle=${seconds(client.activeAt)}`,
+    `flags=${flags === '' ? 'N' : flags}`,
+    'db=0',
+    'sub=0',
+    'psub=0',
+    `multi=${client.queued}`,
+    `watch=${client.watching}`,
+    `qbuf=${client.buffered}`,
+    `omem=${client.unsent}`,
+    `cmd=${client.lastCommand}`,
+    'user=default',
+    `lib-name=${client.libraryName}`,
+    `lib-ver=${client.libraryVersion}`,
+    `resp=${client.version}`,
+  ].join(' ')
+}
+
+/** Nothing is ever evicted here, so this only remembers what was asked. */
+function noEvict({ client }: LocalContext, words: readonly string[]): Reply {
+  const value = words[2]?.toLowerCase()
+  if (value !== 'on' && value !== 'off') return syntaxError
+  client.noEvict = value === 'on'
+  return ok
+}
+
+function reply({ client }: LocalContext, words: readonly string[]): Reply {
+  const value = words[2]?.toLowerCase()
+  if (value !== 'on' && value !== 'off' && value !== 'skip') return syntaxError
+  // SKIP is not answered either.
+  if (value === 'skip') client.skips = 2
+  else client.replies = value
+  return ok
+}

@@ -1,0 +1,89 @@
+/** What commands need that one server answers by itself: about the connection, the server, the cluster. */
+
+import type { Status } from 'balsa-raft'
+import type { DataSet } from '../data-set/data-set.js'
+import type { ProtocolVersion } from '../resp/reply-encoder.js'
+import type { Reply } from '../resp/reply.js'
+import type { Leadership } from '../server/leadership.js'
+
+/** What COMMAND tells of a command. */
+export interface CommandFacts {
+  /** In lower case. */
+  readonly name: string
+  /** The exact number of words, or, negative, the least. */
+  readonly arity: number
+  readonly flags: readonly string[]
+  /** Positions among the words; 0 = no keys. A negative last counts from the end. */
+  readonly firstKey: number
+  readonly lastKey: number
+  readonly keyStep: number
+  readonly categories: readonly string[]
+  readonly group: 'string' | 'generic' | 'server' | 'connection' | 'cluster' | 'transactions'
+  readonly since: string
+  readonly summary: string
+}
+
+/** One connection, as CLIENT sees and changes it. */
+export interface ClientState {
+  readonly id: number
+  readonly address: string
+  readonly localAddress: string
+  readonly connectedAt: number
+  activeAt: number
+  name: string
+  libraryName: string
+  libraryVersion: string
+  version: ProtocolVersion
+  /** READONLY was said: a follower may answer reads, which may be old. */
+  readonly: boolean
+  noEvict: boolean
+  replies: 'on' | 'off'
+  /** So many answers more are not written (CLIENT REPLY SKIP). */
+  skips: number
+  lastCommand: string
+  /** Commands queued by MULTI; -1 outside. */
+  queued: number
+  watching: number
+  buffered: number
+  unsent: number
+}
+
+export interface ServerState {
+  readonly leadership: Leadership
+  readonly data: DataSet
+  readonly status: Status
+  readonly clients: Iterable<ClientState>
+  readonly clientCount: number
+  readonly counters: Counters
+  readonly startedAt: number
+  readonly clientsMax: number
+  /** Milliseconds since 1970. */
+  readonly now: () => number
+  /** Where the log lies, and what CONFIG GET tells. */
+  readonly dir: string
+  readonly config: ReadonlyMap<string, string>
+}
+
+export interface Counters {
+  connections: number
+  rejected: number
+  cutOff: number
+  commands: number
+  bytesIn: number
+  bytesOut: number
+}
+
+export interface LocalContext {
+  readonly client: ClientState
+  readonly server: ServerState
+}
+
+export type LocalHandler = (context: LocalContext, words: readonly string[]) => Reply
+
+export interface Subcommand {
+  /** Counts the container's name too. */
+  readonly arity: number
+  readonly run: LocalHandler
+}
+
+export type Subcommands = ReadonlyMap<string, Subcommand>

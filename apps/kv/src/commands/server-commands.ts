@@ -1,0 +1,202 @@
+/** INFO, CONFIG and ROLE. */
+
+import { prepareGlob } from '../data-set/glob.js'
+import { formatAddress } from '../cluster/members.js'
+import { status, type Reply } from '../resp/reply.js'
+import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import { balsaVersion, redisVersion } from './versions.js'
+
+export const configSubcommands: Subcommands = new Map<string, Subcommand>([
+  ['get', { arity: -3, run: configGet }],
+  ['help', { arity: 2, run: () => ['CONFIG <subcommand>. Subcommands are:', 'GET, HELP'].map(status) }],
+])
+
+function configGet({ server }: LocalContext, words: readonly string[]): Reply {
+  const patterns = words.slice(2).map((pattern) => prepareGlob(pattern.toLowerCase()))
+  const pairs = [...server.config].filter(([name]) => patterns.some((accepts) => accepts(name)))
+  return { type: 'map', pairs }
+}
+
+export function role({ server }: LocalContext): Reply {
+  const { leadership, status: raft } = server
+  const { leader } = leadership
+  if (leadership.isLeader) {
+    const followers = raft.peers.filter((peer) => peer.connected)
+    const rows = followers.map((peer): Reply => {
+      const member = leadership.members.find(({ id }) => id === peer.id)
+      return [member?.redis.host ?? peer.address, String(member?.redis.port ?? 0), String(peer.matchIndex)]
+    })
+    return ['master', raft.commitIndex, rows]
+  }
+  const link = leader === null ? 'connect' : 'connected'
+  return ['slave', leader?.redis.host ?? '?', leader?.redis.port ?? 0, link, raft.appliedIndex]
+}
+
+type Section = readonly [title: string, lines: (server: ServerState) => readonly (readonly [string, string | number])[]]
+
+const sections: readonly Section[] = [
+  ['Server', serverLines],
+  ['Clients', clientLines],
+  ['Memory', memoryLines],
+  ['Persistence', persistenceLines],
+  ['Stats', statsLines],
+  ['Replication', replicationLines],
+  ['Raft', raftLines],
+  ['CPU', cpuLines],
+  ['Cluster', () => [['cluster_enabled', 1]]],
+  ['Keyspace', keyspaceLines],
+]
+
+export function info({ server }: LocalContext, words: readonly string[]): Reply {
+  const names = words.slice(1).map((word) => word.toLowerCase())
+  const all = names.length === 0 || names.some((name) => ['all', 'default', 'everything'].includes(name))
+  const parts = sections
+    .filter(([title]) => all || names.includes(title.toLowerCase()))
+    .map(
+      ([title, lines]) =>
+        `# ${title}\r\n${lines(server)
+          .map(([name, value]) => `${name}:${value}\r\n`)
+          .join('')}`,
+    )
+  return { type: 'verbatim', text: parts.join('\r\n') }
+}
+
+function serverLines(server: ServerState): ReturnType<Section[1]> {
+  const { leadership, startedAt } = server
+  const uptime = Math.max(0, Math.floor((server.now() - startedAt) / 1000))
+  return [
+    ['redis_version', redisVersion],
+    ['balsa_version', balsaVersion],
+    ['redis_mode', 'cluster'],
+    ['os', `${process.platform} ${process.arch}`],
+    ['node_version', process.version],
+    ['process_id', process.pid],
+    ['run_id', leadership.self.nodeId],
+    ['server_id', leadership.self.id],
+    ['tcp_port', leadership.self.redis.port],
+    ['server_time_usec', server.now() * 1000],
+    ['uptime_in_seconds', uptime],
+    ['uptime_in_days', Math.floor(uptime / 86400)],
+  ]
+}
+
+function clientLines({ clientCount, clients, clientsMax }: ServerState): ReturnType<Section[1]> {
+  let largestInput = 0
+  let largestOutput = 0
+  for (const client of clients) {
+    largestInput = Math.max(largestInput, client.buffered)
+    largestOutput = Math.max(largestOutput, client.unsent)
+  }
+  return [
+    ['connected_clients', clientCount],
+    ['maxclients', clientsMax],
+    ['client_recent_max_input_buffer', largestInput],
+    ['client_recent_max_output_buffer', largestOutput],
+    ['blocked_clients', 0],
+  ]
+}
+
+function memoryLines(): ReturnType<Section[1]> {
+  const memory = process.memoryUsage()
+  return [
+    ['used_memory', memory.heapUsed + memory.external],
+    ['used_memory_human', humanBytes(memory.heapUsed + memory.external)],
+    ['used_memory_rss', memory.rss],
+    ['used_memory_rss_human', humanBytes(memory.rss)],
+    ['maxmemory', 0],
+    ['maxmemory_policy', 'noeviction'],
+  ]
+}
+
+function persistenceLines({ status: raft, dir }: ServerState): ReturnType<Section[1]> {
+  return [
+    ['loading', 0],
+    ['log_durability', raft.durability],
+    ['log_dir', dir],
+    ['log_group_commits', raft.store.groupCommits],
+    ['log_flushes', raft.store.flushes],
+    ['log_bytes_written', raft.store.bytesWritten],
+  ]
+}
+
+function statsLines({ counters }: ServerState): ReturnType<Section[1]> {
+  return [
+    ['total_connections_received', counters.connections],
+    ['total_commands_processed', counters.commands],
+    ['total_net_input_bytes', counters.bytesIn],
+    ['total_net_output_bytes', counters.bytesOut],
+    ['rejected_connections', counters.rejected],
+    ['cut_off_connections', counters.cutOff],
+  ]
+}
+
+function replicationLines({ leadership, status: raft }: ServerState): ReturnType<Section[1]> {
+  const { leader } = leadership
+  if (leadership.isLeader) {
+    const rows = raft.peers.map((peer, at): readonly [string, string] => {
+      const member = leadership.members.find(({ id }) => id === peer.id)
+      const address = `ip=${member?.redis.host ?? '?'},port=${member?.redis.port ?? 0}`
+      const lag = Math.max(0, raft.lastIndex - peer.matchIndex)
+      return [
+        `slave${at}`,
+        `${address},state=${peer.connected ? 'online' : 'offline'},offset=${peer.matchIndex},lag=${lag}`,
+      ]
+    })
+    const connected = raft.peers.filter((peer) => peer.connected).length
+    return [['role', 'master'], ['connected_slaves', connected], ...rows, ['master_repl_offset', raft.commitIndex]]
+  }
+  return [
+    ['role', 'slave'],
+    ['master_host', leader?.redis.host ?? ''],
+    ['master_port', leader?.redis.port ?? 0],
+    ['master_link_status', leader === null ? 'down' : 'up'],
+    ['slave_repl_offset', raft.appliedIndex],
+    ['slave_read_only', 1],
+    ['connected_slaves', 0],
+  ]
+}
+
+function raftLines({ leadership, status: raft }: ServerState): ReturnType<Section[1]> {
+  const { leader } = leadership
+  return [
+    ['raft_role', raft.role],
+    ['raft_term', raft.term],
+    ['raft_leader', leader?.id ?? ''],
+    ['raft_leader_redis', leader === null ? '' : formatAddress(leader.redis)],
+    ['raft_cluster_id', raft.clusterId],
+    ['raft_first_index', raft.firstIndex],
+    ['raft_last_index', raft.lastIndex],
+    ['raft_durable_index', raft.durableIndex],
+    ['raft_commit_index', raft.commitIndex],
+    ['raft_applied_index', raft.appliedIndex],
+    ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
+    ...raft.peers.map((peer): readonly [string, string] => [
+      `raft_peer_${peer.id}`,
+      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}`,
+    ]),
+    ['raft_fault', raft.fault === null ? '' : raft.fault.code],
+  ]
+}
+
+function cpuLines(): ReturnType<Section[1]> {
+  const { user, system } = process.cpuUsage()
+  return [
+    ['used_cpu_sys', (system / 1e6).toFixed(6)],
+    ['used_cpu_user', (user / 1e6).toFixed(6)],
+  ]
+}
+
+function keyspaceLines({ data }: ServerState): ReturnType<Section[1]> {
+  return data.size === 0 ? [] : [['db0', `keys=${data.size},expires=${data.expiring},avg_ttl=0`]]
+}
+
+function humanBytes(bytes: number): string {
+  const units = ['B', 'K', 'M', 'G', 'T']
+  let value = bytes
+  let unit = 0
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit += 1
+  }
+  return `${unit === 0 ? value : value.toFixed(2)}${units[unit]}`
+}

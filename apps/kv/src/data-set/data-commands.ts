@@ -1,0 +1,173 @@
+/**
+ * The commands that touch the data set. Each is a function of the data set, its arguments and a time, and of nothing else; it answers what Redis 7
+ * answers and never throws. Those that write run on every server, when their entry is applied.
+ */
+
+import { bulkBytesMax } from '../limits.js'
+import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
+import type { DataSet } from './data-set.js'
+import { expireCommand, persist, remaining } from './expiry-commands.js'
+import { prepareGlob } from './glob.js'
+import { addIntegers, negateInteger, parseInteger, type Integer } from './integer.js'
+import { set } from './set-command.js'
+
+/** `words[0]` is the command's name in lower case; `now` is the time by which TTL counts and EX begins. */
+export type DataHandler = (data: DataSet, words: readonly string[], now: number) => Reply
+
+export interface DataCommand {
+  readonly writes: boolean
+  readonly run: DataHandler
+}
+
+const reads = (run: DataHandler): DataCommand => ({ writes: false, run })
+const writes = (run: DataHandler): DataCommand => ({ writes: true, run })
+
+/** By name in lower case. The arity has been checked against the command table. */
+export const dataCommands: ReadonlyMap<string, DataCommand> = new Map([
+  ['get', reads((data, words) => data.get(word(words, 1))?.value ?? null)],
+  ['set', writes(set)],
+  ['setnx', writes(setnx)],
+  ['getset', writes(getset)],
+  ['getdel', writes(getdel)],
+  ['del', writes(del)],
+  ['unlink', writes(del)],
+  ['exists', reads(exists)],
+  ['incr', writes((data, words) => increment(data, word(words, 1), 1))],
+  ['decr', writes((data, words) => increment(data, word(words, 1), -1))],
+  ['incrby', writes(incrby)],
+  ['decrby', writes(decrby)],
+  ['append', writes(append)],
+  ['strlen', reads((data, words) => data.get(word(words, 1))?.value.length ?? 0)],
+  ['mget', reads((data, words) => words.slice(1).map((key) => data.get(key)?.value ?? null))],
+  ['mset', writes(mset)],
+  ['expire', writes(expireCommand(1000))],
+  ['pexpire', writes(expireCommand(1))],
+  ['ttl', reads(remaining(1000))],
+  ['pttl', reads(remaining(1))],
+  ['persist', writes(persist)],
+  ['type', reads((data, words) => status(data.get(word(words, 1)) === undefined ? 'none' : 'string'))],
+  ['scan', reads(scan)],
+  ['keys', reads(keys)],
+  ['dbsize', reads((data) => data.size)],
+  ['flushall', writes(flushall)],
+])
+
+const word = (words: readonly string[], at: number): string => words[at] ?? ''
+
+function setnx(data: DataSet, words: readonly string[]): Reply {
+  const key = word(words, 1)
+  if (data.get(key) !== undefined) return 0
+  data.set(key, word(words, 2), 0)
+  return 1
+}
+
+function getset(data: DataSet, words: readonly string[]): Reply {
+  const key = word(words, 1)
+  const old = data.get(key)?.value ?? null
+  data.set(key, word(words, 2), 0)
+  return old
+}
+
+function getdel(data: DataSet, words: readonly string[]): Reply {
+  const key = word(words, 1)
+  const old = data.get(key)?.value ?? null
+  if (old !== null) data.delete(key)
+  return old
+}
+
+function del(data: DataSet, words: readonly string[]): Reply {
+  let count = 0
+  for (let at = 1; at < words.length; at += 1) if (data.delete(word(words, at))) count += 1
+  return count
+}
+
+function exists(data: DataSet, words: readonly string[]): Reply {
+  let count = 0
+  for (let at = 1; at < words.length; at += 1) if (data.get(word(words, at)) !== undefined) count += 1
+  return count
+}
+
+function incrby(data: DataSet, words: readonly string[]): Reply {
+  const by = parseInteger(word(words, 2))
+  return by === null ? notAnInteger : increment(data, word(words, 1), by)
+}
+
+function decrby(data: DataSet, words: readonly string[]): Reply {
+  const by = parseInteger(word(words, 2))
+  if (by === null) return notAnInteger
+  const opposite = negateInteger(by)
+  return opposite === null ? failure('ERR decrement would overflow') : increment(data, word(words, 1), opposite)
+}
+
+function increment(data: DataSet, key: string, by: Integer): Reply {
+  const item = data.get(key)
+  const old = parseInteger(item?.value ?? '0')
+  if (old === null) return notAnInteger
+  const sum = addIntegers(old, by)
+  if (sum === null) return failure('ERR increment or decrement would overflow')
+  data.set(key, String(sum), item?.deadline ?? 0)
+  return sum
+}
+
+function append(data: DataSet, words: readonly string[]): Reply {
+  const key = word(words, 1)
+  const item = data.get(key)
+  const value = (item?.value ?? '') + word(words, 2)
+  if (value.length > bulkBytesMax) {
+    return failure('ERR string exceeds maximum allowed size (proto-max-bulk-len)')
+  }
+  data.set(key, value, item?.deadline ?? 0)
+  return value.length
+}
+
+function mset(data: DataSet, words: readonly string[]): Reply {
+  if (words.length % 2 === 0) return wrongArity('mset')
+  for (let at = 1; at < words.length; at += 2) data.set(word(words, at), word(words, at + 1), 0)
+  return ok
+}
+
+function keys(data: DataSet, words: readonly string[]): Reply {
+  const accepts = prepareGlob(word(words, 1))
+  const found: string[] = []
+  data.scan(0, data.size, (item) => {
+    if (accepts(item.key)) found.push(item.key)
+  })
+  return found
+}
+
+function scan(data: DataSet, words: readonly string[]): Reply {
+  const cursor = /^[0-9]{1,15}$/.test(word(words, 1)) ? Number(word(words, 1)) : null
+  if (cursor === null) return failure('ERR invalid cursor')
+  let count: Integer = 10
+  let accepts = prepareGlob('*')
+  let wantsStrings = true
+  for (let at = 2; at < words.length; at += 2) {
+    const value = words[at + 1]
+    const option = word(words, at).toLowerCase()
+    if (value === undefined) return syntaxError
+    if (option === 'count') {
+      const number = parseInteger(value)
+      if (number === null) return notAnInteger
+      if (number < 1) return syntaxError
+      count = number
+    } else if (option === 'match') {
+      accepts = prepareGlob(value)
+    } else if (option === 'type') {
+      wantsStrings = value.toLowerCase() === 'string'
+    } else {
+      return syntaxError
+    }
+  }
+  const found: string[] = []
+  const next = data.scan(cursor, Math.min(Number(count), data.size), (item) => {
+    if (wantsStrings && accepts(item.key)) found.push(item.key)
+  })
+  return [String(next), found]
+}
+
+function flushall(data: DataSet, words: readonly string[]): Reply {
+  const how = words[1]?.toLowerCase() ?? 'sync'
+  if (words.length > 2 || (how !== 'sync' && how !== 'async')) return syntaxError
+  data.clear()
+  return ok
+}

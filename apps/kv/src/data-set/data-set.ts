@@ -1,0 +1,210 @@
+/**
+ * The keys and their values, in memory: what all servers of a cluster agree on. Pure and deterministic: the same entries in the same order
+ * make the same data set, down to the order in which SCAN walks it. Its only clock is the time of the last applied entry.
+ *
+ * Keys and values are strings of bytes (see resp/reply.ts).
+ *
+ * A key is dead when its deadline <= `time`. Dead keys are never seen; they are removed a bounded number at a time, at places that
+ * depend on the entries alone.
+ */
+
+import { Deadlines, type Deadline } from './deadlines.js'
+
+export interface Item {
+  readonly key: string
+  readonly value: string
+  /** Milliseconds since 1970; 0 = lives for ever. */
+  readonly deadline: number
+  /** The index of the entry that last changed this key; what WATCH compares. */
+  readonly version: number
+}
+
+/** Told of changes, on every server, whoever caused them. Must not change the data set. */
+export interface ChangeListener {
+  changed(key: string): void
+}
+
+interface StoredItem extends Item {
+  value: string
+  deadline: number
+  version: number
+  /** Its place among the deadlines that counts; all others of this key are stale. */
+  due: Deadline | null
+  /** Where the key stands in `#order`. */
+  place: number
+}
+
+export class DataSet {
+  readonly #items = new Map<string, StoredItem>()
+  /**
+   * All items, in the order in which SCAN walks them: from the end down. A removed item's place is taken by the last one, which a walk that
+   * has come down to some place has either returned already or will still meet; so a walk misses no key that lives through it.
+   */
+  #order: StoredItem[] = []
+  readonly #deadlines = new Deadlines()
+  #expiring = 0
+  #time = 0
+  #index = 0
+  #listener: ChangeListener | null = null
+
+  /** The time of the last applied entry. Never goes back. */
+  get time(): number {
+    return this.#time
+  }
+
+  /** The index of the entry that is being applied, or was last. */
+  get index(): number {
+    return this.#index
+  }
+
+  /** Keys, with those that are dead but not yet removed; as in Redis. */
+  get size(): number {
+    return this.#items.size
+  }
+
+  /** Keys with a deadline. */
+  get expiring(): number {
+    return this.#expiring
+  }
+
+  /** Places kept for deadlines, stale ones included. Invariant: <= 2 * expiring + 1025. */
+  get deadlinePlaces(): number {
+    return this.#deadlines.size
+  }
+
+  /** The earliest deadline there may be; Infinity when there is none. */
+  get nextDeadline(): number {
+    return this.#deadlines.first?.at ?? Number.POSITIVE_INFINITY
+  }
+
+  set listener(listener: ChangeListener | null) {
+    this.#listener = listener
+  }
+
+  /** Moves to an entry, and removes up to `removals` keys that are dead by then. */
+  advance(index: number, time: number, removals: number): void {
+    this.#index = index
+    if (time > this.#time) this.#time = time
+    for (let left = removals; left > 0; left -= 1) {
+      const due = this.#deadlines.first
+      if (due === undefined || due.at > this.#time) return
+      this.#deadlines.removeFirst()
+      const item = this.#items.get(due.key)
+      if (item !== undefined && item.due === due) this.#remove(item)
+    }
+  }
+
+  get(key: string): Item | undefined {
+    return this.#live(key)
+  }
+
+  /** 0 for a key that is not there. */
+  version(key: string): number {
+    return this.#live(key)?.version ?? 0
+  }
+
+  /** `deadline` 0: lives for ever. A deadline that has passed already leaves no key. */
+  set(key: string, value: string, deadline: number): void {
+    if (deadline !== 0 && deadline <= this.#time) {
+      this.delete(key)
+      return
+    }
+    let item = this.#items.get(key)
+    if (item === undefined) {
+      item = { key, value, deadline: 0, version: 0, due: null, place: this.#order.length }
+      this.#items.set(key, item)
+      this.#order.push(item)
+    } else {
+      item.value = value
+    }
+    this.#setDeadline(item, deadline)
+    this.#touch(item)
+  }
+
+  /** False: there is no such key. */
+  setDeadline(key: string, deadline: number): boolean {
+    const item = this.#live(key)
+    if (item === undefined) return false
+    if (deadline !== 0 && deadline <= this.#time) return this.delete(key)
+    this.#setDeadline(item, deadline)
+    this.#touch(item)
+    return true
+  }
+
+  delete(key: string): boolean {
+    const item = this.#items.get(key)
+    if (item === undefined) return false
+    const lived = this.#lives(item)
+    this.#remove(item)
+    if (lived) this.#listener?.changed(key)
+    return lived
+  }
+
+  clear(): void {
+    const listener = this.#listener
+    if (listener !== null) for (const key of this.#items.keys()) listener.changed(key)
+    this.#items.clear()
+    this.#order = []
+    this.#deadlines.clear()
+    this.#expiring = 0
+  }
+
+  /** Whether this key has a deadline that has passed by `now`, while by the entries applied so far it still lives. */
+  isDue(key: string, now: number): boolean {
+    const item = this.#live(key)
+    return item !== undefined && item.deadline !== 0 && item.deadline <= now
+  }
+
+  /**
+   * One step of a walk: visits up to `count` items, and returns where to go on; 0 = all were visited. Start with 0. Every key that is there
+   * during the whole walk is visited at least once, whatever changes meanwhile.
+   */
+  scan(cursor: number, count: number, visit: (item: Item) => void): number {
+    const from = cursor === 0 ? this.#order.length : Math.min(cursor, this.#order.length)
+    const to = Math.max(0, from - count)
+    for (let place = from - 1; place >= to; place -= 1) {
+      const item = this.#order[place]
+      if (item !== undefined && this.#lives(item)) visit(item)
+    }
+    return to
+  }
+
+  #live(key: string): StoredItem | undefined {
+    const item = this.#items.get(key)
+    return item !== undefined && this.#lives(item) ? item : undefined
+  }
+
+  #lives(item: Item): boolean {
+    return item.deadline === 0 || item.deadline > this.#time
+  }
+
+  #touch(item: StoredItem): void {
+    item.version = this.#index
+    this.#listener?.changed(item.key)
+  }
+
+  #setDeadline(item: StoredItem, deadline: number): void {
+    if (item.deadline === deadline) return
+    if (item.deadline !== 0) this.#expiring -= 1
+    item.deadline = deadline
+    item.due = deadline === 0 ? null : this.#deadlines.add(deadline, item.key)
+    if (deadline === 0) return
+    this.#expiring += 1
+    if (this.#deadlines.size > 2 * this.#expiring + stalePlacesMax) {
+      this.#deadlines.sweep((place) => this.#items.get(place.key)?.due === place)
+    }
+  }
+
+  #remove(item: StoredItem): void {
+    this.#items.delete(item.key)
+    if (item.deadline !== 0) this.#expiring -= 1
+    const last = this.#order.pop()
+    if (last !== undefined && last !== item) {
+      this.#order[item.place] = last
+      last.place = item.place
+    }
+  }
+}
+
+/** So that small data sets are not swept over and over. */
+const stalePlacesMax = 1024

@@ -1,0 +1,60 @@
+/** The options of `npm start`. */
+
+import { makeMember, type Member } from '../cluster/members.js'
+import { readArguments, wholeNumber } from '../cli/arguments.js'
+import { UsageError } from '../cli/exit-codes.js'
+
+export interface LaunchOptions {
+  readonly members: readonly Member[]
+  readonly port: number
+  /** Holds one folder and one log file per server. */
+  readonly dataDir: string
+  readonly fresh: boolean
+  readonly restarts: boolean
+}
+
+export const launchHelp = `npm start: a cluster of server processes on this machine, for trying it out
+
+  npm start
+  npm start -- --servers 5 --port 8001
+
+  --servers <n>   how many servers, 1 .. 9, default 3; an even number survives no more failures than one less
+  --port <port>   Redis ports from here up, default 7001; peers listen 100 above each
+  --data <dir>    where folders and log files of the servers lie, default ./data; they are kept from one start to the next
+  --fresh         first delete the data of the last start, so far as npm start made it itself
+  --no-restart    report a server that ended, and leave it so
+  --help
+
+Ctrl-C closes all servers cleanly; a second Ctrl-C kills them.
+`
+
+const specs = {
+  servers: { takesValue: true },
+  port: { takesValue: true },
+  data: { takesValue: true },
+  fresh: { takesValue: false },
+  'no-restart': { takesValue: false },
+  help: { takesValue: false },
+} as const
+
+/** Peers listen so far above clients. */
+const peerPortOffset = 100
+
+/** Null: help is wanted. Throws UsageError. */
+export function readLaunchOptions(words: readonly string[]): LaunchOptions | null {
+  const given = readArguments(words, specs)
+  if (given.has('help')) return null
+  const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: 9 })
+  const highest = 65_535 - peerPortOffset - count
+  const port = wholeNumber('--port', given.get('port') ?? '7001', { min: 1, max: highest })
+  const dataDir = given.get('data') ?? 'data'
+  if (dataDir === '') throw new UsageError('--data must not be empty')
+  const members = Array.from({ length: count }, (_, at) =>
+    makeMember(
+      `s${at + 1}`,
+      { host: '127.0.0.1', port: port + peerPortOffset + at },
+      { host: '127.0.0.1', port: port + at },
+    ),
+  )
+  return { members, port, dataDir, fresh: given.has('fresh'), restarts: !given.has('no-restart') }
+}

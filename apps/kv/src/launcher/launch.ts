@@ -1,0 +1,168 @@
+/**
+ * `npm start`: starts the servers of a cluster as processes of their own, waits until they agree on a leader, says where everything is, and keeps watch until it
+ * is told to stop.
+ */
+
+import { formatAddress, type Member } from '../cluster/members.js'
+import { exitCodeOf, exitCodes } from '../cli/exit-codes.js'
+import { agree, askServer, type Answer } from './ask-server.js'
+import { clusterScreen, type Screen } from './cluster-screen.js'
+import { prepareDataDir } from './data-dir.js'
+import { launchHelp, readLaunchOptions, type LaunchOptions } from './launch-options.js'
+import { checkPorts } from './ports.js'
+import { ServerProcess } from './server-process.js'
+
+const agreeMaxMs = 60_000
+const askEveryMs = 100
+
+/** Resolves with the exit code once everything is stopped. */
+export async function launch(words: readonly string[]): Promise<number> {
+  try {
+    const options = readLaunchOptions(words)
+    if (options === null) {
+      process.stdout.write(launchHelp)
+      return exitCodes.ok
+    }
+    await checkPorts(options.members)
+    prepareDataDir(options)
+    return await new Cluster(options, clusterScreen(process.stdout)).run()
+  } catch (error) {
+    const code = exitCodeOf(error)
+    if (code === exitCodes.defect && !isSystemError(error)) throw error
+    process.stderr.write(`npm start: ${(error as Error).message}\n`)
+    return code
+  }
+}
+
+/** Such as a data folder that cannot be written. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error
+}
+
+class Cluster {
+  readonly #options: LaunchOptions
+  readonly #screen: Screen
+  readonly #servers: readonly ServerProcess[]
+  #isStopping = false
+  /** Wakes whoever waits for the next look. */
+  #wake: () => void = () => undefined
+  #onAllGone: () => void = () => undefined
+  #leader: Member | null = null
+  #isUp = false
+
+  constructor(options: LaunchOptions, screen: Screen) {
+    this.#options = options
+    this.#screen = screen
+    const events = {
+      onEnd: (server: ServerProcess, how: string, again: number | null) => this.#onEnd(server, how, again),
+      onStart: (server: ServerProcess) => this.#onStart(server),
+    }
+    this.#servers = options.members.map((member) => new ServerProcess(member, options, events))
+  }
+
+  async run(): Promise<number> {
+    const stopped = this.#stopRequest()
+    this.#screen.say(`starting ${this.#servers.length} servers ...`)
+    for (const server of this.#servers) server.start()
+    void this.#bringUp()
+    await stopped
+    this.#isStopping = true
+    this.#wake()
+    this.#screen.say('stopping ...')
+    await Promise.all(this.#servers.map((server) => server.close()))
+    this.#screen.say('all servers have stopped; their data stays')
+    return exitCodes.ok
+  }
+
+  /** Resolves at the first signal, or when no server is left; a second signal kills. */
+  #stopRequest(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onAllGone = resolve
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+        process.on(signal, () => {
+          if (this.#isStopping) for (const server of this.#servers) server.kill()
+          resolve()
+        })
+      }
+    })
+  }
+
+  async #bringUp(): Promise<void> {
+    const answers = await this.#untilAgreed()
+    if (this.#isStopping) return
+    if (answers === null) {
+      this.#screen.warn(
+        `the servers have not agreed on a leader within ${agreeMaxMs / 1000} s; their logs may say why:`,
+      )
+      for (const { log } of this.#servers) this.#screen.say(`  ${log}`)
+      return
+    }
+    this.#isUp = true
+    this.#screen.say('')
+    this.#screen.table(this.#servers, answers)
+    const port = this.#servers[0]?.member.redis.port
+    this.#screen.say(`\ntry    redis-cli -c -p ${port} set greeting hello`)
+    this.#screen.say(`       redis-cli -c -p ${this.#servers.at(-1)?.member.redis.port} get greeting`)
+    this.#screen.say('stop   Ctrl-C\n')
+    void this.#watchLeader()
+  }
+
+  /** Null: not in time. */
+  async #untilAgreed(): Promise<readonly (Answer | null)[] | null> {
+    const deadline = Date.now() + agreeMaxMs
+    while (!this.#isStopping && Date.now() < deadline) {
+      const answers = await this.#ask()
+      const leader = agree(answers, this.#options.members)
+      if (leader !== null) {
+        this.#leader = leader
+        return answers
+      }
+      await this.#pause(askEveryMs)
+    }
+    return null
+  }
+
+  /** Says when another server leads: that is what there is to see when one is killed. */
+  async #watchLeader(): Promise<void> {
+    while (!this.#isStopping) {
+      const answers = await this.#ask()
+      const leading = answers.findIndex((answer) => answer?.role === 'leader')
+      const leader = this.#options.members[leading] ?? null
+      if (leader !== null && leader !== this.#leader) {
+        this.#leader = leader
+        this.#screen.say(`${leader.id} at ${formatAddress(leader.redis)} leads now, in term ${answers[leading]?.term}`)
+      }
+      await this.#pause(1000)
+    }
+  }
+
+  #ask(): Promise<readonly (Answer | null)[]> {
+    return Promise.all(
+      this.#servers.map(({ pid, member }) => (pid === null ? Promise.resolve(null) : askServer(member))),
+    )
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  #onStart(server: ServerProcess): void {
+    if (this.#isUp) this.#screen.say(`${server.member.id} was started again, pid ${server.pid}`)
+  }
+
+  #onEnd(server: ServerProcess, how: string, again: number | null): void {
+    const next = again === null ? 'it is not started again' : `it is started again in ${again} ms`
+    this.#screen.warn(`${server.member.id} ${how}; ${next}. Its log: ${server.log}`)
+    this.#wake()
+    if (again === null && this.#servers.every(({ isGone }) => isGone)) {
+      this.#screen.warn('no server is left')
+      this.#onAllGone()
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/** One server process: started, watched, started again when it crashed, and closed. */
+
+import { spawn, type ChildProcess } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Member } from '../cluster/members.js'
+import { neverRestarted } from '../cli/exit-codes.js'
+import { formatServers } from '../cli/server-options.js'
+import { serverDir, serverLog } from './data-dir.js'
+import type { LaunchOptions } from './launch-options.js'
+
+export interface ServerProcessEvents {
+  /** It ended without being asked to. `again`: it will be started again in so many milliseconds; null: it will not. */
+  readonly onEnd: (server: ServerProcess, how: string, again: number | null) => void
+  readonly onStart: (server: ServerProcess) => void
+}
+
+const backoffMinMs = 500
+const backoffMaxMs = 10_000
+/** A server that ran so long is healthy again: the next wait is short. */
+const healthyMs = 30_000
+/** A server that has not closed by then is killed. */
+const closeMaxMs = 10_000
+
+export class ServerProcess {
+  readonly member: Member
+  readonly dir: string
+  readonly log: string
+  readonly #options: LaunchOptions
+  readonly #events: ServerProcessEvents
+  #child: ChildProcess | null = null
+  #exited: Promise<void> = Promise.resolve()
+  #startedAt = 0
+  #backoffMs = backoffMinMs
+  #timer: NodeJS.Timeout | null = null
+  #isClosing = false
+
+  constructor(member: Member, options: LaunchOptions, events: ServerProcessEvents) {
+    this.member = member
+    this.#options = options
+    this.#events = events
+    this.dir = serverDir(options.dataDir, member.id)
+    this.log = serverLog(options.dataDir, member.id)
+  }
+
+  get pid(): number | null {
+    return this.#child?.pid ?? null
+  }
+
+  /** It has ended and will not be started again. */
+  get isGone(): boolean {
+    return this.#child === null && this.#timer === null
+  }
+
+  start(): void {
+    this.#timer = null
+    const log = openSync(this.log, 'a')
+    const words = ['--servers', formatServers(this.#options.members), '--id', this.member.id, '--dir', this.dir]
+    // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher is killed.
+    const child = spawn(process.execPath, [mainPath, ...words, '--stop-with-stdin'], {
+      stdio: ['pipe', log, log],
+      detached: true,
+    })
+    closeSync(log)
+    this.#child = child
+    this.#startedAt = Date.now()
+    child.stdin?.on('error', () => undefined)
+    this.#exited = new Promise((resolve) => {
+      child.once('error', (error) => {
+        this.#ended(`could not be started: ${error.message}`, null)
+        resolve()
+      })
+      child.once('exit', (code, signal) => {
+        this.#ended(signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`, code)
+        resolve()
+      })
+    })
+    this.#events.onStart(this)
+  }
+
+  /** Resolves when the process is gone. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#child?.kill('SIGTERM')
+    const timer = setTimeout(() => this.kill(), closeMaxMs)
+    await this.#exited
+    clearTimeout(timer)
+  }
+
+  kill(): void {
+    this.#isClosing = true
+    this.#child?.kill('SIGKILL')
+  }
+
+  #ended(how: string, code: number | null): void {
+    if (this.#child === null) return
+    this.#child = null
+    if (this.#isClosing) return
+    const isFinal = !this.#options.restarts || (code !== null && neverRestarted.has(code))
+    if (Date.now() - this.#startedAt > healthyMs) this.#backoffMs = backoffMinMs
+    const wait = isFinal ? null : this.#backoffMs
+    if (wait !== null) {
+      this.#backoffMs = Math.min(backoffMaxMs, this.#backoffMs * 2)
+      this.#timer = setTimeout(() => this.start(), wait)
+    }
+    this.#events.onEnd(this, how, wait)
+  }
+}
+
+const mainPath = fileURLToPath(new URL('../main.js', import.meta.url))

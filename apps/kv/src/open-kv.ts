@@ -1,0 +1,71 @@
+/** Opens one server of the store: the log, the peers, the data set, the clients. */
+
+import { Raft, type Codec, type RaftError } from 'balsa-raft'
+import { tcp } from 'balsa-raft/transport/tcp'
+import { formatAddress, type HostPort } from './cluster/members.js'
+import { ListenError } from './cli/exit-codes.js'
+import type { ServerOptions } from './cli/server-options.js'
+import { DataSet } from './data-set/data-set.js'
+import type { Log } from './log.js'
+import { KvStateMachine } from './replication/kv-state-machine.js'
+import type { Reply } from './resp/reply.js'
+import { KvServer } from './server/kv-server.js'
+
+export interface OpenKv {
+  /** Closes everything, answers what is under way first. Idempotent. */
+  readonly close: () => Promise<void>
+  /** Resolves when the Raft server has closed or halted, with the error that halted it or null. */
+  readonly halted: Promise<RaftError | null>
+}
+
+/** Entries are bytes already; they are taken apart where they are applied. */
+const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
+
+/** Rejects with RaftError or ListenError. */
+export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> {
+  const { self, members, bind, dir } = options
+  const at = (address: HostPort): HostPort => ({ host: bind ?? address.host, port: address.port })
+  const data = new DataSet()
+  const raft = await Raft.open<Uint8Array, Reply>({
+    id: self.id,
+    dir,
+    cluster: options.cluster,
+    transport: tcp({ listen: formatAddress(at(self.peer)), advertise: formatAddress(self.peer) }),
+    bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
+    stateMachine: new KvStateMachine(data),
+    codec: bytesCodec,
+    heartbeatMs: options.heartbeatMs,
+    electionTimeoutMs: options.electionTimeoutMs,
+    logger: log,
+  })
+  const server = new KvServer({
+    raft,
+    data,
+    self,
+    members,
+    dir,
+    log,
+    clientsMax: options.clientsMax,
+    ...at(self.redis),
+  })
+  try {
+    await server.listen()
+  } catch (error) {
+    await raft.close()
+    throw new ListenError(listenReason(at(self.redis), error as NodeJS.ErrnoException), { cause: error })
+  }
+  const { durability } = raft.status
+  log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
+  let closing: Promise<void> | null = null
+  return { close: () => (closing ??= server.close(raft.close())), halted: raft.closed }
+}
+
+function listenReason(address: HostPort, error: NodeJS.ErrnoException): string {
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'the port is taken by another process',
+    EACCES: 'this user may not listen there',
+    EADDRNOTAVAIL: 'this machine has no such address; --bind can name another to listen at',
+    ENOTFOUND: 'there is no such host; --bind can name another to listen at',
+  }
+  return `cannot listen for clients at ${formatAddress(address)}: ${reasons[error.code ?? ''] ?? error.message}`
+}

@@ -1,0 +1,28 @@
+/** What CONFIG GET tells: the options of Redis that tools ask for, with what is true here. */
+
+import { bulkBytesMax, outputBytesMax, queryBufferBytesMax } from '../limits.js'
+
+export function configFacts(
+  options: { readonly host: string; readonly port: number; readonly dir: string },
+  clientsMax: number,
+): ReadonlyMap<string, string> {
+  return new Map([
+    ['bind', options.host],
+    ['port', String(options.port)],
+    ['dir', options.dir],
+    ['maxclients', String(clientsMax)],
+    ['databases', '1'],
+    ['cluster-enabled', 'yes'],
+    // There is no snapshot file, and every write is on disk before it is answered: the log takes the place of both.
+    ['save', ''],
+    ['appendonly', 'yes'],
+    ['appendfsync', 'always'],
+    ['maxmemory', '0'],
+    ['maxmemory-policy', 'noeviction'],
+    ['proto-max-bulk-len', String(bulkBytesMax)],
+    ['client-query-buffer-limit', String(queryBufferBytesMax)],
+    ['client-output-buffer-limit', `normal ${outputBytesMax} 0 0`],
+    ['timeout', '0'],
+    ['tcp-keepalive', '300'],
+  ])
+}

@@ -1,0 +1,209 @@
+/**
+ * The Redis-protocol server on top of one Raft server: accepts clients, and runs their commands in turns. Whatever has arrived from all clients in one turn of
+ * the event loop becomes one batch; whatever settles at once leaves with one write per client.
+ */
+
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import type { Status } from 'balsa-raft'
+import type { Member } from '../cluster/members.js'
+import type { Counters, ServerState } from '../commands/local-command.js'
+import type { DataSet } from '../data-set/data-set.js'
+import { closeGraceMs, clientsMax } from '../limits.js'
+import type { Log } from '../log.js'
+import { configFacts } from './config-facts.js'
+import { Connection, type ConnectionContext } from './connection.js'
+import type { KvRaft } from './kv-raft.js'
+import { Leadership } from './leadership.js'
+import { Replicator } from './replicator.js'
+import { Watchers } from './watchers.js'
+
+export interface KvServerOptions {
+  readonly raft: KvRaft
+  /** The data set to which `raft` applies. */
+  readonly data: DataSet
+  readonly self: Member
+  readonly members: readonly Member[]
+  /** Where to listen; port 0 = any free one. */
+  readonly host: string
+  readonly port: number
+  readonly dir: string
+  readonly clientsMax?: number
+  readonly log: Log
+  /** Milliseconds since 1970. Default: the machine's clock. */
+  readonly now?: () => number
+}
+
+export class KvServer implements ServerState {
+  readonly leadership: Leadership
+  readonly data: DataSet
+  readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
+  readonly startedAt: number
+  readonly clientsMax: number
+  readonly now: () => number
+  readonly dir: string
+  readonly config: ReadonlyMap<string, string>
+  readonly replicator: Replicator
+  readonly #options: KvServerOptions
+  readonly #listener: Server
+  readonly #connections = new Set<Connection>()
+  readonly #context: ConnectionContext
+  #nextClient = 1
+  #scheduled: Connection[] = []
+  #turn: NodeJS.Immediate | null = null
+  #toFlush: Connection[] = []
+  #waiting = new Set<Connection>()
+  #isClosing = false
+  #onEmpty: (() => void) | null = null
+
+  constructor(options: KvServerOptions) {
+    const { raft, data, self, members } = options
+    this.#options = options
+    this.data = data
+    this.now = options.now ?? Date.now
+    this.startedAt = this.now()
+    this.dir = options.dir
+    this.clientsMax = options.clientsMax ?? clientsMax
+    this.config = configFacts(options, this.clientsMax)
+    this.leadership = new Leadership(raft, self, members, () => this.replicator.watchDeadlines())
+    const watchers = new Watchers()
+    data.listener = watchers
+    this.replicator = new Replicator({
+      raft,
+      data,
+      leadership: this.leadership,
+      now: this.now,
+      onRoom: () => this.#onRoom(),
+    })
+    this.#context = {
+      server: this,
+      replicator: this.replicator,
+      watchers,
+      schedule: (connection) => this.#schedule(connection),
+      scheduleFlush: (connection) => this.#scheduleFlush(connection),
+      waitForRoom: (connection) => this.#waiting.add(connection),
+      closed: (connection, reason) => this.#onClosed(connection, reason),
+    }
+    // A client may close its side as soon as it has sent its commands, and still get its answers.
+    this.#listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
+      this.#accept(socket),
+    )
+  }
+
+  get status(): Status {
+    return this.#options.raft.status
+  }
+
+  get clients(): Iterable<Connection> {
+    return this.#connections
+  }
+
+  get clientCount(): number {
+    return this.#connections.size
+  }
+
+  /** Resolves with the address that it listens at; rejects with the system's error. */
+  listen(): Promise<AddressInfo> {
+    const { host, port } = this.#options
+    return new Promise((resolve, reject) => {
+      this.#listener.once('error', reject)
+      this.#listener.listen({ host, port, backlog: 511 }, () => {
+        this.#listener.off('error', reject)
+        // Such as no more file descriptors: the clients that are there stay.
+        this.#listener.on('error', (error) => this.#options.log.error('listen.error', { message: error.message }))
+        this.replicator.watchDeadlines()
+        resolve(this.#listener.address() as AddressInfo)
+      })
+    })
+  }
+
+  /** Takes no more clients and commands, answers what is under way once `raft` has settled it, and ends every connection. Does not close `raft`. */
+  async close(settled: Promise<unknown>): Promise<void> {
+    this.#isClosing = true
+    this.#listener.close()
+    for (const connection of this.#connections) connection.leave()
+    await settled
+    this.replicator.close()
+    await this.#untilEmpty()
+    for (const connection of this.#connections) connection.cutOff('the server is closing')
+    if (this.#turn !== null) clearImmediate(this.#turn)
+    this.leadership.stop()
+    this.data.listener = null
+  }
+
+  #untilEmpty(): Promise<void> {
+    if (this.#connections.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, closeGraceMs)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  #accept(socket: Socket): void {
+    this.counters.connections += 1
+    if (this.#isClosing || this.#connections.size >= this.clientsMax) {
+      this.counters.rejected += 1
+      socket.on('error', () => undefined)
+      socket.write('-ERR max number of clients reached\r\n')
+      socket.destroySoon()
+      return
+    }
+    this.#connections.add(new Connection(this.#nextClient, socket, this.#context))
+    this.#nextClient += 1
+  }
+
+  #onClosed(connection: Connection, reason: string | null): void {
+    this.#connections.delete(connection)
+    this.#waiting.delete(connection)
+    if (reason !== null && !this.#isClosing) {
+      this.counters.cutOff += 1
+      this.#options.log.warn('client.cut-off', { client: connection.id, address: connection.address, reason })
+    }
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  #schedule(connection: Connection): void {
+    if (connection.isScheduled) return
+    connection.isScheduled = true
+    this.#scheduled.push(connection)
+    // In the check phase, after the sockets of all clients have been read.
+    this.#turn ??= setImmediate(() => this.#runTurn())
+  }
+
+  #runTurn(): void {
+    this.#turn = null
+    const connections = this.#scheduled
+    this.#scheduled = []
+    for (const connection of connections) {
+      connection.isScheduled = false
+      connection.run()
+    }
+    this.replicator.endTurn()
+  }
+
+  #scheduleFlush(connection: Connection): void {
+    if (connection.isFlushScheduled) return
+    connection.isFlushScheduled = true
+    this.#toFlush.push(connection)
+    // Runs once every promise that settles now has been followed.
+    if (this.#toFlush.length === 1) process.nextTick(() => this.#flush())
+  }
+
+  #flush(): void {
+    const connections = this.#toFlush
+    this.#toFlush = []
+    for (const connection of connections) {
+      connection.isFlushScheduled = false
+      connection.flush()
+    }
+  }
+
+  #onRoom(): void {
+    if (this.#waiting.size === 0 || !this.replicator.hasRoom) return
+    const waiting = this.#waiting
+    this.#waiting = new Set()
+    for (const connection of waiting) this.#schedule(connection)
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * What a client is told when its command could not be carried out here.
+ *
+ * MOVED, CLUSTERDOWN and TRYAGAIN make cluster clients send the command again, by themselves. So they are said only of commands that were not applied and
+ * never will be; a write whose outcome is unknown is always `ERR RAFT_UNKNOWN`, or an INCR could count twice.
+ */
+
+import { RaftError } from 'balsa-raft'
+import { redirectAddress, type Member } from '../cluster/members.js'
+import { failure, type ErrorReply } from '../resp/reply.js'
+import type { Leadership } from './leadership.js'
+
+const noLeader = failure('CLUSTERDOWN no leader is known here; one is being elected, or most servers cannot be reached')
+const overloaded = failure('TRYAGAIN this server has more commands waiting than it takes')
+const closing = failure('CLUSTERDOWN this server is closing')
+
+/**
+ * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as well, and clients
+ * (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error instead of following it.
+ */
+export function moved(leadership: Leadership, slot: number, leader: Member | null = leadership.leader): ErrorReply {
+  if (leader === null || leader === leadership.self) return noLeader
+  return failure(`MOVED ${slot} ${redirectAddress(leader.redis)}`)
+}
+
+/** The answer to a write that failed. */
+export function writeFailure(error: unknown, leadership: Leadership, slot: number): ErrorReply {
+  if (!(error instanceof RaftError)) return unknownOutcome(String(error))
+  switch (error.outcome) {
+    case 'not-applied':
+      return refusal(error, leadership, slot)
+    case 'unknown':
+      return unknownOutcome(error.message)
+    case 'applied':
+      return failure(`ERR RAFT_APPLIED the command was applied, but its answer is lost: ${asBytes(error.message)}`)
+  }
+}
+
+/** The answer to a read that failed: it changed nothing, so it may always be sent again. */
+export function readFailure(error: unknown, leadership: Leadership, slot: number): ErrorReply {
+  if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${asBytes(String(error))}`)
+  return refusal(error, leadership, slot)
+}
+
+function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorReply {
+  switch (error.code) {
+    case 'ERR_RAFT_NOT_LEADER':
+    case 'ERR_RAFT_LEADERSHIP_LOST':
+      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
+    case 'ERR_RAFT_NO_LEADER':
+      return noLeader
+    case 'ERR_RAFT_OVERLOADED':
+    case 'ERR_RAFT_TIMEOUT':
+    case 'ERR_RAFT_ABORTED':
+      return overloaded
+    case 'ERR_RAFT_CLOSED':
+      return closing
+    case 'ERR_RAFT_TOO_LARGE':
+    case 'ERR_RAFT_ENCODE':
+    case 'ERR_RAFT_APPLY_FAILED':
+    case 'ERR_RAFT_STORE_CORRUPT':
+    case 'ERR_RAFT_STORE_FULL':
+    case 'ERR_RAFT_STORE_POISONED':
+    case 'ERR_RAFT_STORE_FORMAT':
+    case 'ERR_RAFT_NATIVE_UNAVAILABLE':
+    case 'ERR_RAFT_DIR_LOCKED':
+    case 'ERR_RAFT_DIR_UNUSABLE':
+    case 'ERR_RAFT_CLUSTER_MISMATCH':
+    case 'ERR_RAFT_PEER_REPLACED':
+    case 'ERR_RAFT_LISTEN':
+    case 'ERR_RAFT_OPTIONS':
+      return failure(`ERR ${error.code.slice(4)} ${asBytes(error.message)}`)
+  }
+}
+
+function unknownOutcome(message: string): ErrorReply {
+  return failure(
+    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${asBytes(message)}`,
+  )
+}
+
+const asBytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')

@@ -1,0 +1,70 @@
+/** What a client has put together between MULTI and EXEC, and the keys it watches. */
+
+import { answerLocally, type CommandRow } from '../commands/command-table.js'
+import type { LocalContext } from '../commands/local-command.js'
+import { entryBytesMax, transactionCommandsMax } from '../limits.js'
+import { commandBytes, encodeTransaction, type WatchedKey } from '../replication/entry-codec.js'
+import { failure, type ErrorReply, type Reply } from '../resp/reply.js'
+
+interface QueuedCommand {
+  readonly row: CommandRow
+  readonly words: readonly string[]
+}
+
+export class Transaction {
+  readonly #commands: QueuedCommand[] = []
+  #dataCommands = 0
+  #bytes = 12
+  /** A command was refused while queueing, so that EXEC must refuse all. */
+  #refused = false
+
+  get length(): number {
+    return this.#commands.length
+  }
+
+  get isRefused(): boolean {
+    return this.#refused
+  }
+
+  get hasData(): boolean {
+    return this.#dataCommands > 0
+  }
+
+  refuse(): void {
+    this.#refused = true
+  }
+
+  /** Null: queued. */
+  add(row: CommandRow, words: readonly string[]): ErrorReply | null {
+    const bytes = row.type === 'data' ? commandBytes(words) : 0
+    if (this.#bytes + bytes > entryBytesMax || this.#commands.length >= transactionCommandsMax) {
+      this.#refused = true
+      return failure(
+        `ERR transaction is too large: one Raft entry holds ${entryBytesMax} bytes and ${transactionCommandsMax} commands`,
+      )
+    }
+    this.#bytes += bytes
+    if (row.type === 'data') this.#dataCommands += 1
+    this.#commands.push({ row, words: [row.name, ...words.slice(1)] })
+    return null
+  }
+
+  /** The entry that carries it out, all or nothing. */
+  encode(watched: readonly WatchedKey[]): Uint8Array {
+    const commands = this.#commands.filter(({ row }) => row.type === 'data').map(({ words }) => words)
+    return encodeTransaction(watched, commands)
+  }
+
+  /** Puts the answers of the entry and of the commands that this server answers by itself in their order. */
+  answers(replies: readonly Reply[], context: LocalContext): Reply {
+    let next = 0
+    return this.#commands.map(({ row, words }) => {
+      if (row.type === 'data') {
+        const reply = replies[next] ?? null
+        next += 1
+        return reply
+      }
+      return answerLocally(row, words, context)
+    })
+  }
+}

@@ -1,0 +1,215 @@
+/** The data set by itself: when keys die, what a walk meets, what its bounds are; and the entries that change it. */
+
+import fc from 'fast-check'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { DataSet } from 'balsa-kv/data-set/data-set.js'
+import { prepareGlob } from 'balsa-kv/data-set/glob.js'
+import { addIntegers, parseInteger } from 'balsa-kv/data-set/integer.js'
+import { keySlot } from 'balsa-kv/cluster/slots.js'
+import { decodeEntry, encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
+import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import { nullArray, type Reply } from 'balsa-kv/resp/reply.js'
+import { logIndex, termOf } from '#balsa/types.js'
+import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
+
+const test = suite('data set')
+
+/** Applies entries as the library does. */
+class Applied {
+  readonly data = new DataSet()
+  readonly #machine = new KvStateMachine(this.data)
+  index = 0
+
+  entry(time: number, command: Uint8Array): Reply {
+    this.index += 1
+    const entry = { index: logIndex(this.index), term: termOf(1), time, command }
+    return this.#machine.apply([entry], { now: time, appliedIndex: entry.index })[0] ?? null
+  }
+
+  at(time: number, ...words: readonly string[]): Reply {
+    return this.entry(time, encodeCommand(words))
+  }
+}
+
+test('a lifetime begins at the time of its entry and ends with the entry at its deadline', () => {
+  const applied = new Applied()
+  applied.at(1000, 'set', 'k', 'v', 'ex', '10')
+  applied.at(10_999, 'incr', 'n')
+  assert.is(applied.data.get('k')?.value, 'v')
+  assert.is(applied.data.get('k')?.deadline, 11_000)
+  applied.entry(11_000, timeEntry)
+  assert.is(applied.data.get('k'), undefined)
+  assert.is(applied.data.size, 1)
+})
+
+test('a dead key is as good as no key to the entry that finds it', () => {
+  const applied = new Applied()
+  applied.at(1000, 'set', 'n', '5', 'px', '10')
+  assert.is(applied.at(1010, 'incr', 'n'), 1)
+  assert.is(applied.data.get('n')?.deadline, 0)
+  applied.at(1010, 'set', 'm', '5', 'px', '10')
+  assert.is(applied.at(1020, 'persist', 'm'), 0)
+  assert.is(applied.at(1020, 'setnx', 'm', 'x'), 1)
+})
+
+test('the clock of the data set never goes back', () => {
+  const applied = new Applied()
+  applied.at(5000, 'set', 'a', '1', 'px', '100')
+  applied.at(4000, 'set', 'b', '1', 'px', '100')
+  assert.is(applied.data.time, 5000)
+  assert.is(applied.data.get('b')?.deadline, 5100)
+})
+
+test('a deadline changed over and over leaves a bounded number of places behind', () => {
+  const applied = new Applied()
+  for (let round = 0; round < 20_000; round += 1) applied.at(1000, 'pexpire', 'k', String(1000 + (round % 2)))
+  applied.at(1000, 'set', 'k', 'v')
+  for (let round = 0; round < 20_000; round += 1) applied.at(1000, 'pexpire', 'k', String(1_000_000 + (round % 2)))
+  assert.is(applied.data.get('k')?.deadline, 1_001_001)
+  assert.ok(applied.data.deadlinePlaces <= 1024 + 2, `${applied.data.deadlinePlaces} places`)
+})
+
+test('all keys that die at once are removed by a bounded number at a time, and unseen at once', () => {
+  const applied = new Applied()
+  for (let key = 0; key < 10_500; key += 1) applied.at(1000, 'set', `k${key}`, 'v', 'px', '10')
+  applied.entry(2000, timeEntry)
+  assert.is(applied.data.size, 500)
+  assert.equal(applied.at(2000, 'keys', '*'), [])
+  applied.entry(2100, timeEntry)
+  assert.is(applied.data.size, 0)
+  assert.is(applied.data.expiring, 0)
+})
+
+test('a walk meets every key that lives through it, whatever is added and removed meanwhile', () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  for (let round = 0; round < 300; round += 1) {
+    const data = new DataSet()
+    data.advance(1, 1000, 0)
+    const stays = Array.from({ length: below(random, 30) }, (_, at) => `stays${at}`)
+    const others = Array.from({ length: 30 }, (_, at) => `other${at}`)
+    const keys = [...stays, ...others.slice(0, 15)].toSorted(() => random() - 0.5)
+    for (const key of keys) data.set(key, 'v', 0)
+    const met = new Set<string>()
+    let cursor = 0
+    do {
+      cursor = data.scan(cursor, 1 + below(random, 5), ({ key }) => met.add(key))
+      for (let change = below(random, 8); change > 0; change -= 1) {
+        if (below(random, 2) === 0) data.set(pick(random, others), 'v', 0)
+        else data.delete(pick(random, others))
+      }
+    } while (cursor !== 0)
+    const missed = stays.filter((key) => !met.has(key))
+    assert.equal(missed, [], `BALSA_SEED=${seed}, round ${round}`)
+  }
+})
+
+test('two servers that apply the same entries hold the same, down to the order of a walk', () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const [left, right] = [new Applied(), new Applied()]
+  let time = 1000
+  for (let step = 0; step < 5000; step += 1) {
+    time += below(random, 20)
+    const key = `k${below(random, 50)}`
+    const words = pick(random, [
+      ['set', key, String(step), 'px', '300'],
+      ['del', key],
+      ['append', key, 'x'],
+      ['persist', key],
+    ])
+    assert.equal(left.at(time, ...words), right.at(time, ...words))
+  }
+  const walk = ({ data }: Applied): unknown[] => {
+    const items: unknown[] = []
+    data.scan(0, data.size, ({ key, value, deadline, version }) => items.push([key, value, deadline, version]))
+    return items
+  }
+  assert.equal(walk(left), walk(right), `BALSA_SEED=${seed}`)
+  assert.ok(walk(left).length > 0)
+})
+
+test('a transaction is applied whole when its watched keys are as they were, and not at all when they are not', () => {
+  const applied = new Applied()
+  applied.at(1, 'set', 'a', '1')
+  const version = applied.data.version('a')
+  const entry = (watchedVersion: number): Uint8Array =>
+    encodeTransaction(
+      [
+        { key: 'a', version: watchedVersion },
+        { key: 'missing', version: 0 },
+      ],
+      [
+        ['incr', 'a'],
+        ['get', 'a'],
+      ],
+    )
+  assert.equal(applied.entry(1, entry(version)), [2, '2'])
+  assert.equal(applied.entry(1, entry(version)), nullArray)
+  assert.is(applied.data.get('a')?.value, '2')
+})
+
+test('an entry is read as it was written, whatever its bytes', () => {
+  const text = fc.uint8Array({ maxLength: 20 }).map((array) => Buffer.from(array).toString('latin1'))
+  const words = fc.array(text, { minLength: 1, maxLength: 5 })
+  const watched = fc.array(fc.record({ key: text, version: fc.nat() }, { noNullPrototype: true }), { maxLength: 4 })
+  const property = fc.property(words, watched, fc.array(words, { maxLength: 4 }), (single, keys, commands) => {
+    assert.equal(decodeEntry(encodeCommand(single)), { type: 'command', words: single })
+    assert.equal(decodeEntry(encodeTransaction(keys, commands)), { type: 'transaction', watched: keys, commands })
+  })
+  fc.assert(property, { seed: drawSeed() })
+  assert.equal(decodeEntry(timeEntry), { type: 'time' })
+  assert.is(Buffer.from(encodeCommand(['get', 'k'])).toString('hex'), '0200000003000000676574010000006b')
+})
+
+test('an entry with a command of a later version halts the state machine instead of being skipped', () => {
+  assert.throws(() => new Applied().at(1, 'lpush', 'k', 'v'), /does not know/)
+})
+
+test('globs accept what Redis accepts, and long rows of stars take no time', () => {
+  const cases: readonly (readonly [pattern: string, text: string, accepted: boolean])[] = [
+    ['h?llo', 'hello', true],
+    ['h?llo', 'hllo', false],
+    ['h*llo', 'heeeello', true],
+    ['h[ae]llo', 'hallo', true],
+    ['h[^e]llo', 'hello', false],
+    ['h[a-c]llo', 'hbllo', true],
+    ['h[c-a]llo', 'hbllo', true],
+    ['h\\*llo', 'h*llo', true],
+    ['h\\*llo', 'hello', false],
+    ['[\\]]', ']', true],
+    ['[]', 'a', false],
+    ['[^]', 'a', true],
+    ['[abc', 'c', true],
+    ['a**b', 'ab', true],
+    ['*', '', true],
+    ['', '', true],
+    ['', 'a', false],
+    ['\\', '\\', true],
+  ]
+  for (const [pattern, text, accepted] of cases) {
+    assert.is(prepareGlob(pattern)(text), accepted, `${pattern} and ${text}`)
+  }
+  assert.is(prepareGlob('a*'.repeat(5000))('a'.repeat(5000)), true)
+  assert.is(prepareGlob(`${'a*'.repeat(50)}b`)('a'.repeat(5000)), false)
+})
+
+test('integers have 64 bits and one spelling', () => {
+  assert.is(parseInteger('9223372036854775807'), 9223372036854775807n)
+  assert.is(parseInteger('9223372036854775808'), null)
+  assert.is(parseInteger('-9223372036854775808'), -9223372036854775808n)
+  for (const text of ['', '-', '+1', '01', '-0', ' 1', '1 ', '1.0', '0x1']) assert.is(parseInteger(text), null, text)
+  assert.is(addIntegers(9007199254740991, 1), 9007199254740992n)
+  assert.is(addIntegers(9007199254740992n, -1), 9007199254740991)
+  assert.is(addIntegers(9223372036854775807n, 1), null)
+})
+
+test('slots are those of Redis Cluster', () => {
+  assert.is(keySlot('123456789'), 0x31c3)
+  assert.is(keySlot('foo{bar}zap'), keySlot('bar'))
+  assert.is(keySlot('foo{}{bar}'), 8363)
+  assert.is(keySlot('foo{{bar}}zap'), keySlot('{bar'))
+})
+
+test.run()

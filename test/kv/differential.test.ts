@@ -1,0 +1,204 @@
+/**
+ * The same commands to a real redis-server and to this server must give the same bytes. Random sequences over few keys, so that commands meet; deadlines
+ * far in the future or in the past, so that no clock decides. `BALSA_SEED=<seed>` replays a run.
+ */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { below, drawSeed, pick, randomFrom, type Random } from '../support/seed.js'
+import { testUnless } from '../support/skip.js'
+import { command, RawClient, startServer } from './kv-fixture.js'
+import { missingRedis, startRedis } from './real-redis.js'
+
+const test = suite('kv server beside redis-server')
+
+const missing = missingRedis()
+
+type Words = readonly string[]
+
+/** Runs both servers, and compares what each answers to each list of commands sent on one connection. */
+async function compare(pipelines: readonly (readonly Words[])[], note: string, version = '2'): Promise<void> {
+  const redis = await startRedis()
+  const ours = await startServer()
+  const [left, right] = await Promise.all([RawClient.connect(redis.port), RawClient.connect(ours.port)])
+  try {
+    // Its answer holds what must differ.
+    const hello = command('HELLO', version) + command('ECHO', 'hello-done')
+    await Promise.all([left.ask(hello, 'hello-done\r\n'), right.ask(hello, 'hello-done\r\n')])
+    for (const pipeline of pipelines) {
+      const bytes =
+        pipeline.map((words) => command(...words)).join('') + command('DISCARD') + command('ECHO', 'end-of-pipeline')
+      const [expected, actual] = await Promise.all([
+        left.ask(bytes, 'end-of-pipeline\r\n'),
+        right.ask(bytes, 'end-of-pipeline\r\n'),
+      ])
+      const sent = pipeline.map((words) => JSON.stringify(words.map((word) => word.slice(0, 40)))).join(' ')
+      if (expected !== actual) assert.is(actual, expected, `${note}: the answers differ to ${sent}`)
+    }
+  } finally {
+    left.close()
+    right.close()
+    await ours.close()
+    await redis.stop()
+  }
+}
+
+testUnless(test, missing, 'random commands are answered alike, byte by byte', async () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  // Redis counts dead keys until it meets them; EXISTS makes it meet them.
+  const count = [['exists', ...keys], ['dbsize']]
+  const pipelines = Array.from({ length: 1500 }, () => [
+    ...Array.from({ length: 1 + below(random, 6) }, () => draw(random)),
+    ...count,
+  ])
+  await compare(pipelines, `BALSA_SEED=${seed}`)
+})
+
+testUnless(test, missing, 'random transactions are answered alike', async () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const steering = [['MULTI'], ['EXEC'], ['DISCARD'], ['UNWATCH'], ['WATCH', 'a'], ['WATCH', 'b', 'c'], ['MULTI', 'x']]
+  const pipelines = Array.from({ length: 1000 }, () =>
+    Array.from({ length: 1 + below(random, 8) }, () =>
+      below(random, 2) === 0 ? pick(random, steering) : draw(random),
+    ),
+  )
+  await compare(pipelines, `BALSA_SEED=${seed}`)
+})
+
+testUnless(test, missing, 'the same in the protocol of version 3', async () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const pipelines = Array.from({ length: 300 }, () => [
+    ...Array.from({ length: 1 + below(random, 6) }, () => draw(random)),
+    ['WATCH', 'a'],
+    ['SET', 'a', 'x'],
+    ['MULTI'],
+    ['GET', 'a'],
+    ['EXEC'],
+  ])
+  await compare(pipelines, `BALSA_SEED=${seed}`, '3')
+})
+
+const keys = ['a', 'b', 'c', '{t}1', '{t}2', 'key:with:colons', '\xff\x00\r\n', '']
+const values = ['', '0', '1', '-1', '10', '007', '+5', ' 1', '3.14', 'text', '\x00\xff\r\n$5\r\n', 'OK']
+const integers = [
+  '9223372036854775807',
+  '-9223372036854775808',
+  '9223372036854775808',
+  '9007199254740993',
+  '-9007199254740993',
+  '4611686018427387904',
+]
+/** In seconds and in milliseconds far enough away to be the same in both servers; or past; or wrong. */
+const futures = ['100000', '200000', '300000']
+const wrongTimes = [
+  '0',
+  '-1',
+  '-100',
+  'x',
+  '1.5',
+  '9223372036854775807',
+  '9223372036854775',
+  '-9223372036854775808',
+  '',
+]
+const absolute = ['4000000000', '4000000000000', '1', '0', '-5', 'x']
+
+const anyCase = (random: Random, text: string): string => (below(random, 3) === 0 ? text.toUpperCase() : text)
+
+function draw(random: Random): Words {
+  const key = pick(random, keys)
+  const value = below(random, 3) === 0 ? pick(random, integers) : pick(random, values)
+  const number = below(random, 2) === 0 ? pick(random, integers) : pick(random, values)
+  const words = pick<() => string[]>(random, [
+    () => ['get', key],
+    () => ['set', key, value],
+    () => ['set', key, value, ...setOptions(random)],
+    () => ['set', key, value, ...setOptions(random)],
+    () => [pick(random, ['setnx', 'getset', 'append']), key, value],
+    () => [pick(random, ['getdel', 'strlen', 'type', 'persist', 'incr', 'decr', 'exists', 'del', 'unlink']), key],
+    () => [pick(random, ['incrby', 'decrby']), key, number],
+    () => [pick(random, ['exists', 'del', 'unlink', 'mget']), key, pick(random, keys), pick(random, keys)],
+    () => ['mset', key, value, pick(random, keys), pick(random, values)],
+    () => ['mset', key, value, pick(random, keys)],
+    () => ['expire', key, pick(random, [...futures, ...wrongTimes]), ...expireOptions(random)],
+    () => ['expire', key, pick(random, futures), ...expireOptions(random)],
+    () => ['pexpire', key, pick(random, ['0', '-1', 'x', '9223372036854775807', '']), ...expireOptions(random)],
+    () => ['ttl', key],
+    () => ['pttl', pick(random, ['nokey', 'nokey2'])],
+    () => ['keys', pick(random, ['nothing*', 'a', '[a', '\\a', 'nokey'])],
+    () => ['flushall', ...pick(random, [[], [], ['async'], ['sync'], ['x'], ['sync', 'x']])],
+    () => wrongCommand(random, key),
+  ])()
+  return [anyCase(random, words[0] ?? ''), ...words.slice(1)]
+}
+
+function setOptions(random: Random): string[] {
+  const options = Array.from({ length: 1 + below(random, 3) }, () =>
+    pick<() => string[]>(random, [
+      () => [pick(random, ['nx', 'xx', 'get', 'keepttl'])],
+      () => [pick(random, ['nx', 'xx', 'get', 'keepttl'])],
+      () => ['ex', pick(random, [...futures, ...wrongTimes])],
+      () => ['px', pick(random, ['100000000', ...wrongTimes])],
+      () => [pick(random, ['exat', 'pxat']), pick(random, absolute)],
+      () => [pick(random, ['ex', 'px', 'persist', 'bogus', ''])],
+    ])(),
+  ).flat()
+  return options.map((option) => anyCase(random, option))
+}
+
+const expireOptions = (random: Random): string[] =>
+  Array.from({ length: below(random, 3) }, () => pick(random, ['nx', 'xx', 'gt', 'lt', 'GT', 'bogus']))
+
+function wrongCommand(random: Random, key: string): string[] {
+  return pick(random, [
+    ['nosuchcommand', key, 'some', 'words'],
+    ['NoSuchCommand'],
+    [''],
+    ['get'],
+    ['get', key, 'more'],
+    ['set', key],
+    ['mset', key],
+    ['ttl'],
+    ['ping', 'a', 'b'],
+    ['ping', key],
+    ['echo'],
+    ['echo', key],
+    ['select', 'x'],
+    ['select', '0'],
+    ['hello', '9'],
+    ['hello', 'x'],
+    ['hello', '2', 'bogus'],
+    ['hello', '2', 'setname'],
+    ['client'],
+    ['client', 'bogus'],
+    ['client', 'setname'],
+    ['client', 'setname', 'a b'],
+    ['client', 'reply', 'bogus'],
+    ['client', 'no-evict', 'bogus'],
+    ['client', 'getname'],
+    ['config'],
+    ['config', 'bogus'],
+    ['config', 'get'],
+    ['config', 'get', 'nosuchoption'],
+    ['config', 'get', 'databases0', 'maxclients'],
+    ['command', 'bogus'],
+    ['command', 'getkeys'],
+    ['command', 'getkeys', 'mset', 'a', '1', 'b', '2'],
+    ['cluster'],
+    ['scan'],
+    ['scan', 'x'],
+    ['scan', '0', 'count'],
+    ['scan', '0', 'count', '0'],
+    ['scan', '0', 'count', 'x'],
+    ['scan', '0', 'bogus', 'x'],
+    ['scan', '0', 'match', 'nothing*', 'count', '1000', 'type', 'string'],
+    ['scan', '0', 'type', 'list', 'count', '1000'],
+    ['exec', 'x'],
+    ['x'.repeat(300), 'y'.repeat(300), 'z'],
+  ])
+}
+
+test.run()

@@ -1,0 +1,138 @@
+/** A KvServer on a double of the library, on a free port, and raw clients for it. */
+
+import { connect, type Socket } from 'node:net'
+import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
+import { DataSet } from 'balsa-kv/data-set/data-set.js'
+import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import { KvServer } from 'balsa-kv/server/kv-server.js'
+import { SingleServerRaft } from './single-server-raft.js'
+
+export interface Fixture {
+  readonly server: KvServer
+  readonly raft: SingleServerRaft
+  readonly data: DataSet
+  readonly port: number
+  /** What was logged: event names. */
+  readonly events: string[]
+  readonly close: () => Promise<void>
+}
+
+export const otherMembers: readonly Member[] = [
+  makeMember('s2', { host: '127.0.0.1', port: 7102 }, { host: '127.0.0.1', port: 7002 }),
+  makeMember('s3', { host: '127.0.0.1', port: 7103 }, { host: '127.0.0.1', port: 7003 }),
+]
+
+export async function startServer(
+  options: { readonly now?: () => number; readonly clientsMax?: number } = {},
+): Promise<Fixture> {
+  const data = new DataSet()
+  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', ...options })
+  const events: string[] = []
+  const log = (event: string): void => void events.push(event)
+  const self = makeMember('s1', { host: '127.0.0.1', port: 7101 }, { host: '127.0.0.1', port: 7001 })
+  const server = new KvServer({
+    raft,
+    data,
+    self,
+    members: [self, ...otherMembers],
+    host: '127.0.0.1',
+    port: 0,
+    dir: '/nowhere',
+    log: { debug: log, info: log, warn: log, error: log },
+    ...options,
+  })
+  const { port } = await server.listen()
+  return { server, raft, data, port, events, close: () => server.close(raft.close()) }
+}
+
+/** A client that sends bytes and collects bytes. */
+export class RawClient {
+  readonly #socket: Socket
+  #received = ''
+  #isClosed = false
+  #onChange: () => void = () => undefined
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('data', (chunk: Buffer) => {
+      this.#received += chunk.toString('latin1')
+      this.#onChange()
+    })
+    socket.on('error', () => undefined)
+    socket.on('close', () => {
+      this.#isClosed = true
+      this.#onChange()
+    })
+  }
+
+  static async connect(port: number): Promise<RawClient> {
+    const socket = connect({ port, host: '127.0.0.1' })
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve)
+      socket.once('error', reject)
+    })
+    return new RawClient(socket)
+  }
+
+  get received(): string {
+    return this.#received
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  send(text: string): void {
+    this.#socket.write(text, 'latin1')
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** Resolves with everything received, once `done` holds for it. */
+  async until(done: (received: string, isClosed: boolean) => boolean, timeoutMs = 10_000): Promise<string> {
+    const deadline = Date.now() + timeoutMs
+    while (!done(this.#received, this.#isClosed)) {
+      await new Promise<void>((resolve, reject) => {
+        const left = deadline - Date.now()
+        const timer = setTimeout(() => reject(new Error(`still waiting; received ${this.#describe()}`)), left)
+        this.#onChange = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+    return this.#received
+  }
+
+  /** Sends, and resolves with what came back up to and with `last`. */
+  async ask(text: string, last: string): Promise<string> {
+    this.#received = ''
+    this.send(text)
+    return this.until((received) => received.endsWith(last))
+  }
+
+  /** Ends the sending side and resolves with all that comes until the server closes. */
+  async drain(): Promise<string> {
+    this.#socket.end()
+    return this.until((_received, isClosed) => isClosed)
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #describe(): string {
+    return `${JSON.stringify(this.#received.slice(-200))}${this.#isClosed ? ', closed' : ''}`
+  }
+}
+
+/** A command as clients send it. */
+export function command(...words: readonly string[]): string {
+  return `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
+}

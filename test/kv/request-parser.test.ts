@@ -1,0 +1,188 @@
+/** The parser of requests: any split of the stream gives the same commands; malformed streams end with Redis's words. */
+
+import fc from 'fast-check'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { splitInline } from 'balsa-kv/resp/inline-arguments.js'
+import { RequestParser, type ParserFault } from 'balsa-kv/resp/request-parser.js'
+import { drawSeed } from '../support/seed.js'
+import { command } from './kv-fixture.js'
+
+const test = suite('request parser')
+
+const limits = { bulkBytes: 1024 * 1024, inlineBytes: 64 * 1024, arguments: 1024 * 1024, bufferBytes: 4 * 1024 * 1024 }
+
+interface Parsed {
+  readonly commands: readonly (readonly string[])[]
+  readonly fault: ParserFault | null
+}
+
+function parse(chunks: readonly Buffer[], overrides: Partial<typeof limits> = {}): Parsed {
+  const parser = new RequestParser({ ...limits, ...overrides })
+  const commands: string[][] = []
+  for (const chunk of chunks) {
+    parser.push(chunk)
+    for (let words = parser.next(); words !== null; words = parser.next()) commands.push(words)
+    if (parser.fault !== null) break
+  }
+  return { commands, fault: parser.fault }
+}
+
+const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
+
+function split(stream: Buffer, cuts: readonly number[]): Buffer[] {
+  const places = [...new Set(cuts.map((cut) => Math.floor(cut * stream.length)))].toSorted((a, b) => a - b)
+  return [0, ...places].map((from, at) => Buffer.from(stream.subarray(from, places[at] ?? stream.length)))
+}
+
+const word = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array).toString('latin1'))
+const inlineWord = fc.string({ minLength: 1, maxLength: 8, unit: fc.constantFrom(...'abcXYZ019*$-:{}'.split('')) })
+const request = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.array(word, { minLength: 1, maxLength: 6 }).map((words) => ({ words, text: command(...words) })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      { words: [], text: '*0\r\n' },
+      { words: [], text: '*-1\r\n' },
+      { words: [], text: '\r\n' },
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc
+      .array(inlineWord, { minLength: 1, maxLength: 4 })
+      .filter(([first]) => first?.startsWith('*') === false)
+      .map((words) => ({ words, text: ` ${words.join('  ')}\r\n` })),
+  },
+)
+
+test('any split of a stream gives the same commands', () => {
+  const property = fc.property(
+    fc.array(request, { maxLength: 12 }),
+    fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 30 }),
+    (requests, cuts) => {
+      const stream = bytes(requests.map(({ text }) => text).join(''))
+      const { commands, fault } = parse(split(stream, cuts))
+      assert.is(fault, null)
+      assert.equal(
+        commands,
+        requests.map(({ words }) => words).filter((words) => words.length > 0),
+      )
+    },
+  )
+  fc.assert(property, { seed: drawSeed(), numRuns: 1000 })
+})
+
+test('a stream fed byte by byte gives the same commands', () => {
+  const stream = bytes(`${command('SET', 'key', 'v'.repeat(300))}PING "a b"\r\n${command('GET', '')}`)
+  const chunks = Array.from(stream, (byte) => Buffer.from([byte]))
+  assert.equal(parse(chunks).commands, [
+    ['SET', 'key', 'v'.repeat(300)],
+    ['PING', 'a b'],
+    ['GET', ''],
+  ])
+})
+
+test('a long value in many chunks is copied in proportion to its length', () => {
+  const value = 'x'.repeat(1024 * 1024)
+  const stream = bytes(command('SET', 'k', value))
+  const chunks = Array.from({ length: Math.ceil(stream.length / 1000) }, (_, at) =>
+    stream.subarray(at * 1000, at * 1000 + 1000),
+  )
+  assert.equal(parse(chunks).commands, [['SET', 'k', value]])
+})
+
+test('random bytes end in commands or in a fault, and never in an exception', () => {
+  const piece = fc.constantFrom(
+    '*',
+    '$',
+    '\r\n',
+    '1',
+    '3',
+    '-',
+    '0',
+    'GET',
+    '"',
+    "'",
+    '\\x4',
+    ' ',
+    '\n',
+    '\r',
+    '*1\r\n$4\r\nPING\r\n',
+  )
+  const property = fc.property(
+    fc.array(piece, { maxLength: 40 }),
+    fc.array(fc.double({ min: 0, max: 1, noNaN: true })),
+    (pieces, cuts) => {
+      const stream = bytes(pieces.join(''))
+      const whole = parse([stream])
+      const parts = parse(split(stream, cuts))
+      assert.equal(parts.commands, whole.commands)
+      assert.equal(parts.fault, whole.fault)
+    },
+  )
+  fc.assert(property, { seed: drawSeed(), numRuns: 2000 })
+})
+
+const malformed: readonly (readonly [stream: string, text: string])[] = [
+  ['*01\r\n', 'invalid multibulk length'],
+  ['*x\r\n', 'invalid multibulk length'],
+  ['*\r\n', 'invalid multibulk length'],
+  ['*1048577\r\n', 'invalid multibulk length'],
+  ['*12345678901234567890\r\n', 'invalid multibulk length'],
+  ['*1\r\n$-1\r\n', 'invalid bulk length'],
+  ['*1\r\n$04\r\nPING\r\n', 'invalid bulk length'],
+  ['*1\r\n$4x\r\nPING\r\n', 'invalid bulk length'],
+  ['*1\r\n$99999999999\r\n', 'invalid bulk length'],
+  ['*1\r\n$536870913\r\n', 'invalid bulk length'],
+  ['*1\r\n+PING\r\n', "expected '$', got '+'"],
+  ['PING "a\r\n', 'unbalanced quotes in request'],
+  [`*${'1'.repeat(70_000)}`, 'too big mbulk count string'],
+  [`*1\r\n$${'1'.repeat(70_000)}`, 'too big bulk count string'],
+  ['a'.repeat(70_000), 'too big inline request'],
+]
+
+for (const [stream, text] of malformed) {
+  test(`says "${text}" of ${JSON.stringify(stream.slice(0, 30))}, after the commands before it`, () => {
+    const { commands, fault } = parse([bytes(`PING\r\n${stream}`)])
+    assert.equal(commands, [['PING']])
+    assert.is(fault?.reply, `ERR Protocol error: ${text}`)
+  })
+}
+
+test('says of an argument that no entry can hold how long it may be', () => {
+  const { fault } = parse([bytes('*1\r\n$1048577\r\n')])
+  assert.is(
+    fault?.reply,
+    'ERR Protocol error: invalid bulk length: 1048577 bytes, but a command is one Raft entry of at most 1048576',
+  )
+})
+
+test('ends a client whose one command outgrows the query buffer, without a word, as Redis does', () => {
+  const { commands, fault } = parse(
+    Array.from({ length: 10 }, () => bytes(`$1000\r\n${'x'.repeat(1000)}\r\n`)).toSpliced(0, 0, bytes('*100\r\n')),
+    { bufferBytes: 5000 },
+  )
+  assert.equal(commands, [])
+  assert.is(fault?.reply, null)
+  assert.match(fault?.reason ?? '', /query buffer of 5000 bytes/)
+})
+
+test('an inline request is split as a shell would', () => {
+  assert.equal(splitInline(`set "a b" 'c d' "\\x41\\n\\"" 'it\\'s' plain`), [
+    'set',
+    'a b',
+    'c d',
+    'A\n"',
+    "it's",
+    'plain',
+  ])
+  assert.equal(splitInline('  \t'), [])
+  assert.is(splitInline(`"a"b`), null)
+  assert.is(splitInline(`'a`), null)
+})
+
+test.run()

@@ -1,0 +1,394 @@
+/** The server over real TCP, on a double of the library: order, batches, bounds, and what clients are told. */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
+import { outputSoftBytesMax, pipelineMax } from 'balsa-kv/limits.js'
+import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
+import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
+
+const test = suite('kv server')
+
+/** Runs `body` with a server and a client of it, and closes both. */
+async function withServer(
+  body: (fixture: Fixture, client: RawClient) => Promise<void>,
+  options: Parameters<typeof startServer>[0] = {},
+): Promise<void> {
+  const fixture = await startServer(options)
+  const client = await RawClient.connect(fixture.port)
+  try {
+    await body(fixture, client)
+  } finally {
+    client.close()
+    await fixture.close()
+  }
+}
+
+const pipeline = (...commands: readonly (readonly string[])[]): string =>
+  commands.map((words) => command(...words)).join('')
+
+const second = otherMembers[0]
+
+test('answers a pipeline in order, and a GET sees the SET before it and not the one behind it', () =>
+  withServer(async (_fixture, client) => {
+    const sent = [['SET', 'k', '1'], ['GET', 'k'], ['PING'], ['SET', 'k', '2'], ['GET', 'k'], ['STRLEN', 'k']]
+    const answer = await client.ask(pipeline(...sent), ':1\r\n')
+    assert.is(answer, '+OK\r\n$1\r\n1\r\n+PONG\r\n+OK\r\n$1\r\n2\r\n:1\r\n')
+  }))
+
+test('a random pipeline over random chunks is answered as if each command had waited for the one before', () =>
+  withServer(async (_fixture, client) => {
+    const seed = drawSeed()
+    const random = randomFrom(seed)
+    const model = new Map<string, string>()
+    let expected = ''
+    let sent = ''
+    for (let step = 0; step < 3000; step += 1) {
+      const key = `k${below(random, 4)}`
+      const value = String(step)
+      const bulk = (text: string | undefined): string =>
+        text === undefined ? '$-1\r\n' : `$${text.length}\r\n${text}\r\n`
+      const kind = pick(random, ['get', 'get', 'set', 'dbsize', 'append', 'ping'])
+      if (kind === 'get') expected += bulk(model.get(key))
+      if (kind === 'dbsize') expected += `:${model.size}\r\n`
+      if (kind === 'ping') expected += '+PONG\r\n'
+      if (kind === 'set') {
+        model.set(key, value)
+        expected += '+OK\r\n'
+      }
+      if (kind === 'append') {
+        model.set(key, (model.get(key) ?? '') + value)
+        expected += `:${model.get(key)?.length}\r\n`
+      }
+      sent += command(
+        ...({
+          get: ['GET', key],
+          set: ['SET', key, value],
+          dbsize: ['DBSIZE'],
+          append: ['APPEND', key, value],
+          ping: ['PING'],
+        }[kind] ?? []),
+      )
+      if (below(random, 10) === 0) {
+        client.send(sent)
+        sent = ''
+        if (below(random, 5) === 0) await client.until((received) => received.length === expected.length)
+      }
+    }
+    client.send(sent)
+    const received = await client.until((text) => text.length >= expected.length)
+    assert.ok(received === expected, `BALSA_SEED=${seed}: the answers are not those of one command after the other`)
+  }))
+
+test('a write behind a read that is still waiting waits for it', () =>
+  withServer(async ({ raft, port }, client) => {
+    await client.ask(command('SET', 'k', 'old'), '+OK\r\n')
+    raft.hold()
+    client.send(command('DBSIZE'))
+    await poll(() => raft.readIndexCalls === 1)
+    client.send(pipeline(['SET', 'other', 'new'], ['DBSIZE']))
+    const other = await RawClient.connect(port)
+    await other.ask(command('PING'), '+PONG\r\n')
+    other.close()
+    assert.equal(raft.batches, [1])
+    raft.release()
+    assert.is(await client.until((received) => received.endsWith(':2\r\n')), '+OK\r\n:1\r\n+OK\r\n:2\r\n')
+  }))
+
+test('a GET behind a write that was proposed in an earlier turn waits for both: a round of its own and the write', () =>
+  withServer(async ({ raft }, client) => {
+    await client.ask(command('SET', 'k', 'old'), '+OK\r\n')
+    raft.hold()
+    client.send(command('SET', 'k', 'new'))
+    await poll(() => raft.batches.length === 2)
+    client.send(command('GET', 'k'))
+    await poll(() => raft.readIndexCalls === 1)
+    raft.release()
+    assert.is(await client.until((received) => received.endsWith('new\r\n')), '+OK\r\n+OK\r\n$3\r\nnew\r\n')
+  }))
+
+test('everything that all clients send in one turn is one append and one ReadIndex round', () =>
+  withServer(async ({ raft, port, server }, first) => {
+    const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)))
+    await first.ask(command('PING'), '+PONG\r\n')
+    // One write of one client, so that all of it arrives in one piece.
+    const writes = Array.from({ length: 50 }, (_, at) => ['SET', `k${at}`, 'v'])
+    const before = { ...server.replicator.calls }
+    await first.ask(pipeline(...writes, ['GET', 'k1']), '$1\r\nv\r\n')
+    assert.equal(raft.batches, [50])
+    assert.is(server.replicator.calls.applyAll, before.applyAll + 1)
+    assert.is(server.replicator.calls.readIndex, before.readIndex, 'a GET behind writes needs no round of its own')
+    raft.hold()
+    for (const client of clients) client.send(pipeline(['GET', 'k1'], ['GET', 'k2']))
+    await poll(() => server.counters.commands >= 52 + 40)
+    const rounds = server.replicator.calls.readIndex
+    assert.ok(rounds <= 20, `${rounds} rounds for 20 clients and 40 reads`)
+    raft.release()
+    await Promise.all(clients.map((client) => client.until((text) => text === '$1\r\nv\r\n$1\r\nv\r\n')))
+    for (const client of clients) client.close()
+  }))
+
+test('a follower sends keyed commands, keyless commands and transactions to the Redis address of the leader', () =>
+  withServer(async ({ raft }, client) => {
+    raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+    assert.is(await client.ask(command('GET', 'foo'), '\r\n'), '-MOVED 12182 127.0.0.1:7002\r\n')
+    assert.is(await client.ask(command('SET', '{foo}x', 'v'), '\r\n'), '-MOVED 12182 127.0.0.1:7002\r\n')
+    assert.is(await client.ask(command('DBSIZE'), '\r\n'), '-MOVED 0 127.0.0.1:7002\r\n')
+    const answer = await client.ask(pipeline(['MULTI'], ['SET', 'foo', 'v'], ['EXEC'], ['PING']), '+PONG\r\n')
+    const aborted = '-EXECABORT Transaction discarded because of previous errors.\r\n'
+    assert.is(answer, `+OK\r\n-MOVED 12182 127.0.0.1:7002\r\n${aborted}+PONG\r\n`)
+    const slots = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
+    assert.match(slots, `*1\r\n*5\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:7002\r\n$40\r\n${second?.nodeId}`)
+  }))
+
+test('READONLY lets a follower answer reads, and only reads, from what it holds', () =>
+  withServer(async ({ raft }, client) => {
+    await client.ask(command('SET', 'k', 'v'), '+OK\r\n')
+    raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+    const sent = pipeline(['READONLY'], ['GET', 'k'], ['SET', 'k', 'w'], ['READWRITE'], ['GET', 'k'])
+    const moved = '-MOVED 7629 127.0.0.1:7002\r\n'
+    assert.is(await client.ask(sent, `+OK\r\n${moved}`), `+OK\r\n$1\r\nv\r\n${moved}+OK\r\n${moved}`)
+  }))
+
+test('without a leader a client is told CLUSTERDOWN, and still of a whole cluster', () =>
+  withServer(async ({ raft }, client) => {
+    raft.follow(null)
+    assert.match(await client.ask(command('INCR', 'k'), '\r\n'), /^-CLUSTERDOWN no leader is known/)
+    assert.match(await client.ask(command('GET', 'k'), '\r\n'), /^-CLUSTERDOWN /)
+    assert.match(await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n'), /^\*1\r\n\*5\r\n/)
+    assert.match(await client.ask(command('CLUSTER', 'INFO'), '\r\n\r\n'), /cluster_state:fail/)
+    raft.lead()
+    assert.is(await client.ask(command('INCR', 'k'), '\r\n'), ':1\r\n')
+  }))
+
+test('only a write that was certainly not applied is answered with a word that clients repeat it for', () =>
+  withServer(async ({ raft }, client) => {
+    const leader = { id: 's2', address: '127.0.0.1:7102' }
+    const cases: readonly (readonly [RaftError, RegExp])[] = [
+      [new RaftError('ERR_RAFT_NOT_LEADER', 'x', { leader }), /^-MOVED 7629 127\.0\.0\.1:7002\r\n$/],
+      [new RaftError('ERR_RAFT_LEADERSHIP_LOST', 'x', { leader }), /^-MOVED 7629 127\.0\.0\.1:7002\r\n$/],
+      [new RaftError('ERR_RAFT_NO_LEADER', 'x'), /^-CLUSTERDOWN /],
+      [new RaftError('ERR_RAFT_OVERLOADED', 'x'), /^-TRYAGAIN /],
+      [new RaftError('ERR_RAFT_CLOSED', 'x'), /^-CLUSTERDOWN /],
+      [
+        new RaftError('ERR_RAFT_LEADERSHIP_LOST', 'lost', { outcome: 'unknown', leader }),
+        /^-ERR RAFT_UNKNOWN .*: lost\r\n$/,
+      ],
+      [new RaftError('ERR_RAFT_TIMEOUT', 'late', { outcome: 'unknown' }), /^-ERR RAFT_UNKNOWN .*: late\r\n$/],
+      [new RaftError('ERR_RAFT_CLOSED', 'closed', { outcome: 'unknown' }), /^-ERR RAFT_UNKNOWN .*: closed\r\n$/],
+      [
+        new RaftError('ERR_RAFT_STORE_POISONED', 'poisoned', { outcome: 'unknown' }),
+        /^-ERR RAFT_UNKNOWN .*: poisoned\r\n$/,
+      ],
+      [new RaftError('ERR_RAFT_APPLY_FAILED', 'a\r\nb', { outcome: 'applied' }), /^-ERR RAFT_APPLIED .*: a {2}b\r\n$/],
+      [new RaftError('ERR_RAFT_STORE_FULL', 'full'), /^-ERR RAFT_STORE_FULL full\r\n$/],
+    ]
+    for (const [error, expected] of cases) {
+      raft.failures.push(error)
+      assert.match(await client.ask(command('INCR', 'k'), '\r\n'), expected)
+    }
+    assert.is(await client.ask(command('GET', 'k'), '\r\n'), '$-1\r\n')
+  }))
+
+test('a read behind a write that failed is still answered, by a round of its own', () =>
+  withServer(async ({ raft }, client) => {
+    raft.failures.push(new RaftError('ERR_RAFT_OVERLOADED', 'x'))
+    assert.match(await client.ask(pipeline(['SET', 'k', 'v'], ['GET', 'k']), '$-1\r\n'), /^-TRYAGAIN .*\r\n\$-1\r\n$/)
+  }))
+
+test('a GET of a key that is due by the clock waits until the log has moved the clock', () => {
+  let now = 1_000_000
+  return withServer(
+    async ({ raft, data }, client) => {
+      await client.ask(command('SET', 'k', 'v', 'PX', '50'), '+OK\r\n')
+      now += 50
+      raft.hold()
+      client.send(pipeline(['GET', 'k'], ['TTL', 'k'], ['DBSIZE']))
+      await poll(() => raft.readIndexCalls === 1)
+      raft.release()
+      assert.is(await client.until((text) => text.endsWith(':0\r\n')), '+OK\r\n$-1\r\n:-2\r\n:0\r\n')
+      assert.is(data.time, now)
+    },
+    { now: () => now },
+  )
+})
+
+test('a deadline that nobody asks for is put into the log by the leader alone', () => {
+  let now = 1_000_000
+  return withServer(
+    async ({ raft, data, server }, client) => {
+      await client.ask(command('SET', 'k', 'v', 'PX', '30'), '+OK\r\n')
+      raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+      now += 1000
+      server.replicator.watchDeadlines()
+      await client.ask(command('PING'), '+PONG\r\n')
+      assert.is(data.size, 1)
+      raft.lead()
+      await poll(() => data.size === 0)
+      assert.equal(raft.batches, [1, 1])
+    },
+    { now: () => now },
+  )
+})
+
+test('WATCH lets EXEC fail when the key was changed by anyone, also between EXEC and its place in the log', () =>
+  withServer(async ({ port, raft }, client) => {
+    const other = await RawClient.connect(port)
+    await client.ask(pipeline(['WATCH', 'k', 'l'], ['MULTI'], ['SET', 'k', 'mine']), '+QUEUED\r\n')
+    await other.ask(command('SET', 'l', 'theirs'), '+OK\r\n')
+    assert.is(await client.ask(command('EXEC'), '\r\n'), '*-1\r\n')
+
+    await client.ask(pipeline(['WATCH', 'k'], ['MULTI'], ['SET', 'k', 'mine']), '+QUEUED\r\n')
+    raft.hold()
+    other.send(command('SET', 'k', 'theirs'))
+    await poll(() => raft.batches.length === 2)
+    client.send(command('EXEC'))
+    await poll(() => raft.batches.length === 3)
+    raft.release()
+    assert.is(await client.until((text) => text.endsWith('*-1\r\n')), '+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n')
+    assert.is(await client.ask(command('GET', 'k'), 'theirs\r\n'), '$6\r\ntheirs\r\n')
+
+    const alone = pipeline(['WATCH', 'k'], ['MULTI'], ['SET', 'k', '5'], ['PING', 'hi'], ['INCR', 'k'], ['EXEC'])
+    assert.match(await client.ask(alone, ':6\r\n'), /\*3\r\n\+OK\r\n\$2\r\nhi\r\n:6\r\n$/)
+    other.close()
+  }))
+
+test('a transaction is one entry', () =>
+  withServer(async ({ raft }, client) => {
+    await client.ask(pipeline(['MULTI'], ['SET', 'a', '1'], ['INCR', 'a'], ['GET', 'a'], ['EXEC']), '$1\r\n2\r\n')
+    assert.equal(raft.batches, [1])
+  }))
+
+test('a command that one entry cannot hold is refused with its size, and the client stays', () =>
+  withServer(async (_fixture, client) => {
+    const large = 'x'.repeat(1024 * 1024)
+    assert.match(
+      await client.ask(command('SET', 'k', large), '\r\n'),
+      /^-ERR command is too large: 1048596 bytes, .* 1048576\r\n$/,
+    )
+    const half = 'x'.repeat(600 * 1024)
+    const answer = await client.ask(
+      pipeline(['MULTI'], ['SET', 'a', half], ['SET', 'b', half], ['EXEC']),
+      'errors.\r\n',
+    )
+    assert.match(answer, /-ERR transaction is too large: .*\r\n-EXECABORT/)
+    assert.is(await client.ask(command('APPEND', 'k', half), '\r\n'), `:${600 * 1024}\r\n`)
+    assert.match(await client.ask(command('APPEND', 'k', half), '\r\n'), /^-ERR string exceeds maximum allowed size/)
+  }))
+
+test('malformed input is answered after the commands before it, and ends the connection', () =>
+  withServer(async (_fixture, client) => {
+    client.send(`${command('SET', 'k', 'v')}*1\r\n+PING\r\n${command('SET', 'k', 'w')}`)
+    const received = await client.until((_text, isClosed) => isClosed)
+    assert.is(received, "+OK\r\n-ERR Protocol error: expected '$', got '+'\r\n")
+  }))
+
+test('a client that ends its side after its commands gets all answers', () =>
+  withServer(async (_fixture, client) => {
+    client.send(pipeline(['SET', 'k', 'v'], ['GET', 'k'], ['DBSIZE']))
+    assert.is(await client.drain(), '+OK\r\n$1\r\nv\r\n:1\r\n')
+  }))
+
+test('QUIT answers what came before it and nothing behind it; a browser is cut off', () =>
+  withServer(async ({ port, events }, client) => {
+    client.send(pipeline(['SET', 'k', 'v'], ['QUIT'], ['PING']))
+    assert.is(await client.until((_text, isClosed) => isClosed), '+OK\r\n+OK\r\n')
+    const browser = await RawClient.connect(port)
+    browser.send('POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k evil\r\n')
+    assert.is(await browser.until((_text, isClosed) => isClosed), '')
+    assert.equal(events, ['client.cut-off'])
+  }))
+
+test('CLIENT REPLY silences what it says and no more', () =>
+  withServer(async (_fixture, client) => {
+    const reply = (how: string): string[] => ['CLIENT', 'REPLY', how]
+    const sent = pipeline(
+      reply('SKIP'),
+      ['SET', 'k', '1'],
+      ['GET', 'k'],
+      reply('OFF'),
+      ['INCR', 'k'],
+      ['PING'],
+      reply('ON'),
+      ['GET', 'k'],
+    )
+    assert.is(await client.ask(sent, '$1\r\n2\r\n'), '$1\r\n1\r\n+OK\r\n$1\r\n2\r\n')
+  }))
+
+test('HELLO 3 and RESET change the form of later answers only', () =>
+  withServer(async (_fixture, client) => {
+    const sent = pipeline(['GET', 'k'], ['HELLO', '3'], ['GET', 'k'], ['RESET'], ['GET', 'k'])
+    assert.match(await client.ask(sent, '+RESET\r\n$-1\r\n'), /^\$-1\r\n%7\r\n[^]*\r\n_\r\n\+RESET\r\n\$-1\r\n$/)
+  }))
+
+test('a client that does not read its answers stops being served, and holds no more than its bound', () =>
+  withServer(async ({ server }, client) => {
+    const value = 'x'.repeat(100_000)
+    await client.ask(command('SET', 'k', value), '+OK\r\n')
+    client.pause()
+    const count = 2000
+    client.send(pipeline(...Array.from({ length: count }, () => ['GET', 'k'])))
+    await poll(() => [...server.clients].some(({ unsent }) => unsent > 0))
+    const bound = outputSoftBytesMax + value.length + 100
+    const [held] = server.clients
+    assert.ok((held?.unsent ?? 0) <= bound, `${held?.unsent} bytes are held, more than ${bound}`)
+    client.resume()
+    const length = `$${value.length}\r\n${value}\r\n`.length * count
+    await client.until((text) => text.length >= length + '+OK\r\n'.length, 60_000)
+  }))
+
+test('an answer longer than the output bound ends its client and no other', () =>
+  withServer(async ({ port, events }, client) => {
+    const value = 'x'.repeat(1_000_000)
+    await client.ask(command('SET', 'k', value), '+OK\r\n')
+    const greedy = await RawClient.connect(port)
+    greedy.send(command('MGET', ...Array.from({ length: 70 }, () => 'k')))
+    await greedy.until((_text, isClosed) => isClosed)
+    assert.equal(events, ['client.cut-off'])
+    assert.is(await client.ask(command('PING'), '+PONG\r\n'), '+PONG\r\n')
+  }))
+
+test('a long pipeline is served a bounded number at a time, all of it', () =>
+  withServer(async ({ raft }, client) => {
+    const count = 3 * pipelineMax
+    const sent = pipeline(...Array.from({ length: count }, () => ['INCR', 'n']))
+    const answer = await client.ask(sent, `:${count}\r\n`)
+    assert.is(answer, Array.from({ length: count }, (_, at) => `:${at + 1}\r\n`).join(''))
+    assert.ok(Math.max(...raft.batches) <= 2048)
+  }))
+
+test('one client more than the bound is turned away with a reason', () =>
+  withServer(
+    async ({ port, server }, client) => {
+      await client.ask(command('PING'), '+PONG\r\n')
+      const extra = await RawClient.connect(port)
+      assert.is(await extra.until((_text, isClosed) => isClosed), '-ERR max number of clients reached\r\n')
+      assert.is(server.counters.rejected, 1)
+    },
+    { clientsMax: 1 },
+  ))
+
+test('a closing server answers what is under way and ends every connection', async () => {
+  const { server, raft, port } = await startServer()
+  const client = await RawClient.connect(port)
+  raft.hold()
+  client.send(pipeline(['SET', 'k', 'v'], ['GET', 'k']))
+  await poll(() => raft.batches.length === 1)
+  await server.close(raft.close())
+  assert.is(await client.until((_text, isClosed) => isClosed), '+OK\r\n$1\r\nv\r\n')
+  await RawClient.connect(port).then(
+    () => assert.unreachable('it still accepts'),
+    () => undefined,
+  )
+})
+
+/** Waits until a fact holds that nothing announces. */
+async function poll(holds: () => boolean, timeoutMs = 10_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`still not so after ${timeoutMs} ms: ${holds.toString()}`)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+test.run()

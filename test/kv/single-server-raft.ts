@@ -1,0 +1,160 @@
+/**
+ * A Raft server of one, in memory, for tests that need no cluster: entries are applied in the next turn of the event loop, in order.
+ * Tests steer it: who leads, what fails, and when things settle.
+ */
+
+import {
+  RaftError,
+  type LeaderHint,
+  type RaftErrorCode,
+  type RaftEvents,
+  type StateMachine,
+  type Status,
+} from 'balsa-raft'
+import type { Reply } from 'balsa-kv/resp/reply.js'
+import type { KvRaft } from 'balsa-kv/server/kv-raft.js'
+import { logIndex, termOf, type LogIndex, type Role } from '#balsa/types.js'
+
+type Listener = (event: never) => void
+
+export interface SingleServerOptions {
+  readonly id: string
+  readonly now?: () => number
+}
+
+export class SingleServerRaft implements KvRaft {
+  readonly #machine: StateMachine<Uint8Array, Reply>
+  readonly #id: string
+  readonly #now: () => number
+  readonly #listeners = new Map<string, Set<Listener>>()
+  readonly closed: Promise<RaftError | null>
+  #resolveClosed: (error: RaftError | null) => void = () => undefined
+  #index = 0
+  #time = 0
+  #role: Role = 'leader'
+  #leader: LeaderHint | null
+  #queue: (() => void)[] = []
+  #held = false
+  /** The next calls of `applyAll` fail with these, before they do anything. */
+  readonly failures: RaftError[] = []
+  /** Sizes of the batches that came. */
+  readonly batches: number[] = []
+  readIndexCalls = 0
+
+  constructor(machine: StateMachine<Uint8Array, Reply>, options: SingleServerOptions) {
+    this.#machine = machine
+    this.#id = options.id
+    this.#now = options.now ?? Date.now
+    this.#leader = { id: options.id, address: '127.0.0.1:1' }
+    this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
+  }
+
+  applyAll(commands: readonly Uint8Array[]): Promise<readonly Reply[]> {
+    const failure = this.failures.shift() ?? this.#refusal()
+    if (failure !== undefined) return Promise.reject(failure)
+    this.batches.push(commands.length)
+    return new Promise((resolve, reject) => {
+      this.#enqueue(() => {
+        this.#time = Math.max(this.#time, this.#now())
+        const entries = commands.map((command) => ({
+          index: logIndex((this.#index += 1)),
+          term: termOf(1),
+          time: this.#time,
+          command: command.slice(),
+        }))
+        Promise.resolve(this.#machine.apply(entries, { now: this.#time, appliedIndex: logIndex(this.#index) })).then(
+          resolve,
+          reject,
+        )
+      })
+    })
+  }
+
+  readIndex(): Promise<LogIndex> {
+    this.readIndexCalls += 1
+    const failure = this.#refusal()
+    if (failure !== undefined) return Promise.reject(failure)
+    return new Promise((resolve) => this.#enqueue(() => resolve(logIndex(this.#index))))
+  }
+
+  get status(): Status {
+    const index = logIndex(this.#index)
+    return {
+      id: this.#id,
+      clusterId: '0'.repeat(32),
+      role: this.#role,
+      term: termOf(1),
+      leader: this.#leader,
+      firstIndex: logIndex(1),
+      lastIndex: index,
+      durableIndex: index,
+      commitIndex: index,
+      appliedIndex: index,
+      configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
+      peers: [],
+      store: { firstIndex: 1, lastIndex: index, groupCommits: 0, flushes: 0, wakes: 0, bytesWritten: 0 },
+      durability: 'none',
+      fault: null,
+    }
+  }
+
+  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set()
+    this.#listeners.set(name, listeners)
+    listeners.add(listener)
+    return () => void listeners.delete(listener)
+  }
+
+  close(): Promise<void> {
+    this.release()
+    this.#resolveClosed(null)
+    return Promise.resolve()
+  }
+
+  /** Nothing settles until `release`. */
+  hold(): void {
+    this.#held = true
+  }
+
+  release(): void {
+    this.#held = false
+    if (this.#queue.length > 0) setImmediate(() => this.#drain())
+  }
+
+  /** Another server leads, or nobody does. */
+  follow(leader: LeaderHint | null): void {
+    this.#role = 'follower'
+    this.#leader = leader
+    this.#emit('role', { role: 'follower', term: termOf(2) })
+    this.#emit('leader', { leader, term: termOf(2) })
+  }
+
+  lead(): void {
+    this.#role = 'leader'
+    this.#leader = { id: this.#id, address: '127.0.0.1:1' }
+    this.#emit('role', { role: 'leader', term: termOf(3) })
+    this.#emit('leader', { leader: this.#leader, term: termOf(3) })
+  }
+
+  #emit<Name extends keyof RaftEvents>(name: Name, event: RaftEvents[Name]): void {
+    for (const listener of this.#listeners.get(name) ?? []) (listener as (event: RaftEvents[Name]) => void)(event)
+  }
+
+  #refusal(): RaftError | undefined {
+    if (this.#role === 'leader') return undefined
+    const code: RaftErrorCode = this.#leader === null ? 'ERR_RAFT_NO_LEADER' : 'ERR_RAFT_NOT_LEADER'
+    return new RaftError(code, 'another server leads', { leader: this.#leader })
+  }
+
+  #enqueue(action: () => void): void {
+    this.#queue.push(action)
+    if (!this.#held && this.#queue.length === 1) setImmediate(() => this.#drain())
+  }
+
+  #drain(): void {
+    if (this.#held) return
+    const actions = this.#queue
+    this.#queue = []
+    for (const action of actions) action()
+  }
+}
