@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { logIndex } from '#balsa/types.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
 import { appendEntries, preVote, requestVote } from '../support/messages.js'
@@ -41,6 +42,31 @@ test('D1 a leader whose store fails falls silent at once, tells its clients, and
   cluster.restart('s1')
   cluster.run(2 * SETTINGS.electionTimeoutMs)
   assert.is(cluster.server('s1').applied.length, cluster.checker.commitIndex)
+})
+
+test('D1 what was read for a lagging peer is not sent when the store fails in the same turn', () => {
+  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  cluster.elect('s1')
+  cluster.isolate('s3')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+  cluster.heal()
+  cluster.connect('s1', 's3')
+  const { fetches, disk } = cluster.server('s1')
+  const [fetch] = fetches
+  assert.ok(fetch)
+  if (!fetch) return
+  const blocks = disk.read(fetch.from, fetch.to, fetch.bytesMax)
+  cluster.step('s1', { type: 'fetched', fetch, blocks })
+  cluster.failStore('s1')
+  assert.equal(cluster.inFlight, [])
+})
+
+test('C11 a stored commit index beyond the stored log counts only as far as the log goes', () => {
+  const cluster = new CoreCluster({ madeUp: true, hardStates: { s1: { commitIndex: logIndex(5) } } })
+  assert.is(cluster.core('s1').log.commitIndex, 1)
 })
 
 test.run()

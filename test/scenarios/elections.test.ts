@@ -117,6 +117,24 @@ test('E14 a follower whose own write is under way does not campaign, and waits a
   assert.is(cluster.core('s2').role, 'preCandidate')
 })
 
+test('E14 a leader whose followers write slowly stays leader, though it goes on sending entries', () => {
+  for (const electionTimeout of [300, 1000]) {
+    const cluster = new CoreCluster({ settings: { ...SETTINGS, electionTimeoutMs: electionTimeout } })
+    cluster.elect('s1')
+    cluster.run(electionTimeout)
+    for (const id of ['s2', 's3']) cluster.stalledDisks.add(id)
+    for (let time = 0; time < 5 * electionTimeout; time += heartbeatMs / 2) {
+      cluster.propose('s1')
+      cluster.run(heartbeatMs / 2)
+    }
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['leader', 2], `${electionTimeout} ms`)
+    for (const id of ['s2', 's3']) cluster.stalledDisks.delete(id)
+    cluster.run(5 * electionTimeout)
+    assert.is(cluster.core('s1').log.commitIndex, cluster.core('s1').log.lastIndex)
+    assert.is([...cluster.outcomes.values()].includes('unknown'), false)
+  }
+})
+
 test('E15 a follower whose event loop was blocked reads what has arrived before it thinks of an election', () => {
   const cluster = new CoreCluster({ madeUp: true })
   cluster.elect('s1')

@@ -76,7 +76,8 @@ export class RandomRun {
     const five = votersOnly(['s1', 's2', 's3', 's4', 's5'])
     const nonvoter = { id: 's4', address: 's4:1', promote: false }
     const draw = this.#random()
-    if (draw < 0.45) return three
+    if (draw < 0.4) return three
+    if (draw < 0.45) return votersOnly(['s1', 's2', 's3', 's4'])
     if (draw < 0.8) return five
     if (draw < 0.9) return { ...three, nonvoters: [nonvoter] }
     if (draw < 0.95) return { voters: three.voters, outgoing: five.voters.slice(2), nonvoters: [] }
@@ -117,7 +118,7 @@ export class RandomRun {
       fault(3, () => this.#onAny((server) => this.#timeout(server))),
       fault(1, () => this.#race()),
       fault(1, () => this.#depose()),
-      fault(0.5, () => this.#overtake()),
+      fault(1.5, () => this.#overtake()),
     ]
   }
 
@@ -258,7 +259,7 @@ export class RandomRun {
       cluster.deliver()
       for (const { id } of this.#alive()) if (id !== victim.id) cluster.persist(id)
     }
-    this.#persistSome(victim)
+    cluster.persist(victim.id, randomInt(this.#random, 1, victim.disk.pending.length + 1))
   }
 
   // Disks and state machines

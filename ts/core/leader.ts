@@ -131,7 +131,9 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     }
     for (const progress of this.#peers.values()) {
       this.#sendAppends(progress)
-      if (this.#heartbeatDue && now - progress.sentAt >= settings.heartbeatMs) this.#sendHeartbeat(progress)
+      // Appends serve as well, but only while they are answered: that waits for a disk, which may be slow (scenario E14).
+      const quietSince = Math.min(progress.sentAt, progress.contactAt)
+      if (this.#heartbeatDue && now - quietSince >= settings.heartbeatMs) this.#sendHeartbeat(progress)
     }
     this.#heartbeatDue = false
   }
