@@ -179,19 +179,24 @@ function registerHandshake(test: Test): void {
     })
   }
 
-  test('an admit that resolves after close brings nothing up', async (stage) => {
-    const a = await stage.site('a')
-    await stage.site('b')
-    let admit = (): void => {}
-    a.onAdmit = () => new Promise((resolve) => (admit = resolve))
-    await stage.dial(a, 'b')
-    await until('admit was called', () => a.admitted.length === 1)
-    await a.transport.close()
-    const { calls } = a
-    admit()
-    await stage.someWhile()
-    assert.is(a.calls, calls)
-  })
+  for (const closing of ['a', 'b'] as const) {
+    test(`an admit of ${closing === 'a' ? 'the dialling' : 'the accepting'} side that resolves after its close brings nothing up`, async (stage) => {
+      const a = await stage.site('a')
+      const b = await stage.site('b')
+      const site = closing === 'a' ? a : b
+      let admit = (): void => {}
+      site.onAdmit = () => new Promise((resolve) => (admit = resolve))
+      await stage.dial(a, 'b')
+      await until('admit was called', () => site.admitted.length > 0)
+      await site.transport.close()
+      const { calls } = site
+      admit()
+      await stage.someWhile()
+      assert.is(site.calls, calls)
+      assert.not(site.lines.some(({ event }) => event === 'transport.link-up' || event === 'transport.peer-up'))
+      assert.is(a.sessionWith('b'), null)
+    })
+  }
 }
 
 function registerMessages(test: Test): void {

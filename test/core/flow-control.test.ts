@@ -2,11 +2,25 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
+import { UNAPPLIED_BYTES_MAX } from '#balsa/core/follower.js'
 import { CoreCluster } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
+
+/** s1 goes on until it wants to read entries from the store. */
+function untilFetching(cluster: CoreCluster, meanwhile: () => void): void {
+  for (let beat = 0; beat < 30 && cluster.server('s1').fetches.length === 0; beat += 1) {
+    cluster.timeout('s1')
+    meanwhile()
+    cluster.deliver()
+  }
+  assert.is(cluster.server('s1').fetches.length, 1)
+}
 
 test('a peer that catches up while entries are read for it is fed on', () => {
   const cluster = new CoreCluster({ tailBytesMax: 0 })
@@ -17,19 +31,12 @@ test('a peer that catches up while entries are read for it is fed on', () => {
     cluster.settle()
   }
   // The window of s3 has stalled; it is probed with entries that are no longer in memory.
-  while (cluster.server('s1').fetches.length === 0) {
-    cluster.timeout('s1')
-    cluster.drop(appendsTo('s3'))
-    cluster.deliver()
-  }
+  untilFetching(cluster, () => cluster.drop(appendsTo('s3')))
   cluster.serveFetches('s1')
   const [probe] = cluster.drop(appendsTo('s3'))
   assert.ok(probe)
   // Entries are being read again when the answer to the first probe comes.
-  while (cluster.server('s1').fetches.length === 0) {
-    cluster.timeout('s1')
-    cluster.deliver()
-  }
+  untilFetching(cluster, () => {})
   if (probe) cluster.receive(probe)
   cluster.persist('s3')
   cluster.deliver()
@@ -59,6 +66,73 @@ test('a peer without room is sent at most one message per heartbeat, whatever it
   cluster.turn('s3', { type: 'credit', bytes: 1000 })
   cluster.run(300)
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('a peer that does not answer is sent a window of messages and no more, and the rest when it answers', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count < 2 * INFLIGHT_MESSAGES_MAX; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  assert.is(cluster.inFlight.filter(appendsTo('s3')).length, INFLIGHT_MESSAGES_MAX)
+  const peer = cluster.core('s1').peers.get('s3')
+  assert.equal([peer?.mode, peer?.inflights.count], ['replicate', INFLIGHT_MESSAGES_MAX])
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, 2 + 2 * INFLIGHT_MESSAGES_MAX)
+  assert.equal([peer?.inflights.count, peer?.inflights.bytes], [0, 0])
+})
+
+test('the window is bounded in bytes too', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count < 5; count += 1) {
+    cluster.propose('s1', 1, INFLIGHT_BYTES_MAX / 2)
+    cluster.persist('s1')
+  }
+  assert.is(cluster.inFlight.filter(appendsTo('s3')).length, 2)
+})
+
+test('a peer is probed with one message until it answers, and then fed at full speed', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.connect('s1', 's3')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  assert.is(cluster.inFlight.filter(appendsTo('s3')).length, 1)
+  assert.is(cluster.core('s1').peers.get('s3')?.mode, 'probe')
+  cluster.settle()
+  assert.is(cluster.core('s1').peers.get('s3')?.mode, 'replicate')
+  assert.is(cluster.core('s3').log.lastIndex, 5)
+})
+
+test('a follower whose state machine lags by too many bytes answers busy and accepts nothing', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  const huge = makeBlock(2, 2, [5], UNAPPLIED_BYTES_MAX)
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [huge]))
+  cluster.persist('s2')
+  cluster.answersTo('s1')
+  const [answer] = cluster.ask('s1', 's2', appendEntries(2, '2/2', [makeBlock(3, 2, [6])]))
+  assert.equal(answer?.type === 'AppendEntriesResult' && [answer.status, answer.matchIndex], ['busy', 2])
+  assert.is(cluster.core('s2').log.lastIndex, 2)
+  cluster.ask('s1', 's2', appendEntries(2, '2/2', [], 2))
+  cluster.apply('s2')
+  cluster.apply('s2')
+  cluster.ask('s1', 's2', appendEntries(2, '2/2', [makeBlock(3, 2, [6])]))
+  assert.is(cluster.core('s2').log.lastIndex, 3)
+})
+
+test('a follower without credit answers busy with its match, and takes heartbeats', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.turn('s2', { type: 'credit', bytes: 23 })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
+  cluster.persist('s2')
+  const [answer] = cluster.answersTo('s1')
+  assert.equal(answer?.type === 'AppendEntriesResult' && [answer.status, answer.matchIndex], ['busy', 0])
+  const [beat] = cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
+  assert.equal(beat?.type === 'AppendEntriesResult' && [beat.status, beat.matchIndex], ['matched', 1])
 })
 
 test.run()

@@ -50,6 +50,20 @@ test('no random order of messages, crashes and disk writes breaks an invariant o
   assertFact(missed.length === 0, `random driver: never reached: ${missed.join(', ')}`)
 })
 
+test('the same seed gives the same story, line by line', () => {
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const [first, second] = [storyOf(seed), storyOf(seed)]
+    assertFact(first.length > 0 && first === second, `random driver: seed ${seed} told two stories`)
+  }
+})
+
+function storyOf(seed: number): string {
+  const run = new RandomRun(seed)
+  run.cluster.trace = []
+  run.run()
+  return run.cluster.trace.join('\n')
+}
+
 /** A failed run is run again with its story written down. */
 function runSeed(seed: number, tell: boolean): ReturnType<RandomRun['run']> {
   const run = new RandomRun(seed)

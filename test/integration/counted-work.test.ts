@@ -13,12 +13,13 @@ import type { LogStore, StoreFactory } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import type { TcpTransport } from 'balsa-raft/transport/tcp'
 import { freeAddresses } from '../support/free-addresses.js'
-import { TestCluster } from '../support/raft-cluster.js'
+import { TestCluster, until } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
 
 const IN_FLIGHT = 256
 const ROUNDS = 40
 const PEERS = 2
+const IDLE_TURNS = 20
 
 /** The most of anything that happened in one turn of one server. */
 interface Counts {
@@ -96,6 +97,21 @@ test('at 256 in flight an entry costs each server fewer than 0.1 device flushes'
     assert.ok(flushes > 0, `${id} flushed nothing`)
     assert.ok(flushes / entries < 0.1, `${id}: ${flushes} flushes for ${entries} entries`)
   }
+})
+
+test('an idle cluster goes on with its heartbeats and writes nothing', async ({ cluster, counts }) => {
+  const leader = await cluster.leader()
+  const { appliedIndex } = leader.status
+  const caughtUp = (server: TestRaft): boolean => server.status.appliedIndex >= appliedIndex
+  await until(() => ([...cluster.servers.values()].every(caughtUp) ? true : null), 'all servers to catch up')
+  const commits = [...cluster.servers.values()].map(({ status }) => status.store.groupCommits)
+  const turns = [...counts.values()].map((each) => each.turns)
+  const beats = (): boolean => [...counts.values()].every((each, at) => each.turns > (turns[at] ?? 0) + IDLE_TURNS)
+  await until(() => (beats() ? true : null), `${IDLE_TURNS} turns of every server`)
+  assert.equal(
+    [...cluster.servers.values()].map(({ status }) => status.store.groupCommits),
+    commits,
+  )
 })
 
 /** Each of 256 callers waits for its answer before it sends the next command. Returns how many commands there were. */

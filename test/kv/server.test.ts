@@ -95,6 +95,18 @@ test('a write behind a read that is still waiting waits for it', () =>
     assert.is(await client.until((received) => received.endsWith(':2\r\n')), '+OK\r\n:1\r\n+OK\r\n:2\r\n')
   }))
 
+test('a GET behind a write that was proposed in an earlier turn waits for both: a round of its own and the write', () =>
+  withServer(async ({ raft }, client) => {
+    await client.ask(command('SET', 'k', 'old'), '+OK\r\n')
+    raft.hold()
+    client.send(command('SET', 'k', 'new'))
+    await poll(() => raft.batches.length === 2)
+    client.send(command('GET', 'k'))
+    await poll(() => raft.readIndexCalls === 1)
+    raft.release()
+    assert.is(await client.until((received) => received.endsWith('new\r\n')), '+OK\r\n+OK\r\n$3\r\nnew\r\n')
+  }))
+
 test('everything that all clients send in one turn is one append and one ReadIndex round', () =>
   withServer(async ({ raft, port, server }, first) => {
     const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)))

@@ -25,6 +25,7 @@ export interface CheckedServer {
   readonly id: ServerId
   readonly core: RaftCore | null
   readonly disk: FakeDisk
+  readonly storeFailed: boolean
 }
 
 interface Committed {
@@ -51,8 +52,8 @@ export class ClusterChecker {
   readonly #leaders = new Map<number, ServerId>()
   /** By `index/term`: the payload, and the term of the entry before. Equal everywhere is log matching (5.3). */
   readonly #entries = new Map<string, string>()
-  /** By `term/index`: the term of the entry that the leader of `term` has there, as far as it has sent it. */
-  readonly #sentByLeader = new Map<string, number>()
+  /** By term: the terms of the entries of its leader's log, which only grows while it leads (5.3). */
+  readonly #leaderLogs = new Map<number, number[]>()
   /** By `term/peer`: the highest entry that was sent. */
   readonly #sentTo = new Map<string, number>()
   readonly #grants = new Map<string, ServerId>()
@@ -125,7 +126,7 @@ export class ClusterChecker {
   /** After every Ready: the accepted log is what the ticket says, and what is committed can be compared. */
   drained(server: CheckedServer): void {
     const { core, disk, id } = server
-    if (core === null || !this.#global) return
+    if (core === null || server.storeFailed || !this.#global) return
     assert(
       core.log.lastIndex === disk.accepted.length,
       `${id} ends at ${core.log.lastIndex}, its tickets say otherwise`,
@@ -262,7 +263,9 @@ export class ClusterChecker {
     const sentTo = this.#sentTo.get(stream) ?? 0
     if (blocks.length > 0 && prevIndex < sentTo) this.reach('sent again from further back')
     this.#sentTo.set(stream, Math.max(sentTo, blocks.at(-1)?.last ?? 0))
-    if (prevIndex > 0) this.#sentByLeader.set(`${term}/${prevIndex}`, prevTerm)
+    const leaderLog = this.#leaderLogs.get(term) ?? []
+    this.#leaderLogs.set(term, leaderLog)
+    for (const entry of accepted.slice(leaderLog.length)) leaderLog.push(entry.term)
     for (const block of blocks) {
       entriesOf(block).forEach((entry, at) => {
         const index = block.first + at
@@ -271,7 +274,6 @@ export class ClusterChecker {
           known?.startsWith(`${entry.payload} `) === true,
           `${server.id} sends ${index}/${entry.term}, not its entry`,
         )
-        this.#sentByLeader.set(`${term}/${index}`, entry.term)
       })
     }
   }
@@ -283,7 +285,7 @@ export class ClusterChecker {
     if (status === 'busy') this.reach('busy')
     if (matchIndex === 0) return
     const durable = server.disk.entries[matchIndex - 1]?.term
-    const leaders = this.#sentByLeader.get(`${term}/${matchIndex}`)
+    const leaders = this.#leaderLogs.get(term)?.[matchIndex - 1]
     assert(durable !== undefined, `${server.id} acknowledges ${matchIndex} before it is durable`)
     assert(
       durable === leaders,

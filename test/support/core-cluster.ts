@@ -106,6 +106,8 @@ export class CoreCluster {
   readonly checker: ClusterChecker
   readonly outcomes = new Map<number, ProposalOutcome>()
   readonly readOutcomes = new Map<number, FakeRead>()
+  /** Servers whose disks do nothing in `settle` and `run`. */
+  readonly stalledDisks = new Set<ServerId>()
   /** Everything a core called a fault of the protocol. */
   readonly faults: string[] = []
   /** Null: nobody reads it. */
@@ -523,12 +525,11 @@ export class CoreCluster {
       let moved = this.deliver()
       for (const [id, server] of this.servers) {
         if (server.core === null || server.storeFailed) continue
-        moved +=
-          server.disk.pending.length +
-          (server.disk.written - server.reported) +
-          server.fetches.length +
-          (server.applying === null ? 0 : 1)
-        this.persist(id)
+        moved += server.fetches.length + (server.applying === null ? 0 : 1)
+        if (!this.stalledDisks.has(id)) {
+          moved += server.disk.pending.length + server.disk.written - server.reported
+          this.persist(id)
+        }
         this.serveFetches(id)
         this.apply(id)
       }

@@ -56,6 +56,9 @@ export class FakeDisk {
         changeLog(this.entries, operation)
         if (operation.type === 'hardState') this.#setHardState(operation.hardState)
       }
+      // A crash now would find an entry of a term that this server has not entered (scenario C9).
+      const lastTerm = this.entries.at(-1)?.term ?? 0
+      assert(lastTerm <= this.hardState.term, `fake disk: entry of term ${lastTerm}, term ${this.hardState.term}`)
       this.#written = ticket.ticket
       this.#writes += 1
     }

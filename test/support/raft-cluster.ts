@@ -77,8 +77,6 @@ export class TestCluster {
       storage,
       stateMachine: machine,
       codec: msgpackCodec<Command>(),
-      electionTimeoutMs: 300,
-      heartbeatMs: 50,
       ...(clock === undefined ? {} : { clock }),
       ...(logger === undefined ? {} : { logger }),
       ...extra,

@@ -261,6 +261,87 @@ test('a session whose requests nobody answers is over after the silence bound', 
   assert.match(await site.down('b', session), 'no answer to anything for 1000 ms')
 })
 
+test('the backoff begins anew only after a session that has lasted', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('b', 'a')
+    socket.write(encodeWelcome())
+  })
+  const clock = new ManualClock()
+  const { site } = await start(context, 'a', { backoffMinMs: 100, backoffMaxMs: 1000, random: () => 0 }, clock)
+  site.transport.setPeers([{ id: 'b', address: server }])
+  let session = 0
+  for (const [lastedMs, backoff] of [
+    [0, 100],
+    [999, 200],
+    [0, 400],
+    [1000, 100],
+    [0, 200],
+  ] as const) {
+    session = await site.up('b', session)
+    clock.advance(lastedMs)
+    raw.at(-1)?.close()
+    await site.down('b', session)
+    assert.equal(clock.delays(), [backoff])
+    clock.advance(backoff)
+  }
+})
+
+test('a peer that dials is dialled at once, whatever the backoff', async (context) => {
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', {}, clock)
+  const port = await start(context, 'b')
+  await port.transport.close()
+  site.transport.setPeers([{ id: 'b', address: port.address }])
+  await until('the dial has failed', () => site.warnings('ECONNREFUSED').length === 1)
+  const { site: b } = await start(context, 'b', { listen: port.address })
+  b.transport.setPeers([{ id: 'a', address }])
+  await site.up('b')
+})
+
+test('who is refused and does not hang up is hung up on', async (context) => {
+  const socketsOpen = () => process.getActiveResourcesInfo().filter((name) => /TCP/.test(name)).length
+  await until('the tests before have closed theirs', () => socketsOpen() === 0)
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', { acceptedMax: 1 }, clock)
+  const port = Number(address.split(':')[1])
+  const peer = new RawPeer(connect({ host: '127.0.0.1', port, allowHalfOpen: true }))
+  context.open.push(peer)
+  peer.socket.write('nonsense')
+  await peer.refusal()
+  const crowded = await RawPeer.dial(context, address)
+  await until('there is no place yet', () => crowded.isClosed)
+  assert.equal(clock.delays(), [1000])
+  const before = socketsOpen()
+  clock.advance(1000)
+  await until('the socket is gone', () => socketsOpen() < before)
+  await assertLivesOn(context, site, address)
+})
+
+test('both sides send without delay and let the kernel find a half-open connection', async (context) => {
+  const { setKeepAlive, setNoDelay } = Socket.prototype
+  const calls: string[] = []
+  Socket.prototype.setKeepAlive = function (this: Socket, ...given) {
+    calls.push(`keepAlive ${String(given)}`)
+    return setKeepAlive.apply(this, given)
+  }
+  Socket.prototype.setNoDelay = function (this: Socket, ...given) {
+    calls.push(`noDelay ${String(given)}`)
+    return setNoDelay.apply(this, given)
+  }
+  try {
+    const a = await start(context, 'a')
+    const b = await start(context, 'b')
+    a.site.transport.setPeers([{ id: 'b', address: b.address }])
+    await a.site.up('b')
+  } finally {
+    Object.assign(Socket.prototype, { setKeepAlive, setNoDelay })
+  }
+  assert.equal(calls.sort(), ['keepAlive true,10000', 'keepAlive true,10000', 'noDelay true', 'noDelay true'])
+})
+
 test('a request on the connection for answers ends the session', async (context) => {
   const { site, raw } = await sessionWithRaw(context)
   raw.socket.write(frameOf(heartbeat(1)))
@@ -272,6 +353,22 @@ test('a refusal that comes when the session is up ends it with its reason', asyn
   const { site, raw } = await sessionWithRaw(context)
   raw.socket.write(encodeRefusal({ code: 'X', reason: 'changed my mind' }))
   assert.match(await site.down('b', site.sessionWith('b') ?? 0), 'changed my mind')
+})
+
+test('whoever answers a dial under another id is refused, welcome or not', async (context) => {
+  const raw: RawPeer[] = []
+  const server = await listen(context, (socket) => {
+    const peer = new RawPeer(socket)
+    raw.push(peer)
+    peer.hello('c', 'a')
+    socket.write(encodeWelcome())
+  })
+  const { site } = await start(context, 'a')
+  site.transport.setPeers([{ id: 'b', address: server }])
+  await until('it was dialled', () => raw.length > 0)
+  assert.match((await raw[0]?.refusal()) ?? '', 'WRONG_SERVER: server a dialled b, but c answered')
+  await until('it is logged', () => site.warnings('but c answered').length === 1)
+  assert.is(site.calls, 0)
 })
 
 test('a peer that is down is one warning, not one per dial', async (context) => {

@@ -9,7 +9,7 @@ import type { AppendEntries, AppendEntriesResult, Response } from './messages.js
 import type { RoleBehaviour, RoleContext } from './role.js'
 
 /** Bytes that are not yet applied, and so must stay in memory; a follower at this bound answers `busy`. */
-const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
+export const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
 
 /**
  * What this server owes the leader of this term. Kept as one fact instead of one answer per message, so that answers merge.

@@ -21,6 +21,7 @@ export function assertInvariants(core: RaftCore): void {
   )
   assert(core.term >= core.log.lastTerm, `invariant: an entry of term ${core.log.lastTerm} in term ${core.term}`)
   assertTermRuns(core)
+  assertPeers(core)
   if (core.role === 'leader') {
     assert(
       core.tickets.hardStateIsDurable,
@@ -30,6 +31,16 @@ export function assertInvariants(core: RaftCore): void {
       core.log.lastTerm === core.term,
       `invariant: leader of term ${core.term} with a log that ends in ${core.log.lastTerm}`,
     )
+  }
+}
+
+function assertPeers(core: RaftCore): void {
+  for (const { peer, mode, matchIndex, nextIndex, inflights, fetching } of core.peers.values()) {
+    const pointers = `match ${matchIndex}, next ${nextIndex}, last ${core.log.lastIndex}, ${mode}`
+    assert(matchIndex < nextIndex, `invariant: ${peer} is sent what it has (${pointers})`)
+    assert(nextIndex <= core.log.lastIndex + 1, `invariant: ${peer} is beyond the log (${pointers})`)
+    assert(mode === 'replicate' || inflights.count === 0, `invariant: ${peer} is probed with a window (${pointers})`)
+    assert(mode === 'probe' || !fetching, `invariant: entries are read for ${peer} beside its window (${pointers})`)
   }
 }
 

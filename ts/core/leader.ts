@@ -51,6 +51,10 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     return this.#peers.get(peer)?.matchIndex ?? logIndex(0)
   }
 
+  get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
+    return this.#peers
+  }
+
   grace(until: number): void {
     this.#contactFloor = Math.max(this.#contactFloor, until - this.#core.settings.electionTimeoutMs)
   }
@@ -118,6 +122,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
 
   /** Hot path: once per batch. Everything accepted in this turn leaves in one message per peer. */
   flush(): void {
+    const { now, settings } = this.#core
     if (this.#reads.needsRound) {
       this.#round += 1
       this.#reads.startRound(this.#round)
@@ -126,8 +131,9 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     }
     for (const progress of this.#peers.values()) {
       this.#sendAppends(progress)
-      if (this.#heartbeatDue && !progress.sentSinceHeartbeat) this.#sendHeartbeat(progress)
-      if (this.#heartbeatDue) progress.sentSinceHeartbeat = false
+      // Appends serve as well, but only while they are answered: that waits for a disk, which may be slow (scenario E14).
+      const quietSince = Math.min(progress.sentAt, progress.contactAt)
+      if (this.#heartbeatDue && now - quietSince >= settings.heartbeatMs) this.#sendHeartbeat(progress)
     }
     this.#heartbeatDue = false
   }
@@ -136,8 +142,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const progress = this.#endFetch(fetch)
     if (progress === null) return
     progress.paused = true
-    const contiguous = blocks[0]?.first === progress.nextIndex
-    if (contiguous) this.#send(progress, progress.nextIndex, blocks)
+    if (areContiguous(blocks, progress.nextIndex)) this.#send(progress, progress.nextIndex, blocks)
   }
 
   fetchFailed(fetch: Fetch): void {
@@ -229,7 +234,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
       round: this.#round,
     }
     outbox.request(progress.peer, progress.session, message)
-    progress.sentSinceHeartbeat = true
+    progress.sentAt = this.#core.now
   }
 
   /** Outside the window; its prev is what the peer is known to have, so it never conflicts. */
@@ -286,6 +291,16 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const submittedAt = this.#core.tickets.oldestSubmittedAt
     return submittedAt === null ? Infinity : submittedAt + 2 * this.#core.settings.electionTimeoutMs
   }
+}
+
+/** Whether the blocks are some, begin at `first` and have no hole: what a store gave back is not believed (scenario C16). */
+function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
+  let next: number = first
+  for (const block of blocks) {
+    if (block.first !== next) return false
+    next = block.last + 1
+  }
+  return blocks.length > 0
 }
 
 function bytesOf(blocks: readonly Block[]): number {

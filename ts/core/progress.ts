@@ -13,8 +13,8 @@ import type { LogIndex, ServerId } from '../types.js'
 import { Inflights } from './inflights.js'
 
 /** The window of one peer; a frame holds at most one message. */
-const INFLIGHT_MESSAGES_MAX = 8
-const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
+export const INFLIGHT_MESSAGES_MAX = 8
+export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
 
 export class Progress {
   readonly peer: ServerId
@@ -34,8 +34,8 @@ export class Progress {
   contactAt: number
   /** When matchIndex last grew, or a message last entered an empty window. */
   advancedAt: number
-  /** Whether anything was sent since the last heartbeat was due. */
-  sentSinceHeartbeat = false
+  /** When anything was last sent; no heartbeat is due before that is a heartbeat ago. */
+  sentAt = -Infinity
 
   constructor(peer: ServerId, nextIndex: LogIndex, session: number | null, now: number) {
     this.peer = peer

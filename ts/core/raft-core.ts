@@ -18,6 +18,7 @@ import { Follower } from './follower.js'
 import { Leader } from './leader.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
+import type { Progress } from './progress.js'
 import { requestFault, responseFault } from './protocol-fault.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
@@ -27,7 +28,7 @@ import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
 /** Uncommitted bytes above which a leader takes no more. */
-const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
+export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks kept in memory for peers and for the state machine. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
@@ -36,6 +37,8 @@ const TICKETS_PENDING_MAX = 2
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals taken in one turn. */
 const BATCH_BYTES_MAX = 1024 * 1024
+
+const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
 
 export interface CoreOptions {
   readonly id: ServerId
@@ -116,6 +119,11 @@ export class RaftCore {
   /** What the leader knows of a peer; 0 on other servers. */
   matchIndexOf(peer: ServerId): LogIndex {
     return this.#role.role === 'leader' ? this.#role.matchIndexOf(peer) : logIndex(0)
+  }
+
+  /** What the leader knows of each peer; empty on other servers. For status, invariants and tests; read only. */
+  get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
+    return this.#role.role === 'leader' ? this.#role.peers : NO_PEERS
   }
 
   /** When the next `tick` is due, on the clock of the inputs. */

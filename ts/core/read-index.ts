@@ -8,7 +8,7 @@
 import type { LogIndex } from '../types.js'
 
 /** Waiting requests; the shell merges all reads of a turn into one, and no round lives longer than a leadership without a quorum. */
-const READS_WAITING_MAX = 8192
+export const READS_WAITING_MAX = 8192
 
 interface WaitingRead {
   readonly id: number

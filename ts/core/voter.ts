@@ -20,7 +20,8 @@ export function answerRequestVote(
     core.becomeFollower(message.term, null, `${from} asked for a vote in term ${message.term}`)
   }
   const free = tickets.votedFor === null || tickets.votedFor === from
-  const granted = message.term === tickets.term && free && log.isUpToDate(message.lastIndex, message.lastTerm)
+  const current = message.term === tickets.term && !hearsLeader
+  const granted = current && free && log.isUpToDate(message.lastIndex, message.lastTerm)
   if (granted) core.grantVote(from)
   return { type: 'RequestVoteResult', term: tickets.term, granted }
 }

@@ -50,17 +50,13 @@ export class MemoryConnection {
   /** Bytes on their way. */
   toAcceptor = 0
   toDialler = 0
-  #lostToAcceptor = false
-  #lostToDialler = false
+  /** Whether something was dropped on the way; only a reset mends that. */
+  hasLost = false
 
   constructor(dialler: MemoryTransport, peer: Server, session: Session) {
     this.dialler = dialler
     this.peer = peer
     this.session = session
-  }
-
-  get hasLost(): boolean {
-    return this.#lostToAcceptor || this.#lostToDialler
   }
 
   isBetween(a: string, b: string): boolean {
@@ -70,13 +66,11 @@ export class MemoryConnection {
   }
 
   carryToAcceptor(network: MemoryNetwork, deliver: () => void): void {
-    if (this.#lostToAcceptor) return
-    this.#lostToAcceptor = !network.carry(this.dialler.address, this.peer.address, this, deliver)
+    if (!network.carry(this.dialler.address, this.peer.address, this, deliver)) this.hasLost = true
   }
 
   carryToDialler(network: MemoryNetwork, deliver: () => void): void {
-    if (this.#lostToDialler) return
-    this.#lostToDialler = !network.carry(this.peer.address, this.dialler.address, this, deliver)
+    if (!network.carry(this.peer.address, this.dialler.address, this, deliver)) this.hasLost = true
   }
 
   /** Ends both ends at once: what the network does to a connection, not what a peer does. */

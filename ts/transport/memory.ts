@@ -29,15 +29,13 @@ interface Parcel {
   readonly deliver: () => void
 }
 
-/** What goes from one address to another: first in, first out. */
+/** What goes from one address to another: first in, first out, so a parcel is never before the one ahead of it. */
 interface Path {
   readonly parcels: Parcel[]
   isHeld: boolean
   isDropping: boolean
   isCut: boolean
   delayMs: number
-  /** Invariant: no parcel of this path is due before it. */
-  lastDue: number
 }
 
 export class MemoryNetwork {
@@ -159,8 +157,7 @@ export class MemoryNetwork {
     const path = this.#path(from, to)
     this.#connections.add(connection)
     if (path.isDropping || path.isCut) return false
-    path.lastDue = Math.max(path.lastDue, this.clock.now() + path.delayMs)
-    path.parcels.push({ due: path.lastDue, sequence: ++this.#sequence, connection, deliver })
+    path.parcels.push({ due: this.clock.now() + path.delayMs, sequence: ++this.#sequence, connection, deliver })
     this.arm()
     return true
   }
@@ -216,7 +213,7 @@ export class MemoryNetwork {
     const key = `${from} > ${to}`
     const known = this.#paths.get(key)
     if (known !== undefined) return known
-    const path: Path = { parcels: [], isHeld: false, isDropping: false, isCut: false, delayMs: 0, lastDue: 0 }
+    const path: Path = { parcels: [], isHeld: false, isDropping: false, isCut: false, delayMs: 0 }
     this.#paths.set(key, path)
     return path
   }

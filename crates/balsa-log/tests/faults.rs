@@ -68,6 +68,50 @@ fn a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_afte
 }
 
 #[test]
+fn nothing_is_reported_durable_before_its_own_group_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queued, wait_queued) = std::sync::mpsc::channel::<()>();
+    let wait_queued = std::sync::Mutex::new(wait_queued);
+    let writes = AtomicU32::new(0);
+    // The first write waits until everything is queued; the third group commit fails.
+    let fault = move |point| match point {
+        FaultPoint::Write if writes.fetch_add(1, Ordering::SeqCst) == 0 => {
+            wait_queued.lock().unwrap().recv().unwrap();
+            None
+        }
+        FaultPoint::Commit if writes.load(Ordering::SeqCst) == 3 => Some(IoError::from_raw_os_error(EIO)),
+        _ => None,
+    };
+    let opened = open_with(dir.path(), &options(fault)).unwrap();
+    let payload = [0; 60_000];
+    let last =
+        (1..=60).map(|first| opened.submit(&[Operation::Append { block: &block_of(first, 1, &[&payload]) }])).last();
+    queued.send(()).unwrap();
+    opened.until("the store is poisoned", |progress| progress.poisoned);
+    let durable = opened.store.poll().durable;
+    assert!(durable >= 2 && Some(durable) < last, "{durable} of {last:?}");
+    opened.store.close();
+    assert_eq!(open(dir.path()).state.last, durable);
+}
+
+#[test]
+fn wakes_are_coalesced_until_the_next_poll() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    for first in 1..=5 {
+        opened.submit(&[Operation::Append { block: &append(first) }]);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while opened.store.stats().last < first {
+            assert!(std::time::Instant::now() < deadline, "entry {first} is not durable");
+            std::thread::yield_now();
+        }
+    }
+    opened.store.close();
+    let stats = opened.store.stats();
+    assert_eq!((stats.group_commits, stats.wakes), (5, 1));
+}
+
+#[test]
 fn a_panic_of_the_writer_poisons() {
     let dir = tempfile::tempdir().unwrap();
     let opened = with_fault(dir.path(), |point| {
@@ -122,7 +166,6 @@ fn what_breaks_the_rules_of_the_log_poisons_before_it_is_written() {
         ("not intact", vec![Operation::Append { block: &damaged }]),
         ("behind an entry of term 5", vec![Operation::Append { block: &old_term }]),
         ("a truncation from 2", vec![Operation::TruncateSuffix { from: 2 }]),
-        ("a truncation from 0", vec![Operation::TruncateSuffix { from: 0 }]),
         ("behind term 5", vec![vote(4, Some("a"))]),
         ("a second vote in term 5", vec![vote(5, Some("b"))]),
         ("a second vote in term 5", vec![vote(5, None)]),

@@ -139,7 +139,9 @@ class Cluster {
   }
 
   #ask(): Promise<readonly (Answer | null)[]> {
-    return Promise.all(this.#servers.map(({ pid, member }) => (pid === null ? null : askServer(member))))
+    return Promise.all(
+      this.#servers.map(({ pid, member }) => (pid === null ? Promise.resolve(null) : askServer(member))),
+    )
   }
 
   #pause(ms: number): Promise<void> {

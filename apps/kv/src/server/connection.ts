@@ -327,8 +327,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
   #read(command: PendingCommand): void {
     command.isRead = true
     this.#readsUnderWay += 1
-    if (this.#batch !== null && !this.#batch.settled) this.#batch.readers.push(command)
-    else this.#context.replicator.read(command)
+    this.#context.replicator.read(command, this.#batch)
   }
 
   /** Commands that steer the connection see the effects of everything before them. */

@@ -3,8 +3,10 @@
  *
  * What makes reads linearizable:
  * - A read waits for `readIndex`, called after the read arrived: the data set then holds everything that was committed before the read (6.4).
- * - A read behind writes of its own client in the pipeline waits for those writes instead. They were proposed after it arrived, so every write that was
- *   acknowledged before it arrived stands before them in the log, and is applied when they are. That is one round less, and keeps their order.
+ *   If a write of its own client is still under way, it waits for that too, which keeps their order.
+ * - A read that arrives in the same turn as such a write, before that is proposed, waits for the write alone. A quorum accepts the write from this
+ *   leader after the read arrived, so no later leader can have acknowledged anything before that. For a write proposed in an earlier turn this does not
+ *   hold: it may have been committed long ago, and be applied only now, by a leader that was deposed in between.
  * In both cases it may see writes that were applied still later; they are concurrent with it.
  */
 
@@ -34,10 +36,15 @@ export interface Read {
 export interface Batch {
   readonly entries: Uint8Array[]
   readonly owners: Proposal[]
-  /** What waits for this batch to be applied. */
+  /** What waits for this batch to be applied, and for nothing else. */
   readonly readers: Read[]
   bytes: number
-  settled: boolean
+  state: 'gathering' | 'proposed' | 'settled'
+}
+
+interface GatheredRead {
+  readonly read: Read
+  readonly behind: Batch | null
 }
 
 export interface ReplicatorContext {
@@ -53,7 +60,7 @@ export interface ReplicatorContext {
 export class Replicator {
   readonly #context: ReplicatorContext
   #batch: Batch = newBatch()
-  #reads: Read[] = []
+  #reads: GatheredRead[] = []
   #entriesInFlight = 0
   #bytesInFlight = 0
   /** Reads of keys that are due by this server's clock but not yet dead. */
@@ -88,8 +95,10 @@ export class Replicator {
     return this.#batch
   }
 
-  read(read: Read): void {
-    this.#reads.push(read)
+  /** `behind` holds the latest write of the same client. */
+  read(read: Read, behind: Batch | null): void {
+    if (behind?.state === 'gathering') behind.readers.push(read)
+    else this.#reads.push({ read, behind })
   }
 
   /** Hands over what the turn has gathered. */
@@ -128,6 +137,7 @@ export class Replicator {
 
   #submit(): void {
     const batch = this.#batch
+    batch.state = 'proposed'
     this.#batch = newBatch()
     this.#entriesInFlight += batch.entries.length
     this.#bytesInFlight += batch.bytes
@@ -146,24 +156,32 @@ export class Replicator {
       failed = error
       for (const owner of batch.owners) owner.failed(error)
     }
-    batch.settled = true
+    batch.state = 'settled'
     this.#entriesInFlight -= batch.entries.length
     this.#bytesInFlight -= batch.bytes
+    // A connection may hold on to its latest batch for long.
+    batch.entries.length = 0
+    batch.owners.length = 0
     if (failed === null) this.#execute(batch.readers)
-    else if (batch.readers.length > 0) void this.#confirm(batch.readers)
+    else if (batch.readers.length > 0) void this.#confirm(batch.readers.map((read) => ({ read, behind: null })))
     this.watchDeadlines()
     this.#context.onRoom()
   }
 
-  async #confirm(reads: readonly Read[]): Promise<void> {
+  async #confirm(reads: readonly GatheredRead[]): Promise<void> {
     try {
       this.calls.readIndex += 1
       await this.#context.raft.readIndex()
     } catch (error) {
-      for (const read of reads) read.failed(error)
+      for (const { read } of reads) read.failed(error)
       return
     }
-    this.#execute(reads)
+    const confirmed: Read[] = []
+    for (const { read, behind } of reads) {
+      if (behind?.state === 'proposed') behind.readers.push(read)
+      else confirmed.push(read)
+    }
+    this.#execute(confirmed)
   }
 
   #execute(reads: readonly Read[]): void {
@@ -224,5 +242,5 @@ export class Replicator {
 const timerMaxMs = 2 ** 31 - 1
 
 function newBatch(): Batch {
-  return { entries: [], owners: [], readers: [], bytes: 0, settled: false }
+  return { entries: [], owners: [], readers: [], bytes: 0, state: 'gathering' }
 }

@@ -1,0 +1,67 @@
+/** Section 5.5: requests are sent until they are answered, and a repeated one does no harm. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries, matched } from '../support/messages.js'
+
+test('a peer that was down receives what it missed as soon as it is back (5.5)', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.crash('s3')
+  cluster.propose('s1', 4)
+  cluster.settle()
+  cluster.restart('s3')
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, 6)
+})
+
+test('entries that were lost on the way are sent again, though the connection still stands (5.5)', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.isolate('s3')
+  cluster.propose('s1', 4)
+  cluster.settle()
+  cluster.heal()
+  cluster.run(2 * SETTINGS.electionTimeoutMs)
+  assert.is(cluster.core('s3').log.lastIndex, 6)
+})
+
+test('a repeated append is answered like the first, and writes nothing (5.5)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  const append = appendEntries(2, '1/1', [makeBlock(2, 2, [5])])
+  cluster.ask('s1', 's2', append)
+  cluster.persist('s2')
+  assert.equal(cluster.answersTo('s1'), [matched(2, 2)])
+  const { writes } = cluster.server('s2').disk
+  assert.equal(cluster.ask('s1', 's2', append), [matched(2, 2)])
+  assert.equal(cluster.ask('s1', 's2', append), [matched(2, 2)])
+  cluster.persist('s2')
+  assert.is(cluster.server('s2').disk.writes, writes)
+})
+
+test('a repeated acknowledgement changes nothing, an older one takes nothing back (5.5)', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.settle()
+  const { log } = cluster.core('s1')
+  cluster.answer('s2', 's1', matched(2, 3))
+  cluster.answer('s2', 's1', matched(2, 1))
+  assert.equal([cluster.core('s1').matchIndexOf('s2'), log.commitIndex, log.lastIndex], [3, 3, 3])
+})
+
+test('a vote request that a voter could not answer is sent again when it is reachable (5.5)', () => {
+  const cluster = new CoreCluster()
+  cluster.disconnect('s1', 's2')
+  cluster.disconnect('s1', 's3')
+  cluster.timeout('s1')
+  cluster.settle()
+  assert.is(cluster.core('s1').role, 'preCandidate')
+  cluster.connect('s1', 's3')
+  cluster.settle()
+  assert.is(cluster.core('s1').role, 'leader')
+})
+
+test.run()

@@ -1,0 +1,72 @@
+/** Disks that fail (scenarios D*): the first failure is the last word. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { logIndex } from '#balsa/types.js'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries, preVote, requestVote } from '../support/messages.js'
+
+test('D1 after a store failure a follower acknowledges, votes and answers nothing, whatever the disk says later', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s3', 's2', requestVote(2, '1/1'))
+  cluster.ask('s1', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [5])]))
+  cluster.failStore('s2')
+  cluster.turn('s2', { type: 'persisted', ticket: 2 })
+  cluster.ask('s1', 's2', appendEntries(3, '1/1', []))
+  cluster.ask('s3', 's2', requestVote(9, '9/9'))
+  cluster.ask('s3', 's2', preVote(9, '9/9'))
+  cluster.tick('s2', 100 * SETTINGS.electionTimeoutMs)
+  assert.equal([...cluster.answersTo('s1'), ...cluster.answersTo('s3')], [])
+  assert.equal(cluster.requestsTo('s1'), [])
+  assert.is(cluster.core('s2').nextDeadline(), Infinity)
+  assert.is(cluster.server('s2').applying, null)
+})
+
+test('D1 a leader whose store fails falls silent at once, tells its clients, and another one leads', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  const read = cluster.read('s1')
+  cluster.drop()
+  cluster.step('s1', { type: 'turn', now: cluster.now })
+  const [payload] = cluster.proposeInTurn('s1') ?? []
+  cluster.failStore('s1')
+  assert.equal(cluster.inFlight, [])
+  assert.is(cluster.outcomes.get(payload ?? 0), 'unknown')
+  assert.is(cluster.readOutcomes.get(read)?.status, 'notLeader')
+  const late = cluster.read('s1')
+  assert.is(cluster.readOutcomes.get(late)?.status, 'notLeader')
+  assert.is(cluster.core('s1').admit().status, 'refuse')
+  cluster.run(5 * SETTINGS.electionTimeoutMs)
+  assert.is.not(cluster.leader?.id ?? 's1', 's1')
+  cluster.restart('s1')
+  cluster.run(2 * SETTINGS.electionTimeoutMs)
+  assert.is(cluster.server('s1').applied.length, cluster.checker.commitIndex)
+})
+
+test('D1 what was read for a lagging peer is not sent when the store fails in the same turn', () => {
+  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  cluster.elect('s1')
+  cluster.isolate('s3')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+  cluster.heal()
+  cluster.connect('s1', 's3')
+  const { fetches, disk } = cluster.server('s1')
+  const [fetch] = fetches
+  assert.ok(fetch)
+  if (!fetch) return
+  const blocks = disk.read(fetch.from, fetch.to, fetch.bytesMax)
+  cluster.step('s1', { type: 'fetched', fetch, blocks })
+  cluster.failStore('s1')
+  assert.equal(cluster.inFlight, [])
+})
+
+test('C11 a stored commit index beyond the stored log counts only as far as the log goes', () => {
+  const cluster = new CoreCluster({ madeUp: true, hardStates: { s1: { commitIndex: logIndex(5) } } })
+  assert.is(cluster.core('s1').log.commitIndex, 1)
+})
+
+test.run()

@@ -1,0 +1,186 @@
+/** Elections that went wrong in other engines (scenarios E*). */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { termOf } from '#balsa/types.js'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { appendEntries, requestVote, vote } from '../support/messages.js'
+
+const { electionTimeoutMs, heartbeatMs } = SETTINGS
+
+test('E1 a vote that is not durable is told to nobody, and after a crash it can go to another candidate', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  assert.equal(cluster.ask('s1', 's3', requestVote(2, '1/1')), [])
+  cluster.restart('s3')
+  assert.equal(cluster.ask('s2', 's3', requestVote(2, '1/1')), [])
+  cluster.persist('s3')
+  assert.equal(cluster.answersTo('s2'), [vote(2, true)])
+  assert.equal(cluster.answersTo('s1'), [])
+})
+
+test('E1 a candidate asks for votes and counts its own only when its vote is durable', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.timeout('s1')
+  cluster.deliver()
+  cluster.deliver()
+  assert.is(cluster.core('s1').role, 'candidate')
+  assert.equal(cluster.requestsTo('s2'), [])
+  cluster.answer('s2', 's1', vote(2, true))
+  assert.is(cluster.core('s1').role, 'candidate', 'one grant of three')
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').role, 'leader')
+})
+
+test('E1 what waited for a vote of an older term is dropped when the term grows, never sent late', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's3', requestVote(2, '1/1'))
+  cluster.ask('s2', 's3', requestVote(3, '1/1'))
+  cluster.persist('s3')
+  assert.equal(cluster.answersTo('s1'), [])
+  assert.equal(cluster.answersTo('s2'), [vote(3, true)])
+})
+
+test('E6 the longest log with a low term and the highest term with a short log do not block each other', () => {
+  const logs = { s1: [1, 2, 2, 2], s2: [1, 2], s3: [1] }
+  const cluster = new CoreCluster({ logs, hardStates: { s2: { term: termOf(9) } } })
+  cluster.crash('s3')
+  cluster.run(6 * electionTimeoutMs)
+  assert.is(cluster.core('s1').role, 'leader')
+  assert.is(cluster.core('s2').log.lastIndex, 5)
+})
+
+test('E7 a dead leader is replaced within a few election timeouts, though all had just heard it', () => {
+  const cluster = new CoreCluster({ servers: 5 })
+  cluster.elect('s1')
+  cluster.run(3 * electionTimeoutMs)
+  cluster.crash('s1')
+  cluster.run(4 * electionTimeoutMs)
+  assert.is.not(cluster.leader, null)
+  assert.is(cluster.leader?.up.term, 3)
+})
+
+test('E7 pre-candidates do not refuse each other for the sake of a leader that neither believes in', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.crash('s1')
+  cluster.timeout('s3')
+  cluster.timeout('s2')
+  assert.is(cluster.core('s2').leader, null)
+  cluster.deliver()
+  cluster.deliver()
+  assert.equal([cluster.core('s2').role, cluster.core('s3').role], ['candidate', 'candidate'])
+})
+
+test('E9 a leader that reaches only a bridge steps down, and the quorum around the bridge elects another', () => {
+  const cluster = new CoreCluster({ servers: 5 })
+  cluster.elect('s1')
+  cluster.isolate('s5')
+  for (const id of ['s3', 's4']) {
+    cluster.cut('s1', id)
+    cluster.cut(id, 's1')
+  }
+  cluster.run(6 * electionTimeoutMs)
+  const { leader } = cluster
+  assert.ok(leader && ['s2', 's3', 's4'].includes(leader.id))
+  const [payload] = cluster.propose(leader?.id ?? 's2') ?? []
+  cluster.settle()
+  assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
+  const steps = cluster.trace?.filter((line) => line === 's1 steps down: no quorum answered for an election timeout')
+  assert.is(steps?.length, 1)
+})
+
+test('E13 a leader whose disk hangs yields, and another one commits', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.stalledDisks.add('s1')
+  cluster.propose('s1')
+  cluster.run(8 * electionTimeoutMs)
+  const { leader } = cluster
+  assert.ok(leader && leader.id !== 's1', `leader is ${leader?.id}`)
+  const [payload] = cluster.propose(leader?.id ?? '') ?? []
+  cluster.settle()
+  assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
+})
+
+test('E14 a follower whose own write is under way does not campaign, and waits a full timeout after it', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.deliver(({ to }) => to === 's2')
+  cluster.crash('s1')
+  cluster.crash('s3')
+  cluster.pass(10 * electionTimeoutMs)
+  assert.is(cluster.core('s2').role, 'follower')
+  cluster.persist('s2')
+  assert.ok(cluster.core('s2').nextDeadline() >= cluster.now + electionTimeoutMs)
+  cluster.timeout('s2')
+  assert.is(cluster.core('s2').role, 'preCandidate')
+})
+
+test('E14 a leader whose followers write slowly stays leader, though it goes on sending entries', () => {
+  for (const electionTimeout of [300, 1000]) {
+    const cluster = new CoreCluster({ settings: { ...SETTINGS, electionTimeoutMs: electionTimeout } })
+    cluster.elect('s1')
+    cluster.run(electionTimeout)
+    for (const id of ['s2', 's3']) cluster.stalledDisks.add(id)
+    for (let time = 0; time < 5 * electionTimeout; time += heartbeatMs / 2) {
+      cluster.propose('s1')
+      cluster.run(heartbeatMs / 2)
+    }
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['leader', 2], `${electionTimeout} ms`)
+    for (const id of ['s2', 's3']) cluster.stalledDisks.delete(id)
+    cluster.run(5 * electionTimeout)
+    assert.is(cluster.core('s1').log.commitIndex, cluster.core('s1').log.lastIndex)
+    assert.is([...cluster.outcomes.values()].includes('unknown'), false)
+  }
+})
+
+test('E15 a follower whose event loop was blocked reads what has arrived before it thinks of an election', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  cluster.now += 5 * electionTimeoutMs
+  const heartbeat = { type: 'request', from: 's1', link: 0, message: appendEntries(2, '2/2', []) } as const
+  cluster.step('s2', { type: 'turn', now: cluster.now })
+  cluster.step('s2', heartbeat)
+  cluster.step('s2', { type: 'tick', now: cluster.now })
+  cluster.drain('s2')
+  assert.is(cluster.core('s2').role, 'follower')
+  // What is still on its way in has the time of one heartbeat, and no more.
+  cluster.now += 5 * electionTimeoutMs
+  cluster.tick('s2')
+  assert.is(cluster.core('s2').role, 'follower')
+  assert.is(cluster.core('s2').nextDeadline(), cluster.now + heartbeatMs)
+  cluster.tick('s2', cluster.now + heartbeatMs)
+  assert.is(cluster.core('s2').role, 'preCandidate')
+})
+
+test('E15 a leader whose event loop was blocked hears what peers have answered before it gives up', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.now += 5 * electionTimeoutMs
+  cluster.tick('s1')
+  assert.is(cluster.core('s1').role, 'leader')
+  // It asks at once, though the last message before the pause was no heartbeat.
+  assert.is(cluster.requestsTo('s2').length, 1)
+  cluster.settle()
+  cluster.tick('s1', cluster.now + heartbeatMs)
+  assert.is(cluster.core('s1').role, 'leader')
+  cluster.drop()
+  cluster.now += 5 * electionTimeoutMs
+  cluster.tick('s1')
+  cluster.drop()
+  cluster.tick('s1', cluster.now + heartbeatMs)
+  assert.is(cluster.core('s1').role, 'follower')
+})
+
+test('H1-4 a leader that restarts at once is elected again, or replaced, within a few election timeouts', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(3 * electionTimeoutMs)
+  cluster.restart('s1')
+  cluster.run(4 * electionTimeoutMs)
+  assert.is.not(cluster.leader, null)
+  assert.is(cluster.leader?.up.term, 3)
+})
+
+test.run()

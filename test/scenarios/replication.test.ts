@@ -1,0 +1,126 @@
+/** Commit and replication that went wrong in other engines (scenarios C*). */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/raft-core.js'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import type { Envelope } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries, matched } from '../support/messages.js'
+
+const appendsTo = (peer: string) => (envelope: Envelope) =>
+  envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
+
+test('C7 a late completion does not credit entries that were overwritten meanwhile', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5, 6, 7])]))
+  cluster.ask('s3', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [8, 9, 10])]))
+  cluster.answersTo('s1')
+  cluster.persist('s2', 1)
+  assert.is(cluster.core('s2').log.durableIndex, 1)
+  assert.equal(cluster.answersTo('s3'), [], 'nothing of term 3 is durable, not even the term')
+  cluster.persist('s2')
+  assert.is(cluster.core('s2').log.durableIndex, 4)
+  assert.equal(cluster.answersTo('s3'), [matched(3, 4)])
+})
+
+test('C9 a term and the first entry of it are one write', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
+  const [ticket, another] = cluster.server('s2').disk.pending
+  assert.equal(
+    ticket?.operations.map(({ type }) => type),
+    ['append', 'hardState'],
+  )
+  assert.is(another, undefined)
+  cluster.restart('s2')
+  assert.equal([cluster.core('s2').term, cluster.core('s2').log.lastIndex], [1, 1])
+})
+
+test('C12 an acknowledgement of an earlier connection is not credited', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  const session = cluster.server('s1').sessions.get('s2') ?? 0
+  cluster.connect('s1', 's2')
+  cluster.turn('s1', { type: 'response', from: 's2', session, message: matched(2, 3) })
+  assert.is(cluster.core('s1').matchIndexOf('s2'), 2)
+  cluster.answer('s2', 's1', matched(2, 3))
+  assert.is(cluster.core('s1').matchIndexOf('s2'), 3)
+})
+
+test('C12 what is read for an earlier connection, or an earlier term, is not sent', () => {
+  const cluster = laggingPeer()
+  const [fetch] = cluster.server('s1').fetches
+  assert.ok(fetch)
+  if (!fetch) return
+  const blocks = cluster.server('s1').disk.read(fetch.from, fetch.to, fetch.bytesMax)
+  cluster.drop()
+  cluster.turn('s1', { type: 'fetched', fetch: { ...fetch, session: fetch.session + 1 }, blocks })
+  cluster.turn('s1', { type: 'fetched', fetch: { ...fetch, term: (fetch.term - 1) as never }, blocks })
+  assert.is(cluster.drop(appendsTo('s3')).length, 0)
+  cluster.turn('s1', { type: 'fetched', fetch, blocks })
+  assert.is(cluster.drop(appendsTo('s3')).length, 1)
+})
+
+/** s1 wants to read entries for s3, which is connected anew and behind the tail. */
+function laggingPeer(): CoreCluster {
+  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  cluster.elect('s1')
+  cluster.isolate('s3')
+  for (let count = 0; count < 4; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+  cluster.heal()
+  cluster.connect('s1', 's3')
+  assert.is(cluster.server('s1').fetches.length, 1)
+  return cluster
+}
+
+test('C16 a failed read makes no hole: nothing is sent, and the same entries are read again later', () => {
+  const cluster = laggingPeer()
+  const [fetch] = cluster.server('s1').fetches.splice(0)
+  assert.ok(fetch)
+  if (!fetch) return
+  cluster.turn('s1', { type: 'fetchFailed', fetch })
+  assert.is(cluster.drop(appendsTo('s3')).length, 0)
+  assert.is(cluster.server('s1').fetches.length, 0, 'not at once')
+  cluster.timeout('s1')
+  assert.is(cluster.server('s1').fetches[0]?.from, fetch.from)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('C16 blocks that do not begin where they should, or have a hole, are not sent', () => {
+  const [fetch] = laggingPeer().server('s1').fetches
+  assert.ok(fetch)
+  if (!fetch) return
+  const good = [makeBlock(3, 2, [1]), makeBlock(4, 2, [2]), makeBlock(5, 2, [3])]
+  for (const blocks of [good.slice(1), [...good.slice(0, 1), ...good.slice(2)], []]) {
+    const cluster = laggingPeer()
+    cluster.drop()
+    cluster.turn('s1', { type: 'fetched', fetch, blocks })
+    assert.is(cluster.drop(appendsTo('s3')).length, 0, JSON.stringify(blocks.map(({ first }) => first)))
+  }
+})
+
+test('C19 uncommitted bytes are counted from the log, so that a deposed leader takes proposals when it leads again', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.isolate('s1')
+  assert.ok(cluster.propose('s1', 1, UNCOMMITTED_BYTES_MAX + 1))
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').admit().status, 'wait')
+  cluster.elect('s2')
+  cluster.heal()
+  cluster.run(4 * SETTINGS.electionTimeoutMs)
+  assert.is(cluster.core('s1').role, 'follower')
+  cluster.elect('s1')
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').admit().status, 'accept')
+  const { log } = cluster.core('s1')
+  assert.is(log.bytesAbove(log.commitIndex), 0)
+})
+
+test.run()

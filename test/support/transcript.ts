@@ -1,0 +1,125 @@
+/**
+ * A script of commands for a cluster, and what the cluster printed for each. In a file, a command stands on one or more
+ * lines, then `----`, then the output up to an empty line; lines that begin with # are for the reader.
+ */
+
+import { assert } from '#balsa/errors.js'
+import { termOf } from '#balsa/types.js'
+import type { Term } from '#balsa/types.js'
+import { CoreCluster } from './core-cluster.js'
+import type { ClusterOptions, Envelope } from './core-cluster.js'
+
+const RULE = '----'
+
+/** Runs the commands of a transcript and returns it with the output that they gave now. */
+export function replayTranscript(text: string): string {
+  const script = new Script()
+  const blocks = text.trimEnd().split('\n\n')
+  return `${blocks.map((block) => replayBlock(script, block)).join('\n\n')}\n`
+}
+
+function replayBlock(script: Script, block: string): string {
+  const lines = block.split('\n')
+  const rule = lines.indexOf(RULE)
+  const commands = rule < 0 ? lines : lines.slice(0, rule)
+  const output = commands.filter((line) => !line.startsWith('#')).flatMap((command) => script.run(command))
+  if (commands.every((line) => line.startsWith('#'))) return commands.join('\n')
+  return [...commands, RULE, ...output].join('\n')
+}
+
+class Script {
+  #cluster: CoreCluster | null = null
+
+  /** `quiet` before a command: what it prints is not of interest. */
+  run(command: string): readonly string[] {
+    if (command.startsWith('quiet ')) {
+      this.run(command.slice('quiet '.length))
+      return []
+    }
+    const [verb = '', ...args] = command.split(' ')
+    if (verb === 'cluster') this.#cluster = new CoreCluster(optionsOf(args))
+    const cluster = this.#cluster
+    assert(cluster !== null, `transcript: ${command} before there is a cluster`)
+    if (verb === 'status') return statusOf(cluster)
+    cluster.trace = verb === 'cluster' ? cluster.trace : []
+    if (verb !== 'cluster') act(cluster, verb, args)
+    return cluster.trace ?? []
+  }
+}
+
+function act(cluster: CoreCluster, verb: string, args: readonly string[]): void {
+  const [first = '', second = ''] = args
+  switch (verb) {
+    case 'timeout':
+      return cluster.timeout(first)
+    case 'pass':
+      return cluster.pass(Number(first))
+    case 'run':
+      return cluster.run(Number(first))
+    case 'settle':
+      return cluster.settle()
+    case 'deliver':
+      return void cluster.deliver(matcher(args))
+    case 'drop':
+      return void cluster.drop(matcher(args))
+    case 'persist':
+      return cluster.persist(first, second === '' ? undefined : Number(second))
+    case 'apply':
+      return cluster.apply(first)
+    case 'propose':
+      return void cluster.propose(first, second === '' ? 1 : Number(second))
+    case 'read':
+      return void cluster.read(first)
+    case 'crash':
+      return cluster.crash(first)
+    case 'restart':
+      return cluster.restart(first)
+    case 'isolate':
+      return cluster.isolate(first)
+    case 'heal':
+      return cluster.heal()
+    case 'stall':
+      return void cluster.stalledDisks.add(first)
+    case 'unstall':
+      return void cluster.stalledDisks.delete(first)
+    default:
+      assert(false, `transcript: no command ${verb}`)
+  }
+}
+
+/** Any of `s1>s2`, `>s2`, `s1>` and a message type. */
+function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
+  return ({ from, to, message }) =>
+    args.every((arg) => {
+      if (!arg.includes('>')) return message.type === arg
+      const [sender, receiver] = arg.split('>')
+      return (sender === '' || sender === from) && (receiver === '' || receiver === to)
+    })
+}
+
+/** `servers=5`, `log=s1:1,2,2`, `term=s1:9`. */
+function optionsOf(args: readonly string[]): ClusterOptions {
+  const logs: Record<string, readonly number[]> = {}
+  const hardStates: Record<string, { term: Term }> = {}
+  let servers = 3
+  for (const arg of args) {
+    const [name, value = ''] = arg.split('=')
+    const [id = '', numbers = ''] = value.split(':')
+    if (name === 'servers') servers = Number(value)
+    else if (name === 'log') logs[id] = numbers.split(',').map(Number)
+    else if (name === 'term') hardStates[id] = { term: termOf(Number(numbers)) }
+    else assert(false, `transcript: no option ${name}`)
+  }
+  return { servers, logs, hardStates }
+}
+
+function statusOf(cluster: CoreCluster): readonly string[] {
+  return cluster.ids.map((id) => {
+    const { core, applied, disk } = cluster.server(id)
+    if (core === null) return `${id} down, durable ${disk.entries.length}`
+    const { lastIndex, durableIndex, commitIndex } = core.log
+    const terms = disk.accepted.map(({ term }) => term).join(',')
+    const pointers = `last ${lastIndex} durable ${durableIndex} commit ${commitIndex} applied ${applied.length}`
+    return `${id} ${core.role} term ${core.term} vote ${core.votedFor ?? '-'} ${pointers} log ${terms}`
+  })
+}
