@@ -26,9 +26,9 @@ test('what was acknowledged is there after the leader was killed, and after all 
   withCluster(async (cluster, client) => {
     const acknowledged = new Map<string, string>()
     let unknown = 0
-    let stopped = false
+    const stop = new AbortController()
     const writer = async (name: string): Promise<void> => {
-      for (let at = 0; !stopped; at += 1) {
+      for (let at = 0; !stop.signal.aborted; at += 1) {
         const key = `${name}:${at}`
         await client.set(key, key).then(
           () => acknowledged.set(key, key),
@@ -44,7 +44,7 @@ test('what was acknowledged is there after the leader was killed, and after all 
     assert.is.not(second.id, first.id)
     const before = acknowledged.size
     await poll(() => acknowledged.size > before + 200)
-    stopped = true
+    stop.abort()
     await Promise.all(writers)
     await allThere(client, acknowledged)
 

@@ -1,12 +1,13 @@
 /** One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside. */
 
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js'
-import { lastEvent, mainPath, ProcessCluster, runNode, temporaryDir } from './processes.js'
+import { command, RawClient } from './kv-fixture.js'
+import { lastEvent, mainPath, ProcessCluster, type Ended, runNode, temporaryDir } from './processes.js'
 import { freePort } from './real-redis.js'
 
 const test = suite('balsa-kv as a process')
@@ -128,6 +129,39 @@ test('a folder that cannot be used, or that holds other things, ends with 73 and
   assert.equal([refused.code, refused.lines], [73, 1], refused.message)
   assert.equal(readdirSync(foreign), ['letter.txt'])
   rmSync(dir, { recursive: true })
+})
+
+test('a log of another format, and one with a damaged record, end with 65', async () => {
+  const cluster = await ProcessCluster.start(1)
+  const [member] = cluster.members
+  if (member === undefined) throw new Error('no member')
+  const client = await RawClient.connect(member.redis.port)
+  const value = 'a-value-that-is-easy-to-find'
+  await client.ask(command('SET', 'k', value), '+OK\r\n')
+  client.close()
+  await cluster.end(member, 'SIGTERM')
+  const dir = join(cluster.dir, member.id)
+
+  const marker = readFileSync(join(dir, 'FORMAT'), 'utf8')
+  writeFileSync(join(dir, 'FORMAT'), marker.replace(/\d+/, '99'))
+  const running = (): Promise<Ended> => {
+    cluster.startServer(member)
+    return cluster.take(member).ended
+  }
+  const newer = await running()
+  assert.is(newer.code, 65, newer.stderr)
+  assert.match(String(lastEvent(newer.stderr).message), /99/)
+  writeFileSync(join(dir, 'FORMAT'), marker)
+
+  const data = readFileSync(join(dir, 'data.mdb'))
+  assert.ok(data.includes(value))
+  for (let at = data.indexOf(value); at !== -1; at = data.indexOf(value, at)) data[at] = 0x41
+  writeFileSync(join(dir, 'data.mdb'), data)
+  const damaged = await running()
+  assert.is(damaged.code, 65, damaged.stderr)
+  assert.match(String(lastEvent(damaged.stderr).message), /index \d+/)
+  assert.ok(data.equals(readFileSync(join(dir, 'data.mdb'))), 'the file is untouched')
+  await cluster.close()
 })
 
 test('a folder that another process holds ends with 75, and one of another cluster with 78', async () => {

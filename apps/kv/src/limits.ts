@@ -46,3 +46,6 @@ export const timeEntryIntervalMs = 100
 
 /** How long a closing server waits for its clients to read their last answers. */
 export const closeGraceMs = 1000
+
+/** How long closing may take in all; then the process ends anyway. Less than what the launcher waits before it kills. */
+export const closeMaxMs = 8000

@@ -5,7 +5,8 @@ import { isatty } from 'node:tty'
 import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
 import { readServerOptions, serverHelp, type ServerOptions } from './cli/server-options.js'
 import { jsonLog, type Log } from './log.js'
-import { openKv } from './open-kv.js'
+import { closeMaxMs } from './limits.js'
+import { openKv, type OpenKv } from './open-kv.js'
 
 process.exitCode = await main(process.argv.slice(2))
 
@@ -31,6 +32,9 @@ async function main(words: readonly string[]): Promise<number> {
     return await serve(options, log)
   } catch (error) {
     return fail(error, log)
+  } finally {
+    // What is still read would keep the process alive.
+    if (options.stopWithStdin) process.stdin.destroy()
   }
 }
 
@@ -39,12 +43,20 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
   const kv = await openKv(options, log)
   const event = await Promise.race([stop, kv.halted])
   if (typeof event === 'string') log.info('server.closing', { reason: event })
-  await kv.close()
-  // What is still read would keep the process alive.
-  if (options.stopWithStdin) process.stdin.destroy()
+  await closeInTime(kv, log)
   if (typeof event !== 'string' && event !== null) return fail(event, log)
   log.info('server.closed')
   return exitCodes.ok
+}
+
+/** Ends the process when the store does not let go, as on a full disk: what was acknowledged is safe, and nothing else was promised. */
+async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
+  const timer = setTimeout(() => {
+    log.error('server.failed', { message: `not closed within ${closeMaxMs} ms: the store still waits for the disk` })
+    process.exit(exitCodes.full)
+  }, closeMaxMs)
+  await kv.close()
+  clearTimeout(timer)
 }
 
 /** Resolves with the reason to close. A second signal ends the process at once. */

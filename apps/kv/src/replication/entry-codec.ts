@@ -10,6 +10,7 @@
  */
 
 import { strict } from 'node:assert'
+import { latin1 } from '../resp/latin1.js'
 
 export interface WatchedKey {
   readonly key: string
@@ -104,7 +105,7 @@ class EntryReader {
     const length = this.number()
     const end = this.#at + length
     strict.ok(end <= this.#buffer.length, `entry: a word ends at ${end}, the entry at ${this.#buffer.length}`)
-    const text = this.#buffer.toString('latin1', this.#at, end)
+    const text = latin1(this.#buffer, this.#at, end)
     this.#at = end
     return text
   }

@@ -2,10 +2,14 @@
  * Cuts a client's byte stream into commands: arrays of bulk strings, or inline lines. Any split of the stream into chunks gives the same
  * commands; malformed input gives the error text that Redis gives, and ends the stream.
  *
- * Why our own: see `measured` at the end of this file.
+ * Why our own: the one parser on the registry that is fast, redis-parser 3.0, reads answers. It takes every type of answer for a command, knows no inline
+ * requests and no bounds, its errors are not Redis's, and it no longer changes. Measured on two cores that were busy with other work, chunks of 64 KiB cut
+ * anywhere, medians of seven, two runs, in millions of commands per second: GET of a key of 10 bytes 1.7 and 2.1 (redis-parser: 2.4 and 4.7 as buffers, 1.0 and
+ * 1.4 as strings); SET of 256 bytes 2.2 and 1.1 (1.9 and 0.9; 0.7 and 1.5). So it is not the faster one, but fast enough not to matter beside the rest.
  */
 
 import { splitInline } from './inline-arguments.js'
+import { latin1 } from './latin1.js'
 
 export interface ParserLimits {
   readonly bulkBytes: number
@@ -104,7 +108,7 @@ export class RequestParser {
       if (this.#bulk === -1 && !this.#beginArgument()) return false
       if (this.#end - this.#start < this.#bulk + 2) return false
       const from = this.#start
-      this.#arguments.push(this.#buffer.toString('latin1', from, from + this.#bulk))
+      this.#arguments.push(latin1(this.#buffer, from, from + this.#bulk))
       this.#argumentBytes += this.#bulk + 8
       // The two bytes after an argument are not looked at, as in Redis.
       this.#start = from + this.#bulk + 2
@@ -162,7 +166,7 @@ export class RequestParser {
       return null
     }
     if (end + 1 >= this.#end) return null
-    const text = this.#buffer.toString('latin1', this.#start + 1, end)
+    const text = latin1(this.#buffer, this.#start + 1, end)
     const value = /^(0|-?[1-9][0-9]{0,9})$/.test(text) ? Number(text) : Number.NaN
     if (Number.isNaN(value)) {
       this.#protocolError(invalid)
@@ -176,7 +180,7 @@ export class RequestParser {
     const end = this.#find(lineFeed)
     if (end === -1) return this.#lineTooLong('too big inline request')
     const last = end > this.#start && this.#buffer[end - 1] === carriageReturn ? end - 1 : end
-    const words = splitInline(this.#buffer.toString('latin1', this.#start, last))
+    const words = splitInline(latin1(this.#buffer, this.#start, last))
     if (words === null) return this.#protocolError('unbalanced quotes in request')
     this.#start = end + 1
     this.#inline = words
