@@ -41,7 +41,10 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     }
   }
 
-  /** Called once, when the role has changed. */
+  /**
+   * Called once, when the role has changed. The no-op asks for no credit: its own vote is durable, tickets are FIFO, and since the
+   * vote this server has accepted no entry, so the store's queue holds none.
+   */
   start(): void {
     this.#core.setLeader(this.#core.id)
     this.#core.accept(this.#core.maker.noop(this.#firstOfTerm, this.#core.tickets.term))
