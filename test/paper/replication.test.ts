@@ -2,10 +2,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { logIndex } from '#balsa/types.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, matched } from '../support/messages.js'
+import { appendEntries, conflict, matched } from '../support/messages.js'
 import type { EntryId } from '../support/messages.js'
 
 const termsOf = (cluster: CoreCluster, id: string): readonly number[] =>
@@ -120,7 +119,7 @@ test('a leader never overwrites or removes its own entries, whatever peers answe
   cluster.propose('s1', 3)
   const before = termsOf(cluster, 's1')
   for (const hint of [0, 1, 2, 5, 99]) {
-    cluster.answer('s2', 's1', { ...matched(2, 0), status: 'conflict', hintIndex: logIndex(hint) })
+    cluster.answer('s2', 's1', conflict(2, `${hint}/0`))
     cluster.answer('s3', 's1', { ...matched(2, 0), status: 'busy' })
   }
   cluster.persist('s1')
@@ -153,7 +152,7 @@ test('a hint about where logs may agree is never taken for a match (5.3, C4)', (
   cluster.deliver(({ message }) => message.type === 'RequestVoteResult')
   cluster.persist('s1')
   assert.is(cluster.core('s1').role, 'leader')
-  cluster.answer('s2', 's1', { ...matched(2, 0), status: 'conflict', hintIndex: logIndex(5), hintTerm: 2 as never })
+  cluster.answer('s2', 's1', conflict(2, '5/2'))
   assert.is(cluster.core('s1').matchIndexOf('s2'), 0)
   assert.is(cluster.core('s1').log.commitIndex, 0)
 })

@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { CoreCluster } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, matched, requestVote, vote } from '../support/messages.js'
+import { appendEntries, conflict, requestVote, vote } from '../support/messages.js'
 
 test('a follower takes over a higher term from a request (5.1)', () => {
   const cluster = new CoreCluster({ madeUp: true })
@@ -22,7 +22,7 @@ test('a leader that learns of a higher term becomes a follower at once, from a r
   assert.is(byRequest.core('s1').term, 5)
   const byResponse = new CoreCluster({ madeUp: true })
   byResponse.elect('s1')
-  byResponse.answer('s3', 's1', { ...matched(5, 0), status: 'conflict' })
+  byResponse.answer('s3', 's1', conflict(5, '0/0'))
   assert.is(byResponse.core('s1').role, 'follower')
   assert.is(byResponse.core('s1').term, 5)
 })

@@ -25,7 +25,7 @@ export interface CheckedServer {
   readonly id: ServerId
   readonly core: RaftCore | null
   readonly disk: FakeDisk
-  readonly storeFailed: boolean
+  readonly halted: boolean
 }
 
 interface Committed {
@@ -126,7 +126,7 @@ export class ClusterChecker {
   /** After every Ready: the accepted log is what the ticket says, and what is committed can be compared. */
   drained(server: CheckedServer): void {
     const { core, disk, id } = server
-    if (core === null || server.storeFailed || !this.#global) return
+    if (core === null || server.halted || !this.#global) return
     assert(
       core.log.lastIndex === disk.accepted.length,
       `${id} ends at ${core.log.lastIndex}, its tickets say otherwise`,

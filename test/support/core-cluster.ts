@@ -83,7 +83,7 @@ export class FakeServer {
   readonly proposals = new Map<number, number>()
   /** What was committed when each unanswered read began. */
   readonly reads = new Map<number, number>()
-  storeFailed = false
+  halted = false
   /** The last ticket that the core was told is durable. */
   reported = 0
 
@@ -196,7 +196,7 @@ export class CoreCluster {
     server.applying = null
     server.fetches = []
     server.sessions.clear()
-    server.storeFailed = false
+    server.halted = false
     server.reported = 0
     for (const [index, payload] of server.proposals) this.#settle(server, index, payload, 'unknown')
     for (const read of server.reads.keys()) this.readOutcomes.set(read, { id: read, status: 'crashed' })
@@ -329,8 +329,8 @@ export class CoreCluster {
   failStore(id: ServerId): void {
     const server = this.server(id)
     this.#say(id, 'disk: fails')
-    server.storeFailed = true
-    this.turn(id, { type: 'storeFailed' })
+    server.halted = true
+    this.turn(id, { type: 'halt' })
   }
 
   /** The state machine finishes the range that it was handed. */
@@ -524,7 +524,7 @@ export class CoreCluster {
     for (let round = 0; round < 1000; round += 1) {
       let moved = this.deliver()
       for (const [id, server] of this.servers) {
-        if (server.core === null || server.storeFailed) continue
+        if (server.core === null || server.halted) continue
         moved += server.fetches.length + (server.applying === null ? 0 : 1)
         if (!this.stalledDisks.has(id)) {
           moved += server.disk.pending.length + server.disk.written - server.reported
@@ -559,7 +559,7 @@ export class CoreCluster {
   }
 
   #send(server: FakeServer, outgoing: OutgoingMessage): void {
-    assert(!server.storeFailed, `${server.id} sends after its store has failed`)
+    assert(!server.halted, `${server.id} sends after its store has failed`)
     const link = outgoing.kind === 'response' ? outgoing.link : this.#linkOf(outgoing.session)
     const wire = this.#links[link]
     assert(wire !== undefined, `${server.id} answers on link ${link}, which does not exist`)

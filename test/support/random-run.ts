@@ -112,7 +112,7 @@ export class RandomRun {
       fault(1.5, () => this.#resetSession()),
       fault(1, () => this.#onAny(({ id }) => this.#crash(id))),
       fault(0.3, () => this.#crashAll()),
-      fault(0.2, () => this.#onAny((server) => this.#failStore(server))),
+      fault(0.2, () => this.#onAny((server) => this.#halt(server))),
       fault(1, () => this.#onAny(({ id }) => this.#starve(id))),
       fault(0.5, () => this.#sleepLong()),
       fault(3, () => this.#onAny((server) => this.#timeout(server))),
@@ -227,7 +227,7 @@ export class RandomRun {
   /** A leader is cut off with entries that nobody else has, while another server campaigns. */
   #depose(): void {
     const leader = this.cluster.leader
-    if (leader === null || leader.storeFailed) return
+    if (leader === null || leader.halted) return
     this.cluster.isolate(leader.id)
     this.#propose(leader.id)
     if (this.#random() < 0.5) this.cluster.persist(leader.id)
@@ -249,7 +249,7 @@ export class RandomRun {
       this.#random,
       others.filter(({ id }) => id !== victim?.id),
     )
-    if (leader === null || leader.storeFailed || victim === undefined || successor === undefined) return
+    if (leader === null || leader.halted || victim === undefined || successor === undefined) return
     this.#propose(leader.id)
     cluster.deliver(({ from, to }) => from === leader.id && to === victim.id)
     cluster.drop(({ from }) => from === leader.id)
@@ -297,8 +297,8 @@ export class RandomRun {
     if (fetch !== undefined) this.cluster.turn(server.id, { type: 'fetchFailed', fetch })
   }
 
-  #failStore(server: FakeServer): void {
-    if (server.storeFailed) return
+  #halt(server: FakeServer): void {
+    if (server.halted) return
     this.cluster.write(server.id, randomInt(this.#random, 0, server.disk.pending.length + 1))
     this.cluster.failStore(server.id)
     this.cluster.checker.reach('store failure')
@@ -327,7 +327,7 @@ export class RandomRun {
   }
 
   #restartOne(): void {
-    const down = [...this.cluster.servers.values()].filter(({ core, storeFailed }) => core === null || storeFailed)
+    const down = [...this.cluster.servers.values()].filter(({ core, halted }) => core === null || halted)
     const server = pick(this.#random, down)
     if (server !== undefined) this.cluster.restart(server.id)
   }
@@ -360,8 +360,8 @@ export class RandomRun {
   #recover(): void {
     const { cluster } = this
     cluster.heal()
-    for (const { id, core, storeFailed } of cluster.servers.values()) {
-      if (core === null || storeFailed) cluster.restart(id)
+    for (const { id, core, halted } of cluster.servers.values()) {
+      if (core === null || halted) cluster.restart(id)
       cluster.turn(id, { type: 'credit', bytes: PLENTY })
     }
     cluster.connectAll()
@@ -419,7 +419,7 @@ export class RandomRun {
   }
 
   #alive(): readonly FakeServer[] {
-    return [...this.cluster.servers.values()].filter(({ core, storeFailed }) => core !== null && !storeFailed)
+    return [...this.cluster.servers.values()].filter(({ core, halted }) => core !== null && !halted)
   }
 
   #onAny(act: (server: FakeServer) => void): void {

@@ -6,7 +6,7 @@
  * This file holds what every role shares: term and vote, the log, the transitions between roles, the gate in front of
  * what may leave. What each role does stands in `follower`, `candidate` and `leader`; how votes are given in `voter`.
  *
- * Invariant: after a store failure nothing leaves any more (rule of poison).
+ * Invariant: after `halt` nothing leaves any more (rule of poison).
  */
 
 import { assert } from '../errors.js'
@@ -68,7 +68,7 @@ export class RaftCore {
   #preVoteRound = 0
   /** The end of the range that the state machine is busy with; null when it is idle. */
   #applying: LogIndex | null = null
-  #storeFailed = false
+  #halted = false
 
   constructor(options: CoreOptions) {
     this.#settings = options.settings
@@ -128,12 +128,12 @@ export class RaftCore {
 
   /** When the next `tick` is due, on the clock of the inputs. */
   nextDeadline(): number {
-    return this.#storeFailed ? Infinity : this.#role.nextDeadline()
+    return this.#halted ? Infinity : this.#role.nextDeadline()
   }
 
   /** Whether a batch of proposals would be taken now. Asked once per turn, before the batch is sealed. */
   admit(): Admission {
-    if (this.#role.role !== 'leader' || this.#storeFailed) return { status: 'refuse' }
+    if (this.#role.role !== 'leader' || this.#halted) return { status: 'refuse' }
     const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - this.#log.bytesAbove(this.#log.commitIndex))
     if (room <= 0 || this.#tickets.pendingCount >= TICKETS_PENDING_MAX) return { status: 'wait' }
     const first = logIndex(this.#log.lastIndex + 1)
@@ -142,7 +142,7 @@ export class RaftCore {
 
   /** Takes one input. Never throws because of what a peer sent. */
   step(input: Input): void {
-    if (this.#storeFailed) {
+    if (this.#halted) {
       if (input.type === 'readIndex') this.#outbox.read({ id: input.id, status: 'notLeader' })
       return
     }
@@ -167,8 +167,8 @@ export class RaftCore {
       case 'persisted':
         this.#tickets.persisted(input.ticket)
         return this.#role.onPersisted()
-      case 'storeFailed':
-        return this.#failStore()
+      case 'halt':
+        return this.#halt()
       case 'credit':
         this.#credit = input.bytes
         return
@@ -189,7 +189,7 @@ export class RaftCore {
 
   /** Hot path: once per turn. Drains everything that is to be done; the caller does all of it. */
   takeReady(): Ready {
-    if (this.#storeFailed) return { ...this.#outbox.drain(), ticket: null, apply: null }
+    if (this.#halted) return { ...this.#outbox.drain(), ticket: null, apply: null }
     this.#role.flush()
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
@@ -396,13 +396,13 @@ export class RaftCore {
     this.#outbox.event({ type: 'steppedDown', term: this.#tickets.term, reason })
   }
 
-  #failStore(): void {
-    if (this.#role.role === 'leader') this.#endLeadership(this.#role, 'the store failed')
+  #halt(): void {
+    if (this.#role.role === 'leader') this.#endLeadership(this.#role, 'this server has halted')
     this.#role = new Follower(this.#context, null, Infinity)
     this.#setLeader(null)
     this.#roleChanged()
     this.#outbox.silence()
-    this.#storeFailed = true
+    this.#halted = true
   }
 
   #roleChanged(): void {

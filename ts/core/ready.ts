@@ -23,8 +23,8 @@ export type Input =
   | { readonly type: 'readIndex'; readonly id: number }
   /** That ticket and all before it are durable. */
   | { readonly type: 'persisted'; readonly ticket: number }
-  /** The store is poisoned: from here on the core says nothing. */
-  | { readonly type: 'storeFailed' }
+  /** The store is poisoned, or the state machine threw: from here on the core says nothing. */
+  | { readonly type: 'halt' }
   /** Bytes that the store will take now. */
   | { readonly type: 'credit'; readonly bytes: number }
   /** The state machine has applied everything up to here; ends the range handed out. */

@@ -96,7 +96,7 @@ export class EventLoop {
     if (this.refusal !== null) return
     this.#fault = error
     this.#parts.logger.error('halted', { code: error.code, error: error.message })
-    this.#parts.core.step({ type: 'storeFailed' })
+    this.#parts.core.step({ type: 'halt' })
     this.#parts.runner.runLast(this.#parts.core.takeReady())
     this.#settleAll((outcome) => new RaftError(error.code, error.message, { outcome, cause: error }))
     this.#stopTimer()

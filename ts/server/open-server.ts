@@ -63,6 +63,7 @@ export async function openServer(options: AnyOptions): Promise<RunningServer> {
   const wake = { onWake: (): void => {} }
   try {
     const opened = await store.open(() => wake.onWake())
+    if (opened.warning !== null) options.logger?.warn('store', { dir: options.dir, warning: opened.warning })
     const lastTime = await lastTimeOf(store, opened)
     const stored = await bootstrapIfNew(options, store, opened, wake)
     const server = build(options, store, stored, lastTime)

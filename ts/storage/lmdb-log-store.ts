@@ -39,7 +39,6 @@ export class LmdbLogStore implements LogStore {
   private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
   private native: NativeBinding | null = null
   private handle = 0
-  private filesystemWarning: string | null = null
   private opened: Promise<unknown> = Promise.resolve()
   private closed: Promise<void> | null = null
   private lastStats: StoreStats | null = null
@@ -48,11 +47,6 @@ export class LmdbLogStore implements LogStore {
 
   constructor(dir: string) {
     this.dir = dir
-  }
-
-  /** What the operator should know about the filesystem of an open store; null when there is nothing to say. */
-  get warning(): string | null {
-    return this.filesystemWarning
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -136,7 +130,6 @@ export class LmdbLogStore implements LogStore {
         if (this.phase !== 'closed') onWake()
       })
       wasOpened = true
-      this.filesystemWarning = state.warning ?? null
       const stored = storedState(this.dir, state)
       this.phase = 'open'
       return stored
@@ -224,6 +217,7 @@ function storedState(dir: string, state: NativeState): StoredState {
     bootCounter: state.bootCounter,
     facts: new Map(state.facts.map(({ key, value }) => [key, value])),
     durability: state.onDevice ? 'device' : 'none',
+    warning: state.warning ?? null,
   }
 }
 

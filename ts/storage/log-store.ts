@@ -31,6 +31,8 @@ export interface StoredState {
   readonly facts: ReadonlyMap<string, Uint8Array>
   /** Where `dir` lies says whether a flush means anything: 'none' on tmpfs or in memory. */
   readonly durability: 'device' | 'none'
+  /** What the operator should know about the filesystem, in one sentence. */
+  readonly warning: string | null
 }
 
 /** What `poll` found. */

@@ -210,6 +210,7 @@ export class MemoryLogStore implements LogStore {
       bootCounter: this.disk.bootCounter,
       facts: new Map(this.durable.facts),
       durability: 'none',
+      warning: null,
     }
   }
 

@@ -18,6 +18,7 @@ mod fault;
 mod filesystem;
 pub mod format;
 mod lock;
+mod log;
 mod plan;
 mod reader;
 mod shared;
@@ -29,6 +30,6 @@ pub use error::Error;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use fault::{FaultHook, FaultPoint};
 pub use filesystem::Durability;
-pub use shared::{Progress, Stats};
-pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, ReadOutcome, State, Store, Wake};
-pub use tables::{HardState, TermRun};
+pub use log::{HardState, TermRun};
+pub use shared::{Progress, Stats, Wake};
+pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, ReadOutcome, State, Store};

@@ -4,8 +4,9 @@
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo, Depth};
 use crate::format::operation::{Operation, Operations};
+use crate::log::{Log, TermRun};
 use crate::shared::Batch;
-use crate::tables::{GROUP, Log, TermRun};
+use crate::tables::GROUP;
 
 /// One checked step.
 pub(crate) enum Step<'a> {

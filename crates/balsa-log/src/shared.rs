@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::format::operation::{Operation, Operations};
-use crate::store::Wake;
 
 /// A group commit takes tickets until it holds this much, so that one slow flush serves many, and none takes too long.
 const GROUP_COMMIT_BYTES: usize = 1 << 20;
 /// What a queued ticket costs besides its bytes; it also bounds the number of empty ones.
 const TICKET_OVERHEAD_BYTES: u64 = 64;
+
+/// Called from the writer thread when `poll` has news: at most once until the next `poll`. Must not block.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// What `poll` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,10 +11,11 @@ use crate::fault::FaultHook;
 use crate::filesystem::{self, Durability, Filesystem, Reservation};
 use crate::format::rows::{FORMAT_VERSION, StoreRow};
 use crate::lock::DirectoryLock;
+use crate::log::{HardState, Log, TermRun};
 pub use crate::reader::ReadOutcome;
 use crate::reader::read_into;
-use crate::shared::{Progress, Shared, Stats};
-use crate::tables::{HardState, Log, Tables, TermRun};
+use crate::shared::{Progress, Shared, Stats, Wake};
+use crate::tables::Tables;
 use crate::writer::{Writer, put_store_row};
 
 /// What may be queued and not yet durable: some seconds of a fast network, and little memory.
@@ -28,9 +29,6 @@ pub const READ_BYTES_MAX: usize = 1 << 20;
 const MAP_BYTES: usize = 64 << 30;
 #[cfg(not(target_pointer_width = "64"))]
 const MAP_BYTES: usize = 1 << 30;
-
-/// Called from the writer thread when `poll` has news: at most once until the next `poll`. Must not block.
-pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Settings of one store.
 #[derive(Clone)]

@@ -16,9 +16,10 @@ use crate::fault::{FaultHook, FaultPoint};
 use crate::filesystem::Reservation;
 use crate::format::block::{self, BlockInfo};
 use crate::format::{Damage, rows};
+use crate::log::{HardState, Log, TermRun};
 use crate::plan::{Plan, Step, plan};
 use crate::shared::{Batch, Shared};
-use crate::tables::{GROUP, HardState, Log, Tables, TermRun, keys_from};
+use crate::tables::{GROUP, Tables, keys_from};
 
 /// Between two tries on a full disk: soon enough to go on, rare enough not to matter.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);

@@ -1,7 +1,7 @@
 //! The rows outside `blk`. LMDB pages carry no checksum, so each row ends with its own: a CRC over key, then value.
 
 use super::{Damage, read_size, read_u32, read_u64, read_u64_be};
-use crate::tables::{HardState, TermRun};
+use crate::log::{HardState, TermRun};
 
 /// The version that this build writes, and the only one that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
