@@ -73,9 +73,9 @@ test('a deadline changed over and over leaves a bounded number of places behind'
 test('all keys that die at once are removed by a bounded number at a time, and unseen at once', () => {
   const applied = new Applied()
   for (let key = 0; key < 10_500; key += 1) applied.at(1000, 'set', `k${key}`, 'v', 'px', '10')
-  applied.entry(2000, timeEntry)
+  applied.entry(1010, timeEntry)
   assert.is(applied.data.size, 500)
-  assert.equal(applied.at(2000, 'keys', '*'), [])
+  assert.equal(applied.at(1010, 'keys', '*'), [])
   applied.entry(2100, timeEntry)
   assert.is(applied.data.size, 0)
   assert.is(applied.data.expiring, 0)

@@ -194,6 +194,7 @@ test('a read behind a write that failed is still answered, by a round of its own
   withServer(async ({ raft }, client) => {
     raft.failures.push(new RaftError('ERR_RAFT_OVERLOADED', 'x'))
     assert.match(await client.ask(pipeline(['SET', 'k', 'v'], ['GET', 'k']), '$-1\r\n'), /^-TRYAGAIN .*\r\n\$-1\r\n$/)
+    assert.is(raft.readIndexCalls, 1)
   }))
 
 test('a GET of a key that is due by the clock waits until the log has moved the clock', () => {
