@@ -39,10 +39,16 @@ interface Lost {
   readonly reason: string
 }
 
+/** How many of the last acknowledged writes are kept in mind. */
+const LATEST_WRITES = 3
+
 export class HistoryRecorder {
   readonly #operations: Operation[] = []
   readonly #open = new Set<{ readonly port: number; readonly call: number }>()
+  readonly #latestKeys: string[] = []
+  readonly #onWrite: (() => void)[] = []
   #completed = 0
+  #completedAt = performance.now()
   #unknownWrites = 0
   #leaderPort = 0
   #changes = 0
@@ -68,6 +74,23 @@ export class HistoryRecorder {
   /** How often that became another server. */
   get leaderChanges(): number {
     return this.#changes
+  }
+
+  /** For how long nothing has been completed. */
+  get idleMs(): number {
+    return performance.now() - this.#completedAt
+  }
+
+  /** Keys of the latest acknowledged writes. */
+  get latestKeys(): readonly string[] {
+    return this.#latestKeys
+  }
+
+  /** Resolves in the moment in which the next write is acknowledged. */
+  nextWrite(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onWrite.push(resolve)
+    })
   }
 
   /** Operations that were sent to `port` after `time` and still wait. */
@@ -102,7 +125,7 @@ export class HistoryRecorder {
     const { outcome, movedTo, results } = 'reason' in replies ? unknownOutcome : judge(steps, replies)
     const returned = outcome === 'unknown' ? null : performance.now()
     this.#operations.push({ client: lane.client, steps, call, return: returned, outcome, results })
-    if (outcome === 'ok') this.#complete(port)
+    if (outcome === 'ok') this.#complete(port, steps)
     if (outcome === 'unknown') {
       lane.bury()
       if (steps.some(({ op }) => op !== 'get')) this.#unknownWrites += 1
@@ -110,10 +133,16 @@ export class HistoryRecorder {
     return { outcome, movedTo }
   }
 
-  #complete(port: number): void {
+  #complete(port: number, steps: readonly Step[]): void {
     this.#completed += 1
+    this.#completedAt = performance.now()
     if (port !== this.#leaderPort) this.#changes += 1
     this.#leaderPort = port
+    const written = steps.find(({ op }) => op !== 'get')
+    if (written === undefined) return
+    this.#latestKeys.push(written.key)
+    if (this.#latestKeys.length > LATEST_WRITES) this.#latestKeys.shift()
+    for (const resolve of this.#onWrite.splice(0)) resolve()
   }
 }
 

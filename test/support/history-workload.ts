@@ -17,6 +17,12 @@ const OPERATIONS_PER_TURN = 300
 const THINK_MS_MAX = 3
 /** After a refusal, and when nobody listens. */
 const BACKOFF_MS = 20
+/**
+ * While no server answers: an election takes a few milliseconds, and what the next leader says in its first ones, before
+ * it knows what is committed (6.4), is what reads must not see.
+ */
+const ELECTION_BACKOFF_MS = 1
+const ELECTION_AFTER_MS = 100
 /** Long for a healthy server on a busy machine, short beside a pause. */
 const ANSWER_MS_MAX = 1500
 
@@ -46,6 +52,12 @@ export class Workload {
     return pick(this.#random, pipelines(text, number, value))
   }
 
+  /** A read of what was written last: the first thing that a server with old data would get wrong. */
+  nextWatch(): readonly (readonly Step[])[] {
+    const { latestKeys } = this.#recorder
+    return latestKeys.length === 0 ? this.next() : [[{ op: 'get', key: pick(this.#random, latestKeys) }]]
+  }
+
   /** Every key that was ever drawn. */
   get keys(): readonly string[] {
     const turns = Array.from({ length: this.#turn + 1 }, (_, turn) => turn)
@@ -56,6 +68,10 @@ export class Workload {
 
   think(): Promise<void> {
     return pause(this.#random() * THINK_MS_MAX)
+  }
+
+  backOff(): Promise<void> {
+    return pause(this.#recorder.idleMs > ELECTION_AFTER_MS ? ELECTION_BACKOFF_MS : BACKOFF_MS)
   }
 
   get #turn(): number {
@@ -145,10 +161,10 @@ export class Roaming implements Route {
  * before, as it would on any connection to a process that is paused.
  */
 export async function runClient(
-  name: string,
-  route: Route,
+  client: { readonly name: string; readonly route: Route; readonly work: 'everything' | 'watch' },
   parts: { readonly workload: Workload; readonly recorder: HistoryRecorder; readonly stopped: () => boolean },
 ): Promise<void> {
+  const { name, route, work } = client
   const { workload, recorder, stopped } = parts
   const lanes = [new Lane(`${name}.1`), new Lane(`${name}.2`)] as const
   const connections = new Map<number, RespClient>()
@@ -157,17 +173,18 @@ export async function runClient(
     const connection = await connectTo(port, connections)
     if (connection === null) {
       route.refused(null)
-      await pause(BACKOFF_MS)
+      await workload.backOff()
       continue
     }
-    const operations = workload.next().map((steps, at) => ({ lane: lanes[at === 0 ? 0 : 1], steps }))
+    const drawn = work === 'watch' ? workload.nextWatch() : workload.next()
+    const operations = drawn.map((steps, at) => ({ lane: lanes[at === 0 ? 0 : 1], steps }))
     const endings = await recorder.perform(connection, port, operations, ANSWER_MS_MAX)
     const refusal = endings.find(({ outcome }) => outcome !== 'ok')
     if (refusal === undefined) {
       await workload.think()
     } else {
       route.refused(refusal.movedTo)
-      if (refusal.outcome === 'failed') await pause(BACKOFF_MS)
+      if (refusal.outcome === 'failed') await workload.backOff()
     }
   }
   for (const connection of connections.values()) connection.close()
