@@ -20,9 +20,9 @@ import { pause, until } from '../support/until.js'
 /** Completed operations before and after each fault. */
 const STRETCH = 1000
 const COMPLETED_MIN = 4 * STRETCH
-/** A worker, and a watcher that only reads what was written last. */
-const PINNED_PER_SERVER = 2
 const ROAMING = 2
+/** Waits for its answers, however late they are. */
+const PATIENT = 'patient'
 
 test('what clients see while the leader is killed and the next one is paused is linearizable', async () => {
   const seed = drawSeed()
@@ -34,11 +34,19 @@ test('what clients see while the leader is killed and the next one is paused is 
   const { ports } = cluster
   const clients = [
     ...ports.flatMap((port, at) => [
-      runClient({ name: `worker-${at + 1}`, route: pinnedTo(port), work: 'everything' }, parts),
-      runClient({ name: `watcher-${at + 1}`, route: pinnedTo(port), work: 'watch' }, parts),
+      runClient({ name: `worker-${at + 1}`, route: pinnedTo(port), work: 'everything', isPatient: false }, parts),
+      runClient({ name: `watcher-${at + 1}`, route: pinnedTo(port), work: 'watch', isPatient: false }, parts),
     ]),
     ...Array.from({ length: ROAMING }, (_, at) =>
-      runClient({ name: `roamer-${at + 1}`, route: new Roaming(ports, at), work: 'everything' }, parts),
+      runClient(
+        {
+          name: at === 0 ? PATIENT : `roamer-${at + 1}`,
+          route: new Roaming(ports, at),
+          work: 'everything',
+          isPatient: at === 0,
+        },
+        parts,
+      ),
     ),
   ]
   try {
@@ -71,15 +79,17 @@ async function disturb(cluster: KvCluster, progress: Progress): Promise<void> {
   await cluster.startServer(first).untilOpen()
   await progress.stretch()
 
-  await recorder.nextWrite()
+  // With a write on its way to the others, whose end the paused leader will not see.
   const second = cluster.ports.indexOf(recorder.leaderPort)
+  await recorder.nextWriteOf(PATIENT)
+  await pause(1)
   const pausedAt = performance.now()
   cluster.process(second).signal('SIGSTOP')
   await untilOtherLeads(cluster, progress, second)
   // Clients of the paused leader wait for answers to what they asked after others had got on without it.
   const since = performance.now()
   const port = cluster.ports[second] ?? 0
-  await progress.until('pinned clients wait at it', () => recorder.waitingAt(port, since) >= PINNED_PER_SERVER)
+  await progress.until('a client asks it', () => recorder.waitingAt(port, since) > 0)
   await progress.until('a write has an unknown outcome', () => recorder.unknownWrites > 0)
   cluster.process(second).signal('SIGCONT')
   console.log(`the leader was paused for ${Math.round(performance.now() - pausedAt)} ms`)

@@ -41,16 +41,20 @@ interface Lost {
 
 /** How many of the last acknowledged writes are kept in mind. */
 const LATEST_WRITES = 3
+/** Clients that are at work do something far sooner. */
+const EVENT_MS_MAX = 60_000
 
 export class HistoryRecorder {
   readonly #operations: Operation[] = []
   readonly #open = new Set<{ readonly port: number; readonly call: number }>()
   readonly #latestKeys: string[] = []
   readonly #onWrite: (() => void)[] = []
+  #onCall: { readonly name: string; readonly resolve: () => void }[] = []
   #completed = 0
   #completedAt = performance.now()
   #unknownWrites = 0
   #leaderPort = 0
+  #leaderSince = 0
   #changes = 0
 
   /** What has ended; one that is still under way is not in it. */
@@ -66,7 +70,7 @@ export class HistoryRecorder {
     return this.#unknownWrites
   }
 
-  /** Where the last operation was completed: only the leader completes any. */
+  /** Where operations are completed: only the leader completes any. */
   get leaderPort(): number {
     return this.#leaderPort
   }
@@ -88,9 +92,12 @@ export class HistoryRecorder {
 
   /** Resolves in the moment in which the next write is acknowledged. */
   nextWrite(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#onWrite.push(resolve)
-    })
+    return within('a write is acknowledged', (resolve) => this.#onWrite.push(resolve))
+  }
+
+  /** Resolves in the moment in which the client named `name` sends its next write. */
+  nextWriteOf(name: string): Promise<void> {
+    return within(`${name} sends a write`, (resolve) => this.#onCall.push({ name, resolve }))
   }
 
   /** Operations that were sent to `port` after `time` and still wait. */
@@ -120,24 +127,36 @@ export class HistoryRecorder {
     const { lane, steps, port, call } = operation
     const open = { port, call }
     this.#open.add(open)
+    if (isWrite(steps)) this.#called(lane.client)
     const replies = await inTime(answer, timeoutMs)
     this.#open.delete(open)
     const { outcome, movedTo, results } = 'reason' in replies ? unknownOutcome : judge(steps, replies)
     const returned = outcome === 'unknown' ? null : performance.now()
     this.#operations.push({ client: lane.client, steps, call, return: returned, outcome, results })
-    if (outcome === 'ok') this.#complete(port, steps)
+    if (outcome === 'ok') this.#complete({ port, steps, call })
     if (outcome === 'unknown') {
       lane.bury()
-      if (steps.some(({ op }) => op !== 'get')) this.#unknownWrites += 1
+      if (isWrite(steps)) this.#unknownWrites += 1
     }
     return { outcome, movedTo }
   }
 
-  #complete(port: number, steps: readonly Step[]): void {
+  #called(client: string): void {
+    const isMeant = ({ name }: { readonly name: string }): boolean => client.startsWith(name)
+    for (const { resolve } of this.#onCall.filter(isMeant)) resolve()
+    this.#onCall = this.#onCall.filter((waiting) => !isMeant(waiting))
+  }
+
+  #complete(operation: { readonly port: number; readonly steps: readonly Step[]; readonly call: number }): void {
+    const { port, steps, call } = operation
     this.#completed += 1
     this.#completedAt = performance.now()
-    if (port !== this.#leaderPort) this.#changes += 1
-    this.#leaderPort = port
+    // A leader that was deposed answers late what it was asked before.
+    if (port !== this.#leaderPort && call > this.#leaderSince) {
+      this.#changes += 1
+      this.#leaderPort = port
+      this.#leaderSince = performance.now()
+    }
     const written = steps.find(({ op }) => op !== 'get')
     if (written === undefined) return
     this.#latestKeys.push(written.key)
@@ -152,6 +171,20 @@ const unknownOutcome: Judgement = { outcome: 'unknown', movedTo: null, results: 
 function commandsOf(steps: readonly Step[]): readonly (readonly string[])[] {
   const commands = steps.map((step) => ('value' in step ? [step.op, step.key, step.value] : [step.op, step.key]))
   return commands.length === 1 ? commands : [['multi'], ...commands, ['exec']]
+}
+
+function isWrite(steps: readonly Step[]): boolean {
+  return steps.some(({ op }) => op !== 'get')
+}
+
+function within(what: string, subscribe: (resolve: () => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`still not so after ${EVENT_MS_MAX} ms: ${what}`)), EVENT_MS_MAX)
+    subscribe(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 }
 
 async function inTime(

@@ -23,8 +23,10 @@ const BACKOFF_MS = 20
  */
 const ELECTION_BACKOFF_MS = 1
 const ELECTION_AFTER_MS = 100
-/** Long for a healthy server on a busy machine, short beside a pause. */
-const ANSWER_MS_MAX = 1500
+/** How long a client waits for an answer. Long for a healthy server on a busy machine, short beside a pause. */
+const IMPATIENT_MS = 1500
+/** Longer than any pause, so that it hears what became of its operation. */
+const PATIENT_MS = 60_000
 
 /** Draws what clients do. Every written value is unique. */
 export class Workload {
@@ -161,10 +163,15 @@ export class Roaming implements Route {
  * before, as it would on any connection to a process that is paused.
  */
 export async function runClient(
-  client: { readonly name: string; readonly route: Route; readonly work: 'everything' | 'watch' },
+  client: {
+    readonly name: string
+    readonly route: Route
+    readonly work: 'everything' | 'watch'
+    readonly isPatient: boolean
+  },
   parts: { readonly workload: Workload; readonly recorder: HistoryRecorder; readonly stopped: () => boolean },
 ): Promise<void> {
-  const { name, route, work } = client
+  const { name, route, work, isPatient } = client
   const { workload, recorder, stopped } = parts
   const lanes = [new Lane(`${name}.1`), new Lane(`${name}.2`)] as const
   const connections = new Map<number, RespClient>()
@@ -178,7 +185,7 @@ export async function runClient(
     }
     const drawn = work === 'watch' ? workload.nextWatch() : workload.next()
     const operations = drawn.map((steps, at) => ({ lane: lanes[at === 0 ? 0 : 1], steps }))
-    const endings = await recorder.perform(connection, port, operations, ANSWER_MS_MAX)
+    const endings = await recorder.perform(connection, port, operations, isPatient ? PATIENT_MS : IMPATIENT_MS)
     const refusal = endings.find(({ outcome }) => outcome !== 'ok')
     if (refusal === undefined) {
       await workload.think()
