@@ -1,0 +1,162 @@
+/**
+ * What concurrent clients see of three real processes is linearizable, while the leader is killed and the next one is
+ * paused. The faults follow the progress of the clients, not the clock, so a slow machine has a longer run and no other
+ * one. The judge is test/linearizability, which knows nothing of the product.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { checkHistory } from '../linearizability/check.js'
+import { formatHistory } from '../linearizability/history.js'
+import { HistoryRecorder, Lane } from '../support/history-recorder.js'
+import { pinnedTo, Roaming, runClient, Workload } from '../support/history-workload.js'
+import { KvCluster } from '../support/kv-cluster.js'
+import { RespClient } from '../support/resp-client.js'
+import { drawSeed, randomFrom } from '../support/seed.js'
+import { pause, until } from '../support/until.js'
+
+/** Completed operations before and after each fault. */
+const STRETCH = 1000
+const COMPLETED_MIN = 4 * STRETCH
+const ROAMING = 2
+/** Waits for its answers, however late they are. */
+const PATIENT = 'patient'
+
+test('what clients see while the leader is killed and the next one is paused is linearizable', async () => {
+  const seed = drawSeed()
+  const recorder = new HistoryRecorder()
+  const workload = new Workload(randomFrom(seed), recorder)
+  const cluster = await KvCluster.start(['--heartbeat-ms', '100', '--election-timeout-ms', '600'])
+  let isStopped = false
+  const parts = { workload, recorder, stopped: () => isStopped }
+  const { ports } = cluster
+  const clients = [
+    ...ports.flatMap((port, at) => [
+      runClient({ name: `worker-${at + 1}`, route: pinnedTo(port), work: 'everything', isPatient: false }, parts),
+      runClient({ name: `watcher-${at + 1}`, route: pinnedTo(port), work: 'watch', isPatient: false }, parts),
+    ]),
+    ...Array.from({ length: ROAMING }, (_, at) =>
+      runClient(
+        {
+          name: at === 0 ? PATIENT : `roamer-${at + 1}`,
+          route: new Roaming(ports, at),
+          work: 'everything',
+          isPatient: at === 0,
+        },
+        parts,
+      ),
+    ),
+  ]
+  try {
+    const working = Promise.all(clients)
+    // Whichever fails first ends the other.
+    const progress = new Progress(recorder, parts.stopped)
+    await Promise.race([working, disturb(cluster, progress)])
+    isStopped = true
+    await working
+    await readEverything(ports, workload, recorder)
+  } finally {
+    isStopped = true
+    await Promise.allSettled(clients)
+    const codes = await cluster.close()
+    assert.equal(codes, [0, 0, 0], 'every server closes cleanly at the end')
+  }
+  judge(recorder, seed)
+})
+
+/** Each step waits until the clients have got on. */
+async function disturb(cluster: KvCluster, progress: Progress): Promise<void> {
+  const { recorder } = progress
+  await progress.stretch()
+
+  // In the moment of an answer, when nobody but the leader knows that the write is committed.
+  await recorder.nextWrite()
+  const first = cluster.ports.indexOf(recorder.leaderPort)
+  await cluster.kill(first)
+  await untilOtherLeads(cluster, progress, first)
+  await cluster.startServer(first).untilOpen()
+  await progress.stretch()
+
+  // With a write on its way to the others, whose end the paused leader will not see.
+  const second = cluster.ports.indexOf(recorder.leaderPort)
+  await recorder.nextWriteOf(PATIENT)
+  await pause(1)
+  const pausedAt = performance.now()
+  cluster.process(second).signal('SIGSTOP')
+  await untilOtherLeads(cluster, progress, second)
+  // Clients of the paused leader wait for answers to what they asked after others had got on without it.
+  const since = performance.now()
+  const port = cluster.ports[second] ?? 0
+  await progress.until('a client asks it', () => recorder.waitingAt(port, since) > 0)
+  await progress.until('a write has an unknown outcome', () => recorder.unknownWrites > 0)
+  cluster.process(second).signal('SIGCONT')
+  console.log(`the leader was paused for ${Math.round(performance.now() - pausedAt)} ms`)
+  await progress.stretch()
+}
+
+async function untilOtherLeads(cluster: KvCluster, progress: Progress, old: number): Promise<void> {
+  await progress.until('another one leads', () => progress.recorder.leaderPort !== cluster.ports[old])
+  await progress.stretch()
+}
+
+/** Waits for what the clients do, as long as they do anything. */
+class Progress {
+  readonly recorder: HistoryRecorder
+  readonly #stopped: () => boolean
+
+  constructor(recorder: HistoryRecorder, stopped: () => boolean) {
+    this.recorder = recorder
+    this.#stopped = stopped
+  }
+
+  until(what: string, holds: () => boolean): Promise<void> {
+    return until(what, () => {
+      assert.not(this.#stopped(), `the clients have stopped before this: ${what}`)
+      return holds()
+    })
+  }
+
+  stretch(): Promise<void> {
+    const goal = this.recorder.completed + STRETCH
+    return this.until(`${STRETCH} more operations are completed`, () => this.recorder.completed >= goal)
+  }
+}
+
+/** The end of the history: what is there of all that was written. */
+async function readEverything(ports: readonly number[], workload: Workload, recorder: HistoryRecorder): Promise<void> {
+  const lane = new Lane('last')
+  const route = new Roaming(ports, ports.indexOf(recorder.leaderPort))
+  const deadline = performance.now() + 60_000
+  let connection = await RespClient.connect(route.port)
+  for (const key of workload.keys) {
+    for (;;) {
+      assert.ok(performance.now() < deadline, 'the last reads are not answered')
+      const [ending] = await recorder.perform(connection, route.port, [{ lane, steps: [{ op: 'get', key }] }], 10_000)
+      if (ending?.outcome === 'ok') break
+      route.refused(ending?.movedTo ?? null)
+      await pause(20)
+      connection.close()
+      connection = await RespClient.connect(route.port)
+    }
+  }
+  connection.close()
+}
+
+function judge(recorder: HistoryRecorder, seed: number): void {
+  const { history, completed, unknownWrites, leaderChanges } = recorder
+  const verdict = checkHistory(history, { completedMin: COMPLETED_MIN })
+  console.log(
+    `${completed} completed, ${unknownWrites} unknown writes, ${leaderChanges} leaders: ${JSON.stringify(verdict)}`,
+  )
+  if (verdict.kind === 'linearizable') return
+  mkdirSync('build', { recursive: true })
+  const path = join('build', `history-${process.pid}.jsonl`)
+  writeFileSync(path, formatHistory(history))
+  const again = `node build/test/linearizability/cli.js ${path} ${COMPLETED_MIN}`
+  const details = 'explanation' in verdict ? verdict.explanation : JSON.stringify(verdict)
+  assert.unreachable(`seed ${seed}: the history is ${verdict.kind}; to check it again: ${again}\n${details}`)
+}
+
+test.run()

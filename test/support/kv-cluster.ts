@@ -1,0 +1,196 @@
+/** Servers of the key-value store as real processes: started, killed, paused, started again over the same folders. */
+
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { freeAddresses } from './free-addresses.js'
+import { RespClient } from './resp-client.js'
+import { until } from './until.js'
+
+export interface LogLine {
+  readonly level: string
+  readonly event: string
+  readonly [field: string]: unknown
+}
+
+/** One process. Its log is kept whole: a test's is short. */
+export class KvProcess {
+  /** The exit code; null when a signal ended it. */
+  readonly exited: Promise<number | null>
+  readonly #child: ChildProcess
+  #output = ''
+
+  constructor(words: readonly string[]) {
+    const child = spawn(process.execPath, ['apps/kv/dist/main.js', ...words, '--stop-with-stdin'], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
+    this.#child = child
+    child.stdin?.on('error', () => undefined)
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
+    this.exited = new Promise((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', (code) => resolve(code))
+    })
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  get log(): readonly LogLine[] {
+    const whole = this.#output.slice(0, this.#output.lastIndexOf('\n') + 1)
+    return whole
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        try {
+          return JSON.parse(line) as LogLine
+        } catch {
+          return { level: 'none', event: line }
+        }
+      })
+  }
+
+  signal(name: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): void {
+    this.#child.kill(name)
+  }
+
+  untilOpen(): Promise<void> {
+    return until('the server listens for clients', () => {
+      if (this.isRunning) return this.log.some(({ event }) => event === 'server.open')
+      throw new Error(`the server ended early: ${this.#output}`)
+    })
+  }
+}
+
+interface Member {
+  readonly id: string
+  readonly peer: string
+  readonly redis: string
+  readonly dir: string
+}
+
+export class KvCluster {
+  readonly #members: readonly Member[]
+  readonly #folder: string
+  readonly #options: readonly string[]
+  /** The running one of each server, or the last that ran. */
+  readonly #processes: KvProcess[] = []
+
+  private constructor(folder: string, addresses: readonly string[], options: readonly string[]) {
+    this.#folder = folder
+    this.#options = options
+    const count = addresses.length / 2
+    this.#members = Array.from({ length: count }, (_, at) => {
+      const id = `s${at + 1}`
+      return { id, peer: addresses[at] ?? '', redis: addresses[count + at] ?? '', dir: join(folder, id) }
+    })
+  }
+
+  /** Every server is started when this resolves, and listens for clients. */
+  static async start(options: readonly string[] = [], count = 3): Promise<KvCluster> {
+    const folder = mkdtempSync(join(tmpdir(), 'balsa-kv-'))
+    const cluster = new KvCluster(folder, await freeAddresses(2 * count), options)
+    try {
+      await Promise.all(cluster.ports.map((_, at) => cluster.startServer(at).untilOpen()))
+    } catch (error) {
+      await cluster.close()
+      throw error
+    }
+    return cluster
+  }
+
+  /** For clients, one for each server. */
+  get ports(): readonly number[] {
+    return this.#members.map(({ redis }) => portOf(redis))
+  }
+
+  get processes(): readonly KvProcess[] {
+    return this.#processes
+  }
+
+  /** The command line of a server. */
+  words(at: number): readonly string[] {
+    const list = this.#members.map(({ id, peer, redis }) => `${id}=${peer}/${redis}`).join(',')
+    return ['--servers', list, '--id', this.#member(at).id, '--dir', this.#member(at).dir, ...this.#options]
+  }
+
+  dir(at: number): string {
+    return this.#member(at).dir
+  }
+
+  id(at: number): string {
+    return this.#member(at).id
+  }
+
+  process(at: number): KvProcess {
+    const found = this.#processes[at]
+    if (found === undefined) throw new RangeError(`server ${at} was never started`)
+    return found
+  }
+
+  startServer(at: number): KvProcess {
+    const started = new KvProcess(this.words(at))
+    this.#processes[at] = started
+    return started
+  }
+
+  async kill(at: number): Promise<void> {
+    this.process(at).signal('SIGKILL')
+    await this.process(at).exited
+  }
+
+  /** Which server says that it leads; asks only those that run. A paused one would never answer. */
+  async findLeader(): Promise<number> {
+    let leader = -1
+    await until('a server leads', async () => {
+      const roles = await Promise.all(this.ports.map((port, at) => (this.process(at).isRunning ? roleOf(port) : null)))
+      leader = roles.indexOf('master')
+      return leader !== -1
+    })
+    return leader
+  }
+
+  /** Stops what still runs, as a person would; resolves with the exit codes. Removes the folders. */
+  async close(): Promise<readonly (number | null)[]> {
+    const codes = await Promise.all(
+      this.#processes.map((server) => {
+        server.signal('SIGCONT')
+        server.signal('SIGTERM')
+        return server.exited
+      }),
+    )
+    rmSync(this.#folder, { recursive: true })
+    return codes
+  }
+
+  #member(at: number): Member {
+    const found = this.#members[at]
+    if (found === undefined) throw new RangeError(`there is no server ${at}`)
+    return found
+  }
+}
+
+/** `ip:port`, as the tests draw them. */
+function portOf(address: string): number {
+  return Number(address.split(':')[1])
+}
+
+async function roleOf(port: number): Promise<unknown> {
+  let client: RespClient | null = null
+  try {
+    client = await RespClient.connect(port)
+    const answer = await client.ask('ROLE')
+    return Array.isArray(answer) ? (answer as readonly unknown[])[0] : null
+  } catch {
+    return null
+  } finally {
+    client?.close()
+  }
+}
