@@ -20,6 +20,8 @@ import { pause, until } from '../support/until.js'
 /** Completed operations before and after each fault. */
 const STRETCH = 700
 const COMPLETED_MIN = 4 * STRETCH
+/** Clients that make no progress for so long make none at all. */
+const STUCK_MS = 30_000
 /** Shorter than the election timeout: it still believes that it leads. */
 const ALONE_MS = 250
 const ROAMING = 2
@@ -32,6 +34,7 @@ test('what clients see while the leader is killed and the next one is paused is 
   const workload = new Workload(randomFrom(seed), recorder)
   const cluster = await KvCluster.start(['--heartbeat-ms', '100', '--election-timeout-ms', '600'])
   let isStopped = false
+  let codes: readonly (number | null)[] = []
   const parts = { workload, recorder, stopped: () => isStopped }
   const { ports } = cluster
   const clients = [
@@ -54,18 +57,24 @@ test('what clients see while the leader is killed and the next one is paused is 
   try {
     const working = Promise.all(clients)
     // Whichever fails first ends the other.
-    const progress = new Progress(recorder, parts.stopped)
+    const progress = new Progress(cluster, recorder, parts.stopped)
     await Promise.race([working, disturb(cluster, progress)])
     isStopped = true
     await working
     await readEverything(ports, workload, recorder)
+  } catch (error) {
+    // What clients saw until then says more than that it went no further.
+    isStopped = true
+    await Promise.allSettled(clients)
+    judge(recorder, seed, 1)
+    throw error
   } finally {
     isStopped = true
     await Promise.allSettled(clients)
-    const codes = await cluster.close()
-    assert.equal(codes, [0, 0, 0], 'every server closes cleanly at the end')
+    codes = await cluster.close()
   }
-  judge(recorder, seed)
+  assert.equal(codes, [0, 0, 0], 'every server closes cleanly at the end')
+  judge(recorder, seed, COMPLETED_MIN)
 })
 
 /** Each step waits until the clients have got on. */
@@ -129,18 +138,26 @@ async function untilOtherLeads(cluster: KvCluster, progress: Progress, old: numb
 /** Waits for what the clients do, as long as they do anything. */
 class Progress {
   readonly recorder: HistoryRecorder
+  readonly #cluster: KvCluster
   readonly #stopped: () => boolean
 
-  constructor(recorder: HistoryRecorder, stopped: () => boolean) {
+  constructor(cluster: KvCluster, recorder: HistoryRecorder, stopped: () => boolean) {
+    this.#cluster = cluster
     this.recorder = recorder
     this.#stopped = stopped
   }
 
   until(what: string, holds: () => boolean): Promise<void> {
-    return until(what, () => {
-      assert.not(this.#stopped(), `the clients have stopped before this: ${what}`)
-      return holds()
-    })
+    return until(
+      what,
+      () => {
+        const failed = this.#cluster.processes.find(({ hasFailed }) => hasFailed)
+        assert.is(failed, undefined, `a server ended by itself: ${JSON.stringify(failed?.log.slice(-3))}`)
+        assert.not(this.#stopped(), `the clients have stopped before this: ${what}`)
+        return holds()
+      },
+      STUCK_MS,
+    )
   }
 
   stretch(): Promise<void> {
@@ -169,9 +186,9 @@ async function readEverything(ports: readonly number[], workload: Workload, reco
   connection.close()
 }
 
-function judge(recorder: HistoryRecorder, seed: number): void {
+function judge(recorder: HistoryRecorder, seed: number, completedMin: number): void {
   const { history, completed, unknownWrites, leaderChanges } = recorder
-  const verdict = checkHistory(history, { completedMin: COMPLETED_MIN })
+  const verdict = checkHistory(history, { completedMin })
   console.log(
     `${completed} completed, ${unknownWrites} unknown writes, ${leaderChanges} leaders: ${JSON.stringify(verdict)}`,
   )
@@ -179,7 +196,7 @@ function judge(recorder: HistoryRecorder, seed: number): void {
   mkdirSync('build', { recursive: true })
   const path = join('build', `history-${process.pid}.jsonl`)
   writeFileSync(path, formatHistory(history))
-  const again = `node build/test/linearizability/cli.js ${path} ${COMPLETED_MIN}`
+  const again = `node build/test/linearizability/cli.js ${path} ${completedMin}`
   const details = 'explanation' in verdict ? verdict.explanation : JSON.stringify(verdict)
   assert.unreachable(`seed ${seed}: the history is ${verdict.kind}; to check it again: ${again}\n${details}`)
 }

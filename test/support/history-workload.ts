@@ -26,7 +26,7 @@ const ELECTION_AFTER_MS = 100
 /** How long a client waits for an answer. Long for a healthy server on a busy machine, short beside a pause. */
 const IMPATIENT_MS = 1500
 /** Longer than any pause, so that it hears what became of its operation. */
-const PATIENT_MS = 60_000
+const PATIENT_MS = 20_000
 
 /** Draws what clients do. Every written value is unique. */
 export class Workload {

@@ -22,6 +22,7 @@ export class KvProcess {
   readonly #exited: Promise<number | null>
   readonly #child: ChildProcess
   #output = ''
+  #mayEnd = false
 
   constructor(words: readonly string[]) {
     const child = spawn(process.execPath, ['apps/kv/dist/main.js', ...words, '--stop-with-stdin'], {
@@ -58,7 +59,13 @@ export class KvProcess {
       })
   }
 
+  /** It has ended by itself. */
+  get hasFailed(): boolean {
+    return !this.isRunning && !this.#mayEnd
+  }
+
   signal(name: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): void {
+    if (name === 'SIGKILL' || name === 'SIGTERM') this.#mayEnd = true
     this.#child.kill(name)
   }
 
