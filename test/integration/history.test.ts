@@ -18,8 +18,10 @@ import { drawSeed, randomFrom } from '../support/seed.js'
 import { pause, until } from '../support/until.js'
 
 /** Completed operations before and after each fault. */
-const STRETCH = 1000
+const STRETCH = 700
 const COMPLETED_MIN = 4 * STRETCH
+/** Shorter than the election timeout: it still believes that it leads. */
+const ALONE_MS = 250
 const ROAMING = 2
 /** Waits for its answers, however late they are. */
 const PATIENT = 'patient'
@@ -68,30 +70,53 @@ test('what clients see while the leader is killed and the next one is paused is 
 
 /** Each step waits until the clients have got on. */
 async function disturb(cluster: KvCluster, progress: Progress): Promise<void> {
+  await progress.stretch()
+  const killed = await killLeader(cluster, progress)
+  await leaveLeaderAlone(cluster, progress, killed)
+  await pauseLeader(cluster, progress)
+}
+
+/** In the moment of an answer, when nobody but the leader knows that the write is committed. Returns which it was. */
+async function killLeader(cluster: KvCluster, progress: Progress): Promise<number> {
   const { recorder } = progress
-  await progress.stretch()
-
-  // In the moment of an answer, when nobody but the leader knows that the write is committed.
   await recorder.nextWrite()
-  const first = cluster.ports.indexOf(recorder.leaderPort)
-  await cluster.kill(first)
-  await untilOtherLeads(cluster, progress, first)
-  await cluster.startServer(first).untilOpen()
-  await progress.stretch()
+  const leader = cluster.ports.indexOf(recorder.leaderPort)
+  await cluster.kill(leader)
+  await untilOtherLeads(cluster, progress, leader)
+  return leader
+}
 
-  // With a write on its way to the others, whose end the paused leader will not see.
-  const second = cluster.ports.indexOf(recorder.leaderPort)
+/**
+ * The last follower is killed as well. What the leader appends then, nobody else ever has: it is paused before it finds
+ * out, and when it goes on, the other two have written other entries in their place.
+ */
+async function leaveLeaderAlone(cluster: KvCluster, progress: Progress, killed: number): Promise<void> {
+  const leader = cluster.ports.indexOf(progress.recorder.leaderPort)
+  const follower = 3 - killed - leader
+  await cluster.kill(follower)
+  await pause(ALONE_MS)
+  cluster.process(leader).signal('SIGSTOP')
+  await Promise.all([killed, follower].map((at) => cluster.startServer(at).untilOpen()))
+  await untilOtherLeads(cluster, progress, leader)
+  cluster.process(leader).signal('SIGCONT')
+  await progress.stretch()
+}
+
+/** With a write on its way to the others, whose end the paused leader does not see before it goes on. */
+async function pauseLeader(cluster: KvCluster, progress: Progress): Promise<void> {
+  const { recorder } = progress
   await recorder.nextWriteOf(PATIENT)
   await pause(1)
+  const leader = cluster.ports.indexOf(recorder.leaderPort)
   const pausedAt = performance.now()
-  cluster.process(second).signal('SIGSTOP')
-  await untilOtherLeads(cluster, progress, second)
+  cluster.process(leader).signal('SIGSTOP')
+  await untilOtherLeads(cluster, progress, leader)
   // Clients of the paused leader wait for answers to what they asked after others had got on without it.
   const since = performance.now()
-  const port = cluster.ports[second] ?? 0
+  const port = cluster.ports[leader] ?? 0
   await progress.until('a client asks it', () => recorder.waitingAt(port, since) > 0)
   await progress.until('a write has an unknown outcome', () => recorder.unknownWrites > 0)
-  cluster.process(second).signal('SIGCONT')
+  cluster.process(leader).signal('SIGCONT')
   console.log(`the leader was paused for ${Math.round(performance.now() - pausedAt)} ms`)
   await progress.stretch()
 }

@@ -15,10 +15,11 @@ export interface LogLine {
   readonly [field: string]: unknown
 }
 
+const EXIT_MS_MAX = 30_000
+
 /** One process. Its log is kept whole: a test's is short. */
 export class KvProcess {
-  /** The exit code; null when a signal ended it. */
-  readonly exited: Promise<number | null>
+  readonly #exited: Promise<number | null>
   readonly #child: ChildProcess
   #output = ''
 
@@ -29,7 +30,7 @@ export class KvProcess {
     this.#child = child
     child.stdin?.on('error', () => undefined)
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
-    this.exited = new Promise((resolve, reject) => {
+    this.#exited = new Promise((resolve, reject) => {
       child.once('error', reject)
       child.once('close', (code) => resolve(code))
     })
@@ -59,6 +60,17 @@ export class KvProcess {
 
   signal(name: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): void {
     this.#child.kill(name)
+  }
+
+  /** The exit code; null when a signal ended it. One that does not end in time is killed. */
+  async untilExit(): Promise<number | null> {
+    try {
+      await until(`server process ${this.pid} ends`, () => !this.isRunning, EXIT_MS_MAX)
+    } catch (error) {
+      this.signal('SIGKILL')
+      throw error
+    }
+    return this.#exited
   }
 
   untilOpen(): Promise<void> {
@@ -111,6 +123,10 @@ export class KvCluster {
     return this.#members.map(({ redis }) => portOf(redis))
   }
 
+  get peerPorts(): readonly number[] {
+    return this.#members.map(({ peer }) => portOf(peer))
+  }
+
   get processes(): readonly KvProcess[] {
     return this.#processes
   }
@@ -143,7 +159,7 @@ export class KvCluster {
 
   async kill(at: number): Promise<void> {
     this.process(at).signal('SIGKILL')
-    await this.process(at).exited
+    await this.process(at).untilExit()
   }
 
   /** Which server says that it leads; asks only those that run. A paused one would never answer. */
@@ -163,7 +179,7 @@ export class KvCluster {
       this.#processes.map((server) => {
         server.signal('SIGCONT')
         server.signal('SIGTERM')
-        return server.exited
+        return server.untilExit()
       }),
     )
     rmSync(this.#folder, { recursive: true })
