@@ -166,7 +166,9 @@ export class KvCluster {
   async findLeader(): Promise<number> {
     let leader = -1
     await until('a server leads', async () => {
-      const roles = await Promise.all(this.ports.map((port, at) => (this.process(at).isRunning ? roleOf(port) : null)))
+      const roles = await Promise.all(
+        this.ports.map((port, at) => (this.process(at).isRunning ? roleOf(port) : Promise.resolve(null))),
+      )
       leader = roles.indexOf('master')
       return leader !== -1
     })
