@@ -58,7 +58,7 @@ export function stop(server: ChildProcess): Promise<void> {
   })
 }
 
-async function freePorts(count: number): Promise<readonly number[]> {
+export async function freePorts(count: number): Promise<readonly number[]> {
   const held = await Promise.all(
     Array.from({ length: count }, async () => {
       const server = createServer()
