@@ -23,7 +23,7 @@ export const otherMembers: readonly Member[] = [
 ]
 
 export async function startServer(
-  options: { readonly now?: () => number; readonly clientsMax?: number } = {},
+  options: { readonly now?: () => number; readonly clientsMax?: number; readonly leaderWaitMs?: number } = {},
 ): Promise<Fixture> {
   const data = new DataSet()
   const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', ...options })
@@ -39,6 +39,7 @@ export async function startServer(
     port: 0,
     dir: '/nowhere',
     log: { debug: log, info: log, warn: log, error: log },
+    leaderWaitMs: 0,
     ...options,
   })
   const { port } = await server.listen()

@@ -150,6 +150,36 @@ test('READONLY lets a follower answer reads, and only reads, from what it holds'
     assert.is(await client.ask(sent, `+OK\r\n${moved}`), `+OK\r\n$1\r\nv\r\n${moved}+OK\r\n${moved}`)
   }))
 
+test('a command waits while the leader changes, and then goes where the new one is', () =>
+  withServer(
+    async ({ raft, port }, client) => {
+      raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+      raft.peer('s2', false)
+      client.send(pipeline(['SET', 'foo', 'v'], ['PING']))
+      const other = await RawClient.connect(port)
+      await other.ask(command('PING'), '+PONG\r\n')
+      assert.is(client.received, '')
+      raft.follow(null)
+      await other.ask(command('PING'), '+PONG\r\n')
+      assert.is(client.received, '')
+      raft.follow({ id: 's3', address: '127.0.0.1:7103' })
+      const answers = '-MOVED 12182 127.0.0.1:7003\r\n+PONG\r\n'
+      assert.is(await client.until((received) => received.endsWith('PONG\r\n')), answers)
+      other.close()
+    },
+    { leaderWaitMs: 60_000 },
+  ))
+
+test('a command waits only so long for a leader that does not come', () =>
+  withServer(
+    async ({ raft }, client) => {
+      raft.follow(null)
+      assert.match(await client.ask(command('GET', 'k'), '\r\n'), /^-CLUSTERDOWN /)
+      assert.match(await client.ask(command('GET', 'k'), '\r\n'), /^-CLUSTERDOWN /)
+    },
+    { leaderWaitMs: 30 },
+  ))
+
 test('without a leader a client is told CLUSTERDOWN, and still of a whole cluster', () =>
   withServer(async ({ raft }, client) => {
     raft.follow(null)

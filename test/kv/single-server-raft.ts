@@ -129,6 +129,11 @@ export class SingleServerRaft implements KvRaft {
     this.#emit('leader', { leader, term: termOf(2) })
   }
 
+  /** The connection to a peer comes up or goes down. */
+  peer(id: string, connected: boolean): void {
+    this.#emit('peer', { id, connected, reason: 'a test' })
+  }
+
   lead(): void {
     this.#role = 'leader'
     this.#leader = { id: this.#id, address: '127.0.0.1:1' }

@@ -44,6 +44,12 @@ export const inFlightBytesMax = 8 * 1024 * 1024
 /** The library is asked to move the data set's clock at most this often. */
 export const timeEntryIntervalMs = 100
 
+/**
+ * After the leader was lost, so long commands wait at a follower for the next one, instead of being sent to a leader that is gone, or told CLUSTERDOWN. Longer than
+ * elections take; tools that do not come again by themselves, such as redis-cli, then notice a failover only as a delay.
+ */
+export const leaderWaitMs = 5000
+
 /** How long a closing server waits for its clients to read their last answers. */
 export const closeGraceMs = 1000
 

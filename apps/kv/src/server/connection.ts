@@ -44,6 +44,8 @@ export interface ConnectionContext {
   readonly scheduleFlush: (connection: Connection) => void
   /** Asks for `run` when the replicator has room again. */
   readonly waitForRoom: (connection: Connection) => void
+  /** Asks for `run` when the leader is known again, or is not waited for any longer. */
+  readonly waitForLeader: (connection: Connection) => void
   /** The connection is gone. `reason` null: in the usual way. */
   readonly closed: (connection: Connection, reason: string | null) => void
 }
@@ -277,12 +279,21 @@ export class Connection implements CommandOwner, ClientState, Watching {
       this.#answer({ row: null, words }, refusal)
       return true
     }
+    if (this.#context.server.leadership.isChanging && this.#needsLeader(row)) {
+      this.#context.waitForLeader(this)
+      return false
+    }
     if (row.type === 'control') return this.#control(row, words)
     if (row.type === 'data') return this.#data(row, request)
     this.#count(row.name)
     if (this.#transaction !== null) this.#queue(this.#transaction, row, words)
     else this.#answer({ row, words }, answerLocally(row, words, this.#local))
     return true
+  }
+
+  #needsLeader(row: CommandRow): boolean {
+    if (row.type === 'control') return row.control === 'exec' || row.control === 'watch'
+    return row.type === 'data' && (!this.readonly || row.command.writes || this.#transaction !== null)
   }
 
   #data(row: CommandRow & { readonly type: 'data' }, request: Request): boolean {

@@ -8,7 +8,7 @@ import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { closeGraceMs, clientsMax } from '../limits.js'
+import { closeGraceMs, clientsMax, leaderWaitMs } from '../limits.js'
 import type { Log } from '../log.js'
 import { configFacts } from './config-facts.js'
 import { Connection, type ConnectionContext } from './connection.js'
@@ -28,6 +28,8 @@ export interface KvServerOptions {
   readonly port: number
   readonly dir: string
   readonly clientsMax?: number
+  /** How long commands wait for the successor of a lost leader. Default 5000. */
+  readonly leaderWaitMs?: number
   readonly log: Log
   /** Milliseconds since 1970. Default: the machine's clock. */
   readonly now?: () => number
@@ -52,6 +54,7 @@ export class KvServer implements ServerState {
   #turn: NodeJS.Immediate | null = null
   #toFlush: Connection[] = []
   #waiting = new Set<Connection>()
+  #waitingForLeader = new Set<Connection>()
   #isClosing = false
   #onEmpty: (() => void) | null = null
 
@@ -64,7 +67,9 @@ export class KvServer implements ServerState {
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? clientsMax
     this.config = configFacts(options, this.clientsMax)
-    this.leadership = new Leadership(raft, self, members, () => this.replicator.watchDeadlines())
+    this.leadership = new Leadership(raft, self, members, options.leaderWaitMs ?? leaderWaitMs, () =>
+      this.#onLeadership(),
+    )
     const watchers = new Watchers()
     data.listener = watchers
     this.replicator = new Replicator({
@@ -81,6 +86,7 @@ export class KvServer implements ServerState {
       schedule: (connection) => this.#schedule(connection),
       scheduleFlush: (connection) => this.#scheduleFlush(connection),
       waitForRoom: (connection) => this.#waiting.add(connection),
+      waitForLeader: (connection) => this.#waitingForLeader.add(connection),
       closed: (connection, reason) => this.#onClosed(connection, reason),
     }
     // A client may close its side as soon as it has sent its commands, and still get its answers.
@@ -157,6 +163,7 @@ export class KvServer implements ServerState {
   #onClosed(connection: Connection, reason: string | null): void {
     this.#connections.delete(connection)
     this.#waiting.delete(connection)
+    this.#waitingForLeader.delete(connection)
     if (reason !== null && !this.#isClosing) {
       this.counters.cutOff += 1
       this.#options.log.warn('client.cut-off', { client: connection.id, address: connection.address, reason })
@@ -198,6 +205,14 @@ export class KvServer implements ServerState {
       connection.isFlushScheduled = false
       connection.flush()
     }
+  }
+
+  #onLeadership(): void {
+    this.replicator.watchDeadlines()
+    if (this.leadership.isChanging) return
+    const waiting = this.#waitingForLeader
+    this.#waitingForLeader = new Set()
+    for (const connection of waiting) this.#schedule(connection)
   }
 
   #onRoom(): void {
