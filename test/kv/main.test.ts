@@ -1,11 +1,13 @@
 /** One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside. */
 
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js'
+import { testUnless } from '../support/skip.js'
 import { command, RawClient } from './kv-fixture.js'
 import { lastEvent, mainPath, ProcessCluster, type Ended, runNode, temporaryDir } from './processes.js'
 import { freePort } from './real-redis.js'
@@ -94,6 +96,23 @@ test('--help goes to stdout and ends with 0; a wrong option is one line on stder
 })
 
 /** Starts one server where something is wrong, and tells how it ended. */
+/** A small disk in memory. */
+function mount(size: string, dir: string): string | null {
+  const { status, stderr, error } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', dir], {
+    encoding: 'utf8',
+  })
+  if (status === 0) return null
+  return `a small disk cannot be mounted here: ${error?.message ?? stderr.trim()}`
+}
+
+function unableToMount(): string | null {
+  const dir = temporaryDir()
+  const unable = mount('64k', dir)
+  if (unable === null) spawnSync('umount', [dir])
+  rmSync(dir, { recursive: true })
+  return unable
+}
+
 async function failing(port: number, dir: string): Promise<{ code: number | null; message: string; lines: number }> {
   const { code, stderr } = await runNode([mainPath, '--port', String(port), '--dir', dir, '--log-level', 'error']).ended
   return { code, message: String(lastEvent(stderr).message), lines: stderr.trim().split('\n').length }
@@ -130,6 +149,24 @@ test('a folder that cannot be used, or that holds other things, ends with 73 and
   assert.equal(readdirSync(foreign), ['letter.txt'])
   rmSync(dir, { recursive: true })
 })
+
+testUnless(
+  test,
+  unableToMount(),
+  'a disk that is full before anything was written is told with 74, and nothing hangs',
+  async () => {
+    const dir = temporaryDir()
+    mount('64k', dir)
+    try {
+      const full = await failing(await freePort(), join(dir, 'data'))
+      assert.is(full.code, 74)
+      assert.match(full.message, /^the disk is full: the first entry cannot be written\. Free space/)
+    } finally {
+      spawnSync('umount', [dir])
+      rmSync(dir, { recursive: true })
+    }
+  },
+)
 
 test('a log of another format, and one with a damaged record, end with 65', async () => {
   const cluster = await ProcessCluster.start(1)

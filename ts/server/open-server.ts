@@ -124,11 +124,20 @@ async function untilDurable(store: LogStore, ticket: number, wake: { onWake: () 
     const news = new Promise<void>((resolve) => {
       wake.onWake = resolve
     })
-    const { durable, fault } = store.poll()
+    const { durable, fault, stalled } = store.poll()
     if (fault !== null) throw fault
     if (durable >= ticket) return
+    // A running server waits for room; one that has not begun says so instead.
+    if (stalled) throw diskFull()
     await news
   }
+}
+
+function diskFull(): RaftError {
+  return new RaftError(
+    'ERR_RAFT_STORE_FULL',
+    'the disk is full: the first entry cannot be written. Free space and start again',
+  )
 }
 
 async function lastTimeOf(store: LogStore, { firstIndex, lastIndex }: StoredState): Promise<number> {

@@ -40,7 +40,12 @@ async function main(words: readonly string[]): Promise<number> {
 
 async function serve(options: ServerOptions, log: Log): Promise<number> {
   const stop = stopRequest(options.stopWithStdin)
-  const kv = await openKv(options, log)
+  const kv = await Promise.race([openKv(options, log), stop])
+  if (typeof kv === 'string') {
+    // Nothing has been promised yet: ended now is as good as killed.
+    log.info('server.closed', { reason: `${kv} before it was open` })
+    process.exit(exitCodes.ok)
+  }
   const event = await Promise.race([stop, kv.halted])
   if (typeof event === 'string') log.info('server.closing', { reason: event })
   await closeInTime(kv, log)
