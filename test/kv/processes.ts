@@ -3,13 +3,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { formatServers } from 'balsa-kv/cli/server-options.js'
 import { agree, askServer } from 'balsa-kv/launcher/ask-server.js'
-import { freePort } from './real-redis.js'
+import { freePort } from '../support/free-addresses.js'
 
 export const mainPath = createRequire(import.meta.url).resolve('balsa-kv/main.js')
 
@@ -42,25 +41,6 @@ export function runNode(words: readonly string[], env: Readonly<Record<string, s
 
 export function temporaryDir(): string {
   return mkdtempSync(join(tmpdir(), 'balsa-kv-'))
-}
-
-/** The first of `count` ports in a row that are free, as are those 100 above. */
-export async function freePortRow(count: number): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const first = 20_000 + Math.floor(Math.random() * 12_000)
-    const ports = Array.from({ length: count }, (_, at) => first + at)
-    const free = await Promise.all([...ports, ...ports.map((port) => port + 100)].map(isFree))
-    if (free.every(Boolean)) return first
-  }
-  throw new Error('no row of free ports was found')
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => resolve(false))
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-  })
 }
 
 /** A cluster of processes. Call `close` whatever happened. */

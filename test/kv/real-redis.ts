@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { freePort } from '../support/free-addresses.js'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -40,13 +40,4 @@ export async function startRedis(): Promise<RealRedis> {
     rmSync(dir, { recursive: true, force: true })
   }
   return { port, stop }
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
-  const { port } = server.address() as AddressInfo
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  return port
 }

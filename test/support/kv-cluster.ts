@@ -191,7 +191,8 @@ export class KvCluster {
         return server.untilExit()
       }),
     )
-    rmSync(this.#folder, { recursive: true })
+    // Again after a failed test, whose own message is worth more than a second failure here.
+    rmSync(this.#folder, { recursive: true, force: true })
     return codes
   }
 

@@ -18,6 +18,8 @@ export interface InboundParts {
   readonly logger: Logger
   readonly events: Events
   readonly push: (input: Input) => void
+  /** Whether this server closes or has halted: then connections end as they should. */
+  readonly isEnding: () => boolean
 }
 
 export class Inbound implements TransportHandlers {
@@ -61,7 +63,8 @@ export class Inbound implements TransportHandlers {
   onPeerDown(peer: ServerId, session: Session, reason: string): void {
     this.#connected.delete(peer)
     this.#parts.push({ type: 'peerDown', peer, session })
-    this.#parts.logger.warn('peer disconnected', { peer, session, reason })
+    const level = this.#parts.isEnding() ? 'info' : 'warn'
+    this.#parts.logger[level]('peer disconnected', { peer, session, reason })
     this.#parts.events.emit('peer', { id: peer, connected: false, reason })
   }
 }

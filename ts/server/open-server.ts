@@ -180,7 +180,15 @@ function build(options: AnyOptions, store: LogStore, stored: StoredState, lastTi
     notLeader: () => loop.notLeader(),
   })
   const loop: EventLoop = new EventLoop({ ...parts, runner })
-  const inbound = new Inbound({ store, transport, pins, logger, events, push: (input) => loop.push(input) })
+  const inbound = new Inbound({
+    store,
+    transport,
+    pins,
+    logger,
+    events,
+    push: (input) => loop.push(input),
+    isEnding: () => loop.refusal !== null,
+  })
   return { loop, core, store, transport, events, logger, clock, proposals, reads, identity, stored, inbound }
 }
 
