@@ -38,6 +38,7 @@ export function manifestOf(platform, root) {
     description: `The native log store of balsa-raft for ${platform.name}. Installed by balsa-raft; nothing imports it directly.`,
     license: root.license,
     ...(root.repository === undefined ? {} : { repository: root.repository }),
+    type: 'commonjs',
     main: addonName(platform),
     files: [addonName(platform)],
     engines: root.engines,
