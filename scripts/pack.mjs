@@ -1,11 +1,13 @@
 /**
  * Packs what gets published. `node scripts/pack.mjs <folder>` writes the root package and the platform package of this
  * machine there, as .tgz; `--addon <platform>=<file>` packs the platform package of a file that was built elsewhere (may be
- * repeated), `--no-root` leaves the root out. `node scripts/pack.mjs --manifests` rewrites the manifests in `npm/`.
+ * repeated), `--no-root` and `--no-platform` leave one of the two out. `node scripts/pack.mjs --manifests` rewrites the
+ * manifests in `npm/`.
  *
  * Packages are staged in a folder of their own, because what is published is not what lies in the tree: the root package
  * gains its optional dependencies (they do not exist while the tree that makes them is installed) and loses what only the
- * tree needs: scripts, workspaces, development dependencies, the inner import map and the references to source maps, which are not shipped.
+ * tree needs: scripts, workspaces, development dependencies, the inner import map, and the references to source maps,
+ * which are not shipped.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -106,6 +108,7 @@ function main() {
     options: {
       addon: { type: 'string', multiple: true, default: [] },
       'no-root': { type: 'boolean', default: false },
+      'no-platform': { type: 'boolean', default: false },
       manifests: { type: 'boolean', default: false },
     },
   })
@@ -122,7 +125,7 @@ function main() {
   mkdirSync(target, { recursive: true })
   const addons = values.addon.map((each) => each.split('=', 2))
   const here = thisPlatform()
-  if (addons.length === 0 && here !== undefined) addons.push([here.name, builtAddon(here)])
+  if (addons.length === 0 && here !== undefined && !values['no-platform']) addons.push([here.name, builtAddon(here)])
   for (const [name, file] of addons) {
     const platform = platforms.find((each) => each.name === name)
     if (platform === undefined || file === undefined) {
