@@ -36,6 +36,9 @@ let platformPackage = ''
 
 try {
   await main()
+} catch (error) {
+  print(`pack:check: ${error.message}`)
+  process.exitCode = 1
 } finally {
   rmSync(work, { recursive: true, force: true })
 }

@@ -1,4 +1,4 @@
-/** `npm publish` in the tree would publish a package that knows none of its platform packages: what scripts/pack.mjs packs is published. */
+/** `npm publish` in the tree would publish a package without its platform packages: scripts/pack.mjs makes what is published. */
 
 process.stderr.write(
   'Publish what `node scripts/pack.mjs <folder>` packs, platform packages first: docs/platforms.md\n',
