@@ -168,6 +168,31 @@ test('the package of the platform is preferred to the file that was built here',
   })
 })
 
+test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else is tried when it does not load', async () => {
+  await inDirectory(async (dir) => {
+    const functions = NATIVE_EXPORTS.map((each) => `exports.${each} = () => 'from the variable'`).join('\n')
+    await writeFile(join(dir, 'other.cjs'), functions)
+    await writeFile(join(dir, 'old.cjs'), 'exports.create = () => null')
+    // The built library: the addon lies beside it, and would load.
+    const script = `import('${join(dist, 'native/load.js')}').then((m) => console.log(m.loadNative().create())).catch((e) => console.log(e.code, e.message))`
+    const load = (path: string): string =>
+      spawnSync(process.execPath, ['-e', script], {
+        encoding: 'utf8',
+        cwd: dir,
+        env: { ...process.env, BALSA_NATIVE_PATH: path },
+      }).stdout
+    assert.is(load(join(dir, 'other.cjs')).trim(), 'from the variable')
+    assert.is(load('other.cjs').trim(), 'from the variable', 'relative to the working directory')
+    for (const name of ['absent.node', 'old.cjs']) {
+      const said = load(name)
+      assert.match(said, 'ERR_RAFT_NATIVE_UNAVAILABLE')
+      assert.match(said, `from BALSA_NATIVE_PATH (${name})`)
+      assert.match(said, platformName())
+      assert.match(said, 'unset it')
+    }
+  })
+})
+
 /** Entries 1 .. count, each of 3000 bytes that are its index: enough for pages of their own, which are written once. */
 async function fill(dir: string, count: number): Promise<void> {
   await withStore(dir, async (store) => {

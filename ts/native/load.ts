@@ -1,10 +1,12 @@
 /**
  * The only importer of the addon: finds it, once, and turns its errors into those of the library. First the package of the
- * platform, then the file that `scripts/build-native.mjs` puts beside this one.
+ * platform, then the file that `scripts/build-native.mjs` puts beside this one. `BALSA_NATIVE_PATH` names the file instead,
+ * and then nothing else is tried: who sets it wants that file or an error.
  */
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 import { AssertionFailure, RaftError } from '../errors.js'
@@ -72,10 +74,8 @@ function isGlibc(): boolean {
 
 function find(platform: string): NativeBinding {
   const causes: unknown[] = []
-  const local = fileURLToPath(new URL(`balsa-native.${platform}.node`, import.meta.url))
-  const sources = [PACKAGES[platform], existsSync(local) ? () => require(local) as unknown : undefined]
-  for (const load of sources) {
-    if (load === undefined) continue
+  const override = process.env['BALSA_NATIVE_PATH'] ?? ''
+  for (const load of override === '' ? usualSources(platform) : [() => require(resolve(override)) as unknown]) {
     try {
       const binding = load()
       if (isBinding(binding)) return binding
@@ -84,16 +84,28 @@ function find(platform: string): NativeBinding {
       causes.push(cause)
     }
   }
-  const known = PACKAGES[platform] !== undefined
-  const remedy = known
-    ? `Install @balsa-raft/native-${platform} beside balsa-raft (npm does unless optional dependencies are off), or build it with Rust: node scripts/build-native.mjs in the source tree.`
-    : 'There is no prebuilt package for it; build it from the source tree with Rust: node scripts/build-native.mjs.'
+  const place = override === '' ? '' : ` from BALSA_NATIVE_PATH (${override})`
   const said = causes.map((cause) => (cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)))
   throw new RaftError(
     'ERR_RAFT_NATIVE_UNAVAILABLE',
-    `The native store for ${platform} (Node ${process.version}) did not load: ${said.join('; ') || 'nothing was found'}. ${remedy}`,
+    `The native store for ${platform} (Node ${process.version}) did not load${place}: ${said.join('; ') || 'nothing was found'}. ${remedyFor(platform, override)}`,
     { cause: causes.at(-1) },
   )
+}
+
+function usualSources(platform: string): readonly (() => unknown)[] {
+  const local = fileURLToPath(new URL(`balsa-native.${platform}.node`, import.meta.url))
+  const published = PACKAGES[platform]
+  const sources = published === undefined ? [] : [published]
+  return existsSync(local) ? [...sources, () => require(local) as unknown] : sources
+}
+
+function remedyFor(platform: string, override: string): string {
+  if (override !== '')
+    return 'Let the variable name an addon that was built for this platform and version, or unset it.'
+  return PACKAGES[platform] === undefined
+    ? 'There is no prebuilt package for it; build it from the source tree with Rust: node scripts/build-native.mjs, and let BALSA_NATIVE_PATH name the file.'
+    : `Install @balsa-raft/native-${platform} beside balsa-raft (npm does unless optional dependencies are off), or build it with Rust: node scripts/build-native.mjs in the source tree.`
 }
 
 function isBinding(value: unknown): value is NativeBinding {

@@ -1,0 +1,78 @@
+/** What a stranger's project looks like to `npm run pack:check`: the texts of its files. */
+
+/** Uses the public API as an application does; only ever type-checked. */
+export const typedConsumer = `import { defineStateMachine, msgpackCodec, Raft, RaftError } from 'balsa-raft'
+import type { Entry, LogIndex, Outcome, RaftOptions, Status, WaitOptions } from 'balsa-raft'
+import { RaftCore } from 'balsa-raft/core'
+import { memoryStore, nativeStore } from 'balsa-raft/storage'
+import type { StoreFactory } from 'balsa-raft/storage'
+import { MemoryNetwork } from 'balsa-raft/transport/memory'
+import { tcp } from 'balsa-raft/transport/tcp'
+
+interface Add {
+  readonly add: number
+}
+let total = 0
+export const options: RaftOptions<Add, number, 'total', number> = {
+  id: 's1',
+  dir: './data',
+  bootstrap: [{ id: 's1', address: '127.0.0.1:7601' }],
+  transport: tcp({ listen: '127.0.0.1:7601' }),
+  codec: msgpackCodec<Add>(),
+  stateMachine: defineStateMachine<Add, number, 'total', number>({
+    apply: (batch: readonly Entry<Add>[]) => batch.map(({ command }) => (total += command.add)),
+    query: () => total,
+  }),
+}
+export const stores: readonly StoreFactory[] = [nativeStore(), memoryStore()]
+export const others = [RaftCore, MemoryNetwork]
+export async function run(wait: WaitOptions): Promise<readonly [number, number, LogIndex, Outcome | null]> {
+  const raft = await Raft.open(options)
+  const status: Status = raft.status
+  const sum: number = await raft.apply({ add: 1 }, wait)
+  // @ts-expect-error a command of another shape
+  const refused = raft.apply({ add: 'one' })
+  const outcome = await refused.then(() => null, (error: unknown) => (error instanceof RaftError ? error.outcome : null))
+  return [sum, await raft.read('total'), status.commitIndex, outcome]
+}
+`
+
+/** The settings under which the types must hold, and the endings of the files that are checked under them. */
+export const typeSettings = {
+  // A CommonJS file may not require an ES module under node16: TypeScript models the Node of that time.
+  node16: { module: 'node16', moduleResolution: 'node16', endings: ['mts'] },
+  nodenext: { module: 'nodenext', moduleResolution: 'nodenext', endings: ['mts', 'cts'] },
+  bundler: { module: 'esnext', moduleResolution: 'bundler', endings: ['mts'] },
+}
+
+/** Loads every door by `import` and by `require`, and finds the same things behind them. */
+export const esmConsumer = `import { createRequire } from 'node:module'
+const require = createRequire(import.meta.url)
+for (const door of ['', '/core', '/storage', '/transport/tcp', '/transport/memory']) {
+  const imported = await import('balsa-raft' + door)
+  const required = require('balsa-raft' + door)
+  const names = Object.keys(imported)
+  if (names.length === 0 || names.some((name) => imported[name] !== required[name])) throw new Error('balsa-raft' + door)
+}
+console.log('same')
+`
+
+export const cjsConsumer = `const { Raft, RaftError } = require('balsa-raft')
+console.log(typeof Raft.open, new RaftError('ERR_RAFT_CLOSED', 'x', { outcome: 'not-applied' }).code)
+`
+
+/** Opens one server, which must fail for want of the addon. */
+export const openConsumer = `import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
+import { tcp } from 'balsa-raft/transport/tcp'
+const address = '127.0.0.1:7601'
+try {
+  await Raft.open({
+    id: 's1', dir: './data', bootstrap: [{ id: 's1', address }], transport: tcp({ listen: address }),
+    codec: msgpackCodec(), stateMachine: defineStateMachine({ apply: (batch) => batch.map(() => null) }),
+  })
+  console.log('opened')
+} catch (error) {
+  console.log(error.code, error.message)
+}
+process.exit()
+`
