@@ -11,6 +11,8 @@ export interface Settings {
   /** Open loop, operations per second; empty: none. */
   readonly rates: readonly number[]
   readonly clients: readonly number[]
+  /** Stores and settings of hashicorp/raft: some of PEERS. */
+  readonly peers: readonly string[]
   readonly electionTimeoutMs: number
   /** Where the measured servers and stores have their folders: the disk that is measured. */
   readonly dir: string
@@ -28,6 +30,8 @@ export interface CommandLine {
   readonly settings: Omit<Settings, 'seconds'>
 }
 
+const PEERS = ['wal', 'wal-tuned', 'bolt', 'bolt-tuned', 'memory', 'memory-tuned']
+
 export const HELP = `npm run bench -- [options]
 
   --list                 name the suites
@@ -38,6 +42,7 @@ export const HELP = `npm run bench -- [options]
   --bytes 256            bytes of a command, 1 .. 1048576
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
+  --peer wal,wal-tuned   hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
   --dir data             where the logs lie that are measured
   --out FOLDER           where the results go (a new folder below data/bench)
@@ -54,6 +59,7 @@ const OPTIONS = {
   bytes: { type: 'string', default: '256' },
   rate: { type: 'string' },
   clients: { type: 'string', default: '50,64,256' },
+  peer: { type: 'string', default: 'wal,wal-tuned' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   dir: { type: 'string', default: 'data' },
   out: { type: 'string' },
@@ -63,13 +69,9 @@ const OPTIONS = {
 
 export function readCommandLine(words: readonly string[], suites: readonly string[]): CommandLine {
   const values = parse(words)
-  const asked = values.suite.split(',')
-  for (const name of asked) {
-    if (!suites.includes(name)) throw new UsageError(`unknown suite ${name}; there are: ${suites.join(', ')}`)
-  }
   return {
     command: values.help === true ? 'help' : values.list === true ? 'list' : 'run',
-    suites: [...new Set(asked)],
+    suites: oneOf('suite', values.suite, suites),
     rounds: values.rounds === undefined ? null : wholeNumber('--rounds', values.rounds, 1, 1000),
     seconds: values.seconds === undefined ? null : wholeNumber('--seconds', values.seconds, 1, 3600),
     out: values.out ?? `data/bench/${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`,
@@ -79,6 +81,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       bytes: wholeNumbers('--bytes', values.bytes, 2 ** 20),
       rates: values.rate === undefined ? [] : wholeNumbers('--rate', values.rate, 1e6),
       clients: wholeNumbers('--clients', values.clients, 10_000),
+      peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
       dir: values.dir,
       profile: values.profile ?? null,
@@ -93,6 +96,13 @@ function parse(words: readonly string[]) {
     const known = Object.keys(OPTIONS).map((name) => `--${name}`)
     throw new UsageError(`${(error as Error).message}\nthere are: ${known.join(' ')}`)
   }
+}
+
+function oneOf(what: string, text: string, known: readonly string[]): readonly string[] {
+  const asked = [...new Set(text.split(','))]
+  const unknown = asked.find((name) => !known.includes(name))
+  if (unknown !== undefined) throw new UsageError(`unknown ${what} ${unknown}; there are: ${known.join(', ')}`)
+  return asked
 }
 
 function wholeNumbers(name: string, text: string, max: number): readonly number[] {

@@ -6,7 +6,7 @@ import type { Pace } from '../cluster/messages.js'
 import type { Settings } from '../settings.js'
 import type { Case, Metric, OpenSuite, Sample, Suite } from '../suite.js'
 
-const WARM_UP_MS = 1000
+export const APPLY_WARM_UP_MS = 1000
 
 export const APPLY_METRICS: readonly Metric[] = [
   { key: 'perSecond', head: 'entries/s', digits: 0 },
@@ -49,7 +49,7 @@ function casesOf(servers: RaftServers, { inFlight, bytes, rates, seconds }: Sett
     at,
     async measure() {
       const load = { work: 'apply', pace, payloadBytes, milliseconds: seconds * 1000 } as const
-      return sampleOf(await servers.measure(await servers.leader(), load, WARM_UP_MS))
+      return sampleOf(await servers.measure(await servers.leader(), load, APPLY_WARM_UP_MS))
     },
   })
   return bytes.flatMap((size) => [

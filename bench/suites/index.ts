@@ -2,6 +2,10 @@
 
 import type { Suite } from '../suite.js'
 import { apply } from './apply.js'
+import { failover } from './failover.js'
+import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
+import { redis } from './redis.js'
+import { soak } from './soak.js'
 
-export const suites: readonly Suite[] = [apply, read]
+export const suites: readonly Suite[] = [apply, hashicorp, read, failover, redis, soak]
