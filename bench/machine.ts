@@ -3,6 +3,7 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs'
 import { cpus, loadavg, release, totalmem, type } from 'node:os'
 import { join, sep } from 'node:path'
+import { ROUNDS_TO_JUDGE } from './runner.js'
 import { quantile } from './statistics.js'
 
 export interface Machine {
@@ -56,7 +57,8 @@ export function marksOf(machine: Machine, rounds: readonly number[]): readonly s
     const took = machine.flushMicroseconds.toFixed(1)
     marks.push(`a flush takes ${took} us, faster than any device: it is not real, durable figures mean nothing`)
   }
-  if (rounds.some((count) => count < 5)) marks.push('fewer than 5 rounds: for a look only')
+  if (rounds.some((count) => count < ROUNDS_TO_JUDGE))
+    marks.push(`fewer than ${ROUNDS_TO_JUDGE} rounds: for a look only`)
   return marks
 }
 

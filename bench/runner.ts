@@ -8,6 +8,9 @@ import { overlap, spreads } from './statistics.js'
 import type { Spread } from './statistics.js'
 import type { Case, Metric, Sample, Skipped, Suite } from './suite.js'
 
+/** With fewer, ranges that do not overlap say little: no winner is named, and the run is marked. */
+export const ROUNDS_TO_JUDGE = 5
+
 export interface Row {
   readonly contender: string
   readonly at: Case['at']
@@ -46,7 +49,7 @@ export async function runSuite(
       return { contender, at, rounds: own, figures: spreads(own) }
     })
     const { name, purpose, judged, metrics } = suite
-    const verdicts = verdictsOf(rows, judged, metrics)
+    const verdicts = rounds < ROUNDS_TO_JUDGE ? [] : verdictsOf(rows, judged, metrics)
     const { seconds } = settings
     return { suite: name, purpose, rounds, seconds, judged, metrics, rows, verdicts, skipped, notes }
   } finally {

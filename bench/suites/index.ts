@@ -7,5 +7,6 @@ import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
 import { redis } from './redis.js'
 import { soak } from './soak.js'
+import { store } from './store.js'
 
-export const suites: readonly Suite[] = [apply, hashicorp, read, failover, redis, soak]
+export const suites: readonly Suite[] = [store, apply, hashicorp, read, failover, redis, soak]
