@@ -37,7 +37,9 @@ export async function runSuite(
   settings: Settings,
   say: (line: string) => void,
 ): Promise<SuiteResult> {
-  const { cases, skipped, notes, close } = await suite.open(settings)
+  const opened = await suite.open(settings)
+  const { skipped, notes } = opened
+  const cases = besideEachOther(opened.cases)
   try {
     const samples: Sample[][] = cases.map(() => [])
     for (let round = 1; round <= rounds; round += 1) {
@@ -53,8 +55,15 @@ export async function runSuite(
     const { seconds } = settings
     return { suite: name, purpose, rounds, seconds, judged, metrics, rows, verdicts, skipped, notes }
   } finally {
-    await close()
+    await opened.close()
   }
+}
+
+/** Contenders that are compared take their turns one right after the other. */
+function besideEachOther(cases: readonly Case[]): readonly Case[] {
+  const groups = new Map<string, Case[]>()
+  for (const each of cases) groups.set(describe(each.at), [...(groups.get(describe(each.at)) ?? []), each])
+  return [...groups.values()].flat()
 }
 
 /** One sentence for each circumstance with more than one contender; a winner is named only where no ranges overlap. */

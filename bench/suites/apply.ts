@@ -25,7 +25,7 @@ export const APPLY_METRICS: readonly Metric[] = [
 const NOTES = [
   'CPU: user and system time of all three processes, the load included; flushes and group commits: of one server, counted by the store',
   'loop delay, GC and RSS: the worst of the three processes; loop delay is sampled every 10 ms',
-  'open loop: latency counts from when the schedule wanted the command (no coordinated omission)',
+  'open loop: latency counts from when the schedule wanted the command (no coordinated omission), and the schedule is looked at every millisecond',
 ]
 
 export const apply: Suite = {

@@ -2,6 +2,7 @@
 
 import type { Suite } from '../suite.js'
 import { apply } from './apply.js'
+import { core } from './core.js'
 import { failover } from './failover.js'
 import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
@@ -9,4 +10,4 @@ import { redis } from './redis.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 
-export const suites: readonly Suite[] = [store, apply, hashicorp, read, failover, redis, soak]
+export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, soak]
