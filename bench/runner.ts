@@ -91,10 +91,17 @@ function verdictOf(at: string, group: readonly Row[], judged: Suite['judged'], h
   }
   const near = ranked.slice(1).filter((row) => overlap(first, figureOf(row) ?? first))
   if (near.length > 0) {
-    return `${at}: no winner by ${head}; the ranges of ${[best, ...near].map((row) => row.contender).join(' and ')} overlap`
+    const ahead = [best, ...near]
+    const behind = ranked.filter((row) => !ahead.includes(row))
+    const rest = behind.length === 0 ? '' : `; behind: ${namesOf(behind)}`
+    return `${at}: no winner by ${head}: the ranges of ${namesOf(ahead)} overlap${rest}`
   }
   const ratio = judged.better === 'more' ? first.median / next.median : next.median / first.median
   return `${at}: ${best.contender} leads by ${head}, ${ratio.toFixed(2)} times as good as ${second.contender} (medians; no overlap)`
+}
+
+function namesOf(rows: readonly Row[]): string {
+  return rows.map(({ contender }) => contender).join(' and ')
 }
 
 export function describe(at: Case['at']): string {

@@ -30,7 +30,7 @@ export interface CommandLine {
   readonly settings: Omit<Settings, 'seconds'>
 }
 
-const PEERS = ['wal', 'wal-tuned', 'bolt', 'bolt-tuned', 'memory', 'memory-tuned']
+const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
 
 export const HELP = `npm run bench -- [options]
 
@@ -42,7 +42,7 @@ export const HELP = `npm run bench -- [options]
   --bytes 256            bytes of a command, 1 .. 1048576
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
-  --peer wal,wal-tuned   hashicorp/raft: ${PEERS.join(', ')}
+  --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
   --dir data             where the logs lie that are measured
   --out FOLDER           where the results go (a new folder below data/bench)
@@ -59,7 +59,7 @@ const OPTIONS = {
   bytes: { type: 'string', default: '256' },
   rate: { type: 'string' },
   clients: { type: 'string', default: '50,64,256' },
-  peer: { type: 'string', default: 'wal,wal-tuned' },
+  peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   dir: { type: 'string', default: 'data' },
   out: { type: 'string' },

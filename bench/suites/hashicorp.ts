@@ -19,6 +19,12 @@ const BINARY = join(root, 'build/bench/hashicorp')
 /** On top of the measurement: start, election, end. */
 const PEER_MS_MAX = 120_000
 
+const SETTINGS: Readonly<Record<string, readonly string[]>> = {
+  default: [],
+  tuned: ['--tuned'],
+  best: ['--tuned', '--log-cache', '512'],
+}
+
 export const hashicorp: Suite = {
   name: 'hashicorp',
   purpose: 'apply, with hashicorp/raft (Go) in the same rounds; --peer chooses its stores and settings',
@@ -37,7 +43,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
     settings.inFlight.flatMap((inFlight) => settings.peers.map((peer) => peerCase(peer, inFlight, bytes, settings))),
   )
   const notes = [
-    'hashicorp/raft: three fresh servers for each measurement, the load in the leader; tuned: MaxAppendEntries 1024 and BatchApplyCh',
+    'hashicorp/raft: three fresh servers for each measurement, the load in the leader; tuned: MaxAppendEntries 1024 and BatchApplyCh; best: a LogCache of 512 entries as well',
     'the servers of balsa stay up, idle, while a peer is measured, and keep the log of all rounds',
   ]
   return { ...own, cases: [...own.cases, ...peers], notes: [...own.notes, ...notes] }
@@ -56,10 +62,18 @@ async function whyNot(): Promise<string | null> {
 }
 
 function peerCase(peer: string, inFlight: number, bytes: number, { dir, seconds }: Settings): Case {
-  const [store = '', tuned] = peer.split('-')
+  const [store = '', setting = 'default'] = peer.split('-')
   const load = ['--in-flight', `${inFlight}`, '--bytes', `${bytes}`, '--seconds', `${seconds}`]
-  const setting = ['--store', store, ...(tuned === undefined ? [] : ['--tuned'])]
-  const words = [...setting, ...load, '--warm-up', `${APPLY_WARM_UP_MS / 1000}`, '--dir', dir]
+  const words = [
+    '--store',
+    store,
+    ...(SETTINGS[setting] ?? []),
+    ...load,
+    '--warm-up',
+    `${APPLY_WARM_UP_MS / 1000}`,
+    '--dir',
+    dir,
+  ]
   return {
     contender: `hashicorp ${peer}`,
     at: { 'in flight': inFlight, bytes },
