@@ -1,9 +1,13 @@
-/** One server of the apply bench, as a process of its own: a state machine that only counts, and a load when asked for. */
+/** One measured server, as a process of its own: a state machine that only counts, and a load when asked for. */
 
+import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Raft } from 'balsa-raft'
 import type { Codec, StateMachine } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
-import type { FromServer, LoadResult, ToServer, Usage } from './messages.js'
+import { Recorder, runLoad } from './load.js'
+import type { FromServer, ToServer, Usage } from './messages.js'
+
+const LOOP_DELAY_RESOLUTION_MS = 10
 
 const [id = '', dir = '', servers = ''] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
@@ -12,44 +16,45 @@ const bootstrap = servers.split(',').map((server) => {
 })
 
 let count = 0
-const counter: StateMachine<Uint8Array, number> = {
+const counter: StateMachine<Uint8Array, number, null, number> = {
   apply: (batch) => batch.map(() => (count += 1)),
+  query: () => count,
 }
 const bytes: Codec<Uint8Array> = { encode: (command) => command, decode: (command) => command }
+
+let recorder = new Recorder()
+const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
+loopDelay.enable()
+let gcMilliseconds = 0
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) gcMilliseconds += entry.duration
+}).observe({ entryTypes: ['gc'] })
 
 const listen = bootstrap.find((server) => server.id === id)?.address ?? ''
 const raft = await Raft.open({ id, dir, bootstrap, transport: tcp({ listen }), stateMachine: counter, codec: bytes })
 await raft.ready()
 say({ type: 'ready' })
 
+// The parent is gone: nobody will say close.
+process.once('disconnect', () => process.exit(1))
 process.on('message', (message: ToServer) => {
   switch (message.type) {
     case 'load':
-      void load(message.inFlight, message.payloadBytes, message.milliseconds).then(say)
+      recorder = new Recorder()
+      void runLoad(raft, message.load, recorder).then(say)
+      return
+    case 'latencies':
+      say(recorder.summary())
       return
     case 'usage':
       say(usage())
+      if (message.restart) loopDelay.reset()
       return
     case 'close':
       void raft.close().then(() => process.exit(0))
       return
   }
 })
-
-async function load(inFlight: number, payloadBytes: number, milliseconds: number): Promise<LoadResult> {
-  const command = new Uint8Array(payloadBytes).fill(0x62)
-  const latencies: number[] = []
-  const start = performance.now()
-  const end = start + milliseconds
-  const caller = async (): Promise<void> => {
-    for (let begin = performance.now(); begin < end; begin = performance.now()) {
-      await raft.apply(command)
-      latencies.push(performance.now() - begin)
-    }
-  }
-  await Promise.all(Array.from({ length: inFlight }, caller))
-  return { type: 'loaded', latencies, milliseconds: performance.now() - start }
-}
 
 function usage(): Usage {
   const { role, appliedIndex, store } = raft.status
@@ -60,6 +65,9 @@ function usage(): Usage {
     appliedIndex,
     store,
     cpuMicroseconds: user + system,
+    gcMilliseconds,
+    // The histogram holds the distance of samples that are asked for at each resolution.
+    loopDelayP99: Math.max(0, loopDelay.percentile(99) / 1e6 - LOOP_DELAY_RESOLUTION_MS),
     rssBytes: process.memoryUsage.rss(),
   }
 }

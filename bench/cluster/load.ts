@@ -1,0 +1,124 @@
+/**
+ * Load on one server, made in its own process. Latency in a closed loop runs from the call; in an open loop from the moment at
+ * which the schedule wanted the call, so that a stall is charged to everything that it held up (no coordinated omission).
+ */
+
+import type { Raft } from 'balsa-raft'
+import { RaftError } from 'balsa-raft'
+import { quantile } from '../statistics.js'
+import type { Latencies, Load, Loaded, Work } from './messages.js'
+
+export type MeasuredRaft = Raft<Uint8Array, number, null, number>
+
+/** Reads that are answered at once never let the event loop run by themselves: after so many of them it runs. */
+const STALE_READS_PER_TURN = 64
+/** An open loop that is further behind than this gives up on what is due, and counts it as refused. */
+const OPEN_LOOP_WAITING_MAX = 16_384
+
+/** How often the schedule is looked at; asking all the time would take a core from those who are measured. */
+const OPEN_LOOP_TICK_MS = 1
+
+/** Latencies of one load, in order of completion. */
+export class Recorder {
+  #values = new Float64Array(65_536)
+  #count = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  add(milliseconds: number): void {
+    if (this.#count === this.#values.length) {
+      const grown = new Float64Array(2 * this.#count)
+      grown.set(this.#values)
+      this.#values = grown
+    }
+    this.#values[this.#count] = milliseconds
+    this.#count += 1
+  }
+
+  summary(): Latencies {
+    const sorted = this.#values.slice(0, this.#count).sort()
+    const at = (share: number): number => quantile(sorted, share)
+    return { type: 'latencies', p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }
+  }
+}
+
+export function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder): Promise<Loaded> {
+  const operation = operationOf(raft, load.work, new Uint8Array(load.payloadBytes).fill(0x62))
+  const { pace, milliseconds } = load
+  if ('perSecond' in pace) return openLoop(operation, pace.perSecond, milliseconds, recorder)
+  const turnAfter = load.work === 'staleRead' ? STALE_READS_PER_TURN : Infinity
+  return closedLoop(operation, pace.inFlight, milliseconds, turnAfter, recorder)
+}
+
+function operationOf(raft: MeasuredRaft, work: Work, command: Uint8Array): () => Promise<unknown> {
+  switch (work) {
+    case 'apply':
+      return () => raft.apply(command)
+    case 'linearizableRead':
+      return () => raft.read(null)
+    case 'staleRead':
+      return () => raft.read(null, { consistency: 'stale' })
+  }
+}
+
+async function closedLoop(
+  operation: () => Promise<unknown>,
+  inFlight: number,
+  milliseconds: number,
+  turnAfter: number,
+  recorder: Recorder,
+): Promise<Loaded> {
+  const start = performance.now()
+  const end = start + milliseconds
+  const caller = async (): Promise<void> => {
+    let done = 0
+    for (let begin = performance.now(); begin < end; begin = performance.now()) {
+      await operation()
+      recorder.add(performance.now() - begin)
+      done += 1
+      if (done % turnAfter === 0) await new Promise(setImmediate)
+    }
+  }
+  await Promise.all(Array.from({ length: inFlight }, caller))
+  return { type: 'loaded', operations: recorder.count, refused: 0, milliseconds: performance.now() - start }
+}
+
+async function openLoop(
+  operation: () => Promise<unknown>,
+  perSecond: number,
+  milliseconds: number,
+  recorder: Recorder,
+): Promise<Loaded> {
+  const start = performance.now()
+  const total = Math.floor((milliseconds / 1000) * perSecond)
+  const waiting = new Set<Promise<void>>()
+  const failures: unknown[] = []
+  let refused = 0
+  const one = async (due: number): Promise<void> => {
+    try {
+      await operation()
+      recorder.add(performance.now() - due)
+    } catch (error) {
+      if (error instanceof RaftError && error.code === 'ERR_RAFT_OVERLOADED') refused += 1
+      else failures.push(error)
+    }
+  }
+  for (let begun = 0; begun < total && failures.length === 0;) {
+    const due = Math.min(total, Math.floor(((performance.now() - start) / 1000) * perSecond))
+    for (; begun < due; begun += 1) {
+      if (waiting.size >= OPEN_LOOP_WAITING_MAX) {
+        refused += 1
+        continue
+      }
+      const call = one(start + (begun / perSecond) * 1000)
+      waiting.add(call)
+      void call.then(() => waiting.delete(call))
+    }
+    await new Promise((resolve) => setTimeout(resolve, OPEN_LOOP_TICK_MS))
+  }
+  await Promise.all(waiting)
+  if (failures.length > 0) throw failures[0]
+  return { type: 'loaded', operations: recorder.count, refused, milliseconds: performance.now() - start }
+}

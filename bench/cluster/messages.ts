@@ -1,0 +1,56 @@
+/** What the bench and its servers say to each other over the channel between parent and child process. */
+
+import type { StoreStats } from 'balsa-raft'
+
+export type Work = 'apply' | 'linearizableRead' | 'staleRead'
+
+/** Closed loop: that many callers, each with one operation at a time. Open loop: operations begin at a fixed rate, come what may. */
+export type Pace = { readonly inFlight: number } | { readonly perSecond: number }
+
+export interface Load {
+  readonly work: Work
+  readonly pace: Pace
+  readonly payloadBytes: number
+  readonly milliseconds: number
+}
+
+export type ToServer =
+  | { readonly type: 'load'; readonly load: Load }
+  /** The latencies of the last load. Asked apart, so that sorting them is not measured. */
+  | { readonly type: 'latencies' }
+  /** `restart`: figures of the event loop begin anew. */
+  | { readonly type: 'usage'; readonly restart: boolean }
+  | { readonly type: 'close' }
+
+export interface Usage {
+  readonly type: 'usage'
+  readonly role: string
+  readonly appliedIndex: number
+  readonly store: StoreStats
+  /** User and system time of the process since it started. */
+  readonly cpuMicroseconds: number
+  /** Time in garbage collection since it started. */
+  readonly gcMilliseconds: number
+  /** How late the event loop was, at the 99th percentile, since the last restart. */
+  readonly loopDelayP99: number
+  readonly rssBytes: number
+}
+
+export interface Loaded {
+  readonly type: 'loaded'
+  readonly operations: number
+  /** Open loop: refused because too much waited. */
+  readonly refused: number
+  readonly milliseconds: number
+}
+
+/** In milliseconds. */
+export interface Latencies {
+  readonly type: 'latencies'
+  readonly p50: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export type FromServer = { readonly type: 'ready' } | Usage | Loaded | Latencies

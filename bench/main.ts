@@ -1,0 +1,90 @@
+/**
+ * The bench: runs suites and writes what they measured as JSON, Markdown and SVG. Asserts nothing about time.
+ *
+ *   npm run bench -- --list
+ *   npm run bench -- --suite store,apply --rounds 5
+ *
+ * Exit codes: 0; 1 when a measurement failed; 64 when the command line names what does not exist.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { chartOf } from './chart.js'
+import { describeMachine, marksOf, withLoadAfter } from './machine.js'
+import { runHead, suiteTable } from './markdown.js'
+import type { Run } from './markdown.js'
+import { runSuite } from './runner.js'
+import type { SuiteResult } from './runner.js'
+import { HELP, readCommandLine, UsageError } from './settings.js'
+import type { CommandLine } from './settings.js'
+import type { Suite } from './suite.js'
+import { suites } from './suites/index.js'
+
+const USAGE_EXIT_CODE = 64
+
+try {
+  const names = suites.map(({ name }) => name)
+  await main(readCommandLine(process.argv.slice(2), names))
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error
+  console.error(`bench: ${error.message}`)
+  process.exitCode = USAGE_EXIT_CODE
+}
+
+async function main(line: CommandLine): Promise<void> {
+  switch (line.command) {
+    case 'help':
+      console.log(HELP)
+      return
+    case 'list':
+      for (const { name, purpose } of suites) console.log(`${name.padEnd(10)} ${purpose}`)
+      return
+    case 'run':
+      await run(line)
+      return
+  }
+}
+
+async function run(line: CommandLine): Promise<void> {
+  const chosen = suites.filter((suite) => isChosen(suite, line.suites))
+  const { dir, profile } = line.settings
+  for (const folder of [dir, line.out, ...(profile === null ? [] : [profile])]) mkdirSync(folder, { recursive: true })
+  const machine = describeMachine(dir)
+  const marks = marksOf(
+    machine,
+    chosen.filter(({ name }) => name !== 'soak').map((suite) => line.rounds ?? suite.rounds),
+  )
+  const begun: Run = {
+    startedAt: new Date().toISOString(),
+    command: ['npm run bench --', ...process.argv.slice(2)].join(' '),
+    machine,
+    marks,
+    suites: [],
+  }
+  console.log(runHead(begun))
+  const results: SuiteResult[] = []
+  for (const suite of chosen) {
+    const settings = { ...line.settings, seconds: line.seconds ?? suite.seconds }
+    const result = await runSuite(suite, line.rounds ?? suite.rounds, settings, console.error)
+    results.push(result)
+    console.log(`\n${suiteTable(result)}`)
+    // After every suite: a later one that fails costs nothing of the earlier ones.
+    await write(line, { ...begun, machine: withLoadAfter(machine), suites: results })
+  }
+  console.log(`\nwritten to ${line.out}${marks.map((mark) => `\nMARKED RUN: ${mark}`).join('')}`)
+}
+
+/** `hashicorp` measures what `apply` does and more, in the same rounds. */
+function isChosen({ name }: Suite, asked: readonly string[]): boolean {
+  return asked.includes(name) && !(name === 'apply' && asked.includes('hashicorp'))
+}
+
+async function write(line: CommandLine, done: Run): Promise<void> {
+  const { out } = line
+  writeFileSync(join(out, 'run.json'), `${JSON.stringify(done, null, 2)}\n`)
+  writeFileSync(join(out, 'tables.md'), `${[runHead(done), ...done.suites.map(suiteTable)].join('\n\n')}\n`)
+  if (!line.charts) return
+  for (const result of done.suites) {
+    for (const { name, svg } of await chartOf(result)) writeFileSync(join(out, `${name}.svg`), svg)
+  }
+}

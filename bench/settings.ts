@@ -1,0 +1,116 @@
+/** What the command line asks for. Whatever it says that does not exist, or is out of bounds, is named in a UsageError. */
+
+import { parseArgs } from 'node:util'
+
+export class UsageError extends Error {}
+
+export interface Settings {
+  readonly seconds: number
+  readonly inFlight: readonly number[]
+  readonly bytes: readonly number[]
+  /** Open loop, operations per second; empty: none. */
+  readonly rates: readonly number[]
+  readonly clients: readonly number[]
+  /** Stores and settings of hashicorp/raft: some of PEERS. */
+  readonly peers: readonly string[]
+  readonly electionTimeoutMs: number
+  /** Where the measured servers and stores have their folders: the disk that is measured. */
+  readonly dir: string
+  /** Where servers leave their CPU profiles; null: none are made. */
+  readonly profile: string | null
+}
+
+export interface CommandLine {
+  readonly command: 'run' | 'list' | 'help'
+  readonly suites: readonly string[]
+  readonly rounds: number | null
+  readonly seconds: number | null
+  readonly out: string
+  readonly charts: boolean
+  readonly settings: Omit<Settings, 'seconds'>
+}
+
+const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
+
+export const HELP = `npm run bench -- [options]
+
+  --list                 name the suites
+  --suite a,b            the suites to run (apply)
+  --rounds N             rounds over all cases, 1 .. 1000 (5; fewer mark the run)
+  --seconds N            length of one measurement, 1 .. 3600 (as the suite says)
+  --in-flight 1,64,256   closed loop: commands under way, 1 .. 8192
+  --bytes 256            bytes of a command, 1 .. 1048576
+  --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
+  --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
+  --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
+  --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
+  --dir data             where the logs lie that are measured
+  --out FOLDER           where the results go (a new folder below data/bench)
+  --profile FOLDER       a CPU profile of each server, there
+  --no-charts            tables only`
+
+const OPTIONS = {
+  list: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  suite: { type: 'string', default: 'apply' },
+  rounds: { type: 'string' },
+  seconds: { type: 'string' },
+  'in-flight': { type: 'string', default: '1,64,256' },
+  bytes: { type: 'string', default: '256' },
+  rate: { type: 'string' },
+  clients: { type: 'string', default: '50,64,256' },
+  peer: { type: 'string', default: 'wal,wal-best' },
+  'election-timeout-ms': { type: 'string', default: '1000' },
+  dir: { type: 'string', default: 'data' },
+  out: { type: 'string' },
+  profile: { type: 'string' },
+  'no-charts': { type: 'boolean' },
+} as const
+
+export function readCommandLine(words: readonly string[], suites: readonly string[]): CommandLine {
+  const values = parse(words)
+  return {
+    command: values.help === true ? 'help' : values.list === true ? 'list' : 'run',
+    suites: oneOf('suite', values.suite, suites),
+    rounds: values.rounds === undefined ? null : wholeNumber('--rounds', values.rounds, 1, 1000),
+    seconds: values.seconds === undefined ? null : wholeNumber('--seconds', values.seconds, 1, 3600),
+    out: values.out ?? `data/bench/${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`,
+    charts: values['no-charts'] !== true,
+    settings: {
+      inFlight: wholeNumbers('--in-flight', values['in-flight'], 8192),
+      bytes: wholeNumbers('--bytes', values.bytes, 2 ** 20),
+      rates: values.rate === undefined ? [] : wholeNumbers('--rate', values.rate, 1e6),
+      clients: wholeNumbers('--clients', values.clients, 10_000),
+      peers: oneOf('peer', values.peer, PEERS),
+      electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
+      dir: values.dir,
+      profile: values.profile ?? null,
+    },
+  }
+}
+
+function parse(words: readonly string[]) {
+  try {
+    return parseArgs({ args: [...words], options: OPTIONS }).values
+  } catch (error) {
+    const known = Object.keys(OPTIONS).map((name) => `--${name}`)
+    throw new UsageError(`${(error as Error).message}\nthere are: ${known.join(' ')}`)
+  }
+}
+
+function oneOf(what: string, text: string, known: readonly string[]): readonly string[] {
+  const asked = [...new Set(text.split(','))]
+  const unknown = asked.find((name) => !known.includes(name))
+  if (unknown !== undefined) throw new UsageError(`unknown ${what} ${unknown}; there are: ${known.join(', ')}`)
+  return asked
+}
+
+function wholeNumbers(name: string, text: string, max: number): readonly number[] {
+  return text.split(',').map((part) => wholeNumber(name, part, 1, max))
+}
+
+function wholeNumber(name: string, text: string, min: number, max: number): number {
+  const value = /^[0-9]{1,10}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= min && value <= max) return value
+  throw new UsageError(`${name} is ${text}; must be a whole number of ${min} .. ${max}`)
+}

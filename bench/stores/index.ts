@@ -1,0 +1,9 @@
+/** The stores that are compared. */
+
+import type { BatchStoreMaker } from './batch-store.js'
+import { classicLevel } from './classic-level.js'
+import { lmdb } from './lmdb.js'
+import { native } from './native.js'
+import { rawFile } from './raw-file.js'
+
+export const batchStores: readonly BatchStoreMaker[] = [native, rawFile, lmdb, classicLevel]

@@ -1,0 +1,80 @@
+/** Commands through three servers on loopback, everything durable, the load in the leader's process. */
+
+import { RaftServers, SERVERS } from '../cluster/raft-servers.js'
+import type { Measured } from '../cluster/raft-servers.js'
+import type { Pace } from '../cluster/messages.js'
+import type { Settings } from '../settings.js'
+import type { Case, Metric, OpenSuite, Sample, Suite } from '../suite.js'
+
+export const APPLY_WARM_UP_MS = 1000
+
+export const APPLY_METRICS: readonly Metric[] = [
+  { key: 'perSecond', head: 'entries/s', digits: 0 },
+  { key: 'p50', head: 'p50 ms', digits: 2 },
+  { key: 'p99', head: 'p99 ms', digits: 2 },
+  { key: 'p999', head: 'p99.9 ms', digits: 2 },
+  { key: 'cpuPerEntry', head: 'CPU us/entry', digits: 1 },
+  { key: 'flushesPerEntry', head: 'flushes/entry', digits: 3 },
+  { key: 'entriesPerCommit', head: 'entries/commit', digits: 1 },
+  { key: 'loopDelayP99', head: 'loop delay p99 ms', digits: 1 },
+  { key: 'gcShare', head: 'GC %', digits: 1 },
+  { key: 'rssMiB', head: 'RSS MiB', digits: 0 },
+  { key: 'refused', head: 'refused', digits: 0 },
+]
+
+const NOTES = [
+  'CPU: user and system time of all three processes, the load included; flushes and group commits: of one server, counted by the store',
+  'loop delay, GC and RSS: the worst of the three processes; loop delay is sampled every 10 ms',
+  'open loop: latency counts from when the schedule wanted the command (no coordinated omission), and the schedule is looked at every millisecond',
+]
+
+export const apply: Suite = {
+  name: 'apply',
+  purpose: 'commands through three servers, closed loop and, with --rate, open loop',
+  rounds: 5,
+  seconds: 5,
+  metrics: APPLY_METRICS,
+  judged: { key: 'perSecond', better: 'more' },
+  open: openApply,
+}
+
+export async function openApply(settings: Settings): Promise<OpenSuite> {
+  const servers = await RaftServers.start(settings)
+  return { cases: casesOf(servers, settings), skipped: [], notes: NOTES, close: () => servers.close() }
+}
+
+function casesOf(servers: RaftServers, { inFlight, bytes, rates, seconds }: Settings): readonly Case[] {
+  const one = (at: Case['at'], pace: Pace, payloadBytes: number): Case => ({
+    contender: 'balsa',
+    at,
+    async measure() {
+      const load = { work: 'apply', pace, payloadBytes, milliseconds: seconds * 1000 } as const
+      return sampleOf(await servers.measure(await servers.leader(), load, APPLY_WARM_UP_MS))
+    },
+  })
+  return bytes.flatMap((size) => [
+    ...inFlight.map((callers) => one({ 'in flight': callers, bytes: size }, { inFlight: callers }, size)),
+    ...rates.map((perSecond) => one({ 'rate/s': perSecond, bytes: size }, { perSecond }, size)),
+  ])
+}
+
+function sampleOf({ loaded, latencies, usages }: Measured): Sample {
+  const { operations, refused, milliseconds } = loaded
+  const sum = (pick: (usage: Measured['usages'][number]['before']) => number): number =>
+    usages.reduce((total, { before, after }) => total + pick(after) - pick(before), 0)
+  const worst = (pick: (usage: Measured['usages'][number]) => number): number => Math.max(...usages.map(pick))
+  const commits = sum(({ store }) => store.groupCommits)
+  return {
+    perSecond: operations / (milliseconds / 1000),
+    p50: latencies.p50,
+    p99: latencies.p99,
+    p999: latencies.p999,
+    cpuPerEntry: sum(({ cpuMicroseconds }) => cpuMicroseconds) / operations,
+    flushesPerEntry: sum(({ store }) => store.flushes) / SERVERS / operations,
+    ...(commits === 0 ? {} : { entriesPerCommit: (operations * SERVERS) / commits }),
+    loopDelayP99: worst(({ after }) => after.loopDelayP99),
+    gcShare: worst(({ before, after }) => ((after.gcMilliseconds - before.gcMilliseconds) / milliseconds) * 100),
+    rssMiB: worst(({ after }) => after.rssBytes) / 2 ** 20,
+    refused,
+  }
+}

@@ -1,0 +1,13 @@
+/** The suites, in the order in which they run. */
+
+import type { Suite } from '../suite.js'
+import { apply } from './apply.js'
+import { core } from './core.js'
+import { failover } from './failover.js'
+import { hashicorp } from './hashicorp.js'
+import { read } from './read.js'
+import { redis } from './redis.js'
+import { soak } from './soak.js'
+import { store } from './store.js'
+
+export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, soak]

@@ -1,0 +1,54 @@
+/** Reads: linearizable ones on the leader (thesis 6.4: one confirmed round for all that wait), stale ones on a follower. */
+
+import type { ChildProcess } from 'node:child_process'
+import type { Work } from '../cluster/messages.js'
+import { RaftServers } from '../cluster/raft-servers.js'
+import type { Settings } from '../settings.js'
+import type { Case, OpenSuite, Suite } from '../suite.js'
+
+const WARM_UP_MS = 500
+
+export const read: Suite = {
+  name: 'read',
+  purpose: 'linearizable reads on the leader, stale reads on a follower',
+  rounds: 5,
+  seconds: 2,
+  metrics: [
+    { key: 'perSecond', head: 'reads/s', digits: 0 },
+    { key: 'p50', head: 'p50 ms', digits: 3 },
+    { key: 'p99', head: 'p99 ms', digits: 3 },
+    { key: 'p999', head: 'p99.9 ms', digits: 3 },
+    { key: 'cpuPerRead', head: 'CPU us/read', digits: 2 },
+  ],
+  judged: { key: 'perSecond', better: 'more' },
+  open,
+}
+
+async function open(settings: Settings): Promise<OpenSuite> {
+  const servers = await RaftServers.start(settings)
+  const one =
+    (contender: string, work: Work, find: () => Promise<ChildProcess>) =>
+    (inFlight: number): Case => ({
+      contender,
+      at: { 'in flight': inFlight },
+      async measure() {
+        const load = { work, pace: { inFlight }, payloadBytes: 1, milliseconds: settings.seconds * 1000 }
+        const { loaded, latencies, usages } = await servers.measure(await find(), load, WARM_UP_MS)
+        const { operations, milliseconds } = loaded
+        const cpu = usages.reduce((sum, { before, after }) => sum + after.cpuMicroseconds - before.cpuMicroseconds, 0)
+        const { p50, p99, p999 } = latencies
+        return { perSecond: operations / (milliseconds / 1000), p50, p99, p999, cpuPerRead: cpu / operations }
+      },
+    })
+  const linearizable = one('linearizable, leader', 'linearizableRead', () => servers.leader())
+  const stale = one('stale, follower', 'staleRead', () => servers.follower())
+  return {
+    cases: [...settings.inFlight.map(linearizable), ...settings.inFlight.map(stale)],
+    skipped: [{ what: 'linearizable reads on a follower', reason: 'this version answers them on the leader only' }],
+    notes: [
+      'the state machine answers with a number it has at hand: what is measured is the way to it',
+      'a stale read is a call within the process; the event loop runs after every 64 reads of a caller',
+    ],
+    close: () => servers.close(),
+  }
+}
