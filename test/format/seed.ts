@@ -1,10 +1,11 @@
-/** The seed of the random tests of one process: printed, and taken from SEED to run the same again. */
+/** The seed of the properties of one process: printed, and taken from BALSA_SEED to run the same again. */
 
 import fc from 'fast-check'
+import { drawSeed } from '../support/seed.js'
 
-const given = process.env['SEED']
-const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(given)
-console.log(`random tests: SEED=${seed}`)
+/** fast-check takes 31 bits. */
+const seed = drawSeed() % 2 ** 31
+console.log(`random tests: BALSA_SEED=${seed}`)
 
 /** Runs one property from the seed of this process. */
 export async function check<T>(property: fc.IRawProperty<T>, numRuns: number): Promise<void> {

@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
-import { seededRandom } from '../support/random.js'
+import { randomFrom } from '../support/seed.js'
 
 /** s1 is a candidate of term 2; its vote is durable, and its requests are under way. */
 function campaigning(servers: number): CoreCluster {
@@ -158,7 +158,7 @@ test('after a split vote nobody leads, and the term after it elects one (5.2)', 
 })
 
 test('each election timeout is drawn anew, from the option up to twice that (5.2)', () => {
-  const random = seededRandom(1)
+  const random = randomFrom(1)
   const cluster = new CoreCluster({ random: () => random })
   cluster.isolate('s1')
   const waits = new Set<number>()

@@ -25,7 +25,7 @@ import { ClusterChecker } from './cluster-checker.js'
 import { entriesOf, fakeBlockMaker, makeBlock } from './fake-blocks.js'
 import type { FakeEntry } from './fake-blocks.js'
 import { FakeDisk } from './fake-disk.js'
-import type { Random } from './random.js'
+import type { Random } from './seed.js'
 import { formatEvent, formatMessage, formatRead, formatTicket } from './trace.js'
 
 export const SETTINGS: CoreSettings = { electionTimeoutMs: 1000, heartbeatMs: 100, firstElectionTimeoutMs: null }

@@ -7,8 +7,8 @@ import { assert } from '#balsa/errors.js'
 import type { Configuration, ServerId } from '#balsa/types.js'
 import { CoreCluster, isRequest, SETTINGS, votersOnly } from './core-cluster.js'
 import type { Envelope, FakeServer } from './core-cluster.js'
-import { pick, randomInt, seededRandom } from './random.js'
-import type { Random } from './random.js'
+import { maybePick, randomInt, randomFrom } from './seed.js'
+import type { Random } from './seed.js'
 
 /** Steps of the first phase. */
 const STEPS = 500
@@ -42,22 +42,22 @@ export class RandomRun {
   #steps = 0
 
   constructor(seed: number) {
-    this.#random = seededRandom(seed)
+    this.#random = randomFrom(seed)
     const configuration = this.#drawConfiguration()
-    this.#slow = this.#random() < 0.4 ? (pick(this.#random, configuration.voters)?.id ?? null) : null
-    const tailBytesMax = pick(this.#random, [0, 100, 500, 1 << 20]) ?? 0
+    this.#slow = this.#random() < 0.4 ? (maybePick(this.#random, configuration.voters)?.id ?? null) : null
+    const tailBytesMax = maybePick(this.#random, [0, 100, 500, 1 << 20]) ?? 0
     const first = this.#random() < 0.5 ? null : 100
     const settings = { ...SETTINGS, firstElectionTimeoutMs: first }
     this.cluster = new CoreCluster({ configuration, tailBytesMax, settings, random: () => this.#random })
     this.cluster.trace = null
     for (const { weight, fault, run } of this.#catalogue()) {
-      this.#weights += weight * (fault ? (pick(this.#random, [0, 0, 0.3, 1, 3]) ?? 0) : 1)
+      this.#weights += weight * (fault ? (maybePick(this.#random, [0, 0, 0.3, 1, 3]) ?? 0) : 1)
       this.#actions.push({ upTo: this.#weights, run })
     }
   }
 
   run(): RandomRunResult {
-    if (this.#random() < 0.7) this.cluster.elect(pick(this.#random, this.cluster.configuration.voters)?.id ?? 's1')
+    if (this.#random() < 0.7) this.cluster.elect(maybePick(this.#random, this.cluster.configuration.voters)?.id ?? 's1')
     for (let step = 0; step < STEPS; step += 1) this.#step()
     this.#recover()
     return { steps: this.#steps, reached: this.cluster.checker.reached }
@@ -158,12 +158,12 @@ export class RandomRun {
   }
 
   #duplicate(): void {
-    const envelope = pick(this.#random, this.cluster.inFlight)
+    const envelope = maybePick(this.#random, this.cluster.inFlight)
     if (envelope !== undefined) this.cluster.receive(envelope)
   }
 
   #replay(): void {
-    const envelope = pick(this.#random, this.#history)
+    const envelope = maybePick(this.#random, this.#history)
     if (envelope === undefined) return
     this.cluster.checker.reach(isRequest(envelope.message) ? 'replayed request' : 'replayed response')
     this.cluster.receive(envelope)
@@ -177,7 +177,7 @@ export class RandomRun {
 
   #isolateOne(): void {
     const leader = this.cluster.leader?.id
-    const id = this.#random() < 0.6 && leader !== undefined ? leader : pick(this.#random, this.cluster.ids)
+    const id = this.#random() < 0.6 && leader !== undefined ? leader : maybePick(this.#random, this.cluster.ids)
     if (id !== undefined) this.cluster.isolate(id)
   }
 
@@ -191,8 +191,8 @@ export class RandomRun {
   }
 
   #resetSession(): void {
-    const from = pick(this.#random, this.cluster.ids)
-    const to = pick(this.#random, this.cluster.ids)
+    const from = maybePick(this.#random, this.cluster.ids)
+    const to = maybePick(this.#random, this.cluster.ids)
     if (from === undefined || to === undefined || from === to) return
     const draw = this.#random()
     if (draw < 0.7) this.cluster.disconnect(from, to)
@@ -232,7 +232,7 @@ export class RandomRun {
     this.#propose(leader.id)
     if (this.#random() < 0.5) this.cluster.persist(leader.id)
     const others = this.#alive().filter(({ id }) => id !== leader.id)
-    const successor = pick(this.#random, others)
+    const successor = maybePick(this.#random, others)
     if (successor === undefined) return
     this.#timeout(successor)
     this.#burst()
@@ -244,8 +244,8 @@ export class RandomRun {
     const { cluster } = this
     const leader = cluster.leader
     const others = this.#alive().filter(({ id }) => id !== leader?.id)
-    const victim = pick(this.#random, others)
-    const successor = pick(
+    const victim = maybePick(this.#random, others)
+    const successor = maybePick(
       this.#random,
       others.filter(({ id }) => id !== victim?.id),
     )
@@ -311,7 +311,7 @@ export class RandomRun {
   // Clients and processes
 
   #propose(id: ServerId): void {
-    this.cluster.propose(id, randomInt(this.#random, 1, 5), pick(this.#random, [24, 24, 40]) ?? 24)
+    this.cluster.propose(id, randomInt(this.#random, 1, 5), maybePick(this.#random, [24, 24, 40]) ?? 24)
   }
 
   #crash(id: ServerId): void {
@@ -328,13 +328,13 @@ export class RandomRun {
 
   #restartOne(): void {
     const down = [...this.cluster.servers.values()].filter(({ core, halted }) => core === null || halted)
-    const server = pick(this.#random, down)
+    const server = maybePick(this.#random, down)
     if (server !== undefined) this.cluster.restart(server.id)
   }
 
   /** Several inputs reach one server in one turn, before anything leaves it. */
   #busyTurn(): void {
-    const server = pick(this.#random, this.#alive())
+    const server = maybePick(this.#random, this.#alive())
     if (server === undefined) return
     const { id } = server
     const { cluster } = this
@@ -423,13 +423,13 @@ export class RandomRun {
   }
 
   #onAny(act: (server: FakeServer) => void): void {
-    const server = pick(this.#random, this.#alive())
+    const server = maybePick(this.#random, this.#alive())
     if (server !== undefined) act(server)
   }
 
   #onLeader(act: (id: ServerId) => void): void {
     const leaders = this.#alive().filter(({ core }) => core?.role === 'leader')
-    const server = pick(this.#random, leaders)
+    const server = maybePick(this.#random, leaders)
     if (server !== undefined) act(server.id)
   }
 }

@@ -38,3 +38,13 @@ export function pick<Item>(random: Random, items: readonly Item[]): Item {
   if (item === undefined) throw new RangeError('pick needs at least one item')
   return item
 }
+
+/** A whole number in lo .. hi - 1. */
+export function randomInt(random: Random, lo: number, hi: number): number {
+  return lo + below(random, hi - lo)
+}
+
+/** One element; undefined of an empty list. */
+export function maybePick<Item>(random: Random, items: readonly Item[]): Item | undefined {
+  return items[below(random, items.length)]
+}
