@@ -107,6 +107,12 @@ test('a GET behind a write that was proposed in an earlier turn waits for both: 
     assert.is(await client.until((received) => received.endsWith('new\r\n')), '+OK\r\n+OK\r\n$3\r\nnew\r\n')
   }))
 
+test('a watched key that the same pipeline makes and deletes again was touched', () =>
+  withServer(async (_fixture, client) => {
+    const sent = pipeline(['WATCH', 'k'], ['SET', 'k', 'v'], ['DEL', 'k'], ['MULTI'], ['EXEC'])
+    assert.is(await client.ask(sent, '*-1\r\n'), '+OK\r\n+OK\r\n:1\r\n+OK\r\n*-1\r\n')
+  }))
+
 test('everything that all clients send in one turn is one append and one ReadIndex round', () =>
   withServer(async ({ raft, port, server }, first) => {
     const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)))

@@ -198,8 +198,8 @@ export class Connection implements CommandOwner, ClientState, Watching {
     if (command.isRead) {
       command.isRead = false
       this.#readsUnderWay -= 1
-      if (this.#requests.length > 0) this.#context.schedule(this)
     }
+    if (this.#requests.length > 0) this.#context.schedule(this)
     this.#context.scheduleFlush(this)
   }
 
@@ -344,6 +344,9 @@ export class Connection implements CommandOwner, ClientState, Watching {
   /** Commands that steer the connection see the effects of everything before them. */
   #control(row: CommandRow & { readonly type: 'control' }, words: readonly string[]): boolean {
     if (this.#readsUnderWay > 0 && row.control !== 'watch' && row.control !== 'multi') return false
+    // Whether a watched key was touched is known for the client's own writes only when they are applied.
+    const isWriting = this.#batch !== null && this.#batch.state !== 'settled'
+    if (row.control === 'exec' && this.#watched.size > 0 && isWriting) return false
     this.#count(row.name)
     switch (row.control) {
       case 'multi':
