@@ -71,7 +71,10 @@ fn check_format(dir: &Path, text: &str) -> Result<(), Error> {
     if *engine != ENGINE {
         return Err(Error::Format {
             dir: dir.to_owned(),
-            reason: format!("was written by the engine {engine}, and this is {ENGINE}. Open it with that engine"),
+            reason: format!(
+                "was written by the engine {engine}, and this is {ENGINE}. Open it with the store that wrote it \
+                 (file: fileStore()), or choose an empty directory"
+            ),
         });
     }
     Ok(())
