@@ -62,6 +62,23 @@ test('what a killed process left in the cache alone is durable before it is repo
   }
 })
 
+test('a failure of the power while the store opens again after a kill loses nothing that was reported', async () => {
+  const tickets = drawTickets(randomFrom(seed + 3), TICKETS)
+  const held = await heldAfterEach(tickets)
+  const random = randomFrom(seed + 4)
+  // Call 15 flushes the mark of the first open; the next are those of the first tickets.
+  for (let call = 15; call <= 21; call += 1) {
+    for (let trial = 0; trial < 36; trial += 1) {
+      const disk = new ModelDisk()
+      disk.fateOf = (_, number) => (number === call ? 'dead' : 'done')
+      const before = await drive(disk, tickets)
+      disk.killProcess()
+      await failInOpen(disk, 1 + (trial % 6), keepSome(random))
+      await checkAndGoOn(disk, tickets, held, before, `killed at call ${call}, trial ${trial}, BALSA_SEED=${seed}`)
+    }
+  }
+})
+
 test('a batch whose flush failed is durable, or gone, once the store was opened again', async () => {
   const tickets = drawTickets(randomFrom(seed + 2), TICKETS)
   for (let failing = 1; failing <= 6; failing += 1) {

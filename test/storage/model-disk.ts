@@ -159,16 +159,16 @@ export class ModelDisk implements Disk {
     return {
       write: async (bytes, position) => {
         let most = bytes.length
-        let failure: unknown = null
+        let failure: Torn | null = null
         try {
           most = Math.min(most, await begin('write'))
         } catch (error) {
+          if (!(error instanceof Torn)) throw error
           failure = error
-          most = error instanceof Torn ? Math.min(most, error.afterBytes) : 0
+          most = Math.min(most, error.afterBytes)
         }
         put(inode, bytes.subarray(0, most), position)
-        if (failure !== null && most === 0) throw failure
-        if (failure instanceof Torn && failure.isDead) throw failure
+        if (failure !== null && (most === 0 || failure.isDead)) throw failure
         return most
       },
       read: async (into, position) => {
