@@ -34,6 +34,9 @@ test('a last batch that was cut at any byte is dropped, and the next write takes
     cut.place(LOG, bytes.subarray(0, length))
     const expected = length === bytes.length ? whole : before
     assert.is(await withFile(cut, heldBy), expected, `cut at ${length} of ${bytes.length}`)
+    // The marks of the open and of the close stand where the rest of the batch was.
+    const end = length === bytes.length ? length : starts.last
+    assert.is(cut.bytesOf(LOG).length, end + (BATCH_HEADER_BYTES + 8) + BATCH_HEADER_BYTES)
     if (length === bytes.length) continue
     await withFile(cut, (store, _, waker) => submitAll(store, tickets.slice(-1), waker))
     assert.is(await withFile(cut, heldBy), whole, `written again behind the cut at ${length}`)
@@ -100,6 +103,15 @@ test('a batch that is gone, in another place, of another store, or there twice i
   const twice = disk.copy()
   twice.place(LOG, Buffer.concat([bytes, bytes.subarray(third)]))
   assert.is(await withFile(twice, heldBy), await heldAfter(tickets))
+})
+
+test('what another store left behind the end of the log is not taken for a batch of this one', async () => {
+  const { disk, starts } = await written(tickets)
+  const other = (await written([...tickets, [{ type: 'delete', key: 'k' }]])).disk.bytesOf(LOG)
+  const bytes = disk.bytesOf(LOG)
+  const gap = new Uint8Array(bytes.length - starts.last)
+  disk.place(LOG, Buffer.concat([bytes.subarray(0, starts.last), gap, other.subarray(bytes.length)]))
+  assert.is(await withFile(disk, heldBy), await heldAfter(tickets.slice(0, -1)))
 })
 
 test('an intact batch that breaks the chain or the rules of the log is refused, with its byte and index', async () => {

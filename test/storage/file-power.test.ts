@@ -17,13 +17,11 @@ const seed = drawSeed()
 console.log(`random tests: BALSA_SEED=${seed}`)
 
 const TICKETS = 14
-/** What the disk keeps of what was not flushed, by the number of the trial. */
-const KEEPERS = [
-  () => () => false,
-  () => () => true,
-  (trial: number) => keepSome(randomFrom(seed + trial)),
-  (trial: number) => keepSome(randomFrom(seed + 7919 * trial)),
-]
+/** The calls that make a store and open it. */
+const CALLS_TO_MAKE = 15
+/** How often the disk draws what it keeps, besides nothing and everything: more often where names are at stake. */
+const DRAWS = 2
+const DRAWS_TO_MAKE = 16
 
 test('after a failure of the power at any call, the store holds whole tickets, and all that were reported', async () => {
   const random = randomFrom(seed)
@@ -31,14 +29,15 @@ test('after a failure of the power at any call, the store holds whole tickets, a
   const held = await heldAfterEach(tickets)
   let dies = true
   for (let call = 1; dies; call += 1) {
-    for (const [at, keeper] of KEEPERS.entries()) {
+    const draws = Array.from({ length: call <= CALLS_TO_MAKE ? DRAWS_TO_MAKE : DRAWS }, () => keepSome(random))
+    for (const [at, keep] of [() => false, () => true, ...draws].entries()) {
       const disk = new ModelDisk()
       disk.fateOf = (_, number) => (number === call ? 'dead' : 'done')
       const before = await drive(disk, tickets)
       dies = disk.calls >= call
       const where = `power failed at call ${call}, keeper ${at}, BALSA_SEED=${seed}`
-      disk.restart(keeper(call))
-      if (below(random, 2) === 0) await failInOpen(disk, 1 + below(random, 6), keeper(call + 1))
+      disk.restart(keep)
+      if (below(random, 2) === 0) await failInOpen(disk, 1 + below(random, 6), keep)
       await checkAndGoOn(disk, tickets, held, before, where)
     }
   }
@@ -54,11 +53,15 @@ test('what a killed process left in the cache alone is durable before it is repo
     const before = await drive(disk, tickets)
     dies = disk.calls >= call
     disk.killProcess()
-    const found = await withFile(disk, heldBy)
+    const [found, known] = await withFile(disk, async (store, state) => [await heldBy(store, state), state])
     disk.restart(() => false)
-    const after = await withFile(disk, heldBy)
-    assert.is(after, found, `process killed at call ${call}, BALSA_SEED=${seed}`)
-    assert.ok(held.indexOf(after, before.reported) <= before.submitted)
+    await withFile(disk, async (store, state) => {
+      const after = await heldBy(store, state)
+      assert.is(after, found, `process killed at call ${call}, BALSA_SEED=${seed}`)
+      assert.ok(held.indexOf(after, before.reported) <= before.submitted)
+      assert.is(state.incarnation, known.incarnation)
+      assert.is(state.bootCounter, known.bootCounter + 1)
+    })
   }
 })
 
@@ -66,9 +69,9 @@ test('a failure of the power while the store opens again after a kill loses noth
   const tickets = drawTickets(randomFrom(seed + 3), TICKETS)
   const held = await heldAfterEach(tickets)
   const random = randomFrom(seed + 4)
-  // Call 15 flushes the mark of the first open; the next are those of the first tickets.
-  for (let call = 15; call <= 21; call += 1) {
-    for (let trial = 0; trial < 36; trial += 1) {
+  // The first flushes the mark of an open; the next are those of the first tickets.
+  for (let call = CALLS_TO_MAKE; call <= CALLS_TO_MAKE + 6; call += 1) {
+    for (let trial = 0; trial < 24; trial += 1) {
       const disk = new ModelDisk()
       disk.fateOf = (_, number) => (number === call ? 'dead' : 'done')
       const before = await drive(disk, tickets)
