@@ -48,12 +48,9 @@ test('kill -9 during appends loses nothing that was reported durable, in round a
 })
 
 test('a process that holds the directory is named to the second one, and a killed one frees it', async () => {
-  await inDirectory(async (dir) => {
-    const holder = await holderOf(dir)
+  await whileHeld({}, async (dir, holder) => {
     const error = await refusal(withFileStore(dir, ignore), 'ERR_RAFT_DIR_LOCKED')
     assert.match(error.message, new RegExp(`process ${holder.process.pid} on .* since \\d{4}-`))
-    await kill(holder)
-    await withFileStore(dir, async (_, state) => assert.is(state.bootCounter, 2))
   })
 })
 
@@ -62,27 +59,21 @@ testUnless(
   isLinux ?? failureOf('unshare', ['-n', 'flock', '--version']),
   'a process of another network namespace is kept out by flock',
   async () => {
-    await inDirectory(async (dir) => {
-      const holder = await holderOf(dir, ['unshare', '-n'])
+    await whileHeld({ wrapper: ['unshare', '-n'] }, async (dir) => {
       const error = await refusal(withFileStore(dir, ignore), 'ERR_RAFT_DIR_LOCKED')
       assert.match(error.message, /process \d+ on /)
-      await kill(holder)
-      await withFileStore(dir, async (_, state) => assert.is(state.bootCounter, 2))
     })
   },
 )
 
 testUnless(
   test,
-  isLinux,
+  isLinux ?? failureOf('flock', ['--version']),
   'without the program flock a second process is kept out all the same, and a warning says what is not',
   async () => {
-    await inDirectory(async (dir) => {
-      const holder = await holderOf(dir, [], { PATH: '' })
+    await whileHeld({ variables: { PATH: '' } }, async (dir, holder) => {
       assert.match(holder.lines[0]?.warning ?? '', 'flock')
       await refusal(withFileStore(dir, ignore), 'ERR_RAFT_DIR_LOCKED')
-      await kill(holder)
-      await withFileStore(dir, async (_, state) => assert.not.match(state.warning ?? '', 'flock'))
     })
   },
 )
@@ -140,15 +131,30 @@ function fileChild(args: readonly string[], wrapper: readonly string[] = [], mor
   return new Child(args, wrapper, { ...VARIABLES, ...more })
 }
 
-async function holderOf(dir: string, wrapper: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Child> {
-  const holder = fileChild(['hold', dir], wrapper, more)
-  await holder.line('the store is open', (line) => line.opened !== undefined)
-  return holder
+interface Held {
+  readonly wrapper?: readonly string[]
+  readonly variables?: NodeJS.ProcessEnv
 }
 
-async function kill(child: Child): Promise<void> {
-  child.process.kill('SIGKILL')
-  await child.end()
+/** While another process has the store open; then that one is killed, and the directory is free again. */
+async function whileHeld(
+  { wrapper = [], variables = {} }: Held,
+  use: (dir: string, holder: Child) => Promise<void>,
+): Promise<void> {
+  await inDirectory(async (dir) => {
+    const holder = fileChild(['hold', dir], wrapper, variables)
+    try {
+      await holder.line('the store is open', (line) => line.opened !== undefined)
+      await use(dir, holder)
+    } finally {
+      holder.process.kill('SIGKILL')
+      await holder.end()
+    }
+    await withFileStore(dir, async (_, state) => {
+      assert.is(state.bootCounter, 2)
+      assert.not.match(state.warning ?? '', 'flock')
+    })
+  })
 }
 
 function withFileStore<T>(dir: string, look: (store: LogStore, state: StoredState) => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 /**
  * The store without the addon: the contract of log-store.ts in plain TypeScript, over one file that only grows. A group commit
- * is one batch, written and flushed before the next one is begun; what is submitted meanwhile becomes the next one. Opening
- * reads the whole file. Made to be small and plainly right; `nativeStore()` is the fast one.
+ * is one batch, written and flushed before the next one is begun; what is submitted meanwhile becomes the next one. Made to be
+ * small and plainly right: opening reads the whole file, and checksums are computed on the event loop.
  *
  * What it does without, and why: segments and rewriting, since nothing is removed from the front of a log before there are
  * snapshots; a cache of the tail, since the core keeps the tail and the system caches the file.
