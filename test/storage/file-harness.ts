@@ -65,15 +65,26 @@ export async function heldAfterEach(tickets: Tickets): Promise<readonly string[]
   return held
 }
 
-/** The same words for a store that was opened. */
+/** The same words for a store that was opened; read in small steps and in large ones. */
 export async function heldBy(store: LogStore, state: StoredState): Promise<string> {
+  const { hardState: hard, facts } = state
+  const held = textOf(await readAll(store, state, 300), hard, facts)
+  assert.is(
+    textOf(await readAll(store, state, 1 << 20), hard, facts),
+    held,
+    'a read in small steps gives something else',
+  )
+  return held
+}
+
+async function readAll(store: LogStore, { lastIndex }: StoredState, maxBytes: number): Promise<readonly Block[]> {
   const blocks: Block[] = []
-  for (let next = 1; next <= state.lastIndex;) {
-    const read = await store.read(logIndex(next), logIndex(state.lastIndex + 1), 300)
+  for (let next = 1; next <= lastIndex;) {
+    const read = await store.read(logIndex(next), logIndex(lastIndex + 1), maxBytes)
     blocks.push(...read)
     next = (blocks.at(-1)?.last ?? next) + 1
   }
-  return textOf(blocks, state.hardState, state.facts)
+  return blocks
 }
 
 export async function withFile<T>(

@@ -97,6 +97,7 @@ export class FileImage {
         case 'hardState':
           break
         case 'put':
+          // A copy: a view would keep all of the body alive.
           this.facts.set(operation.key, operation.value.slice())
           break
         case 'delete':
