@@ -107,13 +107,8 @@ export class Child {
   }
 }
 
-/** Runs a command, threads and all, under strace; the trace goes to a file. */
-export function strace(file: string): readonly string[] {
-  return ['strace', '-f', '-qq', '-o', file]
-}
-
-/** The same; the trace itself goes nowhere. */
-export const STRACE: readonly string[] = strace('/dev/null')
+/** Runs a command, threads and all, under strace; the trace itself goes nowhere. */
+export const STRACE: readonly string[] = ['strace', '-f', '-qq', '-o', '/dev/null']
 
 /** Why strace cannot trace here; null when it can. */
 export function straceFault(): string | null {
