@@ -73,7 +73,7 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
     }
     let only_appends = truncated == 0
         && ahead.last > log.last
-        && true
+        && ahead.term == log.hard_state.term
         && ahead.voted_for == log.hard_state.voted_for.as_deref();
     Ok(Plan { steps, truncated, commit: ahead.commit, only_appends })
 }
