@@ -21,6 +21,8 @@ pub(crate) const GROUP: u64 = 0;
 
 type Table = Database<'static, Bytes, Bytes>;
 type DataFileEnv = Env<WithoutTls>;
+/// Key and value.
+type Row<'txn> = (&'txn [u8], &'txn [u8]);
 
 /// The open tree of one environment. Cloning shares the environment.
 #[derive(Clone)]
@@ -121,10 +123,7 @@ impl Tables {
     }
 
     /// The row of the last block, with its key; `None` when the log is empty.
-    fn last_block_row<'txn>(
-        &self,
-        txn: &'txn RoTxn<'_, WithoutTls>,
-    ) -> Result<Option<(&'txn [u8], &'txn [u8])>, Error> {
+    fn last_block_row<'txn>(&self, txn: &'txn RoTxn<'_, WithoutTls>) -> Result<Option<Row<'txn>>, Error> {
         let last = self.rows.last(txn).map_err(|error| self.lmdb_error(error))?;
         Ok(last.filter(|(key, _)| rows::block_first(key).is_some()))
     }

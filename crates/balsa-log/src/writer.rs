@@ -124,10 +124,7 @@ impl Writer {
 /// Writes the rows of the store and of the log in a transaction of its own, with full sync.
 pub(crate) fn put_rows(tables: &Tables, store: &rows::StoreRow, log: &Log) -> Result<(), Error> {
     let mut txn = tables.write_txn()?;
-    let put = tables
-        .rows
-        .put(&mut txn, rows::STORE_KEY, &store.encode())
-        .and_then(|()| put_log(tables, &mut txn, log));
+    let put = tables.rows.put(&mut txn, rows::STORE_KEY, &store.encode()).and_then(|()| put_log(tables, &mut txn, log));
     put.and_then(|()| txn.commit()).map_err(|error| tables.lmdb_error(error))
 }
 

@@ -23,8 +23,9 @@ pub(crate) type PositionKey = [u8; 17];
 
 fn position_key(kind: u8, group: u64, position: u64) -> PositionKey {
     let mut key = [kind; 17];
-    let (high, low) = key.split_at_mut(9);
-    high[1..].copy_from_slice(&group.to_be_bytes());
+    let (_, numbers) = key.split_at_mut(1);
+    let (high, low) = numbers.split_at_mut(8);
+    high.copy_from_slice(&group.to_be_bytes());
     low.copy_from_slice(&position.to_be_bytes());
     key
 }
