@@ -1,8 +1,9 @@
 /**
- * Carries out one Ready: one ticket to the store, one write per peer, the state machine, and the promises.
+ * Carries out one Ready: one write per peer, one ticket to the store, the state machine, and the promises.
  *
- * Invariant: the order inside is disk, wire, state machine: what takes longest starts first, and the core has already held
- * back whatever must wait for the disk.
+ * Invariant: the order inside is wire, disk, state machine: what takes longest starts first. A command waits for the disk of
+ * this server, or for the way to a peer and back and the disk there (thesis 10.2.1); the core has already held back whatever
+ * must wait for this disk.
  */
 
 import type { RaftCore } from '../core/raft-core.js'
@@ -82,9 +83,9 @@ export class ReadyRunner {
   run(ready: Ready): RaftError | null {
     for (const event of ready.events) this.#report(event)
     if (ready.lostAbove !== null) this.#parts.proposals.failAccepted(ready.lostAbove, leadershipLost)
+    this.#send(ready)
     const fault = this.#submit(ready)
     if (fault !== null) return fault
-    this.#send(ready)
     for (const fetch of ready.fetches) this.#fetch(fetch)
     this.#settleReads(ready)
     return ready.apply === null ? null : this.#apply(ready.apply)

@@ -24,6 +24,7 @@ mod reader;
 mod shared;
 mod store;
 mod tables;
+mod transaction;
 mod writer;
 
 pub use error::Error;

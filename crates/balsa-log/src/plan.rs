@@ -22,6 +22,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) steps: Vec<Step<'a>>,
     /// Entries that its truncations remove.
     pub(crate) truncated: u64,
+    /// The commit index when all are done.
+    pub(crate) commit: u64,
+    /// Nothing changes but the end of the log and the commit index; the rows of the new blocks say both.
+    pub(crate) only_appends: bool,
 }
 
 /// The log as it will be after the steps so far.
@@ -32,6 +36,7 @@ struct Ahead<'log> {
     kept: &'log [TermRun],
     added: Vec<TermRun>,
     term: u64,
+    commit: u64,
     voted_for: Option<&'log str>,
 }
 
@@ -43,28 +48,34 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
         kept: &log.terms,
         added: Vec::new(),
         term: log.hard_state.term,
+        commit: log.hard_state.commit,
         voted_for: log.hard_state.voted_for.as_deref(),
     };
-    let mut plan = Plan { steps: Vec::new(), truncated: 0 };
+    let mut steps = Vec::new();
+    let mut truncated = 0;
     for ticket in &batch.tickets {
         for operation in Operations::new(ticket) {
             let step = match operation.map_err(|damage| Error::invalid(damage.detail))? {
                 Operation::Append { block } => Step::Append { block, info: ahead.append(block)? },
                 Operation::TruncateSuffix { from } => {
-                    plan.truncated += ahead.truncate_suffix(from)?;
+                    truncated += ahead.truncate_suffix(from)?;
                     Step::TruncateSuffix { from }
                 }
                 Operation::HardState { term, commit, voted_for } => {
-                    ahead.set_hard_state(term, voted_for)?;
+                    ahead.set_hard_state(term, commit, voted_for)?;
                     Step::HardState { term, commit, voted_for }
                 }
                 Operation::Put { key, value } => Step::Put { key, value },
                 Operation::Delete { key } => Step::Delete { key },
             };
-            plan.steps.push(step);
+            steps.push(step);
         }
     }
-    Ok(plan)
+    let only_appends = truncated == 0
+        && ahead.last > log.last
+        && ahead.term == log.hard_state.term
+        && ahead.voted_for == log.hard_state.voted_for.as_deref();
+    Ok(Plan { steps, truncated, commit: ahead.commit, only_appends })
 }
 
 impl<'log> Ahead<'log> {
@@ -112,7 +123,7 @@ impl<'log> Ahead<'log> {
     }
 
     /// The term never goes back, and a vote is cast once in a term (figure 2).
-    fn set_hard_state(&mut self, term: u64, voted_for: Option<&'log str>) -> Result<(), Error> {
+    fn set_hard_state(&mut self, term: u64, commit: u64, voted_for: Option<&'log str>) -> Result<(), Error> {
         if term < self.term {
             return Err(Error::invalid(format!("a hard state of term {term} was submitted behind term {}", self.term)));
         }
@@ -120,6 +131,7 @@ impl<'log> Ahead<'log> {
             return Err(Error::invalid(format!("a second vote in term {term} was submitted")));
         }
         self.term = term;
+        self.commit = commit;
         self.voted_for = voted_for;
         Ok(())
     }

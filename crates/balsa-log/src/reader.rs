@@ -5,7 +5,7 @@ use std::ops::Bound;
 use crate::error::Error;
 use crate::format::Damage;
 use crate::format::block;
-use crate::format::rows::{key_position, position_key};
+use crate::format::rows::{block_first, block_key};
 use crate::tables::{GROUP, Tables};
 
 /// What a read did.
@@ -26,25 +26,26 @@ pub(crate) fn read_into(
     out: &mut [u8],
 ) -> Result<ReadOutcome, Error> {
     let txn = tables.read_txn()?;
-    let row = tables.load_log_row(&txn)?;
+    let bounds = tables.bounds(&txn)?;
     // A truncation may have overtaken the request; then there is less to read, or nothing.
-    let hi = hi.min(row.last + 1);
-    if lo < row.first || lo >= hi {
+    let hi = hi.min(bounds.last + 1);
+    if lo < bounds.first || lo >= hi {
         return Ok(ReadOutcome::Filled(0));
     }
     let start = tables
-        .blocks
-        .get_lower_than_or_equal_to(&txn, &position_key(GROUP, lo))
+        .rows
+        .get_lower_than_or_equal_to(&txn, &block_key(GROUP, lo))
         .map_err(|error| tables.lmdb_error(error))?
-        .and_then(|(key, _)| key_position(key))
+        .and_then(|(key, _)| block_first(key))
         .ok_or_else(|| tables.damaged(Damage::at(lo, MISSING)))?;
-    let (from, to) = (position_key(GROUP, start), position_key(GROUP, hi));
+    let (from, to) = (block_key(GROUP, start), block_key(GROUP, hi));
     let range = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
     let mut next = lo;
     let mut filled = 0;
-    for item in tables.blocks.range(&txn, &range).map_err(|error| tables.lmdb_error(error))? {
-        let (key, bytes) = item.map_err(|error| tables.lmdb_error(error))?;
-        let info = tables.check_block(key, bytes)?;
+    for item in tables.rows.range(&txn, &range).map_err(|error| tables.lmdb_error(error))? {
+        let (key, row) = item.map_err(|error| tables.lmdb_error(error))?;
+        let (row, info) = tables.check_block(key, row)?;
+        let bytes = row.block;
         let contiguous = if filled == 0 { (info.first..=info.last).contains(&next) } else { info.first == next };
         if !contiguous {
             return Err(tables.damaged(Damage::at(next, MISSING)));

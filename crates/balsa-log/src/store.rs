@@ -16,7 +16,7 @@ pub use crate::reader::ReadOutcome;
 use crate::reader::read_into;
 use crate::shared::{Progress, Shared, Stats, Wake};
 use crate::tables::Tables;
-use crate::writer::{Writer, put_store_row};
+use crate::writer::{Writer, put_rows};
 
 /// What may be queued and not yet durable: some seconds of a fast network, and little memory.
 pub const QUEUE_CAPACITY_BYTES: u64 = 64 << 20;
@@ -119,7 +119,7 @@ impl Store {
         let was_clean = row.clean;
         row.clean = false;
         row.boot_counter += 1;
-        put_store_row(&tables, &row)?;
+        put_rows(&tables, &row, &log)?;
         let state = state_of(&row, &log, facts, was_clean, &filesystem);
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
         let shared = Arc::new(Shared::new(options.queue_capacity_bytes, options.credit_reserve_bytes, wake, stats));
@@ -131,6 +131,7 @@ impl Store {
             log,
             store_row: row,
             reservation,
+            scratch: Vec::new(),
             #[cfg(any(test, feature = "fault-injection"))]
             fault: options.fault.clone(),
         };

@@ -8,22 +8,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use heed::{PutFlags, RwTxn};
-
 use crate::error::Error;
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::fault::{FaultHook, FaultPoint};
 use crate::filesystem::Reservation;
-use crate::format::block::{self, BlockInfo};
-use crate::format::{Damage, rows};
-use crate::log::{HardState, Log, TermRun};
-use crate::plan::{Plan, Step, plan};
+use crate::format::rows;
+use crate::log::Log;
+use crate::plan::{Plan, plan};
 use crate::shared::{Batch, Shared};
-use crate::tables::{GROUP, Tables, keys_from};
+use crate::tables::Tables;
+use crate::transaction::{Transaction, put_log};
 
 /// Between two tries on a full disk: soon enough to go on, rare enough not to matter.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
-/// Pages that a transaction may touch besides its blocks: paths of four trees and of the free list, with splits.
+/// Pages that a transaction may touch besides its blocks: paths of the tree and of the free list, with splits.
 const TREE_PAGES: u64 = 128;
 /// A block takes at most this many pages more than its bytes fill.
 const PAGES_PER_OPERATION: u64 = 3;
@@ -37,6 +35,8 @@ pub(crate) struct Writer {
     pub(crate) log: Log,
     pub(crate) store_row: rows::StoreRow,
     pub(crate) reservation: Reservation,
+    /// Where block rows are put together.
+    pub(crate) scratch: Vec<u8>,
     #[cfg(any(test, feature = "fault-injection"))]
     pub(crate) fault: Option<FaultHook>,
 }
@@ -71,26 +71,13 @@ impl Writer {
     fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
         let plan = plan(&self.log, batch)?;
         self.reserve(batch, &plan)?;
-        let tables = &self.tables;
-        let mut txn = tables.write_txn()?;
+        let mut transaction = Transaction::begin(&self.tables, &mut self.log, &mut self.scratch)?;
         #[cfg(any(test, feature = "fault-injection"))]
-        self.inject(FaultPoint::Write)?;
-        let mut configurations_changed = false;
-        for step in &plan.steps {
-            configurations_changed |= apply(tables, &mut self.log, &mut txn, step)?;
-        }
-        put_rows(tables, &self.log, &mut txn, configurations_changed).map_err(|error| tables.lmdb_error(error))?;
+        inject(self.fault.as_ref(), FaultPoint::Write)?;
+        transaction.write(&plan)?;
         #[cfg(any(test, feature = "fault-injection"))]
-        self.inject(FaultPoint::Commit)?;
-        txn.commit().map_err(|error| tables.lmdb_error(error))
-    }
-
-    #[cfg(any(test, feature = "fault-injection"))]
-    fn inject(&self, point: FaultPoint) -> Result<(), Error> {
-        match self.fault.as_ref().and_then(|hook| hook(point)) {
-            Some(cause) => Err(Error::io(format!("injected at {point:?}"), cause)),
-            None => Ok(()),
-        }
+        inject(self.fault.as_ref(), FaultPoint::Commit)?;
+        transaction.commit()
     }
 
     /// Takes room on the device for the batch; waits, and says so, while the disk is full.
@@ -121,7 +108,7 @@ impl Writer {
 
     fn try_reserve(&mut self, needed: u64) -> Result<(), Error> {
         #[cfg(any(test, feature = "fault-injection"))]
-        self.inject(FaultPoint::Reserve)?;
+        inject(self.fault.as_ref(), FaultPoint::Reserve)?;
         let used = self.tables.used_bytes();
         self.reservation
             .ensure(used, needed)
@@ -130,94 +117,23 @@ impl Writer {
 
     fn mark_clean(&mut self) -> Result<(), Error> {
         self.store_row.clean = true;
-        put_store_row(&self.tables, &self.store_row)
+        put_rows(&self.tables, &self.store_row, &self.log)
     }
 }
 
-/// Applies one step to the transaction and to the log in memory. True when the list of configurations changed.
-fn apply(tables: &Tables, log: &mut Log, txn: &mut RwTxn<'_>, step: &Step<'_>) -> Result<bool, Error> {
-    let written = match step {
-        Step::Append { block, info } => append(tables, log, txn, block, info),
-        Step::TruncateSuffix { from } => return truncate_suffix(tables, log, txn, *from),
-        Step::HardState { term, commit, voted_for } => {
-            let voted_for = voted_for.map(ToOwned::to_owned);
-            log.hard_state = HardState { term: *term, commit: *commit, voted_for };
-            Ok(false)
-        }
-        Step::Put { key, value } => {
-            let key = rows::fact_key(GROUP, key);
-            tables.facts.put(txn, &key, &rows::with_crc(&key, value.to_vec())).map(|()| false)
-        }
-        Step::Delete { key } => tables.facts.delete(txn, &rows::fact_key(GROUP, key)).map(|_| false),
-    };
-    written.map_err(|error| tables.lmdb_error(error))
-}
-
-fn append(tables: &Tables, log: &mut Log, txn: &mut RwTxn<'_>, bytes: &[u8], info: &BlockInfo) -> heed::Result<bool> {
-    let key = rows::position_key(GROUP, info.first);
-    // The only group is the last one of the tree.
-    tables.blocks.put_with_flags(txn, PutFlags::APPEND, &key, bytes)?;
-    if log.terms.last().is_none_or(|run| run.term != info.term) {
-        log.terms.push(TermRun { first: info.first, term: info.term });
-        tables.terms.put(txn, &key, &rows::encode_term(&key, info.term))?;
-    }
-    log.last = info.last;
-    if info.is_configuration {
-        log.configurations.push((info.first, block::only_payload(bytes).to_vec()));
-    }
-    Ok(info.is_configuration)
-}
-
-fn truncate_suffix(tables: &Tables, log: &mut Log, txn: &mut RwTxn<'_>, from: u64) -> Result<bool, Error> {
-    cut_block(tables, txn, from)?;
-    let key = rows::position_key(GROUP, from);
-    let end = rows::position_key(GROUP, u64::MAX);
-    let delete = |txn: &mut RwTxn<'_>| {
-        tables.blocks.delete_range(txn, &keys_from(&key, &end))?;
-        tables.terms.delete_range(txn, &keys_from(&key, &end))
-    };
-    delete(txn).map_err(|error| tables.lmdb_error(error))?;
-    log.last = from - 1;
-    log.terms.retain(|run| run.first < from);
-    let configurations = log.configurations.len();
-    log.configurations.retain(|(index, _)| *index < from);
-    Ok(log.configurations.len() != configurations)
-}
-
-/// Replaces the block that `from` cuts through by its shortened copy.
-fn cut_block(tables: &Tables, txn: &mut RwTxn<'_>, from: u64) -> Result<(), Error> {
-    let key = rows::position_key(GROUP, from);
-    let before = tables.blocks.get_lower_than(txn, &key).map_err(|error| tables.lmdb_error(error))?;
-    let Some((key, bytes)) = before else { return Ok(()) };
-    let info = tables.check_block(key, bytes)?;
-    if info.last < from {
-        return Ok(());
-    }
-    let mut shortened = vec![0; bytes.len()];
-    let length = block::clip(bytes, info.first, from, &mut shortened);
-    let shortened = length
-        .and_then(|length| shortened.get(..length))
-        .ok_or_else(|| tables.damaged(Damage::at(info.first, "a block cannot be shortened")))?;
-    let key = rows::position_key(GROUP, info.first);
-    tables.blocks.put(txn, &key, shortened).map_err(|error| tables.lmdb_error(error))
-}
-
-fn put_rows(tables: &Tables, log: &Log, txn: &mut RwTxn<'_>, configurations_changed: bool) -> heed::Result<()> {
-    let key = rows::log_key(GROUP);
-    let row = rows::LogRow { first: log.first, last: log.last, hard_state: log.hard_state.clone() };
-    tables.meta.put(txn, &key, &row.encode(&key))?;
-    if configurations_changed {
-        let key = rows::configurations_key(GROUP);
-        tables.meta.put(txn, &key, &rows::encode_configurations(&key, &log.configurations))?;
-    }
-    Ok(())
-}
-
-/// Writes the row of the store in a transaction of its own, with full sync.
-pub(crate) fn put_store_row(tables: &Tables, row: &rows::StoreRow) -> Result<(), Error> {
+/// Writes the rows of the store and of the log in a transaction of its own, with full sync.
+pub(crate) fn put_rows(tables: &Tables, store: &rows::StoreRow, log: &Log) -> Result<(), Error> {
     let mut txn = tables.write_txn()?;
-    let put = tables.meta.put(&mut txn, rows::STORE_KEY, &row.encode());
+    let put = tables.rows.put(&mut txn, rows::STORE_KEY, &store.encode()).and_then(|()| put_log(tables, &mut txn, log));
     put.and_then(|()| txn.commit()).map_err(|error| tables.lmdb_error(error))
+}
+
+#[cfg(any(test, feature = "fault-injection"))]
+fn inject(hook: Option<&FaultHook>, point: FaultPoint) -> Result<(), Error> {
+    match hook.and_then(|hook| hook(point)) {
+        Some(cause) => Err(Error::io(format!("injected at {point:?}"), cause)),
+        None => Ok(()),
+    }
 }
 
 fn is_full(cause: &io::Error) -> bool {

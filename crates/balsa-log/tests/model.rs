@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use balsa_log::format::block::{KIND_COMMAND, KIND_CONFIGURATION};
 use balsa_log::format::operation::Operation;
 use balsa_log::{HardState, TermRun};
-use common::{Entry, Opened, open, sealed, ticket};
+use common::{Entry, Opened, crashed, open, sealed, ticket};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ enum Step {
     Ticket(Vec<Action>),
     Read { lo: prop::sample::Index, hi: prop::sample::Index, bytes_max: usize },
     Reopen,
+    Crash,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -70,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index(), index(), prop_oneof![1_usize..400, 400_usize..100_000, Just(1 << 20)])
             .prop_map(|(lo, hi, bytes_max)| Step::Read { lo, hi, bytes_max }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -195,6 +197,13 @@ proptest! {
                     let (lo, hi) = (a.min(b), a.max(b));
                     let read = opened.entries(lo as u64 + 1, hi as u64 + 1, bytes_max).unwrap();
                     prop_assert_eq!(&read, &model.entries[lo..hi]);
+                }
+                Step::Crash => {
+                    opened.until("everything is durable", |progress| progress.durable >= submitted);
+                    let copy = crashed(dir.path());
+                    let reopened = open(copy.path());
+                    prop_assert!(!reopened.state.was_clean);
+                    model.check(&reopened);
                 }
                 Step::Reopen => {
                     opened.store.close();

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use balsa_log::format::operation::Operation;
 use balsa_log::{Durability, Error};
-use common::{block_of, open, open_error};
+use common::{Opened, block_of, crashed, open, open_error};
 
 /// Every file of a directory with its bytes.
 fn image(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -88,8 +88,8 @@ fn a_file_in_place_of_the_directory_is_refused() {
 #[test]
 fn a_newer_format_another_engine_and_a_strange_marker_are_told_apart_and_left_alone() {
     let cases = [
-        ("balsa-store 2 lmdb\n", "ERR_RAFT_STORE_FORMAT", "version 2"),
-        ("balsa-store 1 journal\n", "ERR_RAFT_STORE_FORMAT", "engine journal"),
+        ("balsa-store 3 lmdb\n", "ERR_RAFT_STORE_FORMAT", "version 3"),
+        ("balsa-store 2 journal\n", "ERR_RAFT_STORE_FORMAT", "engine journal"),
         ("something else\n", "ERR_RAFT_DIR_UNUSABLE", "not of Balsa"),
         ("", "ERR_RAFT_DIR_UNUSABLE", "not of Balsa"),
     ];
@@ -234,16 +234,66 @@ fn damage_to_the_last_block_or_to_a_row_refuses_the_open_and_writes_nothing() {
     small_store(dir.path());
     let incarnation = open(dir.path()).state.incarnation;
     for (pattern, offset) in [(vec![5; 3000], 2999), (incarnation.to_vec(), 0)] {
-        let copy = tempfile::tempdir().unwrap();
-        for name in ["FORMAT", "data.mdb"] {
-            fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
-        }
+        let copy = crashed(dir.path());
         damage(copy.path(), &pattern, offset);
         let before = stored_image(copy.path());
         let error = open_error(copy.path());
         assert_eq!(error.code(), "ERR_RAFT_STORE_CORRUPT", "{error}");
         assert_eq!(stored_image(copy.path()), before);
     }
+}
+
+/// A store whose last group commit only appends entry 2, with commit index 0x77 in its block row, and that block.
+fn store_with_commit(dir: &Path) -> (Opened, Vec<u8>) {
+    let opened = open(dir);
+    let voted_for = Some("s1");
+    let last = block_of(2, 1, &[b"second"]);
+    opened.put(&[
+        Operation::HardState { term: 1, commit: 0, voted_for },
+        Operation::Append { block: &block_of(1, 1, &[b"first"]) },
+    ]);
+    opened.put(&[Operation::Append { block: &last }, Operation::HardState { term: 1, commit: 0x77, voted_for }]);
+    (opened, last)
+}
+
+#[test]
+fn the_newest_commit_index_is_found_in_the_last_block_or_in_the_row_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, _) = store_with_commit(dir.path());
+    let after_crash = || open(crashed(dir.path()).path()).state;
+    assert_eq!((after_crash().last, after_crash().hard_state.commit), (2, 0x77));
+    opened.put(&[Operation::HardState { term: 1, commit: 0x66, voted_for: Some("s1") }]);
+    assert_eq!(after_crash().hard_state.commit, 0x66);
+    opened.put(&[Operation::Append { block: &block_of(3, 1, &[b"third"]) }]);
+    assert_eq!((after_crash().last, after_crash().hard_state.commit), (3, 0x66), "an append carries what it finds");
+    opened.store.close();
+    assert_eq!(open(dir.path()).state.hard_state.commit, 0x66);
+}
+
+#[test]
+fn damage_to_the_commit_index_of_the_last_block_refuses_the_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut row) = store_with_commit(dir.path());
+    let block_bytes = row.len();
+    row.extend_from_slice(&0x77_u64.to_le_bytes());
+    let copy = crashed(dir.path());
+    damage(copy.path(), &row, block_bytes + 1);
+    let error = open_error(copy.path());
+    assert!(matches!(error, Error::Corrupt { index: Some(2), .. }), "{error:?}");
+}
+
+/// A last block that is gone with its page, as a device that lost one write would leave it.
+#[test]
+fn a_log_that_ends_before_its_row_says_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    small_store(dir.path());
+    let mut key = vec![6];
+    key.extend_from_slice(&[0; 8]);
+    key.extend_from_slice(&5_u64.to_be_bytes());
+    // The row of the last block turns into one of an unknown kind.
+    damage(dir.path(), &key, 0);
+    let error = open_error(dir.path());
+    assert!(matches!(error, Error::Corrupt { index: Some(6), .. }), "{error:?}");
 }
 
 #[test]

@@ -80,6 +80,12 @@ fn read_layout(bytes: &[u8]) -> Option<Layout> {
     Some(Layout { group: read_u64(bytes, 0)?, first, count, records_end, total })
 }
 
+/// The index of the last entry, by the header alone.
+pub(crate) fn last_index(bytes: &[u8]) -> Option<u64> {
+    let layout = read_layout(bytes)?;
+    layout.first.checked_add(u64::try_from(layout.count).ok()?)?.checked_sub(1)
+}
+
 /// One record of a block whose layout is known.
 struct Record {
     payload_end: usize,

@@ -1,65 +1,130 @@
-//! The rows outside `blk`. LMDB pages carry no checksum, so each row ends with its own: a CRC over key, then value.
+//! The rows of the tree. LMDB pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in
+//! a block row carries that of the block besides.
 
-use super::{Damage, read_size, read_u32, read_u64, read_u64_be};
+use super::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
 use crate::log::{HardState, TermRun};
 
 /// The version that this build writes, and the only one that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
-/// Key of the store row in `meta`.
-pub(crate) const STORE_KEY: &[u8] = b"store";
-const LOG_PREFIX: &[u8] = b"log";
-const CONFIGURATIONS_PREFIX: &[u8] = b"configurations";
+// The first byte of a key names the kind of its row. Blocks stand last: a new one is then always the last row of the tree.
+const STORE: u8 = 1;
+const LOG: u8 = 2;
+const CONFIGURATIONS: u8 = 3;
+const TERM: u8 = 4;
+const FACT: u8 = 5;
+const BLOCK: u8 = 6;
 
-/// `group u64 BE | position u64 BE`: the key of `blk` and `terms`.
-pub(crate) fn position_key(group: u64, position: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    let (high, low) = key.split_at_mut(8);
+/// Key of the row of the store.
+pub(crate) const STORE_KEY: &[u8] = &[STORE];
+
+/// `kind | group u64 BE | position u64 BE`: the key of a block and of a term run.
+pub(crate) type PositionKey = [u8; 17];
+
+fn position_key(kind: u8, group: u64, position: u64) -> PositionKey {
+    let mut key = [kind; 17];
+    let (_, numbers) = key.split_at_mut(1);
+    let (high, low) = numbers.split_at_mut(8);
     high.copy_from_slice(&group.to_be_bytes());
     low.copy_from_slice(&position.to_be_bytes());
     key
 }
 
-/// The position of a key of `blk` or `terms`.
-pub(crate) fn key_position(key: &[u8]) -> Option<u64> {
-    if key.len() == 16 { read_u64_be(key, 8) } else { None }
+/// The key of the block that begins at `first`.
+pub(crate) fn block_key(group: u64, first: u64) -> PositionKey {
+    position_key(BLOCK, group, first)
 }
 
-pub(crate) fn log_key(group: u64) -> Vec<u8> {
-    group_key(LOG_PREFIX, group)
+/// The key of the term run that begins at `first`.
+pub(crate) fn term_key(group: u64, first: u64) -> PositionKey {
+    position_key(TERM, group, first)
 }
 
-pub(crate) fn configurations_key(group: u64) -> Vec<u8> {
-    group_key(CONFIGURATIONS_PREFIX, group)
+/// The first index of the block under this key; `None` when it is no key of a block.
+pub(crate) fn block_first(key: &[u8]) -> Option<u64> {
+    if key.len() == 17 && key.first() == Some(&BLOCK) { read_u64_be(key, 9) } else { None }
 }
 
-fn group_key(prefix: &[u8], group: u64) -> Vec<u8> {
-    let mut key = prefix.to_vec();
+fn group_key(kind: u8, group: u64) -> Vec<u8> {
+    let mut key = vec![kind];
     key.extend_from_slice(&group.to_be_bytes());
     key
 }
 
+pub(crate) fn log_key(group: u64) -> Vec<u8> {
+    group_key(LOG, group)
+}
+
+pub(crate) fn configurations_key(group: u64) -> Vec<u8> {
+    group_key(CONFIGURATIONS, group)
+}
+
+/// What every key of a term run of the group begins with.
+pub(crate) fn terms_prefix(group: u64) -> Vec<u8> {
+    group_key(TERM, group)
+}
+
+/// What every key of a fact of the group begins with.
+pub(crate) fn facts_prefix(group: u64) -> Vec<u8> {
+    group_key(FACT, group)
+}
+
 pub(crate) fn fact_key(group: u64, name: &str) -> Vec<u8> {
-    let mut key = group.to_be_bytes().to_vec();
+    let mut key = facts_prefix(group);
     key.extend_from_slice(name.as_bytes());
     key
 }
 
 pub(crate) fn fact_name(key: &[u8]) -> Option<&str> {
-    std::str::from_utf8(key.get(8..)?).ok()
+    std::str::from_utf8(key.get(9..)?).ok()
+}
+
+/// Bytes of a block row behind its block.
+const BLOCK_TRAILER_BYTES: usize = 12;
+
+/// Fills `row` with the row of a block: the block, then the commit index known when it was written. A group commit that only
+/// appends thus writes no other row, and a page less.
+pub(crate) fn encode_block(row: &mut Vec<u8>, key: &[u8], block: &[u8], commit: u64) {
+    let commit = commit.to_le_bytes();
+    row.clear();
+    row.extend_from_slice(block);
+    row.extend_from_slice(&commit);
+    row.extend_from_slice(&crc(key, &commit).to_le_bytes());
+}
+
+/// The row of a block. The block itself is not checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockRow<'a> {
+    pub(crate) block: &'a [u8],
+    pub(crate) commit: u64,
+}
+
+pub(crate) fn decode_block<'a>(key: &[u8], row: &'a [u8]) -> Result<BlockRow<'a>, Damage> {
+    let at = row.len().checked_sub(BLOCK_TRAILER_BYTES);
+    let (block, trailer) = at.and_then(|at| row.split_at_checked(at)).ok_or(SHORT_ROW)?;
+    let commit = read_u64(without_crc(key, trailer)?, 0).ok_or(SHORT_ROW)?;
+    Ok(BlockRow { block, commit })
+}
+
+/// The index of the last entry of a block row, without a look at the entries.
+pub(crate) fn block_row_last(row: &[u8]) -> Option<u64> {
+    block::last_index(row.get(..row.len().checked_sub(BLOCK_TRAILER_BYTES)?)?)
+}
+
+fn crc(key: &[u8], value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), value)
 }
 
 /// Closes a row.
 pub(crate) fn with_crc(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(key), &value);
-    value.extend_from_slice(&crc.to_le_bytes());
+    value.extend_from_slice(&crc(key, &value).to_le_bytes());
     value
 }
 
 /// Checks a row and returns its value.
 pub(crate) fn without_crc<'a>(key: &[u8], row: &'a [u8]) -> Result<&'a [u8], Damage> {
-    let (value, crc) = row.len().checked_sub(4).and_then(|end| row.split_at_checked(end)).ok_or(SHORT_ROW)?;
-    if read_u32(crc, 0) == Some(crc32c::crc32c_append(crc32c::crc32c(key), value)) {
+    let (value, sealed) = row.len().checked_sub(4).and_then(|end| row.split_at_checked(end)).ok_or(SHORT_ROW)?;
+    if read_u32(sealed, 0) == Some(crc(key, value)) {
         Ok(value)
     } else {
         Err(Damage::new("the checksum of a row is wrong"))
@@ -106,7 +171,8 @@ impl StoreRow {
     }
 }
 
-/// The row of one group: bounds of its log and hard state.
+/// The row of one group: bounds of its log and hard state, as they were when the row was written. Blocks behind `last` came
+/// later, with nothing but appends between, and the row of the last one has the newer commit index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogRow {
     pub(crate) first: u64,
@@ -149,7 +215,7 @@ pub(crate) fn encode_term(key: &[u8], term: u64) -> Vec<u8> {
 
 pub(crate) fn decode_term(key: &[u8], row: &[u8]) -> Result<TermRun, Damage> {
     let value = without_crc(key, row)?;
-    let run = || Some(TermRun { first: key_position(key)?, term: read_u64(value, 0)? });
+    let run = || Some(TermRun { first: read_u64_be(key, 9)?, term: read_u64(value, 0)? });
     run().ok_or(SHORT_ROW)
 }
 

@@ -41,6 +41,15 @@ pub fn open_error(dir: &Path) -> Error {
     }
 }
 
+/// What a crash right now would leave of the store in `dir`, which may be open.
+pub fn crashed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["FORMAT", "data.mdb"] {
+        std::fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
 impl Opened {
     /// Waits until `reached` holds for what `poll` reports.
     pub fn until(&self, what: &str, mut reached: impl FnMut(balsa_log::Progress) -> bool) {
