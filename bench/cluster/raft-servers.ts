@@ -5,8 +5,8 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
-import { freePorts } from './free-ports.js'
 import type { FromServer, Latencies, Load, Loaded, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3

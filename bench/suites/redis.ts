@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePorts } from '../cluster/free-ports.js'
+import { freePort } from '../../support/free-addresses.js'
 import { killed, KvServers } from '../cluster/kv-servers.js'
 import type { Settings } from '../settings.js'
 import type { Case, OpenSuite, Sample, Skipped, Suite } from '../suite.js'
@@ -131,7 +131,7 @@ class SingleRedis {
   }
 
   static async start(dir: string): Promise<SingleRedis> {
-    const [port = 0] = await freePorts(1)
+    const port = await freePort()
     const started = new SingleRedis(mkdtempSync(join(dir, 'redis-')), port)
     const end = performance.now() + START_MS_MAX
     while (!(await answers(port))) {

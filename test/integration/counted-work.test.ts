@@ -12,9 +12,10 @@ import { nativeStore } from 'balsa-raft/storage'
 import type { LogStore, StoreFactory } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import type { TcpTransport } from 'balsa-raft/transport/tcp'
-import { freeAddresses } from '../support/free-addresses.js'
-import { TestCluster, until } from '../support/raft-cluster.js'
+import { freeAddresses } from '../../support/free-addresses.js'
+import { TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
 
 const IN_FLIGHT = 256
 const ROUNDS = 40
@@ -103,11 +104,11 @@ test('an idle cluster goes on with its heartbeats and writes nothing', async ({ 
   const leader = await cluster.leader()
   const { appliedIndex } = leader.status
   const caughtUp = (server: TestRaft): boolean => server.status.appliedIndex >= appliedIndex
-  await until(() => ([...cluster.servers.values()].every(caughtUp) ? true : null), 'all servers to catch up')
+  await until('all servers have caught up', () => [...cluster.servers.values()].every(caughtUp))
   const commits = [...cluster.servers.values()].map(({ status }) => status.store.groupCommits)
   const turns = [...counts.values()].map((each) => each.turns)
   const beats = (): boolean => [...counts.values()].every((each, at) => each.turns > (turns[at] ?? 0) + IDLE_TURNS)
-  await until(() => (beats() ? true : null), `${IDLE_TURNS} turns of every server`)
+  await until(`every server has made ${IDLE_TURNS} turns`, beats)
   assert.equal(
     [...cluster.servers.values()].map(({ status }) => status.store.groupCommits),
     commits,
