@@ -67,6 +67,7 @@ async function run(line: CommandLine): Promise<void> {
     const settings = { ...line.settings, seconds: line.seconds ?? suite.seconds }
     const result = await runSuite(suite, line.rounds ?? suite.rounds, settings, console.error)
     results.push(result)
+    if (result.failures.length > 0) process.exitCode = 1
     console.log(`\n${suiteTable(result)}`)
     // After every suite: a later one that fails costs nothing of the earlier ones.
     await write(line, { ...begun, machine: withLoadAfter(machine), suites: results })

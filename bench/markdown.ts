@@ -41,6 +41,7 @@ export function suiteTable(result: SuiteResult): string {
     bullets(result.verdicts),
     bullets(result.notes),
     bullets(result.skipped.map(({ what, reason }) => `skipped: ${what}: ${reason}`)),
+    bullets(result.failures.map((failure) => `FAILED: ${failure}`)),
   ]
   return parts.filter((part) => part !== '').join('\n\n')
 }

@@ -28,6 +28,8 @@ export interface SuiteResult {
   readonly rows: readonly Row[]
   readonly verdicts: readonly string[]
   readonly skipped: readonly Skipped[]
+  /** Measurements that broke off, one sentence each; their rounds are missing in the rows. */
+  readonly failures: readonly string[]
   readonly notes: readonly string[]
 }
 
@@ -42,18 +44,28 @@ export async function runSuite(
   const cases = besideEachOther(opened.cases)
   try {
     const samples: Sample[][] = cases.map(() => [])
+    const failures: string[] = []
     for (let round = 1; round <= rounds; round += 1) {
       say(`${suite.name}: round ${round} of ${rounds}`)
-      for (const [at, measured] of cases.entries()) samples[at]?.push(await measured.measure())
+      for (const [at, measured] of cases.entries()) {
+        try {
+          samples[at]?.push(await measured.measure())
+        } catch (error) {
+          const { contender } = measured
+          failures.push(`${contender}, ${describe(measured.at)}, round ${round}: ${(error as Error).message.trim()}`)
+          say(`${suite.name}: failed: ${failures.at(-1)}`)
+        }
+      }
     }
     const rows = cases.map(({ contender, at }, n) => {
       const own = samples[n] ?? []
       return { contender, at, rounds: own, figures: spreads(own) }
     })
     const { name, purpose, judged, metrics } = suite
-    const verdicts = rounds < ROUNDS_TO_JUDGE ? [] : verdictsOf(rows, judged, metrics)
+    const enough = samples.every(({ length }) => length >= ROUNDS_TO_JUDGE)
+    const verdicts = !enough ? [] : verdictsOf(rows, judged, metrics)
     const { seconds } = settings
-    return { suite: name, purpose, rounds, seconds, judged, metrics, rows, verdicts, skipped, notes }
+    return { suite: name, purpose, rounds, seconds, judged, metrics, rows, verdicts, skipped, failures, notes }
   } finally {
     await opened.close()
   }

@@ -86,7 +86,7 @@ function peerCase(peer: string, inFlight: number, bytes: number, { dir, seconds 
 
 function sampleOf(line: string): Sample {
   const printed = JSON.parse(line) as Readonly<Record<string, unknown>>
-  const known = ['perSecond', 'p50', 'p99', 'p999', 'cpuPerEntry'].flatMap((key) => {
+  const known = ['perSecond', 'p50', 'p99', 'p999', 'cpuPerEntry', 'drainMs'].flatMap((key) => {
     const value = printed[key]
     return typeof value === 'number' ? [[key, value] as const] : []
   })
