@@ -9,9 +9,9 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { chartOf } from './chart.js'
+import { chartsOf } from './chart.js'
 import { describeMachine, marksOf, withLoadAfter } from './machine.js'
-import { runHead, suiteTable } from './markdown.js'
+import { circumstancesOf, runHead, suiteTable } from './markdown.js'
 import type { Run } from './markdown.js'
 import { runSuite } from './runner.js'
 import type { SuiteResult } from './runner.js'
@@ -86,6 +86,7 @@ async function write(line: CommandLine, done: Run): Promise<void> {
   writeFileSync(join(out, 'tables.md'), `${[runHead(done), ...done.suites.map(suiteTable)].join('\n\n')}\n`)
   if (!line.charts) return
   for (const result of done.suites) {
-    for (const { name, svg } of await chartOf(result)) writeFileSync(join(out, `${name}.svg`), svg)
+    for (const { name, svg } of await chartsOf(result, circumstancesOf(done)))
+      writeFileSync(join(out, `${name}.svg`), svg)
   }
 }

@@ -25,6 +25,15 @@ export function runHead(run: Run): string {
   return lines.map((line) => `- ${line}`).join('\n')
 }
 
+/** In few words, for a chart. */
+export function circumstancesOf({ startedAt, machine, marks }: Run): readonly string[] {
+  const { cores, cpu, node, filesystem } = machine
+  return [
+    `${startedAt.slice(0, 10)}, ${cores} cores, ${cpu}, Node ${node}, logs on ${filesystem}`,
+    ...marks.map((mark) => `MARKED RUN: ${mark}`),
+  ]
+}
+
 export function suiteTable(result: SuiteResult): string {
   const circumstances = [...new Set(result.rows.flatMap((row) => Object.keys(row.at)))]
   const metrics = result.metrics.filter(({ key }) => result.rows.some((row) => row.figures[key] !== undefined))

@@ -39,6 +39,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const reason = await whyNot()
   const own = await openApply(settings)
   if (reason !== null) return { ...own, skipped: [...own.skipped, { what: 'hashicorp/raft', reason }] }
+  const noOpenLoop = { what: 'hashicorp/raft in an open loop (--rate)', reason: 'the peer has a closed loop only' }
   const peers = settings.bytes.flatMap((bytes) =>
     settings.inFlight.flatMap((inFlight) => settings.peers.map((peer) => peerCase(peer, inFlight, bytes, settings))),
   )
@@ -46,7 +47,8 @@ async function open(settings: Settings): Promise<OpenSuite> {
     'hashicorp/raft: three fresh servers for each measurement, the load in the leader; tuned: MaxAppendEntries 1024 and BatchApplyCh; best: a LogCache of 512 entries as well',
     'the servers of balsa stay up, idle, while a peer is measured, and keep the log of all rounds',
   ]
-  return { ...own, cases: [...own.cases, ...peers], notes: [...own.notes, ...notes] }
+  const skipped = [...own.skipped, ...(settings.rates.length === 0 ? [] : [noOpenLoop])]
+  return { ...own, cases: [...own.cases, ...peers], skipped, notes: [...own.notes, ...notes] }
 }
 
 /** Builds the program; why that cannot be, or null. */
