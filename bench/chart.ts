@@ -42,20 +42,30 @@ const FONT = 'DejaVu Sans, Verdana, Arial, sans-serif'
 const LINEAR_RATIO_MAX = 20
 const PANELS_IN_ROW = 2
 const OFFSET_PX = 14
+const ROW_PX = 26
+const DECADES_OF_FEW = 3
 /** Latency beside the metric that is judged. */
 const TAIL = 'p99'
 
 /** `circumstances` stand below the title. Empty when there is nothing to draw. */
 export async function chartsOf(result: SuiteResult, circumstances: readonly string[]): Promise<readonly Chart[]> {
-  const { suite, judged, metrics, distribution } = result
-  const tails = metrics.filter(({ key }) => key === TAIL && key !== judged.key)
-  const keys = [judged.key, ...tails.map(({ key }) => key)]
-  const charts = keys.map(async (key): Promise<readonly Chart[]> => {
-    const spec = distribution ? distributionOf(result, key, circumstances) : rangesOf(result, key, circumstances)
-    if (spec === null) return []
-    return [{ name: key === judged.key ? suite : `${suite}-${key}`, svg: await svgOf(spec) }]
+  const charts = groupsOf(result).flatMap((group, at) => {
+    const { suite, judged, metrics, distribution } = group
+    const name = at === 0 ? suite : `${suite}-${axisOf(group).replaceAll(/[^a-z]+/g, '-')}`
+    const tails = metrics.filter(({ key }) => key === TAIL && key !== judged.key)
+    return [judged.key, ...tails.map(({ key }) => key)].map(async (key): Promise<readonly Chart[]> => {
+      const spec = distribution ? distributionOf(group, key, circumstances) : rangesOf(group, key, circumstances)
+      return spec === null ? [] : [{ name: key === judged.key ? name : `${name}-${key}`, svg: await svgOf(spec) }]
+    })
   })
   return (await Promise.all(charts)).flat()
+}
+
+/** Cases with the same circumstances share a chart: closed loops, and open ones. */
+function groupsOf(result: SuiteResult): readonly SuiteResult[] {
+  const kindOf = ({ at }: SuiteResult['rows'][number]): string => Object.keys(at).join()
+  const kinds = distinct(result.rows.map(kindOf))
+  return kinds.map((kind) => ({ ...result, rows: result.rows.filter((row) => kindOf(row) === kind) }))
 }
 
 async function svgOf(spec: TopLevelSpec): Promise<string> {
@@ -74,42 +84,49 @@ function rangesOf(result: SuiteResult, key: string, circumstances: readonly stri
   const head = headOf(result, key)
   const contenders = distinct(values.map(({ contender }) => contender))
   const panels = distinct(values.map(({ panel }) => panel))
-  const steps = distinct(values.map(({ along }) => along))
+  const body = bodyOf(head, axis, values, contenders)
+  const top = topOf(`${result.suite}: ${head}`, [
+    `point: median, line: min to max; rounds: ${result.rounds}`,
+    ...circumstances,
+  ])
+  const data = { values }
+  if (panels.length === 1) return specOf({ ...top, data, ...body })
+  const header = { title: null, labelFontSize: 13, labelFontWeight: 'bold' }
+  const columns = Math.min(PANELS_IN_ROW, panels.length)
+  return specOf({ ...top, data, columns, facet: { field: 'panel', type: 'nominal', sort: panels, header }, spec: body })
+}
+
+/** One panel. */
+function bodyOf(head: string, axis: string, values: readonly Point[], contenders: readonly string[]) {
   const isNamed = values.some(({ along }) => typeof along === 'string')
   const isLog = ratioOf(values) > LINEAR_RATIO_MAX
   const amount = {
     type: 'quantitative',
     title: isLog ? `${head} (logarithmic)` : head,
-    scale: { type: isLog ? 'log' : 'linear', zero: !isLog },
-    axis: { format: '~s', labelOverlap: 'greedy', tickCount: 6 },
-  } as const
-  const place = { field: 'along', type: 'ordinal', sort: null, title: isNamed ? null : axis, axis: placeAxis } as const
-  const offset = { field: 'contender', sort: null } as const
-  const [from, to] = [{ ...amount, field: 'min' }, { field: 'max' }] as const
-  const middle = { ...amount, field: 'median' } as const
+    scale: isLog ? { type: 'log' } : { zero: true },
+    axis: { labelExpr: LABEL, ...(isLog ? { values: marksBetween(values) } : { tickCount: 6 }) },
+  }
+  const place = { field: 'along', type: 'ordinal', sort: null, title: isNamed ? null : axis, axis: PLACE_AXIS }
+  const [from, to, middle] = [{ ...amount, field: 'min' }, { field: 'max' }, { ...amount, field: 'median' }]
   const look = lookOf(contenders)
-  const size = Math.max(28, contenders.length * OFFSET_PX)
-  const [shared, range, point] = isNamed
-    ? [{ y: place, yOffset: offset }, { x: from, x2: to }, { x: middle }]
-    : [{ x: place, xOffset: offset }, { y: from, y2: to }, { y: middle }]
-  const body = {
-    ...(isNamed ? { width: 520, height: { step: 16 } } : { width: Math.max(220, steps.length * size), height: 240 }),
-    encoding: shared,
-    layer: [
-      { mark: { type: 'rule', strokeWidth: 2 }, encoding: { ...range, color: look.color } },
-      { mark: { type: 'point', filled: true, size: 60, opacity: 1 }, encoding: { ...point, ...look } },
-    ],
-  } as const
-  const title = `${result.suite}: ${head}`
-  const data = { values: values.map((value) => ({ ...value })) }
-  const top = topOf(title, [`point: median, line: min to max of ${result.rounds} rounds`, ...circumstances])
-  if (panels.length === 1) return { ...top, data, ...body }
-  const header = { title: null, labelFontSize: 13, labelFontWeight: 'bold' } as const
-  const columns = Math.min(PANELS_IN_ROW, panels.length)
-  return { ...top, data, columns, facet: { field: 'panel', type: 'nominal', sort: null, header }, spec: body }
+  const steps = distinct(values.map(({ along }) => along)).length
+  const width = Math.max(220, steps * Math.max(28, contenders.length * OFFSET_PX))
+  const size = isNamed ? { width: 520, height: { step: ROW_PX } } : { width, height: 240 }
+  // Names have a row each, in which contenders lie side by side anyway; numbers need the offset.
+  const [encoding, range, point] = isNamed
+    ? [{ y: place }, { x: from, x2: to }, { x: middle }]
+    : [{ x: place, xOffset: { field: 'contender', sort: null } }, { y: from, y2: to }, { y: middle }]
+  const layer = [
+    { mark: { type: 'rule', strokeWidth: 2 }, encoding: { ...range, color: look.color } },
+    { mark: { type: 'point', filled: true, size: 60, opacity: 1 }, encoding: { ...point, ...look } },
+  ]
+  return { ...size, encoding, layer }
 }
 
-const placeAxis = { labelAngle: 0, grid: false, labelLimit: 320 } as const
+/** Wide is what Vega believes a text to be where it cannot measure one: the limits are twice what is needed. */
+const PLACE_AXIS = { labelAngle: 0, grid: false, labelLimit: 640 }
+/** 20k, and 0.02 rather than 20m. */
+const LABEL = "datum.value < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 
 function distributionOf(result: SuiteResult, key: string, circumstances: readonly string[]): TopLevelSpec | null {
   const values = result.rows.flatMap((row) => {
@@ -123,51 +140,41 @@ function distributionOf(result: SuiteResult, key: string, circumstances: readonl
     `each point is one of ${result.rounds} rounds; its height: the share that took no longer`,
     ...circumstances,
   ]
-  return {
-    ...topOf(`${result.suite}: ${headOf(result, key)}`, subtitle),
+  const title = headOf(result, key)
+  const x = { field: 'value', type: 'quantitative', title, scale: { zero: false, nice: true } }
+  const shares = { title: 'share of rounds', axis: { format: '%' }, scale: { domain: [0, 1] } }
+  return specOf({
+    ...topOf(`${result.suite}: ${title}`, subtitle),
     data: { values },
     width: 520,
     height: 260,
-    encoding: {
-      x: { field: 'value', type: 'quantitative', title: headOf(result, key), scale: { zero: false, nice: true } },
-      y: {
-        field: 'share',
-        type: 'quantitative',
-        title: 'share of rounds',
-        axis: { format: '%' },
-        scale: { domain: [0, 1] },
-      },
-      color: look.color,
-    },
+    encoding: { x, y: { field: 'share', type: 'quantitative', ...shares }, color: look.color },
     layer: [
       { mark: { type: 'line', interpolate: 'step-after' } },
       { mark: { type: 'point', filled: true, opacity: 1 }, encoding: { shape: look.shape } },
     ],
-  }
+  })
+}
+
+/** Vega-Lite's own types take no literal that was computed; what is wrong with one shows in the chart. */
+function specOf(spec: object): TopLevelSpec {
+  return spec as TopLevelSpec
 }
 
 function topOf(text: string, subtitle: readonly string[]) {
-  const title = {
-    text,
-    subtitle: [...subtitle],
-    anchor: 'start',
-    fontSize: 16,
-    subtitleFontSize: 11,
-    offset: 14,
-  } as const
-  const axis = { labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' } as const
-  const legend = { labelFontSize: 12, orient: 'bottom', columns: 3, title: null, labelLimit: 320 } as const
-  return { title, background: 'white', padding: 16, config: { font: FONT, axis, legend } } as const
+  const title = { text, subtitle, anchor: 'start', fontSize: 16, subtitleFontSize: 11, offset: 14 }
+  const axis = { labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', gridColor: '#e8e8e8' }
+  const legend = { labelFontSize: 12, orient: 'bottom', columns: 3, title: null, labelLimit: 640 }
+  return { title, background: 'white', padding: 16, config: { font: FONT, axis, legend } }
 }
 
 function lookOf(contenders: readonly string[]) {
-  const legend = contenders.length > 1 ? {} : { legend: null }
-  const one = { field: 'contender', type: 'nominal', sort: null, ...legend } as const
-  const domain = [...contenders]
+  const one = { field: 'contender', type: 'nominal', sort: null, ...(contenders.length > 1 ? {} : { legend: null }) }
+  const pick = (from: readonly string[]) => contenders.map((_, at) => from[at % from.length])
   return {
-    color: { ...one, scale: { domain, range: domain.map((_, at) => COLOURS[at % COLOURS.length] ?? '#000000') } },
-    shape: { ...one, scale: { domain, range: domain.map((_, at) => SHAPES[at % SHAPES.length] ?? 'circle') } },
-  } as const
+    color: { ...one, scale: { domain: contenders, range: pick(COLOURS) } },
+    shape: { ...one, scale: { domain: contenders, range: pick(SHAPES) } },
+  }
 }
 
 /** The circumstance along which points are laid out: the one with the most values. */
@@ -177,7 +184,6 @@ function axisOf({ rows }: SuiteResult): string {
   return names.toSorted((a, b) => countOf(b) - countOf(a))[0] ?? ''
 }
 
-/** Cases without that circumstance, as those of an open loop among closed ones, get panels of their own. */
 function pointsOf({ rows }: SuiteResult, key: string, axis: string): readonly Point[] {
   const names = distinct(rows.flatMap(({ at }) => Object.keys(at)))
   const varies = (name: string): boolean => new Set(rows.map(({ at }) => at[name])).size > 1
@@ -186,8 +192,17 @@ function pointsOf({ rows }: SuiteResult, key: string, axis: string): readonly Po
     const figure = figures[key]
     if (figure === undefined) return []
     const panel = others.flatMap((name) => (at[name] === undefined ? [] : [`${name} ${at[name]}`])).join(', ')
-    return [{ contender, along: at[axis] ?? 'open loop', panel, ...figure }]
+    return [{ contender, along: at[axis] ?? '', panel, ...figure }]
   })
+}
+
+/** For a logarithmic axis: powers of ten, with 2 and 5 between them where there are few. */
+function marksBetween(values: readonly Point[]): readonly number[] {
+  const first = Math.floor(Math.log10(Math.min(...values.map(({ min }) => min))))
+  const last = Math.ceil(Math.log10(Math.max(...values.map(({ max }) => max))))
+  const between = last - first > DECADES_OF_FEW ? [1] : [1, 2, 5]
+  const decades = Array.from({ length: last - first + 1 }, (_, at) => first + at)
+  return decades.flatMap((power) => between.map((digit) => Number(`${digit}e${power}`)))
 }
 
 function ratioOf(values: readonly Point[]): number {

@@ -37,7 +37,9 @@ async function main(line: CommandLine): Promise<void> {
       console.log(HELP)
       return
     case 'list':
-      for (const { name, purpose } of suites) console.log(`${name.padEnd(10)} ${purpose}`)
+      for (const { name, purpose, minutes } of suites) {
+        console.log(`${name.padEnd(10)} ${`${minutes} min`.padStart(6)}  ${purpose}`)
+      }
       return
     case 'run':
       await run(line)

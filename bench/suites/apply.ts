@@ -34,6 +34,7 @@ const NOTES = [
 export const apply: Suite = {
   name: 'apply',
   purpose: 'commands through three servers, closed loop and, with --rate, open loop',
+  minutes: 2,
   rounds: 5,
   seconds: 5,
   metrics: APPLY_METRICS,

@@ -24,6 +24,7 @@ const WARM_UP_MS = 200
 export const core: Suite = {
   name: 'core',
   purpose: 'micro benchmarks: core steps, blocks, frames, the codecs and the RESP of one command',
+  minutes: 2,
   rounds: 5,
   seconds: 1,
   metrics: [

@@ -13,6 +13,7 @@ const WRITES_PER_ROUND = 200
 export const failover: Suite = {
   name: 'failover',
   purpose: 'kill -9 of the leader of the key-value store, once a round: how long no write is taken',
+  minutes: 3,
   rounds: 50,
   distribution: true,
   seconds: 1,

@@ -28,6 +28,7 @@ const SETTINGS: Readonly<Record<string, readonly string[]>> = {
 export const hashicorp: Suite = {
   name: 'hashicorp',
   purpose: 'apply, with hashicorp/raft (Go) in the same rounds; --peer chooses its stores and settings',
+  minutes: 9,
   rounds: 5,
   seconds: 5,
   metrics: APPLY_METRICS,

@@ -25,6 +25,7 @@ const BENCHMARK_MS_MAX = 300_000
 export const redis: Suite = {
   name: 'redis',
   purpose: 'redis-benchmark against the leader of the key-value store and one redis-server with appendfsync always',
+  minutes: 5,
   rounds: 5,
   seconds: 2,
   metrics: [

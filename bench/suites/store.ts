@@ -15,6 +15,7 @@ const WARM_UP_MS = 200
 export const store: Suite = {
   name: 'store',
   purpose: 'the native log store against raw write and flush, npm lmdb and npm classic-level, all durable',
+  minutes: 4,
   rounds: 5,
   seconds: 1,
   metrics: [
