@@ -51,7 +51,7 @@ const TAIL = 'p99'
 export async function chartsOf(result: SuiteResult, circumstances: readonly string[]): Promise<readonly Chart[]> {
   const charts = groupsOf(result).flatMap((group, at) => {
     const { suite, judged, metrics, distribution } = group
-    const name = at === 0 ? suite : `${suite}-${axisOf(group).replaceAll(/[^a-z]+/g, '-')}`
+    const name = at === 0 ? suite : `${suite}-${kindOf(group.rows).replaceAll(/[^a-z]+/g, '-')}`
     const tails = metrics.filter(({ key }) => key === TAIL && key !== judged.key)
     return [judged.key, ...tails.map(({ key }) => key)].map(async (key): Promise<readonly Chart[]> => {
       const spec = distribution ? distributionOf(group, key, circumstances) : rangesOf(group, key, circumstances)
@@ -61,11 +61,16 @@ export async function chartsOf(result: SuiteResult, circumstances: readonly stri
   return (await Promise.all(charts)).flat()
 }
 
+/** The circumstance that only some of the cases have, as a rate. */
+function kindOf(rows: SuiteResult['rows']): string {
+  return Object.keys(rows[0]?.at ?? {})[0] ?? ''
+}
+
 /** Cases with the same circumstances share a chart: closed loops, and open ones. */
 function groupsOf(result: SuiteResult): readonly SuiteResult[] {
-  const kindOf = ({ at }: SuiteResult['rows'][number]): string => Object.keys(at).join()
-  const kinds = distinct(result.rows.map(kindOf))
-  return kinds.map((kind) => ({ ...result, rows: result.rows.filter((row) => kindOf(row) === kind) }))
+  const namesOf = ({ at }: SuiteResult['rows'][number]): string => Object.keys(at).join()
+  const kinds = distinct(result.rows.map(namesOf))
+  return kinds.map((kind) => ({ ...result, rows: result.rows.filter((row) => namesOf(row) === kind) }))
 }
 
 async function svgOf(spec: TopLevelSpec): Promise<string> {

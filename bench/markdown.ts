@@ -46,7 +46,7 @@ export function suiteTable(result: SuiteResult): string {
   const parts = [
     `## ${result.suite}: ${result.purpose}`,
     `median (min .. max) of ${result.rounds} rounds, ${result.seconds} s each`,
-    table.join('\n'),
+    result.rows.length === 0 ? '' : table.join('\n'),
     bullets(result.verdicts),
     bullets(result.notes),
     bullets(result.skipped.map(({ what, reason }) => `skipped: ${what}: ${reason}`)),

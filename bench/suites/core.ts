@@ -28,7 +28,7 @@ export const core: Suite = {
   rounds: 5,
   seconds: 1,
   metrics: [
-    { key: 'microseconds', head: 'us (median)', digits: 3 },
+    { key: 'microseconds', head: 'us per operation', digits: 3 },
     { key: 'perSecond', head: 'operations/s', digits: 0 },
     { key: 'stepsPerSecond', head: 'core steps/s', digits: 0 },
   ],

@@ -78,7 +78,7 @@ function peerCase(peer: string, inFlight: number, bytes: number, { dir, seconds 
     dir,
   ]
   return {
-    contender: `hashicorp ${peer}`,
+    contender: `hashicorp ${peer}${store === 'memory' ? ' (not durable)' : ''}`,
     at: { 'in flight': inFlight, bytes },
     async measure() {
       const { stdout } = await run(BINARY, words, { timeout: seconds * 1000 + PEER_MS_MAX })
