@@ -15,7 +15,6 @@ const WARM_UP_MS = 200
 export const store: Suite = {
   name: 'store',
   purpose: 'the native log store against raw write and flush, npm lmdb and npm classic-level, all durable',
-  minutes: 4,
   rounds: 5,
   seconds: 1,
   metrics: [
@@ -25,6 +24,7 @@ export const store: Suite = {
     { key: 'flushesPerCommit', head: 'flushes/commit', digits: 2 },
   ],
   judged: { key: 'perSecond', better: 'more' },
+  minutes: 4,
   open,
 }
 
