@@ -16,11 +16,16 @@ import type { Run } from './markdown.js'
 import { runSuite } from './runner.js'
 import type { SuiteResult } from './runner.js'
 import { HELP, readCommandLine, UsageError } from './settings.js'
-import type { CommandLine } from './settings.js'
+import type { CommandLine, Settings } from './settings.js'
 import type { Suite } from './suite.js'
 import { suites } from './suites/index.js'
 
 const USAGE_EXIT_CODE = 64
+/** 128 and the number of the signal, as shells have it. */
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
+
+// What was started ends with its parent, or by what the parent does at its exit.
+for (const [signal, code] of Object.entries(EXIT_CODES)) process.once(signal, () => process.exit(code))
 
 try {
   const names = suites.map(({ name }) => name)
@@ -67,7 +72,8 @@ async function run(line: CommandLine): Promise<void> {
   const results: SuiteResult[] = []
   for (const suite of chosen) {
     const settings = { ...line.settings, seconds: line.seconds ?? suite.seconds }
-    const result = await runSuite(suite, line.rounds ?? suite.rounds, settings, console.error)
+    const result = await measured(suite, line.rounds ?? suite.rounds, settings)
+    if (result === null) continue
     results.push(result)
     if (result.failures.length > 0) process.exitCode = 1
     console.log(`\n${suiteTable(result)}`)
@@ -75,6 +81,17 @@ async function run(line: CommandLine): Promise<void> {
     await write(line, { ...begun, machine: withLoadAfter(machine), suites: results })
   }
   console.log(`\nwritten to ${line.out}${marks.map((mark) => `\nMARKED RUN: ${mark}`).join('')}`)
+}
+
+/** Null when the suite could not be opened or closed: said on standard error, and the other suites run. */
+async function measured(suite: Suite, rounds: number, settings: Settings): Promise<SuiteResult | null> {
+  try {
+    return await runSuite(suite, rounds, settings, console.error)
+  } catch (error) {
+    console.error(`bench: the suite ${suite.name} failed: ${(error as Error).message}`)
+    process.exitCode = 1
+    return null
+  }
 }
 
 /** `hashicorp` measures what `apply` does and more, in the same rounds. */

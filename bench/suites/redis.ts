@@ -124,6 +124,7 @@ class SingleRedis {
     const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--save', '']
     const words = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder, ...durable]
     this.#process = spawn('redis-server', words, { stdio: 'ignore' })
+    process.once('exit', this.#kill)
   }
 
   static async start(dir: string): Promise<SingleRedis> {
@@ -138,7 +139,11 @@ class SingleRedis {
     return started
   }
 
+  /** It does not notice that its parent is gone. */
+  readonly #kill = (): void => void this.#process.kill('SIGKILL')
+
   async close(): Promise<void> {
+    process.off('exit', this.#kill)
     await killed(this.#process)
     rmSync(this.#folder, { recursive: true })
   }
