@@ -25,6 +25,15 @@ export function runHead(run: Run): string {
   return lines.map((line) => `- ${line}`).join('\n')
 }
 
+/** In few words, for a chart. */
+export function circumstancesOf({ startedAt, machine, marks }: Run): readonly string[] {
+  const { cores, cpu, node, filesystem } = machine
+  return [
+    `${startedAt.slice(0, 10)}, ${cores} cores, ${cpu}, Node ${node}, logs on ${filesystem}`,
+    ...marks.map((mark) => `MARKED RUN: ${mark}`),
+  ]
+}
+
 export function suiteTable(result: SuiteResult): string {
   const circumstances = [...new Set(result.rows.flatMap((row) => Object.keys(row.at)))]
   const metrics = result.metrics.filter(({ key }) => result.rows.some((row) => row.figures[key] !== undefined))
@@ -37,10 +46,11 @@ export function suiteTable(result: SuiteResult): string {
   const parts = [
     `## ${result.suite}: ${result.purpose}`,
     `median (min .. max) of ${result.rounds} rounds, ${result.seconds} s each`,
-    table.join('\n'),
+    result.rows.length === 0 ? '' : table.join('\n'),
     bullets(result.verdicts),
     bullets(result.notes),
     bullets(result.skipped.map(({ what, reason }) => `skipped: ${what}: ${reason}`)),
+    bullets(result.failures.map((failure) => `FAILED: ${failure}`)),
   ]
   return parts.filter((part) => part !== '').join('\n\n')
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Settings } from './settings.js'
-import { overlap, spreads } from './statistics.js'
+import { overlap, quantile, spreads } from './statistics.js'
 import type { Spread } from './statistics.js'
 import type { Case, Metric, Sample, Skipped, Suite } from './suite.js'
 
@@ -24,10 +24,13 @@ export interface SuiteResult {
   readonly rounds: number
   readonly seconds: number
   readonly judged: Suite['judged']
+  readonly distribution: boolean
   readonly metrics: readonly Metric[]
   readonly rows: readonly Row[]
   readonly verdicts: readonly string[]
   readonly skipped: readonly Skipped[]
+  /** Measurements that broke off, one sentence each; their rounds are missing in the rows. */
+  readonly failures: readonly string[]
   readonly notes: readonly string[]
 }
 
@@ -42,18 +45,31 @@ export async function runSuite(
   const cases = besideEachOther(opened.cases)
   try {
     const samples: Sample[][] = cases.map(() => [])
+    const failures: string[] = []
     for (let round = 1; round <= rounds; round += 1) {
       say(`${suite.name}: round ${round} of ${rounds}`)
-      for (const [at, measured] of cases.entries()) samples[at]?.push(await measured.measure())
+      for (const [at, measured] of cases.entries()) {
+        try {
+          samples[at]?.push(await measured.measure())
+        } catch (error) {
+          const { contender } = measured
+          failures.push(`${contender}, ${describe(measured.at)}, round ${round}: ${(error as Error).message.trim()}`)
+          say(`${suite.name}: failed: ${failures.at(-1)}`)
+        }
+      }
     }
     const rows = cases.map(({ contender, at }, n) => {
       const own = samples[n] ?? []
       return { contender, at, rounds: own, figures: spreads(own) }
     })
     const { name, purpose, judged, metrics } = suite
-    const verdicts = rounds < ROUNDS_TO_JUDGE ? [] : verdictsOf(rows, judged, metrics)
+    const enough = samples.every(({ length }) => length >= ROUNDS_TO_JUDGE)
+    const verdicts = !enough ? [] : verdictsOf(rows, judged, metrics)
     const { seconds } = settings
-    return { suite: name, purpose, rounds, seconds, judged, metrics, rows, verdicts, skipped, notes }
+    const distribution = suite.distribution === true
+    const quantiles = distribution ? rows.map((row) => quantilesOf(row, judged.key)) : []
+    const found = { rows, verdicts, skipped, failures, notes: [...quantiles, ...notes] }
+    return { suite: name, purpose, rounds, seconds, judged, metrics, distribution, ...found }
   } finally {
     await opened.close()
   }
@@ -98,6 +114,14 @@ function verdictOf(at: string, group: readonly Row[], judged: Suite['judged'], h
   }
   const ratio = judged.better === 'more' ? first.median / next.median : next.median / first.median
   return `${at}: ${best.contender} leads by ${head}, ${ratio.toFixed(2)} times as good as ${second.contender} (medians; no overlap)`
+}
+
+function quantilesOf({ contender, at, rounds }: Row, key: string): string {
+  const sorted = rounds.flatMap((sample) => sample[key] ?? []).toSorted((a, b) => a - b)
+  const shares = [0.1, 0.25, 0.5, 0.75, 0.9, 0.99].map(
+    (share) => `p${Math.round(share * 100)} ${quantile(sorted, share).toFixed(0)}`,
+  )
+  return `${contender}, ${describe(at)}: ${shares.join(', ')} of ${sorted.length} rounds`
 }
 
 function namesOf(rows: readonly Row[]): string {

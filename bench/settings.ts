@@ -34,11 +34,12 @@ const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tun
 
 export const HELP = `npm run bench -- [options]
 
-  --list                 name the suites
+  --list                 name the suites, and how long each takes
   --suite a,b            the suites to run (apply)
   --rounds N             rounds over all cases, 1 .. 1000 (5; fewer mark the run)
   --seconds N            length of one measurement, 1 .. 3600 (as the suite says)
-  --in-flight 1,64,256   closed loop: commands under way, 1 .. 8192
+  --in-flight 1,64,256,1024
+                         closed loop: commands under way, 1 .. 8192
   --bytes 256            bytes of a command, 1 .. 1048576
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
@@ -55,7 +56,7 @@ const OPTIONS = {
   suite: { type: 'string', default: 'apply' },
   rounds: { type: 'string' },
   seconds: { type: 'string' },
-  'in-flight': { type: 'string', default: '1,64,256' },
+  'in-flight': { type: 'string', default: '1,64,256,1024' },
   bytes: { type: 'string', default: '256' },
   rate: { type: 'string' },
   clients: { type: 'string', default: '50,64,256' },

@@ -39,6 +39,10 @@ export interface OpenSuite {
 export interface Suite {
   readonly name: string
   readonly purpose: string
+  /** The rounds are what is asked for, and not only their middle: each stands in the chart, quantiles in the notes. */
+  readonly distribution?: boolean
+  /** How long it takes as the defaults are, start and warm-up included; for --list. */
+  readonly minutes: number
   /** When the command line says nothing. */
   readonly rounds: number
   readonly seconds: number

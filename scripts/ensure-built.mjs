@@ -63,6 +63,7 @@ function staleInstall() {
 function removeOrphans() {
   const projects = [
     ['dist', 'ts'],
+    ['build/support', 'support'],
     ['build/test', 'test'],
     ['build/bench', 'bench'],
     ...readdirSync(join(root, 'apps')).map((app) => [`apps/${app}/dist`, `apps/${app}/src`]),

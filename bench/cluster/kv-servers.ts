@@ -5,8 +5,8 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
-import { freePorts } from './free-ports.js'
 import { root } from './root.js'
 
 const SERVERS = 3

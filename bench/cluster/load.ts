@@ -72,17 +72,42 @@ async function closedLoop(
 ): Promise<Loaded> {
   const start = performance.now()
   const end = start + milliseconds
+  let refused = 0
+  // Each answer makes room for one of them: asking all the time would keep the server from its work.
+  const refusedCallers: (() => void)[] = []
   const caller = async (): Promise<void> => {
     let done = 0
     for (let begin = performance.now(); begin < end; begin = performance.now()) {
-      await operation()
+      // Refused is not over: the caller goes on waiting, and so does its latency.
+      while (!(await accepted(operation))) {
+        refused += 1
+        await new Promise<void>((resolve) => refusedCallers.push(resolve))
+      }
       recorder.add(performance.now() - begin)
+      refusedCallers.shift()?.()
       done += 1
       if (done % turnAfter === 0) await new Promise(setImmediate)
     }
   }
   await Promise.all(Array.from({ length: inFlight }, caller))
-  return { type: 'loaded', operations: recorder.count, refused: 0, milliseconds: performance.now() - start }
+  return loadedOf(recorder, refused, start, end)
+}
+
+/** False when too much waits in the server. */
+async function accepted(operation: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await operation()
+    return true
+  } catch (error) {
+    if (error instanceof RaftError && error.code === 'ERR_RAFT_OVERLOADED') return false
+    throw error
+  }
+}
+
+function loadedOf(recorder: Recorder, refused: number, start: number, end: number): Loaded {
+  const now = performance.now()
+  const drainMilliseconds = Math.max(0, now - end)
+  return { type: 'loaded', operations: recorder.count, refused, milliseconds: now - start, drainMilliseconds }
 }
 
 async function openLoop(
@@ -98,11 +123,10 @@ async function openLoop(
   let refused = 0
   const one = async (due: number): Promise<void> => {
     try {
-      await operation()
-      recorder.add(performance.now() - due)
+      if (await accepted(operation)) recorder.add(performance.now() - due)
+      else refused += 1
     } catch (error) {
-      if (error instanceof RaftError && error.code === 'ERR_RAFT_OVERLOADED') refused += 1
-      else failures.push(error)
+      failures.push(error)
     }
   }
   for (let begun = 0; begun < total && failures.length === 0;) {
@@ -120,5 +144,5 @@ async function openLoop(
   }
   await Promise.all(waiting)
   if (failures.length > 0) throw failures[0]
-  return { type: 'loaded', operations: recorder.count, refused, milliseconds: performance.now() - start }
+  return loadedOf(recorder, refused, start, start + milliseconds)
 }

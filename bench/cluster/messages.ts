@@ -39,9 +39,17 @@ export interface Usage {
 export interface Loaded {
   readonly type: 'loaded'
   readonly operations: number
-  /** Open loop: refused because too much waited. */
+  /** Refused because too much waited. A closed loop asks again after the next answer; an open loop gives the command up. */
   readonly refused: number
   readonly milliseconds: number
+  /** From the planned end, after which nothing is begun, to the last answer. */
+  readonly drainMilliseconds: number
+}
+
+/** The load could not be carried to its end: why. */
+export interface Failed {
+  readonly type: 'failed'
+  readonly message: string
 }
 
 /** In milliseconds. */
@@ -53,4 +61,4 @@ export interface Latencies {
   readonly max: number
 }
 
-export type FromServer = { readonly type: 'ready' } | Usage | Loaded | Latencies
+export type FromServer = { readonly type: 'ready' } | Usage | Loaded | Latencies | Failed

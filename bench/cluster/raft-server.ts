@@ -41,7 +41,9 @@ process.on('message', (message: ToServer) => {
   switch (message.type) {
     case 'load':
       recorder = new Recorder()
-      void runLoad(raft, message.load, recorder).then(say)
+      runLoad(raft, message.load, recorder).then(say, (error: unknown) =>
+        say({ type: 'failed', message: String(error) }),
+      )
       return
     case 'latencies':
       say(recorder.summary())

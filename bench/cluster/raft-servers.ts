@@ -5,8 +5,8 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
-import { freePorts } from './free-ports.js'
 import type { FromServer, Latencies, Load, Loaded, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
@@ -105,10 +105,11 @@ function next<Answer extends FromServer>(server: ChildProcess, type: Answer['typ
     const onExit = (code: number | null): void => reject(new Error(`a server ended early, exit code ${code}`))
     server.once('exit', onExit)
     const onMessage = (message: FromServer): void => {
-      if (message.type !== type) return
+      if (message.type !== type && message.type !== 'failed') return
       server.off('exit', onExit)
       server.off('message', onMessage)
-      resolve(message as Answer)
+      if (message.type === 'failed') reject(new Error(`a load failed: ${message.message}`))
+      else resolve(message as Answer)
     }
     server.on('message', onMessage)
   })

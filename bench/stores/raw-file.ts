@@ -17,13 +17,14 @@ async function open(dir: string): Promise<BatchStore> {
   const chunk = Buffer.alloc(CHUNK_BYTES, 0x62)
   for (let at = 0; at < FILE_BYTES; at += CHUNK_BYTES) writeSync(file, chunk, 0, CHUNK_BYTES, at)
   fdatasyncSync(file)
-  const sealed = new Map<number, Uint8Array>()
+  const sealed = new Map<string, Uint8Array>()
   let position = 0
   let flushes = 0
   return {
     async append(count, payload) {
-      const bytes = sealed.get(count) ?? blocksOf(count, payload)
-      sealed.set(count, bytes)
+      const shape = `${count} of ${payload.length}`
+      const bytes = sealed.get(shape) ?? blocksOf(count, payload)
+      sealed.set(shape, bytes)
       if (position + bytes.length > FILE_BYTES) position = 0
       for (let done = 0; done < bytes.length;) {
         done += writeSync(file, bytes, done, bytes.length - done, position + done)

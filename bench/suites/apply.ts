@@ -19,11 +19,14 @@ export const APPLY_METRICS: readonly Metric[] = [
   { key: 'loopDelayP99', head: 'loop delay p99 ms', digits: 1 },
   { key: 'gcShare', head: 'GC %', digits: 1 },
   { key: 'rssMiB', head: 'RSS MiB', digits: 0 },
+  { key: 'drainMs', head: 'drain ms', digits: 1 },
   { key: 'refused', head: 'refused', digits: 0 },
 ]
 
 const NOTES = [
   'CPU: user and system time of all three processes, the load included; flushes and group commits: of one server, counted by the store',
+  'drain: from the end of the time, after which nothing is begun, to the last answer; with many in flight it shows whether the end of a burst stalls',
+  'refused: too much waited in the leader (8192 commands or 16 MiB); a closed loop asks again after the next answer while the latency runs on, an open loop gives the command up',
   'loop delay, GC and RSS: the worst of the three processes; loop delay is sampled every 10 ms',
   'open loop: latency counts from when the schedule wanted the command (no coordinated omission), and the schedule is looked at every millisecond',
 ]
@@ -31,6 +34,7 @@ const NOTES = [
 export const apply: Suite = {
   name: 'apply',
   purpose: 'commands through three servers, closed loop and, with --rate, open loop',
+  minutes: 2,
   rounds: 5,
   seconds: 5,
   metrics: APPLY_METRICS,
@@ -59,7 +63,7 @@ function casesOf(servers: RaftServers, { inFlight, bytes, rates, seconds }: Sett
 }
 
 function sampleOf({ loaded, latencies, usages }: Measured): Sample {
-  const { operations, refused, milliseconds } = loaded
+  const { operations, refused, milliseconds, drainMilliseconds } = loaded
   const sum = (pick: (usage: Measured['usages'][number]['before']) => number): number =>
     usages.reduce((total, { before, after }) => total + pick(after) - pick(before), 0)
   const worst = (pick: (usage: Measured['usages'][number]) => number): number => Math.max(...usages.map(pick))
@@ -75,6 +79,7 @@ function sampleOf({ loaded, latencies, usages }: Measured): Sample {
     loopDelayP99: worst(({ after }) => after.loopDelayP99),
     gcShare: worst(({ before, after }) => ((after.gcMilliseconds - before.gcMilliseconds) / milliseconds) * 100),
     rssMiB: worst(({ after }) => after.rssBytes) / 2 ** 20,
+    drainMs: drainMilliseconds,
     refused,
   }
 }

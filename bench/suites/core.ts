@@ -1,4 +1,4 @@
-/** Micro benchmarks of what happens once per batch within a process: the core, the block format, the frames. Timed by tinybench. */
+/** Micro benchmarks of what happens once per batch within a process: the core, the block format, the frames; and per command. Timed by tinybench. */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,6 +13,7 @@ import { CoreLeader } from '../cluster/core-leader.js'
 import type { Settings } from '../settings.js'
 import type { Case, OpenSuite, Sample, Suite } from '../suite.js'
 import { packBlocks } from '../stores/native.js'
+import { commandCases, COMMANDS } from './core-commands.js'
 
 /** Entries of a batch; with the usual 256 bytes one block holds them. */
 const ENTRIES = 64
@@ -22,11 +23,12 @@ const WARM_UP_MS = 200
 
 export const core: Suite = {
   name: 'core',
-  purpose: 'micro benchmarks: core steps, blocks, frames',
+  purpose: 'micro benchmarks: core steps, blocks, frames, the codecs and the RESP of one command',
+  minutes: 2,
   rounds: 5,
   seconds: 1,
   metrics: [
-    { key: 'microseconds', head: 'us (median)', digits: 3 },
+    { key: 'microseconds', head: 'us per operation', digits: 3 },
     { key: 'perSecond', head: 'operations/s', digits: 0 },
     { key: 'stepsPerSecond', head: 'core steps/s', digits: 0 },
   ],
@@ -59,12 +61,14 @@ async function open(settings: Settings): Promise<OpenSuite> {
     one('TypeScript', verify, () => void verifyBlock(block.data)),
     one('TypeScript', `walk a block of ${entries}`, walking(block)),
     ...frameCases(block, one),
+    ...commandCases(payload.length).map(({ contender, operation, run }) => one(contender, operation, run, COMMANDS)),
   ]
   return {
     cases,
     skipped: [],
     notes: [
       `entries of ${payload.length} bytes; a core step is one input; one batch in the core is proposal, write, two peers, state machine`,
+      `of one command each: parse (${COMMANDS} SETs in one chunk), reply, encode, decode, apply (the applier and a codec, ${COMMANDS} entries at once, to a state machine that does nothing)`,
     ],
     async close() {
       await store.close()

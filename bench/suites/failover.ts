@@ -1,6 +1,6 @@
 /**
  * How long writes are held up when the leader is killed: one write at a time, kill -9 of the leader, the time from the kill to
- * the next acknowledged write; then the killed server is started again. One kill per round.
+ * the next acknowledged write; then the killed server is started again. One kill per round, and what is asked for is their distribution.
  */
 
 import { KvServers } from '../cluster/kv-servers.js'
@@ -13,7 +13,9 @@ const WRITES_PER_ROUND = 200
 export const failover: Suite = {
   name: 'failover',
   purpose: 'kill -9 of the leader of the key-value store, once a round: how long no write is taken',
-  rounds: 10,
+  minutes: 3,
+  rounds: 50,
+  distribution: true,
   seconds: 1,
   metrics: [{ key: 'gapMs', head: 'kill to next acknowledged write, ms', digits: 0 }],
   judged: { key: 'gapMs', better: 'less' },

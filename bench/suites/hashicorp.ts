@@ -28,6 +28,7 @@ const SETTINGS: Readonly<Record<string, readonly string[]>> = {
 export const hashicorp: Suite = {
   name: 'hashicorp',
   purpose: 'apply, with hashicorp/raft (Go) in the same rounds; --peer chooses its stores and settings',
+  minutes: 9,
   rounds: 5,
   seconds: 5,
   metrics: APPLY_METRICS,
@@ -39,6 +40,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const reason = await whyNot()
   const own = await openApply(settings)
   if (reason !== null) return { ...own, skipped: [...own.skipped, { what: 'hashicorp/raft', reason }] }
+  const noOpenLoop = { what: 'hashicorp/raft in an open loop (--rate)', reason: 'the peer has a closed loop only' }
   const peers = settings.bytes.flatMap((bytes) =>
     settings.inFlight.flatMap((inFlight) => settings.peers.map((peer) => peerCase(peer, inFlight, bytes, settings))),
   )
@@ -46,7 +48,8 @@ async function open(settings: Settings): Promise<OpenSuite> {
     'hashicorp/raft: three fresh servers for each measurement, the load in the leader; tuned: MaxAppendEntries 1024 and BatchApplyCh; best: a LogCache of 512 entries as well',
     'the servers of balsa stay up, idle, while a peer is measured, and keep the log of all rounds',
   ]
-  return { ...own, cases: [...own.cases, ...peers], notes: [...own.notes, ...notes] }
+  const skipped = [...own.skipped, ...(settings.rates.length === 0 ? [] : [noOpenLoop])]
+  return { ...own, cases: [...own.cases, ...peers], skipped, notes: [...own.notes, ...notes] }
 }
 
 /** Builds the program; why that cannot be, or null. */
@@ -75,7 +78,7 @@ function peerCase(peer: string, inFlight: number, bytes: number, { dir, seconds 
     dir,
   ]
   return {
-    contender: `hashicorp ${peer}`,
+    contender: `hashicorp ${peer}${store === 'memory' ? ' (not durable)' : ''}`,
     at: { 'in flight': inFlight, bytes },
     async measure() {
       const { stdout } = await run(BINARY, words, { timeout: seconds * 1000 + PEER_MS_MAX })
@@ -86,7 +89,7 @@ function peerCase(peer: string, inFlight: number, bytes: number, { dir, seconds 
 
 function sampleOf(line: string): Sample {
   const printed = JSON.parse(line) as Readonly<Record<string, unknown>>
-  const known = ['perSecond', 'p50', 'p99', 'p999', 'cpuPerEntry'].flatMap((key) => {
+  const known = ['perSecond', 'p50', 'p99', 'p999', 'cpuPerEntry', 'drainMs'].flatMap((key) => {
     const value = printed[key]
     return typeof value === 'number' ? [[key, value] as const] : []
   })

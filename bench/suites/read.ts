@@ -11,6 +11,7 @@ const WARM_UP_MS = 500
 export const read: Suite = {
   name: 'read',
   purpose: 'linearizable reads on the leader, stale reads on a follower',
+  minutes: 2,
   rounds: 5,
   seconds: 2,
   metrics: [

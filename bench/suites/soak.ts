@@ -11,6 +11,7 @@ const SETTLING_SHARE = 0.25
 export const soak: Suite = {
   name: 'soak',
   purpose: 'memory of three servers under a long closed loop; --seconds says how long',
+  minutes: 4,
   rounds: 1,
   seconds: 60,
   metrics: [

@@ -25,6 +25,7 @@ export const store: Suite = {
     { key: 'flushesPerCommit', head: 'flushes/commit', digits: 2 },
   ],
   judged: { key: 'perSecond', better: 'more' },
+  minutes: 4,
   open,
 }
 

@@ -10,7 +10,8 @@ import { RaftError } from '#balsa/errors.js'
 import { entryBlock, sealedLength, recordLength, verifyBlock } from '#balsa/format/block.js'
 import type { Transport } from '#balsa/transport/transport.js'
 import { type Block, type Clock, logIndex, type ServerId, termOf } from '#balsa/types.js'
-import { acknowledgement, heartbeat, identityOf, roundOf, Site, until } from '../transport/site.js'
+import { until } from '../support/until.js'
+import { acknowledgement, heartbeat, identityOf, roundOf, Site } from '../transport/site.js'
 
 /** Made for one test, closed after it. */
 export interface TransportWorld {

@@ -9,17 +9,23 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { nativeStore } from 'balsa-raft/storage'
-import type { LogStore, StoreFactory } from 'balsa-raft'
+import type { Clock, LogStore, StoreFactory } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import type { TcpTransport } from 'balsa-raft/transport/tcp'
-import { freeAddresses } from '../support/free-addresses.js'
-import { TestCluster, until } from '../support/raft-cluster.js'
+import { systemClock } from '#balsa/server/clock.js'
+import { freeAddresses } from '../../support/free-addresses.js'
+import { TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
 
 const IN_FLIGHT = 256
 const ROUNDS = 40
 const PEERS = 2
 const IDLE_TURNS = 20
+const BURST = 1024
+/** Together just below the 16 MiB that may wait in one server: much more than is ever under way to a peer. */
+const BURST_FILLERS = [0, 16_000]
+const BURST_MS_MAX = 30_000
 
 /** The most of anything that happened in one turn of one server. */
 interface Counts {
@@ -47,17 +53,20 @@ const test = suite<{
   cluster: TestCluster
   counts: Map<string, Counts>
   transports: Map<string, TcpTransport>
+  clock: StoppableClock
 }>('the work of a batch')
 
 test.before(async (context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'balsa-counted-'))
   context.counts = new Map()
   context.transports = new Map()
+  context.clock = new StoppableClock()
   const addresses = await freeAddresses(3)
   const sites = addresses.map((address, at) => ({ id: `s${at + 1}`, dir: join(context.dir, `s${at + 1}`), address }))
   context.cluster = new TestCluster({
     sites,
     storage: counting(context),
+    clock: context.clock,
     // Far from any election: its messages are not what is counted here.
     extra: { electionTimeoutMs: 3000 },
     transportOf: ({ dir, address }) => countingFlushes(context, dir, tcp({ listen: address })),
@@ -103,16 +112,79 @@ test('an idle cluster goes on with its heartbeats and writes nothing', async ({ 
   const leader = await cluster.leader()
   const { appliedIndex } = leader.status
   const caughtUp = (server: TestRaft): boolean => server.status.appliedIndex >= appliedIndex
-  await until(() => ([...cluster.servers.values()].every(caughtUp) ? true : null), 'all servers to catch up')
+  await until('all servers have caught up', () => [...cluster.servers.values()].every(caughtUp))
   const commits = [...cluster.servers.values()].map(({ status }) => status.store.groupCommits)
   const turns = [...counts.values()].map((each) => each.turns)
   const beats = (): boolean => [...counts.values()].every((each, at) => each.turns > (turns[at] ?? 0) + IDLE_TURNS)
-  await until(() => (beats() ? true : null), `${IDLE_TURNS} turns of every server`)
+  await until(`every server has made ${IDLE_TURNS} turns`, beats)
   assert.equal(
     [...cluster.servers.values()].map(({ status }) => status.store.groupCommits),
     commits,
   )
 })
+
+test('a burst of 1024 commands comes to its end while no time passes', async ({ cluster, clock }) => {
+  const leader = await cluster.leader()
+  clock.stop()
+  try {
+    for (const bytes of BURST_FILLERS) {
+      const command = { add: 1, filler: 'x'.repeat(bytes) }
+      const ends = { answers: 0, failures: new Set<unknown>() }
+      for (let left = BURST; left > 0; left -= 1) {
+        leader.apply(command).then(
+          () => (ends.answers += 1),
+          (error: unknown) => ends.failures.add(error),
+        )
+      }
+      // A command that waits for a heartbeat, or for a timeout of anything, waits for ever.
+      const ended = (): boolean => ends.answers === BURST || ends.failures.size > 0
+      await until(`all ${BURST} commands with a filler of ${bytes} bytes are answered`, ended, BURST_MS_MAX)
+      assert.equal([...ends.failures], [])
+    }
+  } finally {
+    clock.go()
+  }
+})
+
+/** The machine's clock, that a test can stop: then it is no later than before, and no timer fires. */
+class StoppableClock implements Clock {
+  readonly #clock = systemClock()
+  readonly #held = new Set<() => void>()
+  #stoppedAt: number | null = null
+  #missed = 0
+
+  now(): number {
+    return (this.#stoppedAt ?? this.#clock.now()) - this.#missed
+  }
+
+  wallNow(): number {
+    return this.#clock.wallNow()
+  }
+
+  setTimer(delayMs: number, callback: () => void): () => void {
+    const fire = (): void => {
+      if (this.#stoppedAt === null) callback()
+      else this.#held.add(callback)
+    }
+    const cancel = this.#clock.setTimer(delayMs, fire)
+    return () => {
+      cancel()
+      this.#held.delete(callback)
+    }
+  }
+
+  stop(): void {
+    this.#stoppedAt = this.#clock.now()
+  }
+
+  go(): void {
+    this.#missed += this.#clock.now() - (this.#stoppedAt ?? this.#clock.now())
+    this.#stoppedAt = null
+    const held = [...this.#held]
+    this.#held.clear()
+    for (const callback of held) callback()
+  }
+}
 
 /** Each of 256 callers waits for its answer before it sends the next command. Returns how many commands there were. */
 async function load(leader: TestRaft): Promise<number> {

@@ -9,8 +9,9 @@ import * as assert from 'uvu/assert'
 import { fileStore } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 
-import { freeAddresses } from '../support/free-addresses.js'
-import { TestCluster, until } from '../support/raft-cluster.js'
+import { freeAddresses } from '../../support/free-addresses.js'
+import { TestCluster } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
 
 const test = suite('a cluster over file stores')
 
@@ -35,14 +36,14 @@ test('three servers elect and apply; a lone restart catches up, and a restart of
     await cluster.close(follower)
     for (let n = 1; n <= 50; n += 1) total = await leader.apply({ add: n }, { timeoutMs: 20_000 })
     await cluster.open(follower)
-    await until(() => (cluster.machine(follower).query().total === total ? true : null), 'the follower has caught up')
+    await until('the follower has caught up', () => cluster.machine(follower).query().total === total)
 
     await cluster.closeAll()
     await cluster.openAll()
     leader = await cluster.leader()
     assert.equal(await leader.read('total', { consistency: 'linearizable' }), { total: 2550, count: 100 })
     for (const { id } of sites) {
-      await until(() => (cluster.machine(id).query().total === total ? true : null), `${id} has everything again`)
+      await until(`${id} has everything again`, () => cluster.machine(id).query().total === total)
     }
   } finally {
     await cluster.closeAll()

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { freeAddresses } from '../support/free-addresses.js'
+import { freeAddresses } from '../../support/free-addresses.js'
 
 const SAMPLE_LINES_MAX = 30
 

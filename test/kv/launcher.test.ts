@@ -7,7 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { prepareDataDir } from 'balsa-kv/launcher/data-dir.js'
 import { readLaunchOptions, type LaunchOptions } from 'balsa-kv/launcher/launch-options.js'
-import { freePortRow } from '../support/free-addresses.js'
+import { freePortRow } from '../../support/free-addresses.js'
 import { runNode, temporaryDir, type Running } from './processes.js'
 import { RawClient } from './kv-fixture.js'
 

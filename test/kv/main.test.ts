@@ -10,7 +10,7 @@ import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js
 import { testUnless } from '../support/skip.js'
 import { command, RawClient } from './kv-fixture.js'
 import { lastEvent, mainPath, ProcessCluster, type Ended, runNode, temporaryDir } from './processes.js'
-import { freePort } from '../support/free-addresses.js'
+import { freePort } from '../../support/free-addresses.js'
 
 const test = suite('balsa-kv as a process')
 

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { formatServers } from 'balsa-kv/cli/server-options.js'
 import { agree, askServer } from 'balsa-kv/launcher/ask-server.js'
-import { freePort } from '../support/free-addresses.js'
+import { freePort } from '../../support/free-addresses.js'
 
 export const mainPath = createRequire(import.meta.url).resolve('balsa-kv/main.js')
 

@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { freePort } from '../support/free-addresses.js'
+import { freePort } from '../../support/free-addresses.js'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 

@@ -7,8 +7,9 @@ import type { LeaderHint, Outcome, RaftErrorCode } from 'balsa-raft'
 import { systemClock } from '#balsa/server/clock.js'
 import { memoryStore } from '#balsa/storage/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory.js'
-import { SumMachine, TestCluster, until } from '../support/raft-cluster.js'
+import { SumMachine, TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
 
 interface World {
   readonly cluster: TestCluster
@@ -74,7 +75,7 @@ test('every server applies the same commands at the same indexes with the same t
   await leader.applyAll(Array.from({ length: 500 }, (_, at) => ({ add: at })))
   const index = await leader.barrier()
   for (const [id, server] of cluster.servers) {
-    await until(() => (server.status.appliedIndex >= index ? true : null), `${id} to apply ${index}`)
+    await until(`${id} has applied ${index}`, () => server.status.appliedIndex >= index)
     assert.equal(cluster.machine(id).applied, cluster.machine('s1').applied)
   }
 })
@@ -128,10 +129,7 @@ test('a leader that lost its quorum says unknown for what it accepted, and refus
   const successor = await cluster.leader()
   await successor.apply({ add: 10 })
   network.heal()
-  await until(
-    () => (leader.status.appliedIndex === successor.status.appliedIndex ? true : null),
-    'the old leader to follow',
-  )
+  await until('the old leader follows', () => leader.status.appliedIndex === successor.status.appliedIndex)
   assert.equal((await leader.read('total', { consistency: 'stale' })).total, 10)
   await leader.close()
 })
@@ -159,7 +157,7 @@ test('close settles what is under way as unknown and what comes later as closed'
   for (const { address } of leader.status.peers) network.hold(own?.address ?? '', address)
   const underWay = failure(leader.apply({ add: 1 }))
   const reading = failure(leader.readIndex())
-  await until(() => (leader.status.lastIndex > leader.status.commitIndex ? true : null), 'the command to be accepted')
+  await until('the command is accepted', () => leader.status.lastIndex > leader.status.commitIndex)
   await leader.close()
   says(await underWay, 'ERR_RAFT_CLOSED', 'unknown')
   says(await reading, 'ERR_RAFT_CLOSED', 'not-applied')
@@ -187,7 +185,7 @@ test('a server that was away is brought up to date by the leader, also on an idl
   await cluster.close(id)
   for (let at = 0; at < 50; at += 1) await leader.apply({ add: 1 })
   const back = await cluster.open(id)
-  await until(() => (back.status.appliedIndex === leader.status.appliedIndex ? true : null), 'the server to catch up')
+  await until('the server has caught up', () => back.status.appliedIndex === leader.status.appliedIndex)
   assert.is((await back.read('total', { consistency: 'stale' })).total, 50)
 })
 
@@ -228,7 +226,7 @@ test('an asynchronous state machine is called one batch at a time, and answers i
     open_ = resolve
   })
   const answers = Promise.all([1, 2, 3, 4].map((add) => leader.apply({ add })))
-  await until(() => (leader.status.commitIndex === leader.status.lastIndex ? true : null), 'the commands to commit')
+  await until('the commands are committed', () => leader.status.commitIndex === leader.status.lastIndex)
   open_()
   assert.equal(await answers, [1, 3, 6, 10])
 })
@@ -258,7 +256,7 @@ test('a large command travels alone in its block, and small ones around it keep 
   const pad = new Uint8Array(2 ** 20 - 64)
   await Promise.all([leader.apply({ add: 1 }), leader.apply({ add: 2, pad } as never), leader.apply({ add: 3 })])
   for (const id of cluster.servers.keys()) {
-    await until(() => (cluster.machine(id).applied.length === 3 ? true : null), `${id} to apply`)
+    await until(`${id} has applied all`, () => cluster.machine(id).applied.length === 3)
     assert.equal(
       cluster.machine(id).applied.map(({ command }) => 'add' in command && command.add),
       [1, 2, 3],
@@ -296,7 +294,7 @@ test('a server with another store under a known id is refused by the others', as
   const wiped = await cluster.open(id)
   await leader.apply({ add: 1 })
   // It is dialled and refused every time: it learns nothing and is counted for nothing.
-  await until(() => (leader.status.peers.some((peer) => peer.id === id && peer.connected) ? null : true), 'a refusal')
+  await until('the server is refused', () => !leader.status.peers.some((peer) => peer.id === id && peer.connected))
   const error = await failure(wiped.ready({ timeoutMs: 1500 }))
   says(error, 'ERR_RAFT_TIMEOUT', 'not-applied')
   assert.is(wiped.status.commitIndex, 0)

@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freeAddresses } from './free-addresses.js'
+import { freeAddresses } from '../../support/free-addresses.js'
 import { RespClient } from './resp-client.js'
 import { until } from './until.js'
 

@@ -2,6 +2,7 @@
 
 import { msgpackCodec, Raft } from 'balsa-raft'
 import type { Clock, Entry, Logger, RaftOptions, StateMachine, StoreFactory, Transport } from 'balsa-raft'
+import { until } from './until.js'
 
 /** Sums what is added; `fail` throws, `wait` answers when the test lets it. */
 export type Command = { readonly add: number } | { readonly fail: string } | { readonly wait: Promise<void> }
@@ -100,11 +101,14 @@ export class TestCluster {
 
   /** Waits until one of the open servers leads, and is ready. */
   async leader(): Promise<TestRaft> {
-    return until(async () => {
-      const leader = [...this.servers.values()].find(({ status }) => status.role === 'leader')
+    let leader: TestRaft | undefined
+    await until('a server leads and is ready', async () => {
+      leader = [...this.servers.values()].find(({ status }) => status.role === 'leader')
       await leader?.ready({ timeoutMs: 20_000 }).catch(() => {})
-      return leader?.status.role === 'leader' ? leader : null
-    }, 'a leader')
+      return leader?.status.role === 'leader'
+    })
+    if (leader === undefined) throw new Error('no server leads')
+    return leader
   }
 
   followers(leader: TestRaft): readonly TestRaft[] {
@@ -119,18 +123,5 @@ export class TestCluster {
   async closeAll(): Promise<void> {
     await Promise.all([...this.servers.values()].map((server) => server.close()))
     this.servers.clear()
-  }
-}
-
-/** Asks again and again, a few milliseconds apart, until there is an answer; fails after 20 s, naming what it waited for. */
-export async function until<Value>(ask: () => Value | null | Promise<Value | null>, what: string): Promise<Value> {
-  const end = performance.now() + 20_000
-  for (;;) {
-    const answer = await ask()
-    if (answer !== null) return answer
-    if (performance.now() > end) throw new Error(`waited 20 s for ${what}`)
-    await new Promise((resolve) => {
-      setTimeout(resolve, 5)
-    })
   }
 }

@@ -1,6 +1,6 @@
 /** Waits for a fact that nothing announces: asks for it again and again, with a deadline. */
 
-const ASK_EVERY_MS = 10
+const ASK_EVERY_MS = 2
 
 /** Rejects with `what` when it still does not hold at the deadline. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, deadlineMs = 60_000): Promise<void> {

@@ -3,9 +3,7 @@
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '#balsa/core/messages.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
 import { type Clock, type Identity, logIndex, type Logger, type ServerId, termOf } from '#balsa/types.js'
-
-/** Nothing in these tests takes long; whoever waits so long waits for what never comes. */
-const PATIENCE_MS = 10_000
+import { until } from '../support/until.js'
 
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
@@ -124,15 +122,6 @@ export function identityOf(serverId: ServerId, differing: Partial<Identity> = {}
     incarnation: Buffer.from(serverId).toString('hex').padEnd(32, '0').slice(0, 32),
     bootCounter: 1,
     ...differing,
-  }
-}
-
-/** Looks once per turn of the event loop until the condition holds. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`after ${PATIENCE_MS} ms it is still not so that ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 1))
   }
 }
 

@@ -17,7 +17,8 @@ import { type Clock, logIndex, termOf } from '#balsa/types.js'
 
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
-import { acknowledgement, heartbeat, identityOf, Site, until } from './site.js'
+import { until } from '../support/until.js'
+import { acknowledgement, heartbeat, identityOf, Site } from './site.js'
 
 interface Context {
   clock: MachineClock

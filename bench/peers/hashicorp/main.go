@@ -52,6 +52,7 @@ type result struct {
 	P99         float64 `json:"p99"`
 	P999        float64 `json:"p999"`
 	CPUPerEntry float64 `json:"cpuPerEntry"`
+	DrainMs     float64 `json:"drainMs"`
 	Entries     int     `json:"entries"`
 }
 
@@ -195,7 +196,9 @@ func measure(ctx context.Context, chosen options, folder string) (measured resul
 	return result{
 		Store: chosen.store, Tuned: chosen.tuned, LogCache: chosen.logCache, InFlight: chosen.inFlight, Bytes: chosen.bytes,
 		PerSecond: rounded(float64(done.Entries) / done.Took.Seconds()), P50: rounded(waits.P50), P99: rounded(waits.P99),
-		P999: rounded(waits.P999), CPUPerEntry: rounded(float64(after-before) / float64(done.Entries)), Entries: done.Entries,
+		P999: rounded(waits.P999), CPUPerEntry: rounded(float64(after-before) / float64(done.Entries)),
+		// From the end of the time, after which no command is sent, to the last answer.
+		DrainMs: rounded(max(0, done.Took.Seconds()-chosen.seconds) * 1000), Entries: done.Entries,
 	}, nil
 }
 

@@ -2,7 +2,7 @@
  * Loopback ports and addresses that nobody listens on at this moment.
  *
  * They lie below the range from which the kernel takes the ports of outgoing connections: one drawn from that range could be
- * taken, before a server listens on it, by the connections that the servers of the same test make to each other.
+ * taken, before a server listens on it, by a connection that the servers of the same test or bench make to each other.
  */
 
 import { createServer } from 'node:net'
@@ -11,7 +11,7 @@ const FIRST = 10_240
 /** The kernel's range begins at 32768; some ports above the last are left for `port + 100`. */
 const COUNT = 22_000
 
-/** Test files run at the same time, in processes of their own: each begins at another place, and goes up from there. */
+/** Processes that look at the same time, as test files do, begin at other places, and go up from there. */
 let next = (process.pid * 331) % COUNT
 
 export async function freePort(): Promise<number> {
@@ -23,10 +23,14 @@ export async function freePort(): Promise<number> {
   throw new Error(`no port of ${FIRST} .. ${FIRST + COUNT - 1} is free`)
 }
 
+export async function freePorts(count: number): Promise<readonly number[]> {
+  const ports: number[] = []
+  while (ports.length < count) ports.push(await freePort())
+  return ports
+}
+
 export async function freeAddresses(count: number): Promise<readonly string[]> {
-  const addresses: string[] = []
-  while (addresses.length < count) addresses.push(`127.0.0.1:${await freePort()}`)
-  return addresses
+  return (await freePorts(count)).map((port) => `127.0.0.1:${port}`)
 }
 
 /** The first of `count` ports in a row that are free, as are those 100 above. */
