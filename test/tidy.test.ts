@@ -121,6 +121,8 @@ proofs('timers and dates are in one file', () => {
   rejects(clockRule, 'ts/server/event-loop.ts', 'const now = performance.now()')
   accepts(clockRule, 'ts/server/clock.ts', 'const now = performance.now()')
   accepts(clockRule, 'ts/server/event-loop.ts', 'setImmediate(turn)')
+  rejects(clockRule, 'ts/storage/file-log-store.ts', 'setTimeout(f, 1)')
+  accepts(clockRule, 'ts/storage/file-disk.ts', 'setTimeout(f, 1)')
 })
 
 proofs('identifiers keep to the glossary', () => {

@@ -18,7 +18,7 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
-  /** Default `nativeStore()`. */
+  /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
   /** Default: says nothing. */
   readonly logger?: Logger

@@ -2,8 +2,9 @@
 
 import type { BatchStoreMaker } from './batch-store.js'
 import { classicLevel } from './classic-level.js'
+import { file } from './file.js'
 import { lmdb } from './lmdb.js'
 import { native } from './native.js'
 import { rawFile } from './raw-file.js'
 
-export const batchStores: readonly BatchStoreMaker[] = [native, rawFile, lmdb, classicLevel]
+export const batchStores: readonly BatchStoreMaker[] = [native, file, rawFile, lmdb, classicLevel]

@@ -1,17 +1,18 @@
-/** Balsa's own store: blocks are packed and sealed as the leader does, then one ticket per batch. */
+/** Balsa's own stores: blocks are packed and sealed as the leader does, then one ticket per batch. */
 
 import { BlockWriter } from '#balsa/format/block.js'
 import { nativeStore } from 'balsa-raft/storage'
+import type { StoreFactory } from 'balsa-raft/storage'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Block, StoreOperation } from '#balsa/types.js'
 import type { BatchStore, BatchStoreMaker } from './batch-store.js'
 
 const TERM = termOf(1)
 
-export const native: BatchStoreMaker = { name: 'balsa native', open }
+export const native: BatchStoreMaker = { name: 'balsa native', open: (dir) => openStore(nativeStore(), dir) }
 
-async function open(dir: string): Promise<BatchStore> {
-  const store = nativeStore().create(dir)
+export async function openStore(factory: StoreFactory, dir: string): Promise<BatchStore> {
+  const store = factory.create(dir)
   let wake: () => void = () => {}
   const stored = await store.open(() => wake())
   const writer = new BlockWriter()

@@ -14,7 +14,8 @@ const WARM_UP_MS = 200
 
 export const store: Suite = {
   name: 'store',
-  purpose: 'the native log store against raw write and flush, npm lmdb and npm classic-level, all durable',
+  purpose:
+    'the native log store and the file store against raw write and flush, npm lmdb and npm classic-level, all durable',
   rounds: 5,
   seconds: 1,
   metrics: [
@@ -32,7 +33,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const folder = mkdtempSync(join(settings.dir, 'store-'))
   const opened: BatchStore[] = []
   const cases: Case[] = []
-  const skipped: Skipped[] = [{ what: 'a file store in TypeScript', reason: 'this version has none' }]
+  const skipped: Skipped[] = []
   const untraced = await whyNotTraced()
   if (untraced !== null) skipped.push({ what: 'flushes of the npm packages', reason: untraced })
   for (const [at, maker] of batchStores.entries()) {

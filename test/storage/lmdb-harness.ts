@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
 import { nativeStore } from '#balsa/storage/index.js'
-import type { LogStore, StoredState } from '#balsa/storage/index.js'
+import type { LogStore, StoredState, StoreFactory } from '#balsa/storage/index.js'
 
 const CHILD = fileURLToPath(new URL('lmdb-child/cli.js', import.meta.url))
 
@@ -19,6 +19,7 @@ export const DEADLINE_MS = 30_000
 
 export interface ChildLine {
   readonly opened?: number
+  readonly warning?: string | null
   readonly durable?: number
   readonly stalled?: boolean
   readonly poisoned?: string
@@ -39,8 +40,12 @@ export async function inDirectory(run: (dir: string) => Promise<void>): Promise<
 }
 
 /** Opens, looks, closes. */
-export async function withStore<T>(dir: string, look: (store: LogStore, state: StoredState) => Promise<T>): Promise<T> {
-  const store = nativeStore().create(dir)
+export async function withStore<T>(
+  dir: string,
+  look: (store: LogStore, state: StoredState) => Promise<T>,
+  factory: StoreFactory = nativeStore(),
+): Promise<T> {
+  const store = factory.create(dir)
   const state = await store.open(() => {})
   try {
     return await look(store, state)
@@ -56,9 +61,10 @@ export class Child {
   private readonly ended: Promise<string>
   private onLine: () => void = () => {}
 
-  constructor(args: readonly string[], wrapper: readonly string[] = []) {
+  constructor(args: readonly string[], wrapper: readonly string[] = [], variables: NodeJS.ProcessEnv = {}) {
     const [command = process.execPath, ...rest] = [...wrapper, process.execPath, CHILD, ...args]
-    this.process = spawn(command, rest, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const env = { ...process.env, ...variables }
+    this.process = spawn(command, rest, { stdio: ['ignore', 'pipe', 'inherit'], env })
     const reader = createInterface({ input: this.process.stdout })
     reader.on('line', (line) => {
       this.lines.push(JSON.parse(line) as ChildLine)

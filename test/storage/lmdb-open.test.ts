@@ -146,6 +146,7 @@ test('without the addon the error names the package, the platform and the remedy
     assert.match(said, 'ERR_RAFT_NATIVE_UNAVAILABLE')
     assert.match(said, `@balsa-raft/native-${platformName()}`)
     assert.match(said, 'build-native.mjs')
+    assert.match(said, 'empty directory with storage: fileStore()')
   })
 })
 

@@ -38,6 +38,8 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
   ERR_RAFT_CLOSED: 'ERR_RAFT_CLOSED',
 }
 
+const WITHOUT_ADDON = 'Or begin in an empty directory with storage: fileStore(), which needs no addon.'
+
 let loaded: NativeBinding | null = null
 
 /** The addon. Throws ERR_RAFT_NATIVE_UNAVAILABLE, each time, when there is none for this platform. */
@@ -88,7 +90,7 @@ function find(platform: string): NativeBinding {
   const said = causes.map((cause) => (cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)))
   throw new RaftError(
     'ERR_RAFT_NATIVE_UNAVAILABLE',
-    `The native store for ${platform} (Node ${process.version}) did not load${place}: ${said.join('; ') || 'nothing was found'}. ${remedyFor(platform, override)}`,
+    `The native store for ${platform} (Node ${process.version}) did not load${place}: ${said.join('; ') || 'nothing was found'}. ${remedyFor(platform, override)} ${WITHOUT_ADDON}`,
     { cause: causes.at(-1) },
   )
 }

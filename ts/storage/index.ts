@@ -1,5 +1,6 @@
 /** The door of `balsa-raft/storage`: the stores that come with Balsa. */
 
+export { fileStore } from './file-log-store.js'
 export { nativeStore } from './lmdb-log-store.js'
 export type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 export { MemoryDisk, memoryStore } from './memory-log-store.js'

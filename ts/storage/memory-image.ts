@@ -8,6 +8,7 @@ import { sliceBlock, verifyBlock } from '../format/block.js'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../format/operations.js'
 import { logIndex, termOf } from '../types.js'
 import type { Block, HardState, LogIndex, StoreOperation, Term, TermRun } from '../types.js'
+import { clip, shorten } from './clip-block.js'
 import type { StoredState } from './log-store.js'
 
 const encoder = new TextEncoder()
@@ -140,24 +141,6 @@ export class MemoryImage implements ReadonlyImage {
     }
     return low
   }
-}
-
-function clip(block: Block, lo: LogIndex, hi: LogIndex): Block {
-  const first = logIndex(Math.max(lo, block.first))
-  const last = logIndex(Math.min(hi - 1, block.last))
-  return sliceBlock(block, first, last)
-}
-
-/** As many of the first entries as fit, at least one. Halving, since records differ in length. */
-function shorten(block: Block, maxBytes: number): Block {
-  let fits = block.first
-  let high = block.last
-  while (fits < high) {
-    const middle = logIndex(Math.ceil((fits + high) / 2))
-    if (sliceBlock(block, block.first, middle).data.byteLength <= maxBytes) fits = middle
-    else high = logIndex(middle - 1)
-  }
-  return sliceBlock(block, block.first, fits)
 }
 
 function checkKey(key: string): void {

@@ -59,6 +59,16 @@ fn check_format(dir: &Path, text: &str) -> Result<(), Error> {
     let [MAGIC, version, engine] = words.as_slice() else {
         return Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None));
     };
+    // Each engine counts its versions by itself.
+    if *engine != ENGINE {
+        return Err(Error::Format {
+            dir: dir.to_owned(),
+            reason: format!(
+                "was written by the engine {engine}, and this is {ENGINE}. Open it with the store that wrote it \
+                 (file: fileStore()), or choose an empty directory"
+            ),
+        });
+    }
     if *version != FORMAT_VERSION.to_string() {
         return Err(Error::Format {
             dir: dir.to_owned(),
@@ -66,12 +76,6 @@ fn check_format(dir: &Path, text: &str) -> Result<(), Error> {
                 "has format version {version}, and this Balsa reads version {FORMAT_VERSION} only. Run the Balsa that \
                  wrote it"
             ),
-        });
-    }
-    if *engine != ENGINE {
-        return Err(Error::Format {
-            dir: dir.to_owned(),
-            reason: format!("was written by the engine {engine}, and this is {ENGINE}. Open it with that engine"),
         });
     }
     Ok(())

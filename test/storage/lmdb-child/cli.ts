@@ -1,6 +1,6 @@
 /**
  * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on stdout,
- * one JSON line at a time.
+ * one JSON line at a time. With BALSA_TEST_STORE=file it is a file store.
  *
  * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
  * node cli.js hold DIR                      opens, and stays until it is killed
@@ -8,17 +8,18 @@
  */
 
 import { RaftError } from '#balsa/errors.js'
-import { nativeStore } from '#balsa/storage/index.js'
+import { fileStore, nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 
 import { append, blockOf, hardState } from '../../conformance/log-store.js'
 
 const [mode = '', dir = '', tickets = '0', window = '8'] = process.argv.slice(2)
 
-const store = nativeStore().create(dir)
+const factory = process.env['BALSA_TEST_STORE'] === 'file' ? fileStore() : nativeStore()
+const store = factory.create(dir)
 let onWake: () => void = () => {}
 const state = await store.open(() => onWake())
-say({ opened: state.lastIndex, bootCounter: state.bootCounter })
+say({ opened: state.lastIndex, bootCounter: state.bootCounter, warning: state.warning })
 
 if (mode === 'append') await appendAll(store, state.lastIndex, Number(tickets), Number(window))
 if (mode === 'leave') store.submit([append(blockOf(state.lastIndex + 1, 1, [8]))])
