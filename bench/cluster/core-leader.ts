@@ -51,7 +51,7 @@ export class CoreLeader {
   /** From the proposal to the state machine. `count` entries, of which the core sees only how many and how long. */
   batch(count: number, data: Uint8Array): void {
     this.#step({ type: 'turn', now: this.#now })
-    const admission = this.#core.admit()
+    const admission = this.#core.admit(data.byteLength)
     if (admission.status !== 'accept') throw new Error(`the core says ${admission.status} to a batch`)
     const { first, term } = admission
     this.#step({

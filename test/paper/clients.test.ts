@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { FULL_BATCH_BYTES } from '#balsa/core/index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 
 test('a leader begins its term with a no-op, in the same turn, and commits what came before with it (8)', () => {
@@ -67,10 +68,20 @@ test('a leader without room lets proposals wait, and takes them when there is ro
   const cluster = new CoreCluster()
   cluster.elect('s1')
   cluster.turn('s1', { type: 'credit', bytes: 0 })
-  assert.equal(cluster.core('s1').admit(), { status: 'wait' })
+  assert.equal(cluster.core('s1').admit(1), { status: 'wait' })
   cluster.turn('s1', { type: 'credit', bytes: 100 })
-  const admission = cluster.core('s1').admit()
+  const admission = cluster.core('s1').admit(1)
   assert.equal(admission, { status: 'accept', first: 3, term: 2, bytesMax: 100 })
+})
+
+test('behind a ticket under way a small batch waits and grows; a full one is taken (thesis 10.2.1)', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  assert.ok(cluster.propose('s1', 1, undefined, 1), 'nothing is under way')
+  assert.is(cluster.propose('s1', 1, undefined, FULL_BATCH_BYTES - 1), null)
+  assert.ok(cluster.propose('s1', 1, undefined, FULL_BATCH_BYTES))
+  cluster.persist('s1')
+  assert.ok(cluster.propose('s1', 1, undefined, 1))
 })
 
 test('while two tickets are under way proposals wait, so that they merge (8, thesis 10.2.1)', () => {

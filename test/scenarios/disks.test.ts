@@ -36,7 +36,7 @@ test('D1 a leader whose store fails falls silent at once, tells its clients, and
   assert.is(cluster.readOutcomes.get(read)?.status, 'notLeader')
   const late = cluster.read('s1')
   assert.is(cluster.readOutcomes.get(late)?.status, 'notLeader')
-  assert.is(cluster.core('s1').admit().status, 'refuse')
+  assert.is(cluster.core('s1').admit(1).status, 'refuse')
   cluster.run(5 * SETTINGS.electionTimeoutMs)
   assert.is.not(cluster.leader?.id ?? 's1', 's1')
   cluster.restart('s1')

@@ -9,7 +9,7 @@
 import { assert } from '#balsa/errors.js'
 import { logIndex } from '#balsa/types.js'
 import type { Configuration, HardState, ServerId } from '#balsa/types.js'
-import { RaftCore } from '#balsa/core/index.js'
+import { FULL_BATCH_BYTES, RaftCore } from '#balsa/core/index.js'
 import type {
   ApplyRange,
   CoreSettings,
@@ -372,19 +372,19 @@ export class CoreCluster {
 
   // Clients
 
-  /** The payloads of a batch that was taken; null when the core does not take one now. */
-  propose(id: ServerId, count = 1, size?: number): readonly number[] | null {
+  /** The payloads of a batch that was taken; null when the core does not take one now. It asks as for a full batch, unless told. */
+  propose(id: ServerId, count = 1, size?: number, waitingBytes = FULL_BATCH_BYTES): readonly number[] | null {
     const server = this.server(id)
     this.step(id, { type: 'turn', now: this.now })
-    const payloads = this.proposeInTurn(id, count, size)
+    const payloads = this.proposeInTurn(id, count, size, waitingBytes)
     this.drain(server.id)
     return payloads
   }
 
   /** The same inside a turn that the test has begun and will drain. */
-  proposeInTurn(id: ServerId, count = 1, size?: number): readonly number[] | null {
+  proposeInTurn(id: ServerId, count = 1, size?: number, waitingBytes = FULL_BATCH_BYTES): readonly number[] | null {
     const server = this.server(id)
-    const admission = server.up.admit()
+    const admission = server.up.admit(waitingBytes)
     if (admission.status !== 'accept') {
       this.#say(id, `proposal: ${admission.status}`)
       return null

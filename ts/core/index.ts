@@ -11,7 +11,7 @@ export type {
   RequestVoteResult,
   Response,
 } from './messages.js'
-export { RaftCore } from './raft-core.js'
+export { FULL_BATCH_BYTES, RaftCore } from './raft-core.js'
 export type { CoreOptions } from './raft-core.js'
 export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
 export type { Admission, ApplyRange, CoreEvent, Fetch, Input, OutgoingMessage, ReadOutcome, Ready } from './ready.js'

@@ -33,6 +33,11 @@ export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
 const TICKETS_PENDING_MAX = 2
+/**
+ * Only a batch of so many bytes goes behind the ticket in the writer's hands; a smaller one could not be written sooner, and
+ * grows while it waits (docs/adr/0006).
+ */
+export const FULL_BATCH_BYTES = 64 * 1024
 /** One range for the state machine. */
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals taken in one turn. */
@@ -131,11 +136,12 @@ export class RaftCore {
     return this.#halted ? Infinity : this.#role.nextDeadline()
   }
 
-  /** Whether a batch of proposals would be taken now. Asked once per turn, before the batch is sealed. */
-  admit(): Admission {
+  /** Whether a batch of proposals with so many bytes would be taken now. Asked once per turn, before the batch is sealed. */
+  admit(waitingBytes: number): Admission {
     if (this.#role.role !== 'leader' || this.#halted) return { status: 'refuse' }
     const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - this.#log.bytesAbove(this.#log.commitIndex))
-    if (room <= 0 || this.#tickets.pendingCount >= TICKETS_PENDING_MAX) return { status: 'wait' }
+    const pendingMax = waitingBytes < FULL_BATCH_BYTES ? TICKETS_PENDING_MAX - 1 : TICKETS_PENDING_MAX
+    if (room <= 0 || this.#tickets.pendingCount >= pendingMax) return { status: 'wait' }
     const first = logIndex(this.#log.lastIndex + 1)
     return { status: 'accept', first, term: this.#tickets.term, bytesMax: Math.min(room, BATCH_BYTES_MAX) }
   }

@@ -67,6 +67,10 @@ export class ApplyQueue {
     return this.#waiting.length
   }
 
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
   get acceptedCount(): number {
     return this.#accepted.length - this.#head
   }

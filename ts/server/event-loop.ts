@@ -170,7 +170,7 @@ export class EventLoop {
   #cutBatch(): void {
     const { core, proposals, store, entryClock } = this.#parts
     if (proposals.waitingCount === 0) return
-    const admission = core.admit()
+    const admission = core.admit(proposals.waitingBytes)
     if (admission.status === 'wait') return
     if (admission.status === 'refuse') {
       proposals.failWaiting(() => this.notLeader())
