@@ -14,6 +14,7 @@ import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import { ensureBuilt, root } from './ensure-built.mjs'
 import { builtAddon, manifestFiles, packPlatform, packRoot } from './pack.mjs'
+import { tracesOfBuilder } from './pack/cargo.mjs'
 import { cjsConsumer, esmConsumer, openConsumer, typedConsumer, typeSettings } from './pack/consumer.mjs'
 import { packageName, platforms, thisPlatform } from './pack/platforms.mjs'
 
@@ -48,6 +49,7 @@ async function main() {
   if (here === undefined) throw new Error(`there is no platform package for ${process.platform} ${process.arch}`)
   await step('the manifests in npm/ and the loader follow the table', checkTable)
   await step('sizes and contents', checkTarballs)
+  await step('the addon says nothing of the machine that built it', () => checkTraces(builtAddon(here)))
   await step('install, with no scripts and no network', installBoth)
   await step('import and require', () => {
     expect(run(process.execPath, ['esm.mjs'], full), 'same')
@@ -111,6 +113,12 @@ function checkTarballs() {
   if (addonBytes >= ADDON_BYTES_MAX) throw new Error(`the addon has ${addonBytes} bytes, at most ${ADDON_BYTES_MAX}`)
   const packed = statSync(platformPackage).size
   return `root ${bytes} bytes packed, addon ${addonBytes} bytes (${packed} packed), ${filesIn(rootPackage).length} + 4 files`
+}
+
+function checkTraces(addon) {
+  const traces = tracesOfBuilder(readFileSync(addon))
+  if (traces.length > 0) throw new Error(`it contains ${traces.join(', ')}`)
+  return 'no path of the workspace, the home, cargo or the compiler'
 }
 
 /** The one dependency is packed from the tree's own install, so that nothing is asked of a registry. */
@@ -208,7 +216,9 @@ function otherNode(major) {
 
 function checkMissing() {
   const said = run(process.execPath, ['open.mjs'], bare)
-  for (const part of ['ERR_RAFT_NATIVE_UNAVAILABLE', packageName(here), `for ${here.name}`, 'Install @balsa-raft/']) {
+  const seen = [`os ${here.os}`, `cpu ${here.cpu}`, ...(here.libc === undefined ? [] : [`libc ${here.libc}`])]
+  const remedies = [`install ${packageName(here)}`, '--include=optional', 'BALSA_NATIVE_PATH', 'fileStore()']
+  for (const part of ['ERR_RAFT_NATIVE_UNAVAILABLE', `the package ${packageName(here)}`, ...seen, ...remedies]) {
     if (!said.includes(part)) throw new Error(`${part} is not in: ${said}`)
   }
   return said
