@@ -1,14 +1,13 @@
 // Builds the addon with cargo and puts it where ts/native/load.ts looks for it. Skips when nothing is newer than the
-// built file, because cargo relinks the top crate even when nothing changed.
+// built file, because cargo relinks the top crate each time.
 
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { addonArguments, addonEnvironment } from './pack/cargo.mjs'
+import { addonArguments, addonEnvironment, isUpToDate } from './pack/cargo.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const sources = ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/cargo.mjs']
 const libraries = { linux: 'libbalsa_native.so', darwin: 'libbalsa_native.dylib', win32: 'balsa_native.dll' }
 
 /** The name of the platform, as in ts/native/load.ts. */
@@ -18,12 +17,6 @@ function platformName() {
     return `linux-${process.arch}-${glibc ? 'gnu' : 'musl'}`
   }
   return process.platform === 'win32' ? `win32-${process.arch}-msvc` : `${process.platform}-${process.arch}`
-}
-
-function newestMs(path) {
-  const stat = statSync(path)
-  if (!stat.isDirectory()) return stat.mtimeMs
-  return readdirSync(path).reduce((newest, name) => Math.max(newest, newestMs(join(path, name))), stat.mtimeMs)
 }
 
 const remedy =
@@ -54,8 +47,7 @@ const library = libraries[process.platform]
 if (library === undefined) fail(`there is no addon for ${process.platform}.`)
 
 const built = join(root, 'dist', 'native', `balsa-native.${platformName()}.node`)
-const newest = Math.max(...sources.map((source) => newestMs(join(root, source))))
-if (existsSync(built) && statSync(built).mtimeMs >= newest) {
+if (isUpToDate(built)) {
   console.log('build-native: the addon is up to date.')
   process.exit(0)
 }

@@ -5,7 +5,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +14,19 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 
 /** The arguments that every build of the addon has, after the subcommand. */
 export const addonArguments = ['--release', '--locked', '-p', 'balsa-native']
+
+const sources = ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/cargo.mjs']
+
+/** Whether the built file is newer than everything it was made from: cargo relinks the top crate even when nothing changed. */
+export function isUpToDate(built) {
+  return existsSync(built) && statSync(built).mtimeMs >= Math.max(...sources.map((path) => newestMs(join(root, path))))
+}
+
+function newestMs(path) {
+  const stat = statSync(path)
+  if (!stat.isDirectory()) return stat.mtimeMs
+  return readdirSync(path).reduce((newest, name) => Math.max(newest, newestMs(join(path, name))), stat.mtimeMs)
+}
 
 /**
  * Each folder of the builder's machine that could get into the addon, and the name that stands for it there. Longer paths come
