@@ -25,16 +25,8 @@ export function foreignAddon(platform) {
   return join(root, 'build', 'addons', addonName(platform))
 }
 
-/** Builds what is not up to date; `onResult` gets each result as it is known. Results: { platform, state, text }. */
-export function buildAll(wanted, onResult) {
-  return wanted.map((platform) => {
-    const result = { platform, ...attempt(platform) }
-    onResult(result)
-    return result
-  })
-}
-
-function attempt(platform) {
+/** Builds one addon unless it is up to date: `state` is built, skipped (it cannot be built here) or failed; `text` says how or why. */
+export function buildOne(platform) {
   try {
     const how = build(platform)
     return { state: 'built', text: `${statSync(foreignAddon(platform)).size} bytes, ${how}` }
@@ -119,10 +111,12 @@ function main(names) {
     )
   }
   const wanted = platforms.filter((each) => names.length === 0 || names.includes(each.name))
-  const results = buildAll(wanted, ({ platform, state, text }) => {
+  const results = wanted.map((platform) => {
+    const { state, text } = buildOne(platform)
     process.stdout.write(`${state.padEnd(8)} ${platform.name}: ${text}\n`)
+    return state
   })
-  const bad = results.filter(({ state }) => state === 'failed' || (state === 'skipped' && names.length > 0))
+  const bad = results.filter((state) => state === 'failed' || (state === 'skipped' && names.length > 0))
   process.exitCode = bad.length === 0 ? 0 : 1
 }
 

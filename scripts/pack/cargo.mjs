@@ -65,7 +65,9 @@ export function addonEnvironment(environment = process.env, flags = []) {
 /** The paths of this machine, as builder, that stand in the bytes of an addon; none may. */
 export function tracesOfBuilder(addon, environment = process.env) {
   const folders = builderFolders(environment).map(([folder]) => folder)
-  const suspects = [...folders, homedir()].filter((folder) => folder !== sep && isAbsolute(folder))
+  // A compiler in /usr tells nothing, and the standard library looks below it for debug files.
+  const common = [sep, '/usr', '/usr/local']
+  const suspects = [...folders, homedir()].filter((folder) => isAbsolute(folder) && !common.includes(folder))
   const traces = new Set()
   for (const folder of suspects) {
     const at = addon.indexOf(folder.endsWith(sep) ? folder : folder + sep)

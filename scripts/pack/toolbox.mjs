@@ -13,6 +13,7 @@ export const cache = join(root, 'target', 'foreign')
 
 const PYTHON_TOOLS = ['ziglang==0.17.1', 'cargo-zigbuild==0.24.1']
 const MULTIARCH = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }
+const DEBIAN = { x64: 'amd64', arm64: 'arm64' }
 const COMMAND_DEADLINE_MS = 600_000
 
 /** A folder of commands with cargo-zigbuild and zig in it. */
@@ -78,19 +79,22 @@ export function foreignNode(platform, major) {
 /** What stands before the Node of another platform, to run it here. */
 function starter(platform) {
   const emulated = platform.cpu !== process.arch
-  if (emulated && platform.cpu !== 'arm64') throw new Error(`there is no recipe to emulate ${platform.cpu}`)
-  const emulator = join('usr/bin', 'qemu-aarch64-static')
-  const qemu = emulated ? [join(debianPackages('qemu', ['qemu-user-static']), emulator)] : []
+  const qemu = emulated ? [emulatorOf(platform.cpu)] : []
   if (platform.libc === 'musl') return [...qemu, muslLoader(platform.cpu)]
   // The libraries of Debian's cross compilers: the other processor's, packed for this one.
   const names = ['libc6-arm64-cross', 'libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross']
   return emulated ? [...qemu, '-L', join(debianPackages('libc-arm64', names), 'usr/aarch64-linux-gnu')] : []
 }
 
+/** Debian 13's qemu: that of Debian 12 keeps a record for each page of a map, and cannot make the 64 GiB of a log. */
+function emulatorOf(cpu) {
+  if (cpu !== 'arm64') throw new Error(`there is no recipe to emulate ${cpu}`)
+  return join(debianPackages('qemu', ['qemu-user'], aptFor(DEBIAN[process.arch], 'trixie')), 'usr/bin/qemu-aarch64')
+}
+
 function muslLoader(cpu) {
-  const debian = { x64: 'amd64', arm64: 'arm64' }[cpu]
   // The libraries that come with these Nodes have packed relocations (DT_RELR), which musl reads since 1.2.4: Debian 13.
-  const folder = debianPackages(`musl-${cpu}`, ['musl'], aptFor(debian, 'trixie'))
+  const folder = debianPackages(`musl-${cpu}`, ['musl'], aptFor(DEBIAN[cpu], 'trixie'))
   const loader = `ld-musl-${cpu === 'x64' ? 'x86_64' : 'aarch64'}.so.1`
   return ['lib', 'usr/lib'].map((each) => join(folder, each, loader)).find((path) => existsSync(path))
 }
@@ -115,7 +119,9 @@ function pythonNode(tag, major) {
 /** Debian packages, downloaded and unpacked side by side in one folder. */
 function debianPackages(name, packages, apt = []) {
   const folder = join(cache, 'debian', name)
-  if (existsSync(folder)) return folder
+  const mark = join(folder, 'packages')
+  const wanted = [...packages, ...apt].join('\n')
+  if (existsSync(mark) && readFileSync(mark, 'utf8') === wanted) return folder
   const fresh = `${folder}.new`
   rmSync(fresh, { recursive: true, force: true })
   mkdirSync(join(fresh, 'archives'), { recursive: true })
@@ -126,6 +132,8 @@ function debianPackages(name, packages, apt = []) {
     command('dpkg', ['-x', join(fresh, 'archives', file), fresh], `unpacking ${file}`)
   }
   rmSync(join(fresh, 'archives'), { recursive: true })
+  writeFileSync(join(fresh, 'packages'), wanted)
+  rmSync(folder, { recursive: true, force: true })
   renameSync(fresh, folder)
   return folder
 }
