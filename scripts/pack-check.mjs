@@ -3,7 +3,8 @@
  * packages, installs them in empty folders with install scripts off and no network, and uses them there as a stranger would:
  * under other versions of Node, and those of other platforms under an emulator or another libc where one can be had. Prints each
  * step, then the table of platforms with what was seen of each on this machine. All steps run; the exit code is 0 only when none
- * failed. `-- --here` leaves the other platforms out; `-- --all-tests` runs all tests under each Node, not those of store and server.
+ * failed. `-- --here` leaves the other platforms out, `-- --only <platform>` (may be repeated) all but those named;
+ * `-- --all-tests` runs all tests under each Node, not only those of store and server.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -32,7 +33,11 @@ const FOREIGN_NODE = 24
 const GLIBC_MAX = [2, 17]
 
 const { values: options } = parseArgs({
-  options: { here: { type: 'boolean', default: false }, 'all-tests': { type: 'boolean', default: false } },
+  options: {
+    here: { type: 'boolean', default: false },
+    only: { type: 'string', multiple: true, default: platforms.map(({ name }) => name) },
+    'all-tests': { type: 'boolean', default: false },
+  },
 })
 const nodesSeen = []
 /** Platform name to what was seen: built, bytes, tested. */
@@ -91,7 +96,9 @@ async function main() {
 
 /** A build that fails is a failed step; one that cannot be made here is none. */
 async function buildOthers() {
-  for (const platform of platforms) {
+  const unknown = options.only.filter((name) => !platforms.some((platform) => platform.name === name))
+  if (unknown.length > 0) throw new Error(`--only ${unknown.join(', ')}: no such platform`)
+  for (const platform of platforms.filter(({ name }) => options.only.includes(name))) {
     await step(`build ${platform.name}`, () => {
       const { state, text } = buildOne(platform)
       seen.set(platform.name, { built: state === 'built' ? 'yes' : `no: ${text}`, tested: 'untested' })
