@@ -250,7 +250,8 @@ async function checkOther(platform) {
     const folder = join(work, platform.name)
     mkdirSync(folder)
     writeFileSync(join(folder, 'package.json'), '{ "name": "consumer", "version": "1.0.0", "private": true }\n')
-    const target = [`--os=${platform.os}`, `--cpu=${platform.cpu}`, `--libc=${platform.libc}`]
+    // npm refuses what is for another machine, unless it is forced.
+    const target = ['--force', `--os=${platform.os}`, `--cpu=${platform.cpu}`, `--libc=${platform.libc}`]
     npm([...install, ...target, rootPackage, packPlatform(work, platform, it.addon), dependencyPackage], folder)
     const emulated = platform.cpu === process.arch ? '' : ', emulated by qemu'
     const place = `Node ${run(node, ['--version'], folder)} on ${platform.libc}${emulated}`

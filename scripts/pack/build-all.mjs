@@ -75,7 +75,9 @@ function recipeFor(platform) {
   if (process.platform !== 'linux')
     throw new NotHere('other platforms are built on Linux; npm run build makes the addon of this one')
   if (platform.os === 'darwin') {
-    const environment = () => ({ SDKROOT: darwinSdk(), CARGO_PROFILE_RELEASE_STRIP: 'none' })
+    // What is not stripped keeps the debug information of C, which names folders of the builder: none is made.
+    const flags = { [`CFLAGS_${platform.rust.replaceAll('-', '_')}`]: '-g0' }
+    const environment = () => ({ ...flags, SDKROOT: darwinSdk(), CARGO_PROFILE_RELEASE_STRIP: 'none' })
     return { target: platform.rust, flags: [], environment, how: 'not stripped' }
   }
   if (platform.libc === 'glibc') {
