@@ -1,16 +1,18 @@
 /**
  * `npm test`: builds what is not built, runs the Rust tests, then every built `*.test.js` in a process of its own, and
  * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something
- * open counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust.
+ * open counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node <file>`
+ * they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that is emulated.
  */
 
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { join, relative, sep } from 'node:path'
+import { join, relative, resolve, sep } from 'node:path'
+import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
 
 // Far above what any file needs, far below the five minutes that the whole run may take.
-const FILE_DEADLINE_MS = 120_000
+const FILE_DEADLINE_S = 120
 const CARGO_DEADLINE_MS = 900_000
 const SKIP_MARK = 'skipped: '
 
@@ -25,13 +27,14 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     process.kill(process.pid, signal)
   })
 }
-await main(process.argv[2])
+await main()
 
-async function main(pattern) {
+async function main() {
   try {
+    const { pattern, ...how } = readArguments()
     await ensureBuilt()
-    if (pattern === undefined) await runCargo()
-    await runFiles(pattern)
+    if (pattern === undefined && how.node === process.execPath) await runCargo()
+    await runFiles(pattern, how)
   } catch (error) {
     fail(error.message)
   }
@@ -39,6 +42,19 @@ async function main(pattern) {
   if (failures.length > 0) print(`\nFailed:\n${failures.map((line) => `  ${line}`).join('\n')}`)
   process.exitCode = total.failed > 0 ? 1 : 0
   print(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+}
+
+function readArguments() {
+  const options = {
+    node: { type: 'string', default: process.execPath },
+    'file-deadline-s': { type: 'string', default: String(FILE_DEADLINE_S) },
+  }
+  const { values, positionals } = parseArgs({ allowPositionals: true, options })
+  if (positionals.length > 1) throw new Error(`one pattern at most, and there are ${positionals.join(' ')}`)
+  if (!existsSync(values.node)) throw new Error(`--node ${values.node}: there is no such file`)
+  const deadlineMs = Number(values['file-deadline-s']) * 1000
+  if (!(deadlineMs > 0)) throw new Error(`--file-deadline-s ${values['file-deadline-s']}: seconds, above 0`)
+  return { node: resolve(values.node), deadlineMs, pattern: positionals[0] }
 }
 
 async function runCargo() {
@@ -70,7 +86,7 @@ async function runCargo() {
 /**
  * Two lanes for two cores. Integration files start processes and so take the machine: never two of them at once.
  */
-async function runFiles(pattern) {
+async function runFiles(pattern, how) {
   const folder = join(root, 'build/test')
   const names = readdirSync(folder, { recursive: true })
     .map((name) => relative(root, join(folder, name)).split(sep).join('/'))
@@ -82,7 +98,7 @@ async function runFiles(pattern) {
   let done = 0
   const lane = async (next) => {
     for (let name = next(); name !== undefined; name = next()) {
-      const lines = await runFile(name)
+      const lines = await runFile(name, how)
       done += 1
       print(`[${done}/${names.length}] ${lines}`)
     }
@@ -91,14 +107,9 @@ async function runFiles(pattern) {
 }
 
 /** Runs one file, adds to the totals, and returns what to print: one line, or everything when it failed. */
-async function runFile(name) {
+async function runFile(name, { node, deadlineMs }) {
   const begin = performance.now()
-  const result = await start(
-    process.execPath,
-    ['--enable-source-maps', 'scripts/test-file.mjs', name],
-    FILE_DEADLINE_MS,
-    null,
-  )
+  const result = await start(node, ['--enable-source-maps', 'scripts/test-file.mjs', name], deadlineMs, null)
   const seconds = ((performance.now() - begin) / 1000).toFixed(1)
   const counts = result.message ?? { suites: 0, total: 0, passed: 0, skipped: 0 }
   const failed = counts.total - counts.passed
@@ -139,7 +150,7 @@ function collectSkips(name, output, count) {
  */
 function start(command, args, deadlineMs, onText) {
   return new Promise((resolve) => {
-    const stdio = ['ignore', 'pipe', 'pipe', ...(command === process.execPath ? ['ipc'] : [])]
+    const stdio = ['ignore', 'pipe', 'pipe', ...(command === 'cargo' ? [] : ['ipc'])]
     const child = spawn(command, args, { cwd: root, stdio, detached: true })
     const state = { output: '', message: null, missing: false, trouble: null }
     const take = (chunk) => {

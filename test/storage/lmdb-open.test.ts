@@ -133,20 +133,63 @@ test('broken calls are assertion failures, never errors about the world', async 
   })
 })
 
-test('without the addon the error names the package, the platform and the remedy', async () => {
+test('without the addon the error names the package, the platform as seen, each cause and every remedy', async () => {
   await inDirectory(async (dir) => {
-    // The built library without its .node file.
-    await mkdir(join(dir, 'native'))
-    for (const name of ['errors.js', 'native/load.js', 'native/binding.js']) {
-      await copyFile(join(dist, name), join(dir, name))
+    await libraryWithoutAddon(dir)
+    const { code, message, causes } = failureIn(dir)
+    const name = `@balsa-raft/native-${platformName()}`
+    assert.is(code, 'ERR_RAFT_NATIVE_UNAVAILABLE')
+    assert.match(message, `it needs the package ${name}`)
+    assert.match(message, systemSeen())
+    assert.match(message, `${name}: Cannot find module '${name}'`)
+    const local = join(dir, 'native', `balsa-native.${platformName()}.node`)
+    assert.match(message, `${local}: Cannot find module '${local}'`)
+    assert.is(causes, 2)
+    assert.match(message, 'npm install --include=optional')
+    assert.match(message, 'BALSA_NATIVE_PATH')
+    assert.match(message, 'build-native.mjs')
+    assert.match(message, 'for a fresh directory: storage: fileStore()')
+  })
+})
+
+test('a package that is there and does not load is named with its own cause, and so is one of another version', async () => {
+  await inDirectory(async (dir) => {
+    await libraryWithoutAddon(dir)
+    const name = `@balsa-raft/native-${platformName()}`
+    const installed = join(dir, 'node_modules', name)
+    await mkdir(installed, { recursive: true })
+    await writeFile(join(installed, 'index.js'), "throw new Error('GLIBC_2.99 not found\\nmore')")
+    assert.match(failureIn(dir).message, `Tried: ${name}: GLIBC_2.99 not found; `)
+    await writeFile(join(installed, 'index.js'), 'exports.create = () => null')
+    assert.match(failureIn(dir).message, `Tried: ${name}: it is of another version`)
+  })
+})
+
+test('on a platform that has no package the error says so, and offers no package', async () => {
+  await inDirectory(async (dir) => {
+    await libraryWithoutAddon(dir)
+    const { code, message } = failureIn(dir, "Object.defineProperty(process, 'arch', { value: 'riscv64' })")
+    assert.is(code, 'ERR_RAFT_NATIVE_UNAVAILABLE')
+    assert.match(message, 'cpu riscv64')
+    assert.match(message, 'there is no package for it')
+    assert.not.match(message, '@balsa-raft/')
+    assert.match(message, 'BALSA_NATIVE_PATH')
+    assert.match(message, 'storage: fileStore()')
+  })
+})
+
+test('without cargo the build of the addon ends with one sentence that says what to install', async () => {
+  await inDirectory(async (dir) => {
+    await mkdir(join(dir, 'scripts/pack'), { recursive: true })
+    const scripts = fileURLToPath(new URL('../../../scripts', import.meta.url))
+    for (const name of ['build-native.mjs', 'pack/cargo.mjs']) {
+      await copyFile(join(scripts, name), join(dir, 'scripts', name))
     }
-    await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
-    const script = `import('${join(dir, 'native/load.js')}').then((m) => m.loadNative()).catch((e) => console.log(e.code, e.message))`
-    const said = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: dir }).stdout
-    assert.match(said, 'ERR_RAFT_NATIVE_UNAVAILABLE')
-    assert.match(said, `@balsa-raft/native-${platformName()}`)
-    assert.match(said, 'build-native.mjs')
-    assert.match(said, 'empty directory with storage: fileStore()')
+    for (const name of ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs']) await writeFile(join(dir, name), '')
+    const script = join(dir, 'scripts/build-native.mjs')
+    const built = spawnSync(process.execPath, [script], { encoding: 'utf8', env: { ...process.env, PATH: dir } })
+    assert.is(built.status, 1)
+    assert.match(built.stderr, /^build-native: cargo is not on PATH.* Install Rust [^\n]*\n$/)
   })
 })
 
@@ -154,13 +197,9 @@ test('the package of the platform is preferred to the file that was built here',
   await inDirectory(async (dir) => {
     const name = `@balsa-raft/native-${platformName()}`
     await mkdir(join(dir, 'node_modules', name), { recursive: true })
-    await mkdir(join(dir, 'native'))
-    for (const file of ['errors.js', 'native/load.js', 'native/binding.js']) {
-      await copyFile(join(dist, file), join(dir, file))
-    }
+    await libraryWithoutAddon(dir)
     const built = `balsa-native.${platformName()}.node`
     await symlink(join(dist, 'native', built), join(dir, 'native', built))
-    await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
     const functions = NATIVE_EXPORTS.map((each) => `exports.${each} = () => 'from the package'`).join('\n')
     await writeFile(join(dir, 'node_modules', name, 'index.js'), functions)
     const script = `import('${join(dir, 'native/load.js')}').then((m) => console.log(m.loadNative().create()))`
@@ -187,12 +226,43 @@ test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else i
     for (const name of ['absent.node', 'old.cjs']) {
       const said = load(name)
       assert.match(said, 'ERR_RAFT_NATIVE_UNAVAILABLE')
-      assert.match(said, `from BALSA_NATIVE_PATH (${name})`)
-      assert.match(said, platformName())
+      assert.match(said, `Tried: BALSA_NATIVE_PATH (${name}): `)
+      assert.match(said, systemSeen())
       assert.match(said, 'unset it')
+      assert.match(said, 'storage: fileStore()')
+      assert.not.match(said, 'npm install')
     }
   })
 })
+
+/** The built library as far as the loader needs it, without its .node file. */
+async function libraryWithoutAddon(dir: string): Promise<void> {
+  await mkdir(join(dir, 'native'))
+  for (const name of ['errors.js', 'native/load.js', 'native/binding.js']) {
+    await copyFile(join(dist, name), join(dir, name))
+  }
+  await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
+}
+
+/** What the loader of the library in `dir` says when it fails, in a process of its own, after `before`. */
+function failureIn(
+  dir: string,
+  before = '',
+): { readonly code: string; readonly message: string; readonly causes: number } {
+  const report =
+    'console.log(JSON.stringify({ code: e.code, message: e.message, causes: e.cause.errors?.length ?? 1 }))'
+  const script = `${before};import('${join(dir, 'native/load.js')}').then((m) => m.loadNative()).catch((e) => ${report})`
+  const env = { ...process.env, BALSA_NATIVE_PATH: '' }
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: dir, env })
+  if (stdout === '') throw new Error(`nothing failed: ${stderr}`)
+  return JSON.parse(stdout) as { code: string; message: string; causes: number }
+}
+
+function systemSeen(): string {
+  const libc = platformName().endsWith('-musl') ? 'musl' : 'glibc'
+  const seen = `os ${process.platform}, cpu ${process.arch}`
+  return process.platform === 'linux' ? `${seen}, libc ${libc}` : seen
+}
 
 /** Entries 1 .. count, each of 3000 bytes that are its index: enough for pages of their own, which are written once. */
 async function fill(dir: string, count: number): Promise<void> {

@@ -4,7 +4,6 @@
  * and then nothing else is tried: who sets it wants that file or an error.
  */
 
-import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -74,40 +73,75 @@ function isGlibc(): boolean {
   return typeof header === 'object' && header !== null && 'glibcVersionRuntime' in header
 }
 
+/** One place where the addon may be: what to call it in an error, and how to load it. */
+interface Source {
+  readonly name: string
+  load(): unknown
+}
+
+interface Attempt {
+  readonly source: Source
+  readonly cause: Error
+}
+
 function find(platform: string): NativeBinding {
-  const causes: unknown[] = []
   const override = process.env['BALSA_NATIVE_PATH'] ?? ''
-  for (const load of override === '' ? usualSources(platform) : [() => require(resolve(override)) as unknown]) {
+  const attempts: Attempt[] = []
+  for (const source of override === '' ? usualSources(platform) : [overridingSource(override)]) {
     try {
-      const binding = load()
+      const binding = source.load()
       if (isBinding(binding)) return binding
-      causes.push(new Error('the addon that was found is of another version'))
-    } catch (cause) {
-      causes.push(cause)
+      attempts.push({ source, cause: new Error('it is of another version: its exports are not those of this library') })
+    } catch (error) {
+      attempts.push({ source, cause: error instanceof Error ? error : new Error(String(error)) })
     }
   }
-  const place = override === '' ? '' : ` from BALSA_NATIVE_PATH (${override})`
-  const said = causes.map((cause) => (cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)))
-  throw new RaftError(
-    'ERR_RAFT_NATIVE_UNAVAILABLE',
-    `The native store for ${platform} (Node ${process.version}) did not load${place}: ${said.join('; ') || 'nothing was found'}. ${remedyFor(platform, override)} ${WITHOUT_ADDON}`,
-    { cause: causes.at(-1) },
-  )
+  const causes = attempts.map(({ cause }) => cause)
+  throw new RaftError('ERR_RAFT_NATIVE_UNAVAILABLE', complaint(platform, attempts, override), {
+    cause: causes.length > 1 ? new AggregateError(causes, 'every place of the addon failed') : causes[0],
+  })
 }
 
-function usualSources(platform: string): readonly (() => unknown)[] {
-  const local = fileURLToPath(new URL(`balsa-native.${platform}.node`, import.meta.url))
+/** The package first; then the file of the source tree, which published packages do not have. */
+function usualSources(platform: string): readonly Source[] {
+  const path = fileURLToPath(new URL(`balsa-native.${platform}.node`, import.meta.url))
   const published = PACKAGES[platform]
-  const sources = published === undefined ? [] : [published]
-  return existsSync(local) ? [...sources, () => require(local) as unknown] : sources
+  const local = { name: path, load: () => require(path) as unknown }
+  return published === undefined ? [local] : [{ name: packageName(platform), load: published }, local]
 }
 
-function remedyFor(platform: string, override: string): string {
-  if (override !== '')
-    return 'Let the variable name an addon that was built for this platform and version, or unset it.'
-  return PACKAGES[platform] === undefined
-    ? 'There is no prebuilt package for it; build it from the source tree with Rust: node scripts/build-native.mjs, and let BALSA_NATIVE_PATH name the file.'
-    : `Install @balsa-raft/native-${platform} beside balsa-raft (npm does unless optional dependencies are off), or build it with Rust: node scripts/build-native.mjs in the source tree.`
+function overridingSource(override: string): Source {
+  return { name: `BALSA_NATIVE_PATH (${override})`, load: () => require(resolve(override)) as unknown }
+}
+
+function complaint(platform: string, attempts: readonly Attempt[], override: string): string {
+  // Node appends the whole require stack to its message.
+  const tried = attempts.map(({ source, cause }) => `${source.name}: ${cause.message.split('\n', 1)[0]}`)
+  const known = PACKAGES[platform] !== undefined
+  const missing = known ? `the package ${packageName(platform)}` : 'there is no package for it'
+  const install = known
+    ? `install ${packageName(platform)} beside balsa-raft, of the same version (npm does it unless optional dependencies are omitted: npm install --include=optional)`
+    : null
+  const build =
+    'let BALSA_NATIVE_PATH name an addon built for this platform (node scripts/build-native.mjs in the source tree, with Rust)'
+  const named = 'let BALSA_NATIVE_PATH name an addon built for this platform and this version, or unset it'
+  const remedies = [
+    override === '' ? install : null,
+    override === '' ? build : named,
+    'for a fresh directory: storage: fileStore()',
+  ]
+  return `The native store did not load on ${systemSeen()}; it needs ${missing}. Tried: ${tried.join('; ')}. Remedies: ${remedies.filter((each) => each !== null).join('; or ')}.`
+}
+
+/** What decides which addon fits: os, cpu, libc. */
+function systemSeen(): string {
+  const { platform, arch, version } = process
+  const libc = platform === 'linux' ? `, libc ${isGlibc() ? 'glibc' : 'musl'}` : ''
+  return `os ${platform}, cpu ${arch}${libc} (Node ${version})`
+}
+
+function packageName(platform: string): string {
+  return `@balsa-raft/native-${platform}`
 }
 
 function isBinding(value: unknown): value is NativeBinding {
