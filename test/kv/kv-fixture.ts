@@ -22,11 +22,18 @@ export const otherMembers: readonly Member[] = [
   makeMember('s3', { host: '127.0.0.1', port: 7103 }, { host: '127.0.0.1', port: 7003 }),
 ]
 
-export async function startServer(
-  options: { readonly now?: () => number; readonly clientsMax?: number; readonly leaderWaitMs?: number } = {},
-): Promise<Fixture> {
+export interface FixtureOptions {
+  readonly now?: () => number
+  readonly clientsMax?: number
+  readonly leaderWaitMs?: number
+  /** Brings the double into a state before there is a server on it. */
+  readonly prepare?: (raft: SingleServerRaft) => void
+}
+
+export async function startServer({ prepare, ...options }: FixtureOptions = {}): Promise<Fixture> {
   const data = new DataSet()
   const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', ...options })
+  prepare?.(raft)
   const events: string[] = []
   const log = (event: string): void => void events.push(event)
   const self = makeMember('s1', { host: '127.0.0.1', port: 7101 }, { host: '127.0.0.1', port: 7001 })

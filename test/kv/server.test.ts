@@ -4,6 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
 import { outputSoftBytesMax, pipelineMax } from 'balsa-kv/limits.js'
+import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
 
@@ -185,6 +186,92 @@ test('a command waits only so long for a leader that does not come', () =>
     },
     { leaderWaitMs: 30 },
   ))
+
+test('a stale read waits while the leader changes, until what was acknowledged before is applied here', () =>
+  withServer(
+    async ({ raft, port }, client) => {
+      const other = await RawClient.connect(port)
+      const waits = async (): Promise<void> => {
+        await other.ask(command('PING'), '+PONG\r\n')
+        assert.is(client.received, '+OK\r\n')
+      }
+      raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+      const old = '+OK\r\n$-1\r\n'
+      assert.is(await client.ask(pipeline(['READONLY'], ['GET', 'k']), old), old)
+      raft.peer('s2', false)
+      await client.ask(command('READONLY'), '+OK\r\n')
+      client.send(pipeline(['GET', 'k'], ['PING'], ['DBSIZE']))
+      await waits()
+      raft.follow(null)
+      await waits()
+      raft.hold()
+      void raft.replicate([encodeCommand(['set', 'k', 'v'])])
+      raft.follow({ id: 's3', address: '127.0.0.1:7103' })
+      await waits()
+      raft.release()
+      assert.is(await client.until((text) => text.endsWith(':1\r\n')), '+OK\r\n$1\r\nv\r\n+PONG\r\n:1\r\n')
+      other.close()
+    },
+    { leaderWaitMs: 60_000 },
+  ))
+
+test('a stale read waits for a new leader that it hears of before it has missed the old one', () =>
+  withServer(
+    async ({ raft }, client) => {
+      raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+      const old = '+OK\r\n$-1\r\n'
+      assert.is(await client.ask(pipeline(['READONLY'], ['GET', 'k']), old), old)
+      raft.hold()
+      void raft.replicate([encodeCommand(['set', 'k', 'v'])])
+      raft.follow({ id: 's3', address: '127.0.0.1:7103' })
+      // A command that no follower answers shows that only what may be old waits.
+      const refused = '-MOVED 7629 127.0.0.1:7003\r\n'
+      const sent = pipeline(['READWRITE'], ['GET', 'k'], ['READONLY'], ['GET', 'k'])
+      assert.is(await client.ask(sent, `${refused}+OK\r\n`), `+OK\r\n${refused}+OK\r\n`)
+      raft.release()
+      assert.match(await client.until((text) => text.endsWith('v\r\n')), /\+OK\r\n\$1\r\nv\r\n$/)
+    },
+    { leaderWaitMs: 60_000 },
+  ))
+
+test('a stale read waits only so long, for no leader, for one that is behind, and for one after the other', () =>
+  withServer(
+    async ({ raft, port }, client) => {
+      await client.ask(pipeline(['SET', 'k', 'v'], ['READONLY']), '+OK\r\n+OK\r\n')
+      raft.hold()
+      raft.follow(null)
+      assert.is(await client.ask(command('GET', 'k'), 'v\r\n'), '$1\r\nv\r\n')
+      raft.follow({ id: 's2', address: '127.0.0.1:7102' })
+      assert.is(await client.ask(command('GET', 'k'), 'v\r\n'), '$1\r\nv\r\n')
+      const other = await RawClient.connect(port)
+      let isAnswered = false
+      const asked = client.ask(command('GET', 'k'), 'v\r\n').then(() => (isAnswered = true))
+      for (let at = 0; !isAnswered && !client.isClosed; at += 1) {
+        raft.follow({ id: at % 2 === 0 ? 's3' : 's2', address: '127.0.0.1:7103' })
+        await other.ask(command('PING'), '+PONG\r\n')
+      }
+      await asked
+      other.close()
+    },
+    { leaderWaitMs: 30 },
+  ))
+
+test('a server that starts as a follower answers stale reads when it has caught up', async () => {
+  const { raft, port, close } = await startServer({
+    leaderWaitMs: 60_000,
+    prepare: (double) => {
+      double.hold()
+      double.follow({ id: 's2', address: '127.0.0.1:7102' })
+      void double.replicate([encodeCommand(['set', 'k', 'v'])])
+    },
+  })
+  const client = await RawClient.connect(port)
+  assert.is(await client.ask(pipeline(['PING'], ['READONLY'], ['GET', 'k']), '+OK\r\n'), '+PONG\r\n+OK\r\n')
+  raft.release()
+  assert.is(await client.until((text) => text.endsWith('v\r\n')), '+PONG\r\n+OK\r\n$1\r\nv\r\n')
+  client.close()
+  await close()
+})
 
 test('without a leader a client is told CLUSTERDOWN, and still of a whole cluster', () =>
   withServer(async ({ raft }, client) => {

@@ -35,6 +35,7 @@ export class SingleServerRaft implements KvRaft {
   #leader: LeaderHint | null
   #queue: (() => void)[] = []
   #held = false
+  #readyWaiters: (() => void)[] = []
   /** The next calls of `applyAll` fail with these, before they do anything. */
   readonly failures: RaftError[] = []
   /** Sizes of the batches that came. */
@@ -53,6 +54,11 @@ export class SingleServerRaft implements KvRaft {
     const failure = this.failures.shift() ?? this.#refusal()
     if (failure !== undefined) return Promise.reject(failure)
     this.batches.push(commands.length)
+    return this.replicate(commands)
+  }
+
+  /** Applies entries, whoever leads. */
+  replicate(commands: readonly Uint8Array[]): Promise<readonly Reply[]> {
     return new Promise((resolve, reject) => {
       this.#enqueue(() => {
         this.#time = Math.max(this.#time, this.#now())
@@ -67,6 +73,14 @@ export class SingleServerRaft implements KvRaft {
           reject,
         )
       })
+    })
+  }
+
+  /** A leader is known, and everything that came before is applied. */
+  ready(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#readyWaiters.push(resolve)
+      this.#enqueue(() => this.#settleReady())
     })
   }
 
@@ -127,6 +141,7 @@ export class SingleServerRaft implements KvRaft {
     this.#leader = leader
     this.#emit('role', { role: 'follower', term: termOf(2) })
     this.#emit('leader', { leader, term: termOf(2) })
+    this.#enqueue(() => this.#settleReady())
   }
 
   /** The connection to a peer comes up or goes down. */
@@ -139,6 +154,7 @@ export class SingleServerRaft implements KvRaft {
     this.#leader = { id: this.#id, address: '127.0.0.1:1' }
     this.#emit('role', { role: 'leader', term: termOf(3) })
     this.#emit('leader', { leader: this.#leader, term: termOf(3) })
+    this.#enqueue(() => this.#settleReady())
   }
 
   #emit<Name extends keyof RaftEvents>(name: Name, event: RaftEvents[Name]): void {
@@ -149,6 +165,13 @@ export class SingleServerRaft implements KvRaft {
     if (this.#role === 'leader') return undefined
     const code: RaftErrorCode = this.#leader === null ? 'ERR_RAFT_NO_LEADER' : 'ERR_RAFT_NOT_LEADER'
     return new RaftError(code, 'another server leads', { leader: this.#leader })
+  }
+
+  #settleReady(): void {
+    if (this.#leader === null) return
+    const waiters = this.#readyWaiters
+    this.#readyWaiters = []
+    for (const resolve of waiters) resolve()
   }
 
   #enqueue(action: () => void): void {

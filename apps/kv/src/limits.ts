@@ -46,7 +46,8 @@ export const timeEntryIntervalMs = 100
 
 /**
  * After the leader was lost, so long commands wait at a follower for the next one, instead of being sent to a leader that is gone, or told CLUSTERDOWN. Longer than
- * elections take; tools that do not come again by themselves, such as redis-cli, then notice a failover only as a delay.
+ * elections take; tools that do not come again by themselves, such as redis-cli, then notice a failover only as a delay. Stale reads wait as long, until
+ * this server holds what earlier leaders acknowledged; then they are answered with what is here.
  */
 export const leaderWaitMs = 5000
 

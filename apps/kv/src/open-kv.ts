@@ -51,7 +51,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   try {
     await server.listen()
   } catch (error) {
-    await raft.close()
+    await server.close(raft.close())
     throw new ListenError(listenReason(at(self.redis), error as NodeJS.ErrnoException), { cause: error })
   }
   const { durability } = raft.status

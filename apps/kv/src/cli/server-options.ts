@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { makeMember, type HostPort, type Member } from '../cluster/members.js'
-import { clientsMax } from '../limits.js'
+import { clientsMax, leaderWaitMs } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
 import { readArguments, wholeNumber } from './arguments.js'
 import { UsageError } from './exit-codes.js'
@@ -45,6 +45,10 @@ The command line is the same for all servers of a cluster but for --id and --dir
                      "electionTimeoutMs", "logLevel"}. The command line wins.
   --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
   --help
+
+Reads are linearizable, except on a connection that has sent READONLY: there a follower answers them too, with what it has,
+at least as new as the beginning of its leader (while that changes it waits for it, ${leaderWaitMs / 1000} s at most). ioredis sends
+READONLY by itself to replicas, and may try reads there when it has lost the leader.
 
 Runs in the foreground; SIGINT and SIGTERM close it cleanly. Logs are one JSON line per event on stderr. There are no
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.

@@ -33,7 +33,7 @@ export const commandTexts: Readonly<Record<string, readonly [string, string]>> =
   select: ['1.0.0', 'Choose a database; there is only number 0'],
   info: ['1.0.0', 'What there is to know of this server'],
   role: ['2.8.12', 'Whether this server leads'],
-  readonly: ['3.0.0', 'Let a follower answer reads, which may then be old'],
+  readonly: ['3.0.0', 'Let a follower answer reads, which may be as old as the beginning of its leader'],
   readwrite: ['3.0.0', 'Undo READONLY'],
   client: ['2.4.0', 'About connections'],
   config: ['2.0.0', 'The options of this server'],

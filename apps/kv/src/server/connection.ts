@@ -44,7 +44,7 @@ export interface ConnectionContext {
   readonly scheduleFlush: (connection: Connection) => void
   /** Asks for `run` when the replicator has room again. */
   readonly waitForRoom: (connection: Connection) => void
-  /** Asks for `run` when the leader is known again, or is not waited for any longer. */
+  /** Asks for `run` when the leadership has changed, or is not waited for any longer. */
   readonly waitForLeader: (connection: Connection) => void
   /** The connection is gone. `reason` null: in the usual way. */
   readonly closed: (connection: Connection, reason: string | null) => void
@@ -279,7 +279,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
       this.#answer({ row: null, words }, refusal)
       return true
     }
-    if (this.#context.server.leadership.isChanging && this.#needsLeader(row)) {
+    if (this.#waitsForLeader(row)) {
       this.#context.waitForLeader(this)
       return false
     }
@@ -291,17 +291,21 @@ export class Connection implements CommandOwner, ClientState, Watching {
     return true
   }
 
-  #needsLeader(row: CommandRow): boolean {
-    if (row.type === 'control') return row.control === 'exec' || row.control === 'watch'
-    return row.type === 'data' && (!this.readonly || row.command.writes || this.#transaction !== null)
+  #waitsForLeader(row: CommandRow): boolean {
+    const { isBehind, isChanging } = this.#context.server.leadership
+    if (row.type === 'control') return isChanging && (row.control === 'exec' || row.control === 'watch')
+    return row.type === 'data' && (this.#isStaleRead(row) ? isBehind : isChanging)
+  }
+
+  #isStaleRead(row: CommandRow & { readonly type: 'data' }): boolean {
+    return this.readonly && !row.command.writes && this.#transaction === null
   }
 
   #data(row: CommandRow & { readonly type: 'data' }, request: Request): boolean {
     const words = request.words
     words[0] = row.name
     const { leadership } = this.#context.server
-    const isStaleRead = this.readonly && !row.command.writes && this.#transaction === null
-    if (!leadership.isLeader && !isStaleRead) {
+    if (!leadership.isLeader && !this.#isStaleRead(row)) {
       this.#transaction?.refuse()
       this.#count(row.name)
       const command = this.#pend(row, words)

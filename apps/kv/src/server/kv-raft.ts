@@ -3,4 +3,7 @@
 import type { Raft } from 'balsa-raft'
 import type { Reply } from '../resp/reply.js'
 
-export type KvRaft = Pick<Raft<Uint8Array, Reply>, 'applyAll' | 'readIndex' | 'status' | 'on' | 'close' | 'closed'>
+export type KvRaft = Pick<
+  Raft<Uint8Array, Reply>,
+  'applyAll' | 'readIndex' | 'ready' | 'status' | 'on' | 'close' | 'closed'
+>

@@ -28,7 +28,7 @@ export interface KvServerOptions {
   readonly port: number
   readonly dir: string
   readonly clientsMax?: number
-  /** How long commands wait for the successor of a lost leader. Default 5000. */
+  /** How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it. Default 5000. */
   readonly leaderWaitMs?: number
   readonly log: Log
   /** Milliseconds since 1970. Default: the machine's clock. */
@@ -209,7 +209,6 @@ export class KvServer implements ServerState {
 
   #onLeadership(): void {
     this.replicator.watchDeadlines()
-    if (this.leadership.isChanging) return
     const waiting = this.#waitingForLeader
     this.#waitingForLeader = new Set()
     for (const connection of waiting) this.#schedule(connection)

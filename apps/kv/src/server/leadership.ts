@@ -1,4 +1,10 @@
-/** Where the leader is, as this server knows it: kept from the library's events, so that no command has to ask. */
+/**
+ * Where the leader is, as this server knows it: kept from the library's events, so that no command has to ask.
+ *
+ * A change of the leader begins when this server starts, when the old one is lost, or when a new one is heard of. It ends when this server leads itself, or follows a leader and has
+ * applied an entry of that leader's term: then it holds everything that was acknowledged in earlier terms, for that precedes the entry in the log (5.4.2).
+ * Commands may wait for that, but no longer than one wait: it is not begun anew while it runs, however often the leader changes.
+ */
 
 import type { LeaderHint } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
@@ -12,17 +18,22 @@ export class Leadership {
   #lastLeader: Member | null
   /** Peers to which this server has no connection. */
   readonly #unreachable = new Set<string>()
+  readonly #raft: KvRaft
   readonly #onChange: () => void
   readonly #waitMs: number
-  /** Runs while a lost leader is waited for. */
+  /** Runs while the end of a change is waited for. */
   #wait: NodeJS.Timeout | null = null
-  #hasWaited = false
+  #isLost = false
+  /** What precedes the term of the leader is applied here. */
+  #isReady = false
+  #awaitsReady = false
   readonly #stop: (() => void)[]
 
-  /** `waitMs`: how long a lost leader's successor is waited for; 0: not at all. */
+  /** `waitMs`: how long the end of a change is waited for; 0: not at all. */
   constructor(raft: KvRaft, self: Member, members: readonly Member[], waitMs: number, onChange: () => void) {
     this.self = self
     this.members = members
+    this.#raft = raft
     this.#waitMs = waitMs
     this.#onChange = onChange
     const { role, leader } = raft.status
@@ -32,19 +43,21 @@ export class Leadership {
     this.#stop = [
       raft.on('role', (event) => {
         this.#isLeader = event.role === 'leader'
-        this.#changed()
+        this.#changed(false)
       }),
       raft.on('leader', (event) => {
         this.#leader = this.#member(event.leader)
         this.#lastLeader = this.#leader ?? this.#lastLeader
-        this.#changed()
+        this.#isReady = false
+        this.#changed(true)
       }),
       raft.on('peer', (event) => {
         if (event.connected) this.#unreachable.delete(event.id)
         else this.#unreachable.add(event.id)
-        this.#changed()
+        this.#changed(false)
       }),
     ]
+    this.#review(true)
   }
 
   get isLeader(): boolean {
@@ -56,8 +69,16 @@ export class Leadership {
     return this.#isLeader ? this.self : this.#leader
   }
 
-  /** The leader is lost and its successor not known yet, since not long ago: a command for the leader had better wait. */
+  /** The leader is lost, or was never known, and its successor is not known yet, since not long ago: a command for the leader had better wait. */
   get isChanging(): boolean {
+    return this.#wait !== null && this.#isLost
+  }
+
+  /**
+   * The change of the leader has not ended here, since not long ago: a stale read had better wait. It is now that clients come here for what the lost leader
+   * acknowledged, some without having chosen a stale read (ioredis says READONLY by itself, and tries any server when one is lost).
+   */
+  get isBehind(): boolean {
     return this.#wait !== null
   }
 
@@ -78,19 +99,41 @@ export class Leadership {
     this.#endWait()
   }
 
-  #changed(): void {
+  #changed(isNews: boolean): void {
+    this.#review(isNews)
+    this.#onChange()
+  }
+
+  /** `isNews`: another leader, or none, which is a reason to wait once more. */
+  #review(isNews: boolean): void {
     const isLost = !this.#isLeader && (this.#leader === null || this.#unreachable.has(this.#leader.id))
-    if (!isLost) {
-      this.#hasWaited = false
+    const isReason = isNews || isLost !== this.#isLost
+    this.#isLost = isLost
+    if (!this.#isReady) this.#awaitReady()
+    if (this.#isLeader || (!isLost && this.#isReady)) {
       this.#endWait()
-    } else if (!this.#hasWaited && this.#waitMs > 0) {
-      this.#hasWaited = true
+    } else if (isReason && this.#wait === null && this.#waitMs > 0) {
       this.#wait = setTimeout(() => {
         this.#wait = null
         this.#onChange()
       }, this.#waitMs)
     }
-    this.#onChange()
+  }
+
+  /** One call is enough: it resolves for the leader that is known by then. */
+  #awaitReady(): void {
+    if (this.#awaitsReady) return
+    this.#awaitsReady = true
+    const settle = (isReady: boolean): void => {
+      this.#awaitsReady = false
+      this.#isReady = isReady
+      if (isReady) this.#changed(false)
+    }
+    // It fails when the library has closed or halted; nothing more is applied then.
+    this.#raft.ready().then(
+      () => settle(true),
+      () => settle(false),
+    )
   }
 
   #endWait(): void {
