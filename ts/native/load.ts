@@ -37,7 +37,6 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
   ERR_RAFT_CLOSED: 'ERR_RAFT_CLOSED',
 }
 
-const WITHOUT_ADDON = 'Or begin in an empty directory with storage: fileStore(), which needs no addon.'
 
 let loaded: NativeBinding | null = null
 
