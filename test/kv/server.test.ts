@@ -244,9 +244,9 @@ test('a stale read waits only so long, for no leader, for one that is behind, an
       raft.follow({ id: 's2', address: '127.0.0.1:7102' })
       assert.is(await client.ask(command('GET', 'k'), 'v\r\n'), '$1\r\nv\r\n')
       const other = await RawClient.connect(port)
-      let isAnswered = false
-      const asked = client.ask(command('GET', 'k'), 'v\r\n').then(() => (isAnswered = true))
-      for (let at = 0; !isAnswered && !client.isClosed; at += 1) {
+      const answered = { yes: false }
+      const asked = client.ask(command('GET', 'k'), 'v\r\n').then(() => (answered.yes = true))
+      for (let at = 0; !answered.yes && !client.isClosed; at += 1) {
         raft.follow({ id: at % 2 === 0 ? 's3' : 's2', address: '127.0.0.1:7103' })
         await other.ask(command('PING'), '+PONG\r\n')
       }

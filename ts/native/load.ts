@@ -37,7 +37,6 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
   ERR_RAFT_CLOSED: 'ERR_RAFT_CLOSED',
 }
 
-
 let loaded: NativeBinding | null = null
 
 /** The addon. Throws ERR_RAFT_NATIVE_UNAVAILABLE, each time, when there is none for this platform. */
