@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/raft-core.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
@@ -103,6 +104,40 @@ test('C16 blocks that do not begin where they should, or have a hole, are not se
     cluster.turn('s1', { type: 'fetched', fetch, blocks })
     assert.is(cluster.drop(appendsTo('s3')).length, 0, JSON.stringify(blocks.map(({ first }) => first)))
   }
+})
+
+test('C22 H2-7 the refusals of a whole window cost one message more, not one each, and replication goes on', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+    if (count === 0) cluster.drop(appendsTo('s3'))
+  }
+  assert.is(cluster.deliver(appendsTo('s3')), INFLIGHT_MESSAGES_MAX - 1)
+  assert.is(cluster.deliver(({ from }) => from === 's3'), INFLIGHT_MESSAGES_MAX - 1)
+  assert.is(cluster.inFlight.filter(appendsTo('s3')).length, 1)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('C22 the refusals of a whole window make one read of the store, though the entries left memory', () => {
+  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  cluster.elect('s1')
+  for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
+    cluster.propose('s1')
+    if (count === 0) cluster.drop(appendsTo('s3'))
+    cluster.deliver(({ from, to }) => from !== 's3' && to !== 's3')
+    for (const id of ['s1', 's2']) cluster.persist(id)
+    cluster.deliver(({ to }) => to === 's1')
+    cluster.apply('s1')
+    cluster.apply('s1')
+  }
+  cluster.deliver(appendsTo('s3'))
+  cluster.deliver(({ from }) => from === 's3')
+  assert.is(cluster.server('s1').fetches.length, 1)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
 })
 
 test('C19 uncommitted bytes are counted from the log, so that a deposed leader takes proposals when it leads again', () => {
