@@ -115,7 +115,10 @@ test('C22 H2-7 the refusals of a whole window cost one message more, not one eac
     if (count === 0) cluster.drop(appendsTo('s3'))
   }
   assert.is(cluster.deliver(appendsTo('s3')), INFLIGHT_MESSAGES_MAX - 1)
-  assert.is(cluster.deliver(({ from }) => from === 's3'), INFLIGHT_MESSAGES_MAX - 1)
+  assert.is(
+    cluster.deliver(({ from }) => from === 's3'),
+    INFLIGHT_MESSAGES_MAX - 1,
+  )
   assert.is(cluster.inFlight.filter(appendsTo('s3')).length, 1)
   cluster.settle()
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
