@@ -51,6 +51,25 @@ test('M13 H1-12 a configuration counts from its entry on, and a truncation of th
   assert.equal(cluster.core('s2').configuration, before)
 })
 
+test('H2-16 votes and the leader go by id: two servers at one address are two, and one of them leads', () => {
+  const { voters } = votersOnly(['s1', 's2', 's3', 's4', 's5'])
+  const moved = voters.map(({ id, address }) => ({ id, address: id === 's3' ? 's2:1' : address }))
+  const cluster = new CoreCluster({ madeUp: true, configuration: { voters: moved, outgoing: null, nonvoters: [] } })
+  cluster.timeout('s1')
+  cluster.deliver()
+  cluster.deliver()
+  cluster.persist('s1')
+  cluster.answer('s2', 's1', vote(2, true))
+  cluster.answer('s2', 's1', vote(2, true))
+  assert.is(cluster.core('s1').role, 'candidate')
+  cluster.answer('s3', 's1', vote(2, true))
+  assert.is(cluster.core('s1').role, 'leader')
+  cluster.ask('s3', 's4', appendEntries(3, '1/1', []))
+  assert.equal(cluster.core('s4').leader, { id: 's3', address: 's2:1' })
+  cluster.ask('s2', 's4', appendEntries(3, '1/1', []))
+  assert.is(cluster.faults.length, 1, 'another leader of that term is refused, whatever its address')
+})
+
 test('H1-15 a nonvoter with a far higher term costs one election, and then stands in nobody’s way', () => {
   const cluster = new CoreCluster({ configuration: withNonvoter, hardStates: { s4: { term: termOf(50) } } })
   cluster.timeout('s1')
