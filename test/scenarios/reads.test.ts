@@ -5,6 +5,17 @@ import * as assert from 'uvu/assert'
 import { READS_WAITING_MAX } from '#balsa/core/read-index.js'
 import type { Configuration } from '#balsa/types.js'
 import { CoreCluster, SETTINGS, votersOnly } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries } from '../support/messages.js'
+
+test('R9 a follower knows what its leader said is committed before it has it, and still after another message said less', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])], 9))
+  cluster.ask('s1', 's2', appendEntries(2, '2/2', [], 2))
+  assert.equal([cluster.core('s2').log.commitIndex, cluster.core('s2').knownCommitIndex], [2, 9])
+  cluster.ask('s3', 's2', appendEntries(1, '1/1', [], 20))
+  assert.is(cluster.core('s2').knownCommitIndex, 9, 'an old leader tells nothing')
+})
 
 test('R10 in a joint configuration a read needs a quorum of both halves', () => {
   const { voters } = votersOnly(['s1', 's2', 's3'])
