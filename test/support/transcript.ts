@@ -1,6 +1,9 @@
 /**
  * A script of commands for a cluster, and what the cluster printed for each. In a file, a command stands on one or more
  * lines, then `----`, then the output up to an empty line; lines that begin with # are for the reader.
+ *
+ * Besides what a cluster does by itself, a script may make up a message (`make s1>s2 RequestVote term=2 last=1/1`, as a trace would write
+ * it, in a cluster that is `madeup`), keep messages back (`hold >s1`, `release`), cut ways (`cut s1 s3 s4`) and fail a disk (`fail s2`).
  */
 
 import { assert } from '#balsa/errors.js'

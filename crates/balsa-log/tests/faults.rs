@@ -48,7 +48,7 @@ fn assert_poisoned(opened: &Opened, said: &str) {
 }
 
 #[test]
-fn a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_after_a_reopen() {
+fn d1_a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_after_a_reopen() {
     for failing in [FaultPoint::Reserve, FaultPoint::Write, FaultPoint::Commit] {
         for errno in [EIO, ENOSPC] {
             if (failing, errno) == (FaultPoint::Reserve, ENOSPC) {
@@ -210,7 +210,7 @@ fn a_ticket_that_cannot_be_read_is_refused_at_once_and_poisons_nothing() {
 }
 
 #[test]
-fn credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
+fn d5_credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(|point| (point == FaultPoint::Reserve).then(|| IoError::from_raw_os_error(ENOSPC)));
     options.queue_capacity_bytes = 20_000;
