@@ -55,6 +55,23 @@ for (const fate of ['lost', 'kept'] satisfies readonly FailedTicketFate[]) {
   })
 }
 
+test('D5 a memory store that closes while its disk is full ends, as the other stores do, and what was queued is not there', async () => {
+  for (const when of ['before', 'after']) {
+    const factory = memoryStore()
+    const store = factory.create('/s1')
+    await store.open(() => {})
+    factory.disk('/s1').stall()
+    store.submit([{ type: 'hardState', hardState: hardState(7) }])
+    if (when === 'before') await until('it is stalled', () => store.poll().stalled)
+    await store.close()
+    assert.is(store.poll().fault?.code, 'ERR_RAFT_STORE_FULL', when)
+    factory.disk('/s1').resume()
+    const again = factory.create('/s1')
+    assert.is((await again.open(() => {})).hardState.term, 0, when)
+    await again.close()
+  }
+})
+
 const stores: readonly (readonly [string, () => StoreFactory])[] = [
   ['memory', () => memoryStore()],
   ['file', () => fileStore()],
