@@ -7,10 +7,11 @@ import { Raft } from 'balsa-raft'
 import type { LogStore, RaftError, StoreFactory } from 'balsa-raft'
 import { memoryStore } from '#balsa/storage/memory-log-store.js'
 import type { FailedTicketFate } from '#balsa/storage/memory-log-store.js'
-import type { Clock, Identity } from '#balsa/types.js'
+import type { Identity } from '#balsa/types.js'
 import { failure } from '../support/failure.js'
 import { ELECTION_MS, LoneServer, optionsOf, StageTransport } from '../support/lone-server.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
+import { ManualClock } from '../transport/manual-clock.js'
 
 interface Context {
   closes: (() => Promise<void>)[]
@@ -165,18 +166,14 @@ test('H1-6 two servers that start together do not draw the same timeouts', async
     await nextTurn()
     await young.close()
     // From the second boot on the first timeout is drawn like every other: here one of 600,000 values.
-    const clock: Clock = { now: () => 0, wallNow: () => 0, setTimer: (delayMs) => setTimerOf(drawn, delayMs) }
+    const clock = new ManualClock()
     const old = await Raft.open({ ...optionsOf(storage, new StageTransport()), clock, electionTimeoutMs: 600_000 })
     await nextTurn()
+    drawn.push(...clock.delays())
     await old.close()
   }
   assert.is(drawn.length, 2)
   assert.is.not(drawn[0], drawn[1])
 })
-
-function setTimerOf(drawn: number[], delayMs: number): () => void {
-  drawn.push(delayMs)
-  return () => {}
-}
 
 test.run()
