@@ -25,7 +25,7 @@ function figure8(): CoreCluster {
   return cluster
 }
 
-test('an old entry on a majority stays uncommitted, and may be replaced (5.4.2, figure 8 d, C1)', () => {
+test('an old entry on a majority stays uncommitted, and may be replaced (5.4.2, figure 8 d, C1, H1-3)', () => {
   const cluster = figure8()
   const leader = cluster.core('s1')
   assert.equal([leader.role, leader.term], ['leader', 4])

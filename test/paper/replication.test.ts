@@ -80,7 +80,7 @@ test('a leader brings every follower of figure 7 in line with its own log (5.3)'
   }
 })
 
-test('a conflict costs one round trip per term that differs, not one per entry (5.3, C21)', () => {
+test('a conflict costs one round trip per term that differs, not one per entry (5.3, C21, H1-8)', () => {
   const common = Array.from({ length: 50 }, () => 1)
   const entries = (term: number, count: number): readonly number[] => Array.from({ length: count }, () => term)
   const s2 = [...common, ...entries(2, 200), ...entries(4, 200)]

@@ -64,6 +64,20 @@ test('D1 what was read for a lagging peer is not sent when the store fails in th
   assert.equal(cluster.inFlight, [])
 })
 
+test('C11 what replaces a conflict is one write: a crash finds the old entries or the new ones', () => {
+  const append = appendEntries(3, '1/1', [makeBlock(2, 3, [8])])
+  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2, 2] } })
+  const terms = (): readonly number[] => cluster.server('s2').disk.entries.map(({ term }) => term)
+  cluster.ask('s1', 's2', append)
+  assert.is(cluster.server('s2').disk.pending.length, 1)
+  cluster.restart('s2')
+  assert.equal([cluster.core('s2').term, ...terms()], [2, 1, 2, 2])
+  cluster.ask('s1', 's2', append)
+  cluster.write('s2')
+  cluster.restart('s2')
+  assert.equal([cluster.core('s2').term, ...terms()], [3, 1, 3])
+})
+
 test('C11 a stored commit index beyond the stored log counts only as far as the log goes', () => {
   const cluster = new CoreCluster({ madeUp: true, hardStates: { s1: { commitIndex: logIndex(5) } } })
   assert.is(cluster.core('s1').log.commitIndex, 1)

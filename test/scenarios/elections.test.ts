@@ -71,6 +71,22 @@ test('E7 pre-candidates do not refuse each other for the sake of a leader that n
   assert.equal([cluster.core('s2').role, cluster.core('s3').role], ['candidate', 'candidate'])
 })
 
+test('E8 a leader that stepped down while its peer still hears it is elected again, with the third server gone', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.crash('s3')
+  // Its heartbeats arrive, the answers do not.
+  cluster.cut('s2', 's1')
+  for (let beat = 0; beat < 30 && cluster.core('s1').role === 'leader'; beat += 1) cluster.run(heartbeatMs)
+  cluster.heal()
+  assert.is(cluster.core('s1').role, 'follower')
+  assert.is(cluster.core('s2').leader?.id, 's1')
+  cluster.timeout('s1')
+  cluster.settle()
+  cluster.run(4 * electionTimeoutMs)
+  assert.is(cluster.leader?.up.term, 3)
+})
+
 test('E9 a leader that reaches only a bridge steps down, and the quorum around the bridge elects another', () => {
   const cluster = new CoreCluster({ servers: 5 })
   cluster.elect('s1')
@@ -87,6 +103,26 @@ test('E9 a leader that reaches only a bridge steps down, and the quorum around t
   assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
   const steps = cluster.trace?.filter((line) => line === 's1 steps down: no quorum answered for an election timeout')
   assert.is(steps?.length, 1)
+})
+
+test('E10 servers that cannot reach the leader, and reach each other through others, do not depose it nor raise their terms', () => {
+  for (const [servers, unreachable] of [
+    [3, ['s3']],
+    [5, ['s4', 's5']],
+  ] as const) {
+    const cluster = new CoreCluster({ servers })
+    cluster.elect('s1')
+    for (const id of unreachable) {
+      cluster.cut('s1', id)
+      cluster.cut(id, 's1')
+    }
+    cluster.run(20 * electionTimeoutMs)
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['leader', 2], `${servers} servers`)
+    for (const id of unreachable) assert.is(cluster.core(id).term, 2)
+    const [payload] = cluster.propose('s1') ?? []
+    cluster.settle()
+    assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
+  }
 })
 
 test('E13 a leader whose disk hangs yields, and another one commits', () => {

@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/raft-core.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
@@ -22,6 +23,23 @@ test('C7 a late completion does not credit entries that were overwritten meanwhi
   cluster.persist('s2')
   assert.is(cluster.core('s2').log.durableIndex, 4)
   assert.equal(cluster.answersTo('s3'), [matched(3, 4)])
+})
+
+test('C8 completions reported out of order take nothing back, and the server goes on', () => {
+  const cluster = new CoreCluster({ servers: 1 })
+  cluster.elect('s1')
+  const first = cluster.propose('s1') ?? []
+  const second = cluster.propose('s1') ?? []
+  const { disk } = cluster.server('s1')
+  disk.write()
+  cluster.turn('s1', { type: 'persisted', ticket: disk.written })
+  assert.is(cluster.core('s1').log.durableIndex, 4)
+  cluster.turn('s1', { type: 'persisted', ticket: disk.written - 1 })
+  assert.equal([cluster.core('s1').log.durableIndex, cluster.core('s1').tickets.durable], [4, disk.written])
+  const third = cluster.propose('s1') ?? []
+  cluster.settle()
+  const outcomes = [...first, ...second, ...third].map((payload) => cluster.outcomes.get(payload))
+  assert.equal(outcomes, ['committed', 'committed', 'committed'])
 })
 
 test('C9 a term and the first entry of it are one write', () => {
@@ -105,6 +123,67 @@ test('C16 blocks that do not begin where they should, or have a hole, are not se
   }
 })
 
+test('C22 H2-7 the refusals of a whole window cost one message more, not one each, and replication goes on', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+    if (count === 0) cluster.drop(appendsTo('s3'))
+  }
+  assert.is(cluster.deliver(appendsTo('s3')), INFLIGHT_MESSAGES_MAX - 1)
+  assert.is(
+    cluster.deliver(({ from }) => from === 's3'),
+    INFLIGHT_MESSAGES_MAX - 1,
+  )
+  assert.is(cluster.inFlight.filter(appendsTo('s3')).length, 1)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('C22 the refusals of a whole window make one read of the store, though the entries left memory', () => {
+  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  cluster.elect('s1')
+  for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
+    cluster.propose('s1')
+    if (count === 0) cluster.drop(appendsTo('s3'))
+    cluster.deliver(({ from, to }) => from !== 's3' && to !== 's3')
+    for (const id of ['s1', 's2']) cluster.persist(id)
+    cluster.deliver(({ to }) => to === 's1')
+    cluster.apply('s1')
+    cluster.apply('s1')
+  }
+  cluster.deliver(appendsTo('s3'))
+  cluster.deliver(({ from }) => from === 's3')
+  assert.is(cluster.server('s1').fetches.length, 1)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('C17 what a leader has in memory of entries that were replaced is never sent', () => {
+  for (const tailBytesMax of [0, 1 << 20]) {
+    const cluster = new CoreCluster({ servers: 5, tailBytesMax })
+    cluster.elect('s1')
+    cluster.isolate('s1')
+    cluster.isolate('s5')
+    cluster.propose('s1', 2, 4096)
+    cluster.propose('s1')
+    cluster.persist('s1')
+    cluster.elect('s2')
+    cluster.propose('s2')
+    cluster.settle()
+    cluster.heal()
+    cluster.isolate('s5')
+    cluster.run(2 * SETTINGS.electionTimeoutMs)
+    assert.is(cluster.core('s1').role, 'follower')
+    cluster.elect('s1')
+    cluster.heal()
+    cluster.run(4 * SETTINGS.electionTimeoutMs)
+    assert.equal(cluster.server('s5').disk.entries, cluster.server('s1').disk.entries, `${tailBytesMax} bytes`)
+    assert.is(cluster.core('s5').log.lastIndex, 5)
+  }
+})
+
 test('C19 uncommitted bytes are counted from the log, so that a deposed leader takes proposals when it leads again', () => {
   const cluster = new CoreCluster()
   cluster.elect('s1')
@@ -121,6 +200,22 @@ test('C19 uncommitted bytes are counted from the log, so that a deposed leader t
   assert.is(cluster.core('s1').admit(1).status, 'accept')
   const { log } = cluster.core('s1')
   assert.is(log.bytesAbove(log.commitIndex), 0)
+})
+
+test('C20 a proposal whose entry was replaced is not taken for the entry that is committed in its place', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.isolate('s1')
+  const [lost] = cluster.propose('s1') ?? []
+  cluster.persist('s1')
+  cluster.elect('s2')
+  cluster.propose('s2')
+  cluster.settle()
+  cluster.heal()
+  assert.is(cluster.core('s1').role, 'leader', 'it has not noticed yet')
+  cluster.run(2 * SETTINGS.electionTimeoutMs)
+  assert.ok(cluster.server('s1').applied.length >= 3)
+  assert.is(cluster.outcomes.get(lost ?? 0), 'unknown')
 })
 
 test.run()

@@ -189,7 +189,7 @@ test('a server that was away is brought up to date by the leader, also on an idl
   assert.is((await back.read('total', { consistency: 'stale' })).total, 50)
 })
 
-test('a state machine that throws halts its server: applied, never skipped, and the others say so too', async (context) => {
+test('A4 H2-17 a state machine that throws halts its server: applied, never skipped, and the others say so too', async (context) => {
   const { leader, cluster } = await open(context)
   await leader.apply({ add: 1 })
   says(await failure(leader.apply({ fail: 'no such account' })), 'ERR_RAFT_APPLY_FAILED', 'applied')
@@ -231,7 +231,7 @@ test('an asynchronous state machine is called one batch at a time, and answers i
   assert.equal(await answers, [1, 3, 6, 10])
 })
 
-test('too many waiting commands are refused as overloaded, and the server recovers by itself', async (context) => {
+test('A5 too many waiting commands are refused as overloaded, and the server recovers by itself', async (context) => {
   const { leader } = await open(context)
   const calls = Array.from({ length: 9000 }, () => leader.apply({ add: 1 }))
   const settled = await Promise.allSettled(calls)
@@ -283,7 +283,7 @@ test('a folder of another cluster is refused and left as it was', async (context
   assert.is(await (await cluster.open('s1')).ready({ timeoutMs: 20_000 }), undefined)
 })
 
-test('a server with another store under a known id is refused by the others', async (context) => {
+test('C13 a server with another store under a known id is refused by the others', async (context) => {
   const { cluster, leader, storage } = await open(context)
   const [follower] = cluster.followers(leader)
   assert.ok(follower)

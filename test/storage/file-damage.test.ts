@@ -24,7 +24,7 @@ const tickets: Tickets = [
   [append(blockOf(4, 2, [1, 2, 3])), { type: 'truncateSuffix', from: logIndex(6) }],
 ]
 
-test('a last batch that was cut at any byte is dropped, and the next write takes its place', async () => {
+test('D3 a last batch that was cut at any byte is dropped, and the next write takes its place', async () => {
   const { disk, starts } = await written(tickets)
   const bytes = disk.bytesOf(LOG)
   const before = await heldAfter(tickets.slice(0, -1))
@@ -51,7 +51,7 @@ test('a flipped bit in the last batch of a process that died drops that batch, a
   }
 })
 
-test('a flipped bit in any earlier batch, or in the header of the file, refuses the store and leaves the file as it is', async () => {
+test('D4 a flipped bit in any earlier batch, or in the header of the file, refuses the store and leaves the file as it is', async () => {
   const { disk, starts } = await written(tickets)
   for (const damaged of flips(disk, 0, starts.last)) {
     const bytes = damaged.disk.bytesOf(LOG)

@@ -21,7 +21,7 @@ for (const [call, error, afterBytes] of [
   ['datasync', 'EIO', 0],
   ['datasync', 'ENOSPC', 0],
 ] as const) {
-  test(`${error} from ${call} after ${afterBytes} bytes poisons the store: nothing more is written, all that was reported is there`, async () => {
+  test(`D1 ${error} from ${call} after ${afterBytes} bytes poisons the store: nothing more is written, all that was reported is there`, async () => {
     for (let nth = 1; nth <= 3; nth += 1) {
       const disk = new ModelDisk()
       const reported = await withFile(disk, async (store, _, waker) => {
@@ -48,7 +48,7 @@ for (const [call, error, afterBytes] of [
   })
 }
 
-test('a full disk is reported as stalled, and the same tickets go through in order when there is room', async () => {
+test('D5 a full disk is reported as stalled, and the same tickets go through in order when there is room', async () => {
   for (const error of ['ENOSPC', 'EDQUOT']) {
     const disk = new ModelDisk()
     await withFile(disk, async (store, _, waker) => {

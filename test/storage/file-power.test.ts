@@ -23,7 +23,7 @@ const CALLS_TO_MAKE = 15
 const DRAWS = 2
 const DRAWS_TO_MAKE = 16
 
-test('after a failure of the power at any call, the store holds whole tickets, and all that were reported', async () => {
+test('C11 D2 D8 after a failure of the power at any call, the store holds whole tickets, and all that were reported', async () => {
   const random = randomFrom(seed)
   const tickets = drawTickets(random, TICKETS)
   const held = await heldAfterEach(tickets)
@@ -82,7 +82,7 @@ test('a failure of the power while the store opens again after a kill loses noth
   }
 })
 
-test('a batch whose flush failed is durable, or gone, once the store was opened again', async () => {
+test('D11 a batch whose flush failed is durable, or gone, once the store was opened again', async () => {
   const tickets = drawTickets(randomFrom(seed + 2), TICKETS)
   for (let failing = 1; failing <= 6; failing += 1) {
     const disk = new ModelDisk()

@@ -47,7 +47,7 @@ test('kill -9 during appends loses nothing that was reported durable, in round a
   })
 })
 
-test('a process that holds the directory is named to the second one, and a killed one frees it', async () => {
+test('D9 a process that holds the directory is named to the second one, and a killed one frees it', async () => {
   await whileHeld({}, async (dir, holder) => {
     const error = await refusal(withFileStore(dir, ignore), 'ERR_RAFT_DIR_LOCKED')
     assert.match(error.message, new RegExp(`process ${holder.process.pid} on .* since \\d{4}-`))

@@ -39,7 +39,7 @@ test('kill -9 during appends loses nothing that was reported durable, in round a
   })
 })
 
-test('a process that holds the directory is named to the second one, and a killed one frees it', async () => {
+test('D9 a process that holds the directory is named to the second one, and a killed one frees it', async () => {
   await inDirectory(async (dir) => {
     const holder = new Child(['hold', dir])
     await holder.line('the store is open', (line) => line.opened !== undefined)

@@ -48,7 +48,7 @@ test('a damaged entry is named by the read that meets it, and the file is left a
   })
 })
 
-test('damage that open meets refuses it, and data.mdb stays byte for byte', async () => {
+test('D4 damage that open meets refuses it, and data.mdb stays byte for byte', async () => {
   await inDirectory(async (dir) => {
     await fill(dir, 3)
     const file = join(dir, 'data.mdb')

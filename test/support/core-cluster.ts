@@ -485,10 +485,15 @@ export class CoreCluster {
 
   /** A request that the test made up arrives; returns what is answered at once. */
   ask(from: ServerId, to: ServerId, message: Request): readonly Response[] {
+    this.askOnly(from, to, message)
+    return this.answersTo(from)
+  }
+
+  /** The same, and the answer stays in the network. */
+  askOnly(from: ServerId, to: ServerId, message: Request): void {
     const session = this.server(from).sessions.get(to)
     assert(session !== undefined, `${from} is not connected to ${to}`)
     this.receive({ from, to, link: this.#linkOf(session), message })
-    return this.answersTo(from)
   }
 
   /** A response that the test made up arrives on the current session. */

@@ -1,6 +1,9 @@
 /** Messages, tickets and events as stable lines of text, for transcripts and for the story of a failed run. */
 
+import { AssertionFailure } from '#balsa/errors.js'
+import { logIndex, termOf } from '#balsa/types.js'
 import type { Block } from '#balsa/types.js'
+import { makeBlock } from './fake-blocks.js'
 import type { CoreEvent, PersistTicket, ReadOutcome, Request, Response, TicketOperation } from '#balsa/core/index.js'
 
 export function formatMessage(message: Request | Response): string {
@@ -26,6 +29,47 @@ export function formatMessage(message: Request | Response): string {
     case 'PreVoteResult':
       return `PreVoteResult term=${message.term} ${message.granted ? 'granted' : 'refused'} round=${message.round}`
   }
+}
+
+/** Reads what `formatMessage` writes; what is left out is 0. The payloads of blocks say where they stand and in which term. */
+export function parseMessage(text: string): Request | Response {
+  const [type = '', ...words] = text.split(' ')
+  const fields = new Map(words.filter((word) => word.includes('=')).map((word) => word.split('=') as [string, string]))
+  const number = (name: string): number => Number(fields.get(name) ?? 0)
+  const pair = (name: string): readonly number[] => (fields.get(name) ?? '0/0').split('/').map(Number)
+  const term = termOf(number('term'))
+  const round = number('round')
+  const granted = words.includes('granted')
+  const [lastIndex, lastTerm] = [logIndex(pair('last')[0] ?? 0), termOf(pair('last')[1] ?? 0)]
+  switch (type) {
+    case 'AppendEntries': {
+      const [prevIndex = 0, prevTerm = 0] = pair('prev')
+      const commitIndex = logIndex(number('commit'))
+      const blocks = words.filter((word) => word.startsWith('[')).map(parseBlock)
+      return { type, term, prevIndex: logIndex(prevIndex), prevTerm: termOf(prevTerm), commitIndex, round, blocks }
+    }
+    case 'AppendEntriesResult': {
+      const status = (['matched', 'conflict', 'busy'] as const).find((word) => words.includes(word)) ?? 'matched'
+      const [hintIndex, hintTerm] = [logIndex(pair('hint')[0] ?? 0), termOf(pair('hint')[1] ?? 0)]
+      return { type, term, status, matchIndex: logIndex(number('match')), hintIndex, hintTerm, round }
+    }
+    case 'RequestVote':
+      return { type, term, lastIndex, lastTerm }
+    case 'RequestVoteResult':
+      return { type, term, granted }
+    case 'PreVote':
+      return { type, proposedTerm: termOf(number('proposed')), lastIndex, lastTerm, round }
+    case 'PreVoteResult':
+      return { type, term, granted, round }
+    default:
+      throw new AssertionFailure(`trace: no message ${text}`)
+  }
+}
+
+function parseBlock(word: string): Block {
+  const [first = 0, last = 0, term = 0] = (word.match(/\d+/g) ?? []).map(Number)
+  const payloads = Array.from({ length: last - first + 1 }, (_, at) => -((first + at - 1) * 1000 + term))
+  return makeBlock(first, term, payloads)
 }
 
 export function formatTicket(ticket: PersistTicket): string {

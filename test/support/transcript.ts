@@ -1,13 +1,17 @@
 /**
  * A script of commands for a cluster, and what the cluster printed for each. In a file, a command stands on one or more
  * lines, then `----`, then the output up to an empty line; lines that begin with # are for the reader.
+ *
+ * Besides what a cluster does by itself, a script may make up a message (`make s1>s2 RequestVote term=2 last=1/1`, as a trace would write
+ * it, in a cluster that is `madeup`), keep messages back (`hold >s1`, `release`), cut ways (`cut s1 s3 s4`) and fail a disk (`fail s2`).
  */
 
 import { assert } from '#balsa/errors.js'
 import { termOf } from '#balsa/types.js'
-import type { Term } from '#balsa/types.js'
-import { CoreCluster } from './core-cluster.js'
+import type { HardState } from '#balsa/types.js'
+import { CoreCluster, isRequest } from './core-cluster.js'
 import type { ClusterOptions, Envelope } from './core-cluster.js'
+import { parseMessage } from './trace.js'
 
 const RULE = '----'
 
@@ -29,6 +33,8 @@ function replayBlock(script: Script, block: string): string {
 
 class Script {
   #cluster: CoreCluster | null = null
+  /** Messages that the network keeps back until `release`. */
+  #held: Envelope[] = []
 
   /** `quiet` before a command: what it prints is not of interest. */
   run(command: string): readonly string[] {
@@ -42,7 +48,9 @@ class Script {
     assert(cluster !== null, `transcript: ${command} before there is a cluster`)
     if (verb === 'status') return statusOf(cluster)
     cluster.trace = verb === 'cluster' ? cluster.trace : []
-    if (verb !== 'cluster') act(cluster, verb, args)
+    if (verb === 'hold') this.#held.push(...cluster.drop(matcher(args)))
+    else if (verb === 'release') for (const envelope of this.#held.splice(0)) cluster.receive(envelope)
+    else if (verb !== 'cluster') act(cluster, verb, args)
     return cluster.trace ?? []
   }
 }
@@ -62,10 +70,16 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
       return void cluster.deliver(matcher(args))
     case 'drop':
       return void cluster.drop(matcher(args))
+    case 'make':
+      return makeUp(cluster, first, args.slice(1).join(' '))
     case 'persist':
       return cluster.persist(first, second === '' ? undefined : Number(second))
+    case 'fail':
+      return cluster.failStore(first)
     case 'apply':
       return cluster.apply(first)
+    case 'fetch':
+      return cluster.serveFetches(first)
     case 'propose':
       return void cluster.propose(first, second === '' ? 1 : Number(second))
     case 'read':
@@ -74,6 +88,8 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
       return cluster.crash(first)
     case 'restart':
       return cluster.restart(first)
+    case 'cut':
+      return cutBoth(cluster, args)
     case 'isolate':
       return cluster.isolate(first)
     case 'heal':
@@ -87,6 +103,21 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
   }
 }
 
+/** A message that nobody sent arrives: `make s1>s2 RequestVote term=2 last=1/1`. */
+function makeUp(cluster: CoreCluster, way: string, text: string): void {
+  const [from = '', to = ''] = way.split('>')
+  const message = parseMessage(text)
+  if (isRequest(message)) cluster.askOnly(from, to, message)
+  else cluster.answer(from, to, message)
+}
+
+function cutBoth(cluster: CoreCluster, [id = '', ...others]: readonly string[]): void {
+  for (const other of others) {
+    cluster.cut(id, other)
+    cluster.cut(other, id)
+  }
+}
+
 /** Any of `s1>s2`, `>s2`, `s1>` and a message type. */
 function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
   return ({ from, to, message }) =>
@@ -97,20 +128,27 @@ function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
     })
 }
 
-/** `servers=5`, `log=s1:1,2,2`, `term=s1:9`. */
+/** `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, and `madeup` where the script makes up messages. */
 function optionsOf(args: readonly string[]): ClusterOptions {
   const logs: Record<string, readonly number[]> = {}
-  const hardStates: Record<string, { term: Term }> = {}
+  const hardStates: Record<string, Partial<HardState>> = {}
+  const nonvoters: string[] = []
   let servers = 3
   for (const arg of args) {
     const [name, value = ''] = arg.split('=')
-    const [id = '', numbers = ''] = value.split(':')
+    const [id = '', rest = ''] = value.split(':')
     if (name === 'servers') servers = Number(value)
-    else if (name === 'log') logs[id] = numbers.split(',').map(Number)
-    else if (name === 'term') hardStates[id] = { term: termOf(Number(numbers)) }
-    else assert(false, `transcript: no option ${name}`)
+    else if (name === 'log') logs[id] = rest.split(',').map(Number)
+    else if (name === 'term') hardStates[id] = { ...hardStates[id], term: termOf(Number(rest)) }
+    else if (name === 'vote') hardStates[id] = { ...hardStates[id], votedFor: rest }
+    else if (name === 'nonvoter') nonvoters.push(value)
+    else assert(name === 'madeup', `transcript: no option ${name}`)
   }
-  return { servers, logs, hardStates }
+  const options = { servers, logs, hardStates, madeUp: args.includes('madeup') }
+  if (nonvoters.length === 0) return options
+  const { configuration } = new CoreCluster({ servers })
+  const added = nonvoters.map((id) => ({ id, address: `${id}:1`, promote: false }))
+  return { ...options, configuration: { ...configuration, nonvoters: added } }
 }
 
 function statusOf(cluster: CoreCluster): readonly string[] {

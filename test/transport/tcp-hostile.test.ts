@@ -290,7 +290,7 @@ test('the backoff begins anew only after a session that has lasted', async (cont
   }
 })
 
-test('a peer that dials is dialled at once, whatever the backoff', async (context) => {
+test('H1-21 a peer that dials is dialled at once, whatever the backoff', async (context) => {
   const clock = new ManualClock()
   const { site, address } = await start(context, 'a', {}, clock)
   const port = await start(context, 'b')

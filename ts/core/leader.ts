@@ -162,7 +162,9 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const { log, now } = this.#core
     if (message.status === 'conflict') {
       const agreed = log.lastIndexWithTermAtMost(message.hintTerm, message.hintIndex)
-      progress.becomeProbe(logIndex(Math.min(agreed + 1, progress.nextIndex)))
+      const next = logIndex(Math.max(Math.min(agreed + 1, progress.nextIndex), progress.matchIndex + 1))
+      // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new (scenario C22).
+      if (!progress.isAsking || next < progress.nextIndex) progress.becomeProbe(next)
       return
     }
     // A peer cannot have more than we sent; a larger claim is no ground to commit on.

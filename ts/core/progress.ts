@@ -45,6 +45,11 @@ export class Progress {
     this.advancedAt = now
   }
 
+  /** Whether a probe is on its way, or is being read for the peer. */
+  get isAsking(): boolean {
+    return this.mode === 'probe' && (this.paused || this.fetching)
+  }
+
   becomeProbe(nextIndex: LogIndex): void {
     this.mode = 'probe'
     this.nextIndex = logIndex(Math.max(nextIndex, this.matchIndex + 1))

@@ -71,6 +71,8 @@ export class RaftCore {
   #now: number
   #credit = 0
   #preVoteRound = 0
+  /** The highest commit index that a leader has told of; what it covers may still be on its way here. */
+  #toldCommit = logIndex(0)
   /** The end of the range that the state machine is busy with; null when it is idle. */
   #applying: LogIndex | null = null
   #halted = false
@@ -119,6 +121,11 @@ export class RaftCore {
   /** For invariants and tests; read only. */
   get tickets(): Readonly<Tickets> {
     return this.#tickets
+  }
+
+  /** The highest entry that this server knows to be committed, whether or not it has it yet. */
+  get knownCommitIndex(): LogIndex {
+    return logIndex(Math.max(this.#log.commitIndex, this.#toldCommit))
   }
 
   /** What the leader knows of a peer; 0 on other servers. */
@@ -300,6 +307,7 @@ export class RaftCore {
       this.#outbox.event({ type: 'protocolFault', peer: from, reason })
       return
     }
+    this.#toldCommit = logIndex(Math.max(this.#toldCommit, message.commitIndex))
     this.#role.handleAppendEntries(from, link, message)
   }
 

@@ -205,7 +205,7 @@ export class EventLoop {
     const { core } = this.#parts
     const { log } = core
     const current = core.leader !== null && log.termAt(log.commitIndex) === core.term
-    if (!current || log.appliedIndex < log.commitIndex) return
+    if (!current || log.appliedIndex < core.knownCommitIndex) return
     const waiters = this.#readyWaiters
     this.#readyWaiters = []
     for (const waiter of waiters) waiter.resolve()

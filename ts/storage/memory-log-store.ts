@@ -337,9 +337,10 @@ export class MemoryLogStore implements LogStore {
     this.onWake()
   }
 
-  /** Closing ends when everything is durable, or never will be. */
+  /** Closing ends when everything is durable, or never will be: a disk that is full now is not waited for. */
   private maybeRelease(): void {
     if (this.phase === 'closed') this.onReleased()
+    if (this.phase === 'closing' && this.stalled) this.fault ??= fullError()
     if (this.phase !== 'closing' || (this.pending.length > 0 && this.fault === null)) return
     this.phase = 'closed'
     this.disk.detach(this)
@@ -365,6 +366,11 @@ function randomIncarnation(): string {
 
 function closedError(call: string): RaftError {
   return new RaftError('ERR_RAFT_CLOSED', `${call} on a memory store that is not open; open it, or make another`)
+}
+
+function fullError(): RaftError {
+  const message = 'the disk is full and the store was closed: what had not been written is lost'
+  return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome: 'unknown' })
 }
 
 function poisonedError(ticket: Ticket): RaftError {

@@ -48,7 +48,7 @@ fn assert_poisoned(opened: &Opened, said: &str) {
 }
 
 #[test]
-fn a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_after_a_reopen() {
+fn d1_a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_after_a_reopen() {
     for failing in [FaultPoint::Reserve, FaultPoint::Write, FaultPoint::Commit] {
         for errno in [EIO, ENOSPC] {
             if (failing, errno) == (FaultPoint::Reserve, ENOSPC) {
@@ -210,7 +210,7 @@ fn a_ticket_that_cannot_be_read_is_refused_at_once_and_poisons_nothing() {
 }
 
 #[test]
-fn credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
+fn d5_credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(|point| (point == FaultPoint::Reserve).then(|| IoError::from_raw_os_error(ENOSPC)));
     options.queue_capacity_bytes = 20_000;
@@ -234,22 +234,31 @@ fn credit_bounds_entries_and_the_reserve_still_takes_a_vote() {
 }
 
 #[test]
-fn a_full_map_poisons_with_its_own_code() {
+fn d7_a_full_map_poisons_with_its_own_code_and_a_larger_one_holds_whole_tickets() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::default();
     options.map_bytes = 256 * 1024;
     let opened = open_with(dir.path(), &options).unwrap();
     let payload = [0; 60_000];
     let mut first = 1;
+    let mut durable = 0;
     while !opened.store.poll().poisoned {
-        let block = block_of(first, 1, &[&payload]);
-        match opened.store.submit(&ticket(&[Operation::Append { block: &block }])) {
-            Ok(number) => opened.until("durable or poisoned", |now| now.durable >= number || now.poisoned),
+        let block = block_of(first, first, &[&payload]);
+        let vote = Operation::HardState { term: first, commit: 0, voted_for: Some("a") };
+        match opened.store.submit(&ticket(&[vote, Operation::Append { block: &block }])) {
+            Ok(number) => {
+                opened.until("durable or poisoned", |now| now.durable >= number || now.poisoned);
+                durable = if opened.store.poll().durable >= number { first } else { durable };
+            }
             Err(error) => assert!(matches!(error, Error::Poisoned { .. }), "{error:?}"),
         }
         first += 1;
     }
     assert_eq!(opened.store.fault().unwrap().0, "ERR_RAFT_STORE_FULL");
+    opened.store.close();
+    let again = open(dir.path());
+    assert!(durable >= 1);
+    assert_eq!((again.state.last, again.state.hard_state.term), (durable, durable));
 }
 
 #[test]

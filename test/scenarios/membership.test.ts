@@ -1,0 +1,86 @@
+/** What the core does with configurations that it is given (scenarios M*, H1); changes of them are not there yet. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { termOf } from '#balsa/types.js'
+import type { Configuration } from '#balsa/types.js'
+import { CoreCluster, SETTINGS, votersOnly } from '../support/core-cluster.js'
+import { makeBlock } from '../support/fake-blocks.js'
+import { appendEntries, requestVote, vote } from '../support/messages.js'
+
+const withNonvoter: Configuration = {
+  ...votersOnly(['s1', 's2', 's3']),
+  nonvoters: [{ id: 's4', address: 's4:1', promote: false }],
+}
+
+test('M8 a server that does not know that it is a voter answers a vote request all the same', () => {
+  const cluster = new CoreCluster({ madeUp: true, configuration: withNonvoter })
+  cluster.ask('s1', 's4', requestVote(2, '1/1'))
+  cluster.persist('s4')
+  assert.equal(cluster.answersTo('s1'), [vote(2, true)])
+})
+
+test('M12 a candidate counts its own vote in the half of a joint configuration in which it is a voter', () => {
+  const { voters } = votersOnly(['s1', 's2', 's3'])
+  const { voters: outgoing } = votersOnly(['s3', 's4', 's5'])
+  const cluster = new CoreCluster({ madeUp: true, configuration: { voters, outgoing, nonvoters: [] } })
+  cluster.timeout('s4')
+  cluster.deliver()
+  cluster.deliver()
+  cluster.persist('s4')
+  cluster.answer('s1', 's4', vote(2, true))
+  cluster.answer('s2', 's4', vote(2, true))
+  assert.is(cluster.core('s4').role, 'candidate', 'two of three, and itself of three')
+  cluster.answer('s5', 's4', vote(2, true))
+  assert.is(cluster.core('s4').role, 'leader')
+})
+
+test('M13 H1-12 a configuration counts from its entry on, and a truncation of that entry brings the one before back', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  const before = cluster.core('s2').configuration
+  const block = { ...makeBlock(2, 2, [5]), configuration: withNonvoter }
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [block]))
+  assert.equal(cluster.core('s2').configuration, withNonvoter)
+  cluster.persist('s2')
+  cluster.restart('s2')
+  assert.equal(cluster.core('s2').configuration, withNonvoter, 'after a restart too')
+  cluster.ask('s3', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [6])]))
+  assert.equal(cluster.core('s2').configuration, before)
+  cluster.persist('s2')
+  cluster.restart('s2')
+  assert.equal(cluster.core('s2').configuration, before)
+})
+
+test('H2-16 votes and the leader go by id: two servers at one address are two, and one of them leads', () => {
+  const { voters } = votersOnly(['s1', 's2', 's3', 's4', 's5'])
+  const moved = voters.map(({ id, address }) => ({ id, address: id === 's3' ? 's2:1' : address }))
+  const cluster = new CoreCluster({ madeUp: true, configuration: { voters: moved, outgoing: null, nonvoters: [] } })
+  cluster.timeout('s1')
+  cluster.deliver()
+  cluster.deliver()
+  cluster.persist('s1')
+  cluster.answer('s2', 's1', vote(2, true))
+  cluster.answer('s2', 's1', vote(2, true))
+  assert.is(cluster.core('s1').role, 'candidate')
+  cluster.answer('s3', 's1', vote(2, true))
+  assert.is(cluster.core('s1').role, 'leader')
+  cluster.ask('s3', 's4', appendEntries(3, '1/1', []))
+  assert.equal(cluster.core('s4').leader, { id: 's3', address: 's2:1' })
+  cluster.ask('s2', 's4', appendEntries(3, '1/1', []))
+  assert.is(cluster.faults.length, 1, 'another leader of that term is refused, whatever its address')
+})
+
+test('H1-15 a nonvoter with a far higher term costs one election, and then stands in nobody’s way', () => {
+  const cluster = new CoreCluster({ configuration: withNonvoter, hardStates: { s4: { term: termOf(50) } } })
+  cluster.timeout('s1')
+  cluster.settle()
+  cluster.run(6 * SETTINGS.electionTimeoutMs)
+  const { leader } = cluster
+  assert.is(leader?.up.term, 51)
+  const [payload] = cluster.propose(leader?.id ?? '') ?? []
+  cluster.run(2 * SETTINGS.heartbeatMs)
+  assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
+  assert.is(cluster.core('s4').log.lastIndex, leader?.up.log.lastIndex)
+})
+
+test.run()

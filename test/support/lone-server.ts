@@ -1,0 +1,118 @@
+/**
+ * One server with the real shell, the real core and a store in memory, among peers that the test plays: its transport keeps what
+ * is sent and hands in what the test says. Time stands still until the test moves it.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { msgpackCodec, Raft } from 'balsa-raft'
+import { memoryStore } from '#balsa/storage/memory-log-store.js'
+import type { MemoryStoreFactory } from '#balsa/storage/memory-log-store.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
+import type { RaftOptions, StoreFactory } from 'balsa-raft'
+import type { Request, Response } from '#balsa/core/index.js'
+import { ManualClock } from '../transport/manual-clock.js'
+import { preVoteResult, vote } from './messages.js'
+import { SumMachine } from './raft-cluster.js'
+import type { Answer, Command } from './raft-cluster.js'
+
+/** The test is the network. */
+export class StageTransport implements Transport {
+  readonly requests: { readonly to: string; readonly message: Request }[] = []
+  readonly responses: { readonly link: LinkId; readonly message: Response }[] = []
+  #handlers: TransportHandlers | null = null
+
+  get handlers(): TransportHandlers {
+    if (this.#handlers === null) throw new Error('the transport was not started')
+    return this.#handlers
+  }
+
+  async start(_self: unknown, handlers: TransportHandlers): Promise<string> {
+    this.#handlers = handlers
+    return 'stage'
+  }
+
+  send(to: string, _session: Session, message: Request): void {
+    this.requests.push({ to, message })
+  }
+
+  respond(link: LinkId, message: Response): void {
+    this.responses.push({ link, message })
+  }
+
+  setPeers(): void {}
+  flush(): void {}
+  reject(): void {}
+  async close(): Promise<void> {}
+}
+
+export type LoneRaft = Raft<Command, number, 'total', Answer>
+type LoneOptions = RaftOptions<Command, number, 'total', Answer>
+
+/** Draws of 0.5: an election is due 1.5 timeouts after a sign of the leader. */
+export const ELECTION_MS = 1500
+/** Half more than the first timeout of the first server after bootstrap. */
+const FIRST_ELECTION_MS = 225
+
+export class LoneServer {
+  readonly transport: StageTransport
+  readonly clock: ManualClock
+  readonly storage: MemoryStoreFactory
+  readonly machine: SumMachine
+  readonly raft: LoneRaft
+
+  private constructor(raft: LoneRaft, parts: Parts) {
+    this.raft = raft
+    this.transport = parts.transport
+    this.clock = parts.clock
+    this.storage = parts.storage
+    this.machine = parts.machine
+  }
+
+  /** s1 of s1, s2, s3. `wrap` puts something between the server and its store. */
+  static async open(wrap: (storage: StoreFactory) => StoreFactory = (storage) => storage): Promise<LoneServer> {
+    const storage = memoryStore()
+    const parts = { storage, transport: new StageTransport(), clock: new ManualClock(), machine: new SumMachine() }
+    const { transport, clock, machine } = parts
+    const options = { ...optionsOf(wrap(storage), transport), clock, stateMachine: machine, random: () => 0.5 }
+    return new LoneServer(await Raft.open(options), parts)
+  }
+
+  /** Everything that waits for a turn has had it, and what the store completes at once is durable. */
+  readonly turns = async (): Promise<void> => {
+    for (let turn = 0; turn < 4; turn += 1) await nextTurn()
+  }
+
+  /** s2 grants whatever s1 asks, until s1 leads term 2. */
+  async lead(): Promise<void> {
+    const { handlers } = this.transport
+    for (const peer of ['s2', 's3']) handlers.onPeerUp(peer, 1)
+    await this.turns()
+    this.clock.advance(FIRST_ELECTION_MS)
+    await this.turns()
+    handlers.onResponse('s2', 1, preVoteResult(1, true))
+    await this.turns()
+    handlers.onResponse('s2', 1, vote(2, true))
+    await this.turns()
+    if (this.raft.status.role !== 'leader') throw new Error(`s1 does not lead, it is ${this.raft.status.role}`)
+  }
+}
+
+interface Parts {
+  readonly storage: MemoryStoreFactory
+  readonly transport: StageTransport
+  readonly clock: ManualClock
+  readonly machine: SumMachine
+}
+
+/** Options for s1 of three servers, with the clock and the chance of the machine. */
+export function optionsOf(storage: StoreFactory, transport: Transport): LoneOptions {
+  return {
+    id: 's1',
+    dir: '/s1',
+    bootstrap: ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` })),
+    transport,
+    storage,
+    stateMachine: new SumMachine(),
+    codec: msgpackCodec<Command>(),
+  }
+}
