@@ -27,12 +27,16 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   format: ['types', 'errors'],
   observe: ['types', 'errors'],
   native: ['types', 'errors'],
+  testing: ['raft', 'options', 'server', 'core', 'storage', 'transport', 'fsm', 'format', 'observe', 'types', 'errors'],
   errors: ['types'],
   types: [],
 }
 
 /** Rooms that run in a browser: neither Node's modules nor packages. */
 const bareRooms = new Set(['core', 'types', 'errors'])
+
+/** Rooms that need no package: what tests a user's code must not bring dependencies of its own. */
+const packageFreeRooms = new Set(['testing'])
 
 /** Whether a file may import one certain other, beyond what the table says of their rooms. */
 function isExempt(from: string, to: string): boolean {
@@ -48,7 +52,10 @@ export const importRule: Rule = (file) => {
   if (allowed === undefined) return [`${file.path}: the room ${room} is not in the table of import rules`]
   return importsOf(file.text).flatMap((specifier) => {
     if (!specifier.startsWith('.')) {
-      return bareRooms.has(room) ? [`${file.path}: ${room} imports ${specifier}, and must run anywhere`] : []
+      if (bareRooms.has(room)) return [`${file.path}: ${room} imports ${specifier}, and must run anywhere`]
+      const isPackage = !specifier.startsWith('node:')
+      if (packageFreeRooms.has(room) && isPackage) return [`${file.path}: ${room} imports ${specifier}, a package`]
+      return []
     }
     const to = moduleOf(posix.normalize(posix.join(posix.dirname(file.path), specifier)))
     if (!to.startsWith('ts/')) return [`${file.path}: imports ${specifier}, outside the library`]
@@ -104,18 +111,17 @@ export const glossaryRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), /\w*(?:learner|nodeid|slave|master)\w*/gi, 'is not a word of the glossary')
 }
 
-/** uvu drops a suite that is never run, and says nothing. A conformance suite may run itself. */
+/** uvu drops a suite that is never run, and says nothing. */
 export const testRunRule: Rule = (file) => {
   const code = codeOnly(file.text)
   const isTest = file.path.endsWith('.test.ts')
   if (isTest && !file.path.startsWith('test/')) return [`${file.path}: lies outside test/, and is never run`]
   if (!isTest) {
-    const mayRun = !file.path.startsWith('test/') || file.path.startsWith('test/conformance/')
+    const mayRun = !file.path.startsWith('test/')
     const runs = importsOf(file.text).includes('uvu') && /\.run\(\)/.test(code)
     return runs && !mayRun ? [`${file.path}: runs a suite, and its name does not end with .test.ts`] : []
   }
-  const isConformance = importsOf(file.text).some((specifier) => specifier.includes('conformance/'))
-  const complaints = isConformance || /\.run\(\)\s*$/.test(code) ? [] : [`${file.path}: does not end with .run()`]
+  const complaints = /\.run\(\)\s*$/.test(code) ? [] : [`${file.path}: does not end with .run()`]
   const suites = [...code.matchAll(/\b(?:const|let)\s+(\w+)\s*=\s*suite\s*(?:<[^>]*>)?\(/g)].map(
     (match) => match[1] ?? '',
   )
