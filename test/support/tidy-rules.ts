@@ -94,13 +94,14 @@ export const corePurityRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), banned, 'does not belong in the pure core')
 }
 
+const timeKeepers = new Set(['ts/server/clock.ts', 'ts/storage/file-disk.ts', 'ts/testing/ambient.ts'])
+
 /**
  * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the file store
- * is injected as a whole, with its one pause.
+ * is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the machine's clocks.
  */
 export const clockRule: Rule = (file) => {
-  const mayKeepTime = file.path === 'ts/server/clock.ts' || file.path === 'ts/storage/file-disk.ts'
-  if (!file.path.startsWith('ts/') || mayKeepTime) return []
+  if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []
   const banned = /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval))\b|node:timers/g
   return matches(file, codeOnly(file.text), banned, 'belongs in ts/server/clock.ts alone')
 }

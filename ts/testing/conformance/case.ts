@@ -4,7 +4,6 @@
  * reported after `deadlineMs`.
  */
 
-import { RaftError } from '../../errors.js'
 import { systemClock } from '../../server/clock.js'
 
 export interface ConformanceCase {
@@ -18,9 +17,6 @@ export interface ConformanceCase {
 
 /** For one case, and again for releasing what it used: far above what an implementation that works needs. */
 export const CASE_DEADLINE_MS = 60_000
-
-/** What Node's timers take; beyond it they fire at once. */
-const TIMER_MS_MAX = 2 ** 31 - 1
 
 const POLL_MS = 2
 
@@ -79,15 +75,4 @@ export async function until(what: string, deadlineMs: number, holds: () => boole
       clock.setTimer(POLL_MS, resolve)
     })
   }
-}
-
-/** An option in milliseconds, or its default. */
-export function deadlineOf(given: number | undefined, byDefault: number): number {
-  return wholeNumber('deadlineMs', given ?? byDefault, 1, TIMER_MS_MAX)
-}
-
-/** Refuses anything but a whole number in lo .. hi, by the option's name. */
-export function wholeNumber(option: string, value: number, lo: number, hi: number): number {
-  if (Number.isInteger(value) && value >= lo && value <= hi) return value
-  throw new RaftError('ERR_RAFT_OPTIONS', `option ${option} is ${value}: it must be a whole number in ${lo} .. ${hi}`)
 }

@@ -14,7 +14,8 @@ import type { LogStore, StoredState, Ticket } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, StoreOperation } from '../../types.js'
 import { append, blockOf, bytes, entriesOf, hardState, hexOf, T0 } from './blocks.js'
-import { CASE_DEADLINE_MS, caseOf, deadlineOf } from './case.js'
+import { deadlineOf } from '../options.js'
+import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
 
 export interface LogStoreConformanceOptions {

@@ -11,7 +11,8 @@ import { entryBlock, recordLength, sealedLength, verifyBlock } from '../../forma
 import type { Transport } from '../../transport/transport.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Clock, ServerId } from '../../types.js'
-import { CASE_DEADLINE_MS, caseOf, deadlineOf, until, wholeNumber } from './case.js'
+import { deadlineOf, wholeNumber } from '../options.js'
+import { CASE_DEADLINE_MS, caseOf, until } from './case.js'
 import type { ConformanceCase } from './case.js'
 import { acknowledgement, heartbeat, identityOf, roundOf, Site } from './site.js'
 
