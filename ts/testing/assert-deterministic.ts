@@ -6,7 +6,7 @@
 import type { Codec, StateMachine } from '../fsm/state-machine.js'
 import { CommandLog, cutsOf, drawFrom, SEED_MAX } from './command-log.js'
 import type { Draw } from './command-log.js'
-import { compareOver, MachineRun } from './machine-run.js'
+import { compareOver, madeBy, MachineRun } from './machine-run.js'
 import type { Judgement, TestedMachine } from './machine-run.js'
 import { deadlineOf, wholeNumber } from './options.js'
 
@@ -45,7 +45,7 @@ const CUTS_MAX = 1000
 const APPLY_DEADLINE_MS = 5000
 
 /** The second machine of a pair lives so far ahead, in milliseconds: a bit more than a year. */
-const OTHER_DAY_MS = 400 * 86_400_000
+export const OTHER_DAY_MS = 400 * 86_400_000
 
 /**
  * Resolves when no difference was found; rejects with a StateMachineFault that names the first one, and with
@@ -85,8 +85,9 @@ export async function comparePair<Command, Machine extends TestedMachine<Command
   draw: Draw,
   judgement: Judgement<Machine>,
 ): Promise<number> {
-  const first = new MachineRun(await make(), log, judgement)
-  const second = new MachineRun(await make(), log, judgement, OTHER_DAY_MS)
+  const { deadlineMs } = judgement
+  const first = new MachineRun(await madeBy(make, deadlineMs), log, judgement)
+  const second = new MachineRun(await madeBy(make, deadlineMs), log, judgement, OTHER_DAY_MS)
   const cutting = cutsOf(log.length, way, draw)
   for (const cut of cutting) await compareOver(first, second, cut, draw, judgement)
   return cutting.length

@@ -90,6 +90,13 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
   }
 }
 
+/** A new machine; rejects when it does not come. */
+export async function madeBy<Machine>(make: () => Machine | Promise<Machine>, deadlineMs: number): Promise<Machine> {
+  const machine = await orLate(Promise.resolve(make()), deadlineMs)
+  if (machine === late) throw new Error(`make has not settled after ${deadlineMs} ms`)
+  return machine
+}
+
 /** Takes the same cut through both machines, through the first one by one. Rejects with what they do not agree on. */
 export async function compareOver<Command, Machine extends TestedMachine<Command>>(
   first: MachineRun<Command, Machine>,
@@ -176,10 +183,10 @@ function trimmed(text: string): string {
   return text.length <= 80 ? text : `${text.slice(0, 80)}... (${hashOf(text)})`
 }
 
-const late = Symbol('not settled at the deadline')
+const late: unique symbol = Symbol('not settled at the deadline')
 
 /** The value, or `late`. */
-async function orLate(promise: Promise<unknown>, deadlineMs: number): Promise<unknown> {
+async function orLate<Value>(promise: Promise<Value>, deadlineMs: number): Promise<Value | typeof late> {
   let cancel = (): void => {}
   const deadline = new Promise<typeof late>((resolve) => {
     cancel = systemClock().setTimer(deadlineMs, () => resolve(late))

@@ -6,7 +6,7 @@
 import { ok } from 'node:assert'
 
 import type { Codec } from '../../fsm/state-machine.js'
-import { comparePair, judgementOf } from '../assert-deterministic.js'
+import { comparePair, judgementOf, OTHER_DAY_MS } from '../assert-deterministic.js'
 import type { ResultOf } from '../assert-deterministic.js'
 import { canonicalText, hashOf, shortText } from '../canonical-text.js'
 import { CommandLog, cutsOf, drawFrom } from '../command-log.js'
@@ -158,7 +158,7 @@ const behaviours: readonly Behaviour[] = [
       for (const at of new Set([0, Math.floor(log.length / 2), log.length, draw(log.length)])) {
         const first = new MachineRun(await make(), log, withStates)
         for (let lo = 0; lo < at; lo += 1) await first.apply({ lo, hi: lo + 1 }, false)
-        const second = new MachineRun(await roundTrip(first.machine), log, withStates)
+        const second = new MachineRun(await roundTrip(first.machine), log, withStates, OTHER_DAY_MS)
         for (let lo = at; lo < log.length; lo += 1)
           await compareOver(first, second, { lo, hi: lo + 1 }, draw, withStates)
         const [a, b] = [await first.state(), await second.state()]
