@@ -148,6 +148,8 @@ proofs('a suite that is never run is found', () => {
   rejects(testRunRule, 'test/a.test.ts', "const a = suite('a')\na.run()\na('late', () => {})")
   rejects(testRunRule, 'test/a.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
   rejects(testRunRule, 'ts/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
+  rejects(testRunRule, 'test/a.test.ts', "import { registerCases } from './conformance/store.js'\nregisterCases(store)")
+  rejects(testRunRule, 'test/conformance/a.ts', "import { suite } from 'uvu'\nmake(suite).run()")
   accepts(testRunRule, 'test/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\n\ntest.run()\n")
 })
 

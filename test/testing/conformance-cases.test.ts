@@ -149,8 +149,6 @@ test('an option out of range is named with its bound', () => {
   )
 })
 
-test.run()
-
 /** Runs the one case, which must fail, and not for want of the case. */
 async function failing(cases: readonly ConformanceCase[], name: string): Promise<void> {
   const one = cases.find((candidate) => candidate.name === name)
@@ -211,3 +209,5 @@ function replacing<Thing extends object>(thing: Thing, replaced: Partial<Thing>)
     },
   })
 }
+
+test.run()

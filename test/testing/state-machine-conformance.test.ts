@@ -144,8 +144,6 @@ test('what cannot be asked is skipped with its reason, and refuses to run', asyn
   assert.equal(await failures(cases), [])
 })
 
-test.run()
-
 function machine(apply: Apply): Options {
   return {
     make: () => new Bank(apply),
@@ -194,3 +192,5 @@ function everythingIn(data: DataSet): unknown {
   }
   return { items, time: data.time, index: data.index }
 }
+
+test.run()
