@@ -33,6 +33,13 @@ test('a machine that is deterministic passes, synchronous or not, and the report
   })
 })
 
+test('the first way to cut is one by one, the second all at once', async () => {
+  for (let seed = 1; seed <= 5; seed += 1) {
+    const batches = async (cuts: number): Promise<number> => (await check(undefined, { seed, cuts })).batches
+    assert.equal([await batches(1), await batches(2)], [40, 41])
+  }
+})
+
 test('the seed alone draws the log and the cuts', async () => {
   const seen = async (seed: number): Promise<string> => {
     const calls: unknown[] = []
@@ -205,6 +212,18 @@ test('each machine has commands of its own: what one does to them the other does
   }
   await assertDeterministic(make, boxes, { seed: SEED, codec })
   assert.equal(boxes, [{ value: 1 }, { value: 2 }])
+})
+
+test('with a codec commands may be of any kind: each machine gets what the codec decodes', async () => {
+  const codec = {
+    encode: (command: () => number) => Uint8Array.of(command()),
+    decode:
+      ([value = 0]: Uint8Array): (() => number) =>
+      () =>
+        value,
+  }
+  const make = () => ({ apply: (batch: readonly Entry<() => number>[]) => batch.map(({ command }) => command()) })
+  await assertDeterministic(make, [() => 1, () => 2], { codec })
 })
 
 test('equality of answers is what the user says it is', async () => {

@@ -19,6 +19,14 @@ cycle.self = cycle
 const otherCycle: { self?: unknown; readonly name: string } = { name: 'cycle' }
 otherCycle.self = { self: otherCycle, name: 'cycle' }
 
+/** Two levels; the lower one refers to itself or to the upper one. */
+function cycleTo(where: 'itself' | 'above'): object {
+  const below: { closes?: object } = {}
+  const above = { below }
+  below.closes = where === 'itself' ? below : above
+  return above
+}
+
 const shared = [1]
 
 /** No two of them are equal. */
@@ -61,6 +69,7 @@ const different: readonly unknown[] = [
   new Uint8Array([1, 3]),
   new Uint16Array([513]),
   new Uint8Array([1, 2]).buffer,
+  new Uint8Array([1, 3]).buffer,
   new Date(0),
   new Date(1),
   new Date(Number.NaN),
@@ -72,8 +81,11 @@ const different: readonly unknown[] = [
   Object.assign(new Error('a'), { code: 1 }),
   new Account(1),
   new Account(2),
+  { balance: 1 },
   cycle,
   otherCycle,
+  cycleTo('itself'),
+  cycleTo('above'),
   function named() {},
 ]
 

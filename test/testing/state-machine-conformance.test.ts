@@ -71,9 +71,9 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
     [CHANCE, SAME_ANSWERS, SAME_STATE, CUT_ANSWERS, CUT_STATE, ROUND_TRIP],
   ],
   [
-    'keeps the time of day',
+    'keeps the year',
     machine((bank, batch) => {
-      bank.note = Date.now()
+      bank.note = new Date().getFullYear()
       return bank.addAll(batch)
     }),
     [CHANCE, SAME_STATE, CUT_STATE, ROUND_TRIP],
@@ -90,7 +90,7 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
       bank.note += 1
       return bank.addAll(batch)
     }),
-    [CUT_STATE, ROUND_TRIP],
+    [CUT_STATE],
   ],
   [
     'goes on after it has answered',
@@ -147,7 +147,7 @@ test('what cannot be asked is skipped with its reason, and refuses to run', asyn
 function machine(apply: Apply): Options {
   return {
     make: () => new Bank(apply),
-    roundTrip: (bank) => Object.assign(new Bank(apply), { balances: new Map(bank.balances) }),
+    roundTrip: (bank) => Object.assign(new Bank(apply), { balances: new Map(bank.balances), note: bank.note }),
   }
 }
 
