@@ -26,8 +26,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   fsm: ['format', 'types', 'errors'],
   format: ['types', 'errors'],
   observe: ['types', 'errors'],
+  // The simulator looks inside everything; nothing looks into it.
+  testing: ['raft', 'options', 'server', 'core', 'storage', 'transport', 'fsm', 'format', 'types', 'errors'],
   native: ['types', 'errors'],
-  testing: ['raft', 'options', 'server', 'core', 'storage', 'transport', 'fsm', 'format', 'observe', 'types', 'errors'],
   errors: ['types'],
   types: [],
 }

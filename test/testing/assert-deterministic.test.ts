@@ -171,8 +171,10 @@ test('a throw and a rejection are reported with the entry and the cause', async 
     assert.is(fault.kind, 'threw')
     assert.is(fault.cause, cause)
     assert.is(fault.first, fault.index)
-    assert.match(fault.message, 'no such account')
+    assert.match(fault.message, 'apply threw: TypeError: no such account')
   }
+  const odd = await faultIn(() => Promise.reject(Object.create(null) as Error))
+  assert.match(odd.message, 'apply threw: {}')
 })
 
 test('a promise that never settles is reported with its entry', async () => {

@@ -57,7 +57,8 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
       answer = this.machine.apply(entries, context)
       if (answer instanceof Promise) answer = await orLate(answer, deadlineMs)
     } catch (cause) {
-      throw new StateMachineFault('threw', `apply threw: ${String(cause)}`, { ...place, cause })
+      const said = cause instanceof Error ? String(cause) : shortText(cause)
+      throw new StateMachineFault('threw', `apply threw: ${said}`, { ...place, cause })
     } finally {
       watch.stop()
     }
