@@ -45,6 +45,7 @@ const test = suite('conformance of state machines')
 
 const CHANCE = 'apply asks no clock and no source of chance'
 const FORM = 'apply answers with an array of one result per entry, or a promise of it, whatever the batch'
+const SEEN = 'the commands change what stateOf answers'
 const SAME_ANSWERS = 'two machines that apply the same entries answer the same'
 const SAME_STATE = 'two machines that have applied the same entries hold the same state'
 const CUT_ANSWERS = 'batches cut anywhere give the same answers, in the order of the entries'
@@ -95,11 +96,12 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
   [
     'goes on after it has answered',
     machine((bank, batch) => {
-      setImmediate(() => bank.addAll(batch))
-      return batch.map(() => null)
+      setImmediate(() => (bank.note += 1))
+      return bank.addAll(batch)
     }),
     [DONE],
   ],
+  ['shows nothing of its state', { stateOf: () => 1 }, [SEEN]],
   ['forgets half of what it was made from', { roundTrip: () => new Bank() }, [ROUND_TRIP]],
   [
     'has a codec that uses its memory again',
@@ -131,6 +133,7 @@ test('what cannot be asked is skipped with its reason, and refuses to run', asyn
     skipped.map((one) => one.skipped),
     [
       'no codec was given',
+      'no stateOf was given',
       'no stateOf was given',
       'no stateOf was given',
       'no stateOf was given',

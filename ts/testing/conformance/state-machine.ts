@@ -99,6 +99,23 @@ const behaviours: readonly Behaviour[] = [
     },
   },
   {
+    name: 'the commands change what stateOf answers',
+    needs: 'stateOf',
+    async run({ options, log, withStates }) {
+      const machine = new MachineRun(await options.make(), log, withStates)
+      const before = await machine.state()
+      for (const cut of cutsOf(log.length, 0, drawFrom(withStates.seed))) {
+        await machine.apply(cut, false)
+        if ((await machine.state()) !== before) return
+      }
+      const remedy = 'show what is in private fields, and give commands that change something'
+      ok(
+        false,
+        `stateOf answers ${hashOf(before ?? '')} whatever is applied, so that states could not differ: ${remedy}`,
+      )
+    },
+  },
+  {
     name: 'two machines that apply the same entries answer the same',
     run: ({ options, log, answersOnly }) => compareWays(options.make, log, [0], answersOnly),
   },
