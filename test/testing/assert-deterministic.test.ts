@@ -94,7 +94,7 @@ test('an answer that depends on chance is reported with the entry, both answers 
   assert.is(fault.first, fault.index)
   assert.is(fault.results?.length, 2)
   assert.match(fault.message, new RegExp(`^entry ${fault.index}: two machines answered .* Math.random .*seed ${SEED}`))
-  assert.match(fault.message, 'assert-deterministic.test.js')
+  assert.match(fault.message, /assert-deterministic\.test\./)
   assert.is((await faultIn(apply)).index, fault.index, 'the seed finds it again')
 })
 

@@ -30,7 +30,6 @@ interface Source {
 type Callable = (...args: unknown[]) => unknown
 
 const USES_MAX = 16
-const HERE = import.meta.url.replace(/^file:\/\//, '')
 
 const watches = new Set<{ readonly uses: AmbientUse[]; readonly shiftMs: number }>()
 let restore: (() => void) | null = null
@@ -51,9 +50,11 @@ export function watchAmbient(shiftMs: number): AmbientWatch {
   }
 }
 
-function note(what: string): void {
-  const frames = (new Error(what).stack ?? '').split('\n').slice(1)
-  const where = frames.find((frame) => !frame.includes(HERE))?.trim() ?? 'an unknown place'
+/** `asked` is what stands in the place of the source: the stack is told from its caller on. */
+function note(what: string, asked: object): void {
+  const holder = { stack: '' }
+  Error.captureStackTrace(holder, asked as Callable)
+  const where = holder.stack.split('\n')[1]?.trim() ?? 'an unknown place'
   for (const { uses } of watches) if (uses.length < USES_MAX) uses.push({ what, where })
 }
 
@@ -64,7 +65,7 @@ function shift(): number {
 }
 
 function replaceAll(): () => void {
-  const undo = [...sources().map(replaceOne), replaceDate()]
+  const undo = [replaceDate(), ...sources().map(replaceOne)]
   return () => {
     for (const step of undo.reverse()) step()
   }
@@ -75,18 +76,18 @@ function sources(): readonly Source[] {
     (what: string) =>
     (original: Callable): Callable =>
       function now(this: unknown, ...args) {
-        note(what)
+        note(what, now)
         return Number(Reflect.apply(original, this, args)) + shift()
       }
   const noted =
     (what: string) =>
-    (original: Callable): Callable =>
-      new Proxy(original, {
-        apply(target, self, args) {
-          note(what)
-          return Reflect.apply(target, self, args)
-        },
-      })
+    (original: Callable): Callable => {
+      const apply = (target: Callable, self: unknown, args: unknown[]): unknown => {
+        note(what, apply)
+        return Reflect.apply(target, self, args)
+      }
+      return new Proxy(original, { apply })
+    }
   return [
     { what: 'Date.now', owner: Date, key: 'now', wrap: shifted('Date.now') },
     { what: 'performance.now', owner: performance, key: 'now', wrap: shifted('performance.now') },
@@ -118,16 +119,16 @@ function replaceOne({ owner, key, wrap }: Source): () => void {
 function replaceDate(): () => void {
   const original = globalThis.Date
   const now = original.now.bind(original)
-  const replaced = new Proxy(original, {
-    construct(target, args, newTarget) {
-      if (args.length > 0) return Reflect.construct(target, args, newTarget) as object
-      // Through the replaced `now`, which adds the shift, and takes the note.
-      return Reflect.construct(target, [now()], newTarget) as object
-    },
-    apply() {
-      return new original(now()).toString()
-    },
-  })
+  const construct = (target: DateConstructor, args: unknown[], newTarget: Callable): object => {
+    if (args.length > 0) return Reflect.construct(target, args, newTarget) as object
+    note('Date.now', construct)
+    return Reflect.construct(target, [now() + shift()], newTarget) as object
+  }
+  const apply = (): string => {
+    note('Date.now', apply)
+    return new original(now() + shift()).toString()
+  }
+  const replaced = new Proxy(original, { construct, apply })
   globalThis.Date = replaced
   return () => {
     if (globalThis.Date === replaced) globalThis.Date = original
