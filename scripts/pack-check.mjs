@@ -71,7 +71,7 @@ async function main() {
   await step('import and require', () => {
     expect(run(process.execPath, ['esm.mjs'], full), 'same')
     expect(run(process.execPath, ['cjs.cjs'], full), 'function ERR_RAFT_CLOSED')
-    return `all five doors, Node ${process.version}`
+    return `all six doors, Node ${process.version}`
   })
   for (const name of Object.keys(typeSettings)) await step(`types under ${name}`, () => checkTypes(name))
   await step('the README sample and tests, this Node', () => checkNode(process.execPath))
@@ -151,7 +151,11 @@ function checkTarballs() {
   const bytes = statSync(rootPackage).size
   const files = filesIn(rootPackage)
   for (const path of files) {
-    if (!/^package\/(?:package\.json|LICENSE|README\.md|CHANGELOG\.md|dist\/.+\.(?:js|d\.ts))$/.test(path)) {
+    if (
+      !/^package\/(?:package\.json|LICENSE|README\.md|CHANGELOG\.md|ts\/testing\/README\.md|dist\/.+\.(?:js|d\.ts))$/.test(
+        path,
+      )
+    ) {
       throw new Error(`${path} does not belong in the package`)
     }
   }

@@ -88,6 +88,11 @@ proofs('imports between rooms go down only', () => {
   accepts(importRule, 'ts/transport/tcp/index.ts', "import type { Message } from '../../core/messages.js'")
   accepts(importRule, 'ts/storage/lmdb-log-store.ts', "import { open } from '../native/binding.js'")
   accepts(importRule, 'ts/server/event-loop.ts', "import { x } from '../core/raft-core.js'")
+  rejects(importRule, 'ts/index.ts', "export { x } from './testing/index.js'")
+  rejects(importRule, 'ts/server/event-loop.ts', "import { x } from '../testing/index.js'")
+  rejects(importRule, 'ts/testing/index.ts', "import { suite } from 'uvu'")
+  rejects(importRule, 'ts/testing/index.ts', "import { x } from '../index.js'")
+  accepts(importRule, 'ts/testing/index.ts', "import { ok } from 'node:assert'\nimport { x } from '../server/x.js'")
 })
 
 proofs('apps use the library by its name', () => {
@@ -123,6 +128,8 @@ proofs('timers and dates are in one file', () => {
   accepts(clockRule, 'ts/server/event-loop.ts', 'setImmediate(turn)')
   rejects(clockRule, 'ts/storage/file-log-store.ts', 'setTimeout(f, 1)')
   accepts(clockRule, 'ts/storage/file-disk.ts', 'setTimeout(f, 1)')
+  rejects(clockRule, 'ts/testing/index.ts', 'const now = Date.now()')
+  accepts(clockRule, 'ts/testing/ambient.ts', 'const now = Date.now()')
 })
 
 proofs('identifiers keep to the glossary', () => {
@@ -141,7 +148,8 @@ proofs('a suite that is never run is found', () => {
   rejects(testRunRule, 'test/a.test.ts', "const a = suite('a')\na.run()\na('late', () => {})")
   rejects(testRunRule, 'test/a.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
   rejects(testRunRule, 'ts/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\ntest.run()")
-  accepts(testRunRule, 'test/a.test.ts', "import { conformance } from './conformance/store.js'\nconformance(store)")
+  rejects(testRunRule, 'test/a.test.ts', "import { registerCases } from './conformance/store.js'\nregisterCases(store)")
+  rejects(testRunRule, 'test/conformance/a.ts', "import { suite } from 'uvu'\nmake(suite).run()")
   accepts(testRunRule, 'test/a.test.ts', "import { test } from 'uvu'\ntest('x', () => {})\n\ntest.run()\n")
 })
 

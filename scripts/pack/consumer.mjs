@@ -6,6 +6,8 @@ import type { Entry, LogIndex, Outcome, RaftOptions, Status, WaitOptions } from 
 import { RaftCore } from 'balsa-raft/core'
 import { memoryStore, nativeStore } from 'balsa-raft/storage'
 import type { StoreFactory } from 'balsa-raft/storage'
+import { assertDeterministic, logStoreConformance, stateMachineConformance, StateMachineFault } from 'balsa-raft/testing'
+import type { ConformanceCase, DeterminismReport } from 'balsa-raft/testing'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import { tcp } from 'balsa-raft/transport/tcp'
 
@@ -35,6 +37,33 @@ export async function run(wait: WaitOptions): Promise<readonly [number, number, 
   const outcome = await refused.then(() => null, (error: unknown) => (error instanceof RaftError ? error.outcome : null))
   return [sum, await raft.read('total'), status.commitIndex, outcome]
 }
+export function cases(): readonly ConformanceCase[] {
+  const factory = memoryStore()
+  return [
+    ...stateMachineConformance({
+      make: () => options.stateMachine,
+      commands: [{ add: 1 }],
+      codec: msgpackCodec<Add>(),
+      equal: (a: number, b: number) => a === b,
+    }),
+    ...logStoreConformance({
+      create: (dir) => factory.create(dir),
+      makeDir: async () => 'a',
+      removeDir: async () => {},
+      failNextWrite: (dir) => factory.disk(dir).failTicket(1, 'lost'),
+      crash: null,
+    }),
+  ]
+}
+export async function test(): Promise<DeterminismReport | number> {
+  try {
+    return await assertDeterministic(() => options.stateMachine, [{ add: 1 }], { seed: 1, stateOf: () => total })
+  } catch (error) {
+    // @ts-expect-error a command of another shape
+    await assertDeterministic(() => options.stateMachine, [{ add: 'one' }])
+    return error instanceof StateMachineFault ? error.index : 0
+  }
+}
 `
 
 /** The settings under which the types must hold, and the endings of the files that are checked under them. */
@@ -48,7 +77,7 @@ export const typeSettings = {
 /** Loads every door by `import` and by `require`, and finds the same things behind them. */
 export const esmConsumer = `import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
-for (const door of ['', '/core', '/storage', '/transport/tcp', '/transport/memory']) {
+for (const door of ['', '/core', '/storage', '/testing', '/transport/tcp', '/transport/memory']) {
   const imported = await import('balsa-raft' + door)
   const required = require('balsa-raft' + door)
   const names = Object.keys(imported)

@@ -13,7 +13,7 @@ import { logIndex } from '#balsa/types.js'
 import type { HardState, StoreOperation } from '#balsa/types.js'
 
 import { check } from '../format/seed.js'
-import { append, blockOf, entriesOf, hardState } from './log-store.js'
+import { append, blockOf, entriesOf, hardState } from '#balsa/testing/conformance/blocks.js'
 
 const test = suite('memory store and model')
 

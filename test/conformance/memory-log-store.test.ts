@@ -1,5 +1,6 @@
 /** The memory store against the contract, and its own promises: manual completion, crashes, faults, bounds. */
 
+import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
@@ -7,19 +8,27 @@ import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory-l
 import type { MemoryDiskOptions } from '#balsa/storage/memory-log-store.js'
 import { logIndex } from '#balsa/types.js'
 
-import { append, blockOf, hardState, logStoreConformance } from './log-store.js'
+import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
+import { logStoreConformance } from '#balsa/testing/index.js'
 import type { StoreOperation } from '#balsa/types.js'
+
+import { registerCases } from '../support/register-cases.js'
 
 const factory = memoryStore()
 let dirs = 0
 
-const test = logStoreConformance('the memory store', {
-  create: (dir) => factory.create(dir),
-  makeDir: async () => `memory-${(dirs += 1)}`,
-  removeDir: async () => {},
-  failNextWrite: (dir) => factory.disk(dir).failTicket(1, 'lost'),
-  crash: (dir) => factory.disk(dir).crash(),
-})
+const test = suite('the memory store')
+
+registerCases(
+  test,
+  logStoreConformance({
+    create: (dir) => factory.create(dir),
+    makeDir: async () => `memory-${(dirs += 1)}`,
+    removeDir: async () => {},
+    failNextWrite: (dir) => factory.disk(dir).failTicket(1, 'lost'),
+    crash: (dir) => factory.disk(dir).crash(),
+  }),
+)
 
 test('manual completion makes tickets durable one by one, and wakes once for each group commit', async () => {
   const { disk, store, wakes } = await openManual()

@@ -11,7 +11,7 @@ import { replayFile } from '#balsa/storage/file-replay.js'
 import { logIndex } from '#balsa/types.js'
 import type { StoreOperation } from '#balsa/types.js'
 
-import { append, blockOf, entriesOf } from '../conformance/log-store.js'
+import { append, blockOf, entriesOf } from '#balsa/testing/conformance/blocks.js'
 import { DIR, heldBy, LOG, refusal, submitAll, withFile } from './file-harness.js'
 import type { Tickets } from './file-harness.js'
 import { ModelDisk } from './model-disk.js'

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { RaftError } from '#balsa/errors.js'
 import { FileLogStore } from '#balsa/storage/file-log-store.js'
 
-import { append, blockOf } from '../conformance/log-store.js'
+import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
 import { DIR, heldBy, LOG, refusal, submitAll, Waker, withFile } from './file-harness.js'
 import { ModelDisk } from './model-disk.js'
 import type { Call, Fate } from './model-disk.js'

@@ -9,7 +9,7 @@ import { logIndex } from '#balsa/types.js'
 import type { Block, HardState, StoreOperation } from '#balsa/types.js'
 import * as assert from 'uvu/assert'
 
-import { append, blockOf, entriesOf, hardState } from '../conformance/log-store.js'
+import { append, blockOf, entriesOf, hardState } from '#balsa/testing/conformance/blocks.js'
 import { below, pick } from '../support/seed.js'
 import type { Random } from '../support/seed.js'
 import type { ModelDisk } from './model-disk.js'

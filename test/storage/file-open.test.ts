@@ -10,7 +10,7 @@ import { fileStore, nativeStore } from '#balsa/storage/index.js'
 import type { StoreFactory } from '#balsa/storage/index.js'
 import { logIndex } from '#balsa/types.js'
 
-import { append, blockOf, hardState } from '../conformance/log-store.js'
+import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
 import { heldBy, refusal, withFile } from './file-harness.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
 import { ModelDisk } from './model-disk.js'

@@ -3,18 +3,28 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { suite } from 'uvu'
 
 import { nativeStore } from '#balsa/storage/index.js'
 
-import { logStoreConformance } from '../conformance/log-store.js'
+import { logStoreConformance } from '#balsa/testing/index.js'
+
+import { registerCases } from '../support/register-cases.js'
 
 const factory = nativeStore()
 
-logStoreConformance('the native store', {
-  create: (dir) => factory.create(dir),
-  makeDir: () => mkdtemp(join(tmpdir(), 'balsa-lmdb-')),
-  removeDir: (dir) => rm(dir, { recursive: true, force: true }),
-  // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them.
-  failNextWrite: null,
-  crash: null,
-}).run()
+const test = suite('the native store')
+
+registerCases(
+  test,
+  logStoreConformance({
+    create: (dir) => factory.create(dir),
+    makeDir: () => mkdtemp(join(tmpdir(), 'balsa-lmdb-')),
+    removeDir: (dir) => rm(dir, { recursive: true, force: true }),
+    // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them.
+    failNextWrite: null,
+    crash: null,
+  }),
+)
+
+test.run()

@@ -16,7 +16,7 @@ import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
-import { append, blockOf } from '../conformance/log-store.js'
+import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: what it refuses')

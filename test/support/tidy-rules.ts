@@ -26,6 +26,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   fsm: ['format', 'types', 'errors'],
   format: ['types', 'errors'],
   observe: ['types', 'errors'],
+  // The simulator looks inside everything; nothing looks into it.
+  testing: ['raft', 'options', 'server', 'core', 'storage', 'transport', 'fsm', 'format', 'types', 'errors'],
   native: ['types', 'errors'],
   errors: ['types'],
   types: [],
@@ -33,6 +35,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 
 /** Rooms that run in a browser: neither Node's modules nor packages. */
 const bareRooms = new Set(['core', 'types', 'errors'])
+
+/** Rooms that need no package: what tests a user's code must not bring dependencies of its own. */
+const packageFreeRooms = new Set(['testing'])
 
 /** Whether a file may import one certain other, beyond what the table says of their rooms. */
 function isExempt(from: string, to: string): boolean {
@@ -48,7 +53,10 @@ export const importRule: Rule = (file) => {
   if (allowed === undefined) return [`${file.path}: the room ${room} is not in the table of import rules`]
   return importsOf(file.text).flatMap((specifier) => {
     if (!specifier.startsWith('.')) {
-      return bareRooms.has(room) ? [`${file.path}: ${room} imports ${specifier}, and must run anywhere`] : []
+      if (bareRooms.has(room)) return [`${file.path}: ${room} imports ${specifier}, and must run anywhere`]
+      const isPackage = !specifier.startsWith('node:')
+      if (packageFreeRooms.has(room) && isPackage) return [`${file.path}: ${room} imports ${specifier}, a package`]
+      return []
     }
     const to = moduleOf(posix.normalize(posix.join(posix.dirname(file.path), specifier)))
     if (!to.startsWith('ts/')) return [`${file.path}: imports ${specifier}, outside the library`]
@@ -87,13 +95,14 @@ export const corePurityRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), banned, 'does not belong in the pure core')
 }
 
+const timeKeepers = new Set(['ts/server/clock.ts', 'ts/storage/file-disk.ts', 'ts/testing/ambient.ts'])
+
 /**
  * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the file store
- * is injected as a whole, with its one pause.
+ * is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the machine's clocks.
  */
 export const clockRule: Rule = (file) => {
-  const mayKeepTime = file.path === 'ts/server/clock.ts' || file.path === 'ts/storage/file-disk.ts'
-  if (!file.path.startsWith('ts/') || mayKeepTime) return []
+  if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []
   const banned = /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval))\b|node:timers/g
   return matches(file, codeOnly(file.text), banned, 'belongs in ts/server/clock.ts alone')
 }
@@ -104,18 +113,17 @@ export const glossaryRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), /\w*(?:learner|nodeid|slave|master)\w*/gi, 'is not a word of the glossary')
 }
 
-/** uvu drops a suite that is never run, and says nothing. A conformance suite may run itself. */
+/** uvu drops a suite that is never run, and says nothing. */
 export const testRunRule: Rule = (file) => {
   const code = codeOnly(file.text)
   const isTest = file.path.endsWith('.test.ts')
   if (isTest && !file.path.startsWith('test/')) return [`${file.path}: lies outside test/, and is never run`]
   if (!isTest) {
-    const mayRun = !file.path.startsWith('test/') || file.path.startsWith('test/conformance/')
+    const mayRun = !file.path.startsWith('test/')
     const runs = importsOf(file.text).includes('uvu') && /\.run\(\)/.test(code)
     return runs && !mayRun ? [`${file.path}: runs a suite, and its name does not end with .test.ts`] : []
   }
-  const isConformance = importsOf(file.text).some((specifier) => specifier.includes('conformance/'))
-  const complaints = isConformance || /\.run\(\)\s*$/.test(code) ? [] : [`${file.path}: does not end with .run()`]
+  const complaints = /\.run\(\)\s*$/.test(code) ? [] : [`${file.path}: does not end with .run()`]
   const suites = [...code.matchAll(/\b(?:const|let)\s+(\w+)\s*=\s*suite\s*(?:<[^>]*>)?\(/g)].map(
     (match) => match[1] ?? '',
   )

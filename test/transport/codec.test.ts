@@ -15,7 +15,7 @@ import { decodeHandshake, encodeHello, encodeRefusal, encodeWelcome } from '#bal
 import { type Block, logIndex, termOf } from '#balsa/types.js'
 
 import { check } from '../format/seed.js'
-import { acknowledgement, heartbeat, identityOf } from './site.js'
+import { acknowledgement, heartbeat, identityOf } from '#balsa/testing/conformance/site.js'
 
 const test = suite('the bytes of TCP frames')
 

@@ -4,35 +4,43 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { AssertionFailure } from '#balsa/errors.js'
+import { transportConformance } from '#balsa/testing/index.js'
 import { MemoryNetwork } from '#balsa/transport/memory.js'
 import { logIndex } from '#balsa/types.js'
 
-import { registerTransportConformance, type TransportWorld } from '../conformance/transport.js'
+import { registerCases } from '../support/register-cases.js'
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
-import { acknowledgement, heartbeat, roundOf, Site } from './site.js'
+import { acknowledgement, heartbeat, roundOf, Site } from '#balsa/testing/conformance/site.js'
 
 const WRITE_QUEUE_BYTES_MAX = 8 * 2 ** 20
 
-registerTransportConformance({
-  name: 'memory',
-  writeQueueBytesMax: WRITE_QUEUE_BYTES_MAX,
-  makeWorld: async (): Promise<TransportWorld> => {
-    const clock = new MachineClock()
-    const network = new MemoryNetwork({ clock, writeQueueBytesMax: WRITE_QUEUE_BYTES_MAX })
-    return {
-      clock,
-      transport: (id) => network.transport(id),
-      bound: () => {},
-      address: async (_from, to) => to,
-      cut: (from, to) => network.cut(from, to),
-      stall: (from, to) => network.hold(from, to),
-      close: async () => {
-        if (clock.pending.size > 0) throw new Error(`${clock.pending.size} timers are left`)
-      },
-    }
-  },
-})
+const conformance = suite('the transport in memory')
+
+registerCases(
+  conformance,
+  transportConformance({
+    writeQueueBytesMax: WRITE_QUEUE_BYTES_MAX,
+    makeWorld: async () => {
+      const clock = new MachineClock()
+      const network = new MemoryNetwork({ clock, writeQueueBytesMax: WRITE_QUEUE_BYTES_MAX })
+      return {
+        clock,
+        network,
+        transport: (id) => network.transport(id),
+        bound: () => {},
+        address: async (_from, to) => to,
+        close: async () => {
+          if (clock.pending.size > 0) throw new Error(`${clock.pending.size} timers are left`)
+        },
+      }
+    },
+    cut: ({ network }, from, to) => network.cut(from, to),
+    stall: ({ network }, from, to) => network.hold(from, to),
+  }),
+)
+
+conformance.run()
 
 const test = suite('a network in memory, by hand')
 

@@ -18,7 +18,7 @@ import { type Clock, logIndex, termOf } from '#balsa/types.js'
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
 import { until } from '../support/until.js'
-import { acknowledgement, heartbeat, identityOf, Site } from './site.js'
+import { acknowledgement, heartbeat, identityOf, Site } from '#balsa/testing/conformance/site.js'
 
 interface Context {
   clock: MachineClock

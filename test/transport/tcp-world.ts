@@ -5,7 +5,7 @@
 
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Transport } from '#balsa/transport/transport.js'
-import type { TransportWorld } from '../conformance/transport.js'
+import type { TransportWorld } from '#balsa/testing/index.js'
 import { MachineClock } from './machine-clock.js'
 
 export class TcpWorld implements TransportWorld {

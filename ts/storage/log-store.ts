@@ -1,5 +1,5 @@
 /**
- * The contract of what must survive a crash. Every implementation passes `test/conformance/log-store`.
+ * The contract of what must survive a crash. Every implementation passes `logStoreConformance` of `balsa-raft/testing`.
  *
  * What must hold:
  * - A ticket is atomic and tickets are FIFO: when `poll` reports ticket n durable, so are all before it, whole.

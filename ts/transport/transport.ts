@@ -1,6 +1,6 @@
 /**
  * The contract between a server and whatever carries its messages. Every implementation passes
- * `test/conformance/transport`.
+ * `transportConformance` of `balsa-raft/testing`.
  *
  * Each server dials each peer and sends its requests on the connection it dialled; answers come back on the same one.
  * What must hold:

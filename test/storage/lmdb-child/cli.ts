@@ -11,7 +11,7 @@ import { RaftError } from '#balsa/errors.js'
 import { fileStore, nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 
-import { append, blockOf, hardState } from '../../conformance/log-store.js'
+import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
 
 const [mode = '', dir = '', tickets = '0', window = '8'] = process.argv.slice(2)
 

@@ -1,9 +1,12 @@
-/** One server in a transport test: records everything that its transport tells it, and waits for what should come. */
+/** One server in a transport's case: records everything that its transport tells it, and waits for what should come. */
 
-import type { AppendEntries, AppendEntriesResult, Request, Response } from '#balsa/core/messages.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
-import { type Clock, type Identity, logIndex, type Logger, type ServerId, termOf } from '#balsa/types.js'
-import { until } from '../support/until.js'
+import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
+import { type Clock, type Identity, logIndex, type Logger, type ServerId, termOf } from '../../types.js'
+import { until } from './case.js'
+
+/** What a site waits for a session to come or go, unless told otherwise. */
+const WAIT_DEADLINE_MS = 60_000
 
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
@@ -25,12 +28,15 @@ export class Site implements TransportHandlers, Logger {
   readonly lines: LogLine[] = []
   /** Calls of any handler. */
   calls = 0
-  /** What `admit` answers; tests replace it. */
+  /** What `admit` answers; cases replace it. */
   onAdmit: (peer: Identity) => Promise<void> = async () => {}
 
-  constructor(id: ServerId, transport: Transport) {
+  readonly #deadlineMs: number
+
+  constructor(id: ServerId, transport: Transport, deadlineMs = WAIT_DEADLINE_MS) {
     this.id = id
     this.transport = transport
+    this.#deadlineMs = deadlineMs
   }
 
   async start(clock: Clock, identity: Partial<Identity> = {}): Promise<string> {
@@ -87,13 +93,17 @@ export class Site implements TransportHandlers, Logger {
 
   /** Waits until a session with that peer is up whose number is above `after`. */
   async up(peer: ServerId, after: Session = 0): Promise<Session> {
-    await until(`${this.id} has a session with ${peer} after ${after}`, () => (this.sessionWith(peer) ?? 0) > after)
+    await until(
+      `${this.id} has a session with ${peer} after ${after}`,
+      this.#deadlineMs,
+      () => (this.sessionWith(peer) ?? 0) > after,
+    )
     return this.sessionWith(peer) ?? 0
   }
 
   async down(peer: ServerId, session: Session): Promise<string> {
     const find = () => this.sessions.find((event) => event.type === 'down' && event.session === session)
-    await until(`${this.id} has lost session ${session} with ${peer}`, () => find() !== undefined)
+    await until(`${this.id} has lost session ${session} with ${peer}`, this.#deadlineMs, () => find() !== undefined)
     const event = find()
     return event?.type === 'down' ? event.reason : ''
   }

@@ -1,56 +1,48 @@
 /**
- * What every LogStore does, as one table of behaviours run over each of them. A store joins with a `LogStoreCandidate`;
- * hooks that it cannot offer are null, and what needs them shows up as skipped.
+ * What every LogStore does (the contract of `balsa-raft/storage`), as cases that run over any of them. What a store cannot
+ * offer is null, and the cases that need it say so.
  */
 
-import { suite } from 'uvu'
-import type { Test } from 'uvu'
-import * as assert from 'uvu/assert'
+import { deepStrictEqual, match, notStrictEqual, ok, strictEqual, throws } from 'node:assert'
 
-import { RaftError } from '#balsa/errors.js'
-import type { RaftErrorCode } from '#balsa/errors.js'
-import {
-  BlockWriter,
-  entryBlock,
-  PAYLOAD_BYTES_MAX,
-  RecordCursor,
-  sealBlock,
-  verifyBlock,
-} from '#balsa/format/block.js'
-import { encodeConfiguration } from '#balsa/format/configuration.js'
-import type { LogStore, StoredState, Ticket } from '#balsa/storage/log-store.js'
-import { logIndex, termOf } from '#balsa/types.js'
-import type { Block, Configuration, HardState, StoreOperation } from '#balsa/types.js'
+import { RaftError } from '../../errors.js'
+import type { RaftErrorCode } from '../../errors.js'
+import { entryBlock, PAYLOAD_BYTES_MAX, verifyBlock } from '../../format/block.js'
+import { encodeConfiguration } from '../../format/configuration.js'
+import { systemClock } from '../../server/clock.js'
+import type { LogStore, StoredState, Ticket } from '../../storage/log-store.js'
+import { logIndex, termOf } from '../../types.js'
+import type { Block, Configuration, StoreOperation } from '../../types.js'
+import { append, blockOf, bytes, entriesOf, hardState, hexOf, T0 } from './blocks.js'
+import { deadlineOf } from '../options.js'
+import { CASE_DEADLINE_MS, caseOf } from './case.js'
+import type { ConformanceCase } from './case.js'
 
-import { testUnless } from '../support/skip.js'
-
-export interface LogStoreCandidate {
+export interface LogStoreConformanceOptions {
   /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
-  create(dir: string): LogStore
-  /** An empty directory for one test. */
-  makeDir(): Promise<string>
-  removeDir(dir: string): Promise<void>
+  readonly create: (dir: string) => LogStore
+  /** An empty directory for one case. */
+  readonly makeDir: () => Promise<string>
+  readonly removeDir: (dir: string) => Promise<void>
   /** Makes the next write of the store that is open in `dir` fail. */
   readonly failNextWrite: ((dir: string) => void) | null
   /** Ends the use of `dir` as the death of the process would, without close. */
   readonly crash: ((dir: string) => void) | null
+  /** For one case, and again for closing what it opened; half of it for one wake that it waits for. Default 60,000. */
+  readonly deadlineMs?: number
 }
 
-/** Registers the table; the caller may add its own tests, and runs the suite. */
-export function logStoreConformance(suiteName: string, candidate: LogStoreCandidate): Test<object> {
-  const test = suite(`conformance of ${suiteName}`)
-  for (const { name, needs, run } of behaviours) {
-    const missing = needs === undefined || candidate[needs] !== null ? null : `${suiteName} has no hook ${needs}`
-    testUnless(test, missing, name, async () => {
-      const bench = new Bench(candidate, await candidate.makeDir())
-      try {
-        await run(bench)
-      } finally {
-        await bench.dispose()
-      }
+/** The cases for one store; each opens directories of its own. */
+export function logStoreConformance(options: LogStoreConformanceOptions): readonly ConformanceCase[] {
+  const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
+  return behaviours.map(({ name, needs, run }) => {
+    const missing = needs === undefined || options[needs] !== null ? null : `the store has no hook ${needs}`
+    return caseOf(name, missing, deadlineMs, {
+      prepare: async () => new Bench(options, await options.makeDir(), deadlineMs / 2),
+      ask: run,
+      release: (bench) => bench.dispose(),
     })
-  }
-  return test
+  })
 }
 
 interface Behaviour {
@@ -59,17 +51,13 @@ interface Behaviour {
   readonly run: (bench: Bench) => Promise<void>
 }
 
-/** A test that waits this long has failed: a store that works needs milliseconds. */
-const DEADLINE_MS = 20_000
-const T0 = 1_760_000_000_000
-
 const behaviours: readonly Behaviour[] = [
   {
     name: 'a new store is empty, names its incarnation and counts its first boot',
     async run(bench) {
       const { state } = await bench.open()
-      assert.match(state.incarnation, /^[0-9a-f]{32}$/)
-      assert.equal(withoutIdentity(state), {
+      match(state.incarnation, /^[0-9a-f]{32}$/)
+      deepStrictEqual(withoutIdentity(state), {
         firstIndex: 1,
         lastIndex: 0,
         hardState: hardState(0, null, 0),
@@ -84,20 +72,20 @@ const behaviours: readonly Behaviour[] = [
     name: 'tickets count from 1 and become durable in order, each entry as it was submitted',
     async run(bench) {
       const { store, until } = await bench.open()
-      assert.is(store.poll().durable, 0)
+      strictEqual(store.poll().durable, 0)
       const blocks: Block[] = []
       let seen = 0
       for (let n = 1; n <= 40; n += 1) {
         const block = blockOf(1 + 3 * (n - 1), 1, [n, 100, 7])
         blocks.push(block)
-        assert.is(store.submit([{ type: 'append', block }]), n)
+        strictEqual(store.submit([{ type: 'append', block }]), n)
         const { durable } = store.poll()
-        assert.ok(durable >= seen && durable <= n, `durable ${durable} after ${seen}, submitted ${n}`)
+        ok(durable >= seen && durable <= n, `durable ${durable} after ${seen}, submitted ${n}`)
         seen = durable
         if (n % 8 === 0) await nextTurn()
       }
       await until(40)
-      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(121), 1 << 20)), entriesOf(blocks))
+      deepStrictEqual(entriesOf(await store.read(logIndex(1), logIndex(121), 1 << 20)), entriesOf(blocks))
     },
   },
   {
@@ -114,12 +102,12 @@ const behaviours: readonly Behaviour[] = [
         { type: 'put', key: 'k', value: bytes(3) },
       ])
       const { state, store } = await bench.reopen()
-      assert.is(state.lastIndex, 5)
-      assert.equal(state.hardState, hardState(2, 'b', 2))
-      assert.equal(state.termRuns, runs([1, 1], [3, 2]))
-      assert.equal([...state.facts.keys()], ['k'])
+      strictEqual(state.lastIndex, 5)
+      deepStrictEqual(state.hardState, hardState(2, 'b', 2))
+      deepStrictEqual(state.termRuns, runs([1, 1], [3, 2]))
+      deepStrictEqual([...state.facts.keys()], ['k'])
       const kept = entriesOf([old]).slice(0, 2)
-      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(6), 1 << 20)), [...kept, ...entriesOf([next])])
+      deepStrictEqual(entriesOf(await store.read(logIndex(1), logIndex(6), 1 << 20)), [...kept, ...entriesOf([next])])
     },
   },
   {
@@ -131,7 +119,7 @@ const behaviours: readonly Behaviour[] = [
       await first.put([{ type: 'truncateSuffix', from: logIndex(5) }])
       await checkLog(first.store, entriesOf([block]).slice(0, 4))
       const second = await bench.reopen()
-      assert.is(second.state.lastIndex, 4)
+      strictEqual(second.state.lastIndex, 4)
       await checkLog(second.store, entriesOf([block]).slice(0, 4))
     },
   },
@@ -144,11 +132,11 @@ const behaviours: readonly Behaviour[] = [
       await first.put([{ type: 'truncateSuffix', from: logIndex(3) }])
       await checkLog(first.store, entriesOf(blocks).slice(0, 2))
       await first.put([{ type: 'truncateSuffix', from: logIndex(1) }])
-      assert.is(first.store.stats().lastIndex, 0)
+      strictEqual(first.store.stats().lastIndex, 0)
       const second = await bench.reopen()
-      assert.is(second.state.firstIndex, 1)
-      assert.is(second.state.lastIndex, 0)
-      assert.equal(second.state.termRuns, [])
+      strictEqual(second.state.firstIndex, 1)
+      strictEqual(second.state.lastIndex, 0)
+      deepStrictEqual(second.state.termRuns, [])
       const again = blockOf(1, 3, [5, 5])
       await second.put([append(again)])
       await checkLog(second.store, entriesOf([again]))
@@ -164,7 +152,7 @@ const behaviours: readonly Behaviour[] = [
       await until(store.submit([{ type: 'truncateSuffix', from: logIndex(3) }, append(last)]))
       await checkTerms(store, [1, 2, 3, 3, 3])
       const { state } = await bench.reopen()
-      assert.equal(state.termRuns, runs([1, 1], [2, 2], [3, 3]))
+      deepStrictEqual(state.termRuns, runs([1, 1], [2, 2], [3, 3]))
     },
   },
   {
@@ -179,13 +167,13 @@ const behaviours: readonly Behaviour[] = [
         append(blockOf(7, 9, [1])),
       ])
       const second = await bench.reopen()
-      assert.equal(second.state.termRuns, runs([1, 1], [4, 4], [6, 9]))
+      deepStrictEqual(second.state.termRuns, runs([1, 1], [4, 4], [6, 9]))
       await second.put([{ type: 'truncateSuffix', from: logIndex(5) }])
       const third = await bench.reopen()
-      assert.equal(third.state.termRuns, runs([1, 1], [4, 4]))
+      deepStrictEqual(third.state.termRuns, runs([1, 1], [4, 4]))
       await third.put([{ type: 'truncateSuffix', from: logIndex(4) }, append(blockOf(4, 12, [1]))])
       const fourth = await bench.reopen()
-      assert.equal(fourth.state.termRuns, runs([1, 1], [4, 12]))
+      deepStrictEqual(fourth.state.termRuns, runs([1, 1], [4, 12]))
     },
   },
   {
@@ -194,12 +182,12 @@ const behaviours: readonly Behaviour[] = [
       const first = await bench.open()
       const long = 'sérver-☃-'.padEnd(240, 'x')
       await first.put([{ type: 'hardState', hardState: hardState(3, long, 0) }])
-      assert.equal((await bench.reopen()).state.hardState, hardState(3, long, 0))
+      deepStrictEqual((await bench.reopen()).state.hardState, hardState(3, long, 0))
       await bench.current().put([
         { type: 'hardState', hardState: hardState(4, 'b', 0) },
         { type: 'hardState', hardState: hardState(Number.MAX_SAFE_INTEGER, null, 0) },
       ])
-      assert.equal((await bench.reopen()).state.hardState, hardState(Number.MAX_SAFE_INTEGER, null, 0))
+      deepStrictEqual((await bench.reopen()).state.hardState, hardState(Number.MAX_SAFE_INTEGER, null, 0))
     },
   },
   {
@@ -224,7 +212,7 @@ const behaviours: readonly Behaviour[] = [
         ['replaced', hexOf(bytes(5))],
         [key, hexOf(bytes(4096))],
       ]
-      assert.equal(withoutIdentity(state).facts, expected)
+      deepStrictEqual(withoutIdentity(state).facts, expected)
     },
   },
   {
@@ -234,16 +222,16 @@ const behaviours: readonly Behaviour[] = [
       await first.put([append(configurationBlock(1, 1, plain)), append(blockOf(2, 1, [1, 1]))])
       await first.put([append(configurationBlock(4, 1, joint)), append(configurationBlock(5, 2, plain))])
       const second = await bench.reopen()
-      assert.equal(second.state.configurations, [
+      deepStrictEqual(second.state.configurations, [
         { index: 1, configuration: plain },
         { index: 4, configuration: joint },
         { index: 5, configuration: plain },
       ])
       await second.put([{ type: 'truncateSuffix', from: logIndex(4) }, append(blockOf(4, 3, [1]))])
       const third = await bench.reopen()
-      assert.equal(third.state.configurations, [{ index: 1, configuration: plain }])
+      deepStrictEqual(third.state.configurations, [{ index: 1, configuration: plain }])
       const [block] = await third.store.read(logIndex(1), logIndex(2), 1 << 20)
-      assert.equal(block?.configuration, plain)
+      deepStrictEqual(block?.configuration, plain)
     },
   },
   {
@@ -258,10 +246,10 @@ const behaviours: readonly Behaviour[] = [
       ])
       const second = (await bench.reopen()).state
       const third = (await bench.reopen()).state
-      assert.is(second.bootCounter, first.state.bootCounter + 1)
-      assert.is(third.bootCounter, second.bootCounter + 1)
-      assert.is(third.incarnation, first.state.incarnation)
-      assert.equal({ ...withoutIdentity(third), bootCounter: 0 }, { ...withoutIdentity(second), bootCounter: 0 })
+      strictEqual(second.bootCounter, first.state.bootCounter + 1)
+      strictEqual(third.bootCounter, second.bootCounter + 1)
+      strictEqual(third.incarnation, first.state.incarnation)
+      deepStrictEqual({ ...withoutIdentity(third), bootCounter: 0 }, { ...withoutIdentity(second), bootCounter: 0 })
     },
   },
   {
@@ -269,7 +257,7 @@ const behaviours: readonly Behaviour[] = [
     async run(bench) {
       const { state } = await bench.open()
       const other = await bench.openOther()
-      assert.is.not(other.state.incarnation, state.incarnation)
+      notStrictEqual(other.state.incarnation, state.incarnation)
     },
   },
   {
@@ -282,8 +270,8 @@ const behaviours: readonly Behaviour[] = [
       for (let lo = 1; lo <= 9; lo += 1) {
         for (let hi = lo + 1; hi <= 10; hi += 1) {
           const read = await store.read(logIndex(lo), logIndex(hi), 1 << 20)
-          assert.ok(read.every((block) => verifyBlock(block.data)))
-          assert.equal(entriesOf(read), entries.slice(lo - 1, hi - 1), `read ${lo} .. ${hi - 1}`)
+          ok(read.every((block) => verifyBlock(block.data)))
+          deepStrictEqual(entriesOf(read), entries.slice(lo - 1, hi - 1), `read ${lo} .. ${hi - 1}`)
         }
       }
     },
@@ -300,11 +288,11 @@ const behaviours: readonly Behaviour[] = [
           const read = await store.read(logIndex(lo), logIndex(8), maxBytes)
           const entries = entriesOf(read)
           const total = read.reduce((sum, block) => sum + block.data.byteLength, 0)
-          assert.ok(entries.length >= 1, `nothing read at ${lo} with ${maxBytes}`)
-          assert.ok(total <= maxBytes || entries.length === 1, `${total} bytes of ${maxBytes}`)
+          ok(entries.length >= 1, `nothing read at ${lo} with ${maxBytes}`)
+          ok(total <= maxBytes || entries.length === 1, `${total} bytes of ${maxBytes}`)
           found.push(...entries)
         }
-        assert.equal(found, entriesOf(blocks), `read in steps of ${maxBytes}`)
+        deepStrictEqual(found, entriesOf(blocks), `read in steps of ${maxBytes}`)
       }
     },
   },
@@ -315,10 +303,10 @@ const behaviours: readonly Behaviour[] = [
       const block = blockOf(1, 1, [PAYLOAD_BYTES_MAX])
       await put([append(block)])
       const [read] = await store.read(logIndex(1), logIndex(2), 1)
-      assert.is(hexOf(read?.data ?? bytes(0)), hexOf(block.data))
+      strictEqual(hexOf(read?.data ?? bytes(0)), hexOf(block.data))
       const { store: again } = await bench.reopen()
       const [kept] = await again.read(logIndex(1), logIndex(2), 1)
-      assert.is(hexOf(kept?.data ?? bytes(0)), hexOf(block.data))
+      strictEqual(hexOf(kept?.data ?? bytes(0)), hexOf(block.data))
     },
   },
   {
@@ -326,17 +314,17 @@ const behaviours: readonly Behaviour[] = [
     async run(bench) {
       const { store, until } = await bench.open()
       const idle = store.poll().credit
-      assert.ok(idle > 0)
+      ok(idle > 0)
       let last = 0
       for (let first = 1; first <= 256; first += 1) {
         const block = blockOf(first, 1, [32_000])
         if (store.poll().credit < block.data.byteLength) await until(last)
-        assert.ok(store.poll().credit >= block.data.byteLength, 'no credit though everything is durable')
+        ok(store.poll().credit >= block.data.byteLength, 'no credit though everything is durable')
         last = store.submit([append(block)])
-        assert.ok(store.poll().credit >= 0)
+        ok(store.poll().credit >= 0)
       }
       await until(last)
-      assert.is(store.poll().credit, idle)
+      strictEqual(store.poll().credit, idle)
     },
   },
   {
@@ -352,7 +340,7 @@ const behaviours: readonly Behaviour[] = [
       await until(ticket)
       await checkLog(store, entries)
       const { state } = await bench.reopen()
-      assert.is(hexOf(state.facts.get('k') ?? bytes(0)), hexOf(bytes(20)))
+      strictEqual(hexOf(state.facts.get('k') ?? bytes(0)), hexOf(bytes(20)))
     },
   },
   {
@@ -373,7 +361,7 @@ const behaviours: readonly Behaviour[] = [
       const { store, put } = await bench.open()
       await put([append(blockOf(1, 1, [1]))])
       await store.close()
-      assert.throws(() => store.submit([append(blockOf(2, 1, [1]))]), hasCode('ERR_RAFT_CLOSED'))
+      throws(() => store.submit([append(blockOf(2, 1, [1]))]), hasCode('ERR_RAFT_CLOSED'))
       await rejects(store.read(logIndex(1), logIndex(2), 100), 'ERR_RAFT_CLOSED')
     },
   },
@@ -394,14 +382,14 @@ const behaviours: readonly Behaviour[] = [
         const before = wakes()
         last = store.submit([append(blockOf(first, 1, [10]))])
         store.poll()
-        assert.is(wakes(), before, 'woken inside submit or poll')
+        strictEqual(wakes(), before, 'woken inside submit or poll')
         if (first % 16 === 0) await nextTurn()
       }
       await until(last)
       await store.close()
       const { groupCommits } = store.stats()
-      assert.ok(groupCommits >= 1 && groupCommits <= 64, `${groupCommits} group commits`)
-      assert.ok(wakes() >= 1 && wakes() <= groupCommits, `${wakes()} wakes for ${groupCommits} group commits`)
+      ok(groupCommits >= 1 && groupCommits <= 64, `${groupCommits} group commits`)
+      ok(wakes() >= 1 && wakes() <= groupCommits, `${wakes()} wakes for ${groupCommits} group commits`)
     },
   },
   {
@@ -410,15 +398,15 @@ const behaviours: readonly Behaviour[] = [
       const { store } = await bench.open()
       const expected = blockOf(5, 3, [0, 1, 8, 100])
       const sealed = blockOf(5, 3, [0, 1, 8, 100], (arena, offset) => store.seal(arena, offset))
-      assert.is(hexOf(sealed.data), hexOf(expected.data))
-      assert.ok(store.verify(sealed.data))
+      strictEqual(hexOf(sealed.data), hexOf(expected.data))
+      ok(store.verify(sealed.data))
       for (let at = 0; at < sealed.data.length; at += 1) {
         const damaged = new Uint8Array(sealed.data)
         damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8))
-        assert.not.ok(store.verify(damaged), `byte ${at} is damaged`)
+        ok(!store.verify(damaged), `byte ${at} is damaged`)
       }
-      assert.not.ok(store.verify(bytes(0)))
-      assert.not.ok(store.verify(sealed.data.subarray(0, sealed.data.length - 1)))
+      ok(!store.verify(bytes(0)))
+      ok(!store.verify(sealed.data.subarray(0, sealed.data.length - 1)))
     },
   },
   {
@@ -428,9 +416,9 @@ const behaviours: readonly Behaviour[] = [
       const block = blockOf(1, 1, [100, 100])
       await put([append(block)])
       const { firstIndex, lastIndex, bytesWritten, groupCommits } = store.stats()
-      assert.equal([firstIndex, lastIndex], [1, 2])
-      assert.ok(bytesWritten >= block.data.byteLength)
-      assert.ok(groupCommits >= 1)
+      deepStrictEqual([firstIndex, lastIndex], [1, 2])
+      ok(bytesWritten >= block.data.byteLength)
+      ok(groupCommits >= 1)
     },
   },
   {
@@ -444,13 +432,13 @@ const behaviours: readonly Behaviour[] = [
       const ticket = store.submit([append(blockOf(3, 1, [10]))])
       await rejects(until(ticket), 'ERR_RAFT_STORE_POISONED')
       const progress = store.poll()
-      assert.is(progress.durable, ticket - 1)
-      assert.is(progress.fault?.code, 'ERR_RAFT_STORE_POISONED')
-      assert.throws(() => store.submit([append(blockOf(4, 1, [10]))]), hasCode('ERR_RAFT_STORE_POISONED'))
-      assert.equal(entriesOf(await store.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
-      assert.is(store.poll().durable, ticket - 1)
+      strictEqual(progress.durable, ticket - 1)
+      strictEqual(progress.fault?.code, 'ERR_RAFT_STORE_POISONED')
+      throws(() => store.submit([append(blockOf(4, 1, [10]))]), hasCode('ERR_RAFT_STORE_POISONED'))
+      deepStrictEqual(entriesOf(await store.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
+      strictEqual(store.poll().durable, ticket - 1)
       const { store: again } = await bench.reopen()
-      assert.equal(entriesOf(await again.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
+      deepStrictEqual(entriesOf(await again.read(logIndex(1), logIndex(3), 1 << 20)), entriesOf([block]))
     },
   },
   {
@@ -462,8 +450,8 @@ const behaviours: readonly Behaviour[] = [
       await put([append(block), { type: 'hardState', hardState: hardState(1, 'a', 0) }])
       bench.crash()
       const again = await bench.open()
-      assert.is(again.state.bootCounter, state.bootCounter + 1)
-      assert.equal(again.state.hardState, hardState(1, 'a', 0))
+      strictEqual(again.state.bootCounter, state.bootCounter + 1)
+      deepStrictEqual(again.state.hardState, hardState(1, 'a', 0))
       await checkLog(again.store, entriesOf([block]))
     },
   },
@@ -479,17 +467,19 @@ interface Opened {
   readonly wakes: () => number
 }
 
-/** One test's directory and whatever it opened there. */
+/** One case's directory and whatever it opened there. */
 class Bench {
-  private readonly candidate: LogStoreCandidate
+  private readonly options: LogStoreConformanceOptions
   private readonly dir: string
+  private readonly waitMs: number
   private readonly otherDirs: string[] = []
   private readonly stores: LogStore[] = []
   private opened: Opened | null = null
 
-  constructor(candidate: LogStoreCandidate, dir: string) {
-    this.candidate = candidate
+  constructor(options: LogStoreConformanceOptions, dir: string, waitMs: number) {
+    this.options = options
     this.dir = dir
+    this.waitMs = waitMs
   }
 
   async open(): Promise<Opened> {
@@ -498,7 +488,7 @@ class Bench {
   }
 
   async openOther(): Promise<Opened> {
-    const dir = await this.candidate.makeDir()
+    const dir = await this.options.makeDir()
     this.otherDirs.push(dir)
     return this.openIn(dir)
   }
@@ -518,27 +508,27 @@ class Bench {
   }
 
   failNextWrite(): void {
-    this.candidate.failNextWrite?.(this.dir)
+    this.options.failNextWrite?.(this.dir)
   }
 
   crash(): void {
-    this.candidate.crash?.(this.dir)
+    this.options.crash?.(this.dir)
   }
 
   async dispose(): Promise<void> {
     for (const store of this.stores) await store.close()
-    for (const dir of [this.dir, ...this.otherDirs]) await this.candidate.removeDir(dir)
+    for (const dir of [this.dir, ...this.otherDirs]) await this.options.removeDir(dir)
   }
 
   private create(dir: string): LogStore {
-    const store = this.candidate.create(dir)
+    const store = this.options.create(dir)
     this.stores.push(store)
     return store
   }
 
   private async openIn(dir: string): Promise<Opened> {
     const store = this.create(dir)
-    const waker = new Waker()
+    const waker = new Waker(this.waitMs)
     const state = await store.open(() => waker.wake())
     const until = async (ticket: Ticket): Promise<void> => {
       for (;;) {
@@ -556,7 +546,12 @@ class Bench {
 /** Turns wakes into something to wait for, with a deadline. */
 class Waker {
   count = 0
+  private readonly waitMs: number
   private resolve: (() => void) | null = null
+
+  constructor(waitMs: number) {
+    this.waitMs = waitMs
+  }
 
   wake(): void {
     this.count += 1
@@ -564,10 +559,12 @@ class Waker {
   }
 
   next(waitingFor: string): Promise<void> {
+    const { waitMs } = this
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no wake within ${DEADLINE_MS} ms: ${waitingFor}`)), DEADLINE_MS)
+      const late = (): void => reject(new Error(`no wake within ${waitMs} ms: ${waitingFor}`))
+      const cancel = systemClock().setTimer(waitMs, late)
       this.resolve = () => {
-        clearTimeout(timer)
+        cancel()
         resolve()
       }
     })
@@ -589,56 +586,23 @@ const joint: Configuration = {
   nonvoters: [{ id: 'ç', address: 'c.example:7000', promote: true }],
 }
 
-/** A block of commands with payloads of these lengths, told apart by index and term. */
-export function blockOf(first: number, term: number, lengths: readonly number[], seal = sealBlock): Block {
-  const writer = new BlockWriter()
-  writer.begin(logIndex(first), termOf(term))
-  for (const [n, length] of lengths.entries()) {
-    const payload = bytes(length, first + n + 31 * term)
-    if (!writer.add('command', T0 + first + n, payload)) throw new Error('the lengths do not fit into one block')
-  }
-  return writer.finish(seal)
-}
-
 function configurationBlock(index: number, term: number, configuration: Configuration): Block {
   const payload = encodeConfiguration({ clusterName: 'conformance', configuration })
   return entryBlock('configuration', logIndex(index), termOf(term), T0, payload)
 }
 
-export function append(block: Block): StoreOperation {
-  return { type: 'append', block }
-}
-
-export function hardState(term: number, votedFor: string | null, commitIndex: number): HardState {
-  return { term: termOf(term), votedFor, commitIndex: logIndex(commitIndex) }
-}
-
-/** Everything that blocks say, entry by entry. */
-export function entriesOf(blocks: readonly Block[]): readonly object[] {
-  const entries: object[] = []
-  const cursor = new RecordCursor()
-  for (const block of blocks) {
-    cursor.reset(block)
-    while (cursor.next()) {
-      const { index, kind, time } = cursor
-      entries.push({ index, term: block.term, kind, time, payload: hexOf(cursor.payload) })
-    }
-  }
-  return entries
-}
-
 async function checkLog(store: LogStore, entries: readonly object[]): Promise<void> {
   const { firstIndex, lastIndex } = store.stats()
-  assert.equal([firstIndex, lastIndex], [1, entries.length])
+  deepStrictEqual([firstIndex, lastIndex], [1, entries.length])
   const read = await store.read(logIndex(1), logIndex(entries.length + 1), 1 << 22)
-  assert.ok(read.every((block) => verifyBlock(block.data)))
-  assert.equal(entriesOf(read), entries)
+  ok(read.every((block) => verifyBlock(block.data)))
+  deepStrictEqual(entriesOf(read), entries)
 }
 
 async function checkTerms(store: LogStore, terms: readonly number[]): Promise<void> {
   const read = await store.read(logIndex(1), logIndex(terms.length + 1), 1 << 20)
   const found = read.flatMap((block) => Array<number>(block.last - block.first + 1).fill(block.term))
-  assert.equal(found, terms)
+  deepStrictEqual(found, terms)
 }
 
 function withoutIdentity(state: StoredState) {
@@ -656,14 +620,6 @@ function runs(...pairs: readonly (readonly [number, number])[]): readonly object
   return pairs.map(([first, term]) => ({ first, term }))
 }
 
-function bytes(length: number, salt = 0): Uint8Array {
-  return Uint8Array.from({ length }, (_, at) => (at * 7 + salt * 13) & 255)
-}
-
-function hexOf(data: Uint8Array): string {
-  return Buffer.from(data).toString('hex')
-}
-
 function hasCode(code: RaftErrorCode): (error: unknown) => boolean {
   return (error) => error instanceof RaftError && error.code === code
 }
@@ -673,7 +629,7 @@ async function rejects(promise: Promise<unknown>, code: RaftErrorCode): Promise<
     () => 'no error',
     (error: unknown) => (error instanceof RaftError ? error.code : error),
   )
-  assert.is(outcome, code)
+  strictEqual(outcome, code)
 }
 
 function nextTurn(): Promise<void> {
