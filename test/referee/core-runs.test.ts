@@ -1,0 +1,53 @@
+/**
+ * The referee over what cores do under random faults: the runs of test/core/random-driver.test.ts, judged by someone who
+ * has only read the paper. `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { RandomRun } from '../support/random-run.js'
+import { recordCoreCluster } from './recorders/core-cluster.js'
+import { judgeTrace } from './referee.js'
+import { formatTrace } from './trace-format.js'
+import type { TraceEvent } from './trace-format.js'
+
+const ONE_SEED = process.env['BALSA_SEED']
+const FIRST_SEED = Number(ONE_SEED ?? process.env['BALSA_FIRST_SEED'] ?? 1001)
+const SEEDS = ONE_SEED === undefined ? Number(process.env['BALSA_SEEDS'] ?? 20) : 1
+
+/** Runs that never come to these have shown little. */
+const MUST_SEE = ['boot', 'crash', 'answer', 'apply', 'AppendEntriesResult', 'RequestVoteResult', 'PreVoteResult']
+
+test('no random run of cores breaks a rule of the paper', () => {
+  const total = new Map<string, number>()
+  for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed += 1) {
+    const trace: TraceEvent[] = []
+    const run = new RandomRun(seed)
+    recordCoreCluster(run.cluster, (event) => trace.push(event))
+    let failure: unknown = null
+    try {
+      run.run()
+    } catch (error) {
+      // What the referee says of it may say more.
+      failure = error
+    }
+    const { violations, counts } = judgeTrace(trace)
+    for (const [kind, count] of counts) total.set(kind, (total.get(kind) ?? 0) + count)
+    if (violations.length > 0) {
+      mkdirSync('build', { recursive: true })
+      const path = `build/trace-${seed}.jsonl`
+      writeFileSync(path, formatTrace(trace))
+      const found = violations
+        .slice(0, 5)
+        .map(({ rule, place, detail, line }) => `${line}: ${rule} (${place}): ${detail}`)
+      assert.unreachable(`BALSA_SEED=${seed} replays it; its trace is ${path}:\n${found.join('\n')}`)
+    }
+    if (failure !== null) throw failure
+  }
+  console.log(`referee: seeds ${FIRST_SEED}..${FIRST_SEED + SEEDS - 1}: ${[...total].map(String).join(' ')}`)
+  if (ONE_SEED !== undefined) return
+  for (const kind of MUST_SEE) assert.ok((total.get(kind) ?? 0) > 0, `no ${kind} in any of these runs`)
+})
+
+test.run()
