@@ -1,81 +1,50 @@
 /**
  * Puts the traces of real processes into one order that could have been: each server's events stay in their order, and a
- * message is received after it was sent. What the rules ask for holds in every such order or in none, but for what a read
- * must see, which is then asked of its own server alone.
+ * message is received after it was sent. Equal messages cannot be told apart, so the first sending serves for all: the
+ * network may repeat. What the rules ask for holds in every such order or in none, but for what a read must see, which is
+ * then asked of its own server alone.
  */
 
 import { serverOf } from './trace-format.js'
 import type { ServerEvent } from './trace-format.js'
 
-/** The k-th receipt of equal messages waits for the k-th sending of them, or for the last: none may be lost twice. */
 export function inOneOrder(events: readonly ServerEvent[]): readonly ServerEvent[] {
   const queues = new Map<string, ServerEvent[]>()
-  const sends = new Map<string, number>()
+  const everSent = new Set<string>()
   for (const event of events) {
     const id = serverOf(event)
     const queue = queues.get(id) ?? []
     queue.push(event)
     queues.set(id, queue)
-    if (event.event === 'send') sends.set(keyOf(event), (sends.get(keyOf(event)) ?? 0) + 1)
+    if (event.event === 'send') everSent.add(keyOf(event))
   }
-  return new Merge([...queues.values()], sends).run()
+  return merge([...queues.values()], everSent)
 }
 
-class Merge {
-  readonly #queues: readonly (readonly ServerEvent[])[]
-  readonly #sends: ReadonlyMap<string, number>
-  readonly #positions: number[]
-  readonly #sent = new Map<string, number>()
-  readonly #received = new Map<string, number>()
-  readonly #merged: ServerEvent[] = []
-
-  constructor(queues: readonly (readonly ServerEvent[])[], sends: ReadonlyMap<string, number>) {
-    this.#queues = queues
-    this.#sends = sends
-    this.#positions = queues.map(() => 0)
+function merge(queues: readonly (readonly ServerEvent[])[], everSent: ReadonlySet<string>): readonly ServerEvent[] {
+  const positions = queues.map(() => 0)
+  const sent = new Set<string>()
+  const merged: ServerEvent[] = []
+  /** Takes one event of one server, if it may come now. */
+  const take = (at: number, mayCome: (event: ServerEvent) => boolean): boolean => {
+    const event = queues[at]?.[positions[at] ?? 0]
+    if (event === undefined || !mayCome(event)) return false
+    if (event.event === 'send') sent.add(keyOf(event))
+    positions[at] = (positions[at] ?? 0) + 1
+    merged.push(event)
+    return true
   }
-
-  run(): readonly ServerEvent[] {
-    for (;;) {
-      const moved = this.#queues.map((_, at) => this.#advance(at, 'none')).some(Boolean)
-      if (moved) continue
-      // What nobody sent is let through, for the referee to blame; of what else waits, a message went back in time.
-      if (this.#queues.some((_, at) => this.#advance(at, 'never sent'))) continue
-      if (!this.#queues.some((_, at) => this.#advance(at, 'any'))) return this.#merged
-    }
-  }
-
-  /** Takes what can be taken of one server. */
-  #advance(at: number, forced: 'none' | 'never sent' | 'any'): boolean {
-    const queue = this.#queues[at] ?? []
+  const takeAll = (at: number): boolean => {
     let taken = 0
-    for (;;) {
-      const event = queue[this.#positions[at] ?? 0]
-      if (event === undefined) return taken > 0
-      const isForced = taken === 0 && (forced === 'any' || (forced === 'never sent' && this.#wasNeverSent(event)))
-      if (!isForced && !this.#mayCome(event)) return taken > 0
-      this.#take(event)
-      this.#positions[at] = (this.#positions[at] ?? 0) + 1
-      taken += 1
-    }
+    while (take(at, (event) => event.event !== 'receive' || sent.has(keyOf(event)))) taken += 1
+    return taken > 0
   }
-
-  #mayCome(event: ServerEvent): boolean {
-    if (event.event !== 'receive') return true
-    const key = keyOf(event)
-    const needed = Math.min((this.#received.get(key) ?? 0) + 1, this.#sends.get(key) ?? Infinity)
-    return (this.#sent.get(key) ?? 0) >= needed
-  }
-
-  #wasNeverSent(event: ServerEvent): boolean {
-    return event.event === 'receive' && !this.#sends.has(keyOf(event))
-  }
-
-  #take(event: ServerEvent): void {
-    this.#merged.push(event)
-    if (event.event !== 'send' && event.event !== 'receive') return
-    const counts = event.event === 'send' ? this.#sent : this.#received
-    counts.set(keyOf(event), (counts.get(keyOf(event)) ?? 0) + 1)
+  const takeOne = (mayCome: (event: ServerEvent) => boolean): boolean => queues.some((_, at) => take(at, mayCome))
+  for (;;) {
+    if (queues.map((_, at) => takeAll(at)).some(Boolean)) continue
+    // What nobody sent is let through, for the referee to blame; of what else waits, something went back in time.
+    if (takeOne((event) => event.event === 'receive' && !everSent.has(keyOf(event)))) continue
+    if (!takeOne(() => true)) return merged
   }
 }
 

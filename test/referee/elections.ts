@@ -56,8 +56,7 @@ export class Elections {
     if (message.type === 'AppendEntries') this.establish(server, message.term, server.accepted.log)
   }
 
-  /** Whether it has the votes that leadership of this term needs. */
-  isElected(server: ServerModel, term: number): boolean {
+  #isElected(server: ServerModel, term: number): boolean {
     const votes = new Set(server.memory.grants.get(term) ?? [])
     if (server.durableVotes.get(term) === server.id) votes.add(server.id)
     return this.#world.isQuorum(votes)
@@ -73,7 +72,7 @@ export class Elections {
       }
       return
     }
-    if (!this.isElected(server, term)) {
+    if (!this.#isElected(server, term)) {
       const votes = [...(server.memory.grants.get(term) ?? [])].join(', ')
       blame('election majority', `${server.id} leads term ${term} with the votes of [${votes}]`)
     }

@@ -74,7 +74,7 @@ export class Logs {
   #appendedItself(server: ServerModel, index: number, entry: Entry, before: Stable): void {
     if (entry.term === before.term) {
       if (this.#world.leads(server, entry.term)) return
-      if (this.#elections.isElected(server, entry.term)) {
+      if (before.votedFor === server.id) {
         this.#elections.establish(server, entry.term, before.log)
         return
       }
