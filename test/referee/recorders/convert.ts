@@ -2,7 +2,7 @@
 
 import type { PersistTicket, RaftCore, Request, Response } from '#balsa/core/index.js'
 import type { Block } from '#balsa/types.js'
-import type { Message, Stretch, TraceEvent, WriteStep } from '../trace-format.js'
+import type { Message, ServerEvent, Stretch, WriteStep } from '../trace-format.js'
 
 /** The hash of each entry of a block. */
 export type HashesOf = (block: Block) => readonly string[]
@@ -37,7 +37,7 @@ export function messageOf(message: Request | Response, hashesOf: HashesOf): Mess
   }
 }
 
-export function writeOf(server: string, { ticket, operations }: PersistTicket, hashesOf: HashesOf): TraceEvent {
+export function writeOf(server: string, { ticket, operations }: PersistTicket, hashesOf: HashesOf): ServerEvent {
   const steps = operations.map((operation): WriteStep => {
     switch (operation.type) {
       case 'append':
@@ -53,7 +53,7 @@ export function writeOf(server: string, { ticket, operations }: PersistTicket, h
   return { event: 'write', server, write: ticket, steps }
 }
 
-export function turnOf(server: string, core: RaftCore): TraceEvent {
+export function turnOf(server: string, core: RaftCore): ServerEvent {
   const { lastIndex, lastTerm, commitIndex, durableIndex } = core.log
   const { role, term, votedFor } = core
   return {
@@ -70,7 +70,7 @@ export function turnOf(server: string, core: RaftCore): TraceEvent {
 }
 
 /** Of a core that has not taken any input. */
-export function bootOf(server: string, core: RaftCore): TraceEvent {
+export function bootOf(server: string, core: RaftCore): ServerEvent {
   const { commitIndex, lastIndex, termRuns } = core.log
   const runs = termRuns.map(({ first, term }) => ({ first, term }))
   return {
