@@ -28,18 +28,19 @@ export function recordCoreCluster(cluster: CoreCluster, tell: (event: TraceEvent
 
 const hashesOf: HashesOf = (block) => entriesOf(block).map(({ payload }) => String(payload))
 
+/** Tells what happens before the checker may find fault with it. */
 function listenToChecker({ checker }: CoreCluster, tell: (event: TraceEvent) => void): void {
-  checker.booted = after(checker.booted.bind(checker), ({ id, core }) => {
+  checker.booted = before(checker.booted.bind(checker), ({ id, core }) => {
     if (core !== null) tell(bootOf(id, core))
   })
-  checker.submitted = after(checker.submitted.bind(checker), ({ id }, ticket) => tell(writeOf(id, ticket, hashesOf)))
-  checker.drained = after(checker.drained.bind(checker), ({ id, core, halted }) => {
+  checker.submitted = before(checker.submitted.bind(checker), ({ id }, ticket) => tell(writeOf(id, ticket, hashesOf)))
+  checker.drained = before(checker.drained.bind(checker), ({ id, core, halted }) => {
     if (core !== null && !halted) tell(turnOf(id, core))
   })
-  checker.sent = after(checker.sent.bind(checker), ({ id }, to, message) => {
+  checker.sent = before(checker.sent.bind(checker), ({ id }, to, message) => {
     tell({ event: 'send', from: id, to, message: messageOf(message, hashesOf) })
   })
-  checker.applied = after(checker.applied.bind(checker), ({ id }, index, { term, payload }) => {
+  checker.applied = before(checker.applied.bind(checker), ({ id }, index, { term, payload }) => {
     tell({ event: 'apply', server: id, entries: { first: index, term, hashes: [String(payload)] } })
   })
 }
@@ -90,16 +91,5 @@ function before<Args extends readonly unknown[], Result>(
   return (...args) => {
     listen(...args)
     return original(...args)
-  }
-}
-
-function after<Args extends readonly unknown[], Result>(
-  original: (...args: Args) => Result,
-  listen: (...args: Args) => void,
-): (...args: Args) => Result {
-  return (...args) => {
-    const result = original(...args)
-    listen(...args)
-    return result
   }
 }
