@@ -51,6 +51,10 @@ export class Elections {
         blame('term durable before it leaves', `${server.id} sends ${message.type} of term ${term}, ${durable}`)
       }
     }
+    if (isAnswer(message) && message.term !== server.accepted.term) {
+      const told = `${server.id} answers with term ${message.term}`
+      blame('answers tell the current term', `${told}, its own is ${server.accepted.term}`)
+    }
     if (message.type === 'RequestVote') this.#checkOwnLog(server, message)
     if (message.type === 'PreVote') server.memory.preVoteRounds.set(message.round, message.proposedTerm)
     if (message.type === 'AppendEntries') this.establish(server, message.term, server.accepted.log)
@@ -138,6 +142,10 @@ function isUpToDate({ lastIndex, lastTerm }: RequestVote, log: readonly Entry[])
 function candidateOf(server: ServerModel, to: string, message: Message): string | null {
   if (message.type === 'RequestVote') return server.id
   return message.type === 'RequestVoteResult' && message.granted ? to : null
+}
+
+function isAnswer(message: Message): message is Extract<Message, { readonly type: `${string}Result` }> {
+  return message.type.endsWith('Result')
 }
 
 function ends(states: readonly Stable[]): readonly [Stable, Stable] {

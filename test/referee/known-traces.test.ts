@@ -246,6 +246,14 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
     },
   },
   {
+    rule: 'answers tell the current term',
+    name: 'a grant that was held back while the term grew',
+    tell: (story) => {
+      story.campaign('a', 2).ask('a', 'b').state('b', 2, 'a').campaign('c', 2).campaign('c', 3).ask('c', 'b')
+      story.state('b', 3, null).send('b', 'a', { type: 'RequestVoteResult', term: 2, granted: true })
+    },
+  },
+  {
     rule: 'terms only grow',
     name: 'a server that goes back to an older term',
     options: { logs: { a: [1] } },

@@ -9,6 +9,7 @@ export const RULES = {
   'candidates tell their log': '5.4.1: RequestVote names the last entry of the candidate',
   'vote durable before it leaves': '5.1, figure 2: stable storage is updated before the answer',
   'term durable before it leaves': '5.1, figure 2: stable storage is updated before the answer',
+  'answers tell the current term': '5.1, figure 2: results carry currentTerm',
   'terms only grow': '5.1: the current term increases, and entries never go back in term',
   'terms come from candidates': '5.1, 5.2: a term is begun by a candidate, or learned from a message',
   'pre-vote changes nothing': 'thesis 9.6: neither term nor vote',
