@@ -1,13 +1,14 @@
 /**
- * The referee over what cores do under random faults: the runs of test/core/random-driver.test.ts, judged by someone who
- * has only read the paper. `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on.
+ * The referee over what cores do: the runs of test/core/random-driver.test.ts and the transcripts, judged by someone who has
+ * only read the paper. `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RandomRun } from '../support/random-run.js'
-import { recordCoreCluster } from './recorders/core-cluster.js'
+import { replayTranscript } from '../support/transcript.js'
+import { recordCoreCluster, withEachCoreCluster } from './recorders/core-cluster.js'
 import { judgeTrace } from './referee.js'
 import { formatTrace } from './trace-format.js'
 import type { Trace, TraceEvent } from './trace-format.js'
@@ -37,15 +38,35 @@ test('no random run of cores breaks a rule of the paper', () => {
   for (const kind of MUST_SEE) assert.ok((total.get(kind) ?? 0) > 0, `no ${kind} in any of these runs`)
 })
 
-function judge(seed: number, trace: Trace, total: Map<string, number>): void {
+const TRANSCRIPTS = new URL('../../../test/core/transcripts/', import.meta.url)
+const names = readdirSync(TRANSCRIPTS).filter((name) => name.endsWith('.txt'))
+
+for (const name of names) {
+  const text = readFileSync(new URL(name, TRANSCRIPTS), 'utf8')
+  // Messages that the script made up were sent by nobody.
+  if (/^cluster .*\bmadeup\b/m.test(text)) continue
+  test(`no rule of the paper is broken in the transcript ${name}`, () => {
+    const traces: TraceEvent[][] = []
+    const replay = (): void => void replayTranscript(text)
+    withEachCoreCluster(replay, (cluster) => {
+      const trace: TraceEvent[] = []
+      traces.push(trace)
+      recordCoreCluster(cluster, (event) => trace.push(event))
+    })
+    assert.ok(traces.length > 0, 'it has no cluster')
+    for (const trace of traces) judge(name, trace, new Map())
+  })
+}
+
+function judge(run: number | string, trace: Trace, total: Map<string, number>): void {
   const { violations, counts } = judgeTrace(trace)
   for (const [kind, count] of counts) total.set(kind, (total.get(kind) ?? 0) + count)
   if (violations.length === 0) return
   mkdirSync('build', { recursive: true })
-  const path = `build/trace-${seed}.jsonl`
+  const path = `build/trace-${run}.jsonl`
   writeFileSync(path, formatTrace(trace))
   const found = violations.slice(0, 5).map(({ rule, place, detail, line }) => `${line}: ${rule} (${place}): ${detail}`)
-  assert.unreachable(`BALSA_SEED=${seed} replays it; its trace is ${path}:\n${found.join('\n')}`)
+  assert.unreachable(`run ${run}, its trace is ${path}; BALSA_SEED=${run} replays a seed:\n${found.join('\n')}`)
 }
 
 test.run()

@@ -5,7 +5,7 @@
  */
 
 import type { Input } from '#balsa/core/index.js'
-import type { CoreCluster } from '../../support/core-cluster.js'
+import { CoreCluster } from '../../support/core-cluster.js'
 import { entriesOf } from '../../support/fake-blocks.js'
 import type { TraceEvent } from '../trace-format.js'
 import { bootOf, messageOf, turnOf, writeOf } from './convert.js'
@@ -24,6 +24,26 @@ export function recordCoreCluster(cluster: CoreCluster, tell: (event: TraceEvent
   listenToChecker(cluster, tell)
   listenToInputs(cluster, tell)
   listenToDisks(cluster, tell)
+}
+
+/**
+ * Calls `made` with every cluster that is made while `run` runs, before anything is done with it: for code that makes its
+ * clusters itself. They come to be known in the last step of their making, when all servers are connected.
+ */
+export function withEachCoreCluster(run: () => void, made: (cluster: CoreCluster) => void): void {
+  const { connectAll } = CoreCluster.prototype
+  const known = new Set<CoreCluster>()
+  CoreCluster.prototype.connectAll = function () {
+    connectAll.call(this)
+    if (known.has(this)) return
+    known.add(this)
+    made(this)
+  }
+  try {
+    run()
+  } finally {
+    CoreCluster.prototype.connectAll = connectAll
+  }
 }
 
 const hashesOf: HashesOf = (block) => entriesOf(block).map(({ payload }) => String(payload))
