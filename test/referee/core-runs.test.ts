@@ -10,6 +10,7 @@ import { RandomRun } from '../support/random-run.js'
 import { replayTranscript } from '../support/transcript.js'
 import { recordCoreCluster, withEachCoreCluster } from './recorders/core-cluster.js'
 import { judgeTrace } from './referee.js'
+import type { RuleName } from './rules.js'
 import { formatTrace } from './trace-format.js'
 import type { Trace, TraceEvent } from './trace-format.js'
 
@@ -43,8 +44,9 @@ const names = readdirSync(TRANSCRIPTS).filter((name) => name.endsWith('.txt'))
 
 for (const name of names) {
   const text = readFileSync(new URL(name, TRANSCRIPTS), 'utf8')
-  // Messages that the script made up were sent by nobody.
-  if (/^cluster .*\bmadeup\b/m.test(text)) continue
+  // Messages that the script makes up were sent by nobody. Some of them break rules that hold of all servers together.
+  if (/^(?:quiet )?cluster .*\bmadeup\b/m.test(text)) continue
+  const excused: readonly RuleName[] = /^(?:quiet )?make /m.test(text) ? ['messages are received as sent'] : []
   test(`no rule of the paper is broken in the transcript ${name}`, () => {
     const traces: TraceEvent[][] = []
     const replay = (): void => void replayTranscript(text)
@@ -54,12 +56,18 @@ for (const name of names) {
       recordCoreCluster(cluster, (event) => trace.push(event))
     })
     assert.ok(traces.length > 0, 'it has no cluster')
-    for (const trace of traces) judge(name, trace, new Map())
+    for (const trace of traces) judge(name, trace, new Map(), excused)
   })
 }
 
-function judge(run: number | string, trace: Trace, total: Map<string, number>): void {
-  const { violations, counts } = judgeTrace(trace)
+function judge(
+  run: number | string,
+  trace: Trace,
+  total: Map<string, number>,
+  excused: readonly RuleName[] = [],
+): void {
+  const { violations: all, counts } = judgeTrace(trace)
+  const violations = all.filter(({ rule }) => !excused.includes(rule))
   for (const [kind, count] of counts) total.set(kind, (total.get(kind) ?? 0) + count)
   if (violations.length === 0) return
   mkdirSync('build', { recursive: true })
