@@ -70,12 +70,14 @@ function operationsOf(
   const outcome = status === 'ok' ? 'ok' : status === 'not-applied' ? 'failed' : 'unknown'
   const steps = stepsOf(call)
   return steps.map((step, place) => {
-    // They go their own ways: the n-th of several writes counts as that of a client which sends nothing else.
+    if (outcome === 'ok') {
+      const results = [step.op === 'set' ? 'OK' : valueOf(answer?.value ?? 0)]
+      const operation = { client, steps: [step], call: at, return: now, outcome, results } as const
+      return place === 0 ? operation : { ...operation, isPipelined: true }
+    }
+    // Without an answer, each may have happened by itself.
     const who = place === 0 ? client : `${client}/${place}`
-    const shared = { client: who, steps: [step], call: at, outcome } as const
-    if (outcome !== 'ok') return { ...shared, return: null, results: null }
-    const result = step.op === 'set' ? 'OK' : valueOf(answer?.value ?? 0)
-    return { ...shared, return: now, results: [result] }
+    return { client: who, steps: [step], call: at, outcome, return: null, results: null }
   })
 }
 
