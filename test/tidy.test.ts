@@ -101,9 +101,18 @@ proofs('apps use the library by its name', () => {
   accepts(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from 'balsa-raft'\nimport { x } from './x.js'")
 })
 
-proofs('the checker of histories shares nothing with the product', () => {
+proofs('the checker of histories and the referee share nothing with the product', () => {
   rejects(checkerImportRule, 'test/linearizability/check.ts', "import { x } from '#balsa/types.js'")
   rejects(checkerImportRule, 'test/linearizability/check.ts', "import { x } from 'balsa-kv/x.js'")
+  rejects(checkerImportRule, 'test/referee/commits.ts', "import type { x } from '#balsa/core/messages.js'")
+  rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from '../../ts/core/raft-log.js'")
+  rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from '../support/cluster-checker.js'")
+  rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from './recorders/convert.js'")
+  rejects(checkerImportRule, 'test/referee/core-runs.test.ts', "import { x } from '#balsa/core/index.js'")
+  accepts(checkerImportRule, 'test/referee/commits.ts', "import { x } from './model.js'")
+  accepts(checkerImportRule, 'test/referee/reference-raft.ts', "import { x } from '../support/seed.js'")
+  accepts(checkerImportRule, 'test/referee/core-runs.test.ts', "import { x } from './recorders/core-cluster.js'")
+  accepts(checkerImportRule, 'test/referee/recorders/convert.ts', "import type { x } from '#balsa/core/index.js'")
 })
 
 proofs('the core has no clock, no chance, no promise and no process', () => {

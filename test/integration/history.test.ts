@@ -1,15 +1,20 @@
 /**
  * What concurrent clients see of three real processes is linearizable, while the leader is killed and the next one is
  * paused. The faults follow the progress of the clients, not the clock, so a slow machine has a longer run and no other
- * one. The judge is test/linearizability, which knows nothing of the product.
+ * one. The judge is test/linearizability, which knows nothing of the product. A second one is test/referee, which looks at
+ * what the servers did meanwhile: messages, writes, votes, commits.
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { checkHistory } from '../linearizability/check.js'
 import { formatHistory } from '../linearizability/history.js'
+import { hookInto, readTraces } from '../referee/recorders/processes.js'
+import { judgeTrace } from '../referee/referee.js'
+import { formatTrace } from '../referee/trace-format.js'
 import { HistoryRecorder, Lane } from '../support/history-recorder.js'
 import { pinnedTo, Roaming, runClient, Workload } from '../support/history-workload.js'
 import { KvCluster } from '../support/kv-cluster.js'
@@ -32,7 +37,9 @@ test('what clients see while the leader is killed and the next one is paused is 
   const seed = drawSeed()
   const recorder = new HistoryRecorder()
   const workload = new Workload(randomFrom(seed), recorder)
-  const cluster = await KvCluster.start(['--heartbeat-ms', '100', '--election-timeout-ms', '600'])
+  const traces = mkdtempSync(join(tmpdir(), 'balsa-traces-'))
+  const timing = ['--heartbeat-ms', '100', '--election-timeout-ms', '600']
+  const cluster = await KvCluster.start(timing, 3, hookInto(traces))
   let isStopped = false
   let codes: readonly (number | null)[] = []
   const parts = { workload, recorder, stopped: () => isStopped }
@@ -72,6 +79,7 @@ test('what clients see while the leader is killed and the next one is paused is 
     isStopped = true
     await Promise.allSettled(clients)
     codes = await cluster.close()
+    judgeServers(traces)
   }
   assert.equal(codes, [0, 0, 0], 'every server closes cleanly at the end')
   judge(recorder, seed, COMPLETED_MIN)
@@ -199,6 +207,20 @@ function judge(recorder: HistoryRecorder, seed: number, completedMin: number): v
   const again = `node build/test/linearizability/cli.js ${path} ${completedMin}`
   const details = 'explanation' in verdict ? verdict.explanation : JSON.stringify(verdict)
   assert.unreachable(`seed ${seed}: the history is ${verdict.kind}; to check it again: ${again}\n${details}`)
+}
+
+/** What the servers did is by the rules of the paper, whatever clients saw. */
+function judgeServers(traces: string): void {
+  const trace = readTraces(traces, ['s1', 's2', 's3'])
+  rmSync(traces, { recursive: true })
+  const { violations, counts } = judgeTrace(trace)
+  console.log(`referee: ${[...counts].map(String).join(' ')}`)
+  if (violations.length === 0) return
+  const path = join('build', `trace-${process.pid}.jsonl`)
+  mkdirSync('build', { recursive: true })
+  writeFileSync(path, formatTrace(trace))
+  const found = violations.slice(0, 5).map(({ rule, place, detail }) => `${rule} (${place}): ${detail}`)
+  assert.unreachable(`the servers broke rules; their trace is ${path}:\n${found.join('\n')}`)
 }
 
 test.run()

@@ -17,6 +17,8 @@ const get = (key: string): Step => ({ op: 'get', key })
 const set = (key: string, value: string): Step => ({ op: 'set', key, value })
 const incr = (key: string): Step => ({ op: 'incr', key })
 const append = (key: string, value: string): Step => ({ op: 'append', key, value })
+const getset = (key: string, value: string): Step => ({ op: 'getset', key, value })
+const cas = (key: string, expected: string | null, value: string): Step => ({ op: 'cas', key, expected, value })
 const del = (key: string): Step => ({ op: 'del', key })
 
 /** `client`, from, to, steps, results. */
@@ -87,6 +89,41 @@ const good: Readonly<Record<string, History>> = {
     ok('a', 2, 3, del('x'), 1),
     ok('a', 4, 5, del('x'), 0),
   ],
+  'of two concurrent CAS from one value one wins': [
+    ok('a', 0, 5, cas('x', null, '1'), 1),
+    ok('b', 0, 5, cas('x', null, '2'), 0),
+    ok('c', 6, 7, get('x'), '1'),
+  ],
+  'concurrent CAS may follow one another': [
+    ok('a', 0, 5, cas('x', '2', '1'), 1),
+    ok('b', 0, 5, cas('x', null, '2'), 1),
+    ok('c', 6, 7, get('x'), '1'),
+  ],
+  'a CAS that failed for one client won for another without an answer': [
+    unknown('a', 0, cas('x', null, '1')),
+    ok('b', 1, 2, cas('x', null, '2'), 0),
+    ok('b', 3, 4, get('x'), '1'),
+  ],
+  'GETSET tells what was there before': [
+    ok('a', 0, 5, getset('x', '1'), '2'),
+    ok('b', 0, 5, getset('x', '2'), null),
+    ok('c', 6, 7, get('x'), '1'),
+  ],
+  'each key has an order of its own': [
+    ok('a', 0, 9, set('x', '1'), 'OK'),
+    ok('b', 0, 9, set('y', '1'), 'OK'),
+    ok('c', 1, 2, get('x'), '1'),
+    ok('c', 3, 4, get('y'), null),
+    ok('d', 1, 2, get('y'), null),
+    ok('d', 3, 4, get('x'), '1'),
+    ok('d', 5, 6, get('y'), '1'),
+  ],
+  'an unknown write to one key says nothing of another': [
+    unknown('a', 0, set('x', '1')),
+    ok('b', 1, 2, get('y'), null),
+    ok('b', 3, 4, get('x'), '1'),
+    ok('b', 5, 6, get('y'), null),
+  ],
   'a MULTI is seen as a whole': [
     ok('a', 0, 9, [set('x', '1'), set('y', '1')], 'OK', 'OK'),
     ok('b', 1, 2, [get('x'), get('y')], null, null),
@@ -141,6 +178,36 @@ const bad: Readonly<Record<string, History>> = {
     ok('b', 4, 5, get('x'), 'ba'),
   ],
   'an APPEND that was lost': [ok('a', 0, 1, append('x', 'aa'), 2), ok('b', 2, 3, append('x', 'b'), 1)],
+  'two CAS from one value that both win': [
+    ok('a', 0, 5, cas('x', null, '1'), 1),
+    ok('b', 0, 5, cas('x', null, '2'), 1),
+  ],
+  'a CAS that fails although what it expects is there': [
+    ok('a', 0, 1, set('x', '1'), 'OK'),
+    ok('b', 2, 3, cas('x', '1', '2'), 0),
+  ],
+  'a CAS that wins from a value that was overwritten': [
+    ok('a', 0, 1, set('x', '1'), 'OK'),
+    ok('a', 2, 3, set('x', '2'), 'OK'),
+    ok('b', 4, 5, cas('x', '1', '3'), 1),
+  ],
+  'a failed CAS whose value is read': [failed('a', 0, cas('x', null, '1')), ok('b', 1, 2, get('x'), '1')],
+  'two GETSET that both were the first': [ok('a', 0, 5, getset('x', '1'), null), ok('b', 0, 5, getset('x', '2'), null)],
+  'two GETSET that each came after the other': [
+    ok('a', 0, 5, getset('x', '1'), '2'),
+    ok('b', 0, 5, getset('x', '2'), '1'),
+  ],
+  'an unknown write that is seen, and then was not there before it': [
+    unknown('a', 0, set('x', '1')),
+    ok('b', 1, 2, get('x'), '1'),
+    ok('c', 3, 4, getset('x', '2'), null),
+  ],
+  'a stale read of one key among others that are right': [
+    ok('a', 0, 1, set('x', '1'), 'OK'),
+    ok('b', 0, 1, set('y', '1'), 'OK'),
+    ok('a', 2, 3, get('y'), '1'),
+    ok('b', 2, 3, get('x'), null),
+  ],
   'a MULTI seen in parts': [
     ok('a', 0, 9, [set('x', '1'), set('y', '1')], 'OK', 'OK'),
     ok('b', 1, 2, [get('x'), get('y')], '1', null),
@@ -189,6 +256,24 @@ table('too few completed operations are invalid', () => {
 table('a search that is given up is undecided, not a success', () => {
   const history = linearizableHistory(randomFrom(1), { ...small, operations: 100, unknownShare: 0 })
   assert.is(checkHistory(history, { completedMin: 1, stepsMax: 10 }).kind, 'undecided')
+})
+
+table('a violation names its own key only', () => {
+  const history = [...(good['each key has an order of its own'] ?? []), ok('z', 0, 1, get('stale'), 'never')]
+  const verdict = checkHistory(history, { completedMin: 1 })
+  assert.ok(verdict.kind === 'violation')
+  assert.equal(verdict.keys, ['stale'])
+})
+
+table('many keys with many unknown writes are decided, since each key is searched by itself', () => {
+  const history = Array.from({ length: 40 }, (_, at) => [
+    ...Array.from({ length: 6 }, (_, n) => unknown(`u${at}.${n}`, n, set(`k${at}`, `v${n}`))),
+    ok(`r${at}`, 10, 11, get(`k${at}`), 'v3'),
+    ok(`r${at}`, 12, 13, get(`k${at}`), 'v1'),
+  ]).flat()
+  const verdict = checkHistory(history, { completedMin: 80, stepsMax: 2000 })
+  assert.ok(verdict.kind === 'linearizable', JSON.stringify(verdict))
+  assert.is(verdict.groups, 40)
 })
 
 table('a violation names the keys, and what did not fit', () => {

@@ -97,7 +97,11 @@ function drawSteps(random: Random, shape: Shape, count: number): readonly Step[]
 /** Values that are set are numbers now and then, so that INCR has something to count; all are unique. */
 function drawStep(random: Random, key: string, unique: number): Step {
   const kind = random()
-  if (kind < 0.4) return { op: 'get', key }
+  if (kind < 0.3) return { op: 'get', key }
+  if (kind < 0.35) return { op: 'getset', key, value: `g${unique};` }
+  // Now and then what it expects is there.
+  const expected = random() < 0.5 ? null : `g${Math.max(0, unique - 4 * below(random, 4))};`
+  if (kind < 0.4) return { op: 'cas', key, expected, value: `g${unique}c` }
   if (kind < 0.65) return { op: 'set', key, value: random() < 0.5 ? `v${unique};` : `${unique}000` }
   if (kind < 0.8) return { op: 'incr', key }
   if (kind < 0.95) return { op: 'append', key, value: `a${unique};` }

@@ -6,11 +6,14 @@
 export type Step =
   | { readonly op: 'get'; readonly key: string }
   | { readonly op: 'set'; readonly key: string; readonly value: string }
+  | { readonly op: 'getset'; readonly key: string; readonly value: string }
+  /** Sets the value if the key holds `expected` (null: if there is no such key). */
+  | { readonly op: 'cas'; readonly key: string; readonly expected: string | null; readonly value: string }
   | { readonly op: 'incr'; readonly key: string }
   | { readonly op: 'append'; readonly key: string; readonly value: string }
   | { readonly op: 'del'; readonly key: string }
 
-/** What one step answers: the value of a get (null: no such key), `OK` of a set, a number, or an error. */
+/** What one step answers: the value before (get, getset; null: no such key), `OK` of a set, a number, or an error. */
 export type Result = string | number | null | { readonly error: string }
 
 /**
@@ -28,6 +31,8 @@ export interface Operation {
   readonly outcome: 'ok' | 'unknown' | 'failed'
   /** One for each step when the outcome is `ok`, else null. */
   readonly results: readonly Result[] | null
+  /** It was sent together with the call before it of the same client, and takes effect after that one. */
+  readonly isPipelined?: true
 }
 
 export type History = readonly Operation[]
@@ -89,9 +94,10 @@ function shapeTrouble(value: unknown): string | null {
 
 function isStep(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
-  const { op, key, value: written } = value as { op?: unknown; key?: unknown; value?: unknown }
+  const { op, key, value: written, expected } = value as Readonly<Record<string, unknown>>
   if (typeof key !== 'string') return false
-  if (op === 'set' || op === 'append') return typeof written === 'string'
+  if (op === 'cas') return typeof written === 'string' && (expected === null || typeof expected === 'string')
+  if (op === 'set' || op === 'getset' || op === 'append') return typeof written === 'string'
   return op === 'get' || op === 'incr' || op === 'del'
 }
 
@@ -106,7 +112,7 @@ function sequenceTrouble(history: History): string | null {
     const { client, call } = operation
     const before = previous.get(client)
     if (before?.outcome === 'unknown') return `client ${client} calls at ${call}, after an unknown outcome`
-    if (before !== undefined && before.return !== null && call < before.return) {
+    if (before !== undefined && before.return !== null && call < before.return && operation.isPipelined !== true) {
       return `client ${client} calls at ${call}, before its previous call returned at ${before.return}`
     }
     if (operation.return !== null && operation.return < call)
@@ -119,8 +125,8 @@ function sequenceTrouble(history: History): string | null {
 function uniquenessTrouble(history: History): string | null {
   const seen = new Set<string>()
   for (const step of history.flatMap((operation) => operation.steps)) {
-    if (step.op !== 'set' && step.op !== 'append') continue
-    const written = JSON.stringify([step.op, step.key, step.value])
+    if (!('value' in step)) continue
+    const written = JSON.stringify([step.op === 'append', step.key, step.value])
     if (seen.has(written)) return `${step.op} writes ${step.value} to ${step.key} twice`
     seen.add(written)
   }

@@ -1,6 +1,6 @@
 /**
  * The sequential specification: what a store with one client at a time answers. It follows the Redis commands of the
- * same names, on strings.
+ * same names, on strings; Redis has no `cas`, it answers 1 when it has set the value, else 0.
  */
 
 import type { Operation, Result, Step } from './history.js'
@@ -27,6 +27,13 @@ function runStep(values: Map<string, string>, step: Step): Result {
     case 'set':
       values.set(step.key, step.value)
       return 'OK'
+    case 'getset':
+      values.set(step.key, step.value)
+      return value
+    case 'cas':
+      if (value !== step.expected) return 0
+      values.set(step.key, step.value)
+      return 1
     case 'append': {
       const longer = (value ?? '') + step.value
       values.set(step.key, longer)

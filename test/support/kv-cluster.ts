@@ -24,8 +24,8 @@ export class KvProcess {
   #output = ''
   #mayEnd = false
 
-  constructor(words: readonly string[]) {
-    const child = spawn(process.execPath, ['apps/kv/dist/main.js', ...words, '--stop-with-stdin'], {
+  constructor(words: readonly string[], nodeOptions: readonly string[] = []) {
+    const child = spawn(process.execPath, [...nodeOptions, 'apps/kv/dist/main.js', ...words, '--stop-with-stdin'], {
       stdio: ['pipe', 'ignore', 'pipe'],
     })
     this.#child = child
@@ -99,12 +99,19 @@ export class KvCluster {
   readonly #members: readonly Member[]
   readonly #folder: string
   readonly #options: readonly string[]
+  readonly #nodeOptions: readonly string[]
   /** The running one of each server, or the last that ran. */
   readonly #processes: KvProcess[] = []
 
-  private constructor(folder: string, addresses: readonly string[], options: readonly string[]) {
+  private constructor(
+    folder: string,
+    addresses: readonly string[],
+    options: readonly string[],
+    nodeOptions: readonly string[],
+  ) {
     this.#folder = folder
     this.#options = options
+    this.#nodeOptions = nodeOptions
     const count = addresses.length / 2
     this.#members = Array.from({ length: count }, (_, at) => {
       const id = `s${at + 1}`
@@ -113,9 +120,13 @@ export class KvCluster {
   }
 
   /** Every server is started when this resolves, and listens for clients. */
-  static async start(options: readonly string[] = [], count = 3): Promise<KvCluster> {
+  static async start(
+    options: readonly string[] = [],
+    count = 3,
+    nodeOptions: readonly string[] = [],
+  ): Promise<KvCluster> {
     const folder = mkdtempSync(join(tmpdir(), 'balsa-kv-'))
-    const cluster = new KvCluster(folder, await freeAddresses(2 * count), options)
+    const cluster = new KvCluster(folder, await freeAddresses(2 * count), options, nodeOptions)
     try {
       await Promise.all(cluster.ports.map((_, at) => cluster.startServer(at).untilOpen()))
     } catch (error) {
@@ -159,7 +170,7 @@ export class KvCluster {
   }
 
   startServer(at: number): KvProcess {
-    const started = new KvProcess(this.words(at))
+    const started = new KvProcess(this.words(at), this.#nodeOptions)
     this.#processes[at] = started
     return started
   }

@@ -79,11 +79,19 @@ export const appImportRule: Rule = (file) => {
   })
 }
 
-/** The checker of histories is independent of what it judges. */
+/**
+ * The checker of histories and the referee of traces are independent of what they judge. Only the recorders know the product,
+ * and the tests that bring both together; what judges knows neither.
+ */
 export const checkerImportRule: Rule = (file) => {
-  if (!file.path.startsWith('test/linearizability/')) return []
+  const isReferee = /^test\/referee\/[^/]*$/.test(file.path)
+  if (!file.path.startsWith('test/linearizability/') && !isReferee) return []
+  const isTest = file.path.endsWith('.test.ts')
+  const product = /^#|^balsa|ts\/|dist\/|apps\//
+  // The generator of random numbers is all that they may borrow from the other tests.
+  const others = /^\.\.\/(?!support\/seed\.js$|linearizability\/)|^\.\/recorders\//
   return importsOf(file.text)
-    .filter((specifier) => /^#|^balsa|ts\/|dist\/|apps\//.test(specifier))
+    .filter((specifier) => product.test(specifier) || (!isTest && others.test(specifier)))
     .map((specifier) => `${file.path}: imports ${specifier}, and must share nothing with the product`)
 }
 

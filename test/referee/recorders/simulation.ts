@@ -1,0 +1,162 @@
+/**
+ * The trace of a simulated world: an observer as `balsa-raft/testing` has them, to be given to it beside its own. A server
+ * whose disk was wiped goes by another name from then on, since it is another one to everything that Raft promises.
+ */
+
+import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
+import { RecordCursor } from '#balsa/format/block.js'
+import type { Block, StoreOperation } from '#balsa/types.js'
+import type { TraceEvent } from '../trace-format.js'
+import { bootOf, messageOf, turnOf, writeOf } from './convert.js'
+
+/** What is looked at of a server; one of these stays the same object. */
+export interface WatchedServer {
+  readonly id: string
+  readonly core: RaftCore | null
+}
+
+interface Watch {
+  name: string
+  wipes: number
+  isUp: boolean
+  isHalted: boolean
+  applied: number
+  /** The write of the core that the store has not been given yet. */
+  decided: number | null
+  /** Writes of the core by the ticket of the store. */
+  readonly writes: Map<number, number>
+}
+
+/** The hash of what is not a command. */
+const INTERNAL = '-'
+
+export class SimulationRecorder {
+  readonly #tell: (event: TraceEvent) => void
+  readonly #commandOf: (payload: Uint8Array) => string
+  readonly #servers = new Map<string, Watch>()
+  readonly #links = new Map<string, string>()
+  readonly #cursor = new RecordCursor()
+  readonly #hashes = new WeakMap<Block, readonly string[]>()
+
+  /** `commandOf`: what a command is called, equal to what `applied` calls it. */
+  constructor(
+    voters: readonly string[],
+    commandOf: (payload: Uint8Array) => string,
+    tell: (event: TraceEvent) => void,
+  ) {
+    this.#tell = tell
+    this.#commandOf = commandOf
+    tell({ event: 'cluster', order: 'global', voters, outgoing: null, preVote: true })
+  }
+
+  booted(server: WatchedServer): void {
+    const watch = this.#watch(server.id)
+    if (server.core === null) return
+    Object.assign(watch, { isUp: true, isHalted: false, applied: 0, decided: null })
+    watch.writes.clear()
+    this.#tell(bootOf(watch.name, server.core))
+  }
+
+  stepped(server: WatchedServer, _core: RaftCore, input: Input): void {
+    const watch = this.#watch(server.id)
+    if (watch.isHalted) return
+    if (input.type === 'request' || input.type === 'response') {
+      const message = messageOf(input.message, this.#hashesOf)
+      const key = `${input.from}>${server.id} ${JSON.stringify(message)}`
+      const from = this.#links.get(key) ?? this.#watch(input.from).name
+      this.#tell({ event: 'receive', from, to: watch.name, message })
+    } else if (input.type === 'readIndex') this.#tell({ event: 'read', server: watch.name, read: input.id })
+    else if (input.type === 'halt') {
+      watch.isHalted = true
+      this.#tell({ event: 'halt', server: watch.name })
+    }
+  }
+
+  decided(server: WatchedServer, core: RaftCore, ready: Ready): void {
+    const watch = this.#watch(server.id)
+    if (watch.isHalted) return
+    if (ready.ticket !== null) {
+      watch.decided = ready.ticket.ticket
+      this.#tell(writeOf(watch.name, ready.ticket, this.#hashesOf))
+    }
+    this.#tell(turnOf(watch.name, core))
+    for (const read of ready.reads) {
+      const index = read.status === 'confirmed' ? read.index : null
+      this.#tell({ event: 'answer', server: watch.name, read: read.id, index })
+    }
+  }
+
+  sent(server: WatchedServer, to: string, message: Request | Response): void {
+    const from = this.#watch(server.id).name
+    const said = messageOf(message, this.#hashesOf)
+    // Who said it, should it arrive after a wipe.
+    this.#links.set(`${server.id}>${to} ${JSON.stringify(said)}`, from)
+    this.#tell({ event: 'send', from, to: this.#watch(to).name, message: said })
+  }
+
+  /** The store counts more than the core's writes: facts of the shell have tickets of their own. */
+  submitted(server: WatchedServer, ticket: number, operations: readonly StoreOperation[]): void {
+    const watch = this.#watch(server.id)
+    const isOfCore = operations.some(({ type }) => type !== 'put' && type !== 'delete')
+    if (watch.decided === null || !isOfCore) return
+    watch.writes.set(ticket, watch.decided)
+    watch.decided = null
+  }
+
+  durable(server: WatchedServer, ticket: number): void {
+    const watch = this.#watch(server.id)
+    let last = 0
+    for (const [known, write] of watch.writes) {
+      if (known > ticket) continue
+      last = Math.max(last, write)
+      watch.writes.delete(known)
+    }
+    if (last > 0) this.#tell({ event: 'persisted', server: watch.name, write: last })
+  }
+
+  /** The entries between the commands were none, if the log says the same. */
+  applied(server: WatchedServer, commands: readonly { index: number; term: number; id: number }[], last: number): void {
+    const watch = this.#watch(server.id)
+    const byIndex = new Map(commands.map((command) => [command.index, command]))
+    for (let index = watch.applied + 1; index <= last; index += 1) {
+      const command = byIndex.get(index)
+      const term = command?.term ?? server.core?.log.termAt(index as never) ?? 0
+      const hashes = [command === undefined ? INTERNAL : String(command.id)]
+      this.#tell({ event: 'apply', server: watch.name, entries: { first: index, term, hashes } })
+    }
+    watch.applied = last
+  }
+
+  crashed(server: WatchedServer): void {
+    const watch = this.#watch(server.id)
+    if (watch.isUp) this.#tell({ event: 'crash', server: watch.name })
+    watch.isUp = false
+  }
+
+  wiped(server: WatchedServer): void {
+    const watch = this.#watch(server.id)
+    watch.wipes += 1
+    watch.name = `${server.id}#${watch.wipes}`
+  }
+
+  #watch(id: string): Watch {
+    const known = this.#servers.get(id)
+    if (known !== undefined) return known
+    const fresh = { isUp: false, isHalted: false, applied: 0, decided: null, writes: new Map<number, number>() }
+    const watch: Watch = { name: id, wipes: 0, ...fresh }
+    this.#servers.set(id, watch)
+    return watch
+  }
+
+  readonly #hashesOf = (block: Block): readonly string[] => {
+    const known = this.#hashes.get(block)
+    if (known !== undefined) return known
+    const hashes: string[] = []
+    this.#cursor.reset(block)
+    while (this.#cursor.next()) {
+      hashes.push(this.#cursor.kind === 'command' ? this.#commandOf(this.#cursor.payload) : INTERNAL)
+    }
+    this.#hashes.set(block, hashes)
+    return hashes
+  }
+}
