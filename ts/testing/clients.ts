@@ -55,12 +55,24 @@ export class SimClient {
     return this.#pending !== null
   }
 
+  /** The server that owes it an answer. */
+  get waitsOn(): SimServer | null {
+    return this.#pending?.server ?? null
+  }
+
   get waitsFor(): string {
     return this.#pending === null ? 'nothing' : `${this.#pending.operation.kind} on ${this.#pending.server.id}`
   }
 
   start(): void {
     this.#think(1)
+  }
+
+  /** Asks one thing, large, at once, and nothing after it. */
+  flood(server: SimServer, count: number): void {
+    const { raft } = server.process ?? { raft: null }
+    this.isStopped = true
+    if (raft !== null) this.#ask(server, raft, this.#operation(server, 'writes', count))
   }
 
   /** That process is gone, and what was asked of it will not be answered. */
@@ -81,7 +93,10 @@ export class SimClient {
       this.#think(3)
       return
     }
-    const operation = this.#draw(server)
+    this.#ask(server, raft, this.#draw(server))
+  }
+
+  #ask(server: SimServer, raft: SimRaft, operation: Operation): void {
     const pending = { operation, server }
     this.#pending = pending
     this.#site.observers.invoked(operation)
@@ -108,7 +123,7 @@ export class SimClient {
   }
 
   #draw(server: SimServer): Operation {
-    const { plan, nextId } = this.#site
+    const { plan } = this.#site
     const total = plan.weights.write + plan.weights.writes + plan.weights.read + plan.weights.barrier
     let draw = this.#random.next() * total
     const kind =
@@ -119,8 +134,12 @@ export class SimClient {
           : draw < plan.weights.read
             ? 'read'
             : 'barrier'
+    return this.#operation(server, kind, kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0)
+  }
+
+  #operation(server: SimServer, kind: Operation['kind'], count: number): Operation {
+    const { plan, nextId } = this.#site
     const id = nextId()
-    const count = kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0
     const commands = Array.from({ length: count }, () => nextId())
     const key = this.#random.int(0, plan.keys)
     return { id, kind, client: this.#ordinal, server: server.id, key, commands }

@@ -28,6 +28,7 @@ export const FAULT_NAMES = [
   'clock-freeze',
   'suspend',
   'rush',
+  'flood',
   'depose',
 ] as const
 

@@ -64,6 +64,7 @@ export interface Observer {
   /** The core's decisions of one turn, before any of them is carried out. */
   decided?(server: ServerView, core: RaftCore, ready: Ready): void
   turned?(server: ServerView, core: RaftCore): void
+  /** Its process is about to be gone, and whatever is not durable. */
   crashed?(server: ServerView, how: string): void
   /** The disk is another, empty one. */
   wiped?(server: ServerView): void

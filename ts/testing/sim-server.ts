@@ -103,13 +103,13 @@ export class SimServer implements ServerView {
     const { process } = this
     if (process === null) return
     const { network, observers } = this.#site
+    observers.crashed(this, how)
     process.kill()
     this.sim.memory.crash()
     this.process = null
     const close = (): void => void this.#closeTransport()
     if (silent) network.silently(this.address, close)
     else close()
-    observers.crashed(this, how)
     this.#site.gone(this)
   }
 

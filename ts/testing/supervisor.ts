@@ -6,8 +6,6 @@ import type { Actor, World } from './world.js'
 const LOOKS_EVERY_MS = 50
 
 export class Supervisor implements Actor {
-  /** Servers that are left as they are. */
-  readonly leaves = new Set<SimServer>()
   readonly #restartAt = new Map<SimServer, number>()
 
   start(world: World): void {
@@ -19,7 +17,7 @@ export class Supervisor implements Actor {
 
   #look(world: World, server: SimServer): void {
     const isDone = server.process === null || server.halted || server.trouble !== null
-    if (!isDone || this.leaves.has(server) || server.boot === 0) {
+    if (!isDone || world.isLeftBroken(server) || server.boot === 0) {
       this.#restartAt.delete(server)
       return
     }

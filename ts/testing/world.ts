@@ -37,7 +37,7 @@ export class World {
   readonly queue = new EventQueue()
   readonly plan: Plan
   readonly servers: readonly SimServer[]
-  readonly clients: readonly SimClient[]
+  readonly clients: SimClient[]
   readonly network: SimNetwork
   readonly observers: Observers
   readonly random: SeededRandom
@@ -45,6 +45,9 @@ export class World {
   steps = 0
   /** How fast clients are just now: the factor on their time to think. */
   pace = 1
+  /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
+  readonly leftBroken = new Set<SimServer>()
+  readonly #newClient: () => SimClient
   #events = 0
   #nextId = 0
   #isUnsettled = false
@@ -78,12 +81,22 @@ export class World {
       promised: () => this.promised(),
       pace: () => this.pace,
     }
-    this.clients = Array.from({ length: plan.clients.count }, (_, ordinal) => {
-      return new SimClient(site, ordinal, this.random.fork())
-    })
+    this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())
+    this.clients = []
+    for (let count = 0; count < plan.clients.count; count += 1) this.addClient()
     for (const server of this.servers) queue.after(this.random.exponential(20), () => server.start())
     for (const client of this.clients) client.start()
     for (const actor of options.actors) actor.start(this)
+  }
+
+  addClient(): SimClient {
+    const client = this.#newClient()
+    this.clients.push(client)
+    return client
+  }
+
+  isLeftBroken(server: SimServer): boolean {
+    return this.leftBroken.has(server)
   }
 
   /** Promises may have been settled: what follows from that comes before the next event. */
