@@ -6,7 +6,7 @@ import type { FaultName } from './fault-names.js'
 import type { SimServer } from './sim-server.js'
 import type { World } from './world.js'
 
-type DiskFault = 'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-fail' | 'bit-rot' | 'wipe'
+type DiskFault = 'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-starve' | 'disk-fail' | 'bit-rot' | 'wipe'
 
 export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   'disk-slow': (world, random) => {
@@ -29,6 +29,14 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
       if (!world.isLeftBroken(server)) server.sim.mend()
     })
     return server.id
+  },
+  /** Hardly any room is left in the queue of the disk: what needs more must wait. */
+  'disk-starve': (world, random) => {
+    const server = victim(world, random)
+    server.sim.creditMax = Math.round(random.logBetween(1, 10_000))
+    const { creditMax } = server.sim
+    world.queue.after(spell(world, random), () => (server.sim.creditMax = Infinity))
+    return `${server.id} ${creditMax} bytes`
   },
   /** A write fails, and only a reopen shows whether it was made: the commit error that says nothing. */
   'disk-fail': (world, random) => {

@@ -20,6 +20,7 @@ export const FAULT_NAMES = [
   'disk-slow',
   'disk-hang',
   'disk-full',
+  'disk-starve',
   'disk-fail',
   'bit-rot',
   'wipe',

@@ -53,8 +53,24 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   return { wasPossible: true, ms: world.queue.now - begin }
 }
 
+/** The rest is broken for good, each of it in its own way: what still works of it may disturb, and must not lead. */
+function breakForGood(world: World, server: SimServer, core: readonly SimServer[]): void {
+  world.leftBroken.add(server)
+  const [isDeaf, isMute] = world.random.pick([
+    [true, true],
+    [true, false],
+    [false, true],
+  ])
+  for (const other of core) {
+    if (isDeaf) world.network.cutPath(other.address, server.address)
+    if (isMute) world.network.cutPath(server.address, other.address)
+  }
+  if (world.random.chance(0.3)) server.crash('left broken', true)
+  else if (world.random.chance(0.2)) server.pause()
+}
+
 function mend(world: World, core: readonly SimServer[]): void {
-  for (const server of world.servers) if (!core.includes(server)) world.leftBroken.add(server)
+  for (const server of world.servers) if (!core.includes(server)) breakForGood(world, server, core)
   Object.assign(world.network.chaos, { loss: 0, duplication: 0, reordering: 0, replay: 0 })
   world.pace = 1
   for (const from of core) {

@@ -6,7 +6,7 @@
 
 import { assertInvariants } from '../core/invariants.js'
 import type { RaftCore } from '../core/raft-core.js'
-import type { Ready } from '../core/ready.js'
+import type { Input, Ready } from '../core/ready.js'
 import type { MemoryDisk } from '../storage/memory-log-store.js'
 import type { LogIndex } from '../types.js'
 import type { AppliedCommand, Observer, ServerView } from './observer.js'
@@ -19,6 +19,8 @@ const SWEEP_STEPS = 1000
 
 interface Seen {
   commitIndex: number
+  /** When this turn began. */
+  turnCommitIndex: number
   appliedIndex: number
   /** What the state machine was given, in this boot. */
   machineIndex: number
@@ -47,7 +49,7 @@ export class LogInvariants implements Observer {
       this.#truth.accept(server.id, block, terms.at(-1) ?? 0)
       for (let index: number = block.first; index <= block.last; index += 1) terms[index] = block.term
     }
-    this.#seen[server.ordinal] = { commitIndex: 0, appliedIndex: 0, machineIndex: 0, terms }
+    this.#seen[server.ordinal] = { commitIndex: 0, turnCommitIndex: 0, appliedIndex: 0, machineIndex: 0, terms }
   }
 
   wiped({ ordinal, disk }: ServerView): void {
@@ -55,8 +57,9 @@ export class LogInvariants implements Observer {
   }
 
   // Hot path: once per core step.
-  stepped(server: ServerView, core: RaftCore): void {
+  stepped(server: ServerView, core: RaftCore, input: Input): void {
     const seen = this.#of(server)
+    if (input.type === 'turn') seen.turnCommitIndex = seen.commitIndex
     const { commitIndex, appliedIndex } = core.log
     if (commitIndex !== seen.commitIndex) this.#committed(server, core, seen, commitIndex)
     if (appliedIndex !== seen.appliedIndex) {
@@ -72,13 +75,15 @@ export class LogInvariants implements Observer {
   // Hot path: once per turn.
   decided(server: ServerView, core: RaftCore, { ticket }: Ready): void {
     if (ticket === null) return
-    const { terms, commitIndex } = this.#of(server)
+    const { terms, commitIndex, turnCommitIndex } = this.#of(server)
+    let firstWritten = Infinity
     for (let at = 0; at < ticket.operations.length; at += 1) {
       const operation = ticket.operations[at]
       if (operation?.type === 'truncateSuffix') {
         const { from } = operation
         const next = ticket.operations[at + 1]
-        hold(from > commitIndex, 12, () => `${server.id} truncates from ${from}, committed up to ${commitIndex}`)
+        hold(from > turnCommitIndex, 12, () => `${server.id} truncates from ${from}, committed up to ${turnCommitIndex}`)
+        firstWritten = Math.min(firstWritten, from)
         const isConflict = next?.type === 'append' && next.block.first === from && next.block.term !== terms[from]
         // A second leader may replace within one turn what a first one has replaced.
         const isReplaced = next?.type === 'truncateSuffix' && next.from <= from
@@ -90,6 +95,11 @@ export class LogInvariants implements Observer {
         this.#truth.accept(server.id, block, terms[block.first - 1] ?? 0)
         for (let index: number = block.first; index <= block.last; index += 1) terms.push(block.term)
       }
+    }
+    for (let index = firstWritten; index <= commitIndex; index += 1) {
+      hold(terms[index] === this.#truth.committed[index]?.term, 12, () => {
+        return `${server.id} replaces the committed entry ${index}`
+      })
     }
     const { lastIndex } = core.log
     hold(

@@ -24,6 +24,8 @@ export class SimDisk implements Happening {
   memory: MemoryDisk
   /** How much slower than planned it is just now. */
   slowness = 1
+  /** Room that it admits to, at most. */
+  creditMax = Infinity
   readonly #queue: EventQueue
   readonly #plan: DiskPlan
   readonly #random: SeededRandom
@@ -83,6 +85,9 @@ export class SimDisk implements Happening {
   mend(): void {
     this.#hangsUntil = 0
     this.slowness = 1
+    this.creditMax = Infinity
+    // Whatever was still to fail does not.
+    this.memory.failTicket(Number.MAX_SAFE_INTEGER, 'kept')
     this.#isFull = false
     this.#rottenReads = 0
     this.memory.resume()

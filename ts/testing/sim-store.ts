@@ -50,7 +50,9 @@ export class SimStore implements LogStore {
   }
 
   poll(): StoreProgress {
-    return this.#inner.poll()
+    const progress = this.#inner.poll()
+    const { creditMax } = this.#disk
+    return progress.credit <= creditMax ? progress : { ...progress, credit: creditMax }
   }
 
   get failed(): boolean {
