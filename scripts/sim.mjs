@@ -96,6 +96,7 @@ function seedsOf({ seed, seeds, seconds }) {
 
 function whole(name, text, min, max) {
   const value = /^\d+$/.test(text) ? Number(text) : NaN
-  if (!(value >= min && value <= max)) throw new Error(`${name} is ${text}; it must be a whole number in ${min} .. ${max}`)
+  if (!(value >= min && value <= max))
+    throw new Error(`${name} is ${text}; it must be a whole number in ${min} .. ${max}`)
   return value
 }

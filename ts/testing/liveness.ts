@@ -37,7 +37,9 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   const isLate = (): boolean => world.queue.now - begin > allowedMs
   const answered = world.clients.map((client) => client.answered)
   const isServed = (): boolean => {
-    return world.clients.every((client, at) => client.isStopped || client.answered > (answered[at] ?? 0) || isStuck(client))
+    return world.clients.every(
+      (client, at) => client.isStopped || client.answered > (answered[at] ?? 0) || isStuck(client),
+    )
   }
   const isStuck = (client: (typeof world.clients)[number]): boolean => {
     return client.waitsOn !== null && !core.includes(client.waitsOn)
@@ -97,7 +99,9 @@ function agreed(core: readonly SimServer[]): boolean {
   const leader = leaderIn(core)?.core
   if (leader === null || leader === undefined) return false
   const { lastIndex } = leader.log
-  return core.every(({ core: each }) => each !== null && each.log.lastIndex === lastIndex && each.log.appliedIndex === lastIndex)
+  return core.every(
+    ({ core: each }) => each !== null && each.log.lastIndex === lastIndex && each.log.appliedIndex === lastIndex,
+  )
 }
 
 /** Invariant 16: whatever counts or queues is at zero when nothing is asked. */

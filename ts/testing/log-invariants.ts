@@ -82,7 +82,11 @@ export class LogInvariants implements Observer {
       if (operation?.type === 'truncateSuffix') {
         const { from } = operation
         const next = ticket.operations[at + 1]
-        hold(from > turnCommitIndex, 12, () => `${server.id} truncates from ${from}, committed up to ${turnCommitIndex}`)
+        hold(
+          from > turnCommitIndex,
+          12,
+          () => `${server.id} truncates from ${from}, committed up to ${turnCommitIndex}`,
+        )
         firstWritten = Math.min(firstWritten, from)
         const isConflict = next?.type === 'append' && next.block.first === from && next.block.term !== terms[from]
         // A second leader may replace within one turn what a first one has replaced.

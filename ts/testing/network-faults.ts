@@ -62,11 +62,7 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
     world.pace = Math.min(world.pace, 0.1)
     world.queue.after(world.plan.electionTimeoutMs, () => (world.pace = 1))
     const hit = others(world, leader).filter(() => random.chance(0.8))
-    return cut(
-      world,
-      random,
-      random.chance(0.5) ? between([leader], hit) : hit.map((other): Path => [leader, other]),
-    )
+    return cut(world, random, random.chance(0.5) ? between([leader], hit) : hit.map((other): Path => [leader, other]))
   },
   'slow-path': (world, random) => {
     const from = victim(world, random)

@@ -27,6 +27,8 @@ export interface SimulateOptions {
   readonly observers?: readonly Observer[]
   /** Is given the run as JSON lines. */
   readonly trace?: (line: string) => void
+  /** Whether errors carry their stacks: slower, so only for the replay of a failure. Default: with `trace`. */
+  readonly stacks?: boolean
   /** Instead of the seed's own. */
   readonly plan?: Plan
 }
@@ -73,6 +75,9 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   let recovery: Recovery | null = null
   let failure: Error | null = null
   const stray = new StrayErrors()
+  const stackDepth = Error.stackTraceLimit
+  // Refused calls are the common case, and a stack for each of them a good part of the time.
+  if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
   try {
     await world.run(() => world.steps >= steps || stray.first !== null)
     if (stray.first === null) recovery = await recover(world, nemesis)
@@ -80,6 +85,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
     failure = error as Error
   } finally {
     stray.end()
+    Error.stackTraceLimit = stackDepth
   }
   return {
     seed,

@@ -24,7 +24,16 @@ export class Trace implements Observer {
   turned(server: ServerView, core: RaftCore): void {
     const { term, role, votedFor, log } = core
     const { lastIndex, durableIndex, commitIndex, appliedIndex } = log
-    this.#line('turned', { server: server.id, role, term, votedFor, lastIndex, durableIndex, commitIndex, appliedIndex })
+    this.#line('turned', {
+      server: server.id,
+      role,
+      term,
+      votedFor,
+      lastIndex,
+      durableIndex,
+      commitIndex,
+      appliedIndex,
+    })
   }
 
   crashed(server: ServerView, how: string): void {
@@ -88,5 +97,13 @@ function plainOperation(operation: StoreOperation): object {
 /** A block by its place and its own checksum. */
 function plainBlock({ first, last, term, data }: Block): object {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  return { first, last, term, crc: view.getUint32(data.byteLength - CRC_BYTES, true).toString(16).padStart(8, '0') }
+  return {
+    first,
+    last,
+    term,
+    crc: view
+      .getUint32(data.byteLength - CRC_BYTES, true)
+      .toString(16)
+      .padStart(8, '0'),
+  }
 }

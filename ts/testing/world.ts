@@ -11,8 +11,7 @@ import type { Server } from '../types.js'
 import { SimClient } from './clients.js'
 import { EventQueue } from './event-queue.js'
 import type { Observer } from './observer.js'
-import { observers } from './observers.js'
-import type { Observers } from './observers.js'
+import { Observers } from './observers.js'
 import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
 import type { Receiver, SimNetwork } from './sim-network.js'
@@ -55,7 +54,7 @@ export class World {
   constructor(options: WorldOptions) {
     const { plan } = options
     this.plan = plan
-    this.observers = observers(options.observers)
+    this.observers = new Observers(options.observers)
     this.random = new SeededRandom(plan.seed)
     const receivers = new Map<string, Receiver>()
     this.network = new Network(this.queue, plan.network, this.random.fork(), receivers)
