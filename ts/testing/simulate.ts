@@ -16,6 +16,7 @@ import { drawPlan } from './swarm.js'
 import { Trace } from './trace.js'
 import { Truth } from './truth.js'
 import { Violation } from './violation.js'
+import { WorkInvariants } from './work-invariants.js'
 import { World } from './world.js'
 
 export interface SimulateOptions {
@@ -43,6 +44,8 @@ export interface SimulateResult {
   readonly answered: number
   readonly reached: ReadonlyMap<string, number>
   /** Null when the first phase ended in a failure. */
+  /** The most that servers said, as a share of what invariant 20 allows. */
+  readonly work: number
   readonly recovery: Recovery | null
   /** What did not hold; null when all did. */
   readonly failure: Error | null
@@ -63,7 +66,10 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   const reached = new Reached()
   const clients = new ClientInvariants(truth)
   const nemesis = new Nemesis()
-  const invariants = [new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers), clients]
+  const work = new WorkInvariants(() => {
+    return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
+  })
+  const invariants = [work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers), clients]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
@@ -95,6 +101,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
     entries: truth.commitIndex,
     answered: clients.succeeded,
     reached: reached.counts,
+    work: work.worst,
     recovery,
     failure: failure ?? stray.first,
   }
