@@ -15,6 +15,7 @@ import type { RunningServer } from '../server/open-server.js'
 import type { Ticket } from '../storage/log-store.js'
 import type { Transport } from '../transport/transport.js'
 import type { CancelTimer, Clock, Server, ServerId, StoreOperation } from '../types.js'
+import type { Happening } from './event-queue.js'
 import type { SimClock } from './sim-clock.js'
 import type { SimDisk } from './sim-disk.js'
 import type { SimMachine, SimAnswer, SimCommand } from './sim-machine.js'
@@ -38,7 +39,7 @@ export interface ProcessSite {
   readonly machine: SimMachine
   random(): number
   /** Runs a turn soon. */
-  queueTurn(run: () => void): void
+  queueTurn(turn: Happening): void
   opened(process: SimProcess): void
   /** It could not open, has halted, or has closed. */
   ended(process: SimProcess, error: RaftError | null): void
@@ -58,7 +59,7 @@ class Death extends Error {
   override readonly name = 'Death'
 }
 
-export class SimProcess implements StoreUser, TransportUser {
+export class SimProcess implements StoreUser, TransportUser, Happening {
   isAlive = true
   isPaused = false
   server: RunningServer | null = null
@@ -68,6 +69,8 @@ export class SimProcess implements StoreUser, TransportUser {
   readonly store: SimStore
   readonly #site: ProcessSite
   #held: (() => void)[] = []
+  /** The shell asks for one turn at a time. */
+  #deferred: () => void = () => {}
 
   constructor(site: ProcessSite) {
     this.#site = site
@@ -177,7 +180,6 @@ export class SimProcess implements StoreUser, TransportUser {
     } catch (error) {
       if (!(error instanceof Death)) throw error
     }
-    this.#site.promised()
   }
 
   #clock(): Clock {
@@ -190,13 +192,21 @@ export class SimProcess implements StoreUser, TransportUser {
         return clock.setTimer(delayMs, () => this.arrive(callback))
       },
       defer: (callback) => {
-        if (this.isAlive) this.#site.queueTurn(() => this.arrive(() => this.#turn(callback)))
+        if (!this.isAlive) return
+        this.#deferred = callback
+        this.#site.queueTurn(this)
       },
     }
   }
 
-  #turn(callback: () => void): void {
-    callback()
+  /** The turn that was asked for. */
+  happen(): void {
+    this.arrive(this.#turn)
+  }
+
+  readonly #turn = (): void => {
+    this.#site.promised()
+    this.#deferred()
     if (this.server !== null && this.isAlive) this.#site.turned(this.server.core)
   }
 
@@ -207,11 +217,11 @@ export class SimProcess implements StoreUser, TransportUser {
     const site = this.#site
     core.step = (input) => {
       step(input)
-      site.stepped(core, input)
+      if (this.isAlive) site.stepped(core, input)
     }
     core.takeReady = () => {
       const ready = takeReady()
-      site.decided(core, ready)
+      if (this.isAlive) site.decided(core, ready)
       return ready
     }
   }

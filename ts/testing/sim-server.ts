@@ -150,7 +150,11 @@ export class SimServer implements ServerView {
     const { plan, observers, bootstrap, network, queue } = this.#site
     const transport = network.transport(this.address)
     this.#closeTransport = () => transport.close()
-    const machine = new SimMachine((commands, last, hash) => observers.applied(this, commands, last, hash))
+    const machine = new SimMachine((commands, last, hash) => {
+      self().point('apply')
+      observers.applied(this, commands, last, hash)
+      self().point('applied')
+    })
     return {
       id: this.id,
       bootstrap,
@@ -161,7 +165,7 @@ export class SimServer implements ServerView {
       transport,
       machine,
       random: () => this.#random.next(),
-      queueTurn: (run) => void queue.after(this.#random.exponential(plan.turnMs), run),
+      queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => {
         observers.booted(this)
         this.#site.opened(this)

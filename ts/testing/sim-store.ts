@@ -14,6 +14,8 @@ export interface StoreUser {
   arrive(run: () => void): void
   /** A point at which it may die. */
   point(where: string): void
+  /** Promises may have settled: what follows from them comes before the next event. */
+  promised(): void
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
 }
 
@@ -29,7 +31,11 @@ export class SimStore implements LogStore {
   }
 
   open(onWake: () => void): Promise<StoredState> {
-    return this.#inner.open(() => this.#user.arrive(onWake))
+    return this.#inner.open(() => {
+      // While it opens, the shell awaits the first write.
+      this.#user.promised()
+      this.#user.arrive(onWake)
+    })
   }
 
   seal(arena: Uint8Array, offset: number): number {
@@ -63,7 +69,12 @@ export class SimStore implements LogStore {
     const found = this.#disk.read(() => this.#inner.read(lo, hi, maxBytes), lo)
     found.catch(() => {})
     return new Promise((resolve) => {
-      this.#disk.afterRead(() => this.#user.arrive(() => resolve(found)))
+      this.#disk.afterRead(() => {
+        this.#user.arrive(() => {
+          this.#user.promised()
+          resolve(found)
+        })
+      })
     })
   }
 

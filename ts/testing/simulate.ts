@@ -1,6 +1,7 @@
 /** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
 
 import { AssertionFailure } from '../errors.js'
+import { checkPlan, checkWhole } from './check-plan.js'
 import { ClientInvariants } from './client-invariants.js'
 import { ElectionInvariants } from './election-invariants.js'
 import { recover } from './liveness.js'
@@ -61,6 +62,8 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   const { seed, steps = STEPS } = options
   checkWhole('seed', seed, 0, SEED_END - 1)
   checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
+  const plan = options.plan ?? drawPlan(seed)
+  checkPlan(plan)
   const truth = new Truth()
   const hash = new RunHash()
   const reached = new Reached()
@@ -73,7 +76,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
-    plan: options.plan ?? drawPlan(seed),
+    plan,
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
     actors: [nemesis, new Supervisor()],
@@ -110,12 +113,6 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 /** Whether a failure is one of the system under test, and not of whoever called. */
 export function isFinding(error: Error): boolean {
   return error instanceof Violation || error instanceof AssertionFailure
-}
-
-function checkWhole(name: string, value: number, min: number, max: number): void {
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} is ${value}: it must be a whole number in ${min} .. ${max}`)
-  }
 }
 
 /** Errors that surface where nobody awaits them, such as an assertion in a promise's callback. */

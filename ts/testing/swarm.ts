@@ -32,7 +32,6 @@ export function drawPlan(seed: number): Plan {
     disk: {
       writeMs,
       readMs: random.logBetween(0.05, 10),
-      // A leader sends up to 1 MiB at once, and one block more: an idle store must have room for that.
       capacityBytes: Math.round(random.logBetween(2.5, 16) * 2 ** 20),
     },
     clients: {
