@@ -81,8 +81,8 @@ export class SimClient {
   }
 
   #think(times: number): void {
-    const { queue, plan, pace } = this.#site
-    queue.after(this.#random.exponential(plan.thinkMs) * times * pace(), () => this.#act())
+    const { queue, plan } = this.#site
+    queue.after(this.#random.exponential(plan.thinkMs) * times * this.#site.pace(), () => this.#act())
   }
 
   #act(): void {
@@ -138,9 +138,9 @@ export class SimClient {
   }
 
   #operation(server: SimServer, kind: Operation['kind'], count: number): Operation {
-    const { plan, nextId } = this.#site
-    const id = nextId()
-    const commands = Array.from({ length: count }, () => nextId())
+    const { plan } = this.#site
+    const id = this.#site.nextId()
+    const commands = Array.from({ length: count }, () => this.#site.nextId())
     const key = this.#random.int(0, plan.keys)
     return { id, kind, client: this.#ordinal, server: server.id, key, commands }
   }

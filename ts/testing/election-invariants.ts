@@ -33,7 +33,7 @@ export class ElectionInvariants implements Observer {
   readonly leaderships = new Map<number, Leadership>()
   readonly #truth: Truth
   readonly #grants = new Map<string, ServerId>()
-  readonly #seen: Seen[] = []
+  readonly #seen: (Seen | undefined)[] = []
 
   constructor(truth: Truth) {
     this.#truth = truth
@@ -55,7 +55,7 @@ export class ElectionInvariants implements Observer {
 
   /** From here on it is another server under the same id; its peers must refuse it. */
   wiped(server: ServerView): void {
-    delete this.#seen[server.ordinal]
+    this.#seen[server.ordinal] = undefined
   }
 
   // Hot path: once per core step.

@@ -1,6 +1,5 @@
 /** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
 
-import { AssertionFailure } from '../errors.js'
 import { checkPlan, checkWhole } from './check-plan.js'
 import { ClientInvariants } from './client-invariants.js'
 import { ElectionInvariants } from './election-invariants.js'
@@ -16,7 +15,6 @@ import { Supervisor } from './supervisor.js'
 import { drawPlan } from './swarm.js'
 import { Trace } from './trace.js'
 import { Truth } from './truth.js'
-import { Violation } from './violation.js'
 import { WorkInvariants } from './work-invariants.js'
 import { World } from './world.js'
 
@@ -108,11 +106,6 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
     recovery,
     failure: failure ?? stray.first,
   }
-}
-
-/** Whether a failure is one of the system under test, and not of whoever called. */
-export function isFinding(error: Error): boolean {
-  return error instanceof Violation || error instanceof AssertionFailure
 }
 
 /** Errors that surface where nobody awaits them, such as an assertion in a promise's callback. */

@@ -49,9 +49,10 @@ export class WorkInvariants implements Observer {
   sent(): void {
     this.#sent += 1
     if (this.#sent % LOOKS_EVERY !== 0) return
-    const { servers, heartbeatMs, now } = this.#site()
+    const site = this.#site()
+    const { servers, heartbeatMs } = site
     const pairs = Math.max(1, servers * (servers - 1))
-    const allowed = LOOKS_EVERY + MESSAGES_PER_CAUSE * pairs * (this.#causes + now() / heartbeatMs)
+    const allowed = LOOKS_EVERY + MESSAGES_PER_CAUSE * pairs * (this.#causes + site.now() / heartbeatMs)
     this.worst = Math.max(this.worst, this.#sent / allowed)
     hold(this.#sent <= allowed, 20, () => `${this.#sent} messages were sent, ${Math.round(allowed)} are plenty`)
   }

@@ -123,7 +123,7 @@ export class World {
           } while (!this.#isUnsettled)
           setImmediate(pump)
         } catch (error) {
-          reject(error as Error)
+          reject(error instanceof Error ? error : new Error(String(error)))
         }
       }
       setImmediate(pump)
