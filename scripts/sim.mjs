@@ -40,7 +40,7 @@ async function main() {
   if (values.trace && first !== last) throw new Error('--trace needs one seed: --seed N')
   await ensureBuilt()
   const { simulate } = await import('../dist/testing/simulate.js')
-  const { formatCounts } = await import('../dist/testing/batch.js')
+  const { formatCounts, MUST_REACH, MUST_REACH_IN_MINUTES } = await import('../dist/testing/batch.js')
   const total = { worlds: 0, steps: 0, entries: 0, ms: 0, answered: 0, recovered: 0, slowest: 0 }
   const reached = new Map()
   const begin = performance.now()
@@ -70,7 +70,13 @@ async function main() {
       `(${Math.round(total.steps / elapsed)} per second), ${total.entries} entries, ${total.answered} calls answered, ` +
       `${(total.ms / 1000).toFixed(0)} s simulated, ${total.recovered} recovered, the slowest in ${total.slowest.toFixed(0)} ms`,
   )
-  if (failed) process.exitCode = 1
+  const required = [
+    ...(total.steps >= 1_000_000 ? MUST_REACH : []),
+    ...(total.steps >= 10_000_000 ? MUST_REACH_IN_MINUTES : []),
+  ]
+  const missed = required.filter((what) => !reached.has(what))
+  if (missed.length > 0) print(`never reached: ${missed.join(', ')}`)
+  if (failed || missed.length > 0) process.exitCode = 1
 }
 
 /** To standard error, so that a trace is only a trace. */

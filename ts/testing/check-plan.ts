@@ -15,6 +15,7 @@ export function checkPlan(plan: Plan): void {
   check('turnMs', plan.turnMs, 0, 1000)
   check('network.delayMs', network.delayMs, 0, 10_000)
   check('network.jitterMs', network.jitterMs, 0, 10_000)
+  check('network.keepAliveMs', network.keepAliveMs, 1, 6_000_000)
   for (const [name, chance] of Object.entries(chaos)) check(`chaos.${name}`, chance, 0, 1)
   check('disk.writeMs', disk.writeMs, 0, 10_000)
   check('disk.readMs', disk.readMs, 0, 10_000)
@@ -22,11 +23,13 @@ export function checkPlan(plan: Plan): void {
   checkWhole('disk.capacityBytes', disk.capacityBytes, 2.5 * 2 ** 20, 2 ** 30)
   checkWhole('clients.count', clients.count, 0, 1000)
   check('clients.thinkMs', clients.thinkMs, 0.001, 600_000)
+  check('clients.refusedMs', clients.refusedMs, 0.001, 600_000)
   checkWhole('clients.keys', clients.keys, 1, 1_000_000)
   for (const [name, weight] of Object.entries(clients.weights)) check(`clients.weights.${name}`, weight, 0, 1_000_000)
   checkWhole('clients.paddingMax', clients.paddingMax, 0, 1_000_000)
   check('clients.deadlines', clients.deadlines, 0, 1)
   check('faultEveryMs', plan.faultEveryMs, 1, Number.MAX_SAFE_INTEGER)
+  check('spellMs', plan.spellMs, 1, 6_000_000)
   check('restartMs', plan.restartMs, 0, 600_000)
   for (const [name, weight] of Object.entries(plan.faults)) {
     if (!(FAULT_NAMES as readonly string[]).includes(name)) {

@@ -14,9 +14,6 @@ import type { SimAnswer } from './sim-machine.js'
 import type { SimRaft } from './sim-process.js'
 import type { SimServer } from './sim-server.js'
 
-/** Retries after a refusal, each this much later, so that a world without a leader is not all questions. */
-const REFUSED_WAIT_MS = 30
-
 export interface ClientSite {
   readonly queue: EventQueue
   readonly observers: Observers
@@ -180,6 +177,6 @@ export class SimClient {
       return
     }
     if (returned.code === 'ERR_RAFT_NO_LEADER' || returned.status === 'lost') this.#believes = null
-    this.#site.queue.after(this.#random.exponential(REFUSED_WAIT_MS), () => this.#act())
+    this.#site.queue.after(this.#random.exponential(this.#site.plan.refusedMs), () => this.#act())
   }
 }

@@ -124,7 +124,10 @@ export class ElectionInvariants implements Observer {
       return `${server.id} leads term ${term} before its vote for itself is durable`
     })
     this.#grant(server, term, server.id)
-    const { committed, commitIndex } = this.#truth
+    const { committed, committedIn } = this.#truth
+    // A vote that was on its way for long may make a leader of an older term: what later terms committed it need not have.
+    let { commitIndex } = this.#truth
+    while ((committedIn[commitIndex] ?? 0) >= term) commitIndex -= 1
     // Whole terms at a time: within a run of equal terms, its last entry stands for all of them.
     for (let index = commitIndex; index >= 1; index -= 1) {
       const truth = committed[index]

@@ -22,7 +22,7 @@ export function leaderOf(world: World): SimServer | null {
   return found
 }
 
-/** Some election timeouts: short enough to happen often, long enough to matter. */
+/** How long this one lasts. */
 export function spell(world: World, random: SeededRandom): number {
-  return random.exponential(world.plan.electionTimeoutMs * 3)
+  return random.exponential(world.plan.spellMs)
 }

@@ -180,7 +180,7 @@ export class LogInvariants implements Observer {
       const known = this.#truth.find(index, term)
       hold(known !== null, 5, () => `${server.id} commits ${index} of term ${term}, which was never written`)
       const truth = this.#truth.committed[index]
-      if (truth === undefined) this.#truth.commit(known)
+      if (truth === undefined) this.#truth.commit(known, core.term)
       else {
         hold(
           truth.term === term,

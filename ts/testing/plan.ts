@@ -8,6 +8,8 @@ export interface ClientPlan {
   readonly count: number
   /** Between the end of a call and the next one. */
   readonly thinkMs: number
+  /** From a refusal to the next call, so that a world without a leader is not all questions. */
+  readonly refusedMs: number
   readonly keys: number
   /** What is asked for how often; weights. */
   readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
@@ -29,6 +31,8 @@ export interface Plan {
   readonly clients: ClientPlan
   /** Between two faults, on average. */
   readonly faultEveryMs: number
+  /** How long a fault lasts, on average. */
+  readonly spellMs: number
   /** Between the end of a process and the next one. */
   readonly restartMs: number
   readonly faults: Readonly<Partial<Record<FaultName, number>>>

@@ -12,6 +12,8 @@ import type { SeededRandom } from './random.js'
 export interface NetworkPlan {
   readonly delayMs: number
   readonly jitterMs: number
+  /** A connection that lost something is reset when its keep-alive finds out, at the latest after twice this. */
+  readonly keepAliveMs: number
 }
 
 /** What may happen to a single message, each in 0 .. 1. */
@@ -36,8 +38,6 @@ interface Path {
   lastDue: number
 }
 
-/** A connection that lost something is reset when its keep-alive finds out, at the latest after twice this. */
-const KEEP_ALIVE_MS = 1500
 const HISTORY_MAX = 64
 
 export class SimNetwork extends MemoryNetwork {
@@ -78,6 +78,16 @@ export class SimNetwork extends MemoryNetwork {
     for (const connection of [...this.#live]) {
       if (connection.hasLost && connection.isBetween(from, to)) connection.reset('connection reset: something was lost')
     }
+  }
+
+  /** A machine is back: what it does not know of any more, it refuses. */
+  powered(address: string): void {
+    this.#queue.after(this.#plan.delayMs, () => {
+      for (const connection of [...this.#live]) {
+        const isAbout = connection.dialler.address === address || connection.peer.address === address
+        if (isAbout && connection.hasLost) connection.reset('connection reset by peer')
+      }
+    })
   }
 
   /** Runs something of which nothing gets out of that address. */
@@ -140,7 +150,7 @@ export class SimNetwork extends MemoryNetwork {
   }
 
   #keepAlive(): void {
-    this.#queue.after(this.#random.between(KEEP_ALIVE_MS, 2 * KEEP_ALIVE_MS), () => {
+    this.#queue.after(this.#plan.keepAliveMs * this.#random.between(0.5, 1.5), () => {
       for (const connection of [...this.#live]) {
         if (connection.hasLost && !this.#random.chance(0.3)) connection.reset('connection timed out')
       }

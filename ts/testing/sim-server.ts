@@ -93,6 +93,7 @@ export class SimServer implements ServerView {
     if (this.process !== null) return
     this.boot += 1
     this.trouble = null
+    this.#site.network.powered(this.address)
     const process: SimProcess = new SimProcess(this.#processSite(() => process))
     this.process = process
     process.start()

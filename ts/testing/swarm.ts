@@ -27,7 +27,11 @@ export function drawPlan(seed: number): Plan {
     electionTimeoutMs,
     heartbeatMs: Math.max(10, Math.floor(electionTimeoutMs / random.pick([3, 4, 5, 10]))),
     turnMs,
-    network: { delayMs, jitterMs: delayMs * random.logBetween(0.1, 3) },
+    network: {
+      delayMs,
+      jitterMs: delayMs * random.logBetween(0.1, 3),
+      keepAliveMs: electionTimeoutMs * random.logBetween(1, 10),
+    },
     chaos: { loss: chaosOf(), duplication: chaosOf(), reordering: chaosOf(), replay: chaosOf() },
     disk: {
       writeMs,
@@ -37,6 +41,7 @@ export function drawPlan(seed: number): Plan {
     clients: {
       count: random.int(1, 7),
       thinkMs: oneRoundMs * random.logBetween(0.1, 10),
+      refusedMs: electionTimeoutMs * random.logBetween(0.05, 0.5),
       keys: random.int(1, 6),
       weights: {
         write: random.between(0.2, 1),
@@ -47,7 +52,8 @@ export function drawPlan(seed: number): Plan {
       paddingMax: random.chance(0.8) ? 40 : 3000,
       deadlines: random.chance(0.4) ? random.next() : 0,
     },
-    faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.2, 10),
+    faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
+    spellMs: electionTimeoutMs * random.logBetween(0.4, 5),
     restartMs: electionTimeoutMs * random.logBetween(0.1, 5),
     faults: drawFaults(random),
   }

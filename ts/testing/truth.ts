@@ -27,6 +27,8 @@ export class Truth {
   readonly #known: KnownEntry[][] = []
   /** Entry i at position i; position 0 is not used. */
   readonly committed: KnownEntry[] = [{ term: 0, checksum: 0, prevTerm: 0, command: 0 }]
+  /** The term of the leader that committed entry i first, at position i. */
+  readonly committedIn: number[] = [0]
   /** Commands among the first i committed entries, at position i. */
   readonly commandsUpTo: number[] = [0]
 
@@ -73,8 +75,9 @@ export class Truth {
     return true
   }
 
-  commit(entry: KnownEntry): void {
+  commit(entry: KnownEntry, inTerm: number): void {
     this.committed.push(entry)
+    this.committedIn.push(inTerm)
     this.commandsUpTo.push((this.commandsUpTo.at(-1) ?? 0) + (entry.command === 0 ? 0 : 1))
   }
 
