@@ -17,6 +17,7 @@ import { Trace } from './trace.js'
 import { Truth } from './truth.js'
 import { WorkInvariants } from './work-invariants.js'
 import { World } from './world.js'
+import type { Actor } from './world.js'
 
 export interface SimulateOptions {
   /** 0 .. 2^32 - 1. */
@@ -25,6 +26,8 @@ export interface SimulateOptions {
   readonly steps?: number
   /** More to watch with. */
   readonly observers?: readonly Observer[]
+  /** More that acts on the world. */
+  readonly actors?: readonly Actor[]
   /** Is given the run as JSON lines. */
   readonly trace?: (line: string) => void
   /** Whether errors carry their stacks: slower, so only for the replay of a failure. Default: with `trace`. */
@@ -77,7 +80,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
     plan,
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
-    actors: [nemesis, new Supervisor()],
+    actors: [nemesis, new Supervisor(), ...(options.actors ?? [])],
   })
   let recovery: Recovery | null = null
   let failure: Error | null = null
