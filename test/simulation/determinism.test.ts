@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { RaftError } from '#balsa/errors.js'
 import { simulate } from '#balsa/testing/simulate.js'
 import { drawPlan } from '#balsa/testing/swarm.js'
 
@@ -16,7 +17,7 @@ const runs = suite('a simulated run')
 
 runs('is the same in two processes', async () => {
   const script = `
-    import { simulate } from '#balsa/testing/simulate.js'
+import { simulate } from '#balsa/testing/simulate.js'
     for (const seed of ${JSON.stringify(SEEDS)}) console.log((await simulate({ seed, steps: ${STEPS} })).hash)
   `
   const other = spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: root, encoding: 'utf8' })
@@ -49,8 +50,11 @@ runs('has a seed and a length within bounds, or none', async () => {
       await simulate(options)
       assert.unreachable(name)
     } catch (error) {
-      assert.instance(error, RangeError)
-      assert.ok((error as Error).message.startsWith(`${name}: it must be a whole number in`), (error as Error).message)
+      assert.is((error as RaftError).code, 'ERR_RAFT_OPTIONS')
+      assert.ok(
+        (error as Error).message.startsWith(`option ${name}: it must be a whole number in`),
+        (error as Error).message,
+      )
     }
   }
 })
@@ -62,14 +66,14 @@ runs('has a plan within bounds, or none', async () => {
     [{ heartbeatMs: plan.electionTimeoutMs }, 'heartbeatMs is'],
     [{ chaos: { ...plan.chaos, loss: 2 } }, 'chaos.loss is 2: it must be a number in 0 .. 1'],
     [{ turnMs: NaN }, 'turnMs is NaN'],
-    [{ faults: { earthquake: 1 } as object }, 'faults.earthquake is not a fault'],
+    [{ faults: { earthquake: 1 } as object }, 'faults.earthquake is 1: there is no such fault'],
   ] as const) {
     try {
       await simulate({ seed: 1, plan: { ...plan, ...wrong } })
       assert.unreachable(message)
     } catch (error) {
-      assert.instance(error, RangeError)
-      assert.ok((error as Error).message.startsWith(message), (error as Error).message)
+      assert.is((error as RaftError).code, 'ERR_RAFT_OPTIONS')
+      assert.ok((error as Error).message.startsWith(`option ${message}`), (error as Error).message)
     }
   }
 })

@@ -1,11 +1,12 @@
 /** The bounds of a plan: each number that is out of them is named, with the bound. */
 
+import { RaftError } from '../errors.js'
 import { FAULT_NAMES } from './fault-names.js'
 import type { Plan } from './plan.js'
 
 const SEED_MAX = 2 ** 32 - 1
 
-/** Throws RangeError on the first thing that is wrong. */
+/** Throws ERR_RAFT_OPTIONS on the first thing that is wrong. */
 export function checkPlan(plan: Plan): void {
   const { network, chaos, disk, clients } = plan
   checkWhole('seed', plan.seed, 0, SEED_MAX)
@@ -33,7 +34,7 @@ export function checkPlan(plan: Plan): void {
   check('restartMs', plan.restartMs, 0, 600_000)
   for (const [name, weight] of Object.entries(plan.faults)) {
     if (!(FAULT_NAMES as readonly string[]).includes(name)) {
-      throw new RangeError(`faults.${name} is not a fault; there are ${FAULT_NAMES.join(', ')}`)
+      refuse(`faults.${name}`, weight, `there is no such fault, but ${FAULT_NAMES.join(', ')}`)
     }
     check(`faults.${name}`, weight, 0, 1_000_000)
   }
@@ -41,11 +42,14 @@ export function checkPlan(plan: Plan): void {
 
 export function checkWhole(name: string, value: number, min: number, max: number): void {
   if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} is ${value}: it must be a whole number in ${min} .. ${max}`)
+    refuse(name, value, `it must be a whole number in ${min} .. ${max}`)
   }
 }
 
 function check(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max))
-    throw new RangeError(`${name} is ${value}: it must be a number in ${min} .. ${max}`)
+  if (!(value >= min && value <= max)) refuse(name, value, `it must be a number in ${min} .. ${max}`)
+}
+
+function refuse(name: string, value: number, why: string): never {
+  throw new RaftError('ERR_RAFT_OPTIONS', `option ${name} is ${value}: ${why}`)
 }

@@ -6,6 +6,7 @@
 import { RaftError } from '../errors.js'
 import type { LogIndex } from '../types.js'
 import type { EventQueue } from './event-queue.js'
+import type { FramedMachine } from './machine-under-test.js'
 import type { Operation, Returned } from './observer.js'
 import type { Observers } from './observers.js'
 import type { ClientPlan } from './plan.js'
@@ -19,6 +20,7 @@ export interface ClientSite {
   readonly observers: Observers
   readonly servers: readonly SimServer[]
   readonly plan: ClientPlan
+  readonly tested: FramedMachine | null
   /** Names operations and commands; never twice. */
   nextId(): number
   promised(): void
@@ -145,13 +147,12 @@ export class SimClient {
   async #call(raft: SimRaft, { kind, commands, key }: Operation): Promise<SimAnswer> {
     const { plan } = this.#site
     const options = this.#random.chance(plan.deadlines) ? { timeoutMs: this.#random.int(1, 500) } : {}
-    const padding = this.#random.int(0, plan.paddingMax + 1)
     switch (kind) {
       case 'write':
-        return raft.apply({ id: commands[0] ?? 0, key, padding }, options)
+        return raft.apply({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)
       case 'writes': {
         const answers = await raft.applyAll(
-          commands.map((id) => ({ id, key, padding })),
+          commands.map((id) => ({ id, key, inner: this.#inner() })),
           options,
         )
         return answers.at(-1) ?? { index: 0, value: 0 }
@@ -163,6 +164,12 @@ export class SimClient {
         return { index, value: 0 }
       }
     }
+  }
+
+  #inner(): Uint8Array {
+    const { plan, tested } = this.#site
+    if (tested !== null) return tested.command(() => this.#random.next())
+    return new Uint8Array(this.#random.int(0, plan.paddingMax + 1))
   }
 
   #end(pending: Pending, returned: Returned): void {

@@ -4,9 +4,11 @@
  */
 
 import type { RaftCore } from '../core/raft-core.js'
+import type { RaftError } from '../errors.js'
 import type { MemoryDisk } from '../storage/memory-log-store.js'
 import type { Server, ServerId } from '../types.js'
 import type { EventQueue } from './event-queue.js'
+import type { FramedMachine } from './machine-under-test.js'
 import type { ServerView } from './observer.js'
 import type { Observers } from './observers.js'
 import type { Plan } from './plan.js'
@@ -29,8 +31,10 @@ export interface ServerSite {
   promised(): void
   /** One input of a core. */
   countStep(): void
-  /** A server is ready for calls. */
-  opened(server: SimServer): void
+  /** What runs on every server beside the registers; null for nothing. */
+  readonly tested: FramedMachine | null
+  /** The machine under test threw. */
+  machineFailed(server: SimServer, error: RaftError): void
   /** A process is gone: callers on it will never hear. */
   gone(server: SimServer): void
 }
@@ -151,10 +155,9 @@ export class SimServer implements ServerView {
     const { plan, observers, bootstrap, network, queue } = this.#site
     const transport = network.transport(this.address)
     this.#closeTransport = () => transport.close()
-    const machine = new SimMachine((commands, last, hash) => {
-      self().point('apply')
-      observers.applied(this, commands, last, hash)
-      self().point('applied')
+    const machine = new SimMachine(this.#site.tested, {
+      point: (where) => self().point(where),
+      applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
     })
     return {
       id: this.id,
@@ -169,10 +172,10 @@ export class SimServer implements ServerView {
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => {
         observers.booted(this)
-        this.#site.opened(this)
       },
       ended: (_process, error) => {
         this.trouble = error?.code ?? 'closed'
+        if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
         if (error === null) this.crash('closed', false)
       },
       stepped: (core, input) => {

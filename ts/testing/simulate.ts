@@ -6,6 +6,8 @@ import { ElectionInvariants } from './election-invariants.js'
 import { recover } from './liveness.js'
 import type { Recovery } from './liveness.js'
 import { LogInvariants } from './log-invariants.js'
+import { framed } from './machine-under-test.js'
+import type { MachineUnderTest } from './machine-under-test.js'
 import { Nemesis } from './nemesis.js'
 import type { Observer } from './observer.js'
 import type { Plan } from './plan.js'
@@ -19,11 +21,13 @@ import { WorkInvariants } from './work-invariants.js'
 import { World } from './world.js'
 import type { Actor } from './world.js'
 
-export interface SimulateOptions {
+export interface SimulateOptions<Command = never> {
   /** 0 .. 2^32 - 1. */
   readonly seed: number
   /** Core steps of the first phase, 100 .. 10^8; default 10000. */
   readonly steps?: number
+  /** A state machine to run on every server. */
+  readonly machine?: MachineUnderTest<Command>
   /** More to watch with. */
   readonly observers?: readonly Observer[]
   /** More that acts on the world. */
@@ -58,8 +62,8 @@ const STEPS_MIN = 100
 const STEPS_MAX = 100_000_000
 const STEPS = 10_000
 
-/** Never rejects because of what the world did: that is `failure`. Throws RangeError for a seed or steps out of range. */
-export async function simulate(options: SimulateOptions): Promise<SimulateResult> {
+/** Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of range. */
+export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
   const { seed, steps = STEPS } = options
   checkWhole('seed', seed, 0, SEED_END - 1)
   checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
@@ -78,6 +82,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
     plan,
+    tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
     actors: [nemesis, new Supervisor(), ...(options.actors ?? [])],

@@ -7,9 +7,11 @@
  */
 
 import { assert } from '../errors.js'
+import type { RaftError } from '../errors.js'
 import type { Server } from '../types.js'
 import { SimClient } from './clients.js'
 import { EventQueue } from './event-queue.js'
+import type { FramedMachine } from './machine-under-test.js'
 import type { Observer } from './observer.js'
 import { Observers } from './observers.js'
 import type { Plan } from './plan.js'
@@ -17,6 +19,7 @@ import { SeededRandom } from './random.js'
 import type { Receiver, SimNetwork } from './sim-network.js'
 import { SimNetwork as Network } from './sim-network.js'
 import { SimServer } from './sim-server.js'
+import { Violation } from './violation.js'
 
 /** Events for one core step, on average, above which a world goes round in circles. */
 const EVENTS_PER_STEP_MAX = 200
@@ -30,6 +33,8 @@ export interface WorldOptions {
   readonly plan: Plan
   readonly observers: readonly Observer[]
   readonly actors: readonly Actor[]
+  /** What runs on every server beside the registers. */
+  readonly tested?: FramedMachine | null
 }
 
 export class World {
@@ -50,6 +55,7 @@ export class World {
   #events = 0
   #nextId = 0
   #isUnsettled = false
+  #failure: Violation | null = null
 
   constructor(options: WorldOptions) {
     const { plan } = options
@@ -67,7 +73,8 @@ export class World {
       ...{ queue, network, plan, bootstrap, observers: this.observers },
       promised: () => this.promised(),
       countStep: () => void (this.steps += 1),
-      opened: () => {},
+      tested: options.tested ?? null,
+      machineFailed: (server: SimServer, error: RaftError) => this.#machineFailed(server, error),
       gone: (server: SimServer) => this.#gone(server),
     }
     this.servers = bootstrap.map((_, ordinal) => new SimServer(shared, ordinal, this.random.fork()))
@@ -75,7 +82,7 @@ export class World {
       receivers.set(server.address, { arrive: (run) => server.process?.arrive(run) })
     }
     const site = {
-      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients },
+      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested },
       nextId: () => ++this.#nextId,
       promised: () => this.promised(),
       pace: () => this.pace,
@@ -134,7 +141,15 @@ export class World {
     const happening = this.queue.next()
     assert(happening !== null, 'world: nothing is left that could happen')
     this.#events += 1
+    if (this.#failure !== null) throw this.#failure
     happening.happen()
+  }
+
+  #machineFailed({ id }: SimServer, { message, cause }: RaftError): void {
+    // What watches the state machine throws through it.
+    if (cause instanceof Violation) this.#failure ??= cause
+    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
+    this.#failure ??= new Violation(8, `${id}: ${message} (${why})`)
   }
 
   #gone(server: SimServer): void {
