@@ -29,6 +29,7 @@ export function checkPlan(plan: Plan): void {
   for (const [name, weight] of Object.entries(clients.weights)) check(`clients.weights.${name}`, weight, 0, 1_000_000)
   checkWhole('clients.paddingMax', clients.paddingMax, 0, 1_000_000)
   check('clients.deadlines', clients.deadlines, 0, 1)
+  check('clients.deadlineMs', clients.deadlineMs, 1, 600_000)
   check('faultEveryMs', plan.faultEveryMs, 1, Number.MAX_SAFE_INTEGER)
   check('spellMs', plan.spellMs, 1, 6_000_000)
   check('restartMs', plan.restartMs, 0, 600_000)

@@ -41,6 +41,10 @@ export class SimClient {
   readonly #site: ClientSite
   readonly #ordinal: number
   readonly #random: SeededRandom
+  /** How often it asks the server that it believes leads, and not just anyone. */
+  readonly #loyalty: number
+  /** How much more, or less, it reads than planned. */
+  readonly #curiosity: number
   #believes: SimServer | null = null
   #pending: Pending | null = null
 
@@ -48,6 +52,8 @@ export class SimClient {
     this.#site = site
     this.#ordinal = ordinal
     this.#random = random
+    this.#loyalty = random.pick([0.3, 0.8, 0.97])
+    this.#curiosity = random.pick([0.2, 1, 5])
   }
 
   get isWaiting(): boolean {
@@ -113,7 +119,7 @@ export class SimClient {
   #choose(): SimServer | null {
     const candidates = (this.only ?? this.#site.servers).filter((server) => server.isUp && !server.paused)
     const leader = this.#believes
-    if (leader !== null && candidates.includes(leader) && this.#random.chance(0.9)) return leader
+    if (leader !== null && candidates.includes(leader) && this.#random.chance(this.#loyalty)) return leader
     return candidates.length === 0 ? null : this.#random.pick(candidates)
   }
 
@@ -123,14 +129,15 @@ export class SimClient {
 
   #draw(server: SimServer): Operation {
     const { plan } = this.#site
-    const total = plan.weights.write + plan.weights.writes + plan.weights.read + plan.weights.barrier
+    const read = plan.weights.read * this.#curiosity
+    const total = plan.weights.write + plan.weights.writes + read + plan.weights.barrier
     let draw = this.#random.next() * total
     const kind =
       (draw -= plan.weights.write) < 0
         ? 'write'
         : (draw -= plan.weights.writes) < 0
           ? 'writes'
-          : draw < plan.weights.read
+          : draw < read
             ? 'read'
             : 'barrier'
     return this.#operation(server, kind, kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0)
@@ -146,7 +153,7 @@ export class SimClient {
 
   async #call(raft: SimRaft, { kind, commands, key }: Operation): Promise<SimAnswer> {
     const { plan } = this.#site
-    const options = this.#random.chance(plan.deadlines) ? { timeoutMs: this.#random.int(1, 500) } : {}
+    const options = this.#random.chance(plan.deadlines) ? { timeoutMs: this.#random.int(1, plan.deadlineMs + 1) } : {}
     switch (kind) {
       case 'write':
         return raft.apply({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)

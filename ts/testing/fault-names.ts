@@ -31,6 +31,7 @@ export const FAULT_NAMES = [
   'rush',
   'flood',
   'depose',
+  'stale-leader',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

@@ -8,7 +8,7 @@ import type { SimServer } from './sim-server.js'
 import type { World } from './world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
-type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal' | 'depose'
+type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal' | 'depose' | 'stale-leader'
 type Path = readonly [from: SimServer, to: SimServer]
 
 export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = {
@@ -63,6 +63,20 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
     world.queue.after(world.plan.electionTimeoutMs, () => (world.pace = 1))
     const hit = others(world, leader).filter(() => random.chance(0.8))
     return cut(world, random, random.chance(0.5) ? between([leader], hit) : hit.map((other): Path => [leader, other]))
+  },
+  /** The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. */
+  'stale-leader': (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null) return null
+    const paths = between([leader], others(world, leader))
+    if (paths.length === 0) return null
+    for (const [from, to] of paths) world.network.cutPath(from.address, to.address)
+    leader.clock.setRate(0)
+    world.queue.after(world.plan.electionTimeoutMs * random.between(2, 6), () => {
+      leader.clock.setRate(1)
+      for (const path of paths) mend(world, path)
+    })
+    return leader.id
   },
   'slow-path': (world, random) => {
     const from = victim(world, random)

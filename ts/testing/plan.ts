@@ -14,8 +14,9 @@ export interface ClientPlan {
   /** What is asked for how often; weights. */
   readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
   readonly paddingMax: number
-  /** How many of the calls have a deadline, 0 .. 1. */
+  /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */
   readonly deadlines: number
+  readonly deadlineMs: number
 }
 
 export interface Plan {
