@@ -14,6 +14,7 @@ export function checkPlan(plan: Plan): void {
   check('electionTimeoutMs', plan.electionTimeoutMs, 30, 600_000)
   check('heartbeatMs', plan.heartbeatMs, 10, plan.electionTimeoutMs / 3)
   check('turnMs', plan.turnMs, 0, 1000)
+  check('applyMs', plan.applyMs, 0, 10_000)
   check('network.delayMs', network.delayMs, 0, 10_000)
   check('network.jitterMs', network.jitterMs, 0, 10_000)
   check('network.keepAliveMs', network.keepAliveMs, 1, 6_000_000)

@@ -33,6 +33,9 @@ export class ElectionInvariants implements Observer {
   readonly leaderships = new Map<number, Leadership>()
   readonly #truth: Truth
   readonly #grants = new Map<string, ServerId>()
+  /** By `term/candidate`: who has granted it a vote, itself included. */
+  readonly #voters = new Map<string, Set<ServerId>>()
+  readonly #wiped = new Set<ServerId>()
   readonly #seen: (Seen | undefined)[] = []
 
   constructor(truth: Truth) {
@@ -56,6 +59,7 @@ export class ElectionInvariants implements Observer {
   /** From here on it is another server under the same id; its peers must refuse it. */
   wiped(server: ServerView): void {
     this.#seen[server.ordinal] = undefined
+    this.#wiped.add(server.id)
   }
 
   // Hot path: once per core step.
@@ -86,6 +90,9 @@ export class ElectionInvariants implements Observer {
   // Hot path: once per message. Everything that leaves a server passes here, while its disk is as it is.
   sent(server: ServerView, to: ServerId, message: Request | Response): void {
     hold(!server.halted, 17, () => `${server.id} sends ${message.type} after it has failed`)
+    // What a wiped server may have forgotten is not known; nobody that knew it before may listen to it.
+    const isHeard = this.#wiped.has(server.id) && !this.#wiped.has(to)
+    hold(!isHeard, 3, () => `${server.id} was wiped, and sends ${message.type} to ${to}`)
     const seen = this.#of(server)
     const { term, votedFor } = server.disk.durable.hardState
     const revealed = message.type === 'PreVote' ? message.proposedTerm - 1 : message.term
@@ -124,6 +131,14 @@ export class ElectionInvariants implements Observer {
       return `${server.id} leads term ${term} before its vote for itself is durable`
     })
     this.#grant(server, term, server.id)
+    const voters = this.#voters.get(`${term}/${server.id}`) ?? new Set()
+    const { voters: incoming, outgoing } = core.configuration
+    for (const half of outgoing === null ? [incoming] : [incoming, outgoing]) {
+      const count = half.filter(({ id }) => voters.has(id)).length
+      hold(count * 2 > half.length, 1, () => {
+        return `${server.id} leads term ${term} by the votes of ${[...voters].join(', ')}`
+      })
+    }
     const { committed, committedIn } = this.#truth
     // A vote that was on its way for long may make a leader of an older term: what later terms committed it need not have.
     let { commitIndex } = this.#truth
@@ -186,6 +201,9 @@ export class ElectionInvariants implements Observer {
       return `${server.id} votes in term ${term} for ${before} and ${candidate}`
     })
     this.#grants.set(key, candidate)
+    const voters = this.#voters.get(`${term}/${candidate}`)
+    if (voters === undefined) this.#voters.set(`${term}/${candidate}`, new Set([server.id]))
+    else voters.add(server.id)
   }
 
   #of(server: ServerView): Seen {

@@ -32,6 +32,8 @@ export const FAULT_NAMES = [
   'flood',
   'depose',
   'stale-leader',
+  'race',
+  'overtake',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

@@ -2,6 +2,7 @@
 
 import { clockFaults } from './clock-faults.js'
 import { diskFaults } from './disk-faults.js'
+import { electionFaults } from './election-faults.js'
 import type { Fault } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import { loadFaults } from './load-faults.js'
@@ -11,6 +12,7 @@ import { processFaults } from './process-faults.js'
 export const faults: Readonly<Record<FaultName, Fault>> = {
   ...processFaults,
   ...networkFaults,
+  ...electionFaults,
   ...diskFaults,
   ...clockFaults,
   ...loadFaults,

@@ -1,15 +1,15 @@
 /** Networks that part, one way or both, in all the shapes in which consensus was seen to fail; that are slow, that reset. */
 
 import type { Fault } from './fault.js'
-import { leaderOf, spell, victim } from './fault.js'
+import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import type { SeededRandom } from './random.js'
 import type { SimServer } from './sim-server.js'
 import type { World } from './world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
-type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal' | 'depose' | 'stale-leader'
-type Path = readonly [from: SimServer, to: SimServer]
+type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal'
+export type Path = readonly [from: SimServer, to: SimServer]
 
 export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = {
   /** What one server says, or what it hears, is lost. */
@@ -55,29 +55,6 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
       all.filter(() => random.chance(0.25)),
     )
   },
-  /** The leader is cut off while clients still press it: its entries are left to be overwritten. */
-  depose: (world, random) => {
-    const leader = leaderOf(world)
-    if (leader === null) return null
-    world.pace = Math.min(world.pace, 0.1)
-    world.queue.after(world.plan.electionTimeoutMs, () => (world.pace = 1))
-    const hit = others(world, leader).filter(() => random.chance(0.8))
-    return cut(world, random, random.chance(0.5) ? between([leader], hit) : hit.map((other): Path => [leader, other]))
-  },
-  /** The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. */
-  'stale-leader': (world, random) => {
-    const leader = leaderOf(world)
-    if (leader === null) return null
-    const paths = between([leader], others(world, leader))
-    if (paths.length === 0) return null
-    for (const [from, to] of paths) world.network.cutPath(from.address, to.address)
-    leader.clock.setRate(0)
-    world.queue.after(world.plan.electionTimeoutMs * random.between(2, 6), () => {
-      leader.clock.setRate(1)
-      for (const path of paths) mend(world, path)
-    })
-    return leader.id
-  },
   'slow-path': (world, random) => {
     const from = victim(world, random)
     const slowness = random.logBetween(5, 300)
@@ -103,11 +80,14 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
   },
 }
 
-/** For a while; two cuts that overlap both end with the first, as repairs do. */
 function cut(world: World, random: SeededRandom, paths: readonly Path[]): string | null {
-  if (paths.length === 0) return null
+  return paths.length === 0 ? null : cutFor(world, paths, spell(world, random))
+}
+
+/** For a while; two cuts that overlap both end with the first, as repairs do. */
+export function cutFor(world: World, paths: readonly Path[], ms: number): string {
   for (const [from, to] of paths) world.network.cutPath(from.address, to.address)
-  world.queue.after(spell(world, random), () => {
+  world.queue.after(ms, () => {
     for (const path of paths) mend(world, path)
   })
   return paths.map(([from, to]) => `${from.id}>${to.id}`).join(' ')
@@ -118,7 +98,7 @@ function mend(world: World, [from, to]: Path): void {
   if (!world.isLeftBroken(from) && !world.isLeftBroken(to)) world.network.mendPath(from.address, to.address)
 }
 
-function between(some: readonly SimServer[], rest: readonly SimServer[]): readonly Path[] {
+export function between(some: readonly SimServer[], rest: readonly SimServer[]): readonly Path[] {
   return some.flatMap((a) =>
     rest.flatMap((b): readonly Path[] => [
       [a, b],
@@ -127,6 +107,6 @@ function between(some: readonly SimServer[], rest: readonly SimServer[]): readon
   )
 }
 
-function others(world: World, server: SimServer): readonly SimServer[] {
+export function others(world: World, server: SimServer): readonly SimServer[] {
   return world.servers.filter((other) => other !== server)
 }

@@ -26,6 +26,8 @@ export interface Plan {
   readonly heartbeatMs: number
   /** From the wish for a turn to the turn. */
   readonly turnMs: number
+  /** How long the state machine takes for a batch; 0: it answers at once. */
+  readonly applyMs: number
   readonly network: NetworkPlan
   readonly chaos: Readonly<Chaos>
   readonly disk: DiskPlan

@@ -46,6 +46,8 @@ export const simCodec: Codec<SimCommand> = {
 /** What happens in the process around an `apply`. */
 export interface MachineUser {
   point(where: string): void
+  /** Does it after a while, where state machines are slow; null where they answer at once. */
+  slowly<Result>(run: () => Result | Promise<Result>): Promise<Result> | null
   applied(commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
 }
 
@@ -66,6 +68,14 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     context: ApplyContext,
   ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
     this.#user.point('apply')
+    const slow = this.#user.slowly(() => this.#run(batch, context))
+    return slow ?? this.#run(batch, context)
+  }
+
+  #run(
+    batch: readonly Entry<SimCommand>[],
+    context: ApplyContext,
+  ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
     if (this.#tested === null) return this.#applied(batch, context, null)
     const inner = batch.map(({ index, term, time, command }) => ({ index, term, time, command: command.inner }))
     const results = this.#tested.apply(inner, context)

@@ -143,6 +143,21 @@ export class SimServer implements ServerView {
     this.sim.wipe()
   }
 
+  #slowly<Result>(process: SimProcess, run: () => Result | Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#site.queue.after(this.#random.exponential(this.#site.plan.applyMs), () => {
+        process.arrive(() => {
+          process.promised()
+          try {
+            resolve(run())
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)))
+          }
+        })
+      })
+    })
+  }
+
   #closeTransport: () => Promise<void> = async () => {}
 
   #wrote(): void {
@@ -157,6 +172,7 @@ export class SimServer implements ServerView {
     this.#closeTransport = () => transport.close()
     const machine = new SimMachine(this.#site.tested, {
       point: (where) => self().point(where),
+      slowly: (run) => (plan.applyMs === 0 ? null : this.#slowly(self(), run)),
       applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
     })
     return {

@@ -61,6 +61,8 @@ const SEED_END = 2 ** 32
 const STEPS_MIN = 100
 const STEPS_MAX = 100_000_000
 const STEPS = 10_000
+/** The length of the first phase in election timeouts, at most. */
+const TIMEOUTS_MAX = 1000
 
 /** Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of range. */
 export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
@@ -87,6 +89,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
     actors: [nemesis, new Supervisor(), ...(options.actors ?? [])],
   })
+  // A world in which nothing moves takes no steps, and yet it ends.
+  const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs
   let recovery: Recovery | null = null
   let failure: Error | null = null
   const stray = new StrayErrors()
@@ -94,7 +98,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   // Refused calls are the common case, and a stack for each of them a good part of the time.
   if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
   try {
-    await world.run(() => world.steps >= steps || stray.first !== null)
+    await world.run(() => world.steps >= steps || world.queue.now >= endMs || stray.first !== null)
     if (stray.first === null) recovery = await recover(world, nemesis)
   } catch (error) {
     failure = error as Error

@@ -27,6 +27,7 @@ export function drawPlan(seed: number): Plan {
     electionTimeoutMs,
     heartbeatMs: Math.max(10, Math.floor(electionTimeoutMs / random.pick([3, 4, 5, 10]))),
     turnMs,
+    applyMs: random.chance(0.3) ? random.logBetween(0.1, oneRoundMs) : 0,
     network: {
       delayMs,
       jitterMs: delayMs * random.logBetween(0.1, 3),
