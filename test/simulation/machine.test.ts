@@ -61,8 +61,6 @@ tests('that answers too little, or never, is a failure and not a hang', async ()
   assert.match(await firstFailure(() => ({ apply: () => new Promise(() => {}) })), /^invariant 21: /)
 })
 
-tests.run()
-
 async function runs(create: () => Machine): Promise<readonly SimulateResult[]> {
   const machine: MachineUnderTest<number> = {
     create,
@@ -78,3 +76,5 @@ async function firstFailure(create: () => Machine): Promise<string> {
   const failed = (await runs(create)).find(({ failure }) => failure !== null)
   return failed?.failure?.message ?? 'none'
 }
+
+tests.run()

@@ -17,14 +17,14 @@ export interface FramedMachine {
   command(random: () => number): Uint8Array
 }
 
-export function framed<Command>({ create, codec, command }: MachineUnderTest<Command>): FramedMachine {
+export function framed<Command>(tested: MachineUnderTest<Command>): FramedMachine {
   return {
-    command: (random) => codec.encode(command(random)),
+    command: (random) => tested.codec.encode(tested.command(random)),
     create: () => {
-      const machine = create()
+      const machine = tested.create()
       return {
         apply: (batch, context) => {
-          const decoded = batch.map((entry) => ({ ...entry, command: codec.decode(entry.command) }))
+          const decoded = batch.map((entry) => ({ ...entry, command: tested.codec.decode(entry.command) }))
           return machine.apply(decoded, context)
         },
       }

@@ -19,8 +19,8 @@ export function drawPlan(seed: number): Plan {
   const oneRoundMs = 4 * delayMs + 4 * writeMs + 10 * turnMs
   const electionTimeoutMs = Math.round(Math.max(90, oneRoundMs * random.logBetween(3, 20)))
   const isCalm = random.chance(0.05)
-  const hasChaos = random.chance(0.3)
-  const chaosOf = (): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, 0.1) : 0)
+  const hasChaos = random.chance(0.4)
+  const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
     servers: drawServers(random),
@@ -33,7 +33,7 @@ export function drawPlan(seed: number): Plan {
       jitterMs: delayMs * random.logBetween(0.1, 3),
       keepAliveMs: electionTimeoutMs * random.logBetween(1, 10),
     },
-    chaos: { loss: chaosOf(), duplication: chaosOf(), reordering: chaosOf(), replay: chaosOf() },
+    chaos: { loss: chaosOf(0.1), duplication: chaosOf(0.5), reordering: chaosOf(0.3), replay: chaosOf(0.3) },
     disk: {
       writeMs,
       readMs: random.logBetween(0.05, 10),
