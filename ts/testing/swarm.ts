@@ -9,7 +9,7 @@ import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
 
 /** Rare because of what each of them costs, in steps or in servers. */
-const RARE: Partial<Record<FaultName, number>> = { flood: 0.02, wipe: 0.2, 'crash-all': 0.3 }
+const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, 'crash-all': 0.3 }
 
 export function drawPlan(seed: number): Plan {
   const random = new SeededRandom(seed ^ 0x5eed5eed)
@@ -74,7 +74,7 @@ function drawFaults(random: SeededRandom): Plan['faults'] {
   const weights: Partial<Record<FaultName, number>> = {}
   for (const name of FAULT_NAMES) {
     const isOn = random.chance(enabled * (RARE[name] ?? 1))
-    const weight = random.logBetween(0.02, 1) * (RARE[name] ?? 1)
+    const weight = random.logBetween(0.02, 1)
     if (isOn) weights[name] = weight
   }
   return weights
