@@ -25,6 +25,7 @@ import type { Events } from './events.js'
 import type { PendingCall } from './pending-call.js'
 import type { PeerPins } from './peer-pins.js'
 import type { ReadQueue } from './read-queue.js'
+import { leadershipLost } from './ready-runner.js'
 import type { ReadyRunner } from './ready-runner.js'
 
 export interface EventLoopParts {
@@ -83,7 +84,7 @@ export class EventLoop {
   schedule(): void {
     if (this.#scheduled || this.refusal !== null) return
     this.#scheduled = true
-    setImmediate(this.#turn)
+    this.#parts.clock.defer(this.#turn)
   }
 
   waitUntilReady(call: PendingCall<void>): void {
@@ -173,7 +174,8 @@ export class EventLoop {
     const admission = core.admit(proposals.waitingBytes)
     if (admission.status === 'wait') return
     if (admission.status === 'refuse') {
-      proposals.failWaiting(() => this.notLeader())
+      // Of a call that went in with several commands some may be in the log already, and even committed.
+      proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : this.notLeader()))
       return
     }
     const place = { ...admission, time: entryClock.next(core.log.lastBlock) }

@@ -209,7 +209,8 @@ export class ReadyRunner {
   }
 }
 
-function leadershipLost(outcome: Outcome): RaftError {
+/** What becomes of accepted commands is not known here any more. */
+export function leadershipLost(outcome: Outcome): RaftError {
   const message = 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
   return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
 }

@@ -1,0 +1,64 @@
+/** Faults that aim at changes of leadership: what single faults bring about only by luck. */
+
+import type { Fault } from './fault.js'
+import { leaderOf } from './fault.js'
+import type { FaultName } from './fault-names.js'
+import { between, cutFor, others } from './network-faults.js'
+import { pauseFor } from './process-faults.js'
+import type { World } from './world.js'
+
+type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake'
+
+export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> = {
+  /** The leader is cut off while clients still press it: its entries are left to be overwritten. */
+  depose: (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null) return null
+    press(world)
+    const hit = others(world, leader).filter(() => random.chance(0.8))
+    const ms = world.plan.electionTimeoutMs * random.between(1, 5)
+    return hit.length === 0 ? null : cutFor(world, between([leader], hit), ms)
+  },
+  /** The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. */
+  'stale-leader': (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null) return null
+    const ms = world.plan.electionTimeoutMs * random.between(2, 6)
+    leader.clock.setRate(0)
+    world.queue.after(ms, () => leader.clock.setRate(1))
+    return cutFor(world, between([leader], others(world, leader)), ms)
+  },
+  /** All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their votes. */
+  race: (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null) return null
+    const sleepMs = world.plan.electionTimeoutMs * random.between(2.1, 3)
+    for (const server of others(world, leader)) {
+      if (!server.paused) pauseFor(world, server, sleepMs)
+      server.sim.slowness = random.logBetween(1, 100)
+      world.queue.after(2 * sleepMs, () => (server.sim.slowness = 1))
+    }
+    return cutFor(world, between([leader], others(world, leader)), 2 * sleepMs)
+  },
+  /** One follower takes entries that its disk is slow to write; before it has, another leader replaces them. */
+  overtake: (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null || world.servers.length < 3) return null
+    const [follower, ...rest] = random.shuffled(others(world, leader))
+    if (follower === undefined) return null
+    const { electionTimeoutMs } = world.plan
+    press(world)
+    follower.sim.hang(electionTimeoutMs * random.between(1, 4))
+    const ms = electionTimeoutMs * random.between(1, 5)
+    world.queue.after(electionTimeoutMs * random.between(0.1, 0.6), () => {
+      cutFor(world, between([leader], [follower]), ms)
+    })
+    return `${follower.id}, ${cutFor(world, between([leader], rest), ms)}`
+  },
+}
+
+/** Clients hurry, for an election timeout. */
+function press(world: World): void {
+  world.pace = Math.min(world.pace, 0.1)
+  world.queue.after(world.plan.electionTimeoutMs, () => (world.pace = 1))
+}

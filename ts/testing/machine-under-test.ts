@@ -1,0 +1,33 @@
+/** A user's state machine in a world, and how to make up commands for it. */
+
+import type { Codec, StateMachine } from '../fsm/state-machine.js'
+
+export interface MachineUnderTest<Command> {
+  /** A new one, empty; each start of a server makes one. It may answer with promises, but not wait for real time. */
+  create(): StateMachine<Command, unknown, never, unknown>
+  readonly codec: Codec<Command>
+  /** One command; `random` draws from [0, 1), and nothing else may be drawn from. */
+  command(random: () => number): Command
+}
+
+/** The same with its commands as bytes, so that a world need not know their type. */
+export interface FramedMachine {
+  create(): StateMachine<Uint8Array, unknown, never, unknown>
+  /** An encoded command. */
+  command(random: () => number): Uint8Array
+}
+
+export function framed<Command>(tested: MachineUnderTest<Command>): FramedMachine {
+  return {
+    command: (random) => tested.codec.encode(tested.command(random)),
+    create: () => {
+      const machine = tested.create()
+      return {
+        apply: (batch, context) => {
+          const decoded = batch.map((entry) => ({ ...entry, command: tested.codec.decode(entry.command) }))
+          return machine.apply(decoded, context)
+        },
+      }
+    },
+  }
+}
