@@ -66,7 +66,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options: RaftOptions<Command, Result, Query, Answer>,
   ): Promise<Raft<Command, Result, Query, Answer>> {
     checkOptions(options)
-    return new Raft(await openServer(options), options)
+    return Raft.over(await openServer(options), options)
+  }
+
+  /** The public face of a server that is already open: for the simulator, which looks inside it as well. */
+  static over<Command, Result, Query = never, Answer = never>(
+    server: RunningServer,
+    options: RaftOptions<Command, Result, Query, Answer>,
+  ): Raft<Command, Result, Query, Answer> {
+    return new Raft(server, options)
   }
 
   /** Resolves when a leader is known and what was committed when it became known is applied here. */

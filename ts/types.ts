@@ -113,6 +113,8 @@ export interface Clock {
   /** Milliseconds since 1970, as the machine believes. */
   wallNow(): number
   setTimer(delayMs: number, callback: () => void): CancelTimer
+  /** Runs `callback` once, later, when everything that has arrived by then was handed over; the turns of a server run here. */
+  defer(callback: () => void): void
 }
 
 /** One line per event; `fields` is plain data. Never throws. */

@@ -7,7 +7,8 @@ import { failover } from './failover.js'
 import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
 import { redis } from './redis.js'
+import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 
-export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, soak]
+export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, sim, soak]

@@ -161,6 +161,10 @@ class StoppableClock implements Clock {
     return this.#clock.wallNow()
   }
 
+  defer(callback: () => void): void {
+    this.#clock.defer(callback)
+  }
+
   setTimer(delayMs: number, callback: () => void): () => void {
     const fire = (): void => {
       if (this.#stoppedAt === null) callback()

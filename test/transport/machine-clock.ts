@@ -25,4 +25,8 @@ export class MachineClock implements Clock {
       clearTimeout(timer)
     }
   }
+
+  defer(callback: () => void): void {
+    setImmediate(callback)
+  }
 }

@@ -31,6 +31,10 @@ export class ManualClock implements Clock {
     }
   }
 
+  defer(callback: () => void): void {
+    setImmediate(callback)
+  }
+
   /** The delays of what is pending, shortest first. */
   delays(): readonly number[] {
     return [...this.#timers].map((timer) => timer.due - this.#now).sort((a, b) => a - b)

@@ -10,5 +10,7 @@ export function systemClock(): Clock {
       const timer = setTimeout(callback, delayMs)
       return () => clearTimeout(timer)
     },
+    // The check phase: libuv has polled everything there is.
+    defer: (callback) => void setImmediate(callback),
   }
 }

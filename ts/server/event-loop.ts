@@ -83,7 +83,7 @@ export class EventLoop {
   schedule(): void {
     if (this.#scheduled || this.refusal !== null) return
     this.#scheduled = true
-    setImmediate(this.#turn)
+    this.#parts.clock.defer(this.#turn)
   }
 
   waitUntilReady(call: PendingCall<void>): void {

@@ -99,8 +99,8 @@ async function bootstrapIfNew(
       `the folder ${options.dir} belongs to cluster ${knownId}; the options cluster and bootstrap describe cluster ${clusterId}. Start with the list it was made with, or in an empty folder`,
     )
   }
-  const time = Math.floor((options.clock ?? systemClock()).wallNow())
-  const block = entryBlock('configuration', logIndex(1), termOf(1), time, payload)
+  // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching, 5.3).
+  const block = entryBlock('configuration', logIndex(1), termOf(1), 0, payload)
   const hardState = { term: termOf(1), votedFor: null, commitIndex: logIndex(0) }
   const fact = new TextEncoder().encode(clusterId)
   const ticket = store.submit([

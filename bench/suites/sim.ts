@@ -1,0 +1,44 @@
+/** How fast the simulator is: worlds of the swarm, whole, with all invariants on; the steps are the inputs of the cores. */
+
+import { simulate } from '#balsa/testing/simulate.js'
+import type { Settings } from '../settings.js'
+import type { OpenSuite, Suite } from '../suite.js'
+
+/** Core steps of one world, as `npm run sim` has them. */
+const STEPS = 10_000
+
+export const sim: Suite = {
+  name: 'sim',
+  purpose: 'the simulator: worlds of the swarm one after another on one core, all invariants on',
+  minutes: 1,
+  rounds: 5,
+  seconds: 8,
+  metrics: [
+    { key: 'stepsPerSecond', head: 'core steps/s', digits: 0 },
+    { key: 'worldsPerSecond', head: 'worlds/s', digits: 1 },
+  ],
+  judged: { key: 'stepsPerSecond', better: 'more' },
+  open,
+}
+
+/** Every round runs the same worlds, as far as it comes. */
+async function open(settings: Settings): Promise<OpenSuite> {
+  const measure = async (): Promise<{ stepsPerSecond: number; worldsPerSecond: number }> => {
+    const begin = performance.now()
+    let [worlds, steps, elapsed] = [0, 0, 0]
+    while (elapsed < settings.seconds * 1000) {
+      worlds += 1
+      const result = await simulate({ seed: worlds, steps: STEPS })
+      if (result.failure !== null) throw result.failure
+      steps += result.steps
+      elapsed = performance.now() - begin
+    }
+    return { stepsPerSecond: (steps * 1000) / elapsed, worldsPerSecond: (worlds * 1000) / elapsed }
+  }
+  return {
+    cases: [{ contender: 'swarm', at: { 'steps of a world': STEPS }, measure }],
+    skipped: [],
+    notes: ['both phases of each world count, and everything from its plan to its verdict'],
+    close: async () => {},
+  }
+}

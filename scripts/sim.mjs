@@ -1,0 +1,102 @@
+/**
+ * `npm run sim`: worlds from seeds. One seed, or a range of them; with --trace, the one run as JSON lines on standard output.
+ * Ends with exit code 1 when a world did not hold, and prints the line that replays it.
+ */
+
+import { writeSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { ensureBuilt } from './ensure-built.mjs'
+
+const USAGE = `usage: npm run sim -- [options]
+  --seed N         one world (0 .. 4294967295)
+  --seeds A..B     the worlds of these seeds, both ends included
+  --steps K        core steps of the first phase, 100 .. 100000000; default 10000
+  --seconds S      stop after that many seconds, 1 .. 86400; without --seeds: from a seed of the clock on
+  --trace          with --seed: the run as JSON lines
+  --counts         how often each rare situation was reached
+`
+
+await main().catch((error) => {
+  process.stderr.write(`sim: ${error.message}\n`)
+  process.exitCode = 2
+})
+
+async function main() {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: 'string' },
+      seeds: { type: 'string' },
+      steps: { type: 'string' },
+      seconds: { type: 'string' },
+      trace: { type: 'boolean' },
+      counts: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
+  })
+  if (values.help) return process.stdout.write(USAGE)
+  const steps = whole('--steps', values.steps ?? '10000', 100, 100_000_000)
+  const seconds = values.seconds === undefined ? Infinity : whole('--seconds', values.seconds, 1, 86_400)
+  const { first, last } = seedsOf(values)
+  if (values.trace && first !== last) throw new Error('--trace needs one seed: --seed N')
+  await ensureBuilt()
+  const { simulate } = await import('../dist/testing/simulate.js')
+  const { formatCounts } = await import('../dist/testing/batch.js')
+  const total = { worlds: 0, steps: 0, entries: 0, ms: 0, answered: 0, recovered: 0, slowest: 0 }
+  const reached = new Map()
+  const begin = performance.now()
+  let failed = false
+  for (let seed = first; seed <= last && performance.now() - begin < seconds * 1000; seed += 1) {
+    const trace = values.trace ? { trace: (line) => void writeSync(1, `${line}\n`) } : {}
+    const result = await simulate({ seed, steps, ...trace })
+    total.worlds += 1
+    total.steps += result.steps
+    total.entries += result.entries
+    total.ms += result.ms
+    total.answered += result.answered
+    if (result.recovery?.wasPossible) total.recovered += 1
+    total.slowest = Math.max(total.slowest, result.recovery?.ms ?? 0)
+    for (const [what, times] of result.reached) reached.set(what, (reached.get(what) ?? 0) + times)
+    if (first === last && !values.trace) print(`seed ${seed}: hash ${result.hash}, ${result.steps} core steps`)
+    if (result.failure === null) continue
+    failed = true
+    print(`seed ${seed} failed after ${result.steps} core steps: ${result.failure.message}`)
+    if (!/^(?:Violation|AssertionFailure)$/.test(result.failure.name)) print(result.failure.stack ?? '')
+    print(`replay it: npm run sim -- --seed ${seed} --steps ${steps} --trace`)
+  }
+  const elapsed = (performance.now() - begin) / 1000
+  if (values.counts) print(formatCounts(reached))
+  print(
+    `${total.worlds} worlds from seed ${first}: ${total.steps} core steps in ${elapsed.toFixed(1)} s ` +
+      `(${Math.round(total.steps / elapsed)} per second), ${total.entries} entries, ${total.answered} calls answered, ` +
+      `${(total.ms / 1000).toFixed(0)} s simulated, ${total.recovered} recovered, the slowest in ${total.slowest.toFixed(0)} ms`,
+  )
+  if (failed) process.exitCode = 1
+}
+
+/** To standard error, so that a trace is only a trace. */
+function print(text) {
+  process.stderr.write(`${text}\n`)
+}
+
+function seedsOf({ seed, seeds, seconds }) {
+  if (seed !== undefined && seeds !== undefined) throw new Error('--seed and --seeds exclude each other')
+  if (seed !== undefined) {
+    const only = whole('--seed', seed, 0, 2 ** 32 - 1)
+    return { first: only, last: only }
+  }
+  if (seeds !== undefined) {
+    const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(seeds) ?? []
+    if (from === undefined || to === undefined) throw new Error(`--seeds is ${seeds}; it must look like 1..1000`)
+    const first = whole('--seeds', from, 0, 2 ** 32 - 1)
+    return { first, last: whole('--seeds', to, first, 2 ** 32 - 1) }
+  }
+  if (seconds === undefined) return { first: 1, last: 100 }
+  return { first: Math.floor(Math.random() * 2 ** 31), last: 2 ** 32 - 1 }
+}
+
+function whole(name, text, min, max) {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN
+  if (!(value >= min && value <= max))
+    throw new Error(`${name} is ${text}; it must be a whole number in ${min} .. ${max}`)
+  return value
+}
