@@ -13,7 +13,7 @@ import { formatTrace } from './trace-format.js'
 
 const ONE_SEED = process.env['BALSA_SEED']
 const FIRST_SEED = Number(ONE_SEED ?? process.env['BALSA_FIRST_SEED'] ?? 1)
-const SEEDS = ONE_SEED === undefined ? Number(process.env['BALSA_SEEDS'] ?? 12) : 1
+const SEEDS = ONE_SEED === undefined ? Number(process.env['BALSA_SEEDS'] ?? 8) : 1
 const STEPS = Number(process.env['BALSA_STEPS'] ?? 3000)
 
 /** Worlds that never come to these have shown little. */

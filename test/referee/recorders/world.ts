@@ -1,5 +1,6 @@
 /** Runs one simulated world and writes down what its servers did and what its clients saw. */
 
+import type { Observer } from '#balsa/testing/observer.js'
 import { simCodec } from '#balsa/testing/sim-machine.js'
 import { simulate } from '#balsa/testing/simulate.js'
 import type { SimulateResult } from '#balsa/testing/simulate.js'
@@ -21,11 +22,9 @@ export async function recordWorld(seed: number, steps: number): Promise<WorldRec
   const voters = Array.from({ length: plan.servers }, (_, at) => `s${at + 1}`)
   const nameOf = (payload: Uint8Array): string => String(simCodec.decode(payload).id)
   const recorder = new SimulationRecorder(voters, nameOf, (event) => trace.push(event))
-  const clients = {
-    invoked: (call: object): void => void calls.push({ event: 'invoked', ...call }),
-    returned: ({ id }: { readonly id: number }, answer: object): void => {
-      calls.push({ event: 'returned', id, ...answer } as ClientEvent)
-    },
+  const clients: Observer = {
+    invoked: (call) => void calls.push({ event: 'invoked', ...call }),
+    returned: ({ id }, { status, value }) => void calls.push({ event: 'returned', id, status, value }),
   }
   const result = await simulate({ seed, steps, plan, observers: [recorder, clients] })
   return { trace, calls, result }
