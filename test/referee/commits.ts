@@ -79,7 +79,8 @@ export class Commits {
       if (message.term < term) continue
       const bound = Math.min(message.commit, endOf(message))
       const theirs = termAt(this.#world.leaders.get(message.term)?.log ?? [], bound)
-      if (theirs === termAt(server.accepted.log, bound)) memory.clamp = Math.max(memory.clamp, bound)
+      if (theirs !== undefined && theirs === termAt(server.accepted.log, bound))
+        memory.clamp = Math.max(memory.clamp, bound)
     }
     memory.fresh = []
   }

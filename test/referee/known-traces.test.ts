@@ -267,6 +267,12 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
     },
   },
   {
+    rule: 'terms only grow',
+    name: 'a server that begins with an entry of a term that it has not entered',
+    options: { logs: { a: [1, 2] }, term: 1 },
+    tell: () => undefined,
+  },
+  {
     rule: 'terms come from candidates',
     name: 'a follower that raises its term by itself',
     tell: (story) => story.state('b', 2, null),
@@ -375,6 +381,17 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
   },
   {
     rule: 'log matching',
+    name: 'two commands under one index and term, from before the trace',
+    options: { logs: { a: [1, 2], b: [1, 2] }, term: 2 },
+    tell: (story) => {
+      story.elect('a', 3, 'c').ask('a', 'b').state('b', 3, null).send('a', 'c', story.append('a', 2))
+      story.campaign('b', 4).ask('b', 'c').grant('c', 'b').lead('b')
+      const [, ...entries] = story.append('b', 2).entries
+      story.send('b', 'c', { ...story.append('b', 2), entries: [{ first: 2, term: 2, hashes: ['other'] }, ...entries] })
+    },
+  },
+  {
+    rule: 'log matching',
     name: 'an entry appended over a hole',
     tell: (story) => {
       story.elect('a', 2, 'b').propose('a').pass('a', 'b', story.append('a', 3)).write('b', appendStep(3, 2))
@@ -422,6 +439,14 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
       story.campaign('c', 3).ask('c', 'a').grant('a', 'c').lead('c')
       story.pass('c', 'b', { ...story.append('c', 2), entries: [] }).state('b', 3, null)
       story.send('b', 'c', story.matched('c', 2))
+    },
+  },
+  {
+    rule: 'acknowledge only equal entries',
+    name: 'an acknowledgement to a server that does not lead',
+    tell: (story) => {
+      settled(story)
+      story.send('b', 'c', story.matched('a', 2))
     },
   },
   {
@@ -503,6 +528,12 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
     },
   },
   {
+    rule: 'state machine safety',
+    name: 'two histories that have committed different entries',
+    options: { logs: { a: [1, 2], b: [1, 3] }, commits: { a: 2, b: 2 } },
+    tell: () => undefined,
+  },
+  {
     rule: 'apply in order',
     name: 'an entry that is left out',
     tell: (story) => {
@@ -568,6 +599,14 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
       settled(story)
       story.propose('a').persisted('a').turn('a').replicate('a', 'b', 3).turn('a', { commit: 3 })
       story.read('a', 1).roundOf('a', 'b').answer('a', 1, 2)
+    },
+  },
+  {
+    rule: 'read what is committed',
+    name: 'a read of what is not committed',
+    tell: (story) => {
+      settled(story)
+      story.read('a', 1).roundOf('a', 'b').propose('a').answer('a', 1, 3)
     },
   },
   {
