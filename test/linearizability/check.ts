@@ -193,7 +193,8 @@ class Search {
       for (let other = index + 1; other < completed.length; other++) {
         const rival = completed[other]
         if (rival === undefined || rival.operation.call > item.returns) break
-        if (!shareKeys(item, rival)) continue
+        // In one line their order is given.
+        if (rival.line === item.line || !shareKeys(item, rival)) continue
         item.rivals.push(rival)
         rival.rivals.push(item)
       }

@@ -50,6 +50,12 @@ test('of several writes only the last is answered, and all count', () => {
   assert.is(verdictOf(...events, calls('read', 3, 2), returns(3, 'ok', 0)), 'violation')
 })
 
+test('several writes take effect in the order in which they were given', () => {
+  const events = [calls('writes', 1, 1, 10, 11), calls('read', 2, 2), returns(2, 'ok', 11), calls('read', 3, 2)]
+  assert.is(verdictOf(...events, returns(3, 'ok', 11), returns(1, 'ok', 10)), 'linearizable')
+  assert.is(verdictOf(...events, returns(3, 'ok', 10), returns(1, 'ok', 10)), 'violation')
+})
+
 test('a call that is open at the end may have happened, and barriers and other lines say nothing', () => {
   const events = [{ event: 'turned' }, calls('barrier', 1, 1), returns(1, 'ok'), calls('write', 2, 1, 10)]
   assert.is(historyOfClients(events).length, 1)

@@ -53,7 +53,8 @@ export function historyOfClients(events: Iterable<ClientEvent>): History {
       open.delete(event.id)
       history.push(...operationsOf(begun, event, now))
       // A client whose outcome is unknown is never heard of again; whoever goes on in its place is another one.
-      if (event.status !== 'ok') lives.set(begun.call.client, (lives.get(begun.call.client) ?? 0) + 1)
+      const isCertain = event.status === 'ok' || event.status === 'not-applied'
+      if (!isCertain) lives.set(begun.call.client, (lives.get(begun.call.client) ?? 0) + 1)
     }
   }
   for (const begun of open.values()) history.push(...operationsOf(begun, null, Infinity))
@@ -69,12 +70,14 @@ function operationsOf(
   const outcome = status === 'ok' ? 'ok' : status === 'not-applied' ? 'failed' : 'unknown'
   const steps = stepsOf(call)
   return steps.map((step, place) => {
-    // They go their own ways: each of several writes counts as that of a client by itself.
-    const who = steps.length === 1 ? client : `${client} ${call.id}.${place}`
-    const shared = { client: who, steps: [step], call: at, outcome } as const
-    if (outcome !== 'ok') return { ...shared, return: null, results: null }
-    const result = step.op === 'set' ? 'OK' : valueOf(answer?.value ?? 0)
-    return { ...shared, return: now, results: [result] }
+    if (outcome === 'ok') {
+      const results = [step.op === 'set' ? 'OK' : valueOf(answer?.value ?? 0)]
+      const operation = { client, steps: [step], call: at, return: now, outcome, results } as const
+      return place === 0 ? operation : { ...operation, isPipelined: true }
+    }
+    // Without an answer, each may have happened by itself.
+    const who = place === 0 ? client : `${client}/${place}`
+    return { client: who, steps: [step], call: at, outcome, return: null, results: null }
   })
 }
 

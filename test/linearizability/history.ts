@@ -31,6 +31,8 @@ export interface Operation {
   readonly outcome: 'ok' | 'unknown' | 'failed'
   /** One for each step when the outcome is `ok`, else null. */
   readonly results: readonly Result[] | null
+  /** It was sent together with the call before it of the same client, and takes effect after that one. */
+  readonly isPipelined?: true
 }
 
 export type History = readonly Operation[]
@@ -110,7 +112,7 @@ function sequenceTrouble(history: History): string | null {
     const { client, call } = operation
     const before = previous.get(client)
     if (before?.outcome === 'unknown') return `client ${client} calls at ${call}, after an unknown outcome`
-    if (before !== undefined && before.return !== null && call < before.return) {
+    if (before !== undefined && before.return !== null && call < before.return && operation.isPipelined !== true) {
       return `client ${client} calls at ${call}, before its previous call returned at ${before.return}`
     }
     if (operation.return !== null && operation.return < call)
