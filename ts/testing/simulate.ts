@@ -49,9 +49,9 @@ export interface SimulateResult {
   readonly entries: number
   readonly answered: number
   readonly reached: ReadonlyMap<string, number>
-  /** Null when the first phase ended in a failure. */
   /** The most that servers said, as a share of what invariant 20 allows. */
   readonly work: number
+  /** Null when the first phase ended in a failure. */
   readonly recovery: Recovery | null
   /** What did not hold; null when all did. */
   readonly failure: Error | null
