@@ -20,16 +20,20 @@ export async function ensureBuilt() {
     const still = staleInstall()
     if (still !== null) throw new Error(`npm ci finished, and yet ${still}`)
   }
-  await run(process.execPath, ['scripts/build-native.mjs'], 'the addon was not built; the reason is above')
+  // Standard output belongs to the command that needs the build.
+  await run(process.execPath, ['scripts/build-native.mjs'], 'the addon was not built; the reason is above', 2)
   removeOrphans()
   const compiler = ['node_modules/typescript/bin/tsc', '-b']
-  await run(process.execPath, compiler, 'TypeScript found errors; they are listed above')
+  await run(process.execPath, compiler, 'TypeScript found errors; they are listed above', 2)
 }
 
-/** Runs one command in the root with its output passed through; rejects with `complaint` unless it exits with 0. */
-export function run(command, args, complaint) {
+/**
+ * Runs one command in the root with its output passed through, to standard output or to the descriptor `output`; rejects with
+ * `complaint` unless it exits with 0.
+ */
+export function run(command, args, complaint, output = 'inherit') {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', output, 'inherit'] })
     child.once('error', (error) => reject(new Error(`${command} could not be started: ${error.message}`)))
     child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(complaint))))
   })
