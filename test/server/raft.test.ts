@@ -2,11 +2,12 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { msgpackCodec, Raft, RaftError } from 'balsa-raft'
-import type { LeaderHint, Outcome, RaftErrorCode, Transport } from 'balsa-raft'
+import { msgpackCodec, Raft } from 'balsa-raft'
+import type { LeaderHint, Outcome, RaftError, RaftErrorCode, Transport } from 'balsa-raft'
 import { systemClock } from '#balsa/server/clock.js'
 import { memoryStore } from '#balsa/storage/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory.js'
+import { failure } from '../support/failure.js'
 import { SumMachine, TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
@@ -49,16 +50,6 @@ async function open(
   const made = world(context, count, electionTimeoutMs)
   await made.cluster.openAll()
   return { ...made, leader: await made.cluster.leader() }
-}
-
-async function failure(promise: Promise<unknown>): Promise<RaftError> {
-  try {
-    await promise
-  } catch (error) {
-    if (error instanceof RaftError) return error
-    throw error
-  }
-  throw new Error('it should have failed')
 }
 
 function says(error: RaftError, code: RaftErrorCode, outcome: Outcome): void {

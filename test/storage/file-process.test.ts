@@ -6,45 +6,21 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Worker } from 'node:worker_threads'
 
-import { verifyBlock } from '#balsa/format/block.js'
 import { fileStore } from '#balsa/storage/index.js'
 import type { LogStore, StoredState } from '#balsa/storage/index.js'
-import { logIndex } from '#balsa/types.js'
 
 import { testUnless } from '../support/skip.js'
 import { refusal } from './file-harness.js'
+import { killDuringAppends } from './kill-during-appends.js'
 import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
 
 const test = suite('file store: processes')
 
 const VARIABLES = { BALSA_TEST_STORE: 'file' }
-const ROUNDS = 4
 const isLinux = process.platform === 'linux' ? null : 'the lock is another one here'
 
 test('kill -9 during appends loses nothing that was reported durable, in round after round', async () => {
-  await inDirectory(async (dir) => {
-    let last = 0
-    for (let round = 1; round <= ROUNDS; round += 1) {
-      const child = fileChild(['append', dir, '0', String(2 ** round)])
-      await child.line('some appends', (line) => (line.durable ?? 0) >= last + 40)
-      child.process.kill('SIGKILL')
-      assert.is(await child.end(), 'SIGKILL')
-      const { durable } = child
-      last = await withFileStore(dir, async (store, state) => {
-        assert.ok(state.lastIndex >= durable, `${state.lastIndex} is below ${durable}, which was reported durable`)
-        assert.is(state.hardState.commitIndex, state.lastIndex, 'a ticket is there in part')
-        assert.is(state.bootCounter, 2 * round)
-        for (let next = 1; next <= state.lastIndex;) {
-          for (const block of await store.read(logIndex(next), logIndex(state.lastIndex + 1), 10_000)) {
-            assert.is(block.first, next)
-            assert.ok(verifyBlock(block.data))
-            next = block.last + 1
-          }
-        }
-        return state.lastIndex
-      })
-    }
-  })
+  await inDirectory((dir) => killDuringAppends(dir, { child: fileChild, withStore: withFileStore }))
 })
 
 test('D9 a process that holds the directory is named to the second one, and a killed one frees it', async () => {
