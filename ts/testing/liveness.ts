@@ -33,7 +33,10 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   const { electionTimeoutMs, disk } = world.plan
   const longest = Math.max(0, ...core.map((server) => server.disk.durable.lastIndex))
   const allowedMs =
-    TIMEOUTS_MAX * 2 * electionTimeoutMs + DIAL_MS + longest * ENTRY_SHARE * (disk.writeMs + disk.readMs + 1)
+    TIMEOUTS_MAX * 2 * electionTimeoutMs +
+    DIAL_MS +
+    backlogMs(world, core) +
+    longest * ENTRY_SHARE * (disk.writeMs + disk.readMs + 1)
   const isLate = (): boolean => world.queue.now - begin > allowedMs
   const answered = world.clients.map((client) => client.answered)
   const isServed = (): boolean => {
@@ -53,6 +56,12 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   if (!isResting()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
   for (const server of core) checkRest(server)
   return { wasPossible: true, ms: world.queue.now - begin }
+}
+
+/** A path that was slow has still to deliver what it took, and nothing overtakes that. */
+function backlogMs(world: World, core: readonly SimServer[]): number {
+  const paths = core.flatMap((from) => core.map((to) => world.network.backlogMs(from.address, to.address)))
+  return Math.max(...paths)
 }
 
 /** The rest is broken for good, each of it in its own way: what still works of it may disturb, and must not lead. */

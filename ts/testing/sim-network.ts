@@ -80,6 +80,11 @@ export class SimNetwork extends MemoryNetwork {
     }
   }
 
+  /** How long what is on its way between them still takes: on a path that was slow, whatever follows waits behind it. */
+  backlogMs(from: string, to: string): number {
+    return Math.max(0, this.#sim(from, to).lastDue - this.#queue.now)
+  }
+
   /** A machine is back: what it does not know of any more, it refuses. */
   powered(address: string): void {
     this.#queue.after(this.#plan.delayMs, () => {
