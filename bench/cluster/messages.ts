@@ -34,6 +34,8 @@ export interface Usage {
   /** How late the event loop was, at the 99th percentile, since the last restart. */
   readonly loopDelayP99: number
   readonly rssBytes: number
+  /** What of it belongs to files, the map of the log above all: the system takes it back when it needs room. 0 where it does not tell, so that all counts as the process's own. */
+  readonly mappedBytes: number
 }
 
 export interface Loaded {

@@ -1,5 +1,6 @@
 /** One measured server, as a process of its own: a state machine that only counts, and a load when asked for. */
 
+import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Raft } from 'balsa-raft'
 import type { Codec, StateMachine } from 'balsa-raft'
@@ -71,7 +72,14 @@ function usage(): Usage {
     // The histogram holds the distance of samples that are asked for at each resolution.
     loopDelayP99: Math.max(0, loopDelay.percentile(99) / 1e6 - LOOP_DELAY_RESOLUTION_MS),
     rssBytes: process.memoryUsage.rss(),
+    mappedBytes: mappedBytes(),
   }
+}
+
+function mappedBytes(): number {
+  if (process.platform !== 'linux') return 0
+  const [, kiB] = /^RssFile:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+  return Number(kiB) * 1024
 }
 
 function say(message: FromServer): void {
