@@ -114,6 +114,7 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
 /** One step of a hash that depends on order. */
 export function mixed(hash: number, word: number): number {
   let next = Math.imul(hash ^ (word | 0), 0x9e3779b1)
-  next ^= Math.floor(word / 2 ** 32) | 0
+  // Nearly never: what lies above the low 32 bits.
+  if (word < 0 || word >= 2 ** 32) next ^= Math.floor(word / 2 ** 32) | 0
   return Math.imul(next ^ (next >>> 15), 0x85ebca6b) ^ (next >>> 13)
 }
