@@ -32,10 +32,10 @@ export interface CommandLine {
 
 const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
 
-export const HELP = `npm run bench -- [options]
+export const HELP = `npm run bench -- [suites] [options]
 
   --list                 name the suites, and how long each takes
-  --suite a,b            the suites to run (apply)
+  --suite a,b            the suites to run (apply); or their names without an option
   --rounds N             rounds over all cases, 1 .. 1000 (5; fewer mark the run)
   --seconds N            length of one measurement, 1 .. 3600 (as the suite says)
   --in-flight 1,64,256,1024
@@ -53,7 +53,7 @@ export const HELP = `npm run bench -- [options]
 const OPTIONS = {
   list: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
-  suite: { type: 'string', default: 'apply' },
+  suite: { type: 'string' },
   rounds: { type: 'string' },
   seconds: { type: 'string' },
   'in-flight': { type: 'string', default: '1,64,256,1024' },
@@ -69,10 +69,14 @@ const OPTIONS = {
 } as const
 
 export function readCommandLine(words: readonly string[], suites: readonly string[]): CommandLine {
-  const values = parse(words)
+  const { values, positionals } = parse(words)
   return {
     command: values.help === true ? 'help' : values.list === true ? 'list' : 'run',
-    suites: oneOf('suite', values.suite, suites),
+    suites: oneOf(
+      'suite',
+      [...positionals, ...(values.suite === undefined ? [] : [values.suite])].join(',') || 'apply',
+      suites,
+    ),
     rounds: values.rounds === undefined ? null : wholeNumber('--rounds', values.rounds, 1, 1000),
     seconds: values.seconds === undefined ? null : wholeNumber('--seconds', values.seconds, 1, 3600),
     out: values.out ?? `data/bench/${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`,
@@ -92,7 +96,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
 
 function parse(words: readonly string[]) {
   try {
-    return parseArgs({ args: [...words], options: OPTIONS }).values
+    return parseArgs({ args: [...words], options: OPTIONS, allowPositionals: true })
   } catch (error) {
     const known = Object.keys(OPTIONS).map((name) => `--${name}`)
     throw new UsageError(`${(error as Error).message}\nthere are: ${known.join(' ')}`)

@@ -318,6 +318,7 @@ random('small ones get the verdict of the brute-force oracle', () => {
         ...small,
         keyGroups: pick(draw, [[['x']], [['x', 'y']], small.keyGroups]),
         unknownShare: pick(draw, [0, 0.4]),
+        isRegisters: draw() < 0.5,
       }
       let history = linearizableHistory(draw, shape)
       assert.is(verdictOf(history), completed(history) === 0 ? 'invalid' : 'linearizable', formatHistory(history))
@@ -341,6 +342,17 @@ random('large ones of a linearizable store are accepted', () => {
   withSeed((draw) => {
     const verdict = checkHistory(linearizableHistory(draw, large), { completedMin: 4900 })
     assert.is(verdict.kind, 'linearizable', JSON.stringify(verdict))
+  })
+})
+
+random('large ones of one register with many unknown writes are decided', () => {
+  withSeed((draw) => {
+    const shape = { operations: 3000, clients: 6, keyGroups: [['x']], unknownShare: 0.2, isRegisters: true }
+    const history = linearizableHistory(draw, shape)
+    const accepted = checkHistory(history, { completedMin: 2000, stepsMax: 50_000 })
+    assert.is(accepted.kind, 'linearizable', JSON.stringify(accepted))
+    const rejected = checkHistory(withStaleRead(draw, history), { completedMin: 2000, stepsMax: 50_000 })
+    assert.is(rejected.kind, 'violation', JSON.stringify(rejected))
   })
 })
 

@@ -4,12 +4,14 @@
  *
  * The history is split into groups of keys that no operation connects; it is linearizable exactly when each group is
  * (Herlihy and Wing 1990, locality). Each group is searched as by Wing and Gong, memoised as by Lowe, on
- * (linearized set, state). Clients are sequential, so a linearized set is one position per client.
+ * (linearized set, state). Clients are sequential, so a linearized set is one position per line of operations that follow one
+ * another.
  */
 
 import type { History, Operation } from './history.js'
 import { prepare } from './history.js'
 import { isReadOnly, runSteps, sameResults } from './model.js'
+import { onlyWriteOf, registersOf, sightsOf, withoutSilentWrites } from './silent-writes.js'
 
 export interface CheckOptions {
   /** Fewer completed operations than this make the history invalid: it would prove nothing. */
@@ -28,7 +30,7 @@ export type Verdict =
 export function checkHistory(history: History, options: CheckOptions): Verdict {
   const prepared = prepare(history, options.completedMin)
   if ('invalid' in prepared) return { kind: 'invalid', reason: prepared.invalid }
-  const groups = splitByKeys(prepared.operations)
+  const groups = splitByKeys(withoutSilentWrites(prepared.operations))
   let steps = 0
   for (const group of groups) {
     const search = new Search(group.operations, options.stepsMax ?? 2_000_000)
@@ -77,6 +79,8 @@ function splitByKeys(operations: History): readonly Group[] {
 interface Item {
   readonly operation: Operation
   readonly at: number
+  /** The open writes that may come just before it. */
+  readonly sights: readonly string[]
   /** Infinity for one without an answer. */
   readonly returns: number
   /** Which of the completed lines it is in, and where; -1 for one without an answer. */
@@ -111,10 +115,14 @@ interface Frame {
 class Search {
   steps = 0
   private readonly stepsMax: number
-  /** Completed operations by client, each in order of call. */
+  /** Completed operations in as many lines as run beside each other, each in order of call. */
   private readonly lines: Item[][] = []
   /** Operations without an answer, in order of call. */
   private readonly open: Item[] = []
+  /** Of those, by what they write: the ones that help only just before an operation that sees it. */
+  private readonly writers = new Map<string, Item>()
+  /** And the ones that may help at any time. */
+  private readonly helpers: Item[] = []
   private readonly completed: number
   private readonly states = new States()
   /** For each set of completed operations and state: the minimal sets of open operations from which it was visited. */
@@ -167,24 +175,39 @@ class Search {
   }
 
   private admit(operations: History): void {
+    const registers = registersOf(operations)
     const lineOf = new Map<string, number>()
     for (const [at, operation] of operations.toSorted((a, b) => a.call - b.call).entries()) {
-      const shared = { operation, at, rivals: [], haunted: false, twin: null }
+      const shared = { operation, at, sights: sightsOf(operation), rivals: [], haunted: false, twin: null }
       if (operation.return === null) {
-        const bit = 1n << BigInt(this.open.length)
-        const name = JSON.stringify(operation.steps)
-        const twin = this.open.findLast((item) => JSON.stringify(item.operation.steps) === name) ?? null
-        this.open.push({ ...shared, returns: Infinity, line: -1, position: -1, bit, twin })
+        this.admitOpen(shared, onlyWriteOf(operation, registers))
         continue
       }
-      const line = lineOf.get(operation.client) ?? this.lines.length
-      if (line === this.lines.length) {
-        lineOf.set(operation.client, line)
-        this.lines.push([])
-      }
+      const line = this.lineFor(operation, lineOf.get(operation.client))
+      lineOf.set(operation.client, line)
       const items = this.lines[line] ?? []
       items.push({ ...shared, returns: operation.return, line, position: items.length, bit: 0n })
     }
+  }
+
+  private admitOpen(shared: Omit<Item, 'returns' | 'line' | 'position' | 'bit'>, write: string | null): void {
+    const bit = 1n << BigInt(this.open.length)
+    const name = JSON.stringify(shared.operation.steps)
+    const twin = this.open.findLast((item) => JSON.stringify(item.operation.steps) === name) ?? null
+    const item = { ...shared, returns: Infinity, line: -1, position: -1, bit, twin }
+    this.open.push(item)
+    if (write === null) this.helpers.push(item)
+    else this.writers.set(write, item)
+  }
+
+  /**
+   * Its client's own, or any other whose last operation returned before this one was called: their order is given as well, and
+   * clients that come and go leave no lines behind.
+   */
+  private lineFor({ client, call }: Operation, own: number | undefined): number {
+    if (own !== undefined && this.lines[own]?.at(-1)?.operation.client === client) return own
+    const free = this.lines.findIndex((items) => (items.at(-1)?.returns ?? Infinity) < call)
+    return free === -1 ? this.lines.push([]) - 1 : free
   }
 
   private findRivals(): void {
@@ -222,10 +245,22 @@ class Search {
       if (!item.haunted && item.rivals.every((rival) => (frame.positions[rival.line] ?? 0) > rival.position))
         return [item]
     }
-    const open = this.open.filter((item) => item.operation.call <= horizon && isFree(item, frame.taken))
-    const moves = [...open.toReversed(), ...enabled.toSorted((a, b) => b.returns - a.returns)]
+    const open = this.helpersOf(enabled).filter((item) => item.operation.call <= horizon && isFree(item, frame.taken))
+    const moves = [...open, ...enabled.toSorted((a, b) => b.returns - a.returns)]
     const { lastOpen } = frame
     return lastOpen === null ? moves : moves.filter((item) => !hides(item, lastOpen))
+  }
+
+  /** The open operations that may come before one of these to any effect, the first one last. */
+  private helpersOf(enabled: readonly Item[]): readonly Item[] {
+    const found = new Set(this.helpers)
+    for (const { sights } of enabled) {
+      for (const sight of sights) {
+        const writer = this.writers.get(sight)
+        if (writer !== undefined) found.add(writer)
+      }
+    }
+    return [...found].toSorted((a, b) => b.at - a.at)
   }
 
   /** The state after a move; null when its answer does not fit, or when nothing new can come of it. */

@@ -15,6 +15,8 @@ export interface Shape {
   readonly keyGroups: readonly (readonly string[])[]
   /** 0 .. 1: how many of the operations get no answer; half of those take effect, sooner or later. */
   readonly unknownShare: number
+  /** Nothing but reads and writes, most of which tell what was there before, as the clients of simulated worlds do. */
+  readonly isRegisters?: boolean
 }
 
 interface Draft {
@@ -88,10 +90,15 @@ function answer(drafts: readonly Draft[]): History {
 
 function drawSteps(random: Random, shape: Shape, count: number): readonly Step[] {
   const group = pick(random, shape.keyGroups)
-  if (random() > 0.1) return [drawStep(random, pick(random, group), count * 4)]
-  return Array.from({ length: 2 + below(random, 2) }, (_, at) =>
-    drawStep(random, pick(random, group), count * 4 + at + 1),
-  )
+  const draw = shape.isRegisters === true ? drawRegisterStep : drawStep
+  if (random() > 0.1) return [draw(random, pick(random, group), count * 4)]
+  return Array.from({ length: 2 + below(random, 2) }, (_, at) => draw(random, pick(random, group), count * 4 + at + 1))
+}
+
+function drawRegisterStep(random: Random, key: string, unique: number): Step {
+  const kind = random()
+  if (kind < 0.25) return { op: 'get', key }
+  return { op: kind < 0.7 ? 'getset' : 'set', key, value: `v${unique};` }
 }
 
 /** Values that are set are numbers now and then, so that INCR has something to count; all are unique. */

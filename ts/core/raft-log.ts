@@ -131,8 +131,10 @@ export class RaftLog {
   }
 
   append(block: Block): void {
-    assert(block.first === this.lastIndex + 1, `log: block ${block.first} appended after ${this.lastIndex}`)
-    assert(block.term >= this.lastTerm, `log: term ${block.term} appended after term ${this.lastTerm}`)
+    if (block.first !== this.lastIndex + 1) {
+      assert(false, `log: block ${block.first} appended after ${this.lastIndex}`)
+    }
+    if (block.term < this.lastTerm) assert(false, `log: term ${block.term} appended after term ${this.lastTerm}`)
     if (block.term > this.lastTerm) this.#runs.push({ first: block.first, term: block.term })
     if (block.configuration !== null) {
       this.#configurations.push({ index: block.first, configuration: block.configuration })
@@ -161,7 +163,7 @@ export class RaftLog {
   blocks(from: LogIndex, last: LogIndex, bytesMax: number): readonly Block[] {
     const found: Block[] = []
     if (from > last || from > this.lastIndex) return found
-    assert(from >= this.tailFirst, `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
+    if (from < this.tailFirst) assert(false, `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
     let bytes = 0
     for (let at = this.#blockAt(from); at < this.#tail.length; at += 1) {
       const block = this.#tail[at]

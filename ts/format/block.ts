@@ -55,7 +55,8 @@ export function recordLength(payloadBytes: number): number {
  * begin, add until it answers false or nothing is left, finish; then begin again.
  */
 export class BlockWriter {
-  private arena: Uint8Array = new Uint8Array(ARENA_BYTES)
+  /** None before the first block: a server that never leads needs none. */
+  private arena: Uint8Array = new Uint8Array(0)
   private view = viewOf(this.arena)
   /** Invariant: a multiple of 8; bytes from here on are zero, or belong to the block under construction. */
   private free = 0

@@ -28,6 +28,9 @@ export interface ClientSite {
   pace(): number
 }
 
+/** By length: commands only differ in it, and nobody writes to them. */
+const paddings: Uint8Array[] = []
+
 interface Pending {
   readonly operation: Operation
   readonly server: SimServer
@@ -176,7 +179,12 @@ export class SimClient {
   #inner(): Uint8Array {
     const { plan, tested } = this.#site
     if (tested !== null) return tested.command(() => this.#random.next())
-    return new Uint8Array(this.#random.int(0, plan.paddingMax + 1))
+    const length = this.#random.int(0, plan.paddingMax + 1)
+    const known = paddings[length]
+    if (known !== undefined) return known
+    const padding = new Uint8Array(length)
+    paddings[length] = padding
+    return padding
   }
 
   #end(pending: Pending, returned: Returned): void {

@@ -15,7 +15,8 @@ const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
 
 export class Reached implements Observer {
   readonly counts = new Map<string, number>()
-  readonly #leaders = new Set<string>()
+  /** By server: the term of the last leadership that was counted. */
+  readonly #led: (number | undefined)[] = []
 
   count(what: string, times = 1): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + times)
@@ -37,9 +38,8 @@ export class Reached implements Observer {
       this.count('read deferred until the first commit of its term')
     } else if (input.type === 'fetchFailed') this.count('entries for a peer could not be read')
     if (core.role !== 'leader') return
-    const key = `${server.id}/${core.term}`
-    if (this.#leaders.has(key)) return
-    this.#leaders.add(key)
+    if (this.#led[server.ordinal] === core.term) return
+    this.#led[server.ordinal] = core.term
     this.count('leader')
     if (core.log.lastIndex - 1 > core.log.commitIndex) this.count('leader with an uncommitted tail')
   }

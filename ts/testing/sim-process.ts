@@ -5,7 +5,7 @@
  */
 
 import type { Request, Response } from '../core/messages.js'
-import type { RaftCore } from '../core/raft-core.js'
+import { RaftCore } from '../core/raft-core.js'
 import type { Input, Ready } from '../core/ready.js'
 import { RaftError } from '../errors.js'
 import type { RaftOptions } from '../options.js'
@@ -212,15 +212,14 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
 
   /** From outside, by the two doors of the core, so that the shell is what users run. */
   #watch({ core }: RunningServer): void {
-    const step = core.step.bind(core)
-    const takeReady = core.takeReady.bind(core)
     const site = this.#site
     core.step = (input) => {
-      step(input)
+      // One function for all cores, so that the engine can put it in its callers.
+      RaftCore.prototype.step.call(core, input)
       if (this.isAlive) site.stepped(core, input)
     }
     core.takeReady = () => {
-      const ready = takeReady()
+      const ready = RaftCore.prototype.takeReady.call(core)
       if (this.isAlive) site.decided(core, ready)
       return ready
     }
