@@ -58,10 +58,10 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   return { wasPossible: true, ms: world.queue.now - begin }
 }
 
-/** A path that was slow has still to deliver what it took, and nothing overtakes that. */
+/** A path or a disk that was slow has still to finish what it took, and nothing overtakes that. */
 function backlogMs(world: World, core: readonly SimServer[]): number {
   const paths = core.flatMap((from) => core.map((to) => world.network.backlogMs(from.address, to.address)))
-  return Math.max(...paths)
+  return Math.max(...paths) + Math.max(...core.map(({ sim }) => sim.backlogMs))
 }
 
 /** The rest is broken for good, each of it in its own way: what still works of it may disturb, and must not lead. */

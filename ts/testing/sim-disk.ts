@@ -32,6 +32,8 @@ export class SimDisk implements Happening {
   readonly #user: DiskUser
   #isCommitQueued = false
   #hangsUntil = 0
+  /** When the last write or read that has begun is through. */
+  #busyUntil = 0
   #isFull = false
   /** Reads from now on that meet a flipped bit. */
   #rottenReads = 0
@@ -49,7 +51,7 @@ export class SimDisk implements Happening {
     if (this.#isCommitQueued || this.memory.pendingTickets === 0) return
     this.#isCommitQueued = true
     const due = this.#queue.now + this.#random.exponential(this.#plan.writeMs * this.slowness)
-    this.#queue.add(Math.max(due, this.#hangsUntil), this)
+    this.#queue.add(this.#busy(Math.max(due, this.#hangsUntil)), this)
   }
 
   /** A group commit is through. */
@@ -118,7 +120,18 @@ export class SimDisk implements Happening {
   }
 
   afterRead(run: () => void): void {
-    this.#queue.after(this.#random.exponential(this.#plan.readMs * this.slowness), run)
+    const due = this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness)
+    this.#queue.call(this.#busy(due), run)
+  }
+
+  /** How long what it has begun still takes: a disk that was slow finishes that no sooner. */
+  get backlogMs(): number {
+    return Math.max(0, this.#busyUntil - this.#queue.now)
+  }
+
+  #busy(until: number): number {
+    this.#busyUntil = Math.max(this.#busyUntil, until)
+    return until
   }
 
   #fresh(): MemoryDisk {
