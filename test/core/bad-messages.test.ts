@@ -185,4 +185,15 @@ test('a leader that would replace a committed entry is refused', () => {
   assert.is(cluster.faults.length, 1)
 })
 
+test('a leader that would replace the entry that every log begins with is refused, although nothing is committed yet', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  const { configuration } = cluster.core('s2')
+  const message = { ...append, prevIndex: logIndex(0), prevTerm: termOf(0), blocks: [makeBlock(1, 2, [7])] }
+  cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })
+  assert.is(cluster.core('s2').log.commitIndex, 0)
+  assert.is(cluster.core('s2').log.termAt(logIndex(1)), 1)
+  assert.equal(cluster.core('s2').configuration, configuration)
+  assert.is(cluster.faults.length, 1)
+})
+
 test.run()

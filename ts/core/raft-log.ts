@@ -46,6 +46,8 @@ export class RaftLog {
   readonly #maker: BlockMaker
   readonly #runs: TermRun[]
   readonly #configurations: ConfigurationAt[]
+  /** The entry that the first configuration came from. Every server of the cluster has it: no leader replaces it. */
+  readonly #baseIndex: LogIndex
   /** Consecutive blocks; the last one ends at lastIndex. Slots below #head are free. */
   #tail: (Block | undefined)[] = []
   #head = 0
@@ -54,6 +56,9 @@ export class RaftLog {
   #bytesEnd = 0
 
   constructor(start: LogStart, maker: BlockMaker) {
+    const [base] = start.configurations
+    assert(base !== undefined, 'log: no configuration to begin with')
+    this.#baseIndex = base.index
     this.firstIndex = start.firstIndex
     this.lastIndex = start.lastIndex
     this.durableIndex = start.lastIndex
@@ -91,6 +96,11 @@ export class RaftLog {
     const newest = this.#configurations.at(-1)
     assert(newest !== undefined, 'log: no configuration')
     return newest.configuration
+  }
+
+  /** The last entry that no leader may replace: what is committed, and what every log of the cluster begins with. */
+  get settledIndex(): LogIndex {
+    return logIndex(Math.max(this.commitIndex, this.#baseIndex))
   }
 
   /** The term of an entry; 0 for index 0; null for an entry that is not in the log. */
@@ -141,9 +151,9 @@ export class RaftLog {
     this.lastIndex = block.last
   }
 
-  /** Removes every entry from `from` on: only at a true conflict, never at or below the commit index. */
+  /** Removes every entry from `from` on: only at a true conflict, never at or below what is settled. */
   truncateSuffix(from: LogIndex): void {
-    assert(from > this.commitIndex, `log: truncation from ${from} would remove committed entry ${this.commitIndex}`)
+    assert(from > this.settledIndex, `log: truncation from ${from} would remove settled entry ${this.settledIndex}`)
     assert(from <= this.lastIndex, `log: truncation from ${from} beyond the last entry ${this.lastIndex}`)
     let cut = this.#pop()
     while (cut !== undefined && cut.first >= from) cut = this.#pop()
