@@ -166,11 +166,11 @@ export class RaftLog {
 
   /**
    * Blocks from `from` up to `last`, at most `bytesMax` bytes but at least one block; the first is cut when `from` lies inside it.
-   * Invariant: from >= tailFirst. Empty when from > last. The last block may reach beyond `last`.
+   * Invariant: tailFirst <= from <= last <= lastIndex. The last block may reach beyond `last`.
    */
   blocks(from: LogIndex, last: LogIndex, bytesMax: number): readonly Block[] {
     const found: Block[] = []
-    if (from > last || from > this.lastIndex) return found
+    assert(from <= last && last <= this.lastIndex, `log: entries ${from}-${last} asked of ${this.lastIndex}`)
     assert(from >= this.tailFirst, `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
     let bytes = 0
     for (let at = this.#blockAt(from); at < this.#tail.length; at += 1) {
@@ -187,7 +187,7 @@ export class RaftLog {
   bytesAbove(index: LogIndex): number {
     if (index >= this.lastIndex) return 0
     const at = index + 1 <= this.tailFirst ? this.#head : this.#blockAt(logIndex(index + 1))
-    return this.#bytesEnd - ((this.#ends[at] ?? 0) - (this.#tail[at]?.data.byteLength ?? 0))
+    return this.#bytesEnd - ((this.#ends[at] ?? this.#bytesEnd) - (this.#tail[at]?.data.byteLength ?? 0))
   }
 
   /** Forgets the oldest blocks until the tail fits, but none that is still to be written or applied. */
