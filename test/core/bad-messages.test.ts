@@ -140,6 +140,14 @@ test('blocks that do not follow each other, or of a term that cannot be, are ref
   }
 })
 
+test('an entry after one of a later term than its leader is in is refused', () => {
+  const message = { ...append, prevTerm: termOf(3), blocks: [] }
+  for (const { cluster, id } of eachRole()) {
+    feed(cluster, id, { type: 'request', from: 's3', link: 0, message })
+    assert.is(cluster.faults.length, 1, id)
+  }
+})
+
 test('an entry of term 0 is refused, because no leader ever had that term', () => {
   const cluster = new CoreCluster()
   const message = {

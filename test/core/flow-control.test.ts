@@ -46,6 +46,32 @@ test('a peer that catches up while entries are read for it is fed on', () => {
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
 })
 
+test('entries that were read for a connection or a leadership that is over are sent to nobody', () => {
+  for (const failed of [false, true]) {
+    for (const deposed of [false, true]) {
+      const cluster = new CoreCluster({ tailBytesMax: 0 })
+      cluster.elect('s1')
+      for (let count = 0; count < 3; count += 1) {
+        cluster.propose('s1')
+        cluster.drop(appendsTo('s3'))
+        cluster.settle()
+      }
+      untilFetching(cluster, () => cluster.drop(appendsTo('s3')))
+      const [fetch] = cluster.server('s1').fetches.splice(0)
+      if (fetch === undefined) throw new Error('nothing is read')
+      if (deposed) cluster.elect('s2')
+      else cluster.connect('s1', 's3')
+      cluster.settle()
+      cluster.trace = []
+      const blocks = cluster.server('s1').disk.read(fetch.from, fetch.to, fetch.bytesMax)
+      cluster.turn('s1', failed ? { type: 'fetchFailed', fetch } : { type: 'fetched', fetch, blocks })
+      assert.equal(cluster.trace, [])
+      cluster.run(500)
+      assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+    }
+  }
+})
+
 test('a peer without room is sent at most one message per heartbeat, whatever it answers meanwhile (C22)', () => {
   const cluster = new CoreCluster()
   cluster.elect('s1')

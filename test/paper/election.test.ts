@@ -56,6 +56,16 @@ test('a server votes for at most one candidate in a term, first come first serve
   assert.equal(cluster.answersTo('s2'), [vote(3, true)], 'a new term, a new vote')
 })
 
+test('a pre-candidate that has not voted in its term still gives its vote in it, and goes on asking (5.2, 9.6)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.timeout('s2')
+  cluster.ask('s3', 's2', requestVote(1, '1/1'))
+  cluster.persist('s2')
+  assert.equal(cluster.answersTo('s3'), [vote(1, true)])
+  assert.equal([cluster.core('s2').role, cluster.core('s2').votedFor], ['preCandidate', 's3'])
+  assert.equal(cluster.ask('s1', 's2', requestVote(1, '1/1')), [vote(1, false)])
+})
+
 test('a candidate needs a majority of all voters, not of those that answer (5.2)', () => {
   const cluster = campaigning(5)
   cluster.answer('s2', 's1', vote(2, true))

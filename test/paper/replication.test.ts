@@ -113,6 +113,21 @@ test('a conflict inside a block removes from the first entry that differs, and n
   assert.is(cluster.server('s2').disk.accepted[3]?.payload, 23)
 })
 
+test('a conflict inside a block that is still in memory leaves the part of it that agrees, to be written and applied (5.3)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [21, 22, 23])]))
+  cluster.ask('s3', 's2', appendEntries(3, '2/2', [makeBlock(3, 2, [22]), makeBlock(4, 3, [31])]))
+  assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 3])
+  cluster.persist('s2')
+  cluster.ask('s3', 's2', appendEntries(3, '4/3', [], 4))
+  cluster.apply('s2')
+  cluster.apply('s2')
+  assert.equal(
+    cluster.server('s2').applied.map(({ payload }) => payload),
+    [0, 21, 22, 31],
+  )
+})
+
 test('a leader never overwrites or removes its own entries, whatever peers answer (5.3)', () => {
   const cluster = new CoreCluster({ madeUp: true })
   cluster.elect('s1')

@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { termOf } from '#balsa/types.js'
 import { CoreCluster } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
 import { appendEntries, conflict, requestVote, vote } from '../support/messages.js'
@@ -36,6 +37,17 @@ test('a candidate that learns of a higher term becomes a follower at once (5.1)'
   cluster.answer('s2', 's1', vote(8, false))
   assert.is(cluster.core('s1').role, 'follower')
   assert.is(cluster.core('s1').term, 8)
+})
+
+test('a pre-candidate takes over a higher term from what answers an earlier role, and stays while there is none (5.1, 9.6)', () => {
+  for (const late of [vote(8, false), conflict(8, '0/0')]) {
+    const cluster = new CoreCluster({ madeUp: true })
+    cluster.timeout('s1')
+    cluster.answer('s2', 's1', { ...late, term: termOf(1) })
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['preCandidate', 1])
+    cluster.answer('s2', 's1', late)
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['follower', 8])
+  }
 })
 
 test('a request of an older term is refused with the newer term, and changes nothing (5.1)', () => {
