@@ -61,6 +61,12 @@ test('a request of an older term is refused with the newer term, and changes not
   assert.equal([log.lastIndex, log.commitIndex, leader, votedFor, term], [2, 0, null, null, 4])
 })
 
+test('a candidate of an older term gets no vote, though its log is longer and the vote of the newer term is free (5.1)', () => {
+  const cluster = new CoreCluster({ madeUp: true, hardStates: { s2: { term: termOf(5) } } })
+  assert.equal(cluster.ask('s3', 's2', requestVote(3, '9/2')), [vote(5, false)])
+  assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [5, null])
+})
+
 test('the reply to a vote request carries the term that the request brought, not the old one (5.1, E5)', () => {
   const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 1, 1] } })
   assert.equal(cluster.ask('s3', 's2', requestVote(6, '1/1')), [], 'nothing is said of term 6 before it is durable')
