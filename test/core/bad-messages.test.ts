@@ -198,6 +198,7 @@ test('a leader that would replace the entry that every log begins with is refuse
   const { configuration } = cluster.core('s2')
   const message = { ...append, prevIndex: logIndex(0), prevTerm: termOf(0), blocks: [makeBlock(1, 2, [7])] }
   cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })
+  assert.ok(cluster.trace?.some((line) => line.startsWith('s2 rejects link 0')))
   assert.is(cluster.core('s2').log.commitIndex, 0)
   assert.is(cluster.core('s2').log.termAt(logIndex(1)), 1)
   assert.equal(cluster.core('s2').configuration, configuration)

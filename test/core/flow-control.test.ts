@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/follower.js'
-import { CoreCluster } from '../support/core-cluster.js'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
 import { appendEntries } from '../support/messages.js'
@@ -69,6 +69,18 @@ test('entries that were read for a connection or a leadership that is over are s
       cluster.run(500)
       assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
     }
+  }
+})
+
+test('an idle leader sends a heartbeat each heartbeatMs, however long the answers are on their way', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(3 * SETTINGS.heartbeatMs)
+  for (let beat = 0; beat < 5; beat += 1) {
+    cluster.timeout('s1')
+    assert.is(cluster.requestsTo('s2').length, 1, `heartbeat ${beat}`)
+    cluster.now += SETTINGS.heartbeatMs / 2
+    cluster.settle()
   }
 })
 

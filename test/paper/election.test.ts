@@ -187,6 +187,8 @@ test('granting a vote puts off the own election, refusing one does not (5.2)', (
   cluster.now += 500
   cluster.ask('s1', 's3', requestVote(2, '1/1'))
   assert.is(cluster.core('s3').nextDeadline(), before)
+  cluster.persist('s3')
+  assert.is(cluster.core('s3').nextDeadline(), before, 'nor does the term that became durable')
   cluster.ask('s2', 's3', requestVote(3, '2/1'))
   assert.is(cluster.core('s3').nextDeadline(), before + 500)
 })

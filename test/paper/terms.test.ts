@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
 import { CoreCluster } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, conflict, requestVote, vote } from '../support/messages.js'
+import { appendEntries, conflict, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 test('a follower takes over a higher term from a request (5.1)', () => {
   const cluster = new CoreCluster({ madeUp: true })
@@ -47,6 +47,17 @@ test('a pre-candidate takes over a higher term from what answers an earlier role
     assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['preCandidate', 1])
     cluster.answer('s2', 's1', late)
     assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['follower', 8])
+  }
+})
+
+test('an answer of the own term or an older one, to what a follower asked in an earlier role, changes nothing (5.1)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  for (const late of [vote(2, true), vote(1, true), conflict(2, '0/0'), preVoteResult(2, true)]) {
+    cluster.answer('s3', 's2', late)
+    assert.equal([cluster.core('s2').role, cluster.core('s2').term], ['follower', 2])
+    assert.is(cluster.core('s2').leader?.id, 's1')
+    assert.equal(cluster.ask('s3', 's2', requestVote(9, '9/8')), [vote(2, false)], 'it still hears its leader')
   }
 })
 

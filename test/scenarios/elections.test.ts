@@ -169,6 +169,7 @@ test('E14 it is entries under way that put off a campaign, with a term or withou
   )
   cluster.timeout('s2')
   assert.is(cluster.core('s2').role, 'follower')
+  assert.ok(cluster.core('s2').nextDeadline() >= cluster.now + electionTimeoutMs, 'and it does not look again at once')
 
   const voting = new CoreCluster({ madeUp: true })
   voting.ask('s1', 's2', requestVote(2, '1/1'))
