@@ -171,6 +171,9 @@ test('a follower without credit answers busy with its match, and takes heartbeat
   assert.equal(answer?.type === 'AppendEntriesResult' && [answer.status, answer.matchIndex], ['busy', 0])
   const [beat] = cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
   assert.equal(beat?.type === 'AppendEntriesResult' && [beat.status, beat.matchIndex], ['matched', 1])
+  cluster.turn('s2', { type: 'credit', bytes: 24 })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
+  assert.is(cluster.core('s2').log.lastIndex, 2, 'what just fits is taken')
 })
 
 test.run()

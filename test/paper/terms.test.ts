@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
 import { CoreCluster } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, conflict, preVoteResult, requestVote, vote } from '../support/messages.js'
+import { appendEntries, conflict, matched, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 test('a follower takes over a higher term from a request (5.1)', () => {
   const cluster = new CoreCluster({ madeUp: true })
@@ -59,6 +59,17 @@ test('an answer of the own term or an older one, to what a follower asked in an 
     assert.is(cluster.core('s2').leader?.id, 's1')
     assert.equal(cluster.ask('s3', 's2', requestVote(9, '9/8')), [vote(2, false)], 'it still hears its leader')
   }
+})
+
+test('a leader counts no acknowledgement of an older term, though it came on the connection of today (5.1, 5.3)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.persist('s1')
+  cluster.answer('s2', 's1', matched(1, 3))
+  assert.equal([cluster.core('s1').matchIndexOf('s2'), cluster.core('s1').log.commitIndex], [2, 2])
+  cluster.answer('s2', 's1', matched(2, 3))
+  assert.equal([cluster.core('s1').matchIndexOf('s2'), cluster.core('s1').log.commitIndex], [3, 3])
 })
 
 test('a request of an older term is refused with the newer term, and changes nothing (5.1)', () => {
