@@ -80,6 +80,7 @@ test('a leader that is connected with a server outside its configuration sends i
     [],
   )
   assert.is(cluster.core('s1').matchIndexOf('s9'), 0)
+  assert.is(cluster.core('s2').matchIndexOf('s1'), 0, 'a follower knows nothing of anyone')
   assert.is(cluster.core('s1').log.commitIndex, cluster.core('s1').log.lastIndex)
 })
 

@@ -4,10 +4,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/follower.js'
+import type { Input } from '#balsa/core/index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries } from '../support/messages.js'
+import { appendEntries, matched } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
@@ -82,6 +83,49 @@ test('an idle leader sends a heartbeat each heartbeatMs, however long the answer
     cluster.now += SETTINGS.heartbeatMs / 2
     cluster.settle()
   }
+})
+
+test('a window that begins after a quiet time has an election timeout of its own before it is taken for lost', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(2 * SETTINGS.electionTimeoutMs)
+  cluster.propose('s1')
+  cluster.drop(appendsTo('s3'))
+  cluster.run(2 * SETTINGS.heartbeatMs)
+  const peer = cluster.core('s1').peers.get('s3')
+  assert.equal([peer?.mode, peer?.inflights.count], ['replicate', 1])
+  cluster.run(SETTINGS.electionTimeoutMs)
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex, 'and then it begins again')
+})
+
+test('acknowledgements that come together after a window was taken for lost leave nothing to be sent twice', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  cluster.deliver(appendsTo('s3'))
+  cluster.persist('s3')
+  const late = cluster.drop(({ from }) => from === 's3').map((envelope) => cluster.inputOf(envelope))
+  cluster.settle()
+  const peer = cluster.core('s1').peers.get('s3')
+  for (let beat = 0; beat < 20 && peer?.mode !== 'probe'; beat += 1) {
+    cluster.timeout('s1')
+    cluster.drop(({ from, to }) => from === 's3' || to === 's3')
+    cluster.settle()
+  }
+  assert.is(peer?.mode, 'probe')
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const answer = (matchIndex: number): Input => ({
+    type: 'response',
+    from: 's3',
+    session,
+    message: matched(2, matchIndex),
+  })
+  assert.ok(late.length > 0)
+  cluster.turn('s1', answer(3), answer(5))
+  assert.equal([peer?.mode, peer?.matchIndex, peer?.nextIndex], ['replicate', 5, 6])
 })
 
 test('a peer without room is sent at most one message per heartbeat, whatever it answers meanwhile (C22)', () => {

@@ -116,6 +116,32 @@ test('a store that refuses a write halts the server in that turn, before it says
   assert.is(transport.responses.length, length)
 })
 
+test('a peer is admitted when its store is pinned on the disk and no sooner, and of two that claim one id the first one is', async (context) => {
+  const { transport, raft, storage, turns } = await stage(context)
+  await turns()
+  const disk = storage.disk('/s1')
+  context.closes.unshift(async () => disk.resume())
+  disk.stall()
+  const { clusterId } = raft.status
+  const identity = { clusterId, serverId: 's2', incarnation: 'a'.repeat(32), bootCounter: 1 }
+  const outcomes: string[] = []
+  const admit = (name: string, other: Partial<Identity>): void => {
+    transport.handlers.admit({ ...identity, ...other }).then(
+      () => outcomes.push(`${name} is admitted`),
+      (error: unknown) => outcomes.push(`${name} gets ${(error as RaftError).code}`),
+    )
+  }
+  admit('the first', {})
+  await turns()
+  admit('another store', { incarnation: 'b'.repeat(32) })
+  await turns()
+  assert.equal(outcomes, [])
+  disk.resume()
+  await turns()
+  await turns()
+  assert.equal(outcomes, ['the first is admitted', 'another store gets ERR_RAFT_PEER_REPLACED'])
+})
+
 test('D10 M17 H1-13 another cluster, a stranger, another store and a store that went back in time are not admitted', async (context) => {
   const { transport, raft, turns } = await stage(context)
   const good: Identity = {
