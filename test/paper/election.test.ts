@@ -181,6 +181,17 @@ test('each election timeout is drawn anew, from the option up to twice that (5.2
   assert.is(waits.size, 50)
 })
 
+test('the first timeout of a cluster that was just bootstrapped is drawn from its own option up to twice that (5.2)', () => {
+  const settings = { ...SETTINGS, firstElectionTimeoutMs: 150 }
+  const cluster = new CoreCluster({ settings })
+  assert.equal(
+    cluster.ids.map((id) => Math.round(cluster.core(id).nextDeadline())),
+    [165, 180, 195],
+  )
+  cluster.timeout('s1')
+  assert.ok(cluster.core('s1').nextDeadline() >= cluster.now + settings.electionTimeoutMs)
+})
+
 test('granting a vote puts off the own election, refusing one does not (5.2)', () => {
   const cluster = new CoreCluster({ madeUp: true, logs: { s3: [1, 1] } })
   const before = cluster.core('s3').nextDeadline()
