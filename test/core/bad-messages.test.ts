@@ -140,6 +140,14 @@ test('blocks that do not follow each other, or of a term that cannot be, are ref
   }
 })
 
+test('an entry after one of a later term than its leader is in is refused', () => {
+  const message = { ...append, prevTerm: termOf(3), blocks: [] }
+  for (const { cluster, id } of eachRole()) {
+    feed(cluster, id, { type: 'request', from: 's3', link: 0, message })
+    assert.is(cluster.faults.length, 1, id)
+  }
+})
+
 test('an entry of term 0 is refused, because no leader ever had that term', () => {
   const cluster = new CoreCluster()
   const message = {
@@ -182,6 +190,18 @@ test('a leader that would replace a committed entry is refused', () => {
   const message = { ...append, term: termOf(3), prevIndex: logIndex(1), prevTerm: termOf(1), blocks }
   cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })
   assert.is(cluster.core('s2').log.termAt(logIndex(2)), 2)
+  assert.is(cluster.faults.length, 1)
+})
+
+test('a leader that would replace the entry that every log begins with is refused, although nothing is committed yet', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  const { configuration } = cluster.core('s2')
+  const message = { ...append, prevIndex: logIndex(0), prevTerm: termOf(0), blocks: [makeBlock(1, 2, [7])] }
+  cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })
+  assert.ok(cluster.trace?.some((line) => line.startsWith('s2 rejects link 0')))
+  assert.is(cluster.core('s2').log.commitIndex, 0)
+  assert.is(cluster.core('s2').log.termAt(logIndex(1)), 1)
+  assert.equal(cluster.core('s2').configuration, configuration)
   assert.is(cluster.faults.length, 1)
 })
 

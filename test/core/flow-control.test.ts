@@ -4,10 +4,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/follower.js'
-import { CoreCluster } from '../support/core-cluster.js'
+import type { Input } from '#balsa/core/index.js'
+import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries } from '../support/messages.js'
+import { appendEntries, matched } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
@@ -44,6 +45,87 @@ test('a peer that catches up while entries are read for it is fed on', () => {
   cluster.propose('s1')
   cluster.run(500)
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+test('entries that were read for a connection or a leadership that is over are sent to nobody', () => {
+  for (const failed of [false, true]) {
+    for (const deposed of [false, true]) {
+      const cluster = new CoreCluster({ tailBytesMax: 0 })
+      cluster.elect('s1')
+      for (let count = 0; count < 3; count += 1) {
+        cluster.propose('s1')
+        cluster.drop(appendsTo('s3'))
+        cluster.settle()
+      }
+      untilFetching(cluster, () => cluster.drop(appendsTo('s3')))
+      const [fetch] = cluster.server('s1').fetches.splice(0)
+      if (fetch === undefined) throw new Error('nothing is read')
+      if (deposed) cluster.elect('s2')
+      else cluster.connect('s1', 's3')
+      cluster.settle()
+      cluster.trace = []
+      const blocks = cluster.server('s1').disk.read(fetch.from, fetch.to, fetch.bytesMax)
+      cluster.turn('s1', failed ? { type: 'fetchFailed', fetch } : { type: 'fetched', fetch, blocks })
+      assert.equal(cluster.trace, [])
+      cluster.run(500)
+      assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+    }
+  }
+})
+
+test('an idle leader sends a heartbeat each heartbeatMs, however long the answers are on their way', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(3 * SETTINGS.heartbeatMs)
+  for (let beat = 0; beat < 5; beat += 1) {
+    cluster.timeout('s1')
+    assert.is(cluster.requestsTo('s2').length, 1, `heartbeat ${beat}`)
+    cluster.now += SETTINGS.heartbeatMs / 2
+    cluster.settle()
+  }
+})
+
+test('a window that begins after a quiet time has an election timeout of its own before it is taken for lost', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  cluster.run(2 * SETTINGS.electionTimeoutMs)
+  cluster.propose('s1')
+  cluster.drop(appendsTo('s3'))
+  cluster.run(2 * SETTINGS.heartbeatMs)
+  const peer = cluster.core('s1').peers.get('s3')
+  assert.equal([peer?.mode, peer?.inflights.count], ['replicate', 1])
+  cluster.run(SETTINGS.electionTimeoutMs)
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex, 'and then it begins again')
+})
+
+test('acknowledgements that come together after a window was taken for lost leave nothing to be sent twice', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  cluster.deliver(appendsTo('s3'))
+  cluster.persist('s3')
+  assert.ok(cluster.drop(({ from }) => from === 's3').length > 0)
+  cluster.settle()
+  const windowIsLost = (): boolean => cluster.core('s1').peers.get('s3')?.mode === 'probe'
+  for (let beat = 0; beat < 20 && !windowIsLost(); beat += 1) {
+    cluster.timeout('s1')
+    cluster.drop(({ from, to }) => from === 's3' || to === 's3')
+    cluster.settle()
+  }
+  assert.ok(windowIsLost())
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const answer = (matchIndex: number): Input => ({
+    type: 'response',
+    from: 's3',
+    session,
+    message: matched(2, matchIndex),
+  })
+  cluster.turn('s1', answer(3), answer(5))
+  const peer = cluster.core('s1').peers.get('s3')
+  assert.equal([peer?.mode, peer?.matchIndex, peer?.nextIndex], ['replicate', 5, 6])
 })
 
 test('a peer without room is sent at most one message per heartbeat, whatever it answers meanwhile (C22)', () => {
@@ -133,6 +215,9 @@ test('a follower without credit answers busy with its match, and takes heartbeat
   assert.equal(answer?.type === 'AppendEntriesResult' && [answer.status, answer.matchIndex], ['busy', 0])
   const [beat] = cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
   assert.equal(beat?.type === 'AppendEntriesResult' && [beat.status, beat.matchIndex], ['matched', 1])
+  cluster.turn('s2', { type: 'credit', bytes: 24 })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
+  assert.is(cluster.core('s2').log.lastIndex, 2, 'what just fits is taken')
 })
 
 test.run()

@@ -72,6 +72,9 @@ test('a leader without room lets proposals wait, and takes them when there is ro
   cluster.turn('s1', { type: 'credit', bytes: 100 })
   const admission = cluster.core('s1').admit(1)
   assert.equal(admission, { status: 'accept', first: 3, term: 2, bytesMax: 100 })
+  cluster.turn('s1', { type: 'credit', bytes: 1 << 30 })
+  const large = cluster.core('s1').admit(1)
+  assert.is(large.status === 'accept' && large.bytesMax, 1 << 20, 'a batch is bounded, however much room there is')
 })
 
 test('behind a ticket under way a small batch waits and grows; a full one is taken (thesis 10.2.1)', () => {

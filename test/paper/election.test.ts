@@ -56,6 +56,16 @@ test('a server votes for at most one candidate in a term, first come first serve
   assert.equal(cluster.answersTo('s2'), [vote(3, true)], 'a new term, a new vote')
 })
 
+test('a pre-candidate that has not voted in its term still gives its vote in it, and goes on asking (5.2, 9.6)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.timeout('s2')
+  cluster.ask('s3', 's2', requestVote(1, '1/1'))
+  cluster.persist('s2')
+  assert.equal(cluster.answersTo('s3'), [vote(1, true)])
+  assert.equal([cluster.core('s2').role, cluster.core('s2').votedFor], ['preCandidate', 's3'])
+  assert.equal(cluster.ask('s1', 's2', requestVote(1, '1/1')), [vote(1, false)])
+})
+
 test('a candidate needs a majority of all voters, not of those that answer (5.2)', () => {
   const cluster = campaigning(5)
   cluster.answer('s2', 's1', vote(2, true))
@@ -171,12 +181,25 @@ test('each election timeout is drawn anew, from the option up to twice that (5.2
   assert.is(waits.size, 50)
 })
 
+test('the first timeout of a cluster that was just bootstrapped is drawn from its own option up to twice that (5.2)', () => {
+  const settings = { ...SETTINGS, firstElectionTimeoutMs: 150 }
+  const cluster = new CoreCluster({ settings })
+  assert.equal(
+    cluster.ids.map((id) => Math.round(cluster.core(id).nextDeadline())),
+    [165, 180, 195],
+  )
+  cluster.timeout('s1')
+  assert.ok(cluster.core('s1').nextDeadline() >= cluster.now + settings.electionTimeoutMs)
+})
+
 test('granting a vote puts off the own election, refusing one does not (5.2)', () => {
   const cluster = new CoreCluster({ madeUp: true, logs: { s3: [1, 1] } })
   const before = cluster.core('s3').nextDeadline()
   cluster.now += 500
   cluster.ask('s1', 's3', requestVote(2, '1/1'))
   assert.is(cluster.core('s3').nextDeadline(), before)
+  cluster.persist('s3')
+  assert.is(cluster.core('s3').nextDeadline(), before, 'nor does the term that became durable')
   cluster.ask('s2', 's3', requestVote(3, '2/1'))
   assert.is(cluster.core('s3').nextDeadline(), before + 500)
 })

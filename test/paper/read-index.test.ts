@@ -144,6 +144,9 @@ test('reads that wait are bounded: one too many is refused at once, the others k
   }
   const { reads } = cluster.drain('s1')
   assert.equal(reads, [{ id: READS_WAITING_MAX + 1, status: 'overloaded' }])
+  cluster.server('s1').reads.set(0, cluster.checker.commitIndex)
+  cluster.step('s1', { type: 'readIndex', id: 0 })
+  assert.equal(cluster.drain('s1').reads, [{ id: 0, status: 'overloaded' }], 'also when their round is on its way')
 })
 
 test.run()

@@ -101,6 +101,21 @@ test('entries that agree stay, whatever order messages come in (5.3, C10)', () =
   assert.equal(cluster.server('s2').disk.pending, [], 'nothing is written for it either')
 })
 
+test('of a block that is here in part the rest is appended, and a block that is not here stays as it came (5.3)', () => {
+  for (const held of [1, 2, 3]) {
+    const log = [1, 2, 2, 2].slice(0, held + 1)
+    const cluster = new CoreCluster({ madeUp: true, logs: { s2: log } })
+    const [first, second] = [makeBlock(2, 2, [-1002, -2002, -3002, 24]), makeBlock(6, 2, [25])]
+    cluster.ask('s1', 's2', appendEntries(2, '1/1', [first, second]))
+    assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 2, 2, 2])
+    const blocks = (cluster.server('s2').disk.pending[0]?.operations ?? []).flatMap((operation) =>
+      operation.type === 'append' ? [operation.block] : [],
+    )
+    assert.equal([blocks[0]?.first, blocks[0]?.last], [held + 2, 5])
+    assert.is(blocks[1], second)
+  }
+})
+
 test('a conflict inside a block removes from the first entry that differs, and no other (5.3)', () => {
   const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2, 2, 3, 3] } })
   cluster.ask('s1', 's2', appendEntries(4, '1/1', [makeBlock(2, 2, [21, 22, 23]), makeBlock(5, 4, [24])]))
@@ -111,6 +126,21 @@ test('a conflict inside a block removes from the first entry that differs, and n
   )
   assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 2, 4])
   assert.is(cluster.server('s2').disk.accepted[3]?.payload, 23)
+})
+
+test('a conflict inside a block that is still in memory leaves the part of it that agrees, to be written and applied (5.3)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [21, 22, 23])]))
+  cluster.ask('s3', 's2', appendEntries(3, '2/2', [makeBlock(3, 2, [22]), makeBlock(4, 3, [31])]))
+  assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 3])
+  cluster.persist('s2')
+  cluster.ask('s3', 's2', appendEntries(3, '4/3', [], 4))
+  cluster.apply('s2')
+  cluster.apply('s2')
+  assert.equal(
+    cluster.server('s2').applied.map(({ payload }) => payload),
+    [0, 21, 22, 31],
+  )
 })
 
 test('a leader never overwrites or removes its own entries, whatever peers answer (5.3)', () => {

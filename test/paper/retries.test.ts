@@ -41,6 +41,19 @@ test('a repeated append is answered like the first, and writes nothing (5.5)', (
   assert.is(cluster.server('s2').disk.writes, writes)
 })
 
+test('what is answered in one turn is one answer, at once, for the latest round of all (5.5, thesis 6.4)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
+  cluster.persist('s2')
+  cluster.answersTo('s1')
+  const link = (cluster.server('s1').sessions.get('s2') ?? 0) - 1
+  const requests = [appendEntries(2, '1/1', [], 0, 7), appendEntries(2, '1/1', [makeBlock(2, 2, [5])], 0, 4)] as const
+  cluster.turn('s2', ...requests.map((message) => ({ type: 'request', from: 's1', link, message }) as const))
+  assert.equal(cluster.answersTo('s1'), [matched(2, 1, 7)], 'an entry that is not durable yet delays it not')
+  cluster.persist('s2')
+  assert.equal(cluster.answersTo('s1'), [matched(2, 2, 7)])
+})
+
 test('a repeated acknowledgement changes nothing, an older one takes nothing back (5.5)', () => {
   const cluster = new CoreCluster()
   cluster.elect('s1')

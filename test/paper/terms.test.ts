@@ -2,9 +2,10 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { termOf } from '#balsa/types.js'
 import { CoreCluster } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, conflict, requestVote, vote } from '../support/messages.js'
+import { appendEntries, conflict, matched, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 test('a follower takes over a higher term from a request (5.1)', () => {
   const cluster = new CoreCluster({ madeUp: true })
@@ -38,6 +39,39 @@ test('a candidate that learns of a higher term becomes a follower at once (5.1)'
   assert.is(cluster.core('s1').term, 8)
 })
 
+test('a pre-candidate takes over a higher term from what answers an earlier role, and stays while there is none (5.1, 9.6)', () => {
+  for (const late of [vote(8, false), conflict(8, '0/0')]) {
+    const cluster = new CoreCluster({ madeUp: true })
+    cluster.timeout('s1')
+    cluster.answer('s2', 's1', { ...late, term: termOf(1) })
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['preCandidate', 1])
+    cluster.answer('s2', 's1', late)
+    assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['follower', 8])
+  }
+})
+
+test('an answer of the own term or an older one, to what a follower asked in an earlier role, changes nothing (5.1)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  for (const late of [vote(2, true), vote(1, true), conflict(2, '0/0'), preVoteResult(2, true)]) {
+    cluster.answer('s3', 's2', late)
+    assert.equal([cluster.core('s2').role, cluster.core('s2').term], ['follower', 2])
+    assert.is(cluster.core('s2').leader?.id, 's1')
+    assert.equal(cluster.ask('s3', 's2', requestVote(9, '9/8')), [vote(2, false)], 'it still hears its leader')
+  }
+})
+
+test('a leader counts no acknowledgement of an older term, though it came on the connection of today (5.1, 5.3)', () => {
+  const cluster = new CoreCluster({ madeUp: true })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.persist('s1')
+  cluster.answer('s2', 's1', matched(1, 3))
+  assert.equal([cluster.core('s1').matchIndexOf('s2'), cluster.core('s1').log.commitIndex], [2, 2])
+  cluster.answer('s2', 's1', matched(2, 3))
+  assert.equal([cluster.core('s1').matchIndexOf('s2'), cluster.core('s1').log.commitIndex], [3, 3])
+})
+
 test('a request of an older term is refused with the newer term, and changes nothing (5.1)', () => {
   const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 4] } })
   const [append] = cluster.ask('s1', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [5])], 2))
@@ -47,6 +81,12 @@ test('a request of an older term is refused with the newer term, and changes not
   assert.equal(refusal, vote(4, false))
   const { log, leader, votedFor, term } = cluster.core('s2')
   assert.equal([log.lastIndex, log.commitIndex, leader, votedFor, term], [2, 0, null, null, 4])
+})
+
+test('a candidate of an older term gets no vote, though its log is longer and the vote of the newer term is free (5.1)', () => {
+  const cluster = new CoreCluster({ madeUp: true, hardStates: { s2: { term: termOf(5) } } })
+  assert.equal(cluster.ask('s3', 's2', requestVote(3, '9/2')), [vote(5, false)])
+  assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [5, null])
 })
 
 test('the reply to a vote request carries the term that the request brought, not the old one (5.1, E5)', () => {

@@ -153,6 +153,31 @@ test('E14 a follower whose own write is under way does not campaign, and waits a
   assert.is(cluster.core('s2').role, 'preCandidate')
 })
 
+test('E14 it is entries under way that put off a campaign, with a term or without one; a vote alone does not', () => {
+  const cluster = new CoreCluster()
+  cluster.elect('s1')
+  for (const payload of [1, 2]) {
+    cluster.propose('s1')
+    cluster.deliver(({ to }) => to === 's2')
+    if (payload === 1) cluster.persist('s2')
+    cluster.drop()
+  }
+  const [ticket] = cluster.server('s2').disk.pending
+  assert.equal(
+    ticket?.operations.map(({ type }) => type),
+    ['append'],
+  )
+  cluster.timeout('s2')
+  assert.is(cluster.core('s2').role, 'follower')
+  assert.ok(cluster.core('s2').nextDeadline() >= cluster.now + electionTimeoutMs, 'and it does not look again at once')
+
+  const voting = new CoreCluster({ madeUp: true })
+  voting.ask('s1', 's2', requestVote(2, '1/1'))
+  assert.is(voting.server('s2').disk.pending.length, 1)
+  voting.timeout('s2')
+  assert.is(voting.core('s2').role, 'preCandidate')
+})
+
 test('E14 a leader whose followers write slowly stays leader, though it goes on sending entries', () => {
   for (const electionTimeout of [300, 1000]) {
     const cluster = new CoreCluster({ settings: { ...SETTINGS, electionTimeoutMs: electionTimeout } })

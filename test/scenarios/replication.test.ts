@@ -4,6 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/progress.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/raft-core.js'
+import type { AppendEntries, Input } from '#balsa/core/index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'
@@ -23,6 +24,28 @@ test('C7 a late completion does not credit entries that were overwritten meanwhi
   cluster.persist('s2')
   assert.is(cluster.core('s2').log.durableIndex, 4)
   assert.equal(cluster.answersTo('s3'), [matched(3, 4)])
+})
+
+test('C7 of two truncations in one turn the lower one counts, and a completion told in that turn credits nothing above either', () => {
+  const linkOf = (cluster: CoreCluster, from: string): number => (cluster.server(from).sessions.get('s2') ?? 0) - 1
+  const request = (cluster: CoreCluster, from: string, message: AppendEntries): Input => {
+    return { type: 'request', from, link: linkOf(cluster, from), message }
+  }
+  for (const sameTurn of [false, true]) {
+    const cluster = new CoreCluster({ madeUp: true })
+    cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [21, 22, 23, 24, 25])]))
+    cluster.write('s2')
+    const told: Input = { type: 'persisted', ticket: 1 }
+    cluster.turn(
+      's2',
+      request(cluster, 's3', appendEntries(3, '2/2', [makeBlock(3, 3, [31, 32, 33, 34])])),
+      request(cluster, 's1', appendEntries(4, '5/3', [makeBlock(6, 4, [41])])),
+      ...(sameTurn ? [told] : []),
+    )
+    if (!sameTurn) cluster.turn('s2', told)
+    assert.is(cluster.core('s2').log.lastIndex, 6)
+    assert.is(cluster.core('s2').log.durableIndex, 2, sameTurn ? 'told in the same turn' : 'told in the next turn')
+  }
 })
 
 test('C8 completions reported out of order take nothing back, and the server goes on', () => {

@@ -3,8 +3,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { Raft } from 'balsa-raft'
-import type { LogStore, RaftError, StoreFactory } from 'balsa-raft'
+import { Raft, RaftError } from 'balsa-raft'
+import type { LogStore, StoreFactory } from 'balsa-raft'
 import { memoryStore } from '#balsa/storage/memory-log-store.js'
 import type { FailedTicketFate } from '#balsa/storage/memory-log-store.js'
 import type { Identity } from '#balsa/types.js'
@@ -32,19 +32,15 @@ async function stage(context: Context, wrap?: (storage: StoreFactory) => StoreFa
   return server
 }
 
-/** A store whose every seal of a batch is noticed. */
-function noticingSeals(storage: StoreFactory, notice: () => void): StoreFactory {
+/** A store whose every call of one method is noticed first. */
+function noticing(method: keyof LogStore, storage: StoreFactory, notice: () => void): StoreFactory {
   return {
     name: storage.name,
     create: (dir) => {
       const store = storage.create(dir)
-      const seal: LogStore['seal'] = (arena, offset) => {
-        notice()
-        return store.seal(arena, offset)
-      }
       return new Proxy(store, {
         get: (target, name) => {
-          if (name === 'seal') return seal
+          if (name === method) notice()
           const value: unknown = Reflect.get(target, name, target)
           return typeof value === 'function' ? (value.bind(target) as unknown) : value
         },
@@ -73,7 +69,7 @@ test('E15 what arrived while the event loop was blocked is read before the elect
 
 test('H2-1 a higher term that arrives while a batch is sealed does not get into the batch', async (context) => {
   let onSeal = (): void => {}
-  const server = await stage(context, (storage) => noticingSeals(storage, () => onSeal()))
+  const server = await stage(context, (storage) => noticing('seal', storage, () => onSeal()))
   await server.lead()
   onSeal = () => server.transport.handlers.onRequest('s3', 1, appendEntries(9, '1/1', []))
   const error = await failure(server.raft.apply({ add: 1 }))
@@ -100,6 +96,50 @@ test('D6 a vote that finds no room on the disk is not told, until there is room'
     transport.responses.map(({ message }) => message),
     [vote(2, true)],
   )
+})
+
+test('a store that refuses a write halts the server in that turn, before it says that anything is wrong', async (context) => {
+  let refusal: RaftError | null = null
+  const refuse = (): void => {
+    if (refusal !== null) throw refusal
+  }
+  const server = await stage(context, (storage) => noticing('submit', storage, refuse))
+  await server.lead()
+  const { transport, raft, turns } = server
+  refusal = new RaftError('ERR_RAFT_STORE_POISONED', 'the disk is gone')
+  const error = await failure(raft.apply({ add: 1 }))
+  refusal = null
+  assert.is(`${error.code} ${error.outcome}`, 'ERR_RAFT_STORE_POISONED unknown')
+  const { length } = transport.responses
+  transport.handlers.onRequest('s2', 1, requestVote(9, '9/9'))
+  await turns()
+  assert.is(transport.responses.length, length)
+})
+
+test('a peer is admitted when its store is pinned on the disk and no sooner, and of two that claim one id the first one is', async (context) => {
+  const { transport, raft, storage, turns } = await stage(context)
+  await turns()
+  const disk = storage.disk('/s1')
+  context.closes.unshift(async () => disk.resume())
+  disk.stall()
+  const { clusterId } = raft.status
+  const identity = { clusterId, serverId: 's2', incarnation: 'a'.repeat(32), bootCounter: 1 }
+  const outcomes: string[] = []
+  const admit = (name: string, other: Partial<Identity>): void => {
+    transport.handlers.admit({ ...identity, ...other }).then(
+      () => outcomes.push(`${name} is admitted`),
+      (error: unknown) => outcomes.push(`${name} gets ${(error as RaftError).code}`),
+    )
+  }
+  admit('the first', {})
+  await turns()
+  admit('another store', { incarnation: 'b'.repeat(32) })
+  await turns()
+  assert.equal(outcomes, [])
+  disk.resume()
+  await turns()
+  await turns()
+  assert.equal(outcomes, ['the first is admitted', 'another store gets ERR_RAFT_PEER_REPLACED'])
 })
 
 test('D10 M17 H1-13 another cluster, a stranger, another store and a store that went back in time are not admitted', async (context) => {

@@ -103,7 +103,7 @@ export class Follower implements RoleBehaviour {
       return
     }
     const plan = this.#plan(message.blocks)
-    if (plan.truncateFrom !== null && plan.truncateFrom <= this.#core.log.commitIndex) {
+    if (plan.truncateFrom !== null && plan.truncateFrom <= this.#core.log.settledIndex) {
       const reason = `its entry ${plan.truncateFrom} differs from ours, which is committed`
       this.#core.outbox.reject(link, reason)
       this.#core.outbox.event({ type: 'protocolFault', peer: from, reason })

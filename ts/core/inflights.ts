@@ -35,9 +35,10 @@ export class Inflights {
 
   /** Invariant: `last` grows from one call to the next. */
   add(last: LogIndex, bytes: number): void {
-    if (this.full) {
-      assert(false, `inflights: added ${last} to a full window of ${this.#count} messages, ${this.#bytesHeld} bytes`)
-    }
+    assert(
+      !this.full,
+      () => `inflights: added ${last} to a full window of ${this.#count} messages, ${this.#bytesHeld} bytes`,
+    )
     const slot = (this.#head + this.#count) % this.#lasts.length
     this.#lasts[slot] = last
     this.#bytes[slot] = bytes

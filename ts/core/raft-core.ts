@@ -256,9 +256,9 @@ export class RaftCore {
     this.#role.tick()
   }
 
-  // Hot path: twice per turn. To write two fractions into a message costs more than all else here.
+  // Hot path: twice per turn.
   #advance(now: number): void {
-    if (!(now >= this.#now)) assert(false, `core: the clock went back from ${this.#now} to ${now}`)
+    assert(now >= this.#now, () => `core: the clock went back from ${this.#now} to ${now}`)
     this.#now = now
   }
 
@@ -316,10 +316,11 @@ export class RaftCore {
   }
 
   #propose(block: Block): void {
-    if (this.#role.role !== 'leader') assert(false, `core: a block ${block.first} proposed to a ${this.#role.role}`)
-    if (block.term !== this.#tickets.term) {
-      assert(false, `core: proposed in term ${block.term}, now is ${this.#tickets.term}`)
-    }
+    assert(this.#role.role === 'leader', () => `core: a block ${block.first} proposed to a ${this.#role.role}`)
+    assert(
+      block.term === this.#tickets.term,
+      () => `core: proposed in term ${block.term}, now is ${this.#tickets.term}`,
+    )
     this.#accept(block)
   }
 
@@ -330,9 +331,10 @@ export class RaftCore {
 
   #applied(index: LogIndex): void {
     const end = this.#applying
-    if (end === null || index <= this.#log.appliedIndex || index > end) {
-      assert(false, `core: applied ${index} of a range to ${end}`)
-    }
+    assert(
+      end !== null && index > this.#log.appliedIndex && index <= end,
+      () => `core: applied ${index} of a range to ${end}`,
+    )
     this.#log.appliedIndex = index
     this.#applying = null
   }
@@ -353,9 +355,7 @@ export class RaftCore {
   }
 
   #commitTo(index: LogIndex): void {
-    if (index > this.#log.lastIndex) {
-      assert(false, `core: commit ${index} beyond the last entry ${this.#log.lastIndex}`)
-    }
+    assert(index <= this.#log.lastIndex, () => `core: commit ${index} beyond the last entry ${this.#log.lastIndex}`)
     if (index > this.#log.commitIndex) this.#log.commitIndex = index
   }
 

@@ -46,6 +46,8 @@ export class RaftLog {
   readonly #maker: BlockMaker
   readonly #runs: TermRun[]
   readonly #configurations: ConfigurationAt[]
+  /** The entry that the first configuration came from. Every server of the cluster has it: no leader replaces it. */
+  readonly #baseIndex: LogIndex
   /** Consecutive blocks; the last one ends at lastIndex. Slots below #head are free. */
   #tail: (Block | undefined)[] = []
   #head = 0
@@ -54,6 +56,9 @@ export class RaftLog {
   #bytesEnd = 0
 
   constructor(start: LogStart, maker: BlockMaker) {
+    const [base] = start.configurations
+    assert(base !== undefined, 'log: no configuration to begin with')
+    this.#baseIndex = base.index
     this.firstIndex = start.firstIndex
     this.lastIndex = start.lastIndex
     this.durableIndex = start.lastIndex
@@ -91,6 +96,11 @@ export class RaftLog {
     const newest = this.#configurations.at(-1)
     assert(newest !== undefined, 'log: no configuration')
     return newest.configuration
+  }
+
+  /** The last entry that no leader may replace: what is committed, and what every log of the cluster begins with. */
+  get settledIndex(): LogIndex {
+    return logIndex(Math.max(this.commitIndex, this.#baseIndex))
   }
 
   /** The term of an entry; 0 for index 0; null for an entry that is not in the log. */
@@ -131,10 +141,8 @@ export class RaftLog {
   }
 
   append(block: Block): void {
-    if (block.first !== this.lastIndex + 1) {
-      assert(false, `log: block ${block.first} appended after ${this.lastIndex}`)
-    }
-    if (block.term < this.lastTerm) assert(false, `log: term ${block.term} appended after term ${this.lastTerm}`)
+    assert(block.first === this.lastIndex + 1, () => `log: block ${block.first} appended after ${this.lastIndex}`)
+    assert(block.term >= this.lastTerm, () => `log: term ${block.term} appended after term ${this.lastTerm}`)
     if (block.term > this.lastTerm) this.#runs.push({ first: block.first, term: block.term })
     if (block.configuration !== null) {
       this.#configurations.push({ index: block.first, configuration: block.configuration })
@@ -143,9 +151,9 @@ export class RaftLog {
     this.lastIndex = block.last
   }
 
-  /** Removes every entry from `from` on: only at a true conflict, never at or below the commit index. */
+  /** Removes every entry from `from` on: only at a true conflict, never at or below what is settled. */
   truncateSuffix(from: LogIndex): void {
-    assert(from > this.commitIndex, `log: truncation from ${from} would remove committed entry ${this.commitIndex}`)
+    assert(from > this.settledIndex, `log: truncation from ${from} would remove settled entry ${this.settledIndex}`)
     assert(from <= this.lastIndex, `log: truncation from ${from} beyond the last entry ${this.lastIndex}`)
     let cut = this.#pop()
     while (cut !== undefined && cut.first >= from) cut = this.#pop()
@@ -158,12 +166,12 @@ export class RaftLog {
 
   /**
    * Blocks from `from` up to `last`, at most `bytesMax` bytes but at least one block; the first is cut when `from` lies inside it.
-   * Invariant: from >= tailFirst. Empty when from > last. The last block may reach beyond `last`.
+   * Invariant: tailFirst <= from <= last <= lastIndex. The last block may reach beyond `last`.
    */
   blocks(from: LogIndex, last: LogIndex, bytesMax: number): readonly Block[] {
     const found: Block[] = []
-    if (from > last || from > this.lastIndex) return found
-    if (from < this.tailFirst) assert(false, `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
+    assert(from <= last && last <= this.lastIndex, () => `log: entries ${from}-${last} asked of ${this.lastIndex}`)
+    assert(from >= this.tailFirst, () => `log: entry ${from} asked of a tail that begins at ${this.tailFirst}`)
     let bytes = 0
     for (let at = this.#blockAt(from); at < this.#tail.length; at += 1) {
       const block = this.#tail[at]
@@ -179,7 +187,7 @@ export class RaftLog {
   bytesAbove(index: LogIndex): number {
     if (index >= this.lastIndex) return 0
     const at = index + 1 <= this.tailFirst ? this.#head : this.#blockAt(logIndex(index + 1))
-    return this.#bytesEnd - ((this.#ends[at] ?? 0) - (this.#tail[at]?.data.byteLength ?? 0))
+    return this.#bytesEnd - ((this.#ends[at] ?? this.#bytesEnd) - (this.#tail[at]?.data.byteLength ?? 0))
   }
 
   /** Forgets the oldest blocks until the tail fits, but none that is still to be written or applied. */

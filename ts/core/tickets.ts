@@ -138,9 +138,10 @@ export class Tickets {
 
   /** Every ticket up to this one is durable. */
   persisted(ticket: number): void {
-    if (ticket > this.#lastTaken) {
-      assert(false, `tickets: ticket ${ticket} reported durable, ${this.#lastTaken} is the last taken`)
-    }
+    assert(
+      ticket <= this.#lastTaken,
+      () => `tickets: ticket ${ticket} reported durable, ${this.#lastTaken} is the last taken`,
+    )
     let lastIndex: LogIndex | null = null
     while (this.#pending[0] !== undefined && this.#pending[0].ticket <= ticket) {
       lastIndex = this.#pending[0].lastIndex

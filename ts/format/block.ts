@@ -105,7 +105,7 @@ export class BlockWriter {
    */
   // Hot path: once per entry; allocates nothing.
   add(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Uint8Array): boolean {
-    if (this.term === 0) assert(false, 'add without begin')
+    assert(this.term !== 0, 'add without begin')
     const length = payload.length
     const bytes = recordLength(length)
     const sealed = sealedLength(this.entries + 1, this.end - this.start - BLOCK_HEADER_BYTES + bytes)
@@ -113,9 +113,10 @@ export class BlockWriter {
       if (this.entries > 0) return false
       this.useOwnArena(length, sealed)
     }
-    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
-      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
-    }
+    assert(
+      milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END,
+      () => `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`,
+    )
     const at = this.end
     writeRecordHeader(this.targetView, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, length)
     this.target.set(payload, at + RECORD_HEADER_BYTES)

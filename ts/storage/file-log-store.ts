@@ -161,10 +161,10 @@ export class FileLogStore implements LogStore {
       if (operation.type === 'append') {
         const { first, data } = operation.block
         blockBytes += data.length
-        if (!verifyBlock(data)) assert(false, `the block from ${first} does not match its checksum`)
+        assert(verifyBlock(data), () => `the block from ${first} does not match its checksum`)
       }
       const violation = this.accepted.step(operation)
-      if (violation !== null) assert(false, `submitted to ${this.path}: ${violation}`)
+      assert(violation === null, () => `submitted to ${this.path}: ${violation}`)
     }
     const room = blockBytes > 0 ? this.credit() : CREDIT_BYTES + RESERVE_BYTES - this.queuedBytes
     const asked = blockBytes > 0 ? blockBytes : costOf(queued)

@@ -107,8 +107,8 @@ export class MemoryImage implements ReadonlyImage {
 
   private append(block: Block): void {
     const { lastIndex, lastTerm } = this
-    if (block.first !== lastIndex + 1) assert(false, `append at ${block.first} behind ${lastIndex}`)
-    if (block.term < lastTerm) assert(false, `append in term ${block.term} behind term ${lastTerm}`)
+    assert(block.first === lastIndex + 1, () => `append at ${block.first} behind ${lastIndex}`)
+    assert(block.term >= lastTerm, () => `append in term ${block.term} behind term ${lastTerm}`)
     this.blocks.push(block)
   }
 
@@ -123,9 +123,9 @@ export class MemoryImage implements ReadonlyImage {
 
   private setHardState(next: HardState): void {
     const { term, votedFor } = this.hardState
-    if (next.term < term) assert(false, `hard state goes back from term ${term} to ${next.term}`)
+    assert(next.term >= term, () => `hard state goes back from term ${term} to ${next.term}`)
     const keepsVote = next.term > term || votedFor === null || votedFor === next.votedFor
-    if (!keepsVote) assert(false, `vote of term ${term} changes from ${votedFor} to ${next.votedFor}`)
+    assert(keepsVote, () => `vote of term ${term} changes from ${votedFor} to ${next.votedFor}`)
     this.hardState = { term: next.term, votedFor: next.votedFor, commitIndex: next.commitIndex }
   }
 

@@ -226,12 +226,13 @@ export class MemoryLogStore implements LogStore {
     if (this.phase !== 'open') throw closedError('submit')
     if (this.fault !== null) throw this.fault
     assert(operations.length > 0, 'a ticket without operations')
-    if (this.pending.length >= PENDING_TICKETS_MAX) assert(false, `${this.pending.length} tickets are pending`)
+    assert(this.pending.length < PENDING_TICKETS_MAX, () => `${this.pending.length} tickets are pending`)
     const copies = operations.map(copyOperation)
     const blockBytes = copies.reduce((sum, step) => sum + (step.type === 'append' ? step.block.data.byteLength : 0), 0)
-    if (blockBytes > this.credit()) {
-      assert(false, `a ticket with ${blockBytes} bytes of blocks, the credit is ${this.credit()}`)
-    }
+    assert(
+      blockBytes <= this.credit(),
+      () => `a ticket with ${blockBytes} bytes of blocks, the credit is ${this.credit()}`,
+    )
     for (const operation of copies) this.accepted.apply(operation)
     this.lastTicket += 1
     this.pending.push({ ticket: this.lastTicket, operations: copies, blockBytes })
@@ -356,9 +357,10 @@ function copyOperation(operation: StoreOperation): StoreOperation {
   if (operation.type !== 'append') return operation
   const { first, last, term, data } = operation.block
   const block = decodeBlock(new Uint8Array(data))
-  if (block.first !== first || block.last !== last || block.term !== term) {
-    assert(false, `a block said to be ${first} .. ${last} of term ${term} holds ${block.first} .. ${block.last}`)
-  }
+  assert(
+    block.first === first && block.last === last && block.term === term,
+    () => `a block said to be ${first} .. ${last} of term ${term} holds ${block.first} .. ${block.last}`,
+  )
   return { type: 'append', block }
 }
 

@@ -50,9 +50,8 @@ export class EventQueue {
   }
 
   add(at: number, happening: Happening): QueuedEvent {
-    if (this.#heap.length >= EVENTS_MAX) assert(false, `${EVENTS_MAX} events wait in one world`)
-    // The message is made only when it is told: to write two fractions costs more than to queue an event.
-    if (!(at >= this.now)) assert(false, `an event at ${at}, now is ${this.now}`)
+    assert(this.#heap.length < EVENTS_MAX, () => `${EVENTS_MAX} events wait in one world`)
+    assert(at >= this.now, () => `an event at ${at}, now is ${this.now}`)
     const event = new QueuedEvent(at, ++this.#sequence, happening)
     this.#rise(event)
     return event

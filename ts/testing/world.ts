@@ -135,7 +135,7 @@ export class World {
             this.#happen()
             const steps = this.steps - startSteps + 1000
             const events = this.#events - startEvents
-            if (events >= steps * EVENTS_PER_STEP_MAX) assert(false, `world: ${events} events for ${steps} core steps`)
+            assert(events < steps * EVENTS_PER_STEP_MAX, () => `world: ${events} events for ${steps} core steps`)
           } while (!this.#isUnsettled)
           this.#waits += 1
           if (this.#isPatient || this.#waits % BREATH_WAITS === 0) setImmediate(pump)
