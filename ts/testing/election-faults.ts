@@ -3,7 +3,8 @@
 import type { Fault } from './fault.js'
 import { leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
-import { between, cutFor, others } from './network-faults.js'
+import { between, cutFor, mend, others } from './network-faults.js'
+import type { Path } from './network-faults.js'
 import { pauseFor } from './process-faults.js'
 import type { World } from './world.js'
 
@@ -19,14 +20,28 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     const ms = world.plan.electionTimeoutMs * random.between(1, 5)
     return hit.length === 0 ? null : cutFor(world, between([leader], hit), ms)
   },
-  /** The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. */
+  /**
+   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. In half
+   * of the cases what the others have said before still reaches it, bit by bit.
+   */
   'stale-leader': (world, random) => {
     const leader = leaderOf(world)
     if (leader === null) return null
     const ms = world.plan.electionTimeoutMs * random.between(2, 6)
     leader.clock.setRate(0)
     world.queue.after(ms, () => leader.clock.setRate(1))
-    return cutFor(world, between([leader], others(world, leader)), ms)
+    const rest = others(world, leader)
+    if (random.chance(0.5)) return cutFor(world, between([leader], rest), ms)
+    const slowness = ms / world.plan.network.delayMs
+    for (const other of rest) world.network.slowPath(other.address, leader.address, slowness * random.between(0.1, 1))
+    world.queue.after(ms, () => {
+      for (const other of rest) mend(world, [other, leader])
+    })
+    return cutFor(
+      world,
+      rest.map((other): Path => [leader, other]),
+      ms,
+    )
   },
   /** All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their votes. */
   race: (world, random) => {
