@@ -51,9 +51,9 @@ export function copySources(target) {
   symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))
 }
 
-/** Returns what is wrong with the patch; null when it went in. Nothing is searched for: the lines around it must be there. */
-export function plant(patch, target) {
-  const { status, stderr, error } = spawnSync('git', ['apply', '--whitespace=nowarn', patch.path], {
+/** Returns what is wrong with the patch; null when it went in. Nothing is searched for: the lines around it must be there. With `--check` it does not go in. */
+export function plant(patch, target, ...options) {
+  const { status, stderr, error } = spawnSync('git', ['apply', '--whitespace=nowarn', ...options, patch.path], {
     cwd: target,
     encoding: 'utf8',
     // A copy is no work tree, wherever it lies.

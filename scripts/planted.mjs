@@ -58,14 +58,20 @@ await main().catch((error) => {
 async function main() {
   const { names, check, ...how } = readArguments()
   const patches = selected(readPatches(), names)
-  await ensureBuilt()
+  if (!check) await ensureBuilt()
   const folder = mkdtempSync(join(tmpdir(), 'balsa-planted-'))
   try {
     const control = join(folder, 'control')
     copySources(control)
+    if (check) {
+      report(
+        patches.map((patch) => ({ name: patch.name, trouble: plant(patch, control, '--check') })),
+        check,
+      )
+      return
+    }
     cpSync(join(root, 'dist'), join(control, 'dist'), { recursive: true })
-    const rows = check ? patches.map((patch) => applied(patch, control, folder)) : await hunt(patches, control, how)
-    report(rows, check)
+    report(await hunt(patches, control, how), check)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -97,14 +103,6 @@ function selected(patches, names) {
     if (!patches.some((patch) => patch.name.startsWith(name))) throw new Error(`no planted bug begins with ${name}`)
   }
   return names.length === 0 ? patches : patches.filter(({ name }) => names.some((each) => name.startsWith(each)))
-}
-
-function applied(patch, control, folder) {
-  const copy = join(folder, patch.name)
-  cpSync(control, copy, { recursive: true, verbatimSymlinks: true })
-  const trouble = plant(patch, copy)
-  rmSync(copy, { recursive: true })
-  return { name: patch.name, trouble, told: 'applies' }
 }
 
 /** All of them, some at once; then the copy without a bug, on every seed that has found one. */

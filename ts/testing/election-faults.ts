@@ -1,24 +1,31 @@
 /** Faults that aim at changes of leadership: what single faults bring about only by luck. */
 
+import { starve } from './disk-faults.js'
 import type { Fault } from './fault.js'
 import { leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import { between, cutFor, mend, others } from './network-faults.js'
 import type { Path } from './network-faults.js'
-import { pauseFor } from './process-faults.js'
+import { dieSoon, pauseFor } from './process-faults.js'
 import type { World } from './world.js'
 
 type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake'
 
 export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> = {
-  /** The leader is cut off while clients still press it: its entries are left to be overwritten. */
+  /**
+   * The leader is cut off while clients still press it: its entries are left to be overwritten. In some cases whoever follows
+   * it begins to lead without anything in memory, in some it finds no room on its own disk when it comes back.
+   */
   depose: (world, random) => {
     const leader = leaderOf(world)
     if (leader === null) return null
     press(world)
     const hit = others(world, leader).filter(() => random.chance(0.8))
     const ms = world.plan.electionTimeoutMs * random.between(1, 5)
-    return hit.length === 0 ? null : cutFor(world, between([leader], hit), ms)
+    if (hit.length === 0) return null
+    if (random.chance(0.3)) for (const other of others(world, leader)) dieSoon(other, random)
+    if (random.chance(0.3)) starve(world, leader, random.logBetween(1, 1000), ms * random.between(1, 2))
+    return cutFor(world, between([leader], hit), ms)
   },
   /**
    * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. In half

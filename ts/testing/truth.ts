@@ -69,6 +69,7 @@ export class Truth {
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
     let at = BLOCK_HEADER_BYTES
     for (let index: number = block.first; index <= block.last; index += 1) {
+      if (at + RECORD_HEADER_BYTES > data.byteLength) return false
       if (this.find(index, block.term)?.checksum !== view.getUint32(at + 4, true)) return false
       at += RECORD_HEADER_BYTES + ((view.getUint32(at, true) + 7) & ~7)
     }
