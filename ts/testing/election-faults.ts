@@ -9,6 +9,9 @@ import type { Path } from './network-faults.js'
 import { dieSoon, pauseFor } from './process-faults.js'
 import type { World } from './world.js'
 
+/** Reads from a leader that does not know better, by clients that have not heard of another. */
+const VISITS_MAX = 5
+
 type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake'
 
 export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> = {
@@ -28,8 +31,8 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     return cutFor(world, between([leader], hit), ms)
   },
   /**
-   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. In half
-   * of the cases what the others have said before still reaches it, bit by bit.
+   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it, also some
+   * that come late. In half of the cases what the others have said before still reaches it, bit by bit.
    */
   'stale-leader': (world, random) => {
     const leader = leaderOf(world)
@@ -37,6 +40,9 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     const ms = world.plan.electionTimeoutMs * random.between(2, 6)
     leader.clock.setRate(0)
     world.queue.after(ms, () => leader.clock.setRate(1))
+    for (let visits = random.int(0, VISITS_MAX + 1); visits > 0; visits -= 1) {
+      world.queue.after(ms * random.next(), () => world.addClient().visit(leader))
+    }
     const rest = others(world, leader)
     if (random.chance(0.5)) return cutFor(world, between([leader], rest), ms)
     const slowness = ms / world.plan.network.delayMs
