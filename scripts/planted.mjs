@@ -48,6 +48,8 @@ const INVARIANTS = {
   18: 'what is sent is what was written',
   20: 'bounded work',
   21: 'a mended quorum serves',
+  22: 'a leader that cannot work yields',
+  23: 'inputs before deadlines',
 }
 
 await main().catch((error) => {

@@ -80,11 +80,11 @@ export class SimClient {
     if (raft !== null) this.#ask(server, raft, this.#operation(server, 'writes', count))
   }
 
-  /** Reads one thing, there, and nothing after it. */
-  visit(server: SimServer): void {
+  /** Asks one thing, there, and nothing after it. */
+  visit(server: SimServer, kind: 'read' | 'write'): void {
     const { raft } = server.process ?? { raft: null }
     this.isStopped = true
-    if (raft !== null) this.#ask(server, raft, this.#operation(server, 'read', 0))
+    if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, kind === 'read' ? 0 : 1))
   }
 
   /** That process is gone, and what was asked of it will not be answered. */

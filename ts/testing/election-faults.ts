@@ -9,7 +9,7 @@ import type { Path } from './network-faults.js'
 import { dieSoon, pauseFor } from './process-faults.js'
 import type { World } from './world.js'
 
-/** Reads from a leader that does not know better, by clients that have not heard of another. */
+/** Reads from a leader that does not know better, and as many writes to the one that follows it, by clients that come late. */
 const VISITS_MAX = 5
 
 type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake'
@@ -32,7 +32,7 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
   },
   /**
    * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it, also some
-   * that come late. In half of the cases what the others have said before still reaches it, bit by bit.
+   * that come late; others find the next leader. In half of the cases what the others have said before still reaches it, bit by bit.
    */
   'stale-leader': (world, random) => {
     const leader = leaderOf(world)
@@ -41,20 +41,20 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     leader.clock.setRate(0)
     world.queue.after(ms, () => leader.clock.setRate(1))
     for (let visits = random.int(0, VISITS_MAX + 1); visits > 0; visits -= 1) {
-      world.queue.after(ms * random.next(), () => world.addClient().visit(leader))
+      world.queue.after(ms * random.next(), () => world.addClient().visit(leader, 'read'))
+      world.queue.after(ms * random.next(), () => world.addClient().visit(leaderOf(world) ?? leader, 'write'))
     }
     const rest = others(world, leader)
     if (random.chance(0.5)) return cutFor(world, between([leader], rest), ms)
+    press(world)
     const slowness = ms / world.plan.network.delayMs
     for (const other of rest) world.network.slowPath(other.address, leader.address, slowness * random.between(0.1, 1))
     world.queue.after(ms, () => {
       for (const other of rest) mend(world, [other, leader])
     })
-    return cutFor(
-      world,
-      rest.map((other): Path => [leader, other]),
-      ms,
-    )
+    const paths = rest.map((other): Path => [leader, other])
+    world.queue.after(world.plan.electionTimeoutMs * random.between(0.05, 0.6), () => cutFor(world, paths, ms))
+    return `${leader.id}, which still hears`
   },
   /** All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their votes. */
   race: (world, random) => {
