@@ -55,28 +55,21 @@ export class TimingInvariants implements Observer {
   stepped(server: ServerView, core: RaftCore, input: Input): void {
     const seen = this.#seen[server.ordinal]
     if (seen === undefined) return
-    switch (input.type) {
-      case 'turn':
-        if (input.now - seen.now > 2 * this.#site().heartbeatMs) seen.since = input.now
-        seen.now = input.now
-        return
-      case 'request':
-        seen.unseen -= 1
-        return
-      case 'response':
-        seen.unseen -= 1
-        if (input.message.type === 'AppendEntriesResult' && input.message.term === core.term) {
-          seen.contactAt.set(input.from, seen.now)
-        }
-        return
-      case 'persisted':
-        while ((seen.unwritten[0]?.ticket ?? Infinity) <= input.ticket) seen.unwritten.shift()
-        return
-      case 'tick':
-        hold(seen.unseen === 0, 23, () => {
-          return `${server.id} lets its deadlines expire before it looks at ${seen.unseen} messages that have arrived`
-        })
-        if (core.role === 'leader') this.#leads(server, core, seen)
+    if (input.type === 'turn') {
+      if (input.now - seen.now > 2 * this.#site().heartbeatMs) seen.since = input.now
+      seen.now = input.now
+    } else if (input.type === 'request') seen.unseen -= 1
+    else if (input.type === 'response') {
+      seen.unseen -= 1
+      const { message, from } = input
+      if (message.type === 'AppendEntriesResult' && message.term === core.term) seen.contactAt.set(from, seen.now)
+    } else if (input.type === 'persisted') {
+      while ((seen.unwritten[0]?.ticket ?? Infinity) <= input.ticket) seen.unwritten.shift()
+    } else if (input.type === 'tick') {
+      hold(seen.unseen === 0, 23, () => {
+        return `${server.id} lets its deadlines expire before it looks at ${seen.unseen} messages that have arrived`
+      })
+      if (core.role === 'leader') this.#leads(server, core, seen)
     }
   }
 
