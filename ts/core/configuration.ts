@@ -35,21 +35,9 @@ export function hasQuorum(configuration: Configuration, set: ReadonlySet<ServerI
   return quorumValue(configuration, (id) => (set.has(id) ? 1 : 0)) === 1
 }
 
-// Hot path: several times per turn. Voters are few, so each is put into its place as it comes.
 function majorityValue(voters: readonly Server[], valueOf: (id: ServerId) => number): number {
+  const values = voters.map((voter) => valueOf(voter.id)).sort((a, b) => b - a)
   // Descending: the value at position floor(n / 2) is reached by floor(n / 2) + 1 voters, a strict majority.
-  const values: number[] = []
-  for (const { id } of voters) {
-    const value = valueOf(id)
-    let at = values.length
-    values.push(value)
-    for (; at > 0; at -= 1) {
-      const before = values[at - 1] ?? 0
-      if (before >= value) break
-      values[at] = before
-    }
-    values[at] = value
-  }
   return values[values.length >> 1] ?? 0
 }
 

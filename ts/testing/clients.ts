@@ -83,6 +83,13 @@ export class SimClient {
     if (raft !== null) this.#ask(server, raft, this.#operation(server, 'writes', count))
   }
 
+  /** Asks one thing, there, and nothing after it. */
+  visit(server: SimServer, kind: 'read' | 'write'): void {
+    const { raft } = server.process ?? { raft: null }
+    this.isStopped = true
+    if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, kind === 'read' ? 0 : 1))
+  }
+
   /** That process is gone, and what was asked of it will not be answered. */
   gone(server: SimServer): void {
     if (this.#pending?.server === server) this.#end(this.#pending, { status: 'lost', code: null, index: 0, value: 0 })

@@ -33,10 +33,9 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   /** Hardly any room is left in the queue of the disk: what needs more must wait. */
   'disk-starve': (world, random) => {
     const server = victim(world, random)
-    server.sim.creditMax = Math.round(random.logBetween(1, 10_000))
-    const { creditMax } = server.sim
-    world.queue.after(spell(world, random), () => (server.sim.creditMax = Infinity))
-    return `${server.id} ${creditMax} bytes`
+    const bytes = Math.round(random.logBetween(1, 10_000))
+    starve(world, server, bytes, spell(world, random))
+    return `${server.id} ${bytes} bytes`
   },
   /** A write fails, and only a reopen shows whether it was made: the commit error that says nothing. */
   'disk-fail': (world, random) => {
@@ -57,6 +56,11 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
     server.wipe()
     return server.id
   },
+}
+
+export function starve(world: World, server: SimServer, bytes: number, ms: number): void {
+  server.sim.creditMax = bytes
+  world.queue.after(ms, () => (server.sim.creditMax = Infinity))
 }
 
 /**

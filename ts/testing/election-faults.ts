@@ -1,32 +1,60 @@
 /** Faults that aim at changes of leadership: what single faults bring about only by luck. */
 
+import { starve } from './disk-faults.js'
 import type { Fault } from './fault.js'
 import { leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
-import { between, cutFor, others } from './network-faults.js'
-import { pauseFor } from './process-faults.js'
+import { between, cutFor, mend, others } from './network-faults.js'
+import type { Path } from './network-faults.js'
+import { dieSoon, pauseFor } from './process-faults.js'
 import type { World } from './world.js'
 
-type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake'
+/** Reads from a leader that does not know better, and as many writes to the one that follows it, by clients that come late. */
+const VISITS_MAX = 5
+
+type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake' | 'orphan-votes'
 
 export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> = {
-  /** The leader is cut off while clients still press it: its entries are left to be overwritten. */
+  /**
+   * The leader is cut off while clients still press it: its entries are left to be overwritten. In some cases whoever follows
+   * it begins to lead without anything in memory, in some it finds no room on its own disk when it comes back.
+   */
   depose: (world, random) => {
     const leader = leaderOf(world)
     if (leader === null) return null
     press(world)
     const hit = others(world, leader).filter(() => random.chance(0.8))
     const ms = world.plan.electionTimeoutMs * random.between(1, 5)
-    return hit.length === 0 ? null : cutFor(world, between([leader], hit), ms)
+    if (hit.length === 0) return null
+    if (random.chance(0.3)) for (const other of others(world, leader)) dieSoon(other, random)
+    if (random.chance(0.3)) starve(world, leader, random.logBetween(1, 1000), ms * random.between(1, 2))
+    return cutFor(world, between([leader], hit), ms)
   },
-  /** The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it. */
+  /**
+   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it, also some
+   * that come late; others find the next leader. In half of the cases what the others have said before still reaches it, bit by bit.
+   */
   'stale-leader': (world, random) => {
     const leader = leaderOf(world)
     if (leader === null) return null
     const ms = world.plan.electionTimeoutMs * random.between(2, 6)
     leader.clock.setRate(0)
     world.queue.after(ms, () => leader.clock.setRate(1))
-    return cutFor(world, between([leader], others(world, leader)), ms)
+    for (let visits = random.int(0, VISITS_MAX + 1); visits > 0; visits -= 1) {
+      world.queue.after(ms * random.next(), () => world.addClient().visit(leader, 'read'))
+      world.queue.after(ms * random.next(), () => world.addClient().visit(leaderOf(world) ?? leader, 'write'))
+    }
+    const rest = others(world, leader)
+    if (random.chance(0.5)) return cutFor(world, between([leader], rest), ms)
+    press(world)
+    const slowness = ms / world.plan.network.delayMs
+    for (const other of rest) world.network.slowPath(other.address, leader.address, slowness * random.between(0.1, 1))
+    world.queue.after(ms, () => {
+      for (const other of rest) mend(world, [other, leader])
+    })
+    const paths = rest.map((other): Path => [leader, other])
+    world.queue.after(world.plan.electionTimeoutMs * random.between(0.05, 0.6), () => cutFor(world, paths, ms))
+    return `${leader.id}, which still hears`
   },
   /** All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their votes. */
   race: (world, random) => {
@@ -54,6 +82,29 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
       cutFor(world, between([leader], [follower]), ms)
     })
     return `${follower.id}, ${cutFor(world, between([leader], rest), ms)}`
+  },
+  /**
+   * The leader is cut off with entries that nobody else has, and whoever wants to follow it stops while it is being voted for: those that
+   * voted are then in a later term, with a shorter log.
+   */
+  'orphan-votes': (world, random) => {
+    const leader = leaderOf(world)
+    if (leader === null) return null
+    press(world)
+    const { electionTimeoutMs, disk, network } = world.plan
+    const ms = electionTimeoutMs * random.between(3, 10)
+    const voteMs = disk.writeMs + network.delayMs
+    const end = world.queue.now + 3 * electionTimeoutMs
+    const watch = (): void => {
+      const candidate = others(world, leader).find(({ core }) => core?.role === 'candidate')
+      if (candidate !== undefined) {
+        world.queue.after(random.exponential(voteMs), () => pauseFor(world, candidate, ms))
+      } else if (world.queue.now < end) {
+        world.queue.after(voteMs / 4, watch)
+      }
+    }
+    watch()
+    return cutFor(world, between([leader], others(world, leader)), ms)
   },
 }
 

@@ -5,7 +5,7 @@
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../core/messages.js'
 import type { RaftCore } from '../core/raft-core.js'
-import type { Ready } from '../core/ready.js'
+import type { Input, Ready } from '../core/ready.js'
 import type { LogIndex, ServerId, TermRun } from '../types.js'
 import type { Observer, ServerView } from './observer.js'
 import type { Truth } from './truth.js'
@@ -63,9 +63,10 @@ export class ElectionInvariants implements Observer {
   }
 
   // Hot path: once per core step.
-  stepped(server: ServerView, core: RaftCore): void {
+  stepped(server: ServerView, core: RaftCore, input: Input): void {
     const seen = this.#of(server)
     const { term, votedFor } = core
+    if (votedFor !== seen.votedFor || term !== seen.term) checkVote(server, core, input)
     if (term !== seen.term) {
       hold(term > seen.term, 2, () => `${server.id} goes from term ${seen.term} back to ${term}`)
       seen.term = term
@@ -211,4 +212,13 @@ export class ElectionInvariants implements Observer {
     hold(seen !== undefined, 0, () => `${server.id} acts before it has booted`)
     return seen
   }
+}
+
+/** A voter denies its vote when its own log, as it has accepted it, is more up-to-date than the candidate's (5.4.1). */
+function checkVote({ id }: ServerView, { votedFor, log }: RaftCore, input: Input): void {
+  if (input.type !== 'request' || input.message.type !== 'RequestVote' || input.from !== votedFor) return
+  const { lastTerm, lastIndex } = input.message
+  hold(lastTerm > log.lastTerm || (lastTerm === log.lastTerm && lastIndex >= log.lastIndex), 6, () => {
+    return `${id} votes for ${votedFor}, whose log ends at ${lastIndex}/${lastTerm}: its own ends at ${log.lastIndex}/${log.lastTerm}`
+  })
 }

@@ -34,6 +34,7 @@ export const FAULT_NAMES = [
   'stale-leader',
   'race',
   'overtake',
+  'orphan-votes',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

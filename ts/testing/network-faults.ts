@@ -94,7 +94,7 @@ export function cutFor(world: World, paths: readonly Path[], ms: number): string
 }
 
 /** What the second phase has given up stays broken. */
-function mend(world: World, [from, to]: Path): void {
+export function mend(world: World, [from, to]: Path): void {
   if (!world.isLeftBroken(from) && !world.isLeftBroken(to)) world.network.mendPath(from.address, to.address)
 }
 

@@ -3,6 +3,7 @@
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
+import type { SeededRandom } from './random.js'
 import type { SimServer } from './sim-server.js'
 import type { World } from './world.js'
 
@@ -26,7 +27,7 @@ export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = 
   'crash-at-point': (world, random) => {
     const server = victim(world, random)
     if (server.process === null) return null
-    server.process.pointsToLive = random.int(1, POINTS_MAX)
+    dieSoon(server, random)
     return `${server.id} in ${server.process.pointsToLive} points`
   },
   'crash-all': (world, random) => {
@@ -47,6 +48,10 @@ export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = 
     const server = victim(world, random)
     return server.paused ? null : pauseFor(world, server, random.exponential(world.plan.electionTimeoutMs * 0.7))
   },
+}
+
+export function dieSoon({ process }: SimServer, random: SeededRandom): void {
+  if (process !== null) process.pointsToLive = random.int(1, POINTS_MAX)
 }
 
 /** Whatever comes meanwhile comes at once, afterwards. */

@@ -49,7 +49,6 @@ export class SimNetwork extends MemoryNetwork {
   readonly #pathsByName = new Map<string, Map<string, Path>>()
   readonly #live = new Set<MemoryConnection>()
   readonly #history: Parcel[] = []
-  #historyAt = 0
   /** A machine without power says nothing, not even that its connections end. */
   #mute: string | null = null
 
@@ -125,7 +124,7 @@ export class SimNetwork extends MemoryNetwork {
       if (chaos.duplication > 0 && this.#random.chance(chaos.duplication)) {
         this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
       }
-      if (chaos.replay > 0) this.#history[this.#historyAt++ % HISTORY_MAX] = parcel
+      if (chaos.replay > 0) this.#keep(parcel)
       if (chaos.reordering > 0 && this.#random.chance(chaos.reordering)) {
         this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
         return true
@@ -147,6 +146,12 @@ export class SimNetwork extends MemoryNetwork {
   }
 
   override arm(): void {}
+
+  /** Some of the last messages, and ever fewer of those before: the older one is, the more terms may lie between. */
+  #keep(parcel: Parcel): void {
+    if (this.#history.length < HISTORY_MAX) this.#history.push(parcel)
+    else this.#history[this.#random.int(0, HISTORY_MAX)] = parcel
+  }
 
   #replay(due: number): void {
     if (this.#history.length === 0) return

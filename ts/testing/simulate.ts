@@ -15,6 +15,7 @@ import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
 import { Supervisor } from './supervisor.js'
 import { drawPlan } from './swarm.js'
+import { TimingInvariants } from './timing-invariants.js'
 import { Trace } from './trace.js'
 import { Truth } from './truth.js'
 import { WorkInvariants } from './work-invariants.js'
@@ -79,7 +80,10 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
-  const invariants = [work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers), clients]
+  const invariants = [
+    ...[work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers)],
+    ...[clients, new TimingInvariants(() => plan)],
+  ]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

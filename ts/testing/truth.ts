@@ -4,6 +4,7 @@
  */
 
 import type { MemoryDisk } from '../storage/memory-log-store.js'
+import { verifyBlock } from '../format/block.js'
 import type { Block } from '../types.js'
 import { hold } from './violation.js'
 
@@ -66,6 +67,7 @@ export class Truth {
   /** Hot path: once per block that is sent. Whether these are exactly the entries that were accepted. */
   isKnown(block: Block): boolean {
     const { data } = block
+    if (!verifyBlock(data)) return false
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
     let at = BLOCK_HEADER_BYTES
     for (let index: number = block.first; index <= block.last; index += 1) {

@@ -1,0 +1,64 @@
+/**
+ * The planted bugs: what is known of each patch in `test/planted`, and how it gets into a copy of the sources. Nothing here
+ * touches the sources themselves.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './ensure-built.mjs'
+
+const folder = join(root, 'test/planted')
+
+/** An id of the list of scenarios, or a paragraph of the paper; then what is broken. */
+const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
+/** The bug goes where the product is; what looks for it stays as it is. */
+const PLACE = /^ts\/(?:core|server|fsm|storage)\/(?!invariants\.ts$)[\w-]+\.ts$/
+
+/**
+ * Every patch, by name, with its head: what it breaks (`scenario`) and the numbers of the invariants that are meant to notice
+ * (`expected`). Throws when one of them does not say so.
+ */
+export function readPatches() {
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.patch'))
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+    .map((file) => describe(file.slice(0, -'.patch'.length), join(folder, file)))
+}
+
+function describe(name, path) {
+  const fail = (what) => {
+    throw new Error(`test/planted/${name}.patch: ${what}`)
+  }
+  const text = readFileSync(path, 'utf8')
+  const id = NAME.exec(name)?.groups.id ?? fail('its name must be an id and what is broken, such as E1-vote-sent-early')
+  const [head] = text.split(/^diff --git /m, 1)
+  const scenario = /^Scenario: (.+)$/m.exec(head)?.[1] ?? fail('its head has no line "Scenario: ..."')
+  if (!scenario.split(/[,;:( ]+/).includes(id)) fail(`its head is about ${scenario}, its name about ${id}`)
+  const numbers = /^Expected: (\d+(?:, \d+)*)$/m.exec(head)?.[1] ?? fail('its head has no line "Expected: 7, 10"')
+  const files = [...text.matchAll(/^(?:---|\+\+\+) (?:a|b)\/(\S+)$/gm)].map(([, file]) => file)
+  if (files.length === 0) fail('it changes nothing')
+  const misplaced = files.find((file) => !PLACE.test(file))
+  if (misplaced !== undefined) fail(`it changes ${misplaced}, which is no place for a bug`)
+  return { name, path, scenario, expected: numbers.split(', ').map(Number) }
+}
+
+/** Puts the sources where a bug may be planted in them, ready to be compiled. */
+export function copySources(target) {
+  for (const name of ['ts', 'package.json', 'tsconfig.base.json']) {
+    cpSync(join(root, name), join(target, name), { recursive: true })
+  }
+  symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))
+}
+
+/** Returns what is wrong with the patch; null when it went in. Nothing is searched for: the lines around it must be there. With `--check` it does not go in. */
+export function plant(patch, target, ...options) {
+  const { status, stderr, error } = spawnSync('git', ['apply', '--whitespace=nowarn', ...options, patch.path], {
+    cwd: target,
+    encoding: 'utf8',
+    // A copy is no work tree, wherever it lies.
+    env: { ...process.env, GIT_CEILING_DIRECTORIES: join(target, '..'), GIT_DIR: join(target, '.none') },
+  })
+  if (error !== undefined) throw new Error(`git could not be started: ${error.message}`)
+  return status === 0 ? null : `it does not apply any more: ${stderr.trim().split('\n')[0]}`
+}
