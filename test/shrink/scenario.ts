@@ -112,13 +112,13 @@ function withoutServers(steps: readonly Step[], fails: Fails): readonly Step[] {
   return !isUsed('s4') && !isUsed('s5') && fails(fewer) ? fewer : left
 }
 
-/** Windows of steps, large ones first, that something coarser may do instead. */
+/** Windows of steps, large ones first, that something coarser may do instead; the last step stays small, for it is what is read. */
 function withCoarser(steps: readonly Step[], fails: Fails): readonly Step[] {
   const ids = ['s1', 's2', 's3', 's4', 's5'].filter((id) => steps.some(({ command }) => command.includes(id)))
   const coarser = [['settle'], ['deliver'], ...ids.map((id) => [`timeout ${id}`, 'settle'])]
   let left = steps
   for (let size = left.length - 1; size >= 2; size -= 1) {
-    for (let at = 1; at + size <= left.length; at += 1) {
+    for (let at = 1; at + size < left.length; at += 1) {
       for (const commands of coarser) {
         if (commands.length >= size) continue
         const instead = commands.map((command) => ({ turn: 0, command }))
@@ -136,7 +136,9 @@ function withCoarser(steps: readonly Step[], fails: Fails): readonly Step[] {
 function withSimpler(steps: readonly Step[], fails: Fails): readonly Step[] {
   let left = steps
   for (let at = 1; at < left.length; at += 1) {
-    for (const command of simpler((left[at] as Step).command)) {
+    const isLast = at === left.length - 1
+    const { command: before } = left[at] as Step
+    for (const command of isLast ? [before] : simpler(before)) {
       const next = [...left.slice(0, at), { turn: 0, command }, ...left.slice(at + 1)]
       if (cost(next) > cost(left) || !fails(next)) continue
       left = next
