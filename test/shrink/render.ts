@@ -21,7 +21,8 @@ export function renderScenario({ steps, violation }: Scenario, comment: string):
   const script = new Script()
   const outputs = commands.map((command) => outputOf(script, command))
   const status = script.run('status')
-  const head = `${wrapped(`${comment} Here: ${violation}.`)}\n`
+  const isSaid = comment.includes(violation)
+  const head = `${wrapped(isSaid ? comment : `${comment} Here: ${violation}.`)}\n`
   let text = ''
   for (let loud = 1; loud <= commands.length - 1; loud += 1) {
     const first = commands.length - loud

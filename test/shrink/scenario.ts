@@ -42,18 +42,25 @@ export function shrinkScenario(scenario: Scenario, isOver: () => boolean): Scena
     const played = play(linesOf(steps))
     return played !== null && kindOf(played.violation) === kind
   }
+  /** Not before its last line, so that what breaks is a small step. */
+  const endsInFailure = (steps: readonly Step[]): boolean => {
+    if (isOver()) return false
+    const lines = linesOf(steps)
+    const played = play(lines)
+    return played !== null && played.lines === lines.length && kindOf(played.violation) === kind
+  }
   let { steps } = scenario
   steps = withoutServers(steps, fails)
   for (const verb of ['apply', 'connect', 'disconnect', 'fetch', 'read', 'drop', 'sleep', 'persist', 'propose']) {
     const rest = steps.filter(({ command }) => !command.startsWith(`${verb} `))
     if (rest.length < steps.length && fails(rest)) steps = rest
   }
-  steps = ddmin(steps, fails)
+  steps = toViolation(ddmin(steps, fails))?.steps ?? steps
   for (;;) {
     const before = cost(steps)
-    steps = withCoarser(steps, fails)
-    steps = withSimpler(steps, fails)
-    steps = ddmin(steps, fails)
+    steps = withCoarser(steps, endsInFailure)
+    steps = withSimpler(steps, endsInFailure)
+    steps = ddmin(steps, endsInFailure)
     if (cost(steps) >= before) break
   }
   return toViolation(steps) ?? scenario
