@@ -50,8 +50,9 @@ export class CoreRecorder implements Observer, Actor {
   readonly #steps: Recorded[] = []
   readonly #boots = new Map<string, Boot>()
   readonly #sent = new Map<string, Map<Message, Sent>>()
-  /** Peers start connected. */
+  /** Servers begin connected, until the first crash of either. */
   readonly #connected = new Set<string>()
+  readonly #crashed = new Set<string>()
 
   start(world: World): void {
     this.#world = world
@@ -93,7 +94,7 @@ export class CoreRecorder implements Observer, Actor {
       decided: 0,
       tickets: new Map(),
     })
-    if (boot > 1) this.#note(`restart ${id}`)
+    if (boot > 1) this.#note(`start ${id}`)
   }
 
   crashed({ id }: ServerView): void {
@@ -102,6 +103,7 @@ export class CoreRecorder implements Observer, Actor {
     this.#boots.delete(id)
     if (boot.written > boot.persisted) this.#note(`write ${id} ${boot.written - boot.persisted}`)
     this.#note(`crash ${id}`)
+    this.#crashed.add(id)
   }
 
   stepped({ id }: ServerView, core: RaftCore, input: Input): void {
@@ -154,7 +156,8 @@ export class CoreRecorder implements Observer, Actor {
         return this.#arrived(input.from, id, input.message, turn)
       case 'peerUp': {
         const way = `${id} ${input.peer}`
-        if (this.#connected.has(way)) this.#note(`connect ${way}`, turn)
+        const isFirst = !this.#connected.has(way) && !this.#crashed.has(id) && !this.#crashed.has(input.peer)
+        if (!isFirst) this.#note(`connect ${way}`, turn)
         this.#connected.add(way)
         return
       }

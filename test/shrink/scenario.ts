@@ -18,6 +18,9 @@ export interface Scenario {
   readonly violation: string
 }
 
+/** Is told what each line printed, and throws when something does not hold that the cluster itself does not watch. */
+export type Watch = (printed: readonly string[]) => void
+
 /** What happened up to a violation. */
 interface Played {
   /** Lines that were begun. */
@@ -26,28 +29,34 @@ interface Played {
 }
 
 /** Plays steps; what is left are those up to the violation. Null when everything holds. */
-export function toViolation(steps: readonly Step[]): Scenario | null {
+export function toViolation(steps: readonly Step[], watch: Watch): Scenario | null {
   const lines = linesOf(steps)
-  const played = play(lines)
+  const played = play(lines, watch)
   if (played === null) return null
   const length = lines.slice(0, played.lines).reduce((sum, line) => sum + line.split('; ').length, 0)
   return { steps: steps.slice(0, length), violation: played.violation }
 }
 
 /** As short as it becomes before `isOver`. The violation stays of the same kind. */
-export function shrinkScenario(scenario: Scenario, isOver: () => boolean): Scenario {
+export function shrinkScenario(scenario: Scenario, watch: Watch, isOver: () => boolean): Scenario {
   const kind = kindOf(scenario.violation)
   const fails = (steps: readonly Step[]): boolean => {
     if (isOver()) return false
-    const played = play(linesOf(steps))
+    const played = play(linesOf(steps), watch)
     return played !== null && kindOf(played.violation) === kind
   }
+  const known = new Map<string, boolean>()
   /** Not before its last line, so that what breaks is a small step. */
   const endsInFailure = (steps: readonly Step[]): boolean => {
     if (isOver()) return false
     const lines = linesOf(steps)
-    const played = play(lines)
-    return played !== null && played.lines === lines.length && kindOf(played.violation) === kind
+    const text = lines.join('\n')
+    const before = known.get(text)
+    if (before !== undefined) return before
+    const played = play(lines, watch)
+    const ends = played !== null && played.lines === lines.length && kindOf(played.violation) === kind
+    known.set(text, ends)
+    return ends
   }
   let { steps } = scenario
   steps = withoutServers(steps, fails)
@@ -55,7 +64,7 @@ export function shrinkScenario(scenario: Scenario, isOver: () => boolean): Scena
     const rest = steps.filter(({ command }) => !command.startsWith(`${verb} `))
     if (rest.length < steps.length && fails(rest)) steps = rest
   }
-  steps = toViolation(ddmin(steps, fails))?.steps ?? steps
+  steps = toViolation(ddmin(steps, fails), watch)?.steps ?? steps
   for (;;) {
     const before = cost(steps)
     steps = withCoarser(steps, endsInFailure)
@@ -63,7 +72,7 @@ export function shrinkScenario(scenario: Scenario, isOver: () => boolean): Scena
     steps = ddmin(steps, endsInFailure)
     if (cost(steps) >= before) break
   }
-  return toViolation(steps) ?? scenario
+  return toViolation(steps, watch) ?? scenario
 }
 
 /** The lines of a transcript, without output. */
@@ -85,13 +94,13 @@ export function kindOf(violation: string): string {
   return violation.replaceAll(/\bs\d+(?:, s\d+)*\b/g, 'server').replaceAll(/\d+/g, 'n')
 }
 
-function play(lines: readonly string[]): Played | null {
+function play(lines: readonly string[], watch: Watch): Played | null {
   const script = new Script()
   let at = 0
   try {
     for (const line of lines) {
       at += 1
-      script.run(line)
+      watch(script.run(line))
     }
     return null
   } catch (error) {
@@ -170,6 +179,8 @@ function simpler(command: string): readonly string[] {
     case 'propose':
     case 'write':
       return [`${verb} ${args[0]}`, command]
+    case 'start':
+      return [`restart ${args[0]}`, command]
     case 'sleep':
       return ['sleep 1000', command]
     default:

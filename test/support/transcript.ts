@@ -7,7 +7,8 @@
  *
  * Single messages are chosen with `first` or `last` (`deliver first s1>s2 RequestVote`), and delivered so that they may arrive once more
  * with `copy`. What one server takes in one turn stands on one line: `turn s2: persist s2; deliver first s1>s2; timeout s2`.
- * `sleep 500` (`sleep until 1500`) lets time pass that nobody notices yet. A server that is down takes no part.
+ * `sleep 500` (`sleep until 1500`) lets time pass that nobody notices yet. `restart s2` connects it with
+ * all that are up, `start s2` leaves that to `connect s1 s2`. A server that is down takes no part.
  */
 
 import { assert } from '#balsa/errors.js'
@@ -130,6 +131,9 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
       return cluster.connect(first, second)
     case 'disconnect':
       return cluster.disconnect(first, second)
+    case 'start':
+      if (cluster.server(first).core === null) cluster.start(first)
+      return
     case 'cut':
       return cutBoth(cluster, args)
     case 'isolate':

@@ -37,7 +37,7 @@ const NO_CHAOS: Plan['chaos'] = { loss: 0, duplication: 0, reordering: 0, replay
 /** The smallest world found before `isOver`; the one that was given, when none is smaller. */
 export async function shrinkWorld(world: FailingWorld, options: ShrinkOptions): Promise<FailingWorld> {
   const { isOver, seeds = SEEDS } = options
-  const run = options.run ?? ((plan, steps) => simulate({ seed: plan.seed, plan, steps, stacks: true }))
+  const run = options.run ?? ((plan, steps) => simulate({ seed: plan.seed, plan, steps }))
   const kind = failureKind(world.failure)
   /** The first of some seeds with which a plan fails in the same way, and not later. */
   const fails = async (plan: Plan, steps: number, count: number): Promise<FailingWorld | null> => {
