@@ -30,7 +30,7 @@ export interface ShrinkOptions {
 const STEPS_MIN = 100
 const SEEDS = 4
 /** Seeds that are tried in the end for a world that fails sooner. */
-const LAST_SEEDS = 60
+const LAST_SEEDS = 40
 const SEED_END = 2 ** 32
 const NO_CHAOS: Plan['chaos'] = { loss: 0, duplication: 0, reordering: 0, replay: 0 }
 
