@@ -50,12 +50,13 @@ export class CoreRecorder implements Observer, Actor {
   readonly #steps: Recorded[] = []
   readonly #boots = new Map<string, Boot>()
   readonly #sent = new Map<string, Map<Message, Sent>>()
-  /** Servers begin connected, until the first crash of either. */
-  readonly #connected = new Set<string>()
-  readonly #crashed = new Set<string>()
 
   start(world: World): void {
     this.#world = world
+    // A cluster begins connected, a world does not.
+    for (const { id } of world.servers) {
+      for (const other of world.servers) if (other.id !== id) this.#note(`disconnect ${id} ${other.id}`)
+    }
   }
 
   /** Everything so far, ready to be played back. */
@@ -103,7 +104,6 @@ export class CoreRecorder implements Observer, Actor {
     this.#boots.delete(id)
     if (boot.written > boot.persisted) this.#note(`write ${id} ${boot.written - boot.persisted}`)
     this.#note(`crash ${id}`)
-    this.#crashed.add(id)
   }
 
   stepped({ id }: ServerView, core: RaftCore, input: Input): void {
@@ -154,13 +154,8 @@ export class CoreRecorder implements Observer, Actor {
         return this.#arrived(input.from, id, input.message, turn)
       case 'response':
         return this.#arrived(input.from, id, input.message, turn)
-      case 'peerUp': {
-        const way = `${id} ${input.peer}`
-        const isFirst = !this.#connected.has(way) && !this.#crashed.has(id) && !this.#crashed.has(input.peer)
-        if (!isFirst) this.#note(`connect ${way}`, turn)
-        this.#connected.add(way)
-        return
-      }
+      case 'peerUp':
+        return this.#note(`connect ${id} ${input.peer}`, turn)
       case 'peerDown':
         return this.#note(`disconnect ${id} ${input.peer}`, turn)
       case 'propose':

@@ -60,7 +60,7 @@ export function shrinkScenario(scenario: Scenario, watch: Watch, isOver: () => b
   }
   let { steps } = scenario
   steps = withoutServers(steps, fails)
-  for (const verb of ['apply', 'connect', 'disconnect', 'fetch', 'read', 'drop', 'sleep', 'persist', 'propose']) {
+  for (const verb of ['apply', 'disconnect', 'connect', 'fetch', 'read', 'drop', 'sleep', 'persist', 'propose']) {
     const rest = steps.filter(({ command }) => !command.startsWith(`${verb} `))
     if (rest.length < steps.length && fails(rest)) steps = rest
   }
