@@ -10,13 +10,15 @@ import type { Request, Response } from '#balsa/core/messages.js'
 import type { Observer, ServerView } from '#balsa/testing/observer.js'
 import type { Actor, World } from '#balsa/testing/world.js'
 import { SETTINGS } from '../support/core-cluster.js'
-import type { Step } from './scenario.js'
+import { formatMessage } from '../support/trace.js'
+import type { RecordedStep } from './aligned.js'
 
 type Message = Request | Response
 
 /** One message, from its sending on. */
 interface Sent {
   readonly way: string
+  readonly message: Message
   /** How often it arrives yet. */
   deliveries: number
 }
@@ -60,19 +62,19 @@ export class CoreRecorder implements Observer, Actor {
   }
 
   /** Everything so far, ready to be played back. */
-  get steps(): readonly Step[] {
+  get steps(): readonly RecordedStep[] {
     const underWay = new Map<string, Sent[]>()
-    const steps: Step[] = []
+    const steps: RecordedStep[] = []
     for (const { turn, command, sent } of this.#steps) {
       if (sent === null) {
-        steps.push({ turn, command })
+        steps.push({ turn, command, text: null })
         continue
       }
       const there = underWay.get(sent.way) ?? []
       underWay.set(sent.way, there)
       if (command === 'send') {
         if (sent.deliveries > 0) there.push(sent)
-        else steps.push({ turn, command: `drop last ${sent.way}` })
+        else steps.push({ turn, command: `drop last ${sent.way}`, text: null })
         continue
       }
       sent.deliveries -= 1
@@ -80,7 +82,7 @@ export class CoreRecorder implements Observer, Actor {
       const isLast = at > 0 && at === there.length - 1
       const which = sent.deliveries > 0 ? 'copy' : isLast ? 'last' : 'first'
       if (sent.deliveries === 0) there.splice(at, 1)
-      steps.push({ turn, command: `deliver ${which} ${sent.way}` })
+      steps.push({ turn, command: `deliver ${which} ${sent.way}`, text: formatMessage(sent.message) })
     }
     return steps
   }
@@ -131,7 +133,7 @@ export class CoreRecorder implements Observer, Actor {
   }
 
   sent({ id }: ServerView, to: string, message: Message): void {
-    const sent = { way: `${id}>${to} ${message.type}`, deliveries: 0 }
+    const sent = { way: `${id}>${to} ${message.type}`, message, deliveries: 0 }
     const way = this.#sent.get(sent.way) ?? new Map<Message, Sent>()
     this.#sent.set(sent.way, way)
     way.set(message, sent)

@@ -13,6 +13,7 @@ import { simulate } from '#balsa/testing/simulate.js'
 import type { SimulateResult } from '#balsa/testing/simulate.js'
 import { drawPlan } from '#balsa/testing/swarm.js'
 import type { Actor } from '#balsa/testing/world.js'
+import { aligned } from './aligned.js'
 import { CoreRecorder } from './core-recorder.js'
 import { renderScenario } from './render.js'
 import { shrinkScenario, toViolation } from './scenario.js'
@@ -133,8 +134,10 @@ class Lab {
     const result = await this.run(plan, steps, [recorder, story])
     const isSame = result.failure !== null && failureKind(result.failure) === failureKind(failure)
     if (!isSame) return { story: [], scenario: null }
-    const cluster = { turn: 0, command: `cluster servers=${plan.servers}` }
-    return { story: story.lines, scenario: toViolation([cluster, ...recorder.steps], this.watch) }
+    const cluster = { turn: 0, command: `cluster servers=${plan.servers}`, text: null }
+    const recorded = [cluster, ...recorder.steps]
+    const scenario = toViolation(aligned(recorded), this.watch) ?? toViolation(recorded, this.watch)
+    return { story: story.lines, scenario }
   }
 }
 

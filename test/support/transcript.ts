@@ -43,6 +43,11 @@ export class Script {
   /** Messages that the network keeps back until `release`. */
   #held: Envelope[] = []
 
+  /** Messages under way. */
+  get inFlight(): readonly Envelope[] {
+    return this.#cluster?.inFlight ?? []
+  }
+
   /** `quiet` before a command: what it prints is not of interest. */
   run(command: string): readonly string[] {
     if (command.startsWith('quiet ')) {
