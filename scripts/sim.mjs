@@ -45,16 +45,12 @@ async function main() {
   const planned = values.plan === undefined ? null : plannedIn(values.plan)
   const steps = whole('--steps', values.steps ?? String(planned?.steps ?? 10_000), 100, 100_000_000)
   const seconds = values.seconds === undefined ? Infinity : whole('--seconds', values.seconds, 1, 86_400)
-  const { first, last } = seedsOf(planned === null ? values : { seed: String(planned.plan.seed) })
+  const { first, last } = seedsOf(values, planned)
   if (values.trace && first !== last) throw new Error('--trace needs one seed: --seed N')
   if (values.shrink && first !== last) throw new Error('--shrink needs one world: --seed N or --plan FILE')
+  const within = whole('--within', values.within ?? '60', 1, 86_400)
   await ensureBuilt()
-  if (values.shrink) {
-    const folder = values.into ?? `build/sim/seed-${first}`
-    const seconds = whole('--within', values.within ?? '60', 1, 86_400)
-    const { shrinkSeed } = await import('../build/test/shrink/shrink-seed.js')
-    return shrinkSeed({ seed: first, steps, plan: planned?.plan ?? null, folder, seconds, say: print })
-  }
+  if (values.shrink) return shrink({ seed: first, steps, plan: planned?.plan ?? null, seconds: within }, values.into)
   const { simulate } = await import('../dist/testing/simulate.js')
   const { formatCounts, MUST_REACH, MUST_REACH_IN_MINUTES } = await import('../dist/testing/batch.js')
   const total = { worlds: 0, steps: 0, entries: 0, ms: 0, answered: 0, recovered: 0, slowest: 0 }
@@ -97,6 +93,11 @@ async function main() {
   if (failed || missed.length > 0) process.exitCode = 1
 }
 
+async function shrink(world, folder = `build/sim/seed-${world.seed}`) {
+  const { shrinkSeed } = await import('../build/test/shrink/shrink-seed.js')
+  await shrinkSeed({ ...world, folder, say: print })
+}
+
 /** What --shrink wrote: the steps and the plan of one world. */
 function plannedIn(file) {
   const { steps, plan } = JSON.parse(readFileSync(file, 'utf8'))
@@ -109,7 +110,12 @@ function print(text) {
   process.stderr.write(`${text}\n`)
 }
 
-function seedsOf({ seed, seeds, seconds }) {
+function seedsOf({ seed, seeds, seconds }, planned) {
+  if (planned !== null) {
+    if (seed !== undefined || seeds !== undefined)
+      throw new Error('--plan holds its own seed: leave out --seed and --seeds')
+    return { first: planned.plan.seed, last: planned.plan.seed }
+  }
   if (seed !== undefined && seeds !== undefined) throw new Error('--seed and --seeds exclude each other')
   if (seed !== undefined) {
     const only = whole('--seed', seed, 0, 2 ** 32 - 1)

@@ -5,7 +5,7 @@
 
 import { Script } from '../support/transcript.js'
 import { formatMessage } from '../support/trace.js'
-import { linesOf } from './scenario.js'
+import { linesOf, turnsOf } from './scenario.js'
 import type { Step } from './scenario.js'
 
 export interface RecordedStep extends Step {
@@ -16,13 +16,9 @@ export interface RecordedStep extends Step {
 export function aligned(steps: readonly RecordedStep[]): readonly Step[] {
   const script = new Script()
   const fitted: Step[] = []
-  for (let at = 0; at < steps.length;) {
-    const turn = steps[at]?.turn ?? 0
-    let end = at + 1
-    while (turn !== 0 && steps[end]?.turn === turn) end += 1
-    const group = fit(script, steps.slice(at, end))
+  for (const turn of turnsOf(steps)) {
+    const group = fit(script, turn)
     fitted.push(...group)
-    at = end
     try {
       for (const line of linesOf(group)) script.run(line)
     } catch {

@@ -77,16 +77,22 @@ export function shrinkScenario(scenario: Scenario, watch: Watch, isOver: () => b
 
 /** The lines of a transcript, without output. */
 export function linesOf(steps: readonly Step[]): readonly string[] {
-  const lines: string[] = []
-  for (let at = 0; at < steps.length;) {
-    const { turn, command } = steps[at] as Step
-    let end = at + 1
-    while (turn !== 0 && steps[end]?.turn === turn) end += 1
-    const inputs = steps.slice(at, end).map((step) => step.command)
-    lines.push(inputs.length === 1 ? command : `turn ${serverOf(command)}: ${inputs.join('; ')}`)
-    at = end
+  return turnsOf(steps).map((turn) => {
+    const commands = turn.map(({ command }) => command)
+    const [first = ''] = commands
+    return commands.length === 1 ? first : `turn ${serverOf(first)}: ${commands.join('; ')}`
+  })
+}
+
+/** Steps that stand on one line. */
+export function turnsOf<Any extends Step>(steps: readonly Any[]): readonly (readonly Any[])[] {
+  const turns: Any[][] = []
+  for (const step of steps) {
+    const last = turns.at(-1)
+    if (step.turn !== 0 && last?.[0]?.turn === step.turn) last.push(step)
+    else turns.push([step])
   }
-  return lines
+  return turns
 }
 
 /** Two violations of one kind differ in numbers and names alone. */

@@ -47,7 +47,7 @@ export function timelineOf(title: string, story: readonly string[], violation: s
 function drawn(story: readonly string[]): readonly Drawn[] {
   const lines: Drawn[] = []
   for (const line of story) {
-    const [server = '', rest = ''] = splitAt(line, ' ')
+    const [server, rest] = splitAt(line, ' ')
     const [, from = '', received = ''] = /^receives from (\w+): (.*)$/.exec(rest) ?? []
     const [, to = '', lost = ''] = /^sends to (\w+): (.*) \(lost\)$/.exec(rest) ?? []
     if (received !== '') lines.push({ noteOver: null, text: `${from}->>${server}: ${plain(received)}` })
