@@ -3,7 +3,7 @@
  * Ends with exit code 1 when a world did not hold, and prints the line that replays it.
  */
 
-import { writeSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ensureBuilt } from './ensure-built.mjs'
 
@@ -14,6 +14,10 @@ const USAGE = `usage: npm run sim -- [options]
   --seconds S      stop after that many seconds, 1 .. 86400; without --seeds: from a seed of the clock on
   --trace          with --seed: the run as JSON lines
   --counts         how often each rare situation was reached
+  --plan FILE      the world of a plan, as --shrink writes it, instead of a seed's own
+  --shrink         with --seed or --plan: a failure is made small, as a plan, a scenario and a timeline
+  --into DIR       with --shrink: where those go; default build/sim/seed-N
+  --within S       with --shrink: how many seconds it may take, 1 .. 86400; default 60
 `
 
 await main().catch((error) => {
@@ -30,15 +34,23 @@ async function main() {
       seconds: { type: 'string' },
       trace: { type: 'boolean' },
       counts: { type: 'boolean' },
+      plan: { type: 'string' },
+      shrink: { type: 'boolean' },
+      into: { type: 'string' },
+      within: { type: 'string' },
       help: { type: 'boolean' },
     },
   })
   if (values.help) return process.stdout.write(USAGE)
-  const steps = whole('--steps', values.steps ?? '10000', 100, 100_000_000)
+  const planned = values.plan === undefined ? null : plannedIn(values.plan)
+  const steps = whole('--steps', values.steps ?? String(planned?.steps ?? 10_000), 100, 100_000_000)
   const seconds = values.seconds === undefined ? Infinity : whole('--seconds', values.seconds, 1, 86_400)
-  const { first, last } = seedsOf(values)
+  const { first, last } = seedsOf(values, planned)
   if (values.trace && first !== last) throw new Error('--trace needs one seed: --seed N')
+  if (values.shrink && first !== last) throw new Error('--shrink needs one world: --seed N or --plan FILE')
+  const within = whole('--within', values.within ?? '60', 1, 86_400)
   await ensureBuilt()
+  if (values.shrink) return shrink({ seed: first, steps, plan: planned?.plan ?? null, seconds: within }, values.into)
   const { simulate } = await import('../dist/testing/simulate.js')
   const { formatCounts, MUST_REACH, MUST_REACH_IN_MINUTES } = await import('../dist/testing/batch.js')
   const total = { worlds: 0, steps: 0, entries: 0, ms: 0, answered: 0, recovered: 0, slowest: 0 }
@@ -47,7 +59,7 @@ async function main() {
   let failed = false
   for (let seed = first; seed <= last && performance.now() - begin < seconds * 1000; seed += 1) {
     const trace = values.trace ? { trace: (line) => void writeSync(1, `${line}\n`) } : {}
-    const result = await simulate({ seed, steps, ...trace })
+    const result = await simulate({ seed, steps, ...trace, ...(planned === null ? {} : { plan: planned.plan }) })
     total.worlds += 1
     total.steps += result.steps
     total.entries += result.entries
@@ -61,7 +73,9 @@ async function main() {
     failed = true
     print(`seed ${seed} failed after ${result.steps} core steps: ${result.failure.message}`)
     if (!/^(?:Violation|AssertionFailure)$/.test(result.failure.name)) print(result.failure.stack ?? '')
-    print(`replay it: npm run sim -- --seed ${seed} --steps ${steps} --trace`)
+    const world = planned === null ? `--seed ${seed}` : `--plan ${values.plan}`
+    print(`replay it: npm run sim -- ${world} --steps ${steps} --trace`)
+    print(`shrink it: npm run sim -- ${world} --steps ${steps} --shrink`)
   }
   const elapsed = (performance.now() - begin) / 1000
   if (values.counts) print(formatCounts(reached))
@@ -79,12 +93,29 @@ async function main() {
   if (failed || missed.length > 0) process.exitCode = 1
 }
 
+async function shrink(world, folder = `build/sim/seed-${world.seed}`) {
+  const { shrinkSeed } = await import('../build/test/shrink/shrink-seed.js')
+  await shrinkSeed({ ...world, folder, say: print })
+}
+
+/** What --shrink wrote: the steps and the plan of one world. */
+function plannedIn(file) {
+  const { steps, plan } = JSON.parse(readFileSync(file, 'utf8'))
+  if (plan?.seed === undefined) throw new Error(`${file} holds no plan`)
+  return { steps, plan }
+}
+
 /** To standard error, so that a trace is only a trace. */
 function print(text) {
   process.stderr.write(`${text}\n`)
 }
 
-function seedsOf({ seed, seeds, seconds }) {
+function seedsOf({ seed, seeds, seconds }, planned) {
+  if (planned !== null) {
+    if (seed !== undefined || seeds !== undefined)
+      throw new Error('--plan holds its own seed: leave out --seed and --seeds')
+    return { first: planned.plan.seed, last: planned.plan.seed }
+  }
   if (seed !== undefined && seeds !== undefined) throw new Error('--seed and --seeds exclude each other')
   if (seed !== undefined) {
     const only = whole('--seed', seed, 0, 2 ** 32 - 1)

@@ -110,6 +110,24 @@ export class ClusterChecker {
     seen.ledTerm = core.term
   }
 
+  /** Before the disk has the ticket. What is removed conflicts with what follows (5.3), or with what replaced that in turn. */
+  submitting({ id, disk }: CheckedServer, ticket: PersistTicket): void {
+    const terms = disk.accepted.map(({ term }) => term)
+    ticket.operations.forEach((operation, at) => {
+      if (operation.type === 'append') {
+        for (let index: number = operation.block.first; index <= operation.block.last; index += 1) {
+          terms[index - 1] = operation.block.term
+        }
+      }
+      if (operation.type !== 'truncateSuffix') return
+      const { from } = operation
+      const next = ticket.operations[at + 1]
+      const isConflict = next?.type === 'append' && next.block.first === from && next.block.term !== terms[from - 1]
+      const isReplaced = next?.type === 'truncateSuffix' && next.from <= from
+      assert(isConflict || isReplaced, `${id} truncates from ${from}, where nothing conflicts`)
+    })
+  }
+
   submitted(server: CheckedServer, ticket: PersistTicket): void {
     let first = server.disk.accepted.length + 1
     for (const operation of ticket.operations) {
@@ -194,6 +212,11 @@ export class ClusterChecker {
     const { term, votedFor } = disk.hardState
     if (!this.#global) return
     assert(term === core.term && votedFor === id, `${id} leads term ${core.term} without a durable vote for itself`)
+    const voters = [...this.#servers()].filter(
+      (voter) => this.#grants.get(`${voter.id}/${term}`) === id || voter.id === id,
+    )
+    const granted = new Set(voters.map((voter) => voter.id))
+    assert(isQuorum(core.configuration, granted), `${id} leads term ${term} by the votes of ${[...granted].join(', ')}`)
     this.committed.forEach((entry, at) => {
       const own = core.log.termAt((at + 1) as never)
       assert(own === entry.term, `leader ${id} of term ${core.term} lacks committed entry ${at + 1}/${entry.term}`)

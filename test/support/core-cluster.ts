@@ -120,6 +120,8 @@ export class CoreCluster {
   readonly #randoms = new Map<ServerId, Random>()
   /** Reads that began before their leader had committed anything. */
   readonly #early = new Set<number>()
+  /** The server whose turn is under way. */
+  #turning: ServerId | null = null
   #sessions = 0
   #payloads = 0
   #reads = 0
@@ -224,24 +226,41 @@ export class CoreCluster {
 
   /** A turn of the shell: the time, the inputs, no deadline. */
   turn(id: ServerId, ...inputs: readonly Input[]): void {
+    this.inOneTurn(id, () => {
+      for (const input of inputs) this.step(id, input)
+    })
+  }
+
+  /** Whatever reaches this server meanwhile reaches it in one turn: what it decides leaves it at the end. */
+  inOneTurn(id: ServerId, run: () => void): void {
+    if (this.#turning === id) {
+      run()
+      return
+    }
+    assert(this.#turning === null, `${id} turns while ${this.#turning} does`)
     this.step(id, { type: 'turn', now: this.now })
-    for (const input of inputs) this.step(id, input)
-    this.drain(id)
+    this.#turning = id
+    try {
+      run()
+    } finally {
+      this.#turning = null
+    }
+    if (this.server(id).core !== null) this.drain(id)
   }
 
   /** Lets the deadlines of one server expire that are due at `now`. */
   tick(id: ServerId, now = this.now): void {
     this.now = Math.max(this.now, now)
-    this.step(id, { type: 'turn', now: this.now })
-    this.step(id, { type: 'tick', now: this.now })
-    this.drain(id)
+    this.turn(id, { type: 'tick', now: this.now })
   }
 
-  /** Goes to the next deadline of one server and lets it expire. */
+  /** Goes to the next deadline of one server and lets it expire; one that is overdue by much is first put off (scenario E15). */
   timeout(id: ServerId): void {
-    const deadline = this.core(id).nextDeadline()
-    assert(deadline < Infinity, `${id} waits for nothing`)
-    this.tick(id, deadline)
+    this.inOneTurn(id, () => {
+      const deadline = this.core(id).nextDeadline()
+      assert(deadline < Infinity, `${id} waits for nothing`)
+      this.tick(id, deadline)
+    })
   }
 
   /** Time passes and every server that is up notices, in steps of half a heartbeat; messages and disks wait. */
@@ -273,6 +292,7 @@ export class CoreCluster {
     }
     if (ready.ticket !== null) {
       this.#say(id, formatTicket(ready.ticket))
+      this.checker.submitting(server, ready.ticket)
       server.disk.submit(ready.ticket)
       this.checker.submitted(server, ready.ticket)
     }
@@ -374,10 +394,10 @@ export class CoreCluster {
 
   /** The payloads of a batch that was taken; null when the core does not take one now. It asks as for a full batch, unless told. */
   propose(id: ServerId, count = 1, size?: number, waitingBytes = FULL_BATCH_BYTES): readonly number[] | null {
-    const server = this.server(id)
-    this.step(id, { type: 'turn', now: this.now })
-    const payloads = this.proposeInTurn(id, count, size, waitingBytes)
-    this.drain(server.id)
+    let payloads: readonly number[] | null = null
+    this.inOneTurn(id, () => {
+      payloads = this.proposeInTurn(id, count, size, waitingBytes)
+    })
     return payloads
   }
 

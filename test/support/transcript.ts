@@ -4,6 +4,11 @@
  *
  * Besides what a cluster does by itself, a script may make up a message (`make s1>s2 RequestVote term=2 last=1/1`, as a trace would write
  * it, in a cluster that is `madeup`), keep messages back (`hold >s1`, `release`), cut ways (`cut s1 s3 s4`) and fail a disk (`fail s2`).
+ *
+ * Single messages are chosen with `first` or `last` (`deliver first s1>s2 RequestVote`), and delivered so that they may arrive once more
+ * with `copy`. What one server takes in one turn stands on one line: `turn s2: persist s2; deliver first s1>s2; timeout s2`.
+ * `sleep 500` (`sleep until 1500`) lets time pass that nobody notices yet. `restart s2` connects it with
+ * all that are up, `start s2` leaves that to `connect s1 s2`. A server that is down takes no part.
  */
 
 import { assert } from '#balsa/errors.js'
@@ -31,10 +36,17 @@ function replayBlock(script: Script, block: string): string {
   return [...commands, RULE, ...output].join('\n')
 }
 
-class Script {
+export class Script {
+  /** Everything that was printed, `quiet` or not. */
+  readonly story: string[] = []
   #cluster: CoreCluster | null = null
   /** Messages that the network keeps back until `release`. */
   #held: Envelope[] = []
+
+  /** Messages under way. */
+  get inFlight(): readonly Envelope[] {
+    return this.#cluster?.inFlight ?? []
+  }
 
   /** `quiet` before a command: what it prints is not of interest. */
   run(command: string): readonly string[] {
@@ -47,33 +59,65 @@ class Script {
     const cluster = this.#cluster
     assert(cluster !== null, `transcript: ${command} before there is a cluster`)
     if (verb === 'status') return statusOf(cluster)
-    cluster.trace = verb === 'cluster' ? cluster.trace : []
-    if (verb === 'hold') this.#held.push(...cluster.drop(matcher(args)))
-    else if (verb === 'release') for (const envelope of this.#held.splice(0)) cluster.receive(envelope)
-    else if (verb !== 'cluster') act(cluster, verb, args)
-    return cluster.trace ?? []
+    const trace: string[] = verb === 'cluster' ? (cluster.trace ?? []) : []
+    cluster.trace = trace
+    try {
+      if (verb === 'turn') turn(cluster, command)
+      else if (verb === 'hold') this.#held.push(...cluster.drop(matcher(args)))
+      else if (verb === 'release') for (const envelope of this.#held.splice(0)) cluster.receive(envelope)
+      else if (verb !== 'cluster') act(cluster, verb, args)
+    } finally {
+      this.story.push(...trace)
+    }
+    return trace
   }
 }
 
+/** `turn s2: persist s2; deliver first s1>s2`. */
+function turn(cluster: CoreCluster, command: string): void {
+  const [, id = '', inputs = ''] = /^turn (\w+): (.*)$/.exec(command) ?? []
+  if (cluster.server(id).core === null) return
+  cluster.inOneTurn(id, () => {
+    for (const input of inputs.split('; ')) {
+      const [verb = '', ...args] = input.split(' ')
+      act(cluster, verb, args)
+    }
+  })
+}
+
+/** What nobody can do for a server that is down. */
+const OF_A_RUNNING_SERVER: ReadonlySet<string> = new Set(
+  'timeout persist write report fail apply fetch propose read crash disconnect'.split(' '),
+)
+
 function act(cluster: CoreCluster, verb: string, args: readonly string[]): void {
   const [first = '', second = ''] = args
+  if (OF_A_RUNNING_SERVER.has(verb) && cluster.server(first).core === null) return
   switch (verb) {
     case 'timeout':
-      return cluster.timeout(first)
+      if (cluster.core(first).nextDeadline() < Infinity) cluster.timeout(first)
+      return
     case 'pass':
       return cluster.pass(Number(first))
     case 'run':
       return cluster.run(Number(first))
     case 'settle':
       return cluster.settle()
+    case 'sleep':
+      cluster.now = Math.max(cluster.now, first === 'until' ? Number(second) : cluster.now + Number(first))
+      return
     case 'deliver':
-      return void cluster.deliver(matcher(args))
+      return deliver(cluster, args)
     case 'drop':
-      return void cluster.drop(matcher(args))
+      return void cluster.drop(choice(cluster, args))
     case 'make':
       return makeUp(cluster, first, args.slice(1).join(' '))
     case 'persist':
       return cluster.persist(first, second === '' ? undefined : Number(second))
+    case 'write':
+      return cluster.write(first, second === '' ? undefined : Number(second))
+    case 'report':
+      return cluster.report(first)
     case 'fail':
       return cluster.failStore(first)
     case 'apply':
@@ -88,6 +132,13 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
       return cluster.crash(first)
     case 'restart':
       return cluster.restart(first)
+    case 'connect':
+      return cluster.connect(first, second)
+    case 'disconnect':
+      return cluster.disconnect(first, second)
+    case 'start':
+      if (cluster.server(first).core === null) cluster.start(first)
+      return
     case 'cut':
       return cutBoth(cluster, args)
     case 'isolate':
@@ -116,6 +167,21 @@ function cutBoth(cluster: CoreCluster, [id = '', ...others]: readonly string[]):
     cluster.cut(id, other)
     cluster.cut(other, id)
   }
+}
+
+/** All that match, or the one that `first`, `last` or `copy` (the first, which stays under way) chooses. */
+function deliver(cluster: CoreCluster, args: readonly string[]): void {
+  if (args[0] === 'copy')
+    for (const envelope of cluster.inFlight.filter(choice(cluster, args))) cluster.receive(envelope)
+  else cluster.deliver(choice(cluster, args))
+}
+
+function choice(cluster: CoreCluster, args: readonly string[]): (envelope: Envelope) => boolean {
+  const [which = '', ...rest] = args
+  if (which !== 'first' && which !== 'last' && which !== 'copy') return matcher(args)
+  const matching = cluster.inFlight.filter(matcher(rest))
+  const chosen = which === 'last' ? matching.at(-1) : matching[0]
+  return (envelope) => envelope === chosen
 }
 
 /** Any of `s1>s2`, `>s2`, `s1>` and a message type. */
