@@ -28,6 +28,7 @@ const plan: Plan = {
   ...{ faultEveryMs: 70, spellMs: 200, restartMs: 40, faults: { 'stale-leader': 0.6, crash: 0.1 } },
 }
 const STEPS = 2000
+const SEEDS_MAX = 50
 
 const test = suite<{ folder: string }>('shrink')
 
@@ -49,11 +50,21 @@ const noTruncation = (): readonly Observer[] => [
   },
 ]
 
+/** Which one it is changes with every fault that learns something new. */
+async function firstSeedThatTruncates(): Promise<number> {
+  for (let seed = 1; seed <= SEEDS_MAX; seed += 1) {
+    const { failure } = await simulate({ seed, steps: STEPS, plan: { ...plan, seed }, observers: noTruncation() })
+    if (failure !== null) return seed
+  }
+  throw new Error(`no follower truncates in the worlds 1..${SEEDS_MAX}`)
+}
+
 test('a situation in a world of thousands of steps becomes a scenario that a person reads at once', async ({
   folder,
 }) => {
+  const seed = await firstSeedThatTruncates()
   await shrinkSeed({
-    ...{ seed: plan.seed, steps: STEPS, plan, folder, seconds: 120, say: () => {} },
+    ...{ seed, steps: STEPS, plan: { ...plan, seed }, folder, seconds: 120, say: () => {} },
     observers: noTruncation,
     watch: (printed) => {
       const line = printed.find((printedLine) => printedLine.includes('truncate from'))
@@ -77,7 +88,7 @@ test('a situation in a world of thousands of steps becomes a scenario that a per
   const { failure } = await simulate({ seed: smallest.plan.seed, ...smallest, observers: noTruncation() })
   assert.match(failure?.message ?? '', /invariant 12: s\d truncates/)
   assert.ok(smallest.steps < STEPS / 2, `${smallest.steps} steps`)
-  assert.equal(smallest.plan.faults, { 'stale-leader': 0.6 })
+  assert.is(Object.keys(smallest.plan.faults).length, 1)
 })
 
 test('what cores do not do by themselves is a world and its story, and said to be so', async ({ folder }) => {

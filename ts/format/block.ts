@@ -113,10 +113,10 @@ export class BlockWriter {
       if (this.entries > 0) return false
       this.useOwnArena(length, sealed)
     }
-    assert(
-      milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END,
-      () => `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`,
-    )
+    // Not even a function that would make the message.
+    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
+      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
+    }
     const at = this.end
     writeRecordHeader(this.targetView, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, length)
     this.target.set(payload, at + RECORD_HEADER_BYTES)
