@@ -24,6 +24,8 @@ export interface ClientSite {
   /** Names operations and commands; never twice. */
   nextId(): number
   promised(): void
+  /** What must not happen has: the world ends with this. */
+  failed(error: unknown): void
   /** How many times slower than planned clients think just now; below 1 for a rush. */
   pace(): number
 }
@@ -116,14 +118,17 @@ export class SimClient {
     this.#pending = pending
     this.#site.observers.invoked(operation)
     this.#site.promised()
-    this.#call(raft, operation).then(
-      ({ index, value }) => this.#end(pending, { status: 'ok', code: null, index, value }),
-      (error: unknown) => {
-        if (!(error instanceof RaftError)) throw error
-        if (error.leader !== null) this.#follow(error.leader.id)
-        this.#end(pending, { status: error.outcome, code: error.code, index: 0, value: 0 })
-      },
-    )
+    this.#call(raft, operation)
+      .then(
+        ({ index, value }) => this.#end(pending, { status: 'ok', code: null, index, value }),
+        (error: unknown) => {
+          if (!(error instanceof RaftError)) throw error
+          if (error.leader !== null) this.#follow(error.leader.id)
+          this.#end(pending, { status: error.outcome, code: error.code, index: 0, value: 0 })
+        },
+      )
+      // Such as an invariant of those who watch.
+      .catch((error: unknown) => this.#site.failed(error))
   }
 
   #choose(): SimServer | null {

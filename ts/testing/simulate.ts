@@ -107,6 +107,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   } catch (error) {
     failure = error as Error
   } finally {
+    // What nobody has awaited is reported in a round of the event loop.
+    await new Promise((resolve) => setImmediate(resolve))
     stray.end()
     Error.stackTraceLimit = stackDepth
   }

@@ -63,7 +63,7 @@ export class World {
   #waits = 0
   /** What a machine under test awaits is not known: it always gets a whole round of the event loop. */
   readonly #isPatient: boolean
-  #failure: Violation | null = null
+  #failure: Error | null = null
 
   constructor(options: WorldOptions) {
     const { plan } = options
@@ -94,6 +94,7 @@ export class World {
       ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested },
       nextId: () => ++this.#nextId,
       promised: () => this.promised(),
+      failed: (error: unknown) => void (this.#failure ??= error instanceof Error ? error : new Error(String(error))),
       pace: () => this.pace,
     }
     this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())
