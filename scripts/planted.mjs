@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
-import { copySources, plant, readPatches } from './planted-patches.mjs'
+import { copySources, plant, readPatches } from './planted/patches.mjs'
 
 const SEEDS_MAX = 2000
 /** The copy without a bug runs these, and every seed that found one. */
@@ -184,7 +184,7 @@ function compile(copy) {
 /** The worlds of these seeds on a compiled copy, in a process of their own, until one fails. */
 function run(copy, seeds) {
   return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL('planted-seeds.mjs', import.meta.url)), [copy, ...seeds.map(String)])
+    const child = fork(fileURLToPath(new URL('planted/worlds.mjs', import.meta.url)), [copy, ...seeds.map(String)])
     let ran = 0
     let failure = null
     let trouble = null

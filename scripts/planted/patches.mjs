@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from './ensure-built.mjs'
+import { root } from '../ensure-built.mjs'
 
 const folder = join(root, 'test/planted')
 
