@@ -128,6 +128,7 @@ export class World {
       const pump = (): void => {
         try {
           do {
+            if (this.#failure !== null) throw this.#failure
             if (isOver()) {
               resolve()
               return
@@ -155,7 +156,6 @@ export class World {
     const happening = this.queue.next()
     assert(happening !== null, 'world: nothing is left that could happen')
     this.#events += 1
-    if (this.#failure !== null) throw this.#failure
     happening.happen()
   }
 
