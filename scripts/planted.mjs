@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
 import { copySources, plant, readPatches } from './planted/patches.mjs'
+import { wholeNumber } from './whole-number.mjs'
 
 const SEEDS_MAX = 2000
 /** The copy without a bug runs these, and every seed that found one. */
@@ -94,9 +95,9 @@ function readArguments() {
     process.stdout.write(USAGE)
     process.exit()
   }
-  const seeds = whole('--seeds', values.seeds, 1, 100_000)
-  const first = whole('--from', values.from, 0, 2 ** 32 - 1 - 100_000)
-  const jobs = whole('--jobs', values.jobs, 1, 64)
+  const seeds = wholeNumber('--seeds', values.seeds, 1, 100_000)
+  const first = wholeNumber('--from', values.from, 0, 2 ** 32 - 1 - 100_000)
+  const jobs = wholeNumber('--jobs', values.jobs, 1, 64)
   return { names: positionals, check: values.check, first, last: first + seeds - 1, jobs }
 }
 
@@ -227,11 +228,4 @@ function report(rows, check) {
   const how = check ? 'patches apply' : `planted bugs found, the hardest after ${most} seeds`
   process.stdout.write(`sim:planted: ${good} of ${bugs.length} ${how}${wrong.length > 0 ? '; RED' : ''}\n`)
   if (wrong.length > 0) process.exitCode = 1
-}
-
-function whole(name, text, min, max) {
-  const value = /^\d+$/.test(text) ? Number(text) : NaN
-  if (!(value >= min && value <= max))
-    throw new Error(`${name} is ${text}; it must be a whole number in ${min} .. ${max}`)
-  return value
 }

@@ -6,6 +6,7 @@
 import { readFileSync, writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ensureBuilt } from './ensure-built.mjs'
+import { wholeNumber } from './whole-number.mjs'
 
 const USAGE = `usage: npm run sim -- [options]
   --seed N         one world (0 .. 4294967295)
@@ -43,12 +44,12 @@ async function main() {
   })
   if (values.help) return process.stdout.write(USAGE)
   const planned = values.plan === undefined ? null : plannedIn(values.plan)
-  const steps = whole('--steps', values.steps ?? String(planned?.steps ?? 10_000), 100, 100_000_000)
-  const seconds = values.seconds === undefined ? Infinity : whole('--seconds', values.seconds, 1, 86_400)
+  const steps = wholeNumber('--steps', values.steps ?? String(planned?.steps ?? 10_000), 100, 100_000_000)
+  const seconds = values.seconds === undefined ? Infinity : wholeNumber('--seconds', values.seconds, 1, 86_400)
   const { first, last } = seedsOf(values, planned)
   if (values.trace && first !== last) throw new Error('--trace needs one seed: --seed N')
   if (values.shrink && first !== last) throw new Error('--shrink needs one world: --seed N or --plan FILE')
-  const within = whole('--within', values.within ?? '60', 1, 86_400)
+  const within = wholeNumber('--within', values.within ?? '60', 1, 86_400)
   await ensureBuilt()
   if (values.shrink) return shrink({ seed: first, steps, plan: planned?.plan ?? null, seconds: within }, values.into)
   const { simulate } = await import('../dist/testing/simulate.js')
@@ -118,22 +119,15 @@ function seedsOf({ seed, seeds, seconds }, planned) {
   }
   if (seed !== undefined && seeds !== undefined) throw new Error('--seed and --seeds exclude each other')
   if (seed !== undefined) {
-    const only = whole('--seed', seed, 0, 2 ** 32 - 1)
+    const only = wholeNumber('--seed', seed, 0, 2 ** 32 - 1)
     return { first: only, last: only }
   }
   if (seeds !== undefined) {
     const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(seeds) ?? []
     if (from === undefined || to === undefined) throw new Error(`--seeds is ${seeds}; it must look like 1..1000`)
-    const first = whole('--seeds', from, 0, 2 ** 32 - 1)
-    return { first, last: whole('--seeds', to, first, 2 ** 32 - 1) }
+    const first = wholeNumber('--seeds', from, 0, 2 ** 32 - 1)
+    return { first, last: wholeNumber('--seeds', to, first, 2 ** 32 - 1) }
   }
   if (seconds === undefined) return { first: 1, last: 100 }
   return { first: Math.floor(Math.random() * 2 ** 31), last: 2 ** 32 - 1 }
-}
-
-function whole(name, text, min, max) {
-  const value = /^\d+$/.test(text) ? Number(text) : NaN
-  if (!(value >= min && value <= max))
-    throw new Error(`${name} is ${text}; it must be a whole number in ${min} .. ${max}`)
-  return value
 }
