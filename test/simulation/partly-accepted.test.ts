@@ -49,7 +49,7 @@ function hangAndAsk(world: World): void {
     }
     leader.sim.hang(10 * ELECTION_TIMEOUT_MS)
     leader.sim.creditMax = 20
-    world.addClient().flood(leader, COMMANDS)
+    world.addClient().visit(leader, 'writes', COMMANDS)
     world.queue.after(5, () => (leader.sim.creditMax = 0))
   })
 }

@@ -78,18 +78,11 @@ export class SimClient {
     this.#think(1)
   }
 
-  /** Asks one thing, large, at once, and nothing after it. */
-  flood(server: SimServer, count: number): void {
+  /** Asks one thing, with so many commands, there and at once, and nothing after it. */
+  visit(server: SimServer, kind: 'read' | 'write' | 'writes', commands: number): void {
     const { raft } = server.process ?? { raft: null }
     this.isStopped = true
-    if (raft !== null) this.#ask(server, raft, this.#operation(server, 'writes', count))
-  }
-
-  /** Asks one thing, there, and nothing after it. */
-  visit(server: SimServer, kind: 'read' | 'write'): void {
-    const { raft } = server.process ?? { raft: null }
-    this.isStopped = true
-    if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, kind === 'read' ? 0 : 1))
+    if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, commands))
   }
 
   /** That process is gone, and what was asked of it will not be answered. */

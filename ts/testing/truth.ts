@@ -3,8 +3,8 @@
  * sequence of entries that was committed. Nothing here is taken back.
  */
 
-import type { MemoryDisk } from '../storage/memory-log-store.js'
 import { verifyBlock } from '../format/block.js'
+import type { MemoryDisk } from '../storage/memory-log-store.js'
 import type { Block } from '../types.js'
 import { hold } from './violation.js'
 
