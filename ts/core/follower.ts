@@ -104,7 +104,7 @@ export class Follower implements RoleBehaviour {
     }
     const plan = this.#plan(message.blocks)
     if (plan.truncateFrom !== null && plan.truncateFrom <= this.#core.log.settledIndex) {
-      const reason = `its entry ${plan.truncateFrom} differs from ours, which is committed`
+      const reason = `its entry ${plan.truncateFrom} differs from ours, which no leader may replace`
       this.#core.outbox.reject(link, reason)
       this.#core.outbox.event({ type: 'protocolFault', peer: from, reason })
       return
