@@ -23,7 +23,8 @@ function untilFetching(cluster: CoreCluster, meanwhile: () => void): void {
   assert.is(cluster.server('s1').fetches.length, 1)
 }
 
-test('a peer that catches up while entries are read for it is fed on', () => {
+/** s1 leads; the window of s3 has stalled, and it is about to be probed with entries that are no longer in memory. */
+function readingForStalled(): CoreCluster {
   const cluster = new CoreCluster({ tailBytesMax: 0 })
   cluster.elect('s1')
   for (let count = 0; count < 3; count += 1) {
@@ -31,8 +32,12 @@ test('a peer that catches up while entries are read for it is fed on', () => {
     cluster.drop(appendsTo('s3'))
     cluster.settle()
   }
-  // The window of s3 has stalled; it is probed with entries that are no longer in memory.
   untilFetching(cluster, () => cluster.drop(appendsTo('s3')))
+  return cluster
+}
+
+test('a peer that catches up while entries are read for it is fed on', () => {
+  const cluster = readingForStalled()
   cluster.serveFetches('s1')
   const [probe] = cluster.drop(appendsTo('s3'))
   assert.ok(probe)
@@ -50,14 +55,7 @@ test('a peer that catches up while entries are read for it is fed on', () => {
 test('entries that were read for a connection or a leadership that is over are sent to nobody', () => {
   for (const failed of [false, true]) {
     for (const deposed of [false, true]) {
-      const cluster = new CoreCluster({ tailBytesMax: 0 })
-      cluster.elect('s1')
-      for (let count = 0; count < 3; count += 1) {
-        cluster.propose('s1')
-        cluster.drop(appendsTo('s3'))
-        cluster.settle()
-      }
-      untilFetching(cluster, () => cluster.drop(appendsTo('s3')))
+      const cluster = readingForStalled()
       const [fetch] = cluster.server('s1').fetches.splice(0)
       if (fetch === undefined) throw new Error('nothing is read')
       if (deposed) cluster.elect('s2')

@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ddmin } from '../support/ddmin.js'
+import { ddmin } from './ddmin.js'
 
 const numbers = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at)
 

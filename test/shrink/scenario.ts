@@ -3,7 +3,7 @@
  * what several steps do is left to one command that does more, single steps are said more simply.
  */
 
-import { ddmin } from '../support/ddmin.js'
+import { ddmin } from './ddmin.js'
 import { Script } from '../support/transcript.js'
 
 /** A command of the transcripts. Neighbours with equal turns, other than 0, reach their server in one turn. */
