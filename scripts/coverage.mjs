@@ -54,7 +54,7 @@ async function mapped() {
     logging: 'error',
     // A file that no process has loaded counts as well, as one that is not covered.
     all: { dir: [join(root, 'dist/core')], filter: (path) => path.endsWith('.js') },
-    entryFilter: ({ url }) => /\/dist\/core\/[^/]+\.js$/.test(url),
+    entryFilter: ({ url }) => /\/dist\/core\/.+\.js$/.test(url),
     sourceFilter: (path) => /(?:^|\/)ts\/core\//.test(path),
   })
   await report.addFromDir(raw)

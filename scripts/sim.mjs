@@ -52,8 +52,8 @@ async function main() {
   const within = wholeNumber('--within', values.within ?? '60', 1, 86_400)
   await ensureBuilt()
   if (values.shrink) return shrink({ seed: first, steps, plan: planned?.plan ?? null, seconds: within }, values.into)
-  const { simulate } = await import('../dist/testing/simulate.js')
-  const { formatCounts, MUST_REACH, MUST_REACH_IN_MINUTES } = await import('../dist/testing/batch.js')
+  const { simulate } = await import('../dist/testing/simulator/simulate.js')
+  const { formatCounts, MUST_REACH, MUST_REACH_IN_MINUTES } = await import('../dist/testing/simulator/batch.js')
   const total = { worlds: 0, steps: 0, entries: 0, ms: 0, answered: 0, recovered: 0, slowest: 0 }
   const reached = new Map()
   const begin = performance.now()

@@ -1,7 +1,7 @@
 /** What `Raft.open` takes, and the check of it: every refusal names the option, the bound and the reason. */
 
 import { RaftError } from './errors.js'
-import type { Codec, StateMachine } from './fsm/state-machine.js'
+import type { Codec, StateMachine } from './machine/state-machine.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'

@@ -1,6 +1,6 @@
 /** Micro benchmarks of what happens once per command: the request parser, the codecs, the applier, the replies. */
 
-import { Applier } from '#balsa/fsm/applier.js'
+import { Applier } from '#balsa/machine/applier.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
 import { logIndex } from '#balsa/types.js'
 import { msgpackCodec } from 'balsa-raft'

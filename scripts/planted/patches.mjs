@@ -13,7 +13,7 @@ const folder = join(root, 'test/planted')
 /** An id of the list of scenarios, or a paragraph of the paper; then what is broken. */
 const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
 /** The bug goes where the product is; what looks for it stays as it is. */
-const PLACE = /^ts\/(?:core|server|fsm|storage)\/(?!invariants\.ts$)[\w-]+\.ts$/
+const PLACE = /^ts\/(?:core|server|machine|storage)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
 
 /**
  * Every patch, by name, with its head: what it breaks (`scenario`) and the numbers of the invariants that are meant to notice

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const [folder, ...seeds] = process.argv.slice(2)
-const { simulate } = await import(pathToFileURL(join(folder, 'dist/testing/simulate.js')).href)
+const { simulate } = await import(pathToFileURL(join(folder, 'dist/testing/simulator/simulate.js')).href)
 for (const seed of seeds.flatMap(seedsOf)) {
   const { failure } = await simulate({ seed })
   process.send({ seed, failure: failure === null ? null : told(failure) })

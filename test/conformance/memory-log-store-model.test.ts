@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
-import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory-log-store.js'
+import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { StoredState } from '#balsa/storage/log-store.js'
 import { logIndex } from '#balsa/types.js'
 import type { HardState, StoreOperation } from '#balsa/types.js'

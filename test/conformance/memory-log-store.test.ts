@@ -4,8 +4,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
-import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory-log-store.js'
-import type { MemoryDiskOptions } from '#balsa/storage/memory-log-store.js'
+import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import type { MemoryDiskOptions } from '#balsa/storage/memory/memory-log-store.js'
 import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'

@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { READS_WAITING_MAX } from '#balsa/core/read-index.js'
+import { READS_WAITING_MAX } from '#balsa/core/leader/read-index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import { matched } from '../support/messages.js'
 

@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { READS_WAITING_MAX } from '#balsa/core/read-index.js'
+import { READS_WAITING_MAX } from '#balsa/core/leader/read-index.js'
 import type { Configuration } from '#balsa/types.js'
 import { CoreCluster, SETTINGS, votersOnly } from '../support/core-cluster.js'
 import { makeBlock } from '../support/fake-blocks.js'

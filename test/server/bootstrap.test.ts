@@ -3,9 +3,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { systemClock } from '#balsa/server/clock.js'
-import { openServer } from '#balsa/server/open-server.js'
-import { memoryStore } from '#balsa/storage/memory-log-store.js'
-import { MemoryNetwork } from '#balsa/transport/memory.js'
+import { openServer } from '#balsa/server/open/open-server.js'
+import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 
 test('the first entry has the same bytes on every server, whatever their clocks show (log matching, 5.3)', async () => {
   const bootstrap = ['a', 'b'].map((id) => ({ id, address: `${id}:1` }))

@@ -3,8 +3,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
-import { PendingCall } from '#balsa/server/pending-call.js'
-import { ReadQueue } from '#balsa/server/read-queue.js'
+import { PendingCall } from '#balsa/server/calls/pending-call.js'
+import { ReadQueue } from '#balsa/server/calls/read-queue.js'
 import { logIndex } from '#balsa/types.js'
 import type { LogIndex } from '#balsa/types.js'
 

@@ -2,9 +2,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Observer } from '#balsa/testing/observer.js'
-import { simulate } from '#balsa/testing/simulate.js'
-import { drawPlan } from '#balsa/testing/swarm.js'
+import type { Observer } from '#balsa/testing/simulator/observer.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
+import { drawPlan } from '#balsa/testing/simulator/swarm.js'
 import { formatMessage } from '../support/trace.js'
 import { Script } from '../support/transcript.js'
 import { aligned } from './aligned.js'

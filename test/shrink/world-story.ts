@@ -3,7 +3,7 @@
 import type { Request, Response } from '#balsa/core/messages.js'
 import type { RaftCore } from '#balsa/core/raft-core.js'
 import type { Ready } from '#balsa/core/ready.js'
-import type { Observer, Operation, Returned, ServerView } from '#balsa/testing/observer.js'
+import type { Observer, Operation, Returned, ServerView } from '#balsa/testing/simulator/observer.js'
 import { formatEvent, formatMessage, formatTicket } from '../support/trace.js'
 
 const LINES_MAX = 400

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { RaftError } from '#balsa/errors.js'
-import { simulate } from '#balsa/testing/simulate.js'
-import { drawPlan } from '#balsa/testing/swarm.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
+import { drawPlan } from '#balsa/testing/simulator/swarm.js'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
 const SEEDS = [1, 2, 3, 4, 5]
@@ -17,7 +17,7 @@ const runs = suite('a simulated run')
 
 runs('is the same in two processes', async () => {
   const script = `
-import { simulate } from '#balsa/testing/simulate.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
     for (const seed of ${JSON.stringify(SEEDS)}) console.log((await simulate({ seed, steps: ${STEPS} })).hash)
   `
   const other = spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: root, encoding: 'utf8' })

@@ -2,9 +2,9 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Observer } from '#balsa/testing/observer.js'
-import { simulate } from '#balsa/testing/simulate.js'
-import { Violation } from '#balsa/testing/violation.js'
+import type { Observer } from '#balsa/testing/simulator/observer.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
+import { Violation } from '#balsa/testing/simulator/invariants/violation.js'
 
 /** In one of some thirty worlds the last answer is also the last thing that happens in a phase. */
 const SEEDS = Array.from({ length: 60 }, (_, at) => at + 1)

@@ -2,10 +2,10 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { StateMachine } from '#balsa/fsm/state-machine.js'
+import type { StateMachine } from '#balsa/machine/state-machine.js'
 import type { MachineUnderTest } from '#balsa/testing/machine-under-test.js'
-import { simulate } from '#balsa/testing/simulate.js'
-import type { SimulateResult } from '#balsa/testing/simulate.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
+import type { SimulateResult } from '#balsa/testing/simulator/simulate.js'
 
 const SEEDS = [1, 2, 3]
 

@@ -1,8 +1,8 @@
 /** A batch of worlds for a bounded time, from a seed that is printed; what failed is told with the line that replays it. */
 
 import { assert as assertFact } from '#balsa/errors.js'
-import { MUST_REACH, formatCounts } from '#balsa/testing/batch.js'
-import { simulate } from '#balsa/testing/simulate.js'
+import { MUST_REACH, formatCounts } from '#balsa/testing/simulator/batch.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
 import { drawSeed } from '../support/seed.js'
 
 const STEPS = 5000

@@ -4,7 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { RaftError } from '#balsa/errors.js'
-import { FileLogStore } from '#balsa/storage/file-log-store.js'
+import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
 
 import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
 import { DIR, heldBy, LOG, refusal, submitAll, Waker, withFile } from './file-harness.js'

@@ -2,9 +2,9 @@
 
 import { RaftError } from '#balsa/errors.js'
 import type { RaftErrorCode } from '#balsa/errors.js'
-import { FileLogStore } from '#balsa/storage/file-log-store.js'
+import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
 import type { LogStore, StoredState } from '#balsa/storage/log-store.js'
-import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory-log-store.js'
+import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory/memory-log-store.js'
 import { logIndex } from '#balsa/types.js'
 import type { Block, HardState, StoreOperation } from '#balsa/types.js'
 import * as assert from 'uvu/assert'

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 
-import { FileLogStore } from '#balsa/storage/file-log-store.js'
+import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
 import { fileStore } from '#balsa/storage/index.js'
 
 import { logStoreConformance } from '#balsa/testing/index.js'

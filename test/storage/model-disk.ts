@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 
 import { RaftError } from '#balsa/errors.js'
-import type { Disk, DiskFile } from '#balsa/storage/file-disk.js'
+import type { Disk, DiskFile } from '#balsa/storage/file/disk.js'
 
 import type { Random } from '../support/seed.js'
 

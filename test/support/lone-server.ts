@@ -5,8 +5,8 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { msgpackCodec, Raft } from 'balsa-raft'
-import { memoryStore } from '#balsa/storage/memory-log-store.js'
-import type { MemoryStoreFactory } from '#balsa/storage/memory-log-store.js'
+import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
 import type { RaftOptions, StoreFactory } from 'balsa-raft'
 import type { Request, Response } from '#balsa/core/index.js'

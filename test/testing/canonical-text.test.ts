@@ -1,6 +1,6 @@
 /** Equal values have equal texts, and different ones different texts. */
 
-import { canonicalText, hashOf, shortText } from '#balsa/testing/canonical-text.js'
+import { canonicalText, hashOf, shortText } from '#balsa/testing/determinism/canonical-text.js'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 

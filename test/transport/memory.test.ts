@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert'
 
 import { AssertionFailure } from '#balsa/errors.js'
 import { transportConformance } from '#balsa/testing/index.js'
-import { MemoryNetwork } from '#balsa/transport/memory.js'
+import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { logIndex } from '#balsa/types.js'
 
 import { registerCases } from '../support/register-cases.js'

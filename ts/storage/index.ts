@@ -1,8 +1,8 @@
 /** The door of `balsa-raft/storage`: the stores that come with Balsa. */
 
-export { fileStore } from './file-log-store.js'
-export { nativeStore } from './lmdb-log-store.js'
+export { fileStore } from './file/file-log-store.js'
+export { nativeStore } from './native/native-log-store.js'
 export type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
-export { MemoryDisk, memoryStore } from './memory-log-store.js'
-export type { MemoryDiskOptions, MemoryStoreFactory, ScheduleCommit } from './memory-log-store.js'
+export { MemoryDisk, memoryStore } from './memory/memory-log-store.js'
+export type { MemoryDiskOptions, MemoryStoreFactory, ScheduleCommit } from './memory/memory-log-store.js'
 export type { StoreOperation } from '../types.js'

@@ -1,7 +1,7 @@
 /** The door of `balsa-raft/testing`: what users test their own stores, transports and state machines with. */
 
-export { assertDeterministic } from './assert-deterministic.js'
-export type { DeterminismOptions, DeterminismReport, ResultOf } from './assert-deterministic.js'
+export { assertDeterministic } from './determinism/assert-deterministic.js'
+export type { DeterminismOptions, DeterminismReport, ResultOf } from './determinism/assert-deterministic.js'
 export type { ConformanceCase } from './conformance/case.js'
 export { logStoreConformance } from './conformance/log-store.js'
 export type { LogStoreConformanceOptions } from './conformance/log-store.js'
@@ -10,7 +10,7 @@ export type { StateMachineConformanceOptions } from './conformance/state-machine
 export { transportConformance } from './conformance/transport.js'
 export type { TransportConformanceOptions, TransportWorld } from './conformance/transport.js'
 export type { MachineUnderTest } from './machine-under-test.js'
-export { simulate } from './simulate.js'
-export type { SimulateOptions, SimulateResult } from './simulate.js'
-export { StateMachineFault } from './state-machine-fault.js'
-export type { StateMachineFaultDetails, StateMachineFaultKind } from './state-machine-fault.js'
+export { simulate } from './simulator/simulate.js'
+export type { SimulateOptions, SimulateResult } from './simulator/simulate.js'
+export { StateMachineFault } from './determinism/state-machine-fault.js'
+export type { StateMachineFaultDetails, StateMachineFaultKind } from './determinism/state-machine-fault.js'

@@ -1,6 +1,6 @@
 /** A user's state machine in a world, and how to make up commands for it. */
 
-import type { Codec, StateMachine } from '../fsm/state-machine.js'
+import type { Codec, StateMachine } from '../machine/state-machine.js'
 
 export interface MachineUnderTest<Command> {
   /** A new one, empty; each start of a server makes one. It may answer with promises, but not wait for real time. */

@@ -9,7 +9,7 @@
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { RaftCore } from '#balsa/core/index.js'
-import { Applier } from '#balsa/fsm/applier.js'
+import { Applier } from '#balsa/machine/applier.js'
 import { ProcessRecorder } from './process-recorder.js'
 
 const folder = new URL(import.meta.url).searchParams.get('dir')

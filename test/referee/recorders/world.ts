@@ -1,10 +1,10 @@
 /** Runs one simulated world and writes down what its servers did and what its clients saw. */
 
-import type { Observer } from '#balsa/testing/observer.js'
-import { simCodec } from '#balsa/testing/sim-machine.js'
-import { simulate } from '#balsa/testing/simulate.js'
-import type { SimulateResult } from '#balsa/testing/simulate.js'
-import { drawPlan } from '#balsa/testing/swarm.js'
+import type { Observer } from '#balsa/testing/simulator/observer.js'
+import { simCodec } from '#balsa/testing/simulator/doubles/sim-machine.js'
+import { simulate } from '#balsa/testing/simulator/simulate.js'
+import type { SimulateResult } from '#balsa/testing/simulator/simulate.js'
+import { drawPlan } from '#balsa/testing/simulator/swarm.js'
 import type { ClientEvent } from '../../linearizability/clients.js'
 import type { Trace, TraceEvent } from '../trace-format.js'
 import { SimulationRecorder } from './simulation.js'

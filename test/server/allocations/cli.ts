@@ -13,8 +13,8 @@ import { getHeapStatistics } from 'node:v8'
 import { Raft } from 'balsa-raft'
 import type { Codec, StateMachine } from 'balsa-raft'
 import { systemClock } from '#balsa/server/clock.js'
-import { memoryStore } from '#balsa/storage/memory-log-store.js'
-import { MemoryNetwork } from '#balsa/transport/memory.js'
+import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { until } from '../../support/until.js'
 
 type CountingRaft = Raft<Uint8Array, number>

@@ -5,15 +5,15 @@
 
 import { ok } from 'node:assert'
 
-import type { Codec } from '../../fsm/state-machine.js'
-import { comparePair, judgementOf, OTHER_DAY_MS } from '../assert-deterministic.js'
-import type { ResultOf } from '../assert-deterministic.js'
-import { canonicalText, hashOf, shortText } from '../canonical-text.js'
-import { CommandLog, cutsOf, drawFrom } from '../command-log.js'
-import { compareOver, MachineRun } from '../machine-run.js'
-import type { Judgement, TestedMachine } from '../machine-run.js'
+import type { Codec } from '../../machine/state-machine.js'
+import { comparePair, judgementOf, OTHER_DAY_MS } from '../determinism/assert-deterministic.js'
+import type { ResultOf } from '../determinism/assert-deterministic.js'
+import { canonicalText, hashOf, shortText } from '../determinism/canonical-text.js'
+import { CommandLog, cutsOf, drawFrom } from '../determinism/command-log.js'
+import { compareOver, MachineRun } from '../determinism/machine-run.js'
+import type { Judgement, TestedMachine } from '../determinism/machine-run.js'
 import { deadlineOf } from '../options.js'
-import { StateMachineFault } from '../state-machine-fault.js'
+import { StateMachineFault } from '../determinism/state-machine-fault.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
 

@@ -1,0 +1,81 @@
+/**
+ * What a leader knows of one peer (thesis 10.2.1, 10.2.2), within one leadership.
+ *
+ * - `probe`: where the logs agree is not known, or the peer has no room: one message at a time.
+ * - `replicate`: they agree up to matchIndex; a window of messages is on its way.
+ *
+ * Invariant: matchIndex < nextIndex. matchIndex only grows, and only by what the peer says is durable: a hint never
+ * moves it (scenario C4).
+ */
+
+import { logIndex } from '../../types.js'
+import type { LogIndex, ServerId } from '../../types.js'
+import { Inflights } from './inflights.js'
+
+/** The window of one peer; a frame holds at most one message. */
+export const INFLIGHT_MESSAGES_MAX = 8
+export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
+
+export class Progress {
+  readonly peer: ServerId
+  mode: 'probe' | 'replicate' = 'probe'
+  /** The connection that requests leave on; null while the peer is down. */
+  session: number | null
+  matchIndex: LogIndex = logIndex(0)
+  nextIndex: LogIndex
+  readonly inflights = new Inflights(INFLIGHT_MESSAGES_MAX, INFLIGHT_BYTES_MAX)
+  /** In `probe`: a message is on its way, or the peer has no room. Ends with the next heartbeat, if nothing else ends it. */
+  paused = false
+  /** Older entries are being read from the store for this peer. */
+  fetching = false
+  /** The highest round of this leadership that the peer has answered. */
+  ackedRound = 0
+  /** When the peer last answered in this term. */
+  contactAt: number
+  /** When matchIndex last grew, or a message last entered an empty window. */
+  advancedAt: number
+  /** When anything was last sent; no heartbeat is due before that is a heartbeat ago. */
+  sentAt = -Infinity
+
+  constructor(peer: ServerId, nextIndex: LogIndex, session: number | null, now: number) {
+    this.peer = peer
+    this.nextIndex = nextIndex
+    this.session = session
+    this.contactAt = now
+    this.advancedAt = now
+  }
+
+  /** Whether a probe is on its way, or is being read for the peer. */
+  get isAsking(): boolean {
+    return this.mode === 'probe' && (this.paused || this.fetching)
+  }
+
+  becomeProbe(nextIndex: LogIndex): void {
+    this.mode = 'probe'
+    this.nextIndex = logIndex(Math.max(nextIndex, this.matchIndex + 1))
+    this.inflights.clear()
+    this.paused = false
+    this.fetching = false
+  }
+
+  becomeReplicate(): void {
+    this.mode = 'replicate'
+    this.nextIndex = logIndex(this.matchIndex + 1)
+    this.inflights.clear()
+    this.paused = false
+  }
+
+  /** The peer has these entries, durably. Returns whether that is news. */
+  advance(matchIndex: LogIndex, now: number): boolean {
+    this.inflights.freeThrough(matchIndex)
+    if (matchIndex <= this.matchIndex) return false
+    this.matchIndex = matchIndex
+    this.advancedAt = now
+    if (this.nextIndex <= matchIndex) {
+      this.nextIndex = logIndex(matchIndex + 1)
+      // What is being read for the old position is not needed any more, and will be dropped when it comes.
+      this.fetching = false
+    }
+    return true
+  }
+}

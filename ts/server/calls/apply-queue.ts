@@ -1,0 +1,169 @@
+/**
+ * Every proposal from the call to its outcome: first waiting for the next batch, then accepted under an index.
+ *
+ * Invariants: each proposal is settled exactly once. Accepted proposals have ascending indexes, all proposed by this
+ * server in the leadership that its core is in, or committed before that ended.
+ */
+
+import { RaftError } from '../../errors.js'
+import type { Outcome } from '../../errors.js'
+import type { BlockWriter, Seal } from '../../format/block.js'
+import { logIndex } from '../../types.js'
+import type { Block, LogIndex, Term } from '../../types.js'
+import type { PendingCall } from './pending-call.js'
+
+/** Waiting proposals, in number and in bytes: above that `apply` answers OVERLOADED. */
+const WAITING_COUNT_MAX = 8192
+const WAITING_BYTES_MAX = 16 * 1024 * 1024
+
+/** A call with one or more commands; resolved when the last of them is applied. */
+export class ProposalGroup {
+  readonly call: PendingCall<readonly unknown[]>
+  /** At least one of its commands is in the log: the outcome of a failure is unknown. */
+  accepted = false
+  readonly #results: unknown[]
+  #left: number
+
+  constructor(call: PendingCall<readonly unknown[]>, count: number) {
+    this.call = call
+    this.#results = new Array<unknown>(count)
+    this.#left = count
+  }
+
+  complete(position: number, result: unknown): void {
+    this.#results[position] = result
+    this.#left -= 1
+    if (this.#left === 0) this.call.resolve(this.#results)
+  }
+}
+
+export interface Proposal {
+  readonly kind: 'command' | 'barrier'
+  readonly payload: Uint8Array
+  readonly group: ProposalGroup
+  /** Which of the group's results is this one's. */
+  readonly position: number
+  /** 0 while it waits. */
+  index: LogIndex
+}
+
+/** Where a batch is to be sealed, and the clock for its entries. */
+export interface BatchPlace {
+  readonly first: LogIndex
+  readonly term: Term
+  readonly bytesMax: number
+  /** Entry times: not below that of the entry before. */
+  readonly time: number
+}
+
+export class ApplyQueue {
+  #waiting: Proposal[] = []
+  #waitingBytes = 0
+  /** Slots below #head are settled. */
+  #accepted: (Proposal | undefined)[] = []
+  #head = 0
+
+  get waitingCount(): number {
+    return this.#waiting.length
+  }
+
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
+  get acceptedCount(): number {
+    return this.#accepted.length - this.#head
+  }
+
+  /** All or none of them; throws OVERLOADED when there is no room. */
+  add(proposals: readonly Proposal[]): void {
+    let bytes = 0
+    for (const proposal of proposals) bytes += proposal.payload.byteLength
+    if (this.#waiting.length + proposals.length > WAITING_COUNT_MAX || this.#waitingBytes + bytes > WAITING_BYTES_MAX) {
+      throw new RaftError(
+        'ERR_RAFT_OVERLOADED',
+        `${this.#waiting.length} commands with ${this.#waitingBytes} bytes are waiting; the bounds are ${WAITING_COUNT_MAX} and ${WAITING_BYTES_MAX}: slow down and try again`,
+        { retryable: true },
+      )
+    }
+    for (const proposal of proposals) this.#waiting.push(proposal)
+    this.#waitingBytes += bytes
+  }
+
+  /** Takes out what still waits of a group whose caller gave up. */
+  withdraw(group: ProposalGroup): Outcome {
+    for (const proposal of this.#waiting)
+      if (proposal.group === group) this.#waitingBytes -= proposal.payload.byteLength
+    this.#waiting = this.#waiting.filter((proposal) => proposal.group !== group)
+    return group.accepted ? 'unknown' : 'not-applied'
+  }
+
+  /** Hot path: once per batch. Seals what waits, in order, into blocks; what does not fit waits on. */
+  seal(place: BatchPlace, writer: BlockWriter, seal: Seal): readonly Block[] {
+    const blocks: Block[] = []
+    let bytes = 0
+    let index: number = place.first
+    let taken = 0
+    writer.begin(place.first, place.term)
+    for (const proposal of this.#waiting) {
+      if (bytes > 0 && bytes + proposal.payload.byteLength > place.bytesMax) break
+      if (!writer.add(proposal.kind, place.time, proposal.payload)) {
+        blocks.push(writer.finish(seal))
+        writer.begin(logIndex(index), place.term)
+        writer.add(proposal.kind, place.time, proposal.payload)
+      }
+      proposal.index = logIndex(index)
+      proposal.group.accepted = true
+      this.#accepted.push(proposal)
+      bytes += proposal.payload.byteLength
+      index += 1
+      taken += 1
+    }
+    if (writer.count > 0) blocks.push(writer.finish(seal))
+    this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken)
+    this.#waitingBytes -= bytes
+    return blocks
+  }
+
+  /** Entries up to `last` are applied; `resultAt` gives the state machine's answer to a command. */
+  complete(last: LogIndex, resultAt: (index: LogIndex) => unknown): void {
+    for (;;) {
+      const proposal = this.#accepted[this.#head]
+      if (proposal === undefined || proposal.index > last) break
+      this.#accepted[this.#head] = undefined
+      this.#head += 1
+      const result = proposal.kind === 'command' ? resultAt(proposal.index) : proposal.index
+      proposal.group.complete(proposal.position, result)
+    }
+    if (this.#head === this.#accepted.length) {
+      this.#accepted = []
+      this.#head = 0
+    } else if (this.#head > WAITING_COUNT_MAX) {
+      this.#accepted = this.#accepted.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  /** Accepted proposals above `index` are given up: what becomes of them is unknown. */
+  failAccepted(index: LogIndex, makeError: ErrorOf): void {
+    while (this.acceptedCount > 0) {
+      const proposal = this.#accepted.at(-1)
+      if (proposal === undefined || proposal.index <= index) return
+      this.#accepted.pop()
+      proposal.group.call.reject(makeError('unknown'))
+    }
+  }
+
+  /** What waits is given up: never appended, unless an earlier part of the same call was. */
+  failWaiting(makeError: ErrorOf): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    this.#waitingBytes = 0
+    for (const { group } of waiting) {
+      if (!group.call.settled) group.call.reject(makeError(group.accepted ? 'unknown' : 'not-applied'))
+    }
+  }
+}
+
+/** The reason for giving up, told for either outcome. */
+export type ErrorOf = (outcome: Outcome) => RaftError

@@ -1,0 +1,77 @@
+/**
+ * A promise that was given to a caller, with whatever may end the wait for it. Settled exactly once; later attempts do nothing.
+ */
+
+import { RaftError } from '../../errors.js'
+import type { Outcome } from '../../errors.js'
+import type { Deadlines, Expirable } from './deadlines.js'
+
+export interface WaitOptions {
+  /** Stops the wait, never the command. */
+  readonly signal?: AbortSignal
+  /** 1 .. 2^31 - 1. Stops the wait, never the command. */
+  readonly timeoutMs?: number
+}
+
+export class PendingCall<Value> implements Expirable {
+  readonly promise: Promise<Value>
+  #resolve: ((value: Value) => void) | null = null
+  #reject: ((error: Error) => void) | null = null
+  #disarm: (() => void) | null = null
+  /** What it means for the command that the wait is given up now; called at most once. */
+  readonly #abandon: (() => Outcome) | null
+
+  constructor(abandon?: () => Outcome) {
+    this.#abandon = abandon ?? null
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  get settled(): boolean {
+    return this.#resolve === null
+  }
+
+  resolve(value: Value): void {
+    this.#resolve?.(value)
+    this.#end()
+  }
+
+  reject(error: Error): void {
+    this.#reject?.(error)
+    this.#end()
+  }
+
+  expire(): void {
+    this.#giveUp('ERR_RAFT_TIMEOUT', 'the call took longer than its timeoutMs')
+  }
+
+  /** Ends the wait at a deadline or a signal, when the caller asked for that. */
+  arm(options: WaitOptions | undefined, deadlines: Deadlines, now: number): void {
+    const { signal, timeoutMs } = options ?? {}
+    if (signal === undefined && timeoutMs === undefined) return
+    const bucket = timeoutMs === undefined ? null : deadlines.add(now + timeoutMs, this)
+    const onAbort = (): void => this.#giveUp('ERR_RAFT_ABORTED', 'the call was aborted by its signal', signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    this.#disarm = () => {
+      if (bucket !== null) deadlines.remove(bucket, this)
+      signal?.removeEventListener('abort', onAbort)
+    }
+    if (signal?.aborted === true) onAbort()
+  }
+
+  #giveUp(code: 'ERR_RAFT_TIMEOUT' | 'ERR_RAFT_ABORTED', why: string, cause?: unknown): void {
+    if (this.settled) return
+    const outcome = this.#abandon?.() ?? 'not-applied'
+    const what = outcome === 'unknown' ? 'the command may still be applied' : 'nothing was appended'
+    this.reject(new RaftError(code, `${why}; ${what}`, { outcome, cause, retryable: outcome === 'not-applied' }))
+  }
+
+  #end(): void {
+    this.#resolve = null
+    this.#reject = null
+    this.#disarm?.()
+    this.#disarm = null
+  }
+}

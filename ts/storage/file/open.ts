@@ -1,0 +1,107 @@
+/**
+ * From a directory to an open file of a file store: whose is it, lock, make or replay, and then the mark of this open. Nothing is
+ * reported before all of it, and what was read, is durable: state that a killed process left only in a cache is not acted on.
+ */
+
+import { join } from 'node:path'
+
+import { AssertionFailure, RaftError } from '../../errors.js'
+import { encodeBoot } from '../../format/file-batch.js'
+import { logIndex } from '../../types.js'
+import { createStore, hasStore, inspectPlace, LOG_FILE, unusableError } from './directory.js'
+import type { Disk, DiskFile } from './disk.js'
+import type { FileImage } from './image.js'
+import type { DirectoryLock } from './lock.js'
+import { readFully, replayFile } from './replay.js'
+import type { Replayed } from './replay.js'
+import { FileWriter, fullError, isFull, writeAll } from './writer.js'
+import type { StoredState } from '../log-store.js'
+
+/** What there is while a store is open. */
+export interface OpenFile {
+  readonly file: DiskFile
+  readonly lock: DirectoryLock
+  readonly writer: FileWriter
+  /** What is durable. */
+  readonly image: FileImage
+}
+
+/** As for the native store: 1 accepts a directory on NFS, SMB, 9p or FUSE. */
+const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
+
+export async function openStoreFile(disk: Disk, dir: string): Promise<{ at: OpenFile; stored: StoredState }> {
+  const path = join(dir, LOG_FILE)
+  let lock: DirectoryLock | null = null
+  let file: DiskFile | null = null
+  try {
+    const place = await inspectPlace(disk, dir, process.env[ALLOW_REMOTE_VARIABLE] === '1')
+    await disk.makeDirectory(dir)
+    // Once before anything is written to it, once more when nobody else can.
+    await hasStore(disk, dir)
+    lock = await disk.lock(dir)
+    if (!(await hasStore(disk, dir))) await createStore(disk, dir)
+    file = await openFile(disk, path)
+    const replayed = await replayFile(file, path)
+    await makeDurable(disk, dir, file, replayed)
+    const writer = new FileWriter(file, path, replayed.identity, replayed.end)
+    const bootCounter = replayed.bootCounter + 1
+    await writer.append('open', [encodeBoot(bootCounter)], async () => false)
+    const warnings = [place.warning, lock.warning].filter((warning) => warning !== null)
+    const warning = warnings.length === 0 ? null : warnings.join('; ')
+    const stored = storedState(replayed, bootCounter, { durability: place.durability, warning })
+    return { at: { file, lock, writer, image: replayed.image }, stored }
+  } catch (error) {
+    await file?.close()
+    await lock?.release()
+    throw openError(dir, path, error)
+  }
+}
+
+async function openFile(disk: Disk, path: string): Promise<DiskFile> {
+  const file = await disk.openFile(path)
+  if (file !== null) return file
+  const text = `${path} is missing, and FORMAT says that the store is complete. Restore the whole directory from a backup, or begin in an empty one as a new server`
+  throw new RaftError('ERR_RAFT_STORE_CORRUPT', text)
+}
+
+/**
+ * What was read may be in the system's cache alone, left there by a process that was killed or that saw a flush fail. Only the
+ * last batch can be; it is written once more, since after a failed flush its pages pass for clean, and flushed before anything
+ * is put behind it. So is the entry of FORMAT.
+ */
+async function makeDurable(disk: Disk, dir: string, file: DiskFile, { last, end, size }: Replayed): Promise<void> {
+  if (size > end.position) await file.truncate(end.position)
+  if (last !== null) {
+    const bytes = new Uint8Array(end.position - last.position)
+    await readFully(file, bytes, last.position)
+    await writeAll(file, bytes, last.position)
+  }
+  await file.datasync()
+  await disk.syncDirectory(dir)
+}
+
+function storedState(
+  { image, identity }: Replayed,
+  bootCounter: number,
+  place: Pick<StoredState, 'durability' | 'warning'>,
+): StoredState {
+  const { lastIndex, hardState, termRuns } = image.head
+  return {
+    firstIndex: logIndex(1),
+    lastIndex,
+    hardState,
+    termRuns: [...termRuns],
+    configurations: [...image.configurations],
+    incarnation: Buffer.from(identity.incarnation).toString('hex'),
+    bootCounter,
+    facts: new Map(image.facts),
+    ...place,
+  }
+}
+
+function openError(dir: string, path: string, error: unknown): unknown {
+  if (error instanceof RaftError || error instanceof AssertionFailure) return error
+  if (isFull(error)) return fullError(path, error)
+  const said = error instanceof Error ? error.message : String(error)
+  return unusableError(dir, `cannot be used: ${said}. Check its owner, its mode and the mount`, error)
+}

@@ -1,0 +1,84 @@
+/**
+ * The end of the file where batches go, one after the other: each is written at its place and flushed before the next one is
+ * made. So at most the last batch of a file can be incomplete.
+ */
+
+import { RaftError } from '../../errors.js'
+import { BATCH_HEADER_BYTES, encodeBatch } from '../../format/file-batch.js'
+import type { BatchKind, BatchPlace, FileIdentity } from '../../format/file-batch.js'
+import { errorCode } from './disk.js'
+import type { DiskFile } from './disk.js'
+
+/** Answers whether to try again; asked each time when the disk was full before anything of the batch was flushed. */
+export type OnFull = () => Promise<boolean>
+
+export class FileWriter {
+  private readonly file: DiskFile
+  private readonly path: string
+  private readonly identity: FileIdentity
+  /** Moves when a batch is durable. */
+  private place: BatchPlace
+  private flushCount = 0
+
+  constructor(file: DiskFile, path: string, identity: FileIdentity, place: BatchPlace) {
+    this.file = file
+    this.path = path
+    this.identity = identity
+    this.place = place
+  }
+
+  /** Device flushes that it asked for. */
+  get flushes(): number {
+    return this.flushCount
+  }
+
+  /**
+   * Makes one batch durable; answers with the position of its body. After an error nothing may be appended: what is in the file
+   * behind the last batch is unknown.
+   */
+  // Hot path: once per batch.
+  async append(kind: BatchKind, parts: readonly Uint8Array[], onFull: OnFull): Promise<number> {
+    const { bytes, next } = encodeBatch(this.identity, this.place, kind, parts)
+    const { position } = this.place
+    await this.writeWhenRoom(bytes, position, onFull)
+    this.flushCount += 1
+    await this.file.datasync()
+    this.place = next
+    return position + BATCH_HEADER_BYTES
+  }
+
+  /**
+   * A full disk shows in the write, before any flush: the same bytes may then be written again at the same place. Not so in a
+   * flush: after one that failed the kernel has dropped the pages, and the next would succeed without them.
+   */
+  private async writeWhenRoom(bytes: Uint8Array, position: number, onFull: OnFull): Promise<void> {
+    for (;;) {
+      try {
+        await writeAll(this.file, bytes, position)
+        return
+      } catch (error) {
+        if (!isFull(error)) throw error
+        if (!(await onFull())) throw fullError(this.path, error)
+      }
+    }
+  }
+}
+
+/** A write may take less than it was given: the system then says why on the next one. */
+export async function writeAll(file: DiskFile, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const written = await file.write(bytes.subarray(done), position + done)
+    if (written === 0) throw new Error(`a write of ${bytes.length - done} bytes at ${position + done} wrote nothing`)
+    done += written
+  }
+}
+
+export function isFull(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+export function fullError(path: string, cause: unknown): RaftError {
+  const message = `The disk of ${path} is full: what was queued was not written. Free space and open the store again`
+  return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome: 'unknown', cause })
+}

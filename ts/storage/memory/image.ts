@@ -1,0 +1,154 @@
+/**
+ * What a store holds, in memory: the log as blocks, the hard state and the facts. `apply` is the meaning of each operation
+ * written out plainly, and asserts everything that the contract asks of whoever submits.
+ */
+
+import { assert, RaftError } from '../../errors.js'
+import { sliceBlock, verifyBlock } from '../../format/block.js'
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../../format/operations.js'
+import { logIndex, termOf } from '../../types.js'
+import type { Block, HardState, LogIndex, StoreOperation, Term, TermRun } from '../../types.js'
+import { clip, shorten } from '../clip-block.js'
+import type { StoredState } from '../log-store.js'
+
+const encoder = new TextEncoder()
+
+/** What may be looked at from outside. */
+export interface ReadonlyImage {
+  readonly firstIndex: LogIndex
+  readonly lastIndex: LogIndex
+  /** Ascending and without gaps: exactly firstIndex .. lastIndex. */
+  readonly blocks: readonly Block[]
+  readonly hardState: HardState
+  readonly facts: ReadonlyMap<string, Uint8Array>
+}
+
+export class MemoryImage implements ReadonlyImage {
+  readonly firstIndex = logIndex(1)
+  readonly blocks: Block[] = []
+  readonly facts = new Map<string, Uint8Array>()
+  hardState: HardState = { term: termOf(0), votedFor: null, commitIndex: logIndex(0) }
+
+  get lastIndex(): LogIndex {
+    return this.blocks.at(-1)?.last ?? logIndex(this.firstIndex - 1)
+  }
+
+  get lastTerm(): Term {
+    return this.blocks.at(-1)?.term ?? termOf(0)
+  }
+
+  copy(): MemoryImage {
+    const image = new MemoryImage()
+    for (const block of this.blocks) image.blocks.push(block)
+    for (const [key, value] of this.facts) image.facts.set(key, value)
+    image.hardState = this.hardState
+    return image
+  }
+
+  apply(operation: StoreOperation): void {
+    switch (operation.type) {
+      case 'append':
+        this.append(operation.block)
+        return
+      case 'truncateSuffix':
+        this.truncateSuffix(operation.from)
+        return
+      case 'hardState':
+        this.setHardState(operation.hardState)
+        return
+      case 'put':
+        checkKey(operation.key)
+        assert(operation.value.length <= VALUE_BYTES_MAX, `fact ${operation.key} has ${operation.value.length} bytes`)
+        this.facts.set(operation.key, operation.value)
+        return
+      case 'delete':
+        checkKey(operation.key)
+        this.facts.delete(operation.key)
+        return
+      default:
+        throw new TypeError(`unknown store operation ${JSON.stringify(operation satisfies never)}`)
+    }
+  }
+
+  termRuns(): TermRun[] {
+    const runs: TermRun[] = []
+    for (const block of this.blocks) {
+      if (runs.at(-1)?.term !== block.term) runs.push({ first: block.first, term: block.term })
+    }
+    return runs
+  }
+
+  configurations(): StoredState['configurations'] {
+    const found = []
+    for (const { first, configuration } of this.blocks) {
+      if (configuration !== null) found.push({ index: first, configuration })
+    }
+    return found
+  }
+
+  /** Blocks clipped to lo .. hi-1 within `maxBytes`, at least one entry. Damage is ERR_RAFT_STORE_CORRUPT. */
+  read(lo: LogIndex, hi: LogIndex, maxBytes: number): Block[] {
+    const blocks: Block[] = []
+    let left = maxBytes
+    for (let at = this.blockAt(lo); at < this.blocks.length; at += 1) {
+      const block = this.blocks[at]
+      if (block === undefined || block.first >= hi) break
+      if (!verifyBlock(block.data)) throw corruptError(block)
+      const clipped = clip(block, lo, hi)
+      if (clipped.data.byteLength > left) {
+        if (blocks.length === 0) blocks.push(shorten(clipped, left))
+        break
+      }
+      blocks.push(clipped)
+      left -= clipped.data.byteLength
+    }
+    return blocks
+  }
+
+  private append(block: Block): void {
+    const { lastIndex, lastTerm } = this
+    assert(block.first === lastIndex + 1, () => `append at ${block.first} behind ${lastIndex}`)
+    assert(block.term >= lastTerm, () => `append in term ${block.term} behind term ${lastTerm}`)
+    this.blocks.push(block)
+  }
+
+  private truncateSuffix(from: LogIndex): void {
+    const { firstIndex, lastIndex } = this
+    assert(firstIndex <= from && from <= lastIndex, `truncate from ${from} in ${firstIndex} .. ${lastIndex}`)
+    const at = this.blockAt(from)
+    const cut = this.blocks[at]
+    this.blocks.length = at
+    if (cut !== undefined && cut.first < from) this.blocks.push(sliceBlock(cut, cut.first, logIndex(from - 1)))
+  }
+
+  private setHardState(next: HardState): void {
+    const { term, votedFor } = this.hardState
+    assert(next.term >= term, () => `hard state goes back from term ${term} to ${next.term}`)
+    const keepsVote = next.term > term || votedFor === null || votedFor === next.votedFor
+    assert(keepsVote, () => `vote of term ${term} changes from ${votedFor} to ${next.votedFor}`)
+    this.hardState = { term: next.term, votedFor: next.votedFor, commitIndex: next.commitIndex }
+  }
+
+  /** The position of the block that holds `index`, by halving. */
+  private blockAt(index: LogIndex): number {
+    let low = 0
+    let high = this.blocks.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const block = this.blocks[middle]
+      if (block !== undefined && block.last < index) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+function checkKey(key: string): void {
+  const bytes = encoder.encode(key).length
+  assert(bytes >= 1 && bytes <= KEY_BYTES_MAX, `a fact's key of ${bytes} bytes, not 1 .. ${KEY_BYTES_MAX}`)
+}
+
+function corruptError(block: Block): RaftError {
+  const message = `the block at index ${block.first} does not match its checksum; replace this server's store`
+  return new RaftError('ERR_RAFT_STORE_CORRUPT', message)
+}

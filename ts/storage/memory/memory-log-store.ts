@@ -1,0 +1,384 @@
+/**
+ * A store in memory, for tests and the simulator: the real semantics without a disk. A `MemoryDisk` is what survives; a
+ * `MemoryLogStore` is one process that has it open. What is submitted becomes durable when the test says so, or when the
+ * scheduler that was passed runs the commit; until then a crash loses it.
+ *
+ * Never a thing that pretends to be durable: `durability` is 'none'.
+ */
+
+import { assert, RaftError } from '../../errors.js'
+import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
+import type { Block, LogIndex, StoreOperation } from '../../types.js'
+import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
+import { MemoryImage } from './image.js'
+import type { ReadonlyImage } from './image.js'
+
+/** Bytes of blocks that may be pending, unless the disk says otherwise. */
+const CAPACITY_BYTES = 16 * 1024 * 1024
+/** Tickets that may be pending. A turn submits at most one, so only a disk that never completes comes near. */
+const PENDING_TICKETS_MAX = 65_536
+
+/** Runs the commit later: never before it returns. */
+export type ScheduleCommit = (commit: () => void) => void
+
+export interface MemoryDiskOptions {
+  /**
+   * When what was submitted becomes durable: 'manual' waits for `completeOne` or `completeAll`; a function is called once for
+   * each group commit that is due. The default, `queueMicrotask`, commits as soon as the turn that submitted is over; the
+   * simulator passes its own queue of events, a test with a clock `(commit) => clock.setTimer(5, commit)`.
+   */
+  readonly completion?: 'manual' | ScheduleCommit
+  /** Bytes of blocks that may be pending: the credit of an idle store. */
+  readonly capacityBytes?: number
+  /** 32 hex digits, once for each disk. The default draws them at random; the simulator draws from its seed. */
+  readonly drawIncarnation?: () => string
+}
+
+/** What became of a ticket whose write failed: only a reopen shows it. */
+export type FailedTicketFate = 'lost' | 'kept'
+
+interface PendingTicket {
+  readonly ticket: Ticket
+  readonly operations: readonly StoreOperation[]
+  readonly blockBytes: number
+}
+
+/** What survives a crash of the process that uses it, and the hooks by which tests disturb it. */
+export class MemoryDisk {
+  readonly capacityBytes: number
+  readonly completion: 'manual' | ScheduleCommit
+  readonly incarnation: string
+  /** What is durable now, for checkers; the store that is open changes it. */
+  readonly durable: ReadonlyImage
+  private boots = 0
+  private user: MemoryLogStore | null = null
+  private readonly image = new MemoryImage()
+  private full = false
+  private failing: { ticketsLeft: number; readonly fate: FailedTicketFate } | null = null
+
+  constructor(options: MemoryDiskOptions = {}) {
+    this.capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
+    this.completion = options.completion ?? queueMicrotask
+    this.incarnation = (options.drawIncarnation ?? randomIncarnation)()
+    this.durable = this.image
+  }
+
+  /** Tickets of the open store that are not durable. */
+  get pendingTickets(): number {
+    return this.user?.pendingTickets ?? 0
+  }
+
+  get bootCounter(): number {
+    return this.boots
+  }
+
+  /** Makes the oldest pending ticket durable, as a group commit of its own; whether there was one, and room for it. */
+  completeOne(): boolean {
+    return (this.user?.commit(1) ?? 0) > 0
+  }
+
+  /** Makes everything pending durable in one group commit; answers with the number of tickets. */
+  completeAll(): number {
+    return this.user?.commit(Infinity) ?? 0
+  }
+
+  /**
+   * The process dies: what is not durable is gone, the store that was open is dead and silent, and the disk can be opened again.
+   * `completeOne()` before it is the crash between write and acknowledgement.
+   */
+  crash(): void {
+    const user = this.user
+    this.user = null
+    user?.die()
+  }
+
+  /** The k-th completion from now on fails (1: the next one), and its store is poisoned. */
+  failTicket(k: number, fate: FailedTicketFate): void {
+    assert(Number.isSafeInteger(k) && k >= 1, `the ticket to fail is number ${k}, not 1 or more`)
+    this.failing = { ticketsLeft: k, fate }
+  }
+
+  /** The disk is full: nothing completes until `resume`. */
+  stall(): void {
+    this.full = true
+  }
+
+  resume(): void {
+    this.full = false
+    this.user?.retry()
+  }
+
+  /** Bit rot: changes one bit of the block that holds `index`. The next read of it finds out. */
+  flipBit(index: LogIndex, bit: number): void {
+    const at = this.image.blocks.findIndex((block) => block.first <= index && index <= block.last)
+    const block = this.image.blocks[at]
+    assert(block !== undefined, `no durable block holds ${index}`)
+    const data = new Uint8Array(block.data)
+    const byte = (bit >>> 3) % data.length
+    data[byte] = (data[byte] ?? 0) ^ (1 << (bit & 7))
+    this.image.blocks[at] = { ...block, data }
+  }
+
+  /** For MemoryLogStore: takes the disk, as the lock on a directory does. */
+  attach(user: MemoryLogStore): MemoryImage {
+    if (this.user !== null) {
+      throw new RaftError('ERR_RAFT_DIR_LOCKED', 'the memory disk is open in another store; close that one first')
+    }
+    this.user = user
+    this.boots += 1
+    return this.image
+  }
+
+  /** For MemoryLogStore: gives the disk back. */
+  detach(user: MemoryLogStore): void {
+    if (this.user === user) this.user = null
+  }
+
+  /** For MemoryLogStore: what happens to the next ticket that is written. */
+  nextWrite(): 'written' | 'full' | FailedTicketFate {
+    if (this.full) return 'full'
+    if (this.failing === null) return 'written'
+    this.failing.ticketsLeft -= 1
+    if (this.failing.ticketsLeft > 0) return 'written'
+    const { fate } = this.failing
+    this.failing = null
+    return fate
+  }
+}
+
+/** Disks by directory name: a store made again for the same directory finds what was kept. */
+export interface MemoryStoreFactory extends StoreFactory {
+  disk(dir: string): MemoryDisk
+  create(dir: string): MemoryLogStore
+  /** Whoever opens that folder next finds a new, empty disk with another incarnation. */
+  wipe(dir: string): void
+}
+
+export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
+  const disks = new Map<string, MemoryDisk>()
+  const disk = (dir: string): MemoryDisk => {
+    const known = disks.get(dir) ?? new MemoryDisk(options)
+    disks.set(dir, known)
+    return known
+  }
+  const wipe = (dir: string): void => void disks.delete(dir)
+  return { name: 'memory', disk, wipe, create: (dir) => new MemoryLogStore(disk(dir)) }
+}
+
+/** One process's use of a disk, from `open` to `close` or to the crash. */
+export class MemoryLogStore implements LogStore {
+  private readonly disk: MemoryDisk
+  private phase: 'new' | 'open' | 'closing' | 'closed' = 'new'
+  private onWake: () => void = () => {}
+  private durable = new MemoryImage()
+  /** The durable image with everything pending applied: what the next ticket must fit. */
+  private accepted = new MemoryImage()
+  private readonly pending: PendingTicket[] = []
+  private pendingBytes = 0
+  private lastTicket: Ticket = 0
+  private durableTicket: Ticket = 0
+  private fault: RaftError | null = null
+  private stalled = false
+  private isCommitDue = false
+  private isInCall = false
+  private closed: Promise<void> | null = null
+  private onReleased: () => void = () => {}
+  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false }
+  private readonly counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
+
+  constructor(disk: MemoryDisk) {
+    this.disk = disk
+  }
+
+  get pendingTickets(): number {
+    return this.pending.length
+  }
+
+  async open(onWake: () => void): Promise<StoredState> {
+    assert(this.phase === 'new', `open of a store that is ${this.phase}`)
+    this.durable = this.disk.attach(this)
+    this.accepted = this.durable.copy()
+    this.onWake = onWake
+    this.phase = 'open'
+    return {
+      firstIndex: this.durable.firstIndex,
+      lastIndex: this.durable.lastIndex,
+      hardState: this.durable.hardState,
+      termRuns: this.durable.termRuns(),
+      configurations: this.durable.configurations(),
+      incarnation: this.disk.incarnation,
+      bootCounter: this.disk.bootCounter,
+      facts: new Map(this.durable.facts),
+      durability: 'none',
+      warning: null,
+    }
+  }
+
+  seal(arena: Uint8Array, offset: number): number {
+    return sealBlock(arena, offset)
+  }
+
+  verify(block: Uint8Array): boolean {
+    return verifyBlock(block)
+  }
+
+  submit(operations: readonly StoreOperation[]): Ticket {
+    if (this.phase !== 'open') throw closedError('submit')
+    if (this.fault !== null) throw this.fault
+    assert(operations.length > 0, 'a ticket without operations')
+    assert(this.pending.length < PENDING_TICKETS_MAX, () => `${this.pending.length} tickets are pending`)
+    const copies = operations.map(copyOperation)
+    const blockBytes = copies.reduce((sum, step) => sum + (step.type === 'append' ? step.block.data.byteLength : 0), 0)
+    assert(
+      blockBytes <= this.credit(),
+      () => `a ticket with ${blockBytes} bytes of blocks, the credit is ${this.credit()}`,
+    )
+    for (const operation of copies) this.accepted.apply(operation)
+    this.lastTicket += 1
+    this.pending.push({ ticket: this.lastTicket, operations: copies, blockBytes })
+    this.pendingBytes += blockBytes
+    this.scheduleCommit()
+    return this.lastTicket
+  }
+
+  poll(): StoreProgress {
+    this.progress.durable = this.durableTicket
+    this.progress.credit = this.credit()
+    this.progress.fault = this.fault
+    this.progress.stalled = this.stalled
+    return this.progress
+  }
+
+  async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
+    if (this.phase !== 'open') throw closedError('read')
+    const { firstIndex, lastIndex } = this.durable
+    assert(
+      firstIndex <= lo && lo < hi && hi <= lastIndex + 1,
+      `read ${lo} .. ${hi - 1} of ${firstIndex} .. ${lastIndex}`,
+    )
+    assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
+    return this.durable.read(lo, hi, maxBytes)
+  }
+
+  stats(): StoreStats {
+    const { firstIndex, lastIndex } = this.durable
+    return { firstIndex, lastIndex, flushes: 0, ...this.counts }
+  }
+
+  close(): Promise<void> {
+    if (this.closed !== null) return this.closed
+    if (this.phase === 'new') this.phase = 'closed'
+    if (this.phase === 'open') this.phase = 'closing'
+    this.closed = new Promise((resolve) => {
+      this.onReleased = resolve
+    })
+    this.maybeRelease()
+    return this.closed
+  }
+
+  /** For MemoryDisk: one group commit of up to `most` tickets; answers with how many became durable. */
+  commit(most: number): number {
+    assert(!this.isInCall, 'the scheduler of a memory disk ran the commit before it returned')
+    if (this.fault !== null || this.phase === 'closed' || this.pending.length === 0) return 0
+    let done = 0
+    let outcome = 'written'
+    while (done < most && outcome === 'written') {
+      const next = this.pending[0]
+      if (next === undefined) break
+      outcome = this.disk.nextWrite()
+      if (outcome === 'written' || outcome === 'kept') this.write(next)
+      if (outcome === 'written') {
+        this.pending.shift()
+        this.pendingBytes -= next.blockBytes
+        this.durableTicket = next.ticket
+        done += 1
+      }
+    }
+    if (done > 0) this.counts.groupCommits += 1
+    if (outcome === 'lost' || outcome === 'kept') this.fault = poisonedError(this.durableTicket + 1)
+    const wasStalled = this.stalled
+    this.stalled = outcome === 'full'
+    if (done > 0 || this.fault !== null || this.stalled !== wasStalled) this.wake()
+    this.maybeRelease()
+    return done
+  }
+
+  /** For MemoryDisk: there is room again. */
+  retry(): void {
+    if (this.stalled) this.scheduleCommit()
+  }
+
+  /** For MemoryDisk: the process is gone; it is never woken again. */
+  die(): void {
+    this.phase = 'closed'
+    this.onReleased()
+  }
+
+  private credit(): number {
+    return this.fault === null ? Math.max(0, this.disk.capacityBytes - this.pendingBytes) : 0
+  }
+
+  private write(pending: PendingTicket): void {
+    for (const operation of pending.operations) this.durable.apply(operation)
+    this.counts.bytesWritten += pending.blockBytes
+  }
+
+  private scheduleCommit(): void {
+    const { completion } = this.disk
+    if (completion === 'manual' || this.isCommitDue) return
+    this.isCommitDue = true
+    this.isInCall = true
+    completion(() => {
+      this.isCommitDue = false
+      this.commit(Infinity)
+    })
+    this.isInCall = false
+  }
+
+  private wake(): void {
+    this.counts.wakes += 1
+    this.onWake()
+  }
+
+  /** Closing ends when everything is durable, or never will be: a disk that is full now is not waited for. */
+  private maybeRelease(): void {
+    if (this.phase === 'closed') this.onReleased()
+    if (this.phase === 'closing' && this.stalled) this.fault ??= fullError()
+    if (this.phase !== 'closing' || (this.pending.length > 0 && this.fault === null)) return
+    this.phase = 'closed'
+    this.disk.detach(this)
+    this.onReleased()
+  }
+}
+
+/** Blocks and values live in memory that the caller may use again. */
+function copyOperation(operation: StoreOperation): StoreOperation {
+  if (operation.type === 'put') return { ...operation, value: new Uint8Array(operation.value) }
+  if (operation.type !== 'append') return operation
+  const { first, last, term, data } = operation.block
+  const block = decodeBlock(new Uint8Array(data))
+  assert(
+    block.first === first && block.last === last && block.term === term,
+    () => `a block said to be ${first} .. ${last} of term ${term} holds ${block.first} .. ${block.last}`,
+  )
+  return { type: 'append', block }
+}
+
+function randomIncarnation(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+function closedError(call: string): RaftError {
+  return new RaftError('ERR_RAFT_CLOSED', `${call} on a memory store that is not open; open it, or make another`)
+}
+
+function fullError(): RaftError {
+  const message = 'the disk is full and the store was closed: what had not been written is lost'
+  return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome: 'unknown' })
+}
+
+function poisonedError(ticket: Ticket): RaftError {
+  const message = `the write of ticket ${ticket} failed; nothing more is written until the store is opened again`
+  return new RaftError('ERR_RAFT_STORE_POISONED', message, { outcome: 'unknown' })
+}

@@ -1,0 +1,51 @@
+/** What many worlds come to together. */
+
+import { FAULT_NAMES } from './faults/fault-names.js'
+
+/** Too rare for a batch of seconds. */
+const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'crash-all', 'cut-ring']
+
+/** What some 300,000 core steps must have been in; whatever is missing was not tested. */
+export const MUST_REACH: readonly string[] = [
+  'busy',
+  'call ended with ERR_RAFT_CLOSED, not-applied',
+  'call ended with ERR_RAFT_LEADERSHIP_LOST, unknown',
+  'call ended with ERR_RAFT_TIMEOUT, unknown',
+  'call lost with its process',
+  'commit without own disk',
+  'conflict',
+  'conflict truncation',
+  'crash of a leader',
+  'crash with unwritten tickets',
+  'fetch below the tail',
+  'leader with an uncommitted tail',
+  'read answered',
+  'read deferred until the first commit of its term',
+  'replay from the store',
+  'step-down with an uncommitted tail',
+  'step-down without a quorum',
+  ...FAULT_NAMES.filter((name) => !RARE_FAULTS.includes(name)).map((name) => `fault: ${name}`),
+]
+
+/** What a run of minutes, some 10 million core steps, must have been in as well. */
+export const MUST_REACH_IN_MINUTES: readonly string[] = [
+  ...['send', 'respond', 'flushed', 'submit', 'submitted', 'written', 'apply', 'applied'].map(
+    (where) => `crash: at ${where}`,
+  ),
+  'call ended with ERR_RAFT_OVERLOADED, not-applied',
+  'call ended with ERR_RAFT_STORE_CORRUPT, unknown',
+  'call ended with ERR_RAFT_STORE_POISONED, unknown',
+  'entries for a peer could not be read',
+  'step-down because it halted',
+  'step-down because of a higher term',
+  'step-down because of a stalled disk',
+  'wiped server',
+  ...RARE_FAULTS.map((name) => `fault: ${name}`),
+]
+
+export function formatCounts(counts: ReadonlyMap<string, number>): string {
+  return [...counts]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([what, times]) => `${String(times).padStart(9)}  ${what}`)
+    .join('\n')
+}

@@ -1,0 +1,209 @@
+/**
+ * The clients of a world: each has one call under way at a time, to whichever server it believes in, and never asks again
+ * for what may have been done: an outcome that is unknown stays unknown.
+ */
+
+import { RaftError } from '../../errors.js'
+import type { LogIndex } from '../../types.js'
+import type { EventQueue } from './event-queue.js'
+import type { FramedMachine } from '../machine-under-test.js'
+import type { Operation, Returned } from './observer.js'
+import type { Observers } from './observers.js'
+import type { ClientPlan } from './plan.js'
+import type { SeededRandom } from './random.js'
+import type { SimAnswer } from './doubles/sim-machine.js'
+import type { SimRaft } from './doubles/sim-process.js'
+import type { SimServer } from './doubles/sim-server.js'
+
+export interface ClientSite {
+  readonly queue: EventQueue
+  readonly observers: Observers
+  readonly servers: readonly SimServer[]
+  readonly plan: ClientPlan
+  readonly tested: FramedMachine | null
+  /** Names operations and commands; never twice. */
+  nextId(): number
+  promised(): void
+  /** What must not happen has: the world ends with this. */
+  failed(error: unknown): void
+  /** How many times slower than planned clients think just now; below 1 for a rush. */
+  pace(): number
+}
+
+/** By length: commands only differ in it, and nobody writes to them. */
+const paddings: Uint8Array[] = []
+
+interface Pending {
+  readonly operation: Operation
+  readonly server: SimServer
+}
+
+export class SimClient {
+  /** When not null, it asks only these. */
+  only: readonly SimServer[] | null = null
+  isStopped = false
+  answered = 0
+  readonly #site: ClientSite
+  readonly #ordinal: number
+  readonly #random: SeededRandom
+  /** How often it asks the server that it believes leads, and not just anyone. */
+  readonly #loyalty: number
+  /** How much more, or less, it reads than planned. */
+  readonly #curiosity: number
+  #believes: SimServer | null = null
+  #pending: Pending | null = null
+
+  constructor(site: ClientSite, ordinal: number, random: SeededRandom) {
+    this.#site = site
+    this.#ordinal = ordinal
+    this.#random = random
+    this.#loyalty = random.pick([0.3, 0.8, 0.97])
+    this.#curiosity = random.pick([0.2, 1, 5])
+  }
+
+  get isWaiting(): boolean {
+    return this.#pending !== null
+  }
+
+  /** The server that owes it an answer. */
+  get waitsOn(): SimServer | null {
+    return this.#pending?.server ?? null
+  }
+
+  get waitsFor(): string {
+    return this.#pending === null ? 'nothing' : `${this.#pending.operation.kind} on ${this.#pending.server.id}`
+  }
+
+  start(): void {
+    this.#think(1)
+  }
+
+  /** Asks one thing, with so many commands, there and at once, and nothing after it. */
+  visit(server: SimServer, kind: 'read' | 'write' | 'writes', commands: number): void {
+    const { raft } = server.process ?? { raft: null }
+    this.isStopped = true
+    if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, commands))
+  }
+
+  /** That process is gone, and what was asked of it will not be answered. */
+  gone(server: SimServer): void {
+    if (this.#pending?.server === server) this.#end(this.#pending, { status: 'lost', code: null, index: 0, value: 0 })
+  }
+
+  #think(times: number): void {
+    const { queue, plan } = this.#site
+    queue.after(this.#random.exponential(plan.thinkMs) * times * this.#site.pace(), () => this.#act())
+  }
+
+  #act(): void {
+    if (this.isStopped || this.#pending !== null) return
+    const server = this.#choose()
+    const raft = server?.process?.raft ?? null
+    if (server === null || raft === null) {
+      this.#think(3)
+      return
+    }
+    this.#ask(server, raft, this.#draw(server))
+  }
+
+  #ask(server: SimServer, raft: SimRaft, operation: Operation): void {
+    const pending = { operation, server }
+    this.#pending = pending
+    this.#site.observers.invoked(operation)
+    this.#site.promised()
+    this.#call(raft, operation)
+      .then(
+        ({ index, value }) => this.#end(pending, { status: 'ok', code: null, index, value }),
+        (error: unknown) => {
+          if (!(error instanceof RaftError)) throw error
+          if (error.leader !== null) this.#follow(error.leader.id)
+          this.#end(pending, { status: error.outcome, code: error.code, index: 0, value: 0 })
+        },
+      )
+      // Such as an invariant of those who watch.
+      .catch((error: unknown) => this.#site.failed(error))
+  }
+
+  #choose(): SimServer | null {
+    const candidates = (this.only ?? this.#site.servers).filter((server) => server.isUp && !server.paused)
+    const leader = this.#believes
+    if (leader !== null && candidates.includes(leader) && this.#random.chance(this.#loyalty)) return leader
+    return candidates.length === 0 ? null : this.#random.pick(candidates)
+  }
+
+  #follow(id: string): void {
+    this.#believes = this.#site.servers.find((server) => server.id === id) ?? null
+  }
+
+  #draw(server: SimServer): Operation {
+    const { plan } = this.#site
+    const read = plan.weights.read * this.#curiosity
+    const total = plan.weights.write + plan.weights.writes + read + plan.weights.barrier
+    let draw = this.#random.next() * total
+    const kind =
+      (draw -= plan.weights.write) < 0
+        ? 'write'
+        : (draw -= plan.weights.writes) < 0
+          ? 'writes'
+          : draw < read
+            ? 'read'
+            : 'barrier'
+    return this.#operation(server, kind, kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0)
+  }
+
+  #operation(server: SimServer, kind: Operation['kind'], count: number): Operation {
+    const { plan } = this.#site
+    const id = this.#site.nextId()
+    const commands = Array.from({ length: count }, () => this.#site.nextId())
+    const key = this.#random.int(0, plan.keys)
+    return { id, kind, client: this.#ordinal, server: server.id, key, commands }
+  }
+
+  async #call(raft: SimRaft, { kind, commands, key }: Operation): Promise<SimAnswer> {
+    const { plan } = this.#site
+    const options = this.#random.chance(plan.deadlines) ? { timeoutMs: this.#random.int(1, plan.deadlineMs + 1) } : {}
+    switch (kind) {
+      case 'write':
+        return raft.apply({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)
+      case 'writes': {
+        const answers = await raft.applyAll(
+          commands.map((id) => ({ id, key, inner: this.#inner() })),
+          options,
+        )
+        return answers.at(-1) ?? { index: 0, value: 0 }
+      }
+      case 'read':
+        return raft.read(key, options)
+      case 'barrier': {
+        const index: LogIndex = await raft.barrier(options)
+        return { index, value: 0 }
+      }
+    }
+  }
+
+  #inner(): Uint8Array {
+    const { plan, tested } = this.#site
+    if (tested !== null) return tested.command(() => this.#random.next())
+    const length = this.#random.int(0, plan.paddingMax + 1)
+    const known = paddings[length]
+    if (known !== undefined) return known
+    const padding = new Uint8Array(length)
+    paddings[length] = padding
+    return padding
+  }
+
+  #end(pending: Pending, returned: Returned): void {
+    // A process that is gone answers no more, whatever its promises still do.
+    if (this.#pending !== pending) return
+    this.#pending = null
+    this.#site.observers.returned(pending.operation, returned)
+    if (returned.status === 'ok') {
+      this.answered += 1
+      this.#believes = pending.server
+      this.#think(1)
+      return
+    }
+    if (returned.code === 'ERR_RAFT_NO_LEADER' || returned.status === 'lost') this.#believes = null
+    this.#site.queue.after(this.#random.exponential(this.#site.plan.refusedMs), () => this.#act())
+  }
+}

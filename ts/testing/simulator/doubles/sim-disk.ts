@@ -1,0 +1,142 @@
+/**
+ * The disk of one simulated machine: when it gets to its work, and what goes wrong there. What survives is in `memory`.
+ * One group commit is under way at a time; its tickets become durable one by one, and between any two the process may die.
+ */
+
+import { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
+import type { Block, LogIndex } from '../../../types.js'
+import type { EventQueue, Happening } from '../event-queue.js'
+import type { SeededRandom } from '../random.js'
+
+export interface DiskPlan {
+  readonly writeMs: number
+  readonly readMs: number
+  /** Bytes of blocks that may be pending. */
+  readonly capacityBytes: number
+}
+
+/** Who must hear of it when something became durable. */
+export interface DiskUser {
+  wrote(): void
+}
+
+export class SimDisk implements Happening {
+  memory: MemoryDisk
+  /** How much slower than planned it is just now. */
+  slowness = 1
+  /** Room that it admits to, at most. */
+  creditMax = Infinity
+  readonly #queue: EventQueue
+  readonly #plan: DiskPlan
+  readonly #random: SeededRandom
+  readonly #user: DiskUser
+  #isCommitQueued = false
+  #hangsUntil = 0
+  /** When the last write or read that has begun is through. */
+  #busyUntil = 0
+  #isFull = false
+  /** Reads from now on that meet a flipped bit. */
+  #rottenReads = 0
+
+  constructor(queue: EventQueue, plan: DiskPlan, random: SeededRandom, user: DiskUser) {
+    this.#queue = queue
+    this.#plan = plan
+    this.#random = random
+    this.#user = user
+    this.memory = this.#fresh()
+  }
+
+  /** Something was submitted, or there is room again. */
+  wake(): void {
+    if (this.#isCommitQueued || this.memory.pendingTickets === 0) return
+    this.#isCommitQueued = true
+    const due = this.#queue.now + this.#random.exponential(this.#plan.writeMs * this.slowness)
+    this.#queue.add(this.#busy(Math.max(due, this.#hangsUntil)), this)
+  }
+
+  /** A group commit is through. */
+  happen(): void {
+    this.#isCommitQueued = false
+    if (this.#hangsUntil > this.#queue.now) {
+      this.wake()
+      return
+    }
+    let left = this.#random.chance(0.8) ? this.memory.pendingTickets : 1
+    while (left > 0 && this.memory.completeOne()) {
+      left -= 1
+      this.#user.wrote()
+    }
+    if (!this.#isFull) this.wake()
+  }
+
+  /** Nothing is written for that long. */
+  hang(ms: number): void {
+    this.#hangsUntil = Math.max(this.#hangsUntil, this.#queue.now + ms)
+  }
+
+  fill(): void {
+    this.#isFull = true
+    this.memory.stall()
+  }
+
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
+  /** Undoes what is undone by itself: hanging, slowness, no room. */
+  mend(): void {
+    this.#hangsUntil = 0
+    this.slowness = 1
+    this.creditMax = Infinity
+    // Whatever was still to fail does not.
+    this.memory.failTicket(Number.MAX_SAFE_INTEGER, 'kept')
+    this.#isFull = false
+    this.#rottenReads = 0
+    this.memory.resume()
+    this.wake()
+  }
+
+  rot(reads: number): void {
+    this.#rottenReads = reads
+  }
+
+  /** Whoever opens it next finds a new, empty disk. */
+  wipe(): void {
+    this.memory.crash()
+    this.memory = this.#fresh()
+    if (this.#isFull) this.memory.stall()
+  }
+
+  /** A read; a rotten one meets a flipped bit, which the store must notice. */
+  read(run: () => Promise<readonly Block[]>, at: LogIndex): Promise<readonly Block[]> {
+    if (this.#rottenReads === 0) return run()
+    this.#rottenReads -= 1
+    const bit = this.#random.word()
+    const { memory } = this
+    memory.flipBit(at, bit)
+    const found = run()
+    memory.flipBit(at, bit)
+    return found
+  }
+
+  afterRead(run: () => void): void {
+    const due = this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness)
+    this.#queue.call(this.#busy(due), run)
+  }
+
+  /** How long what it has begun still takes: a disk that was slow finishes that no sooner. */
+  get backlogMs(): number {
+    return Math.max(0, this.#busyUntil - this.#queue.now)
+  }
+
+  #busy(until: number): number {
+    this.#busyUntil = Math.max(this.#busyUntil, until)
+    return until
+  }
+
+  #fresh(): MemoryDisk {
+    const incarnation = [0, 1, 2, 3].map(() => this.#random.word().toString(16).padStart(8, '0')).join('')
+    const { capacityBytes } = this.#plan
+    return new MemoryDisk({ completion: 'manual', capacityBytes, drawIncarnation: () => incarnation })
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The state machine of a simulated process: registers, which answer a write with what the register held before, so that
+ * every command's place in the order can be told from its answer; and beside them the machine under test, if there is one.
+ * Its hash covers all answers so far: two servers share it at an index exactly when they agree.
+ */
+
+import { serialize } from 'node:v8'
+
+import { crc32c } from '../../../format/crc32c.js'
+import type { ApplyContext, Codec, Entry, StateMachine } from '../../../machine/state-machine.js'
+import { logIndex } from '../../../types.js'
+import type { LogIndex } from '../../../types.js'
+import type { FramedMachine } from '../../machine-under-test.js'
+import type { AppliedCommand } from '../observer.js'
+
+export interface SimCommand {
+  /** Unique in one world; also the value that is written. */
+  readonly id: number
+  readonly key: number
+  /** The command for the machine under test; without one, bytes that only make commands differ in length. */
+  readonly inner: Uint8Array
+}
+
+export interface SimAnswer {
+  readonly index: number
+  readonly value: number
+}
+
+const FRAME_BYTES = 8
+
+export const simCodec: Codec<SimCommand> = {
+  encode({ id, key, inner }) {
+    const bytes = new Uint8Array(FRAME_BYTES + inner.byteLength)
+    writeU32(bytes, 0, id)
+    writeU32(bytes, 4, key)
+    bytes.set(inner, FRAME_BYTES)
+    return bytes
+  },
+  decode(bytes) {
+    return { id: readU32(bytes, 0), key: readU32(bytes, 4), inner: bytes.subarray(FRAME_BYTES) }
+  },
+}
+
+// Hot path: twice per command. By hand, because a view costs more than all four bytes.
+function writeU32(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word >>> 24
+  bytes[at + 1] = word >>> 16
+  bytes[at + 2] = word >>> 8
+  bytes[at + 3] = word
+}
+
+// Hot path: twice per command.
+function readU32(bytes: Uint8Array, at: number): number {
+  const [a = 0, b = 0, c = 0, d = 0] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
+  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0
+}
+
+/** What happens in the process around an `apply`. */
+export interface MachineUser {
+  point(where: string): void
+  /** Does it after a while, where state machines are slow; null where they answer at once. */
+  slowly<Result>(run: () => Result | Promise<Result>): Promise<Result> | null
+  applied(commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
+}
+
+export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, SimAnswer> {
+  readonly #registers = new Map<number, number>()
+  readonly #tested: ReturnType<FramedMachine['create']> | null
+  readonly #user: MachineUser
+  #hash = 0
+  #appliedIndex = logIndex(0)
+
+  constructor(tested: FramedMachine | null, user: MachineUser) {
+    this.#tested = tested?.create() ?? null
+    this.#user = user
+  }
+
+  apply(
+    batch: readonly Entry<SimCommand>[],
+    context: ApplyContext,
+  ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
+    this.#user.point('apply')
+    const slow = this.#user.slowly(() => this.#run(batch, context))
+    return slow ?? this.#run(batch, context)
+  }
+
+  #run(
+    batch: readonly Entry<SimCommand>[],
+    context: ApplyContext,
+  ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
+    if (this.#tested === null) return this.#applied(batch, context, null)
+    const inner = batch.map(({ index, term, time, command }) => ({ index, term, time, command: command.inner }))
+    const results = this.#tested.apply(inner, context)
+    if (results instanceof Promise) return results.then((answers) => this.#applied(batch, context, answers))
+    return this.#applied(batch, context, results)
+  }
+
+  query(key: number): SimAnswer {
+    return { index: this.#appliedIndex, value: this.#registers.get(key) ?? 0 }
+  }
+
+  #applied(
+    batch: readonly Entry<SimCommand>[],
+    { appliedIndex }: ApplyContext,
+    results: readonly unknown[] | null,
+  ): readonly SimAnswer[] {
+    if (results !== null && results.length !== batch.length) {
+      throw new TypeError(`apply answered ${results.length} results for ${batch.length} commands`)
+    }
+    const answers: SimAnswer[] = []
+    const applied: AppliedCommand[] = []
+    batch.forEach(({ index, term, command }, at) => {
+      answers.push({ index, value: this.#registers.get(command.key) ?? 0 })
+      applied.push({ index, term, id: command.id })
+      this.#registers.set(command.key, command.id)
+      this.#hash = mixed(mixed(this.#hash, index), command.id)
+      if (results !== null) this.#hash = mixed(this.#hash, crc32c(serialize(results[at])))
+    })
+    this.#appliedIndex = appliedIndex
+    this.#user.applied(applied, appliedIndex, this.#hash)
+    this.#user.point('applied')
+    return answers
+  }
+}
+
+/** One step of a hash that depends on order. */
+export function mixed(hash: number, word: number): number {
+  let next = Math.imul(hash ^ (word | 0), 0x9e3779b1)
+  // Nearly never: what lies above the low 32 bits.
+  if (word < 0 || word >= 2 ** 32) next ^= Math.floor(word / 2 ** 32) | 0
+  return Math.imul(next ^ (next >>> 15), 0x85ebca6b) ^ (next >>> 13)
+}

@@ -1,0 +1,215 @@
+/**
+ * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order without
+ * gaps is the transport's contract; what breaks it on purpose (`chaos`) is only what the core must stand as well.
+ */
+
+import { MemoryNetwork } from '../../../transport/memory/index.js'
+import type { MemoryConnection } from '../../../transport/memory/memory-transport.js'
+import type { CancelTimer, Clock } from '../../../types.js'
+import type { EventQueue, Happening } from '../event-queue.js'
+import type { SeededRandom } from '../random.js'
+
+export interface NetworkPlan {
+  readonly delayMs: number
+  readonly jitterMs: number
+  /** A connection that lost something is reset when its keep-alive finds out, at the latest after twice this. */
+  readonly keepAliveMs: number
+}
+
+/** What may happen to a single message, each in 0 .. 1. */
+export interface Chaos {
+  loss: number
+  duplication: number
+  reordering: number
+  /** An older message arrives once more. */
+  replay: number
+}
+
+/** Whoever stands at an address. */
+export interface Receiver {
+  arrive(run: () => void): void
+}
+
+interface Path {
+  readonly to: string
+  isCut: boolean
+  slowness: number
+  /** When the last one that keeps its order arrives. */
+  lastDue: number
+}
+
+const HISTORY_MAX = 64
+
+export class SimNetwork extends MemoryNetwork {
+  readonly chaos: Chaos = { loss: 0, duplication: 0, reordering: 0, replay: 0 }
+  readonly #queue: EventQueue
+  readonly #plan: NetworkPlan
+  readonly #random: SeededRandom
+  readonly #receivers: ReadonlyMap<string, Receiver>
+  readonly #pathsByName = new Map<string, Map<string, Path>>()
+  readonly #live = new Set<MemoryConnection>()
+  readonly #history: Parcel[] = []
+  /** A machine without power says nothing, not even that its connections end. */
+  #mute: string | null = null
+
+  constructor(queue: EventQueue, plan: NetworkPlan, random: SeededRandom, receivers: ReadonlyMap<string, Receiver>) {
+    super({ clock: clockOf(queue), manual: true })
+    this.#queue = queue
+    this.#plan = plan
+    this.#random = random
+    this.#receivers = receivers
+    this.#keepAlive()
+  }
+
+  /** Messages that are cut off vanish without a word. */
+  cutPath(from: string, to: string): void {
+    this.#sim(from, to).isCut = true
+  }
+
+  slowPath(from: string, to: string, slowness: number): void {
+    this.#sim(from, to).slowness = slowness
+  }
+
+  mendPath(from: string, to: string): void {
+    const path = this.#sim(from, to)
+    path.isCut = false
+    path.slowness = 1
+    for (const connection of [...this.#live]) {
+      if (connection.hasLost && connection.isBetween(from, to)) connection.reset('connection reset: something was lost')
+    }
+  }
+
+  /** How long what is on its way between them still takes: on a path that was slow, whatever follows waits behind it. */
+  backlogMs(from: string, to: string): number {
+    return Math.max(0, this.#sim(from, to).lastDue - this.#queue.now)
+  }
+
+  /** A machine is back: what it does not know of any more, it refuses. */
+  powered(address: string): void {
+    this.#queue.after(this.#plan.delayMs, () => {
+      for (const connection of [...this.#live]) {
+        const isAbout = connection.dialler.address === address || connection.peer.address === address
+        if (isAbout && connection.hasLost) connection.reset('connection reset by peer')
+      }
+    })
+  }
+
+  /** Runs something of which nothing gets out of that address. */
+  silently(address: string, run: () => void): void {
+    this.#mute = address
+    run()
+    this.#mute = null
+  }
+
+  override cut(a: string, b: string): void {
+    for (const connection of [...this.#live]) if (connection.isBetween(a, b)) connection.reset('connection reset')
+  }
+
+  override isCut(): boolean {
+    return false
+  }
+
+  // Hot path: once per message.
+  override carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean {
+    const path = this.#sim(from, to)
+    this.#live.add(connection)
+    if (path.isCut || this.#mute === from) return false
+    const parcel = new Parcel(this.#receivers.get(to), connection, deliver)
+    const isData = connection.isUpAtDialler && connection.isUpAtAcceptor
+    let due = this.#queue.now + (this.#plan.delayMs + this.#random.exponential(this.#plan.jitterMs)) * path.slowness
+    if (isData) {
+      const { chaos } = this
+      if (chaos.loss > 0 && this.#random.chance(chaos.loss)) return true
+      if (chaos.replay > 0 && this.#random.chance(chaos.replay)) this.#replay(due)
+      if (chaos.duplication > 0 && this.#random.chance(chaos.duplication)) {
+        this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
+      }
+      if (chaos.replay > 0) this.#keep(parcel)
+      if (chaos.reordering > 0 && this.#random.chance(chaos.reordering)) {
+        this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
+        return true
+      }
+    }
+    due = Math.max(due, path.lastDue)
+    path.lastDue = due
+    this.#queue.add(due, parcel)
+    return true
+  }
+
+  override forget(connection: MemoryConnection): void {
+    this.#live.delete(connection)
+  }
+
+  override timer(delayMs: number, callback: () => void): CancelTimer {
+    const event = this.#queue.after(delayMs, callback)
+    return () => event.cancel()
+  }
+
+  override arm(): void {}
+
+  /** Some of the last messages, and ever fewer of those before: the older one is, the more terms may lie between. */
+  #keep(parcel: Parcel): void {
+    if (this.#history.length < HISTORY_MAX) this.#history.push(parcel)
+    else this.#history[this.#random.int(0, HISTORY_MAX)] = parcel
+  }
+
+  #replay(due: number): void {
+    if (this.#history.length === 0) return
+    const parcel = this.#random.pick(this.#history)
+    this.#queue.add(due, parcel)
+  }
+
+  #keepAlive(): void {
+    this.#queue.after(this.#plan.keepAliveMs * this.#random.between(0.5, 1.5), () => {
+      for (const connection of [...this.#live]) {
+        if (connection.hasLost && !this.#random.chance(0.3)) connection.reset('connection timed out')
+      }
+      this.#keepAlive()
+    })
+  }
+
+  #sim(from: string, to: string): Path {
+    let paths = this.#pathsByName.get(from)
+    if (paths === undefined) {
+      paths = new Map()
+      this.#pathsByName.set(from, paths)
+    }
+    let path = paths.get(to)
+    if (path === undefined) {
+      path = { to, isCut: false, slowness: 1, lastDue: 0 }
+      paths.set(to, path)
+    }
+    return path
+  }
+}
+
+/** Something on its way. May arrive more than once. */
+class Parcel implements Happening {
+  readonly #receiver: Receiver | undefined
+  readonly #connection: MemoryConnection
+  readonly #deliver: () => void
+
+  constructor(receiver: Receiver | undefined, connection: MemoryConnection, deliver: () => void) {
+    this.#receiver = receiver
+    this.#connection = connection
+    this.#deliver = deliver
+  }
+
+  happen(): void {
+    const { isEndedAtDialler, isEndedAtAcceptor, acceptor } = this.#connection
+    if (isEndedAtDialler && (acceptor === null || isEndedAtAcceptor)) return
+    this.#receiver?.arrive(this.#deliver)
+  }
+}
+
+function clockOf(queue: EventQueue): Clock {
+  return {
+    now: () => queue.now,
+    wallNow: () => queue.now,
+    setTimer: (delayMs, callback) => {
+      const event = queue.after(delayMs, callback)
+      return () => event.cancel()
+    },
+    defer: (callback) => void queue.after(0, callback),
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * One process of a simulated server, from its start to its end: the real shell over the doubles. Everything that reaches it
+ * comes through `arrive`, everything it does by itself is a turn that the world decides on; so it can be paused, with a flood
+ * after, and it can die between any two steps.
+ */
+
+import type { Request, Response } from '../../../core/messages.js'
+import { RaftCore } from '../../../core/raft-core.js'
+import type { Input, Ready } from '../../../core/ready.js'
+import { RaftError } from '../../../errors.js'
+import type { RaftOptions } from '../../../options.js'
+import { Raft } from '../../../raft.js'
+import { openServer } from '../../../server/open/open-server.js'
+import type { RunningServer } from '../../../server/open/open-server.js'
+import type { Ticket } from '../../../storage/log-store.js'
+import type { Transport } from '../../../transport/transport.js'
+import type { CancelTimer, Clock, Server, ServerId, StoreOperation } from '../../../types.js'
+import type { Happening } from '../event-queue.js'
+import type { SimClock } from './sim-clock.js'
+import type { SimDisk } from './sim-disk.js'
+import type { SimMachine, SimAnswer, SimCommand } from './sim-machine.js'
+import { simCodec } from './sim-machine.js'
+import { SimStore } from './sim-store.js'
+import type { StoreUser } from './sim-store.js'
+import { SimTransport } from './sim-transport.js'
+import type { TransportUser } from './sim-transport.js'
+
+export type SimRaft = Raft<SimCommand, SimAnswer, number, SimAnswer>
+
+/** What a process needs of its machine. */
+export interface ProcessSite {
+  readonly id: ServerId
+  readonly bootstrap: readonly Server[]
+  readonly heartbeatMs: number
+  readonly electionTimeoutMs: number
+  readonly clock: SimClock
+  readonly disk: SimDisk
+  readonly transport: Transport
+  readonly machine: SimMachine
+  random(): number
+  /** Runs a turn soon. */
+  queueTurn(turn: Happening): void
+  opened(process: SimProcess): void
+  /** It could not open, has halted, or has closed. */
+  ended(process: SimProcess, error: RaftError | null): void
+  stepped(core: RaftCore, input: Input): void
+  decided(core: RaftCore, ready: Ready): void
+  turned(core: RaftCore): void
+  submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
+  sent(to: ServerId, message: Request | Response): void
+  delivered(from: ServerId, message: Request | Response): void
+  promised(): void
+  /** The process dies here and now. */
+  die(where: string): void
+}
+
+/** Thrown through the shell when its process dies in the middle of something; ends in `run`. */
+class Death extends Error {
+  override readonly name = 'Death'
+}
+
+export class SimProcess implements StoreUser, TransportUser, Happening {
+  isAlive = true
+  isPaused = false
+  server: RunningServer | null = null
+  raft: SimRaft | null = null
+  /** Dies at the n-th point from now on; 0 for never. */
+  pointsToLive = 0
+  readonly store: SimStore
+  readonly #site: ProcessSite
+  #held: (() => void)[] = []
+  /** The shell asks for one turn at a time. */
+  #deferred: () => void = () => {}
+
+  constructor(site: ProcessSite) {
+    this.#site = site
+    this.store = new SimStore(site.disk, this)
+  }
+
+  start(): void {
+    const site = this.#site
+    const options: RaftOptions<SimCommand, SimAnswer, number, SimAnswer> = {
+      id: site.id,
+      dir: site.id,
+      transport: new SimTransport(site.transport, this),
+      bootstrap: site.bootstrap,
+      stateMachine: site.machine,
+      codec: simCodec,
+      storage: { name: 'simulated', create: () => this.store },
+      heartbeatMs: site.heartbeatMs,
+      electionTimeoutMs: site.electionTimeoutMs,
+      clock: this.#clock(),
+      random: () => site.random(),
+    }
+    site.promised()
+    openServer(options).then(
+      (server) => {
+        if (!this.isAlive) return
+        this.#watch(server)
+        this.server = server
+        this.raft = Raft.over(server, options)
+        site.opened(this)
+        void this.raft.closed.then((error) => {
+          if (this.isAlive) site.ended(this, error)
+        })
+      },
+      (error: unknown) => {
+        if (!this.isAlive) return
+        if (!(error instanceof RaftError)) throw error
+        site.ended(this, error)
+      },
+    )
+  }
+
+  get hasFailed(): boolean {
+    return this.server?.loop.fault !== null || this.store.failed
+  }
+
+  /** Runs something in this process: now, after a pause, or, when it is dead, never. */
+  arrive(run: () => void): void {
+    if (this.isPaused) this.#held.push(run)
+    else this.#run(run)
+  }
+
+  pause(): void {
+    this.isPaused = true
+  }
+
+  /** Everything that came meanwhile comes at once. */
+  resume(): void {
+    this.isPaused = false
+    const held = this.#held
+    this.#held = []
+    for (const run of held) this.arrive(run)
+  }
+
+  /** From here on nothing of this process has any effect. The transport is the caller's to silence. */
+  kill(): void {
+    this.isAlive = false
+    this.#held = []
+    this.#site.clock.forgetTimers()
+  }
+
+  point(where: string): void {
+    if (!this.isAlive) throw new Death()
+    if (this.pointsToLive === 0) return
+    this.pointsToLive -= 1
+    if (this.pointsToLive > 0) return
+    this.#site.die(where)
+    throw new Death()
+  }
+
+  /** A point at which it dies without anything to unwind. */
+  pointOutside(where: string): void {
+    if (!this.isAlive || this.pointsToLive === 0) return
+    this.pointsToLive -= 1
+    if (this.pointsToLive === 0) this.#site.die(where)
+  }
+
+  submitted(ticket: Ticket, operations: readonly StoreOperation[]): void {
+    this.#site.submitted(ticket, operations)
+  }
+
+  sent(to: ServerId, message: Request | Response): void {
+    this.#site.sent(to, message)
+  }
+
+  delivered(from: ServerId, message: Request | Response): void {
+    this.#site.delivered(from, message)
+  }
+
+  promised(): void {
+    this.#site.promised()
+  }
+
+  #run(run: () => void): void {
+    if (!this.isAlive) return
+    try {
+      run()
+    } catch (error) {
+      if (!(error instanceof Death)) throw error
+    }
+  }
+
+  #clock(): Clock {
+    const { clock } = this.#site
+    return {
+      now: () => clock.now(),
+      wallNow: () => clock.wallNow(),
+      setTimer: (delayMs, callback): CancelTimer => {
+        if (!this.isAlive) return () => {}
+        return clock.setTimer(delayMs, () => this.arrive(callback))
+      },
+      defer: (callback) => {
+        if (!this.isAlive) return
+        this.#deferred = callback
+        this.#site.queueTurn(this)
+      },
+    }
+  }
+
+  /** The turn that was asked for. */
+  happen(): void {
+    this.arrive(this.#turn)
+  }
+
+  readonly #turn = (): void => {
+    this.#site.promised()
+    this.#deferred()
+    if (this.server !== null && this.isAlive) this.#site.turned(this.server.core)
+  }
+
+  /** From outside, by the two doors of the core, so that the shell is what users run. */
+  #watch({ core }: RunningServer): void {
+    const site = this.#site
+    core.step = (input) => {
+      // One function for all cores, so that the engine can put it in its callers.
+      RaftCore.prototype.step.call(core, input)
+      if (this.isAlive) site.stepped(core, input)
+    }
+    core.takeReady = () => {
+      const ready = RaftCore.prototype.takeReady.call(core)
+      if (this.isAlive) site.decided(core, ready)
+      return ready
+    }
+  }
+}

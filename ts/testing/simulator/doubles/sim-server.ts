@@ -1,0 +1,212 @@
+/**
+ * One server of a world: its machine (disk, clock, address), which stays, and the process that runs on it, which comes and
+ * goes. What faults do to a server they do here.
+ */
+
+import type { RaftCore } from '../../../core/raft-core.js'
+import type { RaftError } from '../../../errors.js'
+import type { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
+import type { Server, ServerId } from '../../../types.js'
+import type { EventQueue } from '../event-queue.js'
+import type { FramedMachine } from '../../machine-under-test.js'
+import type { ServerView } from '../observer.js'
+import type { Observers } from '../observers.js'
+import type { Plan } from '../plan.js'
+import type { SeededRandom } from '../random.js'
+import { SimClock } from './sim-clock.js'
+import { SimDisk } from './sim-disk.js'
+import { SimMachine } from './sim-machine.js'
+import type { SimNetwork } from './sim-network.js'
+import { SimProcess } from './sim-process.js'
+import type { ProcessSite } from './sim-process.js'
+
+/** What all servers of a world share. */
+export interface ServerSite {
+  readonly queue: EventQueue
+  readonly network: SimNetwork
+  readonly observers: Observers
+  readonly plan: Plan
+  readonly bootstrap: readonly Server[]
+  /** Promises may have settled: what follows from them comes before the next event. */
+  promised(): void
+  /** One input of a core. */
+  countStep(): void
+  /** What runs on every server beside the registers; null for nothing. */
+  readonly tested: FramedMachine | null
+  /** The machine under test threw. */
+  machineFailed(server: SimServer, error: RaftError): void
+  /** A process is gone: callers on it will never hear. */
+  gone(server: SimServer): void
+}
+
+export class SimServer implements ServerView {
+  readonly id: ServerId
+  readonly ordinal: number
+  readonly address: string
+  readonly sim: SimDisk
+  readonly clock: SimClock
+  boot = 0
+  /** Null: nothing runs. */
+  process: SimProcess | null = null
+  /** Why the last process ended by itself. */
+  trouble: string | null = null
+  isWiped = false
+  readonly #site: ServerSite
+  readonly #random: SeededRandom
+
+  constructor(site: ServerSite, ordinal: number, random: SeededRandom) {
+    this.#site = site
+    this.#random = random
+    this.ordinal = ordinal
+    this.id = `s${ordinal + 1}`
+    this.address = `${this.id}:1`
+    this.clock = new SimClock(site.queue, random.between(0, 1e6))
+    const user = { wrote: (): void => this.#wrote() }
+    this.sim = new SimDisk(site.queue, site.plan.disk, random.fork(), user)
+  }
+
+  get core(): RaftCore | null {
+    return this.process?.server?.core ?? null
+  }
+
+  get disk(): MemoryDisk {
+    return this.sim.memory
+  }
+
+  get halted(): boolean {
+    return this.process !== null && this.process.server !== null && this.process.hasFailed
+  }
+
+  get paused(): boolean {
+    return this.process?.isPaused ?? false
+  }
+
+  get isUp(): boolean {
+    return this.process?.raft !== null && this.process !== null && !this.halted
+  }
+
+  get waiting(): number {
+    return this.process?.server?.proposals.waitingCount ?? 0
+  }
+
+  get accepted(): number {
+    return this.process?.server?.proposals.acceptedCount ?? 0
+  }
+
+  start(): void {
+    if (this.process !== null) return
+    this.boot += 1
+    this.trouble = null
+    this.#site.network.powered(this.address)
+    const process: SimProcess = new SimProcess(this.#processSite(() => process))
+    this.process = process
+    process.start()
+  }
+
+  /** The process dies. `silent`: the machine loses its power, and peers are not told that their connections are gone. */
+  crash(how: string, silent: boolean): void {
+    const { process } = this
+    if (process === null) return
+    const { network, observers } = this.#site
+    observers.crashed(this, how)
+    process.kill()
+    this.sim.memory.crash()
+    this.process = null
+    const close = (): void => void this.#closeTransport()
+    if (silent) network.silently(this.address, close)
+    else close()
+    this.#site.gone(this)
+  }
+
+  /** Ends the process as an operator does; it is gone when everything that was submitted is durable. */
+  stop(): void {
+    const { process } = this
+    if (process === null || process.raft === null) return
+    process.raft.close().then(
+      () => this.#site.promised(),
+      () => {},
+    )
+  }
+
+  pause(): void {
+    this.process?.pause()
+  }
+
+  resume(): void {
+    this.process?.resume()
+  }
+
+  wipe(): void {
+    this.crash('wiped', false)
+    this.isWiped = true
+    this.#site.observers.wiped(this)
+    this.sim.wipe()
+  }
+
+  #slowly<Result>(process: SimProcess, run: () => Result | Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#site.queue.after(this.#random.exponential(this.#site.plan.applyMs), () => {
+        process.arrive(() => {
+          process.promised()
+          try {
+            resolve(run())
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)))
+          }
+        })
+      })
+    })
+  }
+
+  #closeTransport: () => Promise<void> = async () => {}
+
+  #wrote(): void {
+    const ticket = this.process?.store.poll().durable ?? 0
+    this.#site.observers.durable(this, ticket)
+    this.process?.pointOutside('written')
+  }
+
+  #processSite(self: () => SimProcess): ProcessSite {
+    const { plan, observers, bootstrap, network, queue } = this.#site
+    const transport = network.transport(this.address)
+    this.#closeTransport = () => transport.close()
+    const machine = new SimMachine(this.#site.tested, {
+      point: (where) => self().point(where),
+      slowly: (run) => (plan.applyMs === 0 ? null : this.#slowly(self(), run)),
+      applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
+    })
+    return {
+      id: this.id,
+      bootstrap,
+      heartbeatMs: plan.heartbeatMs,
+      electionTimeoutMs: plan.electionTimeoutMs,
+      clock: this.clock,
+      disk: this.sim,
+      transport,
+      machine,
+      random: () => this.#random.next(),
+      queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
+      opened: () => {
+        observers.booted(this)
+      },
+      ended: (_process, error) => {
+        this.trouble = error?.code ?? 'closed'
+        if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
+        if (error === null) this.crash('closed', false)
+      },
+      stepped: (core, input) => {
+        this.#site.countStep()
+        observers.stepped(this, core, input)
+      },
+      decided: (core, ready) => observers.decided(this, core, ready),
+      turned: (core) => observers.turned(this, core),
+      submitted: (ticket, operations) => observers.submitted(this, ticket, operations),
+      sent: (to, message) => observers.sent(this, to, message),
+      delivered: (from, message) => observers.delivered(from, this, message),
+      promised: () => this.#site.promised(),
+      die: (where) => {
+        if (self() === this.process) this.crash(`at ${where}`, this.#random.chance(0.2))
+      },
+    }
+  }
+}

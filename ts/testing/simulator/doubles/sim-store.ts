@@ -1,0 +1,90 @@
+/**
+ * One process's store in a world: the memory store, with what a disk does to it (`SimDisk`), and the points at which a
+ * process may die. After its process is dead it answers nothing any more.
+ */
+
+import { MemoryLogStore } from '../../../storage/memory/memory-log-store.js'
+import type { LogStore, StoredState, StoreProgress, StoreStats, Ticket } from '../../../storage/log-store.js'
+import type { Block, LogIndex, StoreOperation } from '../../../types.js'
+import type { SimDisk } from './sim-disk.js'
+
+/** The process that has the store open. */
+export interface StoreUser {
+  /** Runs something in the process, unless it is dead; later, while it is paused. */
+  arrive(run: () => void): void
+  /** A point at which it may die. */
+  point(where: string): void
+  /** Promises may have settled: what follows from them comes before the next event. */
+  promised(): void
+  submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
+}
+
+export class SimStore implements LogStore {
+  readonly #disk: SimDisk
+  readonly #inner: MemoryLogStore
+  readonly #user: StoreUser
+
+  constructor(disk: SimDisk, user: StoreUser) {
+    this.#disk = disk
+    this.#inner = new MemoryLogStore(disk.memory)
+    this.#user = user
+  }
+
+  open(onWake: () => void): Promise<StoredState> {
+    return this.#inner.open(() => {
+      // While it opens, the shell awaits the first write.
+      this.#user.promised()
+      this.#user.arrive(onWake)
+    })
+  }
+
+  seal(arena: Uint8Array, offset: number): number {
+    return this.#inner.seal(arena, offset)
+  }
+
+  verify(block: Uint8Array): boolean {
+    return this.#inner.verify(block)
+  }
+
+  submit(operations: readonly StoreOperation[]): Ticket {
+    this.#user.point('submit')
+    const ticket = this.#inner.submit(operations)
+    this.#user.submitted(ticket, operations)
+    this.#disk.wake()
+    this.#user.point('submitted')
+    return ticket
+  }
+
+  poll(): StoreProgress {
+    const progress = this.#inner.poll()
+    const { creditMax } = this.#disk
+    return progress.credit <= creditMax ? progress : { ...progress, credit: creditMax }
+  }
+
+  get failed(): boolean {
+    return this.#inner.poll().fault !== null
+  }
+
+  read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
+    const found = this.#disk.read(() => this.#inner.read(lo, hi, maxBytes), lo)
+    found.catch(() => {})
+    return new Promise((resolve) => {
+      this.#disk.afterRead(() => {
+        this.#user.arrive(() => {
+          this.#user.promised()
+          resolve(found)
+        })
+      })
+    })
+  }
+
+  stats(): StoreStats {
+    return this.#inner.stats()
+  }
+
+  close(): Promise<void> {
+    const closed = this.#inner.close()
+    this.#disk.wake()
+    return closed
+  }
+}

@@ -1,0 +1,87 @@
+/** One process's transport in a world: the memory transport, watched, with the points at which a process may die. */
+
+import type { Request, Response } from '../../../core/messages.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
+import type { Clock, Identity, Logger, Server, ServerId } from '../../../types.js'
+
+/** The process that talks through it. */
+export interface TransportUser {
+  readonly isAlive: boolean
+  point(where: string): void
+  sent(to: ServerId, message: Request | Response): void
+  delivered(from: ServerId, message: Request | Response): void
+  /** A promise was made whose consequences the world must wait for. */
+  promised(): void
+}
+
+export class SimTransport implements Transport {
+  readonly #inner: Transport
+  readonly #user: TransportUser
+  readonly #peerOf = new Map<LinkId, ServerId>()
+
+  constructor(inner: Transport, user: TransportUser) {
+    this.#inner = inner
+    this.#user = user
+  }
+
+  start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
+    return this.#inner.start(self, this.#watched(handlers), clock, logger)
+  }
+
+  setPeers(peers: readonly Server[]): void {
+    this.#inner.setPeers(peers)
+  }
+
+  send(to: ServerId, session: Session, message: Request): void {
+    this.#user.point('send')
+    this.#user.sent(to, message)
+    this.#inner.send(to, session, message)
+  }
+
+  respond(link: LinkId, message: Response): void {
+    this.#user.point('respond')
+    this.#user.sent(this.#peerOf.get(link) ?? '?', message)
+    this.#inner.respond(link, message)
+  }
+
+  flush(): void {
+    this.#inner.flush()
+    this.#user.point('flushed')
+  }
+
+  reject(link: LinkId, reason: string): void {
+    this.#inner.reject(link, reason)
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close()
+  }
+
+  /** A dead process hears nothing. */
+  #watched(handlers: TransportHandlers): TransportHandlers {
+    const user = this.#user
+    return {
+      admit: (peer) => {
+        user.promised()
+        return handlers.admit(peer)
+      },
+      onRequest: (from, link, message) => {
+        if (!user.isAlive) return
+        this.#peerOf.set(link, from)
+        user.delivered(from, message)
+        handlers.onRequest(from, link, message)
+      },
+      onResponse: (from, session, message) => {
+        if (!user.isAlive) return
+        user.delivered(from, message)
+        handlers.onResponse(from, session, message)
+      },
+      onPeerUp: (peer, session) => {
+        if (user.isAlive) handlers.onPeerUp(peer, session)
+      },
+      onPeerDown: (peer, session, reason) => {
+        if (user.isAlive) handlers.onPeerDown(peer, session, reason)
+      },
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** What one kind of fault is to whoever causes them, and whom faults meet. */
+
+import type { SeededRandom } from '../random.js'
+import type { SimServer } from '../doubles/sim-server.js'
+import type { World } from '../world.js'
+
+/** Does it, arranges for its end, and tells what it did; null when it does not apply just now. */
+export type Fault = (world: World, random: SeededRandom) => string | null
+
+/** Whom it meets: often whoever leads. */
+export function victim(world: World, random: SeededRandom): SimServer {
+  const leader = leaderOf(world)
+  return leader !== null && random.chance(0.5) ? leader : random.pick(world.servers)
+}
+
+/** The leader of the highest term among those that believe they lead. */
+export function leaderOf(world: World): SimServer | null {
+  let found: SimServer | null = null
+  for (const server of world.servers) {
+    if (server.core?.role === 'leader' && server.core.term > (found?.core?.term ?? 0)) found = server
+  }
+  return found
+}
+
+/** How long this one lasts. */
+export function spell(world: World, random: SeededRandom): number {
+  return random.exponential(world.plan.spellMs)
+}

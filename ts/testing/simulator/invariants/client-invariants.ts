@@ -1,0 +1,83 @@
+/**
+ * What clients may rely on: invariants 13 (linearizable) and 14 (exactly one outcome, and a true one). The world knows the
+ * one order of all commands, so a history is judged as it grows, without a search: what a call saw may not lie before what
+ * was already seen when it began.
+ */
+
+import type { AppliedCommand, Observer, Operation, Returned, ServerView } from '../observer.js'
+import type { Truth } from './truth.js'
+import { hold } from './violation.js'
+
+type Fate = 'open' | 'ok' | 'not-applied' | 'unknown'
+
+export class ClientInvariants implements Observer {
+  /** Calls that have returned with a result. */
+  succeeded = 0
+  readonly #truth: Truth
+  /** By command: where it was applied; undefined while it is not. */
+  readonly #appliedAt: (number | undefined)[] = []
+  readonly #fates: (Fate | undefined)[] = []
+  readonly #open = new Map<number, { readonly operation: Operation; readonly floor: number }>()
+  /** The furthest place in the order that any returned call has proved to be committed. */
+  #floor = 0
+
+  constructor(truth: Truth) {
+    this.#truth = truth
+  }
+
+  applied(_server: ServerView, commands: readonly AppliedCommand[]): void {
+    for (const { id, index } of commands) {
+      const before = this.#appliedAt[id]
+      hold(before === undefined || before === index, 14, () => `command ${id} is applied at ${before} and at ${index}`)
+      hold(this.#fates[id] !== undefined, 14, () => `command ${id} is applied and was never given`)
+      hold(this.#fates[id] !== 'not-applied', 14, () => `command ${id} is applied at ${index} after "not-applied"`)
+      this.#appliedAt[id] = index
+    }
+  }
+
+  invoked(operation: Operation): void {
+    this.#open.set(operation.id, { operation, floor: this.#floor })
+    for (const id of operation.commands) this.#fates[id] = 'open'
+  }
+
+  returned({ id, kind, commands, server }: Operation, { status, index }: Returned): void {
+    const open = this.#open.get(id)
+    hold(open !== undefined, 14, () => `operation ${id} has a second outcome, ${status}`)
+    this.#open.delete(id)
+    for (const command of commands) this.#settle(command, status, index)
+    if (status !== 'ok') return
+    this.succeeded += 1
+    const { floor } = open
+    const { commandsUpTo } = this.#truth
+    const last = commands.at(-1)
+    if (last !== undefined) {
+      hold(this.#appliedAt[last] === index, 14, () => {
+        return `command ${last} returned from ${index} on ${server}, applied is ${this.#appliedAt[last]}`
+      })
+    }
+    const first = commands.length === 0 ? index : (this.#appliedAt[commands[0] ?? 0] ?? 0)
+    // The state machine is told of commands only, so a read is judged by the commands that it saw.
+    const saw = commandsUpTo[index] ?? 0
+    hold(kind === 'read' ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
+      return `a ${kind} on ${server} saw the order up to ${first}, when ${floor} had been seen before it began`
+    })
+    this.#floor = Math.max(this.#floor, index)
+  }
+
+  #settle(command: number, status: Returned['status'], index: number): void {
+    const before = this.#fates[command]
+    hold(before === 'open', 14, () => `command ${command} ends as ${status}, and was ${before}`)
+    if (status === 'not-applied') {
+      const at = this.#appliedAt[command]
+      hold(at === undefined, 14, () => `command ${command} was not applied, says its outcome; it is, at ${at}`)
+    }
+    if (status === 'ok') {
+      hold(
+        this.#appliedAt[command] !== undefined,
+        14,
+        () => `command ${command} is acknowledged at ${index}, and not applied`,
+      )
+    }
+    this.#fates[command] = status === 'applied' || status === 'lost' ? 'unknown' : status
+  }
+}

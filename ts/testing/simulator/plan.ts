@@ -1,0 +1,42 @@
+/** What one seed decides about its world before it begins: sizes, speeds, what clients do, what goes wrong how often. */
+
+import type { FaultName } from './faults/fault-names.js'
+import type { DiskPlan } from './doubles/sim-disk.js'
+import type { Chaos, NetworkPlan } from './doubles/sim-network.js'
+
+export interface ClientPlan {
+  readonly count: number
+  /** Between the end of a call and the next one. */
+  readonly thinkMs: number
+  /** From a refusal to the next call, so that a world without a leader is not all questions. */
+  readonly refusedMs: number
+  readonly keys: number
+  /** What is asked for how often; weights. */
+  readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
+  readonly paddingMax: number
+  /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */
+  readonly deadlines: number
+  readonly deadlineMs: number
+}
+
+export interface Plan {
+  readonly seed: number
+  readonly servers: number
+  readonly electionTimeoutMs: number
+  readonly heartbeatMs: number
+  /** From the wish for a turn to the turn. */
+  readonly turnMs: number
+  /** How long the state machine takes for a batch; 0: it answers at once. */
+  readonly applyMs: number
+  readonly network: NetworkPlan
+  readonly chaos: Readonly<Chaos>
+  readonly disk: DiskPlan
+  readonly clients: ClientPlan
+  /** Between two faults, on average. */
+  readonly faultEveryMs: number
+  /** How long a fault lasts, on average. */
+  readonly spellMs: number
+  /** Between the end of a process and the next one. */
+  readonly restartMs: number
+  readonly faults: Readonly<Partial<Record<FaultName, number>>>
+}

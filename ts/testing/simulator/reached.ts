@@ -1,0 +1,81 @@
+/** Counts the rare situations that a batch of worlds has been in: one that misses some has tested less than it claims. */
+
+import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
+import type { RaftCore } from '../../core/raft-core.js'
+import type { CoreEvent, Input, Ready } from '../../core/ready.js'
+import type { ServerId } from '../../types.js'
+import type { Observer, Operation, Returned, ServerView } from './observer.js'
+
+/** What core events are counted as, by how their reason begins. */
+const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
+  ['no quorum answered', 'step-down without a quorum'],
+  ['its own disk', 'step-down because of a stalled disk'],
+  ['this server has halted', 'step-down because it halted'],
+]
+
+export class Reached implements Observer {
+  readonly counts = new Map<string, number>()
+  /** By server: the term of the last leadership that was counted. */
+  readonly #led: (number | undefined)[] = []
+
+  count(what: string, times = 1): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + times)
+  }
+
+  crashed(server: ServerView, how: string): void {
+    this.count(`crash: ${how}`)
+    if (server.disk.pendingTickets > 0) this.count('crash with unwritten tickets')
+    if (server.core?.role === 'leader') this.count('crash of a leader')
+  }
+
+  wiped(): void {
+    this.count('wiped server')
+  }
+
+  // Hot path: once per core step.
+  stepped(server: ServerView, core: RaftCore, input: Input): void {
+    if (input.type === 'readIndex' && core.role === 'leader' && core.log.termAt(core.log.commitIndex) !== core.term) {
+      this.count('read deferred until the first commit of its term')
+    } else if (input.type === 'fetchFailed') this.count('entries for a peer could not be read')
+    if (core.role !== 'leader') return
+    if (this.#led[server.ordinal] === core.term) return
+    this.#led[server.ordinal] = core.term
+    this.count('leader')
+    if (core.log.lastIndex - 1 > core.log.commitIndex) this.count('leader with an uncommitted tail')
+  }
+
+  decided(_server: ServerView, core: RaftCore, ready: Ready): void {
+    for (const event of ready.events) this.#event(core, event)
+    if (ready.fetches.length > 0) this.count('fetch below the tail')
+    if (ready.apply?.blocks === null) this.count('replay from the store')
+    if (core.role === 'leader' && core.log.commitIndex > core.log.durableIndex) this.count('commit without own disk')
+    if (ready.ticket === null) return
+    if (ready.ticket.operations.some(({ type }) => type === 'truncateSuffix')) this.count('conflict truncation')
+  }
+
+  sent(_server: ServerView, _to: ServerId, message: Request | Response): void {
+    if (message.type === 'AppendEntriesResult' && message.status !== 'matched') this.#refused(message)
+  }
+
+  returned({ kind }: Operation, { status, code }: Returned): void {
+    if (status === 'ok') this.count(kind === 'read' ? 'read answered' : 'write answered')
+    else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)
+  }
+
+  fault(kind: string): void {
+    this.count(`fault: ${kind}`)
+  }
+
+  #refused({ status }: AppendEntriesResult): void {
+    this.count(status === 'busy' ? 'busy' : 'conflict')
+  }
+
+  #event(core: RaftCore, event: CoreEvent): void {
+    if (event.type === 'protocolFault') this.count('protocol fault')
+    if (event.type === 'role' && event.role === 'preCandidate') this.count('pre-vote')
+    if (event.type !== 'steppedDown') return
+    const known = STEP_DOWNS.find(([start]) => event.reason.startsWith(start))
+    this.count(known?.[1] ?? 'step-down because of a higher term')
+    if (core.log.lastIndex > core.log.commitIndex) this.count('step-down with an uncommitted tail')
+  }
+}

@@ -1,0 +1,145 @@
+/** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
+
+import { checkPlan, checkWhole } from './check-plan.js'
+import { ClientInvariants } from './invariants/client-invariants.js'
+import { ElectionInvariants } from './invariants/election-invariants.js'
+import { recover } from './invariants/liveness.js'
+import type { Recovery } from './invariants/liveness.js'
+import { LogInvariants } from './invariants/log-invariants.js'
+import { framed } from '../machine-under-test.js'
+import type { MachineUnderTest } from '../machine-under-test.js'
+import { Nemesis } from './faults/nemesis.js'
+import type { Observer } from './observer.js'
+import type { Plan } from './plan.js'
+import { Reached } from './reached.js'
+import { RunHash } from './run-hash.js'
+import { Supervisor } from './supervisor.js'
+import { drawPlan } from './swarm.js'
+import { TimingInvariants } from './invariants/timing-invariants.js'
+import { Trace } from './trace.js'
+import { Truth } from './invariants/truth.js'
+import { WorkInvariants } from './invariants/work-invariants.js'
+import { World } from './world.js'
+import type { Actor } from './world.js'
+
+export interface SimulateOptions<Command = never> {
+  /** 0 .. 2^32 - 1. */
+  readonly seed: number
+  /** Core steps of the first phase, 100 .. 10^8; default 10000. */
+  readonly steps?: number
+  /** A state machine to run on every server. */
+  readonly machine?: MachineUnderTest<Command>
+  /** More to watch with. */
+  readonly observers?: readonly Observer[]
+  /** More that acts on the world. */
+  readonly actors?: readonly Actor[]
+  /** Is given the run as JSON lines. */
+  readonly trace?: (line: string) => void
+  /** Whether errors carry their stacks: slower, so only for the replay of a failure. Default: with `trace`. */
+  readonly stacks?: boolean
+  /** Instead of the seed's own. */
+  readonly plan?: Plan
+}
+
+export interface SimulateResult {
+  readonly seed: number
+  readonly hash: string
+  readonly steps: number
+  /** Simulated. */
+  readonly ms: number
+  readonly entries: number
+  readonly answered: number
+  readonly reached: ReadonlyMap<string, number>
+  /** The most that servers said, as a share of what invariant 20 allows. */
+  readonly work: number
+  /** Null when the first phase ended in a failure. */
+  readonly recovery: Recovery | null
+  /** What did not hold; null when all did. */
+  readonly failure: Error | null
+}
+
+const SEED_END = 2 ** 32
+const STEPS_MIN = 100
+const STEPS_MAX = 100_000_000
+const STEPS = 10_000
+/** The length of the first phase in election timeouts, at most. */
+const TIMEOUTS_MAX = 1000
+
+/** Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of range. */
+export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
+  const { seed, steps = STEPS } = options
+  checkWhole('seed', seed, 0, SEED_END - 1)
+  checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
+  const plan = options.plan ?? drawPlan(seed)
+  checkPlan(plan)
+  const truth = new Truth()
+  const hash = new RunHash()
+  const reached = new Reached()
+  const clients = new ClientInvariants(truth)
+  const nemesis = new Nemesis()
+  const work = new WorkInvariants(() => {
+    return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
+  })
+  const invariants = [
+    ...[work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers)],
+    ...[clients, new TimingInvariants(() => plan)],
+  ]
+  const { trace } = options
+  const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
+  const world: World = new World({
+    plan,
+    tested: options.machine === undefined ? null : framed(options.machine),
+    // Who only tells goes first, so that a trace ends with what broke the invariant.
+    observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
+    actors: [nemesis, new Supervisor(), ...(options.actors ?? [])],
+  })
+  // A world in which nothing moves takes no steps, and yet it ends.
+  const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs
+  let recovery: Recovery | null = null
+  let failure: Error | null = null
+  const stray = new StrayErrors()
+  const stackDepth = Error.stackTraceLimit
+  // Refused calls are the common case, and a stack for each of them a good part of the time.
+  if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
+  try {
+    await world.run(() => world.steps >= steps || world.queue.now >= endMs || stray.first !== null)
+    if (stray.first === null) recovery = await recover(world, nemesis)
+  } catch (error) {
+    failure = error as Error
+  } finally {
+    // What nobody has awaited is reported in a round of the event loop.
+    await new Promise((resolve) => setImmediate(resolve))
+    stray.end()
+    Error.stackTraceLimit = stackDepth
+  }
+  return {
+    seed,
+    hash: hash.value,
+    steps: world.steps,
+    ms: world.queue.now,
+    entries: truth.commitIndex,
+    answered: clients.succeeded,
+    reached: reached.counts,
+    work: work.worst,
+    recovery,
+    failure: failure ?? stray.first,
+  }
+}
+
+/** Errors that surface where nobody awaits them, such as an assertion in a promise's callback. */
+class StrayErrors {
+  first: Error | null = null
+  readonly #take = (error: unknown): void => {
+    this.first ??= error instanceof Error ? error : new Error(String(error))
+  }
+
+  constructor() {
+    process.on('uncaughtException', this.#take)
+    process.on('unhandledRejection', this.#take)
+  }
+
+  end(): void {
+    process.off('uncaughtException', this.#take)
+    process.off('unhandledRejection', this.#take)
+  }
+}

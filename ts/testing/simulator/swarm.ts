@@ -1,0 +1,81 @@
+/**
+ * From a seed to a plan. Every world enables a random subset of the faults, with weights that differ by orders of magnitude:
+ * a world with everything on drowns the rare orders of events in the common ones.
+ */
+
+import type { FaultName } from './faults/fault-names.js'
+import { FAULT_NAMES } from './faults/fault-names.js'
+import type { Plan } from './plan.js'
+import { SeededRandom } from './random.js'
+
+/** Rare because of what each of them costs, in steps or in servers. */
+const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, 'crash-all': 0.3 }
+
+export function drawPlan(seed: number): Plan {
+  const random = new SeededRandom(seed ^ 0x5eed5eed)
+  const delayMs = random.logBetween(0.05, 10)
+  const writeMs = random.logBetween(0.1, 20)
+  const turnMs = random.logBetween(0.01, 1)
+  const oneRoundMs = 4 * delayMs + 4 * writeMs + 10 * turnMs
+  const electionTimeoutMs = Math.round(Math.max(90, oneRoundMs * random.logBetween(3, 20)))
+  const isCalm = random.chance(0.05)
+  const hasChaos = random.chance(0.4)
+  const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
+  return {
+    seed,
+    servers: drawServers(random),
+    electionTimeoutMs,
+    heartbeatMs: Math.max(10, Math.floor(electionTimeoutMs / random.pick([3, 4, 5, 10]))),
+    turnMs,
+    applyMs: random.chance(0.3) ? random.logBetween(0.1, oneRoundMs) : 0,
+    network: {
+      delayMs,
+      jitterMs: delayMs * random.logBetween(0.1, 3),
+      keepAliveMs: electionTimeoutMs * random.logBetween(1, 10),
+    },
+    chaos: { loss: chaosOf(0.1), duplication: chaosOf(0.5), reordering: chaosOf(0.3), replay: chaosOf(0.3) },
+    disk: {
+      writeMs,
+      readMs: random.logBetween(0.05, 10),
+      capacityBytes: Math.round(random.logBetween(2.5, 16) * 2 ** 20),
+    },
+    clients: {
+      count: random.int(1, 7),
+      thinkMs: oneRoundMs * random.logBetween(0.1, 10),
+      refusedMs: electionTimeoutMs * random.logBetween(0.05, 0.5),
+      keys: random.int(1, 6),
+      weights: {
+        write: random.between(0.2, 1),
+        writes: random.chance(0.5) ? random.between(0, 1) : 0,
+        read: random.chance(0.8) ? random.between(0, 1.5) : 0,
+        barrier: random.chance(0.3) ? random.between(0, 0.3) : 0,
+      },
+      paddingMax: random.chance(0.8) ? 40 : 3000,
+      deadlines: random.chance(0.7) ? random.next() : 0,
+      deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),
+    },
+    faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
+    spellMs: electionTimeoutMs * random.logBetween(0.4, 5),
+    restartMs: electionTimeoutMs * random.logBetween(0.1, 5),
+    faults: drawFaults(random),
+  }
+}
+
+function drawServers(random: SeededRandom): number {
+  const draw = random.next()
+  if (draw < 0.55) return 3
+  if (draw < 0.85) return 5
+  if (draw < 0.91) return 4
+  return draw < 0.96 ? 2 : 1
+}
+
+function drawFaults(random: SeededRandom): Plan['faults'] {
+  const enabled = random.between(0.1, 0.8)
+  const weights: Partial<Record<FaultName, number>> = {}
+  for (const name of FAULT_NAMES) {
+    const isOn = random.chance(enabled * (RARE[name] ?? 1))
+    const weight = random.logBetween(0.02, 1)
+    if (isOn) weights[name] = weight
+  }
+  return weights
+}

@@ -1,0 +1,172 @@
+/**
+ * One cluster, its clients and everything that happens to them, in simulated time: one queue of events, one seed. After an
+ * event from which promises may have followed, those are waited for, so the next event finds what it would find in a real
+ * process.
+ *
+ * Invariant: a run ends. It is bounded in core steps, in events and in simulated time, whatever happens in it.
+ */
+
+import { nextTick } from 'node:process'
+
+import { assert } from '../../errors.js'
+import type { RaftError } from '../../errors.js'
+import type { Server } from '../../types.js'
+import { SimClient } from './clients.js'
+import { EventQueue } from './event-queue.js'
+import type { FramedMachine } from '../machine-under-test.js'
+import type { Observer } from './observer.js'
+import { Observers } from './observers.js'
+import type { Plan } from './plan.js'
+import { SeededRandom } from './random.js'
+import type { Receiver, SimNetwork } from './doubles/sim-network.js'
+import { SimNetwork as Network } from './doubles/sim-network.js'
+import { SimServer } from './doubles/sim-server.js'
+import { Violation } from './invariants/violation.js'
+
+/** Events for one core step, on average, above which a world goes round in circles. */
+const EVENTS_PER_STEP_MAX = 200
+/** Waits for promises from which one goes through Node's event loop: what nobody has awaited is reported there. */
+const BREATH_WAITS = 32
+const SETTLED = Promise.resolve()
+
+/** Something that acts on a world by itself, such as whoever causes faults. */
+export interface Actor {
+  start(world: World): void
+}
+
+export interface WorldOptions {
+  readonly plan: Plan
+  readonly observers: readonly Observer[]
+  readonly actors: readonly Actor[]
+  /** What runs on every server beside the registers. */
+  readonly tested?: FramedMachine | null
+}
+
+export class World {
+  readonly queue = new EventQueue()
+  readonly plan: Plan
+  readonly servers: readonly SimServer[]
+  readonly clients: SimClient[]
+  readonly network: SimNetwork
+  readonly observers: Observers
+  readonly random: SeededRandom
+  /** Inputs that the cores have taken. */
+  steps = 0
+  /** How fast clients are just now: the factor on their time to think. */
+  pace = 1
+  /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
+  readonly leftBroken = new Set<SimServer>()
+  readonly #newClient: () => SimClient
+  #events = 0
+  #nextId = 0
+  #isUnsettled = false
+  #waits = 0
+  /** What a machine under test awaits is not known: it always gets a whole round of the event loop. */
+  readonly #isPatient: boolean
+  #failure: Error | null = null
+
+  constructor(options: WorldOptions) {
+    const { plan } = options
+    this.plan = plan
+    this.#isPatient = (options.tested ?? null) !== null
+    this.observers = new Observers(options.observers)
+    this.random = new SeededRandom(plan.seed)
+    const receivers = new Map<string, Receiver>()
+    this.network = new Network(this.queue, plan.network, this.random.fork(), receivers)
+    Object.assign(this.network.chaos, plan.chaos)
+    const bootstrap: readonly Server[] = Array.from({ length: plan.servers }, (_, ordinal) => {
+      return { id: `s${ordinal + 1}`, address: `s${ordinal + 1}:1` }
+    })
+    const { queue, network } = this
+    const shared = {
+      ...{ queue, network, plan, bootstrap, observers: this.observers },
+      promised: () => this.promised(),
+      countStep: () => void (this.steps += 1),
+      tested: options.tested ?? null,
+      machineFailed: (server: SimServer, error: RaftError) => this.#machineFailed(server, error),
+      gone: (server: SimServer) => this.#gone(server),
+    }
+    this.servers = bootstrap.map((_, ordinal) => new SimServer(shared, ordinal, this.random.fork()))
+    for (const server of this.servers) {
+      receivers.set(server.address, { arrive: (run) => server.process?.arrive(run) })
+    }
+    const site = {
+      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested },
+      nextId: () => ++this.#nextId,
+      promised: () => this.promised(),
+      failed: (error: unknown) => void (this.#failure ??= error instanceof Error ? error : new Error(String(error))),
+      pace: () => this.pace,
+    }
+    this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())
+    this.clients = []
+    for (let count = 0; count < plan.clients.count; count += 1) this.addClient()
+    for (const server of this.servers) queue.after(this.random.exponential(20), () => server.start())
+    for (const client of this.clients) client.start()
+    for (const actor of options.actors) actor.start(this)
+  }
+
+  addClient(): SimClient {
+    const client = this.#newClient()
+    this.clients.push(client)
+    return client
+  }
+
+  isLeftBroken(server: SimServer): boolean {
+    return this.leftBroken.has(server)
+  }
+
+  /** Promises may have been settled: what follows from that comes before the next event. */
+  promised(): void {
+    this.#isUnsettled = true
+  }
+
+  /** Lets things happen until `isOver`, asked after each of them. */
+  run(isOver: () => boolean): Promise<void> {
+    const startSteps = this.steps
+    const startEvents = this.#events
+    return new Promise((resolve, reject) => {
+      const pump = (): void => {
+        try {
+          do {
+            if (this.#failure !== null) throw this.#failure
+            if (isOver()) {
+              resolve()
+              return
+            }
+            this.#isUnsettled = false
+            this.#happen()
+            const steps = this.steps - startSteps + 1000
+            const events = this.#events - startEvents
+            assert(events < steps * EVENTS_PER_STEP_MAX, () => `world: ${events} events for ${steps} core steps`)
+          } while (!this.#isUnsettled)
+          this.#waits += 1
+          if (this.#isPatient || this.#waits % BREATH_WAITS === 0) setImmediate(pump)
+          else void SETTLED.then(pumpAfterAll)
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)))
+        }
+      }
+      // What a microtask asks of `nextTick` comes when no microtask is left: every promise has had all its consequences.
+      const pumpAfterAll = (): void => nextTick(pump)
+      setImmediate(pump)
+    })
+  }
+
+  #happen(): void {
+    const happening = this.queue.next()
+    assert(happening !== null, 'world: nothing is left that could happen')
+    this.#events += 1
+    happening.happen()
+  }
+
+  #machineFailed({ id }: SimServer, { message, cause }: RaftError): void {
+    // What watches the state machine throws through it.
+    if (cause instanceof Violation) this.#failure ??= cause
+    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
+    this.#failure ??= new Violation(8, `${id}: ${message} (${why})`)
+  }
+
+  #gone(server: SimServer): void {
+    for (const client of this.clients) client.gone(server)
+  }
+}

@@ -1,0 +1,369 @@
+/**
+ * One server's end of a `MemoryNetwork`. A connection goes the way of a TCP one: the dialling side's identity travels, the
+ * accepting side checks it and admits, its identity travels back, the dialling side checks and admits, and is up.
+ */
+
+import type { Request, Response } from '../../core/messages.js'
+import { assert, RaftError } from '../../errors.js'
+import type { CancelTimer, Clock, Identity, Logger, Server, ServerId } from '../../types.js'
+import type { MemoryNetwork } from './index.js'
+import { messageFlaw } from '../message-flaw.js'
+import { QuietLog } from '../quiet-log.js'
+import { identityRefusal, refusalOf } from '../refusal.js'
+import type { LinkId, Session, Transport, TransportHandlers } from '../transport.js'
+
+/** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
+const REDIAL_MS = 50
+
+/** A dial of which nothing was heard for so long has failed: it may have been dropped. */
+const DIAL_TIMEOUT_MS = 2000
+
+/** What a message weighs in the write queue besides its blocks: about its header on a wire. */
+const MESSAGE_BYTES = 64
+
+interface Started {
+  readonly self: Identity
+  readonly handlers: TransportHandlers
+  readonly logger: Logger
+  readonly quiet: QuietLog
+}
+
+interface Dialled {
+  readonly peer: Server
+  connection: MemoryConnection | null
+  cancelTimer: CancelTimer
+}
+
+/** Two ends and what is between them. Each end learns of the other's end through the network, in order with the messages. */
+export class MemoryConnection {
+  readonly dialler: MemoryTransport
+  readonly peer: Server
+  readonly session: Session
+  acceptor: MemoryTransport | null = null
+  link: LinkId = 0
+  /** Null until the acceptor has it. */
+  from: ServerId | null = null
+  isUpAtDialler = false
+  isUpAtAcceptor = false
+  isEndedAtDialler = false
+  isEndedAtAcceptor = false
+  /** Bytes on their way. */
+  toAcceptor = 0
+  toDialler = 0
+  /** Whether something was dropped on the way; only a reset mends that. */
+  hasLost = false
+
+  constructor(dialler: MemoryTransport, peer: Server, session: Session) {
+    this.dialler = dialler
+    this.peer = peer
+    this.session = session
+  }
+
+  isBetween(a: string, b: string): boolean {
+    const from = this.dialler.address
+    const to = this.peer.address
+    return (from === a && to === b) || (from === b && to === a)
+  }
+
+  carryToAcceptor(network: MemoryNetwork, deliver: () => void): void {
+    if (!network.carry(this.dialler.address, this.peer.address, this, deliver)) this.hasLost = true
+  }
+
+  carryToDialler(network: MemoryNetwork, deliver: () => void): void {
+    if (!network.carry(this.peer.address, this.dialler.address, this, deliver)) this.hasLost = true
+  }
+
+  /** Ends both ends at once: what the network does to a connection, not what a peer does. */
+  reset(reason: string): void {
+    this.dialler.endDialled(this, reason, null)
+    this.acceptor?.endAccepted(this, reason, null)
+  }
+}
+
+export class MemoryTransport implements Transport {
+  readonly address: string
+  readonly #network: MemoryNetwork
+  readonly #dialled = new Map<ServerId, Dialled>()
+  readonly #accepted = new Set<MemoryConnection>()
+  readonly #links = new Map<LinkId, MemoryConnection>()
+  #outbox: (() => void)[] = []
+  #started: Started | null = null
+  #isClosed = false
+  #sessions = 0
+  #linkCount = 0
+
+  constructor(network: MemoryNetwork, address: string) {
+    this.#network = network
+    this.address = address
+  }
+
+  async start(self: Identity, handlers: TransportHandlers, _clock: Clock, logger: Logger): Promise<string> {
+    assert(this.#started === null && !this.#isClosed, `a transport at ${this.address} is started a second time`)
+    if (!this.#network.listen(this)) {
+      const remedy = 'close the transport that has it, or choose another address'
+      throw new RaftError('ERR_RAFT_LISTEN', `cannot listen on ${this.address}: it is in use; ${remedy}`)
+    }
+    this.#started = { self, handlers, logger, quiet: new QuietLog(logger) }
+    logger.info('transport.listening', { address: this.address })
+    return this.address
+  }
+
+  setPeers(peers: readonly Server[]): void {
+    assert(!this.#isClosed, 'setPeers after close')
+    const { self } = this.#running()
+    const wanted = new Map(peers.map((peer) => [peer.id, peer]))
+    assert(!wanted.has(self.serverId), `server ${self.serverId} is not a peer of itself`)
+    for (const [id, dialled] of this.#dialled) {
+      const peer = wanted.get(id)
+      if (peer?.address === dialled.peer.address) continue
+      this.#stop(dialled, peer === undefined ? 'no longer a peer' : `its address is now ${peer.address}`)
+    }
+    for (const peer of peers) {
+      if (this.#dialled.has(peer.id)) continue
+      const dialled: Dialled = { peer, connection: null, cancelTimer: () => {} }
+      this.#dialled.set(peer.id, dialled)
+      this.#dial(dialled)
+    }
+  }
+
+  send(to: ServerId, session: Session, message: Request): void {
+    checked(message)
+    const connection = this.#dialled.get(to)?.connection
+    if (connection === null || connection === undefined) return
+    if (connection.session !== session || !connection.isUpAtDialler) return
+    const bytes = weight(message)
+    connection.toAcceptor += bytes
+    if (connection.toAcceptor > this.#network.writeQueueBytesMax) {
+      this.endDialled(connection, overBound(connection.toAcceptor, this.#network.writeQueueBytesMax))
+      return
+    }
+    this.#outbox.push(() => {
+      if (connection.isEndedAtDialler) return
+      connection.carryToAcceptor(this.#network, () => {
+        connection.toAcceptor -= bytes
+        connection.acceptor?.takeRequest(connection, message)
+      })
+    })
+  }
+
+  respond(link: LinkId, message: Response): void {
+    checked(message)
+    const connection = this.#links.get(link)
+    if (connection === undefined) return
+    connection.toDialler += MESSAGE_BYTES
+    if (connection.toDialler > this.#network.writeQueueBytesMax) {
+      this.endAccepted(connection, overBound(connection.toDialler, this.#network.writeQueueBytesMax))
+      return
+    }
+    this.#outbox.push(() => {
+      if (connection.isEndedAtAcceptor) return
+      connection.carryToDialler(this.#network, () => {
+        connection.toDialler -= MESSAGE_BYTES
+        connection.dialler.takeResponse(connection, message)
+      })
+    })
+  }
+
+  flush(): void {
+    const outbox = this.#outbox
+    this.#outbox = []
+    for (const carry of outbox) carry()
+  }
+
+  reject(link: LinkId, reason: string): void {
+    const connection = this.#links.get(link)
+    if (connection !== undefined) this.endAccepted(connection, `rejected: ${reason}`, `refused by the peer: ${reason}`)
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    for (const dialled of [...this.#dialled.values()]) this.#stop(dialled, 'this server closes')
+    for (const connection of [...this.#accepted]) this.endAccepted(connection, 'this server closes')
+    this.#isClosed = true
+    this.#outbox = []
+    this.#network.unlisten(this)
+  }
+
+  // What follows is called by the network and by the other ends of connections.
+
+  takeRequest(connection: MemoryConnection, message: Request): void {
+    if (!connection.isUpAtAcceptor || connection.from === null) return
+    this.#running().handlers.onRequest(connection.from, connection.link, message)
+  }
+
+  takeResponse(connection: MemoryConnection, message: Response): void {
+    if (!connection.isUpAtDialler) return
+    this.#running().handlers.onResponse(connection.peer.id, connection.session, message)
+  }
+
+  /** The dialling side's identity has arrived here. */
+  accept(connection: MemoryConnection, peer: Identity): void {
+    const { self, handlers } = this.#running()
+    connection.acceptor = this
+    connection.link = ++this.#linkCount
+    connection.from = peer.serverId
+    this.#accepted.add(connection)
+    const refusal = identityRefusal(self, peer, connection.peer.id, null)
+    if (refusal !== null) {
+      this.#refuseAccepted(connection, refusal.reason)
+      return
+    }
+    handlers.admit(peer).then(
+      () => this.#becomeLink(connection),
+      (error: unknown) => {
+        if (!(error instanceof RaftError)) throw error
+        this.#refuseAccepted(connection, refusalOf(error).reason)
+      },
+    )
+  }
+
+  /** The accepting side has admitted this one; its identity has arrived here. */
+  welcomed(connection: MemoryConnection, peer: Identity): void {
+    if (connection.isEndedAtDialler) return
+    const { self, handlers } = this.#running()
+    const refusal = identityRefusal(self, peer, self.serverId, connection.peer.id)
+    if (refusal !== null) {
+      this.endDialled(connection, refusal.reason, `refused by the peer: ${refusal.reason}`)
+      return
+    }
+    handlers.admit(peer).then(
+      () => this.#becomeUp(connection),
+      (error: unknown) => {
+        if (!(error instanceof RaftError)) throw error
+        const { reason } = refusalOf(error)
+        this.endDialled(connection, reason, `refused by the peer: ${reason}`)
+      },
+    )
+  }
+
+  /** Ends this end of a dialled connection; the other learns `toPeer`, unless null. Does nothing the second time. */
+  endDialled(connection: MemoryConnection, reason: string, toPeer: string | null = 'closed by the other side'): void {
+    if (connection.isEndedAtDialler) return
+    const { handlers, logger, quiet } = this.#running()
+    const wasUp = connection.isUpAtDialler
+    connection.isEndedAtDialler = true
+    connection.isUpAtDialler = false
+    if (toPeer !== null) {
+      connection.carryToAcceptor(this.#network, () => connection.acceptor?.endAccepted(connection, toPeer, null))
+    }
+    this.#forgetIfOver(connection)
+    const { peer, session } = connection
+    const fields = { peer: peer.id, address: peer.address }
+    const dialled = this.#dialled.get(peer.id)
+    if (dialled?.connection === connection) {
+      dialled.connection = null
+      dialled.cancelTimer()
+      dialled.cancelTimer = this.#network.timer(REDIAL_MS, () => this.#dial(dialled))
+    }
+    if (wasUp) {
+      logger.warn('transport.peer-down', { ...fields, session, reason })
+      handlers.onPeerDown(peer.id, session, reason)
+    } else {
+      quiet.warn('transport.dial-failed', peer.id, reason, fields)
+    }
+  }
+
+  /** As `endDialled`, for the accepting end. */
+  endAccepted(connection: MemoryConnection, reason: string, toPeer: string | null = 'closed by the other side'): void {
+    if (connection.isEndedAtAcceptor) return
+    const { logger, quiet } = this.#running()
+    const wasUp = connection.isUpAtAcceptor
+    connection.isEndedAtAcceptor = true
+    connection.isUpAtAcceptor = false
+    if (toPeer !== null) {
+      connection.carryToDialler(this.#network, () => connection.dialler.endDialled(connection, toPeer, null))
+    }
+    this.#forgetIfOver(connection)
+    const { from, link } = connection
+    this.#accepted.delete(connection)
+    this.#links.delete(link)
+    const fields = { peer: from, link, remote: connection.dialler.address }
+    if (wasUp) logger.info('transport.link-down', { ...fields, reason })
+    else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
+  }
+
+  #dial(dialled: Dialled): void {
+    if (this.#isClosed || dialled.connection !== null) return
+    const { self } = this.#running()
+    const { peer } = dialled
+    const connection = new MemoryConnection(this, peer, ++this.#sessions)
+    dialled.connection = connection
+    dialled.cancelTimer()
+    const isReachable = !this.#network.isCut(this.address, peer.address)
+    dialled.cancelTimer = this.#network.timer(isReachable ? DIAL_TIMEOUT_MS : 0, () =>
+      this.endDialled(connection, isReachable ? `not connected within ${DIAL_TIMEOUT_MS} ms` : 'unreachable'),
+    )
+    if (!isReachable) return
+    connection.carryToAcceptor(this.#network, () => {
+      const acceptor = this.#network.listener(peer.address)
+      if (acceptor !== null) acceptor.accept(connection, self)
+      else this.endDialled(connection, 'nobody listens there', null)
+    })
+  }
+
+  /** Ends what was dialled there, for good. */
+  #stop(dialled: Dialled, reason: string): void {
+    this.#dialled.delete(dialled.peer.id)
+    dialled.cancelTimer()
+    if (dialled.connection !== null) this.endDialled(dialled.connection, reason)
+  }
+
+  #becomeLink(connection: MemoryConnection): void {
+    if (connection.isEndedAtAcceptor) return
+    const { self, logger, quiet } = this.#running()
+    const { link, from } = connection
+    assert(from !== null, `link ${link} is admitted without an identity`)
+    for (const other of this.#links.values()) {
+      if (other.from !== from) continue
+      if (other.link > link) {
+        this.#refuseAccepted(connection, 'you have a newer connection')
+        return
+      }
+      this.endAccepted(other, 'replaced by a newer connection of the same peer')
+    }
+    connection.isUpAtAcceptor = true
+    this.#links.set(link, connection)
+    quiet.forget('transport.link-refused', from)
+    logger.info('transport.link-up', { peer: from, link, remote: connection.dialler.address })
+    connection.carryToDialler(this.#network, () => connection.dialler.welcomed(connection, self))
+  }
+
+  #becomeUp(connection: MemoryConnection): void {
+    const dialled = this.#dialled.get(connection.peer.id)
+    if (connection.isEndedAtDialler || dialled?.connection !== connection) return
+    const { handlers, logger, quiet } = this.#running()
+    dialled.cancelTimer()
+    connection.isUpAtDialler = true
+    const { peer, session } = connection
+    quiet.forget('transport.dial-failed', peer.id)
+    logger.info('transport.peer-up', { peer: peer.id, address: peer.address, session })
+    handlers.onPeerUp(peer.id, session)
+  }
+
+  #refuseAccepted(connection: MemoryConnection, reason: string): void {
+    this.endAccepted(connection, reason, `refused by the peer: ${reason}`)
+  }
+
+  #forgetIfOver(connection: MemoryConnection): void {
+    const isOverThere = connection.acceptor === null || connection.isEndedAtAcceptor
+    if (connection.isEndedAtDialler && isOverThere) this.#network.forget(connection)
+  }
+
+  #running(): Started {
+    assert(this.#started !== null, `the transport at ${this.address} was not started`)
+    return this.#started
+  }
+}
+
+function checked(message: Request | Response): void {
+  const flaw = messageFlaw(message)
+  assert(flaw === null, `a ${message.type} to be sent is malformed: ${flaw}`)
+}
+
+function weight(message: Request): number {
+  let bytes = MESSAGE_BYTES
+  if (message.type === 'AppendEntries') for (const block of message.blocks) bytes += block.data.byteLength
+  return bytes
+}
+
+const overBound = (bytes: number, bound: number): string => `${bytes} bytes wait to be written, over ${bound}`
