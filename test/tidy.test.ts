@@ -19,8 +19,10 @@ import {
   engineRule,
   focusRule,
   glossaryRule,
+  importCircles,
   importRule,
   placeRule,
+  reachRule,
   reminderRule,
   rules,
   testRunRule,
@@ -95,6 +97,24 @@ proofs('imports between rooms go down only', () => {
   accepts(importRule, 'ts/testing/index.ts', "import { ok } from 'node:assert'\nimport { x } from '../server/x.js'")
 })
 
+proofs('no file imports itself by way of others', () => {
+  const file = (path: string, text: string): SourceFile => ({ path, text })
+  const b = file('ts/b.ts', "import type { A } from './core/a.js'")
+  assert.equal(importCircles([file('ts/core/a.ts', "import { x } from '../b.js'"), b]), [
+    'a circle of imports: ts/b -> ts/core/a -> ts/b',
+  ])
+  assert.equal(importCircles([file('ts/core/a.ts', "import { c } from './c.js'"), file('ts/core/c.ts', ''), b]), [])
+})
+
+proofs('no part of the server is reached through another', () => {
+  rejects(reachRule, 'ts/raft.ts', 'return this.#server.loop.close()')
+  rejects(reachRule, 'ts/raft.ts', 'const { core, reads } = this.#server')
+  rejects(reachRule, 'ts/server/server.ts', 'if (this.#loop?.mailbox.isClosed) return')
+  rejects(reachRule, 'ts/server/turn/ready-runner.ts', 'const { store } = this.#parts')
+  accepts(reachRule, 'ts/raft.ts', 'return this.#server.close()')
+  accepts(reachRule, 'ts/server/server.ts', 'this.#loop = parts.loop\nthis.#core.step(mail)\nconst { store } = host')
+})
+
 proofs('apps use the library by its name', () => {
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '../../../ts/index.js'")
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '#balsa/raft.js'")
@@ -133,7 +153,7 @@ proofs('the core has no clock, no chance, no promise and no process', () => {
 proofs('timers and dates are in one file', () => {
   rejects(clockRule, 'ts/transport/tcp/link.ts', 'setTimeout(f, 1)')
   rejects(clockRule, 'ts/server/turn/event-loop.ts', 'const now = performance.now()')
-  accepts(clockRule, 'ts/server/clock.ts', 'const now = performance.now()')
+  accepts(clockRule, 'ts/clock.ts', 'const now = performance.now()')
   accepts(clockRule, 'ts/server/turn/event-loop.ts', 'setImmediate(turn)')
   rejects(clockRule, 'ts/storage/file/file-log-store.ts', 'setTimeout(f, 1)')
   accepts(clockRule, 'ts/storage/file/disk.ts', 'setTimeout(f, 1)')

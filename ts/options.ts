@@ -1,7 +1,12 @@
-/** What `Raft.open` takes, and the check of it: every refusal names the option, the bound and the reason. */
+/**
+ * What `Raft.open` takes, the check of it (every refusal names the option, the bound and the reason), and the settings that come
+ * of it. A default stands here and nowhere else.
+ */
 
+import { systemClock } from './clock.js'
 import { RaftError } from './errors.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
+import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'
@@ -32,17 +37,44 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly random?: () => number
 }
 
+/** Checked options, every one of them there. */
+export type Settings<Command, Result, Query = never, Answer = never> = Required<
+  RaftOptions<Command, Result, Query, Answer>
+>
+
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
+const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 /** Throws ERR_RAFT_OPTIONS on the first thing that is wrong. */
-export function checkOptions(options: RaftOptions<unknown, unknown, unknown, unknown>): void {
-  checkName('id', options.id)
-  if (options.cluster !== undefined) checkName('cluster', options.cluster)
-  if (typeof options.dir !== 'string' || options.dir === '') fail('dir', 'must be the path of a folder')
-  checkServers(options.bootstrap, options.id)
-  const heartbeatMs = options.heartbeatMs ?? 100
-  const electionTimeoutMs = options.electionTimeoutMs ?? 1000
+export function settingsOf<Command, Result, Query, Answer>(
+  options: RaftOptions<Command, Result, Query, Answer>,
+): Settings<Command, Result, Query, Answer> {
+  const settings: Settings<Command, Result, Query, Answer> = {
+    id: options.id,
+    dir: options.dir,
+    transport: options.transport,
+    bootstrap: options.bootstrap,
+    cluster: options.cluster ?? 'balsa',
+    stateMachine: options.stateMachine,
+    codec: options.codec,
+    storage: options.storage ?? nativeStore(),
+    logger: options.logger ?? SILENT,
+    heartbeatMs: options.heartbeatMs ?? 100,
+    electionTimeoutMs: options.electionTimeoutMs ?? 1000,
+    clock: options.clock ?? systemClock(),
+    random: options.random ?? Math.random,
+  }
+  check(settings)
+  return settings
+}
+
+function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
+  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, stateMachine, codec, transport } = settings
+  checkName('id', id)
+  checkName('cluster', cluster)
+  if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
+  checkServers(bootstrap, id)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -52,11 +84,11 @@ export function checkOptions(options: RaftOptions<unknown, unknown, unknown, unk
       `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
     )
   }
-  if (typeof options.stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
-  if (typeof options.codec?.encode !== 'function' || typeof options.codec.decode !== 'function') {
+  if (typeof stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
+  if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function') {
     fail('codec', 'must have encode and decode functions')
   }
-  if (typeof options.transport?.start !== 'function') fail('transport', 'must be a transport, such as tcp({ listen })')
+  if (typeof transport?.start !== 'function') fail('transport', 'must be a transport, such as tcp({ listen })')
 }
 
 /** Bounds of `timeoutMs` in the options of a call; what setTimeout can hold. */

@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { systemClock } from '#balsa/server/clock.js'
+import { systemClock } from '#balsa/clock.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { FailedTicketFate, MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'

@@ -18,7 +18,7 @@ export type Rule = (file: SourceFile) => readonly string[]
 const rooms: Readonly<Record<string, readonly string[]>> = {
   index: ['raft', 'options', 'server', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
   raft: ['options', 'server', 'storage', 'transport', 'machine', 'format', 'observe', 'types', 'errors'],
-  options: ['storage', 'transport', 'machine', 'types', 'errors'],
+  options: ['clock', 'storage', 'transport', 'machine', 'types', 'errors'],
   server: ['options', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'types', 'errors'],
   core: ['types', 'errors'],
   storage: ['format', 'types', 'errors'],
@@ -28,19 +28,11 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   observe: ['types', 'errors'],
   // The simulator looks inside everything; nothing looks into it.
   testing: [
-    'raft',
-    'options',
-    'server',
-    'core',
-    'storage',
-    'transport',
-    'machine',
-    'format',
-    'observe',
-    'types',
+    ...['raft', 'options', 'server', 'core', 'clock', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
     'errors',
   ],
   native: ['types', 'errors'],
+  clock: ['types'],
   errors: ['types'],
   types: [],
 }
@@ -76,6 +68,75 @@ export const importRule: Rule = (file) => {
     if (target === room || allowed.includes(target) || isExempt(from, to)) return []
     return [`${file.path}: ${room} must not import ${target} (${specifier})`]
   })
+}
+
+/**
+ * No file can be reached from itself by imports, types included: what stands in a circle can only be understood all at once.
+ * Each circle is told once, from the file of it that comes first.
+ */
+export function importCircles(files: readonly SourceFile[]): readonly string[] {
+  const graph = new Map<string, readonly string[]>()
+  for (const file of files.filter(isTypeScript)) {
+    const from = moduleOf(file.path)
+    const relative = importsOf(file.text).filter((specifier) => specifier.startsWith('.'))
+    graph.set(
+      from,
+      relative.map((specifier) => moduleOf(posix.normalize(posix.join(posix.dirname(from), specifier)))),
+    )
+  }
+  const circles = [...graph.keys()].map((start) => circleFrom(start, graph)).filter((circle) => circle !== null)
+  const least = circles.filter((circle) => circle.every((module) => (circle[0] ?? '') <= module))
+  return least.map((circle) => `a circle of imports: ${[...circle, circle[0]].join(' -> ')}`)
+}
+
+/** The shortest way from a module back to itself, without the end; null when there is none. */
+function circleFrom(start: string, graph: ReadonlyMap<string, readonly string[]>): readonly string[] | null {
+  const cameFrom = new Map<string, string>()
+  const queue = [start]
+  for (const module of queue) {
+    for (const target of graph.get(module) ?? []) {
+      if (target === start) return wayTo(module, start, cameFrom)
+      if (cameFrom.has(target)) continue
+      cameFrom.set(target, module)
+      queue.push(target)
+    }
+  }
+  return null
+}
+
+function wayTo(end: string, start: string, cameFrom: ReadonlyMap<string, string>): readonly string[] {
+  const way = [end]
+  for (let at = end; at !== start;) {
+    at = cameFrom.get(at) ?? start
+    way.unshift(at)
+  }
+  return way
+}
+
+/** The parts of a running server. One that uses such a part has been given it, and holds it by itself. */
+const serverParts =
+  'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|deadlines|pins|events|life'
+
+/**
+ * The public face and the shell reach no part of the server through another one: neither `server.loop.fault` nor
+ * `const { loop } = server`. What holds parts only in order to hand them on is called `parts`, `host` or `group`. Settings and a Ready have
+ * fields of the same names.
+ */
+export const reachRule: Rule = (file) => {
+  if (file.path !== 'ts/raft.ts' && !file.path.startsWith('ts/server/')) return []
+  const code = codeOnly(file.text)
+  const through = new RegExp(
+    `(?<=[\\w)\\]])(?<!\\b(?:this|parts|host|group|settings|ready))\\??\\.(?:${serverParts})\\b(?!\\s*\\()`,
+    'g',
+  )
+  const apart = new RegExp(
+    `\\{[^{}]*\\b(?:${serverParts})\\b[^{}]*\\}\\s*=\\s*(?!(?:this|parts|host|settings|ready)\\b(?!\\.))[\\w.#]+`,
+    'g',
+  )
+  return [
+    ...matches(file, code, through, 'reaches a part of the server through another'),
+    ...matches(file, code, apart, 'takes parts out of another part'),
+  ]
 }
 
 /** Apps use the library as everyone does: by its name, through what it exports. */
@@ -115,7 +176,7 @@ export const corePurityRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), banned, 'does not belong in the pure core')
 }
 
-const timeKeepers = new Set(['ts/server/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'])
+const timeKeepers = new Set(['ts/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'])
 
 /**
  * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the file store
@@ -124,7 +185,7 @@ const timeKeepers = new Set(['ts/server/clock.ts', 'ts/storage/file/disk.ts', 't
 export const clockRule: Rule = (file) => {
   if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []
   const banned = /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval))\b|node:timers/g
-  return matches(file, codeOnly(file.text), banned, 'belongs in ts/server/clock.ts alone')
+  return matches(file, codeOnly(file.text), banned, 'belongs in ts/clock.ts alone')
 }
 
 /** One word for one thing, in identifiers. */
@@ -182,6 +243,7 @@ export const engineRule: Rule = (file) => {
 
 export const rules: readonly Rule[] = [
   importRule,
+  reachRule,
   appImportRule,
   checkerImportRule,
   corePurityRule,

@@ -3,8 +3,11 @@
  * says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten its vote.
  */
 
+import { peersOf } from '../core/configuration.js'
+import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
-import type { Configuration, Identity, ServerId, StoreOperation } from '../types.js'
+import type { Identity, ServerId, StoreOperation } from '../types.js'
+import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
 
@@ -22,22 +25,16 @@ interface Admission {
 
 export class PeerPins {
   readonly #self: Identity
-  readonly #configuration: () => Configuration
-  readonly #onWork: () => void
+  readonly #core: RaftCore
+  readonly #mailbox: Mailbox
   readonly #pins = new Map<ServerId, Pin>()
   #fresh: Admission[] = []
   #writing: readonly Admission[] = []
 
-  /** `onWork` is called when there is something to write. */
-  constructor(
-    self: Identity,
-    facts: ReadonlyMap<string, Uint8Array>,
-    configuration: () => Configuration,
-    onWork: () => void,
-  ) {
+  constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
     this.#self = self
-    this.#configuration = configuration
-    this.#onWork = onWork
+    this.#core = core
+    this.#mailbox = mailbox
     for (const [key, value] of facts) {
       if (key.startsWith(KEY_PREFIX)) this.#pins.set(key.slice(KEY_PREFIX.length), decodePin(value))
     }
@@ -51,7 +48,7 @@ export class PeerPins {
     if (this.#pins.get(peer.serverId)?.bootCounter === bootCounter) return Promise.resolve()
     return new Promise((resolve, reject) => {
       this.#fresh.push({ peer: peer.serverId, pin: { incarnation, bootCounter }, resolve, reject })
-      this.#onWork()
+      this.#mailbox.schedule()
     })
   }
 
@@ -76,7 +73,7 @@ export class PeerPins {
       this.#pins.set(peer, pin)
       resolve()
     }
-    if (this.#fresh.length > 0) this.#onWork()
+    if (this.#fresh.length > 0) this.#mailbox.schedule()
   }
 
   failAll(error: RaftError): void {
@@ -94,10 +91,9 @@ export class PeerPins {
         `server ${peer.serverId} belongs to cluster ${peer.clusterId}, this one to ${clusterId}: start all servers with the same cluster name and the same list of servers`,
       )
     }
-    const { voters, outgoing, nonvoters } = this.#configuration()
-    const isMember = [...voters, ...(outgoing ?? []), ...nonvoters].some(({ id }) => id === peer.serverId)
-    if (peer.serverId === serverId || !isMember) {
-      const why = isMember ? 'is the id of this server itself' : 'is not a member of the cluster'
+    const isSelf = peer.serverId === serverId
+    if (isSelf || !peersOf(this.#core.configuration, serverId).some(({ id }) => id === peer.serverId)) {
+      const why = isSelf ? 'is the id of this server itself' : 'is not a member of the cluster'
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
     const pin = this.#pins.get(peer.serverId)

@@ -5,27 +5,29 @@
  * server in the leadership that its core is in, or committed before that ended.
  */
 
-import { RaftError } from '../../errors.js'
-import type { Outcome } from '../../errors.js'
+import type { Outcome, RaftError } from '../../errors.js'
 import type { BlockWriter, Seal } from '../../format/block.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, Term } from '../../types.js'
-import type { PendingCall } from './pending-call.js'
+import { overloaded } from '../refusals.js'
+import type { ErrorOf } from '../refusals.js'
+import { PendingCall } from './pending-call.js'
 
 /** Waiting proposals, in number and in bytes: above that `apply` answers OVERLOADED. */
 const WAITING_COUNT_MAX = 8192
 const WAITING_BYTES_MAX = 16 * 1024 * 1024
 
 /** A call with one or more commands; resolved when the last of them is applied. */
-export class ProposalGroup {
-  readonly call: PendingCall<readonly unknown[]>
+export class ProposalCall extends PendingCall<readonly unknown[]> {
   /** At least one of its commands is in the log: the outcome of a failure is unknown. */
   accepted = false
+  readonly #queue: ApplyQueue
   readonly #results: unknown[]
   #left: number
 
-  constructor(call: PendingCall<readonly unknown[]>, count: number) {
-    this.call = call
+  constructor(queue: ApplyQueue, count: number) {
+    super()
+    this.#queue = queue
     this.#results = new Array<unknown>(count)
     this.#left = count
   }
@@ -33,15 +35,19 @@ export class ProposalGroup {
   complete(position: number, result: unknown): void {
     this.#results[position] = result
     this.#left -= 1
-    if (this.#left === 0) this.call.resolve(this.#results)
+    if (this.#left === 0) this.resolve(this.#results)
+  }
+
+  protected override abandoned(): Outcome {
+    return this.#queue.withdraw(this)
   }
 }
 
 export interface Proposal {
   readonly kind: 'command' | 'barrier'
   readonly payload: Uint8Array
-  readonly group: ProposalGroup
-  /** Which of the group's results is this one's. */
+  readonly call: ProposalCall
+  /** Which of the call's results is this one's. */
   readonly position: number
   /** 0 while it waits. */
   index: LogIndex
@@ -75,27 +81,24 @@ export class ApplyQueue {
     return this.#accepted.length - this.#head
   }
 
-  /** All or none of them; throws OVERLOADED when there is no room. */
-  add(proposals: readonly Proposal[]): void {
+  /** All or none of them. Returns the refusal when there is no room. */
+  add(proposals: readonly Proposal[]): RaftError | null {
     let bytes = 0
     for (const proposal of proposals) bytes += proposal.payload.byteLength
     if (this.#waiting.length + proposals.length > WAITING_COUNT_MAX || this.#waitingBytes + bytes > WAITING_BYTES_MAX) {
-      throw new RaftError(
-        'ERR_RAFT_OVERLOADED',
-        `${this.#waiting.length} commands with ${this.#waitingBytes} bytes are waiting; the bounds are ${WAITING_COUNT_MAX} and ${WAITING_BYTES_MAX}: slow down and try again`,
-        { retryable: true },
-      )
+      const waiting = `${this.#waiting.length} commands with ${this.#waitingBytes} bytes are waiting`
+      return overloaded(`${waiting}; the bounds are ${WAITING_COUNT_MAX} and ${WAITING_BYTES_MAX}`)
     }
     for (const proposal of proposals) this.#waiting.push(proposal)
     this.#waitingBytes += bytes
+    return null
   }
 
-  /** Takes out what still waits of a group whose caller gave up. */
-  withdraw(group: ProposalGroup): Outcome {
-    for (const proposal of this.#waiting)
-      if (proposal.group === group) this.#waitingBytes -= proposal.payload.byteLength
-    this.#waiting = this.#waiting.filter((proposal) => proposal.group !== group)
-    return group.accepted ? 'unknown' : 'not-applied'
+  /** Takes out what still waits of a call whose caller gave up. */
+  withdraw(call: ProposalCall): Outcome {
+    for (const proposal of this.#waiting) if (proposal.call === call) this.#waitingBytes -= proposal.payload.byteLength
+    this.#waiting = this.#waiting.filter((proposal) => proposal.call !== call)
+    return call.accepted ? 'unknown' : 'not-applied'
   }
 
   /** Hot path: once per batch. Seals what waits, in order, into blocks; what does not fit waits on. */
@@ -113,7 +116,7 @@ export class ApplyQueue {
         writer.add(proposal.kind, place.time, proposal.payload)
       }
       proposal.index = logIndex(index)
-      proposal.group.accepted = true
+      proposal.call.accepted = true
       this.#accepted.push(proposal)
       bytes += proposal.payload.byteLength
       index += 1
@@ -133,7 +136,7 @@ export class ApplyQueue {
       this.#accepted[this.#head] = undefined
       this.#head += 1
       const result = proposal.kind === 'command' ? resultAt(proposal.index) : proposal.index
-      proposal.group.complete(proposal.position, result)
+      proposal.call.complete(proposal.position, result)
     }
     if (this.#head === this.#accepted.length) {
       this.#accepted = []
@@ -150,7 +153,7 @@ export class ApplyQueue {
       const proposal = this.#accepted.at(-1)
       if (proposal === undefined || proposal.index <= index) return
       this.#accepted.pop()
-      proposal.group.call.reject(makeError('unknown'))
+      proposal.call.reject(makeError('unknown'))
     }
   }
 
@@ -159,11 +162,8 @@ export class ApplyQueue {
     const waiting = this.#waiting
     this.#waiting = []
     this.#waitingBytes = 0
-    for (const { group } of waiting) {
-      if (!group.call.settled) group.call.reject(makeError(group.accepted ? 'unknown' : 'not-applied'))
+    for (const { call } of waiting) {
+      if (!call.settled) call.reject(makeError(call.accepted ? 'unknown' : 'not-applied'))
     }
   }
 }
-
-/** The reason for giving up, told for either outcome. */
-export type ErrorOf = (outcome: Outcome) => RaftError

@@ -10,11 +10,18 @@ const BUCKET_MS = 8
 
 export class Deadlines {
   readonly #buckets = new Map<number, Set<Expirable>>()
+  /** Invariant: not above the end of any bucket. */
   #nextAt = Infinity
 
   /** When `expire` should be called; Infinity when nothing waits. May be too early, never too late. */
   get nextAt(): number {
     return this.#nextAt
+  }
+
+  get count(): number {
+    let count = 0
+    for (const waiting of this.#buckets.values()) count += waiting.size
+    return count
   }
 
   /** Returns the bucket, which `remove` wants back. */

@@ -1,9 +1,11 @@
 /**
- * A promise that was given to a caller, with whatever may end the wait for it. Settled exactly once; later attempts do nothing.
+ * A promise that was given to a caller, with whatever may end the wait for it.
+ *
+ * Invariant: settled exactly once; later attempts do nothing. Once it is settled, nothing of it is armed.
  */
 
-import { RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
+import { aborted, timedOut } from '../refusals.js'
 import type { Deadlines, Expirable } from './deadlines.js'
 
 export interface WaitOptions {
@@ -18,11 +20,8 @@ export class PendingCall<Value> implements Expirable {
   #resolve: ((value: Value) => void) | null = null
   #reject: ((error: Error) => void) | null = null
   #disarm: (() => void) | null = null
-  /** What it means for the command that the wait is given up now; called at most once. */
-  readonly #abandon: (() => Outcome) | null
 
-  constructor(abandon?: () => Outcome) {
-    this.#abandon = abandon ?? null
+  constructor() {
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -44,7 +43,7 @@ export class PendingCall<Value> implements Expirable {
   }
 
   expire(): void {
-    this.#giveUp('ERR_RAFT_TIMEOUT', 'the call took longer than its timeoutMs')
+    if (!this.settled) this.reject(timedOut(this.abandoned()))
   }
 
   /** Ends the wait at a deadline or a signal, when the caller asked for that. */
@@ -52,7 +51,9 @@ export class PendingCall<Value> implements Expirable {
     const { signal, timeoutMs } = options ?? {}
     if (signal === undefined && timeoutMs === undefined) return
     const bucket = timeoutMs === undefined ? null : deadlines.add(now + timeoutMs, this)
-    const onAbort = (): void => this.#giveUp('ERR_RAFT_ABORTED', 'the call was aborted by its signal', signal?.reason)
+    const onAbort = (): void => {
+      if (!this.settled) this.reject(aborted(this.abandoned(), signal?.reason))
+    }
     signal?.addEventListener('abort', onAbort, { once: true })
     this.#disarm = () => {
       if (bucket !== null) deadlines.remove(bucket, this)
@@ -61,11 +62,9 @@ export class PendingCall<Value> implements Expirable {
     if (signal?.aborted === true) onAbort()
   }
 
-  #giveUp(code: 'ERR_RAFT_TIMEOUT' | 'ERR_RAFT_ABORTED', why: string, cause?: unknown): void {
-    if (this.settled) return
-    const outcome = this.#abandon?.() ?? 'not-applied'
-    const what = outcome === 'unknown' ? 'the command may still be applied' : 'nothing was appended'
-    this.reject(new RaftError(code, `${why}; ${what}`, { outcome, cause, retryable: outcome === 'not-applied' }))
+  /** What it means for the command that the wait is given up now; called at most once. */
+  protected abandoned(): Outcome {
+    return 'not-applied'
   }
 
   #end(): void {

@@ -5,6 +5,7 @@
 
 import type { RaftError } from '../../errors.js'
 import type { LogIndex } from '../../types.js'
+import { overloaded } from '../refusals.js'
 import type { PendingCall } from './pending-call.js'
 
 /** Reads waiting in one server; above that `readIndex` answers OVERLOADED. */
@@ -20,13 +21,17 @@ export class ReadQueue {
   #confirmed: { readonly index: LogIndex; readonly reads: readonly Read[] }[] = []
   #count = 0
 
-  get full(): boolean {
-    return this.#count >= READS_MAX
+  /** Reads that have no outcome yet. */
+  get count(): number {
+    return this.#count
   }
 
-  add(read: Read): void {
+  /** Returns the refusal when there is no room. */
+  add(read: Read): RaftError | null {
+    if (this.#count >= READS_MAX) return overloaded(`${this.#count} reads wait, which is the bound`)
     this.#fresh.push(read)
     this.#count += 1
+    return null
   }
 
   /** The request to put to the core for everything that came since the last; null when nothing did. */

@@ -1,32 +1,37 @@
 /**
- * The shell around the core: the only place that calls it. Sockets, the store's wake, timers and API calls do no more than
- * leave something here and ask for a turn; a turn drains all of it, lets the core decide once, and carries that out.
+ * The order of a turn. One turn runs in the check phase, when libuv has polled everything there is:
  *
- * One turn, in the check phase, when libuv has polled everything there is:
+ *   store.poll -> mailbox -> clock -> cut the next batch -> core.takeReady -> ReadyRunner -> what the state machine answered
  *
- *   store.poll -> what arrived -> clock -> cut the next batch -> core.takeReady -> ReadyRunner
+ * The only file that steps the core: whoever has something for it leaves it in the mailbox.
  *
  * Invariant: after `halt` or `close` nothing reaches the core, the store or a peer any more, and no call stays unsettled.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { Input } from '../../core/ready.js'
+import type { Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
-import type { Outcome } from '../../errors.js'
 import { BlockWriter } from '../../format/block.js'
+import { resultAt } from '../../machine/applier.js'
+import type { Applied } from '../../machine/applier.js'
+import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { CancelTimer, Clock, Logger } from '../../types.js'
+import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
-import { Deadlines } from '../calls/deadlines.js'
-import type { EntryClock } from '../entry-clock.js'
-import type { Events } from '../../observe/events.js'
-import type { PendingCall } from '../calls/pending-call.js'
-import type { PeerPins } from '../peer-pins.js'
+import type { Deadlines } from '../calls/deadlines.js'
 import type { ReadQueue } from '../calls/read-queue.js'
-import { leadershipLost } from './ready-runner.js'
+import type { ReadyQueue } from '../calls/ready-queue.js'
+import type { EntryClock } from '../entry-clock.js'
+import type { Life } from '../life.js'
+import type { PeerPins } from '../peer-pins.js'
+import { closed, halted, leadershipLost, notLeader, overloaded } from '../refusals.js'
+import type { ErrorOf } from '../refusals.js'
+import type { Mail, Mailbox } from './mailbox.js'
 import type { ReadyRunner } from './ready-runner.js'
+import { TurnTimer } from './turn-timer.js'
+import type { WritesUnderWay } from './writes-under-way.js'
 
 export interface EventLoopParts {
   readonly core: RaftCore
@@ -35,75 +40,62 @@ export interface EventLoopParts {
   readonly clock: Clock
   readonly logger: Logger
   readonly events: Events
+  readonly life: Life
+  readonly mailbox: Mailbox
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
+  readonly readies: ReadyQueue
+  readonly deadlines: Deadlines
   readonly pins: PeerPins
   readonly entryClock: EntryClock
+  readonly writes: WritesUnderWay
   readonly runner: ReadyRunner
 }
 
 export class EventLoop {
-  readonly deadlines = new Deadlines()
-  /** Resolves when this server has halted or closed, with the error that halted it or null. */
-  readonly ended: Promise<RaftError | null>
-  readonly #parts: EventLoopParts
+  readonly #core: RaftCore
+  readonly #store: LogStore
+  readonly #transport: Transport
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #events: Events
+  readonly #life: Life
+  readonly #mailbox: Mailbox
+  readonly #proposals: ApplyQueue
+  readonly #reads: ReadQueue
+  readonly #readies: ReadyQueue
+  readonly #deadlines: Deadlines
+  readonly #pins: PeerPins
+  readonly #entryClock: EntryClock
+  readonly #writes: WritesUnderWay
+  readonly #runner: ReadyRunner
+  readonly #timer: TurnTimer
   readonly #writer = new BlockWriter()
-  #inputs: Input[] = []
-  #readyWaiters: PendingCall<void>[] = []
-  #scheduled = false
-  #timer: { readonly at: number; readonly cancel: CancelTimer } | null = null
-  #stalled = false
-  #fault: RaftError | null = null
+  /** The store waits for room on its disk; told once when it begins and once when it ends. */
+  #isStalled = false
+  /** The state machine has a range and will answer in a later turn. */
+  #isApplying = false
   #closing: Promise<void> | null = null
-  #end: (fault: RaftError | null) => void = () => {}
 
   constructor(parts: EventLoopParts) {
-    this.#parts = parts
-    this.ended = new Promise((resolve) => {
-      this.#end = resolve
-    })
-  }
-
-  get fault(): RaftError | null {
-    return this.#fault
-  }
-
-  /** Why no call can be taken any more; null while calls can be. */
-  get refusal(): RaftError | null {
-    if (this.#fault !== null) return this.#fault
-    return this.#closing === null ? null : closedError('not-applied')
-  }
-
-  /** Leaves something for the next turn. */
-  push(input: Input): void {
-    this.#inputs.push(input)
-    this.schedule()
-  }
-
-  /** Asks for a turn; however often, there is one. */
-  schedule(): void {
-    if (this.#scheduled || this.refusal !== null) return
-    this.#scheduled = true
-    this.#parts.clock.defer(this.#turn)
-  }
-
-  waitUntilReady(call: PendingCall<void>): void {
-    this.#readyWaiters.push(call)
-    this.schedule()
-  }
-
-  /** Ends this server because of an error that nothing can be built on: it falls silent. */
-  halt(error: RaftError): void {
-    if (this.refusal !== null) return
-    this.#fault = error
-    this.#parts.logger.error('halted', { code: error.code, error: error.message })
-    this.#parts.core.step({ type: 'halt' })
-    this.#parts.runner.runLast(this.#parts.core.takeReady())
-    this.#settleAll((outcome) => new RaftError(error.code, error.message, { outcome, cause: error }))
-    this.#stopTimer()
-    this.#parts.events.emit('fault', { error })
-    const silence = this.#parts.transport.close()
-    void silence.catch(() => {}).then(() => this.#end(error))
+    this.#core = parts.core
+    this.#store = parts.store
+    this.#transport = parts.transport
+    this.#clock = parts.clock
+    this.#logger = parts.logger
+    this.#events = parts.events
+    this.#life = parts.life
+    this.#mailbox = parts.mailbox
+    this.#proposals = parts.proposals
+    this.#reads = parts.reads
+    this.#readies = parts.readies
+    this.#deadlines = parts.deadlines
+    this.#pins = parts.pins
+    this.#entryClock = parts.entryClock
+    this.#writes = parts.writes
+    this.#runner = parts.runner
+    this.#timer = new TurnTimer(parts.clock, parts.mailbox)
+    this.#mailbox.serve(() => this.#turn())
   }
 
   /** Settles every call, leaves the peers, makes the commit index durable, and releases the folder. Idempotent. */
@@ -112,139 +104,148 @@ export class EventLoop {
     return this.#closing
   }
 
-  async #close(): Promise<void> {
-    const { transport, runner, store } = this.#parts
-    this.#stopTimer()
-    this.#settleAll(closedError)
-    await transport.close()
-    if (this.#fault === null) runner.submitLast()
-    await store.close()
-    this.#end(this.#fault)
-  }
-
-  readonly #turn = (): void => {
-    this.#scheduled = false
-    if (this.refusal !== null) return
-    const { core, clock, runner, reads } = this.#parts
-    core.step({ type: 'turn', now: clock.now() })
-    if (!this.#pollStore()) return
-    const inputs = this.#inputs
-    this.#inputs = []
-    for (const input of inputs) core.step(input)
-    const now = clock.now()
-    core.step({ type: 'tick', now })
-    this.deadlines.expire(now)
+  /** Hot path: once per turn. */
+  #turn(): void {
+    this.#core.step({ type: 'turn', now: this.#clock.now() })
+    const storeFault = this.#pollStore()
+    if (storeFault !== null) return this.#halt(storeFault)
+    for (const mail of this.#mailbox.drain()) {
+      if (mail.type === 'failed') return this.#halt(mail.error)
+      this.#take(mail)
+    }
+    // Only now may a deadline expire: a blocked event loop must not start an election while heartbeats lie unread (scenario E15).
+    const now = this.#clock.now()
+    this.#core.step({ type: 'tick', now })
+    this.#deadlines.expire(now)
     this.#cutBatch()
-    const read = reads.nextRequest()
-    if (read !== null) core.step({ type: 'readIndex', id: read })
-    const fault = runner.run(core.takeReady())
-    if (fault !== null) {
-      this.halt(fault)
-      return
-    }
-    this.#settleReady()
-    if (runner.hasMore) this.schedule()
-    this.#armTimer()
+    const read = this.#reads.nextRequest()
+    if (read !== null) this.#core.step({ type: 'readIndex', id: read })
+    const fault = this.#carryOut(this.#core.takeReady())
+    if (fault !== null) return this.#halt(fault)
+    this.#readies.settle(this.#core)
+    if (this.#mayApplyMore()) this.#mailbox.schedule()
+    this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt))
   }
 
-  /** False when the store has failed. */
-  #pollStore(): boolean {
-    const { core, store, runner, events } = this.#parts
-    const progress = store.poll()
-    const persisted = runner.durableTicket(progress.durable)
-    if (persisted !== null) core.step({ type: 'persisted', ticket: persisted })
-    core.step({ type: 'credit', bytes: progress.credit })
-    if (progress.stalled !== this.#stalled) {
-      this.#stalled = progress.stalled
-      const reason = progress.stalled
-        ? 'the disk is full: writes wait until there is room'
-        : 'the disk takes writes again'
-      this.#parts.logger.warn(progress.stalled ? 'stalled' : 'stall over', { reason })
-      events.emit('stall', { stalled: progress.stalled, reason })
-    }
-    if (progress.fault === null) return true
-    this.halt(progress.fault)
-    return false
+  /** Returns the error of a store that has failed. */
+  #pollStore(): RaftError | null {
+    const { durable, credit, stalled, fault } = this.#store.poll()
+    const persisted = this.#writes.durable(durable)
+    if (persisted !== null) this.#core.step({ type: 'persisted', ticket: persisted })
+    this.#core.step({ type: 'credit', bytes: credit })
+    if (stalled !== this.#isStalled) this.#stallChanged(stalled)
+    return fault
+  }
+
+  #stallChanged(stalled: boolean): void {
+    this.#isStalled = stalled
+    const reason = stalled ? 'the disk is full: writes wait until there is room' : 'the disk takes writes again'
+    this.#logger.warn(stalled ? 'stalled' : 'stall over', { reason })
+    this.#events.emit('stall', { stalled, reason })
+  }
+
+  #take(mail: Exclude<Mail, { readonly type: 'failed' }>): void {
+    if (mail.type === 'answered') this.#answered(mail.applied)
+    else this.#core.step(mail)
   }
 
   /** Everything that waits becomes one batch, if the core takes it now. */
   #cutBatch(): void {
-    const { core, proposals, store, entryClock } = this.#parts
+    const proposals = this.#proposals
     if (proposals.waitingCount === 0) return
-    const admission = core.admit(proposals.waitingBytes)
+    const admission = this.#core.admit(proposals.waitingBytes)
     if (admission.status === 'wait') return
     if (admission.status === 'refuse') {
+      const { leader } = this.#core
       // Of a call that went in with several commands some may be in the log already, and even committed.
-      proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : this.notLeader()))
+      proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : notLeader(leader)))
       return
     }
-    const place = { ...admission, time: entryClock.next(core.log.lastBlock) }
-    const blocks = proposals.seal(place, this.#writer, (arena, offset) => store.seal(arena, offset))
-    for (const block of blocks) core.step({ type: 'propose', block })
+    const place = { ...admission, time: this.#entryClock.next(this.#core.log.lastBlock) }
+    const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
+    for (const block of blocks) this.#core.step({ type: 'propose', block })
   }
 
-  /** The refusal of a server that does not lead, with the best hint that it has. */
-  notLeader(): RaftError {
-    const { leader } = this.#parts.core
-    if (leader === null) {
-      return new RaftError(
-        'ERR_RAFT_NO_LEADER',
-        'no leader is known: an election is under way or a quorum is missing',
-        {
-          retryable: true,
-        },
-      )
+  /** Returns the error that must halt this server. */
+  #carryOut(ready: Ready): RaftError | null {
+    if (ready.lostAbove !== null) this.#proposals.failAccepted(ready.lostAbove, leadershipLost)
+    const answer = this.#runner.run(ready)
+    if (answer instanceof RaftError) return answer
+    this.#settleReads(ready)
+    if (answer !== null) this.#answered(answer)
+    else if (ready.apply !== null) this.#isApplying = true
+    return null
+  }
+
+  #settleReads({ reads }: Ready): void {
+    if (reads.length === 0) return
+    for (const read of reads) {
+      if (read.status === 'confirmed') this.#reads.confirmed(read.id, read.index)
+      else if (read.status === 'notLeader') this.#reads.failed(read.id, notLeader(this.#core.leader))
+      else this.#reads.failed(read.id, overloaded('too many reads wait for confirmation'))
     }
-    return new RaftError('ERR_RAFT_NOT_LEADER', `this server does not lead: ask ${leader.id} at ${leader.address}`, {
-      leader,
-      retryable: true,
-    })
+    this.#reads.applied(this.#core.log.appliedIndex)
   }
 
-  /** A leader is known, and what was committed when it became known, in its own term, is applied here. */
-  #settleReady(): void {
-    if (this.#readyWaiters.length === 0) return
-    const { core } = this.#parts
-    const { log } = core
-    const current = core.leader !== null && log.termAt(log.commitIndex) === core.term
-    if (!current || log.appliedIndex < core.knownCommitIndex) return
-    const waiters = this.#readyWaiters
-    this.#readyWaiters = []
-    for (const waiter of waiters) waiter.resolve()
+  /** The state machine has applied a range: whoever waited for an entry of it, or to read behind it, is answered. */
+  #answered(applied: Applied): void {
+    this.#isApplying = false
+    this.#core.step({ type: 'applied', index: applied.last })
+    this.#proposals.complete(applied.last, resultAt(applied))
+    this.#reads.applied(applied.last)
   }
 
-  #settleAll(errorOf: (outcome: Outcome) => RaftError): void {
-    const { core, proposals, reads, pins } = this.#parts
-    proposals.failAccepted(core.log.commitIndex, errorOf)
+  /** Whether the core has more to hand out without any new input. */
+  #mayApplyMore(): boolean {
+    const { appliedIndex, commitIndex, durableIndex } = this.#core.log
+    return !this.#isApplying && appliedIndex < Math.min(commitIndex, durableIndex)
+  }
+
+  /** Ends this server because of an error that nothing can be built on: it falls silent. */
+  #halt(error: RaftError): void {
+    this.#life.halt(error)
+    this.#stopTurning()
+    this.#logger.error('halted', { code: error.code, error: error.message })
+    this.#core.step({ type: 'halt' })
+    const ready = this.#core.takeReady()
+    this.#runner.report(ready)
+    this.#settleReads(ready)
+    this.#settleAll(halted(error))
+    this.#events.emit('fault', { error })
+    const silence = this.#transport.close()
+    void silence.catch(() => {}).then(() => this.#life.end())
+  }
+
+  async #close(): Promise<void> {
+    this.#life.close()
+    this.#stopTurning()
+    this.#settleAll(closed)
+    await this.#transport.close()
+    if (this.#life.fault === null) this.#submitLast()
+    await this.#store.close()
+    this.#life.end()
+  }
+
+  #submitLast(): void {
+    const { tickets, log } = this.#core
+    this.#writes.submitLast({ term: tickets.term, votedFor: tickets.votedFor, commitIndex: log.commitIndex })
+  }
+
+  #stopTurning(): void {
+    this.#timer.stop()
+    this.#mailbox.close()
+  }
+
+  #settleAll(errorOf: ErrorOf): void {
+    const outcomeOfCommitted = this.#life.fault?.outcome
+    this.#proposals.failAccepted(this.#core.log.commitIndex, errorOf)
     // What is committed is applied by the other servers, even where it was the entry that this one failed on.
-    proposals.failAccepted(logIndex(0), (outcome) => errorOf(this.#fault?.outcome === 'applied' ? 'applied' : outcome))
-    proposals.failWaiting(errorOf)
-    reads.failAll(errorOf('not-applied'))
-    pins.failAll(errorOf('not-applied'))
-    for (const waiter of this.#readyWaiters) waiter.reject(errorOf('not-applied'))
-    this.#readyWaiters = []
+    this.#proposals.failAccepted(logIndex(0), (outcome) =>
+      errorOf(outcomeOfCommitted === 'applied' ? 'applied' : outcome),
+    )
+    this.#proposals.failWaiting(errorOf)
+    this.#reads.failAll(errorOf('not-applied'))
+    this.#pins.failAll(errorOf('not-applied'))
+    this.#readies.failAll(errorOf('not-applied'))
   }
-
-  /** One timer, moved only when something earlier is due; a timer that fires early costs one empty turn. */
-  #armTimer(): void {
-    const at = Math.min(this.#parts.core.nextDeadline(), this.deadlines.nextAt)
-    if (at === Infinity || (this.#timer !== null && this.#timer.at <= at)) return
-    this.#stopTimer()
-    const delayMs = Math.max(0, at - this.#parts.clock.now())
-    const cancel = this.#parts.clock.setTimer(Math.ceil(delayMs), () => {
-      this.#timer = null
-      this.schedule()
-    })
-    this.#timer = { at, cancel }
-  }
-
-  #stopTimer(): void {
-    this.#timer?.cancel()
-    this.#timer = null
-  }
-}
-
-function closedError(outcome: Outcome): RaftError {
-  const what = outcome === 'unknown' ? 'the command may still be applied' : 'nothing was appended'
-  return new RaftError('ERR_RAFT_CLOSED', `this server is closed; ${what}`, { outcome })
 }

@@ -4,30 +4,43 @@
  */
 
 import type { Request, Response } from '../../core/messages.js'
-import type { Input } from '../../core/ready.js'
+import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Identity, Logger, ServerId } from '../../types.js'
-import type { Events } from '../../observe/events.js'
+import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly pins: PeerPins
-  readonly logger: Logger
+  readonly mailbox: Mailbox
+  readonly life: Life
   readonly events: Events
-  readonly push: (input: Input) => void
-  /** Whether this server closes or has halted: then connections end as they should. */
-  readonly isEnding: () => boolean
+  readonly logger: Logger
 }
 
 export class Inbound implements TransportHandlers {
-  readonly #parts: InboundParts
+  readonly #store: LogStore
+  readonly #transport: Transport
+  readonly #pins: PeerPins
+  readonly #mailbox: Mailbox
+  readonly #life: Life
+  readonly #events: Events
+  readonly #logger: Logger
+  /** Peers whose dialled connection is up. */
   readonly #connected = new Set<ServerId>()
 
   constructor(parts: InboundParts) {
-    this.#parts = parts
+    this.#store = parts.store
+    this.#transport = parts.transport
+    this.#pins = parts.pins
+    this.#mailbox = parts.mailbox
+    this.#life = parts.life
+    this.#events = parts.events
+    this.#logger = parts.logger
   }
 
   isConnected(peer: ServerId): boolean {
@@ -35,36 +48,37 @@ export class Inbound implements TransportHandlers {
   }
 
   admit(peer: Identity): Promise<void> {
-    return this.#parts.pins.admit(peer)
+    return this.#pins.admit(peer)
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {
     if (message.type === 'AppendEntries') {
-      const damaged = message.blocks.find((block) => !this.#parts.store.verify(block.data))
+      const damaged = message.blocks.find((block) => !this.#store.verify(block.data))
       if (damaged !== undefined) {
-        this.#parts.transport.reject(link, `the block with the entries ${damaged.first} .. ${damaged.last} is damaged`)
+        this.#transport.reject(link, `the block with the entries ${damaged.first} .. ${damaged.last} is damaged`)
         return
       }
     }
-    this.#parts.push({ type: 'request', from, link, message })
+    this.#mailbox.push({ type: 'request', from, link, message })
   }
 
   onResponse(from: ServerId, session: Session, message: Response): void {
-    this.#parts.push({ type: 'response', from, session, message })
+    this.#mailbox.push({ type: 'response', from, session, message })
   }
 
   onPeerUp(peer: ServerId, session: Session): void {
     this.#connected.add(peer)
-    this.#parts.push({ type: 'peerUp', peer, session })
-    this.#parts.logger.info('peer connected', { peer, session })
-    this.#parts.events.emit('peer', { id: peer, connected: true, reason: 'connected' })
+    this.#mailbox.push({ type: 'peerUp', peer, session })
+    this.#logger.info('peer connected', { peer, session })
+    this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
   }
 
   onPeerDown(peer: ServerId, session: Session, reason: string): void {
     this.#connected.delete(peer)
-    this.#parts.push({ type: 'peerDown', peer, session })
-    const level = this.#parts.isEnding() ? 'info' : 'warn'
-    this.#parts.logger[level]('peer disconnected', { peer, session, reason })
-    this.#parts.events.emit('peer', { id: peer, connected: false, reason })
+    this.#mailbox.push({ type: 'peerDown', peer, session })
+    // While this server ends, its connections end as they should.
+    const level = this.#life.isRunning ? 'warn' : 'info'
+    this.#logger[level]('peer disconnected', { peer, session, reason })
+    this.#events.emit('peer', { id: peer, connected: false, reason })
   }
 }

@@ -4,7 +4,7 @@
  * reported after `deadlineMs`.
  */
 
-import { systemClock } from '../../server/clock.js'
+import { systemClock } from '../../clock.js'
 
 export interface ConformanceCase {
   /** A sentence that is true of every correct implementation. */

@@ -1,7 +1,7 @@
 /** Two machines over one log: the first takes its entries one by one, the second in batches; after each batch both must agree. */
 
 import type { Entry, StateMachine } from '../../machine/state-machine.js'
-import { systemClock } from '../../server/clock.js'
+import { systemClock } from '../../clock.js'
 import { logIndex } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { watchAmbient } from './ambient.js'

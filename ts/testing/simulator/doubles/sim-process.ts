@@ -8,10 +8,10 @@ import type { Request, Response } from '../../../core/messages.js'
 import { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
 import { RaftError } from '../../../errors.js'
-import type { RaftOptions } from '../../../options.js'
+import { settingsOf } from '../../../options.js'
 import { Raft } from '../../../raft.js'
 import { openServer } from '../../../server/open/open-server.js'
-import type { RunningServer } from '../../../server/open/open-server.js'
+import type { Server as RunningServer } from '../../../server/server.js'
 import type { Ticket } from '../../../storage/log-store.js'
 import type { Transport } from '../../../transport/transport.js'
 import type { CancelTimer, Clock, Server, ServerId, StoreOperation } from '../../../types.js'
@@ -79,7 +79,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
 
   start(): void {
     const site = this.#site
-    const options: RaftOptions<SimCommand, SimAnswer, number, SimAnswer> = {
+    const settings = settingsOf<SimCommand, SimAnswer, number, SimAnswer>({
       id: site.id,
       dir: site.id,
       transport: new SimTransport(site.transport, this),
@@ -91,14 +91,14 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
       electionTimeoutMs: site.electionTimeoutMs,
       clock: this.#clock(),
       random: () => site.random(),
-    }
+    })
     site.promised()
-    openServer(options).then(
+    openServer(settings).then(
       (server) => {
         if (!this.isAlive) return
         this.#watch(server)
         this.server = server
-        this.raft = Raft.over(server, options)
+        this.raft = new Raft(server, settings)
         site.opened(this)
         void this.raft.closed.then((error) => {
           if (this.isAlive) site.ended(this, error)
@@ -113,7 +113,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
   }
 
   get hasFailed(): boolean {
-    return this.server?.loop.fault !== null || this.store.failed
+    return this.server?.fault !== null || this.store.failed
   }
 
   /** Runs something in this process: now, after a pause, or, when it is dead, never. */

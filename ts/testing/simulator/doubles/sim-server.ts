@@ -86,11 +86,11 @@ export class SimServer implements ServerView {
   }
 
   get waiting(): number {
-    return this.process?.server?.proposals.waitingCount ?? 0
+    return this.process?.server?.counters.waiting ?? 0
   }
 
   get accepted(): number {
-    return this.process?.server?.proposals.acceptedCount ?? 0
+    return this.process?.server?.counters.accepted ?? 0
   }
 
   start(): void {

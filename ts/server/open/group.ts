@@ -1,0 +1,101 @@
+/**
+ * What one Raft group has of its own, built over what its host has: the core, the calls, the state machine's applier, the turn.
+ * Built in one place, in order, each part from those before it; afterwards nobody reaches from one part through another.
+ */
+
+import { peersOf } from '../../core/configuration.js'
+import { RaftCore } from '../../core/raft-core.js'
+import { entryBlock, sliceBlock } from '../../format/block.js'
+import { Applier } from '../../machine/applier.js'
+import { Events } from '../../observe/events.js'
+import type { Settings } from '../../options.js'
+import type { StoredState } from '../../storage/log-store.js'
+import type { Identity, Server as Peer } from '../../types.js'
+import { ApplyQueue } from '../calls/apply-queue.js'
+import { Deadlines } from '../calls/deadlines.js'
+import { ReadQueue } from '../calls/read-queue.js'
+import { ReadyQueue } from '../calls/ready-queue.js'
+import { EntryClock } from '../entry-clock.js'
+import { Life } from '../life.js'
+import { PeerPins } from '../peer-pins.js'
+import { Server } from '../server.js'
+import { EventLoop } from '../turn/event-loop.js'
+import { Inbound } from '../turn/inbound.js'
+import { Mailbox } from '../turn/mailbox.js'
+import { ReadyRunner } from '../turn/ready-runner.js'
+import { WritesUnderWay } from '../turn/writes-under-way.js'
+import { clusterIdOf } from './bootstrap.js'
+import type { Host } from './host.js'
+
+/**
+ * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than the one
+ * before it in the list: the first one usually leads, and votes are rarely split.
+ */
+const FIRST_ELECTION_TIMEOUT_MS = 150
+const EMPTY = new Uint8Array(0)
+
+export type GroupSettings = Settings<unknown, unknown, unknown, unknown>
+
+export interface Group {
+  readonly server: Server
+  /** Where the transport hands in what arrives. */
+  readonly inbound: Inbound
+  readonly mailbox: Mailbox
+  readonly identity: Identity
+  readonly peers: readonly Peer[]
+}
+
+/** `lastTime` is that of the newest stored entry. */
+export function makeGroup(settings: GroupSettings, host: Host, stored: StoredState, lastTime: number): Group {
+  const { store, transport, clock, logger } = host
+  const identity: Identity = {
+    clusterId: clusterIdOf(stored),
+    serverId: settings.id,
+    incarnation: stored.incarnation,
+    bootCounter: stored.bootCounter,
+  }
+  const entryClock = new EntryClock(clock, lastTime)
+  const core = makeCore(settings, stored, clock.now(), entryClock)
+  const mailbox = new Mailbox(clock)
+  const life = new Life()
+  const events = new Events(logger)
+  const pins = new PeerPins(identity, stored.facts, core, mailbox)
+  const writes = new WritesUnderWay(store, pins)
+  const applier = new Applier(settings.stateMachine, settings.codec)
+  const runner = new ReadyRunner({ store, transport, applier, writes, mailbox, events, logger })
+  const inbound = new Inbound({ store, transport, pins, mailbox, life, events, logger })
+  const calls = {
+    proposals: new ApplyQueue(),
+    reads: new ReadQueue(),
+    readies: new ReadyQueue(),
+    deadlines: new Deadlines(),
+  }
+  const shared = { ...calls, core, store, clock, events, life, mailbox }
+  const loop = new EventLoop({ ...shared, transport, logger, pins, entryClock, writes, runner })
+  const { durability } = stored
+  const server = new Server({ ...shared, loop, inbound, writes, identity, durability })
+  return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
+}
+
+function makeCore(settings: GroupSettings, stored: StoredState, now: number, entryClock: EntryClock): RaftCore {
+  const { id, electionTimeoutMs, heartbeatMs, random } = settings
+  const isNew = stored.hardState.term === 1 && stored.lastIndex === 1
+  const place = settings.bootstrap.findIndex((server) => server.id === id) + 1
+  const core: RaftCore = new RaftCore({
+    id,
+    settings: {
+      electionTimeoutMs,
+      heartbeatMs,
+      firstElectionTimeoutMs: isNew ? Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs) : null,
+    },
+    hardState: stored.hardState,
+    log: { ...stored, commitIndex: stored.hardState.commitIndex },
+    maker: {
+      noop: (first, term) => entryBlock('noop', first, term, entryClock.next(core.log.lastBlock), EMPTY),
+      slice: sliceBlock,
+    },
+    random,
+    now,
+  })
+  return core
+}

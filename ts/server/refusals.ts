@@ -1,0 +1,57 @@
+/**
+ * Why a call is not taken, or ends without its answer, in words: each said in one place. All of them say what became of the
+ * command; where that depends on the call, the caller tells it.
+ */
+
+import { RaftError } from '../errors.js'
+import type { LeaderHint, Outcome } from '../errors.js'
+
+/** The reason for giving up, told for either outcome. */
+export type ErrorOf = (outcome: Outcome) => RaftError
+
+/** This server does not lead: with the best hint that it has. */
+export function notLeader(leader: LeaderHint | null): RaftError {
+  if (leader === null) {
+    const message = 'no leader is known: an election is under way or a quorum is missing'
+    return new RaftError('ERR_RAFT_NO_LEADER', message, { retryable: true })
+  }
+  const message = `this server does not lead: ask ${leader.id} at ${leader.address}`
+  return new RaftError('ERR_RAFT_NOT_LEADER', message, { leader, retryable: true })
+}
+
+/** What becomes of accepted commands is not known here any more. */
+export function leadershipLost(outcome: Outcome): RaftError {
+  const message = 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
+  return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
+}
+
+export function closed(outcome: Outcome): RaftError {
+  return new RaftError('ERR_RAFT_CLOSED', `this server is closed; ${whatBecame(outcome)}`, { outcome })
+}
+
+/** This server has halted: every call of it ends with the error that halted it. */
+export function halted(error: RaftError): ErrorOf {
+  return (outcome) => new RaftError(error.code, error.message, { outcome, cause: error })
+}
+
+/** So much waits, and so much may. */
+export function overloaded(what: string): RaftError {
+  return new RaftError('ERR_RAFT_OVERLOADED', `${what}: slow down and try again`, { retryable: true })
+}
+
+export function timedOut(outcome: Outcome): RaftError {
+  return givenUp('ERR_RAFT_TIMEOUT', 'the call took longer than its timeoutMs', outcome)
+}
+
+export function aborted(outcome: Outcome, reason: unknown): RaftError {
+  return givenUp('ERR_RAFT_ABORTED', 'the call was aborted by its signal', outcome, reason)
+}
+
+function givenUp(code: 'ERR_RAFT_TIMEOUT' | 'ERR_RAFT_ABORTED', why: string, outcome: Outcome, cause?: unknown) {
+  const details = { outcome, cause, retryable: outcome === 'not-applied' }
+  return new RaftError(code, `${why}; ${whatBecame(outcome)}`, details)
+}
+
+function whatBecame(outcome: Outcome): string {
+  return outcome === 'unknown' ? 'the command may still be applied' : 'nothing was appended'
+}

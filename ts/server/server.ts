@@ -1,0 +1,200 @@
+/**
+ * A server that turns, as `raft.ts` sees it: takes calls and puts each into its queue, or refuses it at once; says how things
+ * stand. What can be refused without the log is refused here.
+ */
+
+import { peersOf } from '../core/configuration.js'
+import type { RaftCore } from '../core/raft-core.js'
+import type { RaftError } from '../errors.js'
+import type { Events, RaftEvents } from '../observe/events.js'
+import { checkTimeout } from '../options.js'
+import type { LogStore, StoredState } from '../storage/log-store.js'
+import { logIndex } from '../types.js'
+import type { Clock, Identity, LogIndex } from '../types.js'
+import { ProposalCall } from './calls/apply-queue.js'
+import type { ApplyQueue, Proposal } from './calls/apply-queue.js'
+import type { Deadlines } from './calls/deadlines.js'
+import { PendingCall } from './calls/pending-call.js'
+import type { WaitOptions } from './calls/pending-call.js'
+import type { ReadQueue } from './calls/read-queue.js'
+import type { ReadyQueue } from './calls/ready-queue.js'
+import type { Life } from './life.js'
+import { notLeader } from './refusals.js'
+import type { Status } from './status.js'
+import type { EventLoop } from './turn/event-loop.js'
+import type { Inbound } from './turn/inbound.js'
+import type { Mailbox } from './turn/mailbox.js'
+import type { WritesUnderWay } from './turn/writes-under-way.js'
+
+export interface ServerParts {
+  readonly core: RaftCore
+  readonly store: LogStore
+  readonly clock: Clock
+  readonly events: Events
+  readonly life: Life
+  readonly mailbox: Mailbox
+  readonly proposals: ApplyQueue
+  readonly reads: ReadQueue
+  readonly readies: ReadyQueue
+  readonly deadlines: Deadlines
+  readonly writes: WritesUnderWay
+  readonly loop: EventLoop
+  readonly inbound: Inbound
+  readonly identity: Identity
+  readonly durability: StoredState['durability']
+}
+
+/** How much stands in each queue of the shell: all of them are empty when nothing is asked of the server. */
+export interface Counters {
+  /** Proposals that wait for the next batch, and their bytes. */
+  readonly waiting: number
+  readonly waitingBytes: number
+  /** Proposals in the log that have no outcome yet. */
+  readonly accepted: number
+  readonly reads: number
+  readonly readies: number
+  /** Calls with a deadline that has not come. */
+  readonly deadlines: number
+  /** Tickets given to the store and not yet durable. */
+  readonly writes: number
+}
+
+export class Server {
+  /** For the simulator, which watches its two doors; nobody else looks at it. */
+  readonly core: RaftCore
+  readonly #store: LogStore
+  readonly #clock: Clock
+  readonly #events: Events
+  readonly #life: Life
+  readonly #mailbox: Mailbox
+  readonly #proposals: ApplyQueue
+  readonly #reads: ReadQueue
+  readonly #readies: ReadyQueue
+  readonly #deadlines: Deadlines
+  readonly #writes: WritesUnderWay
+  readonly #loop: EventLoop
+  readonly #inbound: Inbound
+  readonly #identity: Identity
+  readonly #durability: StoredState['durability']
+
+  constructor(parts: ServerParts) {
+    this.core = parts.core
+    this.#store = parts.store
+    this.#clock = parts.clock
+    this.#events = parts.events
+    this.#life = parts.life
+    this.#mailbox = parts.mailbox
+    this.#proposals = parts.proposals
+    this.#reads = parts.reads
+    this.#readies = parts.readies
+    this.#deadlines = parts.deadlines
+    this.#writes = parts.writes
+    this.#loop = parts.loop
+    this.#inbound = parts.inbound
+    this.#identity = parts.identity
+    this.#durability = parts.durability
+  }
+
+  /** Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of a barrier its index. */
+  propose(
+    payloads: readonly Uint8Array[],
+    kind: Proposal['kind'],
+    options: WaitOptions | undefined,
+  ): Promise<readonly unknown[]> {
+    const call = new ProposalCall(this.#proposals, payloads.length)
+    if (!this.#begin(call, options)) return call.promise
+    const index = logIndex(0)
+    const proposals = payloads.map((payload, position): Proposal => ({ kind, payload, call, position, index }))
+    const refusal = this.#notLeader() ?? this.#proposals.add(proposals)
+    if (refusal === null) this.#mailbox.schedule()
+    else call.reject(refusal)
+    return call.promise
+  }
+
+  /** Resolves with an index that is applied here, and at or above everything committed before the call (thesis 6.4). */
+  readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
+    const call = new PendingCall<LogIndex>()
+    if (!this.#begin(call, options)) return call.promise
+    const refusal = this.#notLeader() ?? this.#reads.add(call)
+    if (refusal === null) this.#mailbox.schedule()
+    else call.reject(refusal)
+    return call.promise
+  }
+
+  ready(options: WaitOptions | undefined): Promise<void> {
+    const call = new PendingCall<void>()
+    if (!this.#begin(call, options)) return call.promise
+    this.#readies.add(call)
+    this.#mailbox.schedule()
+    return call.promise
+  }
+
+  get status(): Status {
+    const { core } = this
+    const { log } = core
+    const { clusterId, serverId } = this.#identity
+    return {
+      id: serverId,
+      clusterId,
+      role: core.role,
+      term: core.term,
+      leader: core.leader,
+      firstIndex: log.firstIndex,
+      lastIndex: log.lastIndex,
+      durableIndex: log.durableIndex,
+      commitIndex: log.commitIndex,
+      appliedIndex: log.appliedIndex,
+      configuration: core.configuration,
+      peers: peersOf(core.configuration, serverId).map(({ id, address }) => ({
+        id,
+        address,
+        connected: this.#inbound.isConnected(id),
+        matchIndex: core.matchIndexOf(id),
+      })),
+      store: this.#store.stats(),
+      durability: this.#durability,
+      fault: this.#life.fault,
+    }
+  }
+
+  get counters(): Counters {
+    return {
+      waiting: this.#proposals.waitingCount,
+      waitingBytes: this.#proposals.waitingBytes,
+      accepted: this.#proposals.acceptedCount,
+      reads: this.#reads.count,
+      readies: this.#readies.count,
+      deadlines: this.#deadlines.count,
+      writes: this.#writes.count,
+    }
+  }
+
+  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener)
+  }
+
+  close(): Promise<void> {
+    return this.#loop.close()
+  }
+
+  get ended(): Promise<RaftError | null> {
+    return this.#life.ended
+  }
+
+  get fault(): RaftError | null {
+    return this.#life.fault
+  }
+
+  /** False: the call has ended before it began. */
+  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined): boolean {
+    checkTimeout(options?.timeoutMs)
+    const { refusal } = this.#life
+    if (refusal === null) call.arm(options, this.#deadlines, this.#clock.now())
+    else call.reject(refusal)
+    return !call.settled
+  }
+
+  #notLeader(): RaftError | null {
+    return this.core.role === 'leader' ? null : notLeader(this.core.leader)
+  }
+}

@@ -1,0 +1,33 @@
+/** How a server stands, as it sees itself: one look, no promise. */
+
+import type { LeaderHint, RaftError } from '../errors.js'
+import type { StoreStats } from '../storage/log-store.js'
+import type { Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
+
+export interface PeerStatus {
+  readonly id: ServerId
+  readonly address: string
+  readonly connected: boolean
+  /** As the leader knows it; 0 on other servers. */
+  readonly matchIndex: LogIndex
+}
+
+export interface Status {
+  readonly id: ServerId
+  readonly clusterId: string
+  readonly role: Role
+  readonly term: Term
+  readonly leader: LeaderHint | null
+  readonly firstIndex: LogIndex
+  readonly lastIndex: LogIndex
+  readonly durableIndex: LogIndex
+  readonly commitIndex: LogIndex
+  readonly appliedIndex: LogIndex
+  readonly configuration: Configuration
+  readonly peers: readonly PeerStatus[]
+  readonly store: StoreStats
+  /** 'none': a flush means nothing where the folder lies. */
+  readonly durability: 'device' | 'none'
+  /** Not null: this server has halted (store poisoned, or the state machine threw). */
+  readonly fault: RaftError | null
+}

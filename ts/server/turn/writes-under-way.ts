@@ -1,0 +1,68 @@
+/**
+ * The writes that the store has been given and has not yet reported durable, in both numberings: the store counts every
+ * ticket, the core only its own. One write carries the core's ticket and what must be kept about peers.
+ *
+ * Invariant: store tickets ascend, and so do the core's tickets among them.
+ */
+
+import type { PersistTicket } from '../../core/tickets.js'
+import { RaftError } from '../../errors.js'
+import type { LogStore, Ticket } from '../../storage/log-store.js'
+import type { HardState, StoreOperation } from '../../types.js'
+import type { PeerPins } from '../peer-pins.js'
+
+interface Write {
+  readonly storeTicket: Ticket
+  /** Null when it holds nothing of the core's. */
+  readonly coreTicket: number | null
+  readonly holdsPins: boolean
+}
+
+export class WritesUnderWay {
+  readonly #store: LogStore
+  readonly #pins: PeerPins
+  #writes: Write[] = []
+
+  constructor(store: LogStore, pins: PeerPins) {
+    this.#store = store
+    this.#pins = pins
+  }
+
+  get count(): number {
+    return this.#writes.length
+  }
+
+  /** Hands over what is to be written in this turn, as one ticket. Returns the error of a store that is poisoned. */
+  submit(ticket: PersistTicket | null): RaftError | null {
+    const facts = this.#pins.takeWrites()
+    const operations: readonly StoreOperation[] = [...(ticket?.operations ?? []), ...facts]
+    if (operations.length === 0) return null
+    try {
+      const storeTicket = this.#store.submit(operations)
+      this.#writes.push({ storeTicket, coreTicket: ticket?.ticket ?? null, holdsPins: facts.length > 0 })
+      return null
+    } catch (error) {
+      if (error instanceof RaftError) return error
+      throw error
+    }
+  }
+
+  /** The commit index never causes a write, but for this last one: a restart then knows what may be applied. */
+  submitLast(hardState: HardState): void {
+    this.#store.submit([{ type: 'hardState', hardState }])
+  }
+
+  /** The store has come this far. Returns the core's newest ticket among what is durable now; null when none is. */
+  durable(storeTicket: Ticket): number | null {
+    let coreTicket: number | null = null
+    let done = 0
+    for (const write of this.#writes) {
+      if (write.storeTicket > storeTicket) break
+      coreTicket = write.coreTicket ?? coreTicket
+      if (write.holdsPins) this.#pins.written()
+      done += 1
+    }
+    if (done > 0) this.#writes = this.#writes.slice(done)
+    return coreTicket
+  }
+}
