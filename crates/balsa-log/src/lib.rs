@@ -13,24 +13,22 @@
 
 mod directory;
 mod error;
-#[cfg(any(test, feature = "fault-injection"))]
 mod fault;
 mod filesystem;
 pub mod format;
+mod lmdb;
 mod lock;
 mod log;
 mod plan;
-mod reader;
+mod read;
 mod shared;
 mod store;
-mod tables;
-mod transaction;
 mod writer;
 
 pub use error::Error;
-#[cfg(any(test, feature = "fault-injection"))]
-pub use fault::{FaultHook, FaultPoint};
+pub use fault::{FaultPoint, Faults};
 pub use filesystem::Durability;
 pub use log::{HardState, TermRun};
+pub use read::ReadOutcome;
 pub use shared::{Progress, Stats, Wake};
-pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, ReadOutcome, State, Store};
+pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, State, Store};

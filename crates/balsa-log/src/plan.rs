@@ -1,12 +1,11 @@
-//! The check of a batch against the log, in memory, before anything is written. LMDB sees neither gaps nor terms that go
-//! back; what is refused here is a defect of the core, and poisons the store before it can do harm.
+//! The check of a batch against the log, in memory, before anything is written. No home of the log sees gaps, or terms
+//! that go back; what is refused here is a defect of the core, and poisons the store before it can do harm.
 
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo, Depth};
 use crate::format::operation::{Operation, Operations};
+use crate::format::{GROUP, length};
 use crate::log::{Log, TermRun};
-use crate::shared::Batch;
-use crate::tables::GROUP;
 
 /// One checked step.
 pub(crate) enum Step<'a> {
@@ -20,6 +19,8 @@ pub(crate) enum Step<'a> {
 /// The checked steps of a batch.
 pub(crate) struct Plan<'a> {
     pub(crate) steps: Vec<Step<'a>>,
+    /// Length of its tickets.
+    pub(crate) bytes: u64,
     /// Entries that its truncations remove.
     pub(crate) truncated: u64,
     /// The commit index when all are done.
@@ -40,8 +41,8 @@ struct Ahead<'log> {
     voted_for: Option<&'log str>,
 }
 
-/// Checks a batch. Contiguity: the first index of a block is the last index + 1 at that step.
-pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<Plan<'a>, Error> {
+/// Checks the tickets of a batch. Contiguity: the first index of a block is the last index + 1 at that step.
+pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Result<Plan<'a>, Error> {
     let mut ahead = Ahead {
         first: log.first,
         last: log.last,
@@ -52,8 +53,10 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
         voted_for: log.hard_state.voted_for.as_deref(),
     };
     let mut steps = Vec::new();
+    let mut bytes = 0;
     let mut truncated = 0;
-    for ticket in &batch.tickets {
+    for ticket in tickets {
+        bytes += length(ticket);
         for operation in Operations::new(ticket) {
             let step = match operation.map_err(|damage| Error::invalid(damage.detail))? {
                 Operation::Append { block } => Step::Append { block, info: ahead.append(block)? },
@@ -75,7 +78,7 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
         && ahead.last > log.last
         && ahead.term == log.hard_state.term
         && ahead.voted_for == log.hard_state.voted_for.as_deref();
-    Ok(Plan { steps, truncated, commit: ahead.commit, only_appends })
+    Ok(Plan { steps, bytes, truncated, commit: ahead.commit, only_appends })
 }
 
 impl<'log> Ahead<'log> {

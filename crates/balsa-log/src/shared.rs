@@ -6,7 +6,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::format::length;
 use crate::format::operation::{Operation, Operations};
+use crate::log::Log;
 
 /// A group commit takes tickets until it holds this much, so that one slow flush serves many, and none takes too long.
 const GROUP_COMMIT_BYTES: usize = 1 << 20;
@@ -186,15 +188,15 @@ impl Shared {
         }
     }
 
-    /// Publishes a durable group commit, then wakes the caller once.
-    pub(crate) fn publish(&self, batch: &Batch, first: u64, last: u64) {
+    /// Publishes a durable group commit, after which the log is `log`, then wakes the caller once.
+    pub(crate) fn publish(&self, batch: &Batch, log: &Log, flushes: u64) {
         let bytes = batch.bytes();
         let overhead = TICKET_OVERHEAD_BYTES.saturating_mul(u64::try_from(batch.tickets.len()).unwrap_or(u64::MAX));
         self.change_stats(|stats| {
-            stats.first = first;
-            stats.last = last;
+            stats.first = log.first;
+            stats.last = log.last;
             stats.group_commits += 1;
-            stats.flushes += 2;
+            stats.flushes += flushes;
             stats.bytes_written += bytes;
         });
         self.queued.fetch_sub(bytes + overhead, Ordering::SeqCst);
@@ -264,10 +266,6 @@ fn take_batch(queue: &mut Queue) -> Batch {
     }
     let left = u64::try_from(queue.tickets.len()).unwrap_or(u64::MAX);
     Batch { tickets, last: queue.submitted.saturating_sub(left) }
-}
-
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Checks the structure of a ticket, and adds up its blocks.

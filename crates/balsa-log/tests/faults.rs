@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use balsa_log::format::operation::Operation;
-use balsa_log::{Error, FaultPoint, Options};
+use balsa_log::{Error, FaultPoint, Faults, Options};
 use common::{Opened, block_of, open, open_with, ticket};
 
 const EIO: i32 = 5;
@@ -19,7 +19,7 @@ const ENOSPC: i32 = 28;
 
 fn options(fault: impl Fn(FaultPoint) -> Option<IoError> + Send + Sync + 'static) -> Options {
     let mut options = Options::default();
-    options.fault = Some(Arc::new(fault));
+    options.faults = Faults::injected(fault);
     options
 }
 
