@@ -14,19 +14,20 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_FILE_NEW: &str = "FORMAT.new";
 /// A mount point of its own holds this on ext4.
 const LOST_AND_FOUND: &str = "lost+found";
+/// The first word of `FORMAT`; the version and the name of the engine follow.
 const MAGIC: &str = "balsa-store";
 
-/// What an engine keeps in its directory.
-pub(crate) struct Layout {
+/// What writes a store, as its directory shows it.
+pub(crate) struct Engine {
     /// Its name in `FORMAT`.
-    pub(crate) engine: &'static str,
-    /// The version of its format that this build writes, and the only one that it reads. Each engine counts by itself.
+    pub(crate) name: &'static str,
+    /// The version of its format that this build writes, and the only one that it reads. Each engine counts its own.
     pub(crate) version: u32,
     /// The files that it makes there.
     pub(crate) files: &'static [&'static str],
 }
 
-impl Layout {
+impl Engine {
     /// Why a store of the version `found` is not opened.
     pub(crate) fn wrong_version(&self, dir: &Path, found: impl Display) -> Error {
         Error::Format {
@@ -63,10 +64,10 @@ pub(crate) fn make(dir: &Path) -> Result<(), Error> {
 }
 
 /// Tells what is there, without touching it.
-pub(crate) fn inspect(dir: &Path, layout: &Layout) -> Result<Contents, Error> {
+pub(crate) fn inspect(dir: &Path, engine: &Engine) -> Result<Contents, Error> {
     match fs::read_to_string(dir.join(FORMAT_FILE)) {
-        Ok(text) => check_format(dir, layout, &text).map(|()| Contents::Store),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, layout).map(|()| Contents::Nothing),
+        Ok(text) => check_format(dir, engine, &text).map(|()| Contents::Store),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, engine).map(|()| Contents::Nothing),
         Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
             Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None))
         }
@@ -74,32 +75,32 @@ pub(crate) fn inspect(dir: &Path, layout: &Layout) -> Result<Contents, Error> {
     }
 }
 
-fn check_format(dir: &Path, layout: &Layout, text: &str) -> Result<(), Error> {
+fn check_format(dir: &Path, engine: &Engine, text: &str) -> Result<(), Error> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let [MAGIC, version, engine] = words.as_slice() else {
+    let [MAGIC, version, writer] = words.as_slice() else {
         return Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None));
     };
-    if *engine != layout.engine {
+    if *writer != engine.name {
         return Err(Error::Format {
             dir: dir.to_owned(),
             reason: format!(
-                "was written by the engine {engine}, and this is {}. Open it with the store that wrote it \
+                "was written by the engine {writer}, and this is {}. Open it with the store that wrote it \
                  (file: fileStore()), or choose an empty directory",
-                layout.engine
+                engine.name
             ),
         });
     }
-    if *version != layout.version.to_string() {
-        return Err(layout.wrong_version(dir, version));
+    if *version != engine.version.to_string() {
+        return Err(engine.wrong_version(dir, version));
     }
     Ok(())
 }
 
-fn check_empty(dir: &Path, layout: &Layout) -> Result<(), Error> {
+fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
     let interrupted = dir.join(FORMAT_FILE_NEW).exists();
     let ours = |name: &str| match name {
         LOCK_FILE | LOST_AND_FOUND | FORMAT_FILE_NEW => true,
-        name => interrupted && layout.files.contains(&name),
+        name => interrupted && engine.files.contains(&name),
     };
     let unreadable = |cause| unusable(dir, "cannot be read. Check its owner, its mode and the mount", Some(cause));
     for entry in fs::read_dir(dir).map_err(unreadable)? {
@@ -116,29 +117,29 @@ fn check_empty(dir: &Path, layout: &Layout) -> Result<(), Error> {
     Ok(())
 }
 
-/// Creates a store with `make`, which leaves its files durable, under a mark that tells a creation cut off from a foreign
-/// directory. The rest of one that was cut off is removed first.
+/// Creates a store with `make`, which leaves its files durable, under a mark that tells a creation cut off from a
+/// foreign directory. The rest of one that was cut off is removed first.
 pub(crate) fn create_store<T>(
     dir: &Path,
-    layout: &Layout,
+    engine: &Engine,
     make: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
     let unwritable = |cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause));
-    begin_creation(dir, layout).map_err(unwritable)?;
+    begin_creation(dir, engine).map_err(unwritable)?;
     let made = make()?;
     finish_creation(dir).map_err(unwritable)?;
     Ok(made)
 }
 
-fn begin_creation(dir: &Path, layout: &Layout) -> io::Result<()> {
-    for name in layout.files {
+fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
+    for name in engine.files {
         match fs::remove_file(dir.join(name)) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
             _ => {}
         }
     }
     let mut file = fs::File::create(dir.join(FORMAT_FILE_NEW))?;
-    writeln!(file, "{MAGIC} {} {}", layout.version, layout.engine)?;
+    writeln!(file, "{MAGIC} {} {}", engine.version, engine.name)?;
     file.sync_all()?;
     sync_directory(dir)
 }

@@ -1,4 +1,8 @@
-//! The store: open, submit, poll, read, close.
+//! The store: open, submit, poll, read, close. It joins the parts, and decides in which order they are opened and
+//! closed.
+//!
+//! What must hold: the lock of the directory is taken before anything in it is written, and released after the writer
+//! has ended and the home is closed. Every method may be called from any thread at any time.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,17 +15,19 @@ use crate::filesystem::{self, Durability};
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::DirectoryLock;
 use crate::log::{HardState, TermRun};
+use crate::progress::{Progress, Stats, Wake};
 use crate::read::ReadOutcome;
-use crate::shared::{Progress, Shared, Stats, Wake};
+use crate::shared::Shared;
 use crate::writer::Writer;
 
 /// What may be queued and not yet durable: some seconds of a fast network, and little memory.
 pub const QUEUE_CAPACITY_BYTES: u64 = 64 << 20;
-/// The part of it that is kept for tickets without entries, such as a vote, and for what surrounds the blocks: 64 batches
-/// of 64 KiB.
+/// The part of it that is kept for tickets without entries, such as a vote, and for what surrounds the blocks: 64
+/// batches of 64 KiB.
 pub const CREDIT_RESERVE_BYTES: u64 = 4 << 20;
 /// A read returns at most this, so that none holds a read transaction for long. One larger entry is still returned.
 pub const READ_BYTES_MAX: usize = 1 << 20;
+
 /// Settings of one store.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -30,7 +36,7 @@ pub struct Options {
     pub queue_capacity_bytes: u64,
     /// See [`CREDIT_RESERVE_BYTES`].
     pub credit_reserve_bytes: u64,
-    /// Bound of the file.
+    /// Bound of the data file: address space, not disk.
     pub map_bytes: usize,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,
@@ -64,7 +70,7 @@ pub struct State {
     pub terms: Vec<TermRun>,
     /// Index and payload of each configuration entry in the log, ascending.
     pub configurations: Vec<(u64, Vec<u8>)>,
-    /// Small facts of the server.
+    /// Small facts of the server, in the order of their names.
     pub facts: Vec<(String, Vec<u8>)>,
     /// Drawn at random when the store was created.
     pub incarnation: [u8; 16],
@@ -80,6 +86,7 @@ pub struct State {
 
 /// One open directory. Dropping it closes it.
 pub struct Store {
+    /// Held by the writer too.
     shared: Arc<Shared>,
     /// `None` once closed: no read begins then.
     reader: RwLock<Option<Reader>>,
@@ -94,12 +101,12 @@ struct Open {
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`. Ends with one durable transaction, boot counter + 1 and not clean; before it
-    /// nothing is reported: state that a killed process left only in a cache must not be acted on.
+    /// Opens or creates the store in `dir`. Ends with one durable transaction, boot counter + 1 and not clean; before
+    /// it nothing is reported: state that a killed process left only in a cache must not be acted on.
     pub fn open(dir: &Path, options: &Options, wake: Wake) -> Result<(Self, State), Error> {
         let filesystem = filesystem::inspect(dir, options.allow_remote)?;
         directory::make(dir)?;
-        directory::inspect(dir, &lmdb::LAYOUT)?;
+        directory::inspect(dir, &lmdb::ENGINE)?;
         let lock = DirectoryLock::acquire(dir)?;
         let (mut home, stored) = open_home(dir, options)?;
         let Stored { log, facts, was_clean } = stored;
@@ -176,10 +183,10 @@ impl Drop for Store {
 
 /// Under the lock: another opener may have created the store between the first look and the lock.
 fn open_home(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
-    match directory::inspect(dir, &lmdb::LAYOUT)? {
+    match directory::inspect(dir, &lmdb::ENGINE)? {
         Contents::Store => Home::open(dir, options.map_bytes, options.faults.clone()),
         Contents::Nothing => {
-            directory::create_store(dir, &lmdb::LAYOUT, || Home::create(dir, options.map_bytes, options.faults.clone()))
+            directory::create_store(dir, &lmdb::ENGINE, || Home::create(dir, options.map_bytes, options.faults.clone()))
         }
     }
 }

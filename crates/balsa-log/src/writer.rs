@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::lmdb::{FLUSHES_PER_TRANSACTION, Home};
 use crate::log::Log;
 use crate::plan::{Plan, plan};
-use crate::shared::{Batch, Shared};
+use crate::queue::Batch;
+use crate::shared::Shared;
 
 /// Between two tries on a full disk: soon enough to go on, rare enough not to matter.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);

@@ -1,7 +1,7 @@
 //! The environment of LMDB: how it is opened, how much of its file it uses, and what its errors mean to the store.
 //!
-//! What must hold: it runs with the default sync, so a commit that has returned is on the device; it is opened only under the
-//! lock of the directory. The only unsafe code of the engine is here.
+//! What must hold: it runs with the default sync, so a commit that has returned is on the device; it is opened only
+//! under the lock of the directory. The only unsafe code of the crate is here.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The home of the log in LMDB, as the writer sees it. Each method that changes something is one transaction with full sync:
-//! what it changed is durable when it returns, and nothing of it is there when it fails before its commit.
+//! The home of the log in LMDB, as the writer sees it. Each method that changes something is one transaction with full
+//! sync: what it changed is durable when it returns, and nothing of it is there when it fails before its commit.
 //!
 //! It is owned by one thread at a time: the one that opens the store, then the writer. Readers have [`Reader`].
 
@@ -24,11 +24,13 @@ pub(crate) struct Home {
     reservation: Reservation,
     /// Where block rows are put together; kept, so that it is allocated once.
     scratch: Vec<u8>,
+    /// None outside tests.
     faults: Faults,
 }
 
 /// What a home held when it was opened.
 pub(crate) struct Stored {
+    /// Checked against the invariants of a log.
     pub(crate) log: Log,
     /// Small facts of the server, in the order of their names.
     pub(crate) facts: Vec<(String, Vec<u8>)>,
@@ -96,7 +98,8 @@ impl Home {
         put_store(&self.tree, &self.store, log)
     }
 
-    /// Takes room on the device for a plan. A full disk shows here, before anything is written: the call may be repeated.
+    /// Takes room on the device for a plan. A full disk shows here, before anything is written: the call may be
+    /// repeated.
     pub(crate) fn reserve(&mut self, plan: &Plan<'_>) -> Result<(), Error> {
         self.faults.check(FaultPoint::Reserve)?;
         self.reservation
@@ -104,9 +107,9 @@ impl Home {
             .map_err(|cause| Error::io(format!("reserving room in {}", self.tree.file.display()), cause))
     }
 
-    /// Applies a plan to the tree and to the log that it was made for, in one transaction. A failure leaves `log` unfit for
-    /// use, and the device in doubt: after a failed flush the kernel has dropped the pages, and the next transaction would
-    /// succeed without them. So it is not repeated.
+    /// Applies a plan to the tree and to the log that it was made for, in one transaction. A failure leaves `log` unfit
+    /// for use, and the device in doubt: after a failed flush the kernel has dropped the pages, and the next
+    /// transaction would succeed without them. So it is not repeated.
     pub(crate) fn apply(&mut self, plan: &Plan<'_>, log: &mut Log) -> Result<(), Error> {
         let mut transaction = Transaction::begin(&self.tree, log, &mut self.scratch)?;
         self.faults.check(FaultPoint::Write)?;

@@ -1,9 +1,9 @@
-//! What an open reads: every row but the blocks, and the last block. It checks that all of it fits together, and never scans
-//! the log.
+//! What an open reads: every row but the blocks, and the last block. It checks that all of it fits together, and never
+//! scans the log.
 
 use std::path::Path;
 
-use super::LAYOUT;
+use super::ENGINE;
 use super::rows::{self, StoreRow};
 use super::tree::{ReadTxn, Tree};
 use crate::error::Error;
@@ -22,8 +22,8 @@ pub(super) struct Loaded {
 pub(super) fn load(dir: &Path, tree: &Tree) -> Result<Loaded, Error> {
     let txn = tree.read_txn()?;
     let store = tree.store_row(&txn)?;
-    if store.version != LAYOUT.version {
-        return Err(LAYOUT.wrong_version(dir, store.version));
+    if store.version != ENGINE.version {
+        return Err(ENGINE.wrong_version(dir, store.version));
     }
     Ok(Loaded { store, log: load_log(tree, &txn)?, facts: load_facts(tree, &txn)? })
 }

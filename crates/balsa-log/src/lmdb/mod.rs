@@ -1,5 +1,5 @@
-//! LMDB as the home of the log. Everything that knows LMDB, or heed through which it is called, is in this folder; the
-//! engine above asks for what [`Home`] and [`Reader`] offer.
+//! LMDB as the home of the log. Everything that knows LMDB, or heed through which it is called, is in this folder;
+//! what stands above asks for what [`Home`] and [`Reader`] offer.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -24,16 +24,16 @@ mod tree;
 pub(crate) use home::{Home, Stored};
 pub(crate) use reader::Reader;
 
-use crate::directory::Layout;
+use crate::directory::Engine;
 
 /// The file of LMDB that holds the data.
 const DATA_FILE: &str = "data.mdb";
 /// LMDB's table of readers.
 const READERS_FILE: &str = "lock.mdb";
 
-/// What LMDB keeps in a directory, and the mark of a store whose only home it is.
-pub(crate) const LAYOUT: Layout =
-    Layout { engine: "lmdb", version: rows::FORMAT_VERSION, files: &[DATA_FILE, READERS_FILE] };
+/// A store whose only home is LMDB.
+pub(crate) const ENGINE: Engine =
+    Engine { name: "lmdb", version: rows::FORMAT_VERSION, files: &[DATA_FILE, READERS_FILE] };
 
 /// Device flushes of one transaction: of the pages, then of the meta page.
 pub(crate) const FLUSHES_PER_TRANSACTION: u64 = 2;

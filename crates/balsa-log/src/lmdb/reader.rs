@@ -1,5 +1,5 @@
-//! Reads of what is durable, on any thread: each is one read transaction over the block rows of a range. Every record is
-//! checked before it is given out.
+//! Reads of what is durable, on any thread: each is one read transaction over the block rows of a range. Every record
+//! is checked before it is given out.
 
 use std::ops::Bound;
 

@@ -1,5 +1,6 @@
-//! Room on the device, taken before a transaction: a full disk then shows before LMDB has written or flushed anything, and
-//! the same batch can be tried again. LMDB itself reports a full disk with the same number before and after a failed flush.
+//! Room on the device, taken before a transaction: a full disk then shows before LMDB has written or flushed anything,
+//! and the same batch can be tried again. LMDB itself reports a full disk with the same number before and after a
+//! failed flush.
 //!
 //! Where the filesystem cannot reserve, a full disk is met by the transaction, and poisons the store.
 

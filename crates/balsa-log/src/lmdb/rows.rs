@@ -1,8 +1,8 @@
-//! The bytes of the rows of the tree (docs/storage-format.md, LMDB). Nothing outside this file knows an offset in a row or a
-//! byte of a key.
+//! The bytes of the rows of the tree (docs/storage-format.md, LMDB). Nothing outside this file knows an offset in a row
+//! or a byte of a key.
 //!
-//! LMDB's pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in a block row carries
-//! that of the block besides.
+//! LMDB's pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in a block row
+//! carries that of the block besides.
 
 use crate::format::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
 use crate::log::{HardState, Log, TermRun};
@@ -100,6 +100,7 @@ pub(super) fn encode_block(row: &mut Vec<u8>, key: &[u8], block: &[u8], commit: 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BlockRow<'a> {
     pub(super) block: &'a [u8],
+    /// The commit index that was known when the row was written.
     pub(super) commit: u64,
 }
 

@@ -12,8 +12,8 @@ use crate::format::{Damage, GROUP};
 use crate::log::{HardState, Log};
 use crate::plan::{Plan, Step};
 
-/// A transaction under way. Dropped before `commit`, it leaves the file as it was, but not the log in memory: the writer
-/// ends with the error that made it drop it.
+/// A transaction under way. Dropped before `commit`, it leaves the file as it was, but not the log in memory: the
+/// writer ends with the error that made it drop it.
 pub(super) struct Transaction<'a> {
     tree: &'a Tree,
     /// Invariant: after each step, what the rows in `txn` say, but for the rows that `write` puts once at its end.

@@ -1,8 +1,8 @@
 //! The LMDB tree that holds every row. Everything read from it is checked before it is believed.
 //!
-//! One tree, not one for each kind of row: a group commit writes the pages from the root to the last leaf and one of the
-//! free list. Each further tree would add its own leaf and an entry in a root above it, and each page is one more write to
-//! wait for (docs/adr/0005).
+//! One tree, not one for each kind of row: a group commit writes the pages from the root to the last leaf and one of
+//! the free list. Each further tree would add its own leaf and an entry in a root above it, and each page is one more
+//! write to wait for (docs/adr/0005).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(super) type Row<'txn> = (&'txn [u8], &'txn [u8]);
 #[derive(Clone)]
 pub(super) struct Tree {
     environment: Environment,
+    /// Every row, by its key (`rows.rs`).
     pub(super) rows: Database<'static, Bytes, Bytes>,
     /// Path of data.mdb: what errors name.
     pub(super) file: Arc<Path>,
