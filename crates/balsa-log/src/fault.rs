@@ -1,5 +1,5 @@
-//! The seam through which tests make the writer fail. Only the feature `fault-injection` can fill it: in a shipped build
-//! there is no hook, every point passes, and asking costs nothing.
+//! The seam through which tests make the writer fail. Only the feature `fault-injection` can fill it: in a shipped
+//! build there is no hook, every point passes, and asking costs nothing.
 
 use std::io;
 #[cfg(any(test, feature = "fault-injection"))]

@@ -18,6 +18,7 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filesystem {
     pub(crate) durability: Durability,
+    /// What the operator should know.
     pub(crate) warning: Option<&'static str>,
 }
 
@@ -57,6 +58,7 @@ enum Kind {
     Device,
     Memory,
     Overlay,
+    /// Remote or in user space, with its name.
     Remote(&'static str),
 }
 

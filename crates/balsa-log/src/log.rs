@@ -1,7 +1,7 @@
 //! The log as numbers: what the writer must know of it to judge the next ticket, without reading an entry.
 //!
-//! The fields move only by the methods here, which are told what was checked before (`plan.rs`). Whoever keeps rows of the log
-//! writes them from what stands here afterwards.
+//! The fields move only by the methods here, which are told what was checked before (`plan.rs`). Whoever keeps rows of
+//! the log writes them from what stands here afterwards.
 
 use crate::format::Damage;
 use crate::format::block::{self, BlockInfo};
@@ -26,8 +26,9 @@ pub struct TermRun {
     pub term: u64,
 }
 
-/// The log as the writer knows it, without its entries. Invariant: between two transactions it equals the rows of the last
-/// one. While a transaction is put together it runs ahead; if that fails, the writer ends, and nobody looks at it again.
+/// The log as the writer knows it, without its entries. Invariant: between two transactions it equals the rows of the
+/// last one. While a transaction is put together it runs ahead; if that fails, the writer ends, and nobody looks at it
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
     /// Index of the first entry kept; 1, for nothing compacts yet. Invariant: 1 <= `first` <= `last` + 1.
@@ -36,7 +37,8 @@ pub(crate) struct Log {
     pub(crate) last: u64,
     /// Term, vote and commit index, as the newest HARDSTATE has them.
     pub(crate) hard_state: HardState,
-    /// Invariant: ascending, the first at `first`; together they cover `first` to `last` exactly. Neighbours differ in term.
+    /// Invariant: ascending, the first at `first`; together they cover `first` to `last` exactly. Neighbours differ in
+    /// term.
     pub(crate) terms: Vec<TermRun>,
     /// Index and payload of each configuration entry. Invariant: ascending, each index within `first` to `last`.
     pub(crate) configurations: Vec<(u64, Vec<u8>)>,

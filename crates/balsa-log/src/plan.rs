@@ -7,17 +7,35 @@ use crate::format::operation::{Operation, Operations};
 use crate::format::{GROUP, length};
 use crate::log::{Log, TermRun};
 
-/// One checked step.
+/// One checked step. It may be applied to the log behind the steps before it, and to no other.
 pub(crate) enum Step<'a> {
-    Append { block: &'a [u8], info: BlockInfo },
-    TruncateSuffix { from: u64 },
-    HardState { term: u64, commit: u64, voted_for: Option<&'a str> },
-    Put { key: &'a str, value: &'a [u8] },
-    Delete { key: &'a str },
+    /// An intact block that begins at the last index + 1.
+    Append {
+        block: &'a [u8],
+        info: BlockInfo,
+    },
+    /// `from` is an index of the log.
+    TruncateSuffix {
+        from: u64,
+    },
+    /// Neither the term nor a vote of the same term goes back.
+    HardState {
+        term: u64,
+        commit: u64,
+        voted_for: Option<&'a str>,
+    },
+    Put {
+        key: &'a str,
+        value: &'a [u8],
+    },
+    Delete {
+        key: &'a str,
+    },
 }
 
-/// The checked steps of a batch.
+/// The checked steps of a batch, and what a home wants to know before it begins with them.
 pub(crate) struct Plan<'a> {
+    /// In the order of the tickets.
     pub(crate) steps: Vec<Step<'a>>,
     /// Length of its tickets.
     pub(crate) bytes: u64,
@@ -29,13 +47,17 @@ pub(crate) struct Plan<'a> {
     pub(crate) only_appends: bool,
 }
 
-/// The log as it will be after the steps so far.
+/// The log as it will be after the steps so far; the log itself is untouched, and not copied.
 struct Ahead<'log> {
+    /// As in the log: no step moves it yet.
     first: u64,
+    /// Rises with each block, falls with each truncation. Invariant: `last` + 1 >= `first`.
     last: u64,
-    /// Runs of the log that are still there, and runs that the batch adds behind them.
+    /// Runs of the log that are still there: a front part of them.
     kept: &'log [TermRun],
+    /// Runs that the batch adds behind them.
     added: Vec<TermRun>,
+    /// Term, commit index and vote of the newest hard state.
     term: u64,
     commit: u64,
     voted_for: Option<&'log str>,
@@ -82,6 +104,7 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Re
 }
 
 impl<'log> Ahead<'log> {
+    /// The term of the last entry; 0 when the log is empty.
     fn last_term(&self) -> u64 {
         self.added.last().or(self.kept.last()).map_or(0, |run| run.term)
     }

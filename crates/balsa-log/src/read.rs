@@ -1,5 +1,5 @@
-//! A read, wherever its blocks come from: whole sealed blocks, clipped to the range asked for, one after the other in the
-//! caller's buffer. Every block has been checked, record by record, before it comes here.
+//! A read, wherever its blocks come from: whole sealed blocks, clipped to the range asked for, one after the other in
+//! the caller's buffer. Every block has been checked, record by record, before it comes here.
 
 use crate::format::Damage;
 use crate::format::block::{self, BlockInfo};
@@ -30,7 +30,8 @@ impl<'out> Filling<'out> {
         Self { next: lo, hi, bytes_max, filled: 0, out }
     }
 
-    /// Takes the block that holds the next entry, as much of it as is wanted and fits. The outcome, once the read is over.
+    /// Takes the block that holds the next entry, as much of it as is wanted and fits. The outcome, once the read is
+    /// over.
     pub(crate) fn take(&mut self, bytes: &[u8], info: &BlockInfo) -> Result<Option<ReadOutcome>, Damage> {
         let is_first = self.filled == 0;
         let contiguous = if is_first { (info.first..=info.last).contains(&self.next) } else { info.first == self.next };

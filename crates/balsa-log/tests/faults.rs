@@ -1,4 +1,5 @@
-//! What goes wrong while the store is open: it is poisoned, or it waits for a disk that is full. There is no third outcome.
+//! What goes wrong while the store is open: it is poisoned, or it waits for a disk that is full. There is no third
+//! outcome.
 
 #![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]

@@ -1,5 +1,5 @@
-//! The bytes that the wire and every home of the log share (docs/storage-format.md): blocks and operations. Nothing outside
-//! this module knows an offset in them.
+//! The bytes that the wire and every home of the log share (docs/storage-format.md): blocks and operations. Nothing
+//! outside this module knows an offset in them.
 
 pub mod block;
 pub mod operation;
