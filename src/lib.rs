@@ -1,8 +1,8 @@
 //! The Node-API border of balsa-log. It translates and decides nothing: names are those of the engine with the prefix
 //! `Native`, stores are handle numbers, errors are `CODE: message`, and `ts/native` gives them their types.
 //!
-//! Border rules: one call per batch in, one wake per group commit out, reads into the caller's buffer, no promise and no
-//! object per entry. Every export catches panics; every task catches its own.
+//! Border rules: one call per batch in, one wake per group commit out, reads into the caller's buffer, no promise and
+//! no object per entry. Every export catches panics; every task catches its own.
 
 mod registry;
 
@@ -85,7 +85,7 @@ pub struct NativeStats {
     pub first: i64,
     /// Index of the last durable entry.
     pub last: i64,
-    /// LMDB transactions that carried tickets.
+    /// Group commits that carried tickets.
     pub group_commits: i64,
     /// Device flushes they asked for.
     pub flushes: i64,
@@ -238,7 +238,8 @@ pub fn poll(handle: u32, mut out: Float64ArraySlice<'_>) -> Result<()> {
         f64::from(u8::from(progress.poisoned)),
         f64::from(u8::from(progress.stalled)),
     ];
-    // SAFETY: the caller owns the array, this synchronous call is the only one that touches it, and no view of it is kept.
+    // SAFETY: the caller owns the array, this synchronous call is the only one that touches it, and no view of it is
+    // kept.
     let out = unsafe { out.as_mut() };
     out.get_mut(..fields.len()).ok_or_else(|| defect("poll needs room for 4 numbers"))?.copy_from_slice(&fields);
     Ok(())
@@ -266,8 +267,8 @@ impl Task for ReadTask {
 
     fn compute(&mut self) -> Result<i64> {
         guarded(|| {
-            // SAFETY: the task holds a reference to the buffer, so it outlives the task, and the caller, who made it for
-            // this read, neither reads nor writes it before the promise settles.
+            // SAFETY: the task holds a reference to the buffer, so it outlives the task, and the caller, who made it
+            // for this read, neither reads nor writes it before the promise settles.
             let out = unsafe { self.out.as_mut() };
             let outcome = self.store.read_into(self.lo, self.hi, self.bytes_max, out).map_err(translate)?;
             let number = |bytes: usize| i64::try_from(bytes).map_err(|_| defect("a length does not fit into a number"));

@@ -12,13 +12,17 @@ use napi::{Env, Result};
 
 use crate::defect;
 
+/// What stands under a handle. It moves from `Opening` to `Open`, or goes.
 enum Slot {
     /// `open` is under way.
     Opening,
+    /// Tasks under way hold it too.
     Open(Arc<Store>),
 }
 
+/// Every store of the process. Invariant: each handle in it is in the `OWN_HANDLES` of one living environment.
 static STORES: LazyLock<RwLock<HashMap<u32, Slot>>> = LazyLock::new(RwLock::default);
+/// Rises only: a handle is never given twice.
 static NEXT_HANDLE: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {

@@ -19,6 +19,7 @@ import {
   engineRule,
   focusRule,
   glossaryRule,
+  homeRule,
   importCircles,
   importRule,
   placeRule,
@@ -203,6 +204,16 @@ proofs('the engine does not know Node', () => {
   rejects(engineRule, 'crates/balsa-log/Cargo.toml', 'napi = "3"')
   rejects(engineRule, 'crates/balsa-log/src/lib.rs', 'use napi::Env;')
   accepts(engineRule, 'crates/balsa-log/src/lib.rs', '// napi is not known here')
+})
+
+proofs('only the folder of LMDB knows LMDB', () => {
+  rejects(homeRule, 'crates/balsa-log/src/writer.rs', 'use heed::RwTxn;')
+  rejects(homeRule, 'crates/balsa-log/src/store.rs', 'fn error(error: heed::Error) {}')
+  rejects(homeRule, 'crates/balsa-log/tests/open.rs', 'let version = lmdb_sys::mdb_version();')
+  rejects(homeRule, 'crates/balsa-log/src/plan.rs', 'use crate::lmdb::Home;')
+  rejects(homeRule, 'crates/balsa-log/src/lmdb/home.rs', 'use crate::queue::Batch;')
+  accepts(homeRule, 'crates/balsa-log/src/lmdb/tree.rs', 'use heed::RwTxn;\nuse crate::plan::Plan;')
+  accepts(homeRule, 'crates/balsa-log/src/writer.rs', '// Not heed.\nuse crate::lmdb::Home;')
 })
 
 proofs('the linter rejects what the style bans', () => {

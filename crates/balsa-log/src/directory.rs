@@ -1,52 +1,73 @@
 //! Whose directory it is. A small text file, `FORMAT`, says that a store was created here completely; it appears, by a
 //! rename, only after the first transaction is durable. What is not ours is never touched.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::filesystem::sync_directory;
-use crate::format::rows::FORMAT_VERSION;
 use crate::lock::LOCK_FILE;
 
-/// The file of LMDB that holds the data.
-pub(crate) const DATA_FILE: &str = "data.mdb";
-const LMDB_LOCK_FILE: &str = "lock.mdb";
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_FILE_NEW: &str = "FORMAT.new";
 /// A mount point of its own holds this on ext4.
 const LOST_AND_FOUND: &str = "lost+found";
+/// The first word of `FORMAT`; the version and the name of the engine follow.
 const MAGIC: &str = "balsa-store";
-const ENGINE: &str = "lmdb";
+
+/// What writes a store, as its directory shows it.
+pub(crate) struct Engine {
+    /// Its name in `FORMAT`.
+    pub(crate) name: &'static str,
+    /// The version of its format that this build writes, and the only one that it reads. Each engine counts its own.
+    pub(crate) version: u32,
+    /// The files that it makes there.
+    pub(crate) files: &'static [&'static str],
+}
+
+impl Engine {
+    /// Why a store of the version `found` is not opened.
+    pub(crate) fn wrong_version(&self, dir: &Path, found: impl Display) -> Error {
+        Error::Format {
+            dir: dir.to_owned(),
+            reason: format!(
+                "has format version {found}, and this Balsa reads version {} only. Run the Balsa that wrote it",
+                self.version
+            ),
+        }
+    }
+}
 
 /// What stands in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contents {
     /// Nothing, or the rest of a creation that was cut off before anything was reported.
     Nothing,
-    /// A complete store of this engine and version.
+    /// A complete store of the engine and version asked for.
     Store,
 }
 
 /// Makes the directory and its missing parents, and flushes each directory that got a new entry.
-pub(crate) fn create(dir: &Path) -> Result<(), Error> {
+pub(crate) fn make(dir: &Path) -> Result<(), Error> {
     let made: Vec<PathBuf> = dir.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
-    let make = || {
+    let make_all = || {
         fs::create_dir_all(dir)?;
         for path in &made {
             sync_directory(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         }
         Ok(())
     };
-    make().map_err(|cause| unusable(dir, "cannot be created. Check its path and the rights of its parent", Some(cause)))
+    make_all()
+        .map_err(|cause| unusable(dir, "cannot be created. Check its path and the rights of its parent", Some(cause)))
 }
 
 /// Tells what is there, without touching it.
-pub(crate) fn inspect(dir: &Path) -> Result<Contents, Error> {
+pub(crate) fn inspect(dir: &Path, engine: &Engine) -> Result<Contents, Error> {
     match fs::read_to_string(dir.join(FORMAT_FILE)) {
-        Ok(text) => check_format(dir, &text).map(|()| Contents::Store),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir).map(|()| Contents::Nothing),
+        Ok(text) => check_format(dir, engine, &text).map(|()| Contents::Store),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, engine).map(|()| Contents::Nothing),
         Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
             Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None))
         }
@@ -54,39 +75,32 @@ pub(crate) fn inspect(dir: &Path) -> Result<Contents, Error> {
     }
 }
 
-fn check_format(dir: &Path, text: &str) -> Result<(), Error> {
+fn check_format(dir: &Path, engine: &Engine, text: &str) -> Result<(), Error> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let [MAGIC, version, engine] = words.as_slice() else {
+    let [MAGIC, version, writer] = words.as_slice() else {
         return Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None));
     };
-    // Each engine counts its versions by itself.
-    if *engine != ENGINE {
+    if *writer != engine.name {
         return Err(Error::Format {
             dir: dir.to_owned(),
             reason: format!(
-                "was written by the engine {engine}, and this is {ENGINE}. Open it with the store that wrote it \
-                 (file: fileStore()), or choose an empty directory"
+                "was written by the engine {writer}, and this is {}. Open it with the store that wrote it \
+                 (file: fileStore()), or choose an empty directory",
+                engine.name
             ),
         });
     }
-    if *version != FORMAT_VERSION.to_string() {
-        return Err(Error::Format {
-            dir: dir.to_owned(),
-            reason: format!(
-                "has format version {version}, and this Balsa reads version {FORMAT_VERSION} only. Run the Balsa that \
-                 wrote it"
-            ),
-        });
+    if *version != engine.version.to_string() {
+        return Err(engine.wrong_version(dir, version));
     }
     Ok(())
 }
 
-fn check_empty(dir: &Path) -> Result<(), Error> {
+fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
     let interrupted = dir.join(FORMAT_FILE_NEW).exists();
     let ours = |name: &str| match name {
         LOCK_FILE | LOST_AND_FOUND | FORMAT_FILE_NEW => true,
-        DATA_FILE | LMDB_LOCK_FILE => interrupted,
-        _ => false,
+        name => interrupted && engine.files.contains(&name),
     };
     let unreadable = |cause| unusable(dir, "cannot be read. Check its owner, its mode and the mount", Some(cause));
     for entry in fs::read_dir(dir).map_err(unreadable)? {
@@ -103,31 +117,38 @@ fn check_empty(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the rest of a creation that was cut off, and marks that one begins.
-pub(crate) fn begin_creation(dir: &Path) -> Result<(), Error> {
-    let begin = || {
-        for name in [DATA_FILE, LMDB_LOCK_FILE] {
-            match fs::remove_file(dir.join(name)) {
-                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-                _ => {}
-            }
-        }
-        let mut file = fs::File::create(dir.join(FORMAT_FILE_NEW))?;
-        writeln!(file, "{MAGIC} {FORMAT_VERSION} {ENGINE}")?;
-        file.sync_all()?;
-        sync_directory(dir)
-    };
-    begin().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
+/// Creates a store with `make`, which leaves its files durable, under a mark that tells a creation cut off from a
+/// foreign directory. The rest of one that was cut off is removed first.
+pub(crate) fn create_store<T>(
+    dir: &Path,
+    engine: &Engine,
+    make: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let unwritable = |cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause));
+    begin_creation(dir, engine).map_err(unwritable)?;
+    let made = make()?;
+    finish_creation(dir).map_err(unwritable)?;
+    Ok(made)
 }
 
-/// Marks that the store is complete. The entry of data.mdb becomes durable before the mark does.
-pub(crate) fn finish_creation(dir: &Path) -> Result<(), Error> {
-    let finish = || {
-        sync_directory(dir)?;
-        fs::rename(dir.join(FORMAT_FILE_NEW), dir.join(FORMAT_FILE))?;
-        sync_directory(dir)
-    };
-    finish().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
+fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
+    for name in engine.files {
+        match fs::remove_file(dir.join(name)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+    }
+    let mut file = fs::File::create(dir.join(FORMAT_FILE_NEW))?;
+    writeln!(file, "{MAGIC} {} {}", engine.version, engine.name)?;
+    file.sync_all()?;
+    sync_directory(dir)
+}
+
+/// The entries of the engine's files become durable before the mark does.
+fn finish_creation(dir: &Path) -> io::Result<()> {
+    sync_directory(dir)?;
+    fs::rename(dir.join(FORMAT_FILE_NEW), dir.join(FORMAT_FILE))?;
+    sync_directory(dir)
 }
 
 fn unusable(dir: &Path, reason: &str, cause: Option<io::Error>) -> Error {

@@ -18,6 +18,7 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filesystem {
     pub(crate) durability: Durability,
+    /// What the operator should know.
     pub(crate) warning: Option<&'static str>,
 }
 
@@ -57,6 +58,7 @@ enum Kind {
     Device,
     Memory,
     Overlay,
+    /// Remote or in user space, with its name.
     Remote(&'static str),
 }
 
@@ -81,57 +83,7 @@ fn kind(_path: &Path) -> io::Result<Kind> {
     Ok(Kind::Device)
 }
 
-/// Room on the device, taken before a transaction: a full disk then shows before LMDB has written or flushed anything,
-/// and the same batch can be tried again. Where the filesystem cannot reserve, a full disk poisons the store.
-pub(crate) struct Reservation {
-    #[cfg(target_os = "linux")]
-    file: std::fs::File,
-    #[cfg(target_os = "linux")]
-    end: u64,
-    #[cfg(target_os = "linux")]
-    possible: bool,
-}
-
-/// How far the file grows at a time: the cost of a reservation is spread over many group commits.
-#[cfg(target_os = "linux")]
-const RESERVE_STEP_BYTES: u64 = 4 << 20;
-
-#[cfg(target_os = "linux")]
-impl Reservation {
-    pub(crate) fn new(data_file: &Path) -> io::Result<Self> {
-        let file = std::fs::OpenOptions::new().write(true).open(data_file)?;
-        Ok(Self { file, end: 0, possible: true })
-    }
-
-    /// Makes sure that the bytes `used .. used + needed` of the file have blocks.
-    pub(crate) fn ensure(&mut self, used: u64, needed: u64) -> io::Result<()> {
-        let wanted = used.saturating_add(needed);
-        if !self.possible || wanted <= self.end {
-            return Ok(());
-        }
-        let from = self.end.max(used);
-        let end = wanted.next_multiple_of(RESERVE_STEP_BYTES);
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), from, end - from) {
-            Ok(()) => self.end = end,
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.possible = false,
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(())
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Reservation {
-    pub(crate) fn new(_data_file: &Path) -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    pub(crate) fn ensure(&mut self, _used: u64, _needed: u64) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Flushes the entries of a directory; LMDB does not.
+/// Flushes the entries of a directory, as no write or rename of a file in it does.
 pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { std::fs::File::open(dir)?.sync_all() } else { Ok(()) }
 }

@@ -1,11 +1,16 @@
-//! The log store of Balsa: sealed blocks, tickets, hard state and facts in LMDB, behind one writer thread.
+//! The log store of Balsa: sealed blocks, tickets, hard state and facts, durable behind one writer thread.
 //!
 //! What must hold (the contract is `ts/storage/log-store.ts`):
-//! - A ticket is atomic and tickets are FIFO. Ticket n is reported durable only after the LMDB transaction that
-//!   holds it, and every ticket before it, has been committed with full sync.
+//! - A ticket is atomic and tickets are FIFO. Ticket n is reported durable only after the transaction that holds it,
+//!   and every ticket before it, has been committed with full sync.
 //! - There is no third outcome: a ticket becomes durable, or the store is poisoned until it is opened again.
 //! - `open` reports nothing before its own closing transaction is durable.
 //! - Every entry that leaves the store has been checked against its CRC.
+//!
+//! The way of a ticket: `store` takes it, `queue` holds it, `writer` drains the queue into a batch, `plan` checks the
+//! batch against the `log`, `lmdb` writes it in one transaction, `progress` says so. `shared` is what both threads
+//! hold. Only `lmdb/` knows LMDB; only `format/` and the rows in `lmdb/` know bytes. Around the directory stand
+//! `directory` (whose it is), `lock` (who has it open) and `filesystem` (whether a flush means anything there).
 //!
 //! This crate decides; the addon at the root of the repository translates.
 
@@ -13,24 +18,24 @@
 
 mod directory;
 mod error;
-#[cfg(any(test, feature = "fault-injection"))]
 mod fault;
 mod filesystem;
 pub mod format;
+mod lmdb;
 mod lock;
 mod log;
 mod plan;
-mod reader;
+mod progress;
+mod queue;
+mod read;
 mod shared;
 mod store;
-mod tables;
-mod transaction;
 mod writer;
 
 pub use error::Error;
-#[cfg(any(test, feature = "fault-injection"))]
-pub use fault::{FaultHook, FaultPoint};
+pub use fault::{FaultPoint, Faults};
 pub use filesystem::Durability;
 pub use log::{HardState, TermRun};
-pub use shared::{Progress, Stats, Wake};
-pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, ReadOutcome, State, Store};
+pub use progress::{Progress, Stats, Wake};
+pub use read::ReadOutcome;
+pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, State, Store};

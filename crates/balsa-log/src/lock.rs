@@ -1,4 +1,5 @@
-//! One opener per directory. The lock is the kernel's (it goes with the process); the text in the file names the holder.
+//! One opener per directory. The lock is the kernel's (it goes with the process); the text in the file names the
+//! holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -15,10 +16,12 @@ const HOLDER_BYTES_MAX: u64 = 512;
 /// Held as long as the store is open.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
+    /// The open file carries the lock; closing it gives the lock back.
     _file: File,
 }
 
 impl DirectoryLock {
+    /// Takes the lock, or names its holder. Does not wait.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, Error> {
         let unusable = |reason: &str, cause| Error::DirUnusable {
             dir: dir.to_owned(),

@@ -1,13 +1,19 @@
 //! The log as numbers: what the writer must know of it to judge the next ticket, without reading an entry.
+//!
+//! The fields move only by the methods here, which are told what was checked before (`plan.rs`). Whoever keeps rows of
+//! the log writes them from what stands here afterwards.
+
+use crate::format::Damage;
+use crate::format::block::{self, BlockInfo};
 
 /// What must survive a crash besides the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HardState {
-    /// The current term.
+    /// The current term. It never goes back.
     pub term: u64,
     /// A lower bound of the commit index.
     pub commit: u64,
-    /// Whom this server voted for in `term`.
+    /// Whom this server voted for in `term`; once set, it changes only with the term.
     pub voted_for: Option<String>,
 }
 
@@ -20,18 +26,70 @@ pub struct TermRun {
     pub term: u64,
 }
 
-/// The log as the writer knows it, without its entries. Invariant: equals the rows of the last durable transaction.
+/// The log as the writer knows it, without its entries. Invariant: between two transactions it equals the rows of the
+/// last one. While a transaction is put together it runs ahead; if that fails, the writer ends, and nobody looks at it
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
+    /// Index of the first entry kept; 1, for nothing compacts yet. Invariant: 1 <= `first` <= `last` + 1.
     pub(crate) first: u64,
+    /// Index of the last entry; `first` - 1 when the log is empty. Moves with each block and each truncation.
     pub(crate) last: u64,
+    /// Term, vote and commit index, as the newest HARDSTATE has them.
     pub(crate) hard_state: HardState,
+    /// Invariant: ascending, the first at `first`; together they cover `first` to `last` exactly. Neighbours differ in
+    /// term.
     pub(crate) terms: Vec<TermRun>,
+    /// Index and payload of each configuration entry. Invariant: ascending, each index within `first` to `last`.
     pub(crate) configurations: Vec<(u64, Vec<u8>)>,
 }
 
 impl Log {
+    /// The log of a new store.
     pub(crate) fn new() -> Self {
         Self { first: 1, last: 0, hard_state: HardState::default(), terms: Vec::new(), configurations: Vec::new() }
+    }
+
+    /// The term of the last entry; 0 when the log is empty.
+    pub(crate) fn last_term(&self) -> u64 {
+        self.terms.last().map_or(0, |run| run.term)
+    }
+
+    /// Adds a checked block, which begins at `last` + 1.
+    pub(crate) fn append(&mut self, bytes: &[u8], info: &BlockInfo) {
+        if info.term != self.last_term() {
+            self.terms.push(TermRun { first: info.first, term: info.term });
+        }
+        if info.is_configuration {
+            self.configurations.push((info.first, block::only_payload(bytes).to_vec()));
+        }
+        self.last = info.last;
+    }
+
+    /// Drops every entry from `from` on, which is within `first` to `last`.
+    pub(crate) fn truncate_suffix(&mut self, from: u64) {
+        self.terms.retain(|run| run.first < from);
+        self.configurations.retain(|(index, _)| *index < from);
+        self.last = from - 1;
+    }
+
+    /// Checks the invariants of a log that was read.
+    pub(crate) fn check(&self) -> Result<(), Damage> {
+        if self.first == 0 || self.last.checked_add(1).is_none_or(|end| end < self.first) {
+            return Err(Damage::new("the bounds of the log are not in order"));
+        }
+        let empty = self.last + 1 == self.first;
+        let covers = match (self.terms.first(), self.terms.last()) {
+            (Some(first), Some(last)) => !empty && first.first == self.first && last.first <= self.last,
+            _ => empty,
+        };
+        if !covers || !self.terms.is_sorted_by(|a, b| a.first < b.first) {
+            return Err(Damage::new("the term runs do not cover the log"));
+        }
+        let within = self.configurations.iter().all(|(index, _)| (self.first..=self.last).contains(index));
+        if !within || !self.configurations.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Damage::new("the list of configuration entries does not fit the log"));
+        }
+        Ok(())
     }
 }

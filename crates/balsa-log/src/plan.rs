@@ -1,25 +1,44 @@
-//! The check of a batch against the log, in memory, before anything is written. LMDB sees neither gaps nor terms that go
-//! back; what is refused here is a defect of the core, and poisons the store before it can do harm.
+//! The check of a batch against the log, in memory, before anything is written. No home of the log sees gaps, or terms
+//! that go back; what is refused here is a defect of the core, and poisons the store before it can do harm.
 
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo, Depth};
 use crate::format::operation::{Operation, Operations};
+use crate::format::{GROUP, length};
 use crate::log::{Log, TermRun};
-use crate::shared::Batch;
-use crate::tables::GROUP;
 
-/// One checked step.
+/// One checked step. It may be applied to the log behind the steps before it, and to no other.
 pub(crate) enum Step<'a> {
-    Append { block: &'a [u8], info: BlockInfo },
-    TruncateSuffix { from: u64 },
-    HardState { term: u64, commit: u64, voted_for: Option<&'a str> },
-    Put { key: &'a str, value: &'a [u8] },
-    Delete { key: &'a str },
+    /// An intact block that begins at the last index + 1.
+    Append {
+        block: &'a [u8],
+        info: BlockInfo,
+    },
+    /// `from` is an index of the log.
+    TruncateSuffix {
+        from: u64,
+    },
+    /// Neither the term nor a vote of the same term goes back.
+    HardState {
+        term: u64,
+        commit: u64,
+        voted_for: Option<&'a str>,
+    },
+    Put {
+        key: &'a str,
+        value: &'a [u8],
+    },
+    Delete {
+        key: &'a str,
+    },
 }
 
-/// The checked steps of a batch.
+/// The checked steps of a batch, and what a home wants to know before it begins with them.
 pub(crate) struct Plan<'a> {
+    /// In the order of the tickets.
     pub(crate) steps: Vec<Step<'a>>,
+    /// Length of its tickets.
+    pub(crate) bytes: u64,
     /// Entries that its truncations remove.
     pub(crate) truncated: u64,
     /// The commit index when all are done.
@@ -28,20 +47,24 @@ pub(crate) struct Plan<'a> {
     pub(crate) only_appends: bool,
 }
 
-/// The log as it will be after the steps so far.
+/// The log as it will be after the steps so far; the log itself is untouched, and not copied.
 struct Ahead<'log> {
+    /// As in the log: no step moves it yet.
     first: u64,
+    /// Rises with each block, falls with each truncation. Invariant: `last` + 1 >= `first`.
     last: u64,
-    /// Runs of the log that are still there, and runs that the batch adds behind them.
+    /// Runs of the log that are still there: a front part of them.
     kept: &'log [TermRun],
+    /// Runs that the batch adds behind them.
     added: Vec<TermRun>,
+    /// Term, commit index and vote of the newest hard state.
     term: u64,
     commit: u64,
     voted_for: Option<&'log str>,
 }
 
-/// Checks a batch. Contiguity: the first index of a block is the last index + 1 at that step.
-pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<Plan<'a>, Error> {
+/// Checks the tickets of a batch. Contiguity: the first index of a block is the last index + 1 at that step.
+pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Result<Plan<'a>, Error> {
     let mut ahead = Ahead {
         first: log.first,
         last: log.last,
@@ -52,8 +75,10 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
         voted_for: log.hard_state.voted_for.as_deref(),
     };
     let mut steps = Vec::new();
+    let mut bytes = 0;
     let mut truncated = 0;
-    for ticket in &batch.tickets {
+    for ticket in tickets {
+        bytes += length(ticket);
         for operation in Operations::new(ticket) {
             let step = match operation.map_err(|damage| Error::invalid(damage.detail))? {
                 Operation::Append { block } => Step::Append { block, info: ahead.append(block)? },
@@ -75,10 +100,11 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, batch: &'a Batch) -> Result<P
         && ahead.last > log.last
         && ahead.term == log.hard_state.term
         && ahead.voted_for == log.hard_state.voted_for.as_deref();
-    Ok(Plan { steps, truncated, commit: ahead.commit, only_appends })
+    Ok(Plan { steps, bytes, truncated, commit: ahead.commit, only_appends })
 }
 
 impl<'log> Ahead<'log> {
+    /// The term of the last entry; 0 when the log is empty.
     fn last_term(&self) -> u64 {
         self.added.last().or(self.kept.last()).map_or(0, |run| run.term)
     }

@@ -1,4 +1,8 @@
-//! The store: open, submit, poll, read, close.
+//! The store: open, submit, poll, read, close. It joins the parts, and decides in which order they are opened and
+//! closed.
+//!
+//! What must hold: the lock of the directory is taken before anything in it is written, and released after the writer
+//! has ended and the home is closed. Every method may be called from any thread at any time.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -6,29 +10,23 @@ use std::thread::JoinHandle;
 
 use crate::directory::{self, Contents};
 use crate::error::Error;
-#[cfg(any(test, feature = "fault-injection"))]
-use crate::fault::FaultHook;
-use crate::filesystem::{self, Durability, Filesystem, Reservation};
-use crate::format::rows::{FORMAT_VERSION, StoreRow};
+use crate::fault::Faults;
+use crate::filesystem::{self, Durability};
+use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::DirectoryLock;
-use crate::log::{HardState, Log, TermRun};
-pub use crate::reader::ReadOutcome;
-use crate::reader::read_into;
-use crate::shared::{Progress, Shared, Stats, Wake};
-use crate::tables::Tables;
-use crate::writer::{Writer, put_rows};
+use crate::log::{HardState, TermRun};
+use crate::progress::{Progress, Stats, Wake};
+use crate::read::ReadOutcome;
+use crate::shared::Shared;
+use crate::writer::Writer;
 
 /// What may be queued and not yet durable: some seconds of a fast network, and little memory.
 pub const QUEUE_CAPACITY_BYTES: u64 = 64 << 20;
-/// The part of it that is kept for tickets without entries, such as a vote, and for what surrounds the blocks: 64 batches of 64 KiB.
+/// The part of it that is kept for tickets without entries, such as a vote, and for what surrounds the blocks: 64
+/// batches of 64 KiB.
 pub const CREDIT_RESERVE_BYTES: u64 = 4 << 20;
 /// A read returns at most this, so that none holds a read transaction for long. One larger entry is still returned.
 pub const READ_BYTES_MAX: usize = 1 << 20;
-/// Address space, not disk; never resized while open.
-#[cfg(target_pointer_width = "64")]
-const MAP_BYTES: usize = 64 << 30;
-#[cfg(not(target_pointer_width = "64"))]
-const MAP_BYTES: usize = 1 << 30;
 
 /// Settings of one store.
 #[derive(Clone)]
@@ -38,13 +36,12 @@ pub struct Options {
     pub queue_capacity_bytes: u64,
     /// See [`CREDIT_RESERVE_BYTES`].
     pub credit_reserve_bytes: u64,
-    /// Bound of the file.
+    /// Bound of the data file: address space, not disk.
     pub map_bytes: usize,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,
     /// Makes the writer fail, in tests.
-    #[cfg(any(test, feature = "fault-injection"))]
-    pub fault: Option<FaultHook>,
+    pub faults: Faults,
 }
 
 impl Default for Options {
@@ -52,10 +49,9 @@ impl Default for Options {
         Self {
             queue_capacity_bytes: QUEUE_CAPACITY_BYTES,
             credit_reserve_bytes: CREDIT_RESERVE_BYTES,
-            map_bytes: MAP_BYTES,
+            map_bytes: lmdb::MAP_BYTES,
             allow_remote: false,
-            #[cfg(any(test, feature = "fault-injection"))]
-            fault: None,
+            faults: Faults::default(),
         }
     }
 }
@@ -74,7 +70,7 @@ pub struct State {
     pub terms: Vec<TermRun>,
     /// Index and payload of each configuration entry in the log, ascending.
     pub configurations: Vec<(u64, Vec<u8>)>,
-    /// Small facts of the server.
+    /// Small facts of the server, in the order of their names.
     pub facts: Vec<(String, Vec<u8>)>,
     /// Drawn at random when the store was created.
     pub incarnation: [u8; 16],
@@ -90,9 +86,11 @@ pub struct State {
 
 /// One open directory. Dropping it closes it.
 pub struct Store {
+    /// Held by the writer too.
     shared: Arc<Shared>,
-    /// `None` once closed.
-    tables: RwLock<Option<Tables>>,
+    /// `None` once closed: no read begins then.
+    reader: RwLock<Option<Reader>>,
+    /// `None` once closed. Held throughout a close.
     open: Mutex<Option<Open>>,
 }
 
@@ -103,41 +101,35 @@ struct Open {
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`. Ends with one durable transaction, boot counter + 1 and not clean; before it
-    /// nothing is reported: state that a killed process left only in a cache must not be acted on.
+    /// Opens or creates the store in `dir`. Ends with one durable transaction, boot counter + 1 and not clean; before
+    /// it nothing is reported: state that a killed process left only in a cache must not be acted on.
     pub fn open(dir: &Path, options: &Options, wake: Wake) -> Result<(Self, State), Error> {
         let filesystem = filesystem::inspect(dir, options.allow_remote)?;
-        directory::create(dir)?;
-        directory::inspect(dir)?;
+        directory::make(dir)?;
+        directory::inspect(dir, &lmdb::ENGINE)?;
         let lock = DirectoryLock::acquire(dir)?;
-        // Again: another opener may have created the store between the look and the lock.
-        let tables = match directory::inspect(dir)? {
-            Contents::Store => Tables::open(dir, options.map_bytes)?,
-            Contents::Nothing => create(dir, options.map_bytes)?,
+        let (mut home, stored) = open_home(dir, options)?;
+        let Stored { log, facts, was_clean } = stored;
+        home.mark_boot(&log)?;
+        let state = State {
+            first: log.first,
+            last: log.last,
+            hard_state: log.hard_state.clone(),
+            terms: log.terms.clone(),
+            configurations: log.configurations.clone(),
+            facts,
+            incarnation: home.incarnation(),
+            boot_counter: home.boot_counter(),
+            was_clean,
+            durability: filesystem.durability,
+            warning: filesystem.warning,
         };
-        let (mut row, log, facts) = load(dir, &tables)?;
-        let was_clean = row.clean;
-        row.clean = false;
-        row.boot_counter += 1;
-        put_rows(&tables, &row, &log)?;
-        let state = state_of(&row, &log, facts, was_clean, &filesystem);
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
         let shared = Arc::new(Shared::new(options.queue_capacity_bytes, options.credit_reserve_bytes, wake, stats));
-        let reservation = Reservation::new(&tables.file)
-            .map_err(|cause| Error::io(format!("opening {}", tables.file.display()), cause))?;
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            tables: tables.clone(),
-            log,
-            store_row: row,
-            reservation,
-            scratch: Vec::new(),
-            #[cfg(any(test, feature = "fault-injection"))]
-            fault: options.fault.clone(),
-        };
+        let reader = RwLock::new(Some(home.reader()));
+        let writer = Writer { shared: Arc::clone(&shared), home, log };
         let thread = writer.spawn().map_err(|cause| Error::io("starting the writer thread", cause))?;
-        let open = Mutex::new(Some(Open { thread, lock }));
-        Ok((Self { shared, tables: RwLock::new(Some(tables)), open }, state))
+        Ok((Self { shared, reader, open: Mutex::new(Some(Open { thread, lock })) }, state))
     }
 
     /// Queues one packed ticket, copied before this returns, and gives its number. Never blocks on the disk.
@@ -163,8 +155,8 @@ impl Store {
     /// Reads durable entries `lo .. hi` into `out` as sealed blocks, at most `bytes_max` but at least one entry. Blocks
     /// on page faults: not for an event loop.
     pub fn read_into(&self, lo: u64, hi: u64, bytes_max: usize, out: &mut [u8]) -> Result<ReadOutcome, Error> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)?;
-        read_into(&tables, lo, hi, bytes_max.min(READ_BYTES_MAX), out)
+        let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)?;
+        reader.read_into(lo, hi, bytes_max.min(READ_BYTES_MAX), out)
     }
 
     /// Waits until everything submitted is durable or the store is poisoned, then releases the directory. Idempotent.
@@ -175,10 +167,9 @@ impl Store {
         self.shared.begin_close();
         // A panic of the thread was caught in it, and has poisoned the store.
         let _caught = thread.join();
-        let tables = self.tables.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(tables) = tables {
-            // Readers that are under way finish first; no new one begins.
-            tables.env.prepare_for_closing().wait();
+        let reader = self.reader.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reader) = reader {
+            reader.close();
         }
         drop(lock);
     }
@@ -190,61 +181,12 @@ impl Drop for Store {
     }
 }
 
-fn create(dir: &Path, map_bytes: usize) -> Result<Tables, Error> {
-    directory::begin_creation(dir)?;
-    let row = StoreRow {
-        version: FORMAT_VERSION,
-        clean: false,
-        boot_counter: 0,
-        uuid: random_bytes()?,
-        incarnation: random_bytes()?,
-    };
-    let tables = Tables::create(dir, map_bytes, &row)?;
-    directory::finish_creation(dir)?;
-    Ok(tables)
-}
-
-fn random_bytes() -> Result<[u8; 16], Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|cause| Error::io("drawing random bytes", cause.into()))?;
-    Ok(bytes)
-}
-
-type Loaded = (StoreRow, Log, Vec<(String, Vec<u8>)>);
-
-fn load(dir: &Path, tables: &Tables) -> Result<Loaded, Error> {
-    let txn = tables.read_txn()?;
-    let row = tables.load_store_row(&txn)?;
-    if row.version != FORMAT_VERSION {
-        return Err(Error::Format {
-            dir: dir.to_owned(),
-            reason: format!(
-                "has format version {}, and this Balsa reads version {FORMAT_VERSION} only. Run the Balsa that wrote it",
-                row.version
-            ),
-        });
-    }
-    Ok((row, tables.load_log(&txn)?, tables.load_facts(&txn)?))
-}
-
-fn state_of(
-    row: &StoreRow,
-    log: &Log,
-    facts: Vec<(String, Vec<u8>)>,
-    was_clean: bool,
-    filesystem: &Filesystem,
-) -> State {
-    State {
-        first: log.first,
-        last: log.last,
-        hard_state: log.hard_state.clone(),
-        terms: log.terms.clone(),
-        configurations: log.configurations.clone(),
-        facts,
-        incarnation: row.incarnation,
-        boot_counter: row.boot_counter,
-        was_clean,
-        durability: filesystem.durability,
-        warning: filesystem.warning,
+/// Under the lock: another opener may have created the store between the first look and the lock.
+fn open_home(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
+    match directory::inspect(dir, &lmdb::ENGINE)? {
+        Contents::Store => Home::open(dir, options.map_bytes, options.faults.clone()),
+        Contents::Nothing => {
+            directory::create_store(dir, &lmdb::ENGINE, || Home::create(dir, options.map_bytes, options.faults.clone()))
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What goes wrong while the store is open: it is poisoned, or it waits for a disk that is full. There is no third outcome.
+//! What goes wrong while the store is open: it is poisoned, or it waits for a disk that is full. There is no third
+//! outcome.
 
 #![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use balsa_log::format::operation::Operation;
-use balsa_log::{Error, FaultPoint, Options};
+use balsa_log::{Error, FaultPoint, Faults, Options};
 use common::{Opened, block_of, open, open_with, ticket};
 
 const EIO: i32 = 5;
@@ -19,7 +20,7 @@ const ENOSPC: i32 = 28;
 
 fn options(fault: impl Fn(FaultPoint) -> Option<IoError> + Send + Sync + 'static) -> Options {
     let mut options = Options::default();
-    options.fault = Some(Arc::new(fault));
+    options.faults = Faults::injected(fault);
     options
 }
 

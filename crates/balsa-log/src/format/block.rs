@@ -55,11 +55,16 @@ pub enum Depth {
     Records,
 }
 
+/// Where the parts of a block stand, by its header alone.
 struct Layout {
     group: u64,
+    /// Index of the first entry. Invariant: `first` >= 1, and the last index is at most `POSITION_MAX`.
     first: u64,
+    /// Entries. Invariant: 1 or more.
     count: usize,
+    /// Where the records end and the offset table begins.
     records_end: usize,
+    /// Length of the whole block.
     total: usize,
 }
 
@@ -88,7 +93,9 @@ pub(crate) fn last_index(bytes: &[u8]) -> Option<u64> {
 
 /// One record of a block whose layout is known.
 struct Record {
+    /// Where its payload ends and its padding begins.
     payload_end: usize,
+    /// Where the next record begins. Invariant: `payload_end` <= `next` <= `records_end`.
     next: usize,
     index: u64,
     term: u64,
@@ -171,7 +178,8 @@ fn walk(
     Ok(BlockInfo { group: layout.group, first: layout.first, last: index - 1, term, is_configuration })
 }
 
-/// Checks a sealed block that fills `bytes` exactly. The damage names the first entry that is bad, when that can be told.
+/// Checks a sealed block that fills `bytes` exactly. The damage names the first entry that is bad, when that can be
+/// told.
 pub fn check(bytes: &[u8], depth: Depth) -> Result<BlockInfo, Damage> {
     let layout = layout(bytes)?;
     if layout.total != bytes.len() {
@@ -253,8 +261,9 @@ pub fn clipped_bytes(bytes: &[u8], lo: u64, hi: u64) -> Option<usize> {
     Some(block_bytes(end.checked_sub(start)?, usize::try_from(hi - lo).ok()?))
 }
 
-/// Writes the entries `lo .. hi` of a checked block into the front of `out` as a sealed block of their own. The records,
-/// with their CRCs, are carried unchanged. `None` when the range is not inside the block or `out` is too small.
+/// Writes the entries `lo .. hi` of a checked block into the front of `out` as a sealed block of their own. The
+/// records, with their CRCs, are carried unchanged. `None` when the range is not inside the block or `out` is too
+/// small.
 pub fn clip(bytes: &[u8], lo: u64, hi: u64, out: &mut [u8]) -> Option<usize> {
     let layout = read_layout(bytes)?;
     let (start, end) = span(bytes, &layout, lo, hi)?;

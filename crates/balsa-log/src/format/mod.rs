@@ -1,9 +1,11 @@
-//! The bytes of docs/storage-format.md: blocks, operations, and the rows that LMDB keeps. Nothing outside this module
-//! knows an offset.
+//! The bytes that the wire and every home of the log share (docs/storage-format.md): blocks and operations. Nothing
+//! outside this module knows an offset in them.
 
 pub mod block;
 pub mod operation;
-pub(crate) mod rows;
+
+/// The only group there is; blocks, operations and keys carry it, so that more can come.
+pub(crate) const GROUP: u64 = 0;
 
 /// The largest index or term: JavaScript's largest safe integer.
 pub const POSITION_MAX: u64 = (1 << 53) - 1;
@@ -43,8 +45,14 @@ pub(crate) fn read_u64_be(bytes: &[u8], at: usize) -> Option<u64> {
     take(bytes, at).map(u64::from_be_bytes)
 }
 
-fn read_size(bytes: &[u8], at: usize) -> Option<usize> {
+/// A u32 that is a length.
+pub(crate) fn read_size(bytes: &[u8], at: usize) -> Option<usize> {
     usize::try_from(read_u32(bytes, at)?).ok()
+}
+
+/// How long `bytes` are, as the format counts.
+pub(crate) fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 fn write_u32(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {

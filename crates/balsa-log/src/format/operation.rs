@@ -1,6 +1,6 @@
 //! Operations: the steps of a ticket.
 
-use super::{Damage, POSITION_MAX, padded, read_size, read_u32, read_u64};
+use super::{Damage, GROUP, POSITION_MAX, padded, read_size, read_u32, read_u64};
 
 /// Bytes of an operation before its body.
 pub const OPERATION_HEADER_BYTES: usize = 16;
@@ -76,7 +76,7 @@ impl<'a> Iterator for Operations<'a> {
             .ok_or_else(|| Damage::new("an operation does not fit into its ticket, or its padding is not zero"))
             .and_then(|(code, group, body, rest)| {
                 self.rest = rest;
-                if group == 0 { decode(code, body) } else { Err(Damage::new("only group 0 exists")) }
+                if group == GROUP { decode(code, body) } else { Err(Damage::new("only group 0 exists")) }
             });
         if item.is_err() {
             self.rest = &[];

@@ -1,13 +1,17 @@
-//! The rows of the tree. LMDB pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in
-//! a block row carries that of the block besides.
+//! The bytes of the rows of the tree (docs/storage-format.md, LMDB). Nothing outside this file knows an offset in a row
+//! or a byte of a key.
+//!
+//! LMDB's pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in a block row
+//! carries that of the block besides.
 
-use super::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
-use crate::log::{HardState, TermRun};
+use crate::format::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
+use crate::log::{HardState, Log, TermRun};
 
 /// The version that this build writes, and the only one that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
-// The first byte of a key names the kind of its row. Blocks stand last: a new one is then always the last row of the tree.
+// The first byte of a key names the kind of its row. Blocks stand last: a new one is then always the last row of the
+// tree.
 const STORE: u8 = 1;
 const LOG: u8 = 2;
 const CONFIGURATIONS: u8 = 3;
@@ -16,10 +20,10 @@ const FACT: u8 = 5;
 const BLOCK: u8 = 6;
 
 /// Key of the row of the store.
-pub(crate) const STORE_KEY: &[u8] = &[STORE];
+pub(super) const STORE_KEY: &[u8] = &[STORE];
 
 /// `kind | group u64 BE | position u64 BE`: the key of a block and of a term run.
-pub(crate) type PositionKey = [u8; 17];
+pub(super) type PositionKey = [u8; 17];
 
 fn position_key(kind: u8, group: u64, position: u64) -> PositionKey {
     let mut key = [kind; 17];
@@ -31,17 +35,17 @@ fn position_key(kind: u8, group: u64, position: u64) -> PositionKey {
 }
 
 /// The key of the block that begins at `first`.
-pub(crate) fn block_key(group: u64, first: u64) -> PositionKey {
+pub(super) fn block_key(group: u64, first: u64) -> PositionKey {
     position_key(BLOCK, group, first)
 }
 
 /// The key of the term run that begins at `first`.
-pub(crate) fn term_key(group: u64, first: u64) -> PositionKey {
+pub(super) fn term_key(group: u64, first: u64) -> PositionKey {
     position_key(TERM, group, first)
 }
 
 /// The first index of the block under this key; `None` when it is no key of a block.
-pub(crate) fn block_first(key: &[u8]) -> Option<u64> {
+pub(super) fn block_first(key: &[u8]) -> Option<u64> {
     if key.len() == 17 && key.first() == Some(&BLOCK) { read_u64_be(key, 9) } else { None }
 }
 
@@ -51,40 +55,40 @@ fn group_key(kind: u8, group: u64) -> Vec<u8> {
     key
 }
 
-pub(crate) fn log_key(group: u64) -> Vec<u8> {
+pub(super) fn log_key(group: u64) -> Vec<u8> {
     group_key(LOG, group)
 }
 
-pub(crate) fn configurations_key(group: u64) -> Vec<u8> {
+pub(super) fn configurations_key(group: u64) -> Vec<u8> {
     group_key(CONFIGURATIONS, group)
 }
 
 /// What every key of a term run of the group begins with.
-pub(crate) fn terms_prefix(group: u64) -> Vec<u8> {
+pub(super) fn terms_prefix(group: u64) -> Vec<u8> {
     group_key(TERM, group)
 }
 
 /// What every key of a fact of the group begins with.
-pub(crate) fn facts_prefix(group: u64) -> Vec<u8> {
+pub(super) fn facts_prefix(group: u64) -> Vec<u8> {
     group_key(FACT, group)
 }
 
-pub(crate) fn fact_key(group: u64, name: &str) -> Vec<u8> {
+pub(super) fn fact_key(group: u64, name: &str) -> Vec<u8> {
     let mut key = facts_prefix(group);
     key.extend_from_slice(name.as_bytes());
     key
 }
 
-pub(crate) fn fact_name(key: &[u8]) -> Option<&str> {
+pub(super) fn fact_name(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(9..)?).ok()
 }
 
 /// Bytes of a block row behind its block.
 const BLOCK_TRAILER_BYTES: usize = 12;
 
-/// Fills `row` with the row of a block: the block, then the commit index known when it was written. A group commit that only
-/// appends thus writes no other row, and a page less.
-pub(crate) fn encode_block(row: &mut Vec<u8>, key: &[u8], block: &[u8], commit: u64) {
+/// Fills `row` with the row of a block: the block, then the commit index known when it was written. A group commit that
+/// only appends thus writes no other row, and a page less.
+pub(super) fn encode_block(row: &mut Vec<u8>, key: &[u8], block: &[u8], commit: u64) {
     let commit = commit.to_le_bytes();
     row.clear();
     row.extend_from_slice(block);
@@ -94,12 +98,13 @@ pub(crate) fn encode_block(row: &mut Vec<u8>, key: &[u8], block: &[u8], commit: 
 
 /// The row of a block. The block itself is not checked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BlockRow<'a> {
-    pub(crate) block: &'a [u8],
-    pub(crate) commit: u64,
+pub(super) struct BlockRow<'a> {
+    pub(super) block: &'a [u8],
+    /// The commit index that was known when the row was written.
+    pub(super) commit: u64,
 }
 
-pub(crate) fn decode_block<'a>(key: &[u8], row: &'a [u8]) -> Result<BlockRow<'a>, Damage> {
+pub(super) fn decode_block<'a>(key: &[u8], row: &'a [u8]) -> Result<BlockRow<'a>, Damage> {
     let at = row.len().checked_sub(BLOCK_TRAILER_BYTES);
     let (block, trailer) = at.and_then(|at| row.split_at_checked(at)).ok_or(SHORT_ROW)?;
     let commit = read_u64(without_crc(key, trailer)?, 0).ok_or(SHORT_ROW)?;
@@ -107,7 +112,7 @@ pub(crate) fn decode_block<'a>(key: &[u8], row: &'a [u8]) -> Result<BlockRow<'a>
 }
 
 /// The index of the last entry of a block row, without a look at the entries.
-pub(crate) fn block_row_last(row: &[u8]) -> Option<u64> {
+pub(super) fn block_row_last(row: &[u8]) -> Option<u64> {
     block::last_index(row.get(..row.len().checked_sub(BLOCK_TRAILER_BYTES)?)?)
 }
 
@@ -116,13 +121,13 @@ fn crc(key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// Closes a row.
-pub(crate) fn with_crc(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+pub(super) fn with_crc(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     value.extend_from_slice(&crc(key, &value).to_le_bytes());
     value
 }
 
 /// Checks a row and returns its value.
-pub(crate) fn without_crc<'a>(key: &[u8], row: &'a [u8]) -> Result<&'a [u8], Damage> {
+pub(super) fn without_crc<'a>(key: &[u8], row: &'a [u8]) -> Result<&'a [u8], Damage> {
     let (value, sealed) = row.len().checked_sub(4).and_then(|end| row.split_at_checked(end)).ok_or(SHORT_ROW)?;
     if read_u32(sealed, 0) == Some(crc(key, value)) {
         Ok(value)
@@ -135,19 +140,21 @@ const SHORT_ROW: Damage = Damage { index: None, detail: "a row is cut short" };
 
 /// The row of the store itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoreRow {
-    pub(crate) version: u32,
-    /// Set by close, cleared by open.
-    pub(crate) clean: bool,
-    pub(crate) boot_counter: u64,
-    /// Names these files.
-    pub(crate) uuid: [u8; 16],
-    /// Names this store to its peers.
-    pub(crate) incarnation: [u8; 16],
+pub(super) struct StoreRow {
+    /// Of the format; written once, by the creation.
+    pub(super) version: u32,
+    /// Set by an orderly close, cleared by open.
+    pub(super) clean: bool,
+    /// Grows by one at each open; 0 only before the first.
+    pub(super) boot_counter: u64,
+    /// Names these files; drawn by the creation.
+    pub(super) uuid: [u8; 16],
+    /// Names this store to its peers; drawn by the creation.
+    pub(super) incarnation: [u8; 16],
 }
 
 impl StoreRow {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut row = self.version.to_le_bytes().to_vec();
         row.extend_from_slice(&u32::from(self.clean).to_le_bytes());
         row.extend_from_slice(&self.boot_counter.to_le_bytes());
@@ -156,7 +163,7 @@ impl StoreRow {
         with_crc(STORE_KEY, row)
     }
 
-    pub(crate) fn decode(row: &[u8]) -> Result<Self, Damage> {
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Damage> {
         let value = without_crc(STORE_KEY, row)?;
         let fields = || {
             Some(Self {
@@ -171,17 +178,22 @@ impl StoreRow {
     }
 }
 
-/// The row of one group: bounds of its log and hard state, as they were when the row was written. Blocks behind `last` came
-/// later, with nothing but appends between, and the row of the last one has the newer commit index.
+/// The row of one group: bounds of its log and hard state, as they were when the row was written. Blocks behind `last`
+/// came later, with nothing but appends between, and the row of the last one has the newer commit index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogRow {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) hard_state: HardState,
+pub(super) struct LogRow {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) hard_state: HardState,
 }
 
 impl LogRow {
-    pub(crate) fn encode(&self, key: &[u8]) -> Vec<u8> {
+    /// What the row says of a log.
+    pub(super) fn of(log: &Log) -> Self {
+        Self { first: log.first, last: log.last, hard_state: log.hard_state.clone() }
+    }
+
+    pub(super) fn encode(&self, key: &[u8]) -> Vec<u8> {
         let mut row = self.first.to_le_bytes().to_vec();
         row.extend_from_slice(&self.last.to_le_bytes());
         row.extend_from_slice(&self.hard_state.term.to_le_bytes());
@@ -190,7 +202,7 @@ impl LogRow {
         with_crc(key, row)
     }
 
-    pub(crate) fn decode(key: &[u8], row: &[u8]) -> Result<Self, Damage> {
+    pub(super) fn decode(key: &[u8], row: &[u8]) -> Result<Self, Damage> {
         let value = without_crc(key, row)?;
         let fields = || {
             let id = std::str::from_utf8(value.get(32..)?).ok()?;
@@ -209,18 +221,18 @@ impl LogRow {
 }
 
 /// The row of one term run; its key holds where the run begins.
-pub(crate) fn encode_term(key: &[u8], term: u64) -> Vec<u8> {
+pub(super) fn encode_term(key: &[u8], term: u64) -> Vec<u8> {
     with_crc(key, term.to_le_bytes().to_vec())
 }
 
-pub(crate) fn decode_term(key: &[u8], row: &[u8]) -> Result<TermRun, Damage> {
+pub(super) fn decode_term(key: &[u8], row: &[u8]) -> Result<TermRun, Damage> {
     let value = without_crc(key, row)?;
     let run = || Some(TermRun { first: read_u64_be(key, 9)?, term: read_u64(value, 0)? });
     run().ok_or(SHORT_ROW)
 }
 
 /// The ordered list of the configuration entries of one group.
-pub(crate) fn encode_configurations(key: &[u8], list: &[(u64, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn encode_configurations(key: &[u8], list: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut row = Vec::new();
     for (index, payload) in list {
         row.extend_from_slice(&index.to_le_bytes());
@@ -230,7 +242,7 @@ pub(crate) fn encode_configurations(key: &[u8], list: &[(u64, Vec<u8>)]) -> Vec<
     with_crc(key, row)
 }
 
-pub(crate) fn decode_configurations(key: &[u8], row: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, Damage> {
+pub(super) fn decode_configurations(key: &[u8], row: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, Damage> {
     let mut rest = without_crc(key, row)?;
     let mut list = Vec::new();
     while !rest.is_empty() {

@@ -1,0 +1,66 @@
+//! The environment of LMDB: how it is opened, how much of its file it uses, and what its errors mean to the store.
+//!
+//! What must hold: it runs with the default sync, so a commit that has returned is on the device; it is opened only
+//! under the lock of the directory. The only unsafe code of the crate is here.
+
+use std::path::Path;
+
+use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
+
+use crate::error::Error;
+use crate::format::Damage;
+
+/// A read transaction belongs to whoever holds it, not to a thread: reads run on any thread of libuv's pool.
+pub(super) type Environment = Env<WithoutTls>;
+
+/// The largest pool of libuv threads: each reads at most once at a time.
+const READERS_MAX: u32 = 1024;
+
+/// Opens or creates the environment in `dir`.
+#[allow(unsafe_code)]
+pub(super) fn open(dir: &Path, map_bytes: usize) -> heed::Result<Environment> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(map_bytes).max_readers(READERS_MAX);
+    // SAFETY: NO_READ_AHEAD is a hint to the kernel; none of the flags that give up syncing or locking is set.
+    // Opening maps the file, which is sound as long as nobody else writes or shrinks it: the directory lock, taken
+    // before and released after the environment is closed, keeps every other opener of ours out (of this process too),
+    // and only LMDB writes the pages. `Reservation` extends the file, and never shrinks it.
+    unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) }
+}
+
+/// Bytes of the file that hold pages.
+pub(super) fn used_bytes(environment: &Environment) -> u64 {
+    let pages = u64::try_from(environment.info().last_page_number).unwrap_or(u64::MAX).saturating_add(1);
+    pages.saturating_mul(u64::from(environment.unnamed_database_stat().page_size))
+}
+
+/// Damage, with the file it was met in.
+pub(super) fn damaged(file: &Path, damage: Damage) -> Error {
+    Error::Corrupt { file: file.to_owned(), index: damage.index, detail: damage.detail.to_owned() }
+}
+
+/// An error of LMDB as one of the store.
+pub(super) fn lmdb_error(file: &Path, error: heed::Error) -> Error {
+    match error {
+        heed::Error::Io(cause) => Error::io(format!("LMDB on {}", file.display()), cause),
+        heed::Error::Mdb(MdbError::MapFull) => Error::Full {
+            detail: format!(
+                "{} has reached the size of its map. Take a snapshot and compact, or use a new store.",
+                file.display()
+            ),
+        },
+        heed::Error::EnvAlreadyOpened => Error::Locked {
+            dir: file.parent().unwrap_or(file).to_owned(),
+            holder: format!("this process ({})", std::process::id()),
+        },
+        heed::Error::Mdb(
+            kind @ (MdbError::PageNotFound
+            | MdbError::Corrupted
+            | MdbError::Invalid
+            | MdbError::VersionMismatch
+            | MdbError::Incompatible
+            | MdbError::BadValSize),
+        ) => Error::Corrupt { file: file.to_owned(), index: None, detail: kind.to_string() },
+        other => Error::io(format!("LMDB on {}", file.display()), std::io::Error::other(other)),
+    }
+}

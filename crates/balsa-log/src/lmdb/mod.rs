@@ -1,0 +1,45 @@
+//! LMDB as the home of the log. Everything that knows LMDB, or heed through which it is called, is in this folder;
+//! what stands above asks for what [`Home`] and [`Reader`] offer.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `home` | what the writer asks: open, reserve room, apply a plan in one transaction, mark a boot and a close |
+//! | `reader` | what reads ask, on any thread |
+//! | `transaction` | the steps of a plan as one LMDB transaction |
+//! | `load` | what an open reads, and how it is checked |
+//! | `reservation` | room on the device, taken before a transaction |
+//! | `tree` | the one tree of rows, and how single rows are read and checked |
+//! | `rows` | the bytes of keys and rows |
+//! | `environment` | LMDB's environment and errors; the only unsafe code |
+
+mod environment;
+mod home;
+mod load;
+mod reader;
+mod reservation;
+mod rows;
+mod transaction;
+mod tree;
+
+pub(crate) use home::{Home, Stored};
+pub(crate) use reader::Reader;
+
+use crate::directory::Engine;
+
+/// The file of LMDB that holds the data.
+const DATA_FILE: &str = "data.mdb";
+/// LMDB's table of readers.
+const READERS_FILE: &str = "lock.mdb";
+
+/// A store whose only home is LMDB.
+pub(crate) const ENGINE: Engine =
+    Engine { name: "lmdb", version: rows::FORMAT_VERSION, files: &[DATA_FILE, READERS_FILE] };
+
+/// Device flushes of one transaction: of the pages, then of the meta page.
+pub(crate) const FLUSHES_PER_TRANSACTION: u64 = 2;
+
+/// Bound of the data file. Address space, not disk; never resized while open.
+#[cfg(target_pointer_width = "64")]
+pub(crate) const MAP_BYTES: usize = 64 << 30;
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) const MAP_BYTES: usize = 1 << 30;

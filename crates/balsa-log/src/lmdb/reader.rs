@@ -1,0 +1,56 @@
+//! Reads of what is durable, on any thread: each is one read transaction over the block rows of a range. Every record
+//! is checked before it is given out.
+
+use std::ops::Bound;
+
+use super::rows::{block_first, block_key};
+use super::tree::Tree;
+use crate::error::Error;
+use crate::format::GROUP;
+use crate::read::{Filling, ReadOutcome};
+
+/// The reading side of a home. Cloning shares the environment.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    tree: Tree,
+}
+
+impl Reader {
+    pub(super) fn new(tree: Tree) -> Self {
+        Self { tree }
+    }
+
+    /// Reads entries `lo .. hi`, at most `bytes_max` but at least one entry.
+    pub(crate) fn read_into(&self, lo: u64, hi: u64, bytes_max: usize, out: &mut [u8]) -> Result<ReadOutcome, Error> {
+        let tree = &self.tree;
+        let txn = tree.read_txn()?;
+        let bounds = tree.bounds(&txn)?;
+        // A truncation may have overtaken the request; then there is less to read, or nothing.
+        let hi = hi.min(bounds.last + 1);
+        if lo < bounds.first || lo >= hi {
+            return Ok(ReadOutcome::Filled(0));
+        }
+        let mut filling = Filling::new(lo, hi, bytes_max, out);
+        let start = tree
+            .rows
+            .get_lower_than_or_equal_to(&txn, &block_key(GROUP, lo))
+            .map_err(|error| tree.lmdb_error(error))?
+            .and_then(|(key, _)| block_first(key))
+            .ok_or_else(|| tree.damaged(filling.missing()))?;
+        let (from, to) = (block_key(GROUP, start), block_key(GROUP, hi));
+        let range = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
+        for item in tree.rows.range(&txn, &range).map_err(|error| tree.lmdb_error(error))? {
+            let (key, row) = item.map_err(|error| tree.lmdb_error(error))?;
+            let (row, info) = tree.check_block(key, row)?;
+            if let Some(outcome) = filling.take(row.block, &info).map_err(|damage| tree.damaged(damage))? {
+                return Ok(outcome);
+            }
+        }
+        Err(tree.damaged(filling.missing()))
+    }
+
+    /// Waits until the environment is closed: reads that are under way finish first.
+    pub(crate) fn close(self) {
+        self.tree.close();
+    }
+}
