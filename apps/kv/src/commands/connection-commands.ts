@@ -3,7 +3,7 @@
 import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ClientState, LocalContext, Subcommand, Subcommands } from './local-command.js'
-import { redisVersion } from './versions.js'
+import { REDIS_VERSION } from './versions.js'
 
 export function ping(_context: LocalContext, words: readonly string[]): Reply {
   if (words.length > 2) return wrongArity('ping')
@@ -54,7 +54,7 @@ export function hello({ client, server }: LocalContext, words: readonly string[]
     type: 'map',
     pairs: [
       ['server', 'redis'],
-      ['version', redisVersion],
+      ['version', REDIS_VERSION],
       ['proto', version],
       ['id', client.id],
       ['mode', 'cluster'],

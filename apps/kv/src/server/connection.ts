@@ -14,15 +14,15 @@ import type { Socket } from 'node:net'
 import { answerLocally, checkCommand, findCommand, unknownCommand, type CommandRow } from '../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../commands/local-command.js'
 import {
-  argumentsMax,
-  bulkBytesMax,
-  entryBytesMax,
-  inlineBytesMax,
-  outputBytesMax,
-  outputSoftBytesMax,
-  pipelineMax,
-  queryBufferBytesMax,
-  unreadAnswersMs,
+  ARGUMENTS_MAX,
+  BULK_BYTES_MAX,
+  ENTRY_BYTES_MAX,
+  INLINE_BYTES_MAX,
+  OUTPUT_BYTES_MAX,
+  OUTPUT_SOFT_BYTES_MAX,
+  PIPELINE_MAX,
+  QUERY_BUFFER_BYTES_MAX,
+  UNREAD_ANSWERS_MS,
 } from '../limits.js'
 import { commandBytes, encodeCommand, type WatchedKey } from '../replication/entry-codec.js'
 import { encodeReply, replyBytes, type ProtocolVersion } from '../resp/reply-encoder.js'
@@ -78,10 +78,10 @@ export class Connection implements CommandOwner, ClientState, Watching {
   readonly #socket: Socket
   readonly #context: ConnectionContext
   readonly #parser = new RequestParser({
-    bulkBytes: bulkBytesMax,
-    inlineBytes: inlineBytesMax,
-    arguments: argumentsMax,
-    bufferBytes: queryBufferBytesMax,
+    bulkBytes: BULK_BYTES_MAX,
+    inlineBytes: INLINE_BYTES_MAX,
+    arguments: ARGUMENTS_MAX,
+    bufferBytes: QUERY_BUFFER_BYTES_MAX,
   })
   /** Read but not begun. */
   #requests: Request[] = []
@@ -117,7 +117,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     socket.on('end', () => this.#onEnd())
     socket.on('error', () => this.#leave(null))
     socket.on('close', () => this.#leave(null))
-    socket.on('timeout', () => this.cutOff(`its answers were not read for ${unreadAnswersMs} ms`))
+    socket.on('timeout', () => this.cutOff(`its answers were not read for ${UNREAD_ANSWERS_MS} ms`))
   }
 
   get queued(): number {
@@ -159,11 +159,11 @@ export class Connection implements CommandOwner, ClientState, Watching {
     let out = ''
     let written = 0
     for (const command of this.#pending) {
-      if (command.reply === undefined || unsent + out.length > outputSoftBytesMax) break
+      if (command.reply === undefined || unsent + out.length > OUTPUT_SOFT_BYTES_MAX) break
       written += 1
       if (command.version === null) continue
-      if (replyBytes(command.reply) > outputBytesMax) {
-        this.cutOff(`one answer is longer than ${outputBytesMax} bytes`)
+      if (replyBytes(command.reply) > OUTPUT_BYTES_MAX) {
+        this.cutOff(`one answer is longer than ${OUTPUT_BYTES_MAX} bytes`)
         return
       }
       out += encodeReply(command.reply, command.version)
@@ -258,7 +258,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
 
   #mayBegin(): boolean {
     if (this.#isLeaving || this.#isGone) return false
-    if (this.#pending.length >= pipelineMax || this.#socket.writableLength > outputSoftBytesMax) return false
+    if (this.#pending.length >= PIPELINE_MAX || this.#socket.writableLength > OUTPUT_SOFT_BYTES_MAX) return false
     if (this.#context.replicator.hasRoom) return true
     this.#context.waitForRoom(this)
     return false
@@ -325,8 +325,8 @@ export class Connection implements CommandOwner, ClientState, Watching {
       command.settle(this.executeRead(command))
     } else if (!inTheLog) {
       this.#read(this.#pend(row, words))
-    } else if (commandBytes(words) > entryBytesMax) {
-      const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${entryBytesMax}`
+    } else if (commandBytes(words) > ENTRY_BYTES_MAX) {
+      const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       this.#answer({ row, words }, failure(`ERR command is too large: ${bytes}`))
     } else {
       this.#batch = this.#context.replicator.write(encodeCommand(words), this.#pend(row, words))
@@ -336,7 +336,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
 
   /** Whether a read is better carried out in its place in the log: a write is behind it. */
   #readsInTheLog(row: CommandRow, { words, sequence }: Request): boolean {
-    return row.firstKey > 0 && sequence < this.#lastWrite && commandBytes(words) <= entryBytesMax
+    return row.firstKey > 0 && sequence < this.#lastWrite && commandBytes(words) <= ENTRY_BYTES_MAX
   }
 
   #read(command: PendingCommand): void {
@@ -422,8 +422,8 @@ export class Connection implements CommandOwner, ClientState, Watching {
 
   #propose(transaction: Transaction, watched: readonly WatchedKey[], command: PendingCommand): void {
     const entry = transaction.encode(watched)
-    if (entry.length > entryBytesMax) {
-      const bytes = `${entry.length} bytes with its watched keys, but one Raft entry holds at most ${entryBytesMax}`
+    if (entry.length > ENTRY_BYTES_MAX) {
+      const bytes = `${entry.length} bytes with its watched keys, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       command.settle(failure(`ERR transaction is too large: ${bytes}`))
       return
     }
@@ -500,7 +500,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     this.#context.server.counters.bytesOut += out.length
     this.#socket.write(out, 'latin1')
     // Only while answers wait to be read, so that idle clients may stay.
-    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(unreadAnswersMs)
+    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
   }
 
   #onDrain(): void {

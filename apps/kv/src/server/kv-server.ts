@@ -8,7 +8,7 @@ import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { closeGraceMs, clientsMax, leaderWaitMs } from '../limits.js'
+import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
 import { configFacts } from './config-facts.js'
 import { Connection, type ConnectionContext } from './connection.js'
@@ -65,9 +65,9 @@ export class KvServer implements ServerState {
     this.now = options.now ?? Date.now
     this.startedAt = this.now()
     this.dir = options.dir
-    this.clientsMax = options.clientsMax ?? clientsMax
+    this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     this.config = configFacts(options, this.clientsMax)
-    this.leadership = new Leadership(raft, self, members, options.leaderWaitMs ?? leaderWaitMs, () =>
+    this.leadership = new Leadership(raft, self, members, options.leaderWaitMs ?? LEADER_WAIT_MS, () =>
       this.#onLeadership(),
     )
     const watchers = new Watchers()
@@ -139,7 +139,7 @@ export class KvServer implements ServerState {
   #untilEmpty(): Promise<void> {
     if (this.#connections.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, closeGraceMs)
+      const timer = setTimeout(resolve, CLOSE_GRACE_MS)
       this.#onEmpty = () => {
         clearTimeout(timer)
         resolve()

@@ -13,7 +13,13 @@
 import { strict } from 'node:assert'
 import { RaftError } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
-import { batchBytesMax, batchEntriesMax, inFlightBytesMax, inFlightEntriesMax, timeEntryIntervalMs } from '../limits.js'
+import {
+  BATCH_BYTES_MAX,
+  BATCH_ENTRIES_MAX,
+  IN_FLIGHT_BYTES_MAX,
+  IN_FLIGHT_ENTRIES_MAX,
+  TIME_ENTRY_INTERVAL_MS,
+} from '../limits.js'
 import { timeEntry } from '../replication/entry-codec.js'
 import type { Reply } from '../resp/reply.js'
 import type { KvRaft } from './kv-raft.js'
@@ -79,14 +85,14 @@ export class Replicator {
 
   get hasRoom(): boolean {
     return (
-      this.#entriesInFlight + this.#batch.entries.length < inFlightEntriesMax &&
-      this.#bytesInFlight + this.#batch.bytes < inFlightBytesMax
+      this.#entriesInFlight + this.#batch.entries.length < IN_FLIGHT_ENTRIES_MAX &&
+      this.#bytesInFlight + this.#batch.bytes < IN_FLIGHT_BYTES_MAX
     )
   }
 
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
   write(entry: Uint8Array, owner: Proposal): Batch {
-    if (this.#batch.entries.length >= batchEntriesMax || this.#batch.bytes + entry.length > batchBytesMax) {
+    if (this.#batch.entries.length >= BATCH_ENTRIES_MAX || this.#batch.bytes + entry.length > BATCH_BYTES_MAX) {
       this.#submit()
     }
     this.#batch.entries.push(entry)
@@ -121,11 +127,11 @@ export class Replicator {
     }
     if (next === Number.POSITIVE_INFINITY && this.#dueReads.length === 0) return
     const wanted = this.#dueReads.length > 0 ? 0 : next
-    const at = Math.max(wanted, this.#timeEntryAt + timeEntryIntervalMs)
+    const at = Math.max(wanted, this.#timeEntryAt + TIME_ENTRY_INTERVAL_MS)
     if (at >= this.#timerAt) return
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timerAt = at
-    const delay = Math.min(Math.max(0, at - this.#context.now()), timerMaxMs)
+    const delay = Math.min(Math.max(0, at - this.#context.now()), TIMER_MAX_MS)
     this.#timer = setTimeout(() => this.#onTimer(), delay)
   }
 
@@ -239,7 +245,7 @@ export class Replicator {
 }
 
 /** The longest delay a timer of Node.js takes is 2^31 - 1 ms; a deadline further away is looked at again. */
-const timerMaxMs = 2 ** 31 - 1
+const TIMER_MAX_MS = 2 ** 31 - 1
 
 function newBatch(): Batch {
   return { entries: [], owners: [], readers: [], bytes: 0, state: 'gathering' }
