@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import { machineClock } from 'balsa-kv/server/clock.js'
 import { KvServer } from 'balsa-kv/server/kv-server.js'
 import { SingleServerRaft } from './single-server-raft.js'
 
@@ -30,9 +31,9 @@ export interface FixtureOptions {
   readonly prepare?: (raft: SingleServerRaft) => void
 }
 
-export async function startServer({ prepare, ...options }: FixtureOptions = {}): Promise<Fixture> {
+export async function startServer({ prepare, now = Date.now, ...options }: FixtureOptions = {}): Promise<Fixture> {
   const data = new DataSet()
-  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', ...options })
+  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', now })
   prepare?.(raft)
   const events: string[] = []
   const log = (event: string): void => void events.push(event)
@@ -46,6 +47,7 @@ export async function startServer({ prepare, ...options }: FixtureOptions = {}):
     port: 0,
     dir: '/nowhere',
     log: { debug: log, info: log, warn: log, error: log },
+    clock: { ...machineClock, wallNow: now },
     leaderWaitMs: 0,
     ...options,
   })

@@ -13,6 +13,7 @@
 import type { Socket } from 'node:net'
 import { answerLocally, checkCommand, findCommand, unknownCommand, type CommandRow } from '../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../commands/local-command.js'
+import type { DataSet } from '../data-set/data-set.js'
 import {
   ARGUMENTS_MAX,
   BULK_BYTES_MAX,
@@ -30,22 +31,17 @@ import { failure, nullArray, ok, queued, status, type Reply } from '../resp/repl
 import { RequestParser } from '../resp/request-parser.js'
 import { PendingCommand, type CommandOwner } from './pending-command.js'
 import { moved, readFailure, writeFailure } from './raft-answers.js'
-import type { Batch, Replicator } from './replicator.js'
+import type { Replicator } from './replicator.js'
 import { Transaction } from './transaction.js'
+import type { TurnBatch } from './turn-batch.js'
+import { ClientTurn, type Served, type Turns } from './turns.js'
 import type { Watchers, Watching } from './watchers.js'
 
 export interface ConnectionContext {
   readonly server: ServerState
   readonly replicator: Replicator
   readonly watchers: Watchers
-  /** Asks for `run` at the end of this turn. */
-  readonly schedule: (connection: Connection) => void
-  /** Asks for `flush` once everything that settles now has settled. */
-  readonly scheduleFlush: (connection: Connection) => void
-  /** Asks for `run` when the replicator has room again. */
-  readonly waitForRoom: (connection: Connection) => void
-  /** Asks for `run` when the leadership has changed, or is not waited for any longer. */
-  readonly waitForLeader: (connection: Connection) => void
+  readonly turns: Turns
   /** The connection is gone. `reason` null: in the usual way. */
   readonly closed: (connection: Connection, reason: string | null) => void
 }
@@ -58,7 +54,7 @@ interface Request {
   readonly sequence: number
 }
 
-export class Connection implements CommandOwner, ClientState, Watching {
+export class Connection implements CommandOwner, ClientState, Served, Watching {
   readonly id: number
   readonly address: string
   readonly localAddress: string
@@ -73,10 +69,9 @@ export class Connection implements CommandOwner, ClientState, Watching {
   replies: ClientState['replies'] = 'on'
   skips = 0
   lastCommand = 'NULL'
-  isScheduled = false
-  isFlushScheduled = false
   readonly #socket: Socket
   readonly #context: ConnectionContext
+  readonly #turn: ClientTurn
   readonly #parser = new RequestParser({
     bulkBytes: BULK_BYTES_MAX,
     inlineBytes: INLINE_BYTES_MAX,
@@ -92,7 +87,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
   #pending: PendingCommand[] = []
   #readsUnderWay = 0
   /** Holds the client's latest write. */
-  #batch: Batch | null = null
+  #batch: TurnBatch | null = null
   #transaction: Transaction | null = null
   #executing = new Map<PendingCommand, Transaction>()
   #watched = new Map<string, number>()
@@ -108,6 +103,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     this.id = id
     this.#socket = socket
     this.#context = context
+    this.#turn = new ClientTurn(context.turns, this)
     this.address = `${socket.remoteAddress}:${socket.remotePort}`
     this.localAddress = `${socket.localAddress}:${socket.localPort}`
     this.connectedAt = context.server.now()
@@ -149,7 +145,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     else if (begun > 0) this.#requests.splice(0, begun)
     if (this.#requests.length > 0) this.#pause()
     else this.#onAllBegun()
-    this.#context.scheduleFlush(this)
+    this.#turn.askFlush()
   }
 
   /** Writes every answer that is ready and in order, with one write. */
@@ -173,7 +169,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     if (this.#isLeaving && this.#pending.length === 0) this.#socket.destroySoon()
     else if (written > 0 && (this.#requests.length > 0 || this.#pending[0]?.reply !== undefined)) {
       // There is more, and the socket says `drain` only when it could not take all of this at once.
-      this.#context.schedule(this)
+      this.#turn.askRun()
     }
   }
 
@@ -182,7 +178,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     this.#isLeaving = true
     this.#requests = []
     this.#pause()
-    this.#context.scheduleFlush(this)
+    this.#turn.askFlush()
   }
 
   cutOff(reason: string): void {
@@ -199,14 +195,13 @@ export class Connection implements CommandOwner, ClientState, Watching {
       command.isRead = false
       this.#readsUnderWay -= 1
     }
-    if (this.#requests.length > 0) this.#context.schedule(this)
-    this.#context.scheduleFlush(this)
+    if (this.#requests.length > 0) this.#turn.askRun()
+    this.#turn.askFlush()
   }
 
-  executeRead(command: PendingCommand): Reply {
+  executeRead(command: PendingCommand, data: DataSet, now: number): Reply {
     const { row, words } = command
-    const { server } = this.#context
-    if (row?.type === 'data') return row.command.run(server.data, words, Math.max(server.now(), server.data.time))
+    if (row?.type === 'data') return row.command.run(data, words, now)
     for (const key of command.keys ?? []) this.#watch(key)
     return ok
   }
@@ -239,7 +234,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
       this.#requests.push({ words, row, sequence: this.#sequence })
       this.#sequence += 1
     }
-    this.#context.schedule(this)
+    this.#turn.askRun()
   }
 
   /** All requests have begun: time to look at why there are no more, or to read on. */
@@ -260,7 +255,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     if (this.#isLeaving || this.#isGone) return false
     if (this.#pending.length >= PIPELINE_MAX || this.#socket.writableLength > OUTPUT_SOFT_BYTES_MAX) return false
     if (this.#context.replicator.hasRoom) return true
-    this.#context.waitForRoom(this)
+    this.#turn.waitForRoom()
     return false
   }
 
@@ -280,7 +275,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
       return true
     }
     if (this.#waitsForLeader(row)) {
-      this.#context.waitForLeader(this)
+      this.#turn.waitForLeader()
       return false
     }
     if (row.type === 'control') return this.#control(row, words)
@@ -322,7 +317,8 @@ export class Connection implements CommandOwner, ClientState, Watching {
     this.#count(row.name)
     if (!leadership.isLeader) {
       const command = this.#pend(row, words)
-      command.settle(this.executeRead(command))
+      const { data, now } = this.#context.server
+      command.execute(data, Math.max(now(), data.time))
     } else if (!inTheLog) {
       this.#read(this.#pend(row, words))
     } else if (commandBytes(words) > ENTRY_BYTES_MAX) {
@@ -505,13 +501,13 @@ export class Connection implements CommandOwner, ClientState, Watching {
 
   #onDrain(): void {
     this.#socket.setTimeout(0)
-    this.#context.scheduleFlush(this)
-    this.#context.schedule(this)
+    this.#turn.askFlush()
+    this.#turn.askRun()
   }
 
   #onEnd(): void {
     this.#inputEnded = true
-    this.#context.schedule(this)
+    this.#turn.askRun()
   }
 
   #pause(): void {
@@ -533,6 +529,7 @@ export class Connection implements CommandOwner, ClientState, Watching {
     this.#requests = []
     this.#pending = []
     this.#unwatch()
+    this.#turn.end()
     this.#context.closed(this, reason)
   }
 }

@@ -10,11 +10,14 @@ import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
 import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
+import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
 import { Connection, type ConnectionContext } from './connection.js'
+import { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
 import { Replicator } from './replicator.js'
+import { Turns } from './turns.js'
 import { Watchers } from './watchers.js'
 
 export interface KvServerOptions {
@@ -31,8 +34,8 @@ export interface KvServerOptions {
   /** How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it. Default 5000. */
   readonly leaderWaitMs?: number
   readonly log: Log
-  /** Milliseconds since 1970. Default: the machine's clock. */
-  readonly now?: () => number
+  /** Default: the machine's. */
+  readonly clock?: KvClock
 }
 
 export class KvServer implements ServerState {
@@ -49,12 +52,9 @@ export class KvServer implements ServerState {
   readonly #listener: Server
   readonly #connections = new Set<Connection>()
   readonly #context: ConnectionContext
+  readonly #clock: KvClock
+  readonly #turns: Turns
   #nextClient = 1
-  #scheduled: Connection[] = []
-  #turn: NodeJS.Immediate | null = null
-  #toFlush: Connection[] = []
-  #waiting = new Set<Connection>()
-  #waitingForLeader = new Set<Connection>()
   #isClosing = false
   #onEmpty: (() => void) | null = null
 
@@ -62,31 +62,30 @@ export class KvServer implements ServerState {
     const { raft, data, self, members } = options
     this.#options = options
     this.data = data
-    this.now = options.now ?? Date.now
+    const clock = options.clock ?? machineClock
+    this.#clock = clock
+    this.now = () => clock.wallNow()
     this.startedAt = this.now()
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     this.config = configFacts(options, this.clientsMax)
-    this.leadership = new Leadership(raft, self, members, options.leaderWaitMs ?? LEADER_WAIT_MS, () =>
-      this.#onLeadership(),
-    )
+    this.leadership = new Leadership(raft, {
+      self,
+      members,
+      waitMs: options.leaderWaitMs ?? LEADER_WAIT_MS,
+      clock,
+      onChange: () => this.#onLeadership(),
+    })
     const watchers = new Watchers()
     data.listener = watchers
-    this.replicator = new Replicator({
-      raft,
-      data,
-      leadership: this.leadership,
-      now: this.now,
-      onRoom: () => this.#onRoom(),
-    })
+    this.#turns = new Turns(clock, () => this.replicator.endTurn())
+    const expiry = new ExpiryClock(data, this.leadership, clock, this.#turns)
+    this.replicator = new Replicator(raft, expiry, this.#turns)
     this.#context = {
       server: this,
       replicator: this.replicator,
       watchers,
-      schedule: (connection) => this.#schedule(connection),
-      scheduleFlush: (connection) => this.#scheduleFlush(connection),
-      waitForRoom: (connection) => this.#waiting.add(connection),
-      waitForLeader: (connection) => this.#waitingForLeader.add(connection),
+      turns: this.#turns,
       closed: (connection, reason) => this.#onClosed(connection, reason),
     }
     // A client may close its side as soon as it has sent its commands, and still get its answers.
@@ -131,7 +130,7 @@ export class KvServer implements ServerState {
     this.replicator.close()
     await this.#untilEmpty()
     for (const connection of this.#connections) connection.cutOff('the server is closing')
-    if (this.#turn !== null) clearImmediate(this.#turn)
+    this.#turns.close()
     this.leadership.stop()
     this.data.listener = null
   }
@@ -139,9 +138,9 @@ export class KvServer implements ServerState {
   #untilEmpty(): Promise<void> {
     if (this.#connections.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, CLOSE_GRACE_MS)
+      const cancel = this.#clock.setTimer(CLOSE_GRACE_MS, resolve)
       this.#onEmpty = () => {
-        clearTimeout(timer)
+        cancel()
         resolve()
       }
     })
@@ -162,8 +161,6 @@ export class KvServer implements ServerState {
 
   #onClosed(connection: Connection, reason: string | null): void {
     this.#connections.delete(connection)
-    this.#waiting.delete(connection)
-    this.#waitingForLeader.delete(connection)
     if (reason !== null && !this.#isClosing) {
       this.counters.cutOff += 1
       this.#options.log.warn('client.cut-off', { client: connection.id, address: connection.address, reason })
@@ -171,53 +168,8 @@ export class KvServer implements ServerState {
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 
-  #schedule(connection: Connection): void {
-    if (connection.isScheduled) return
-    connection.isScheduled = true
-    this.#scheduled.push(connection)
-    // In the check phase, after the sockets of all clients have been read.
-    this.#turn ??= setImmediate(() => this.#runTurn())
-  }
-
-  #runTurn(): void {
-    this.#turn = null
-    const connections = this.#scheduled
-    this.#scheduled = []
-    for (const connection of connections) {
-      connection.isScheduled = false
-      connection.run()
-    }
-    this.replicator.endTurn()
-  }
-
-  #scheduleFlush(connection: Connection): void {
-    if (connection.isFlushScheduled) return
-    connection.isFlushScheduled = true
-    this.#toFlush.push(connection)
-    // Runs once every promise that settles now has been followed.
-    if (this.#toFlush.length === 1) process.nextTick(() => this.#flush())
-  }
-
-  #flush(): void {
-    const connections = this.#toFlush
-    this.#toFlush = []
-    for (const connection of connections) {
-      connection.isFlushScheduled = false
-      connection.flush()
-    }
-  }
-
   #onLeadership(): void {
     this.replicator.watchDeadlines()
-    const waiting = this.#waitingForLeader
-    this.#waitingForLeader = new Set()
-    for (const connection of waiting) this.#schedule(connection)
-  }
-
-  #onRoom(): void {
-    if (this.#waiting.size === 0 || !this.replicator.hasRoom) return
-    const waiting = this.#waiting
-    this.#waiting = new Set()
-    for (const connection of waiting) this.#schedule(connection)
+    this.#turns.leadershipChanged()
   }
 }

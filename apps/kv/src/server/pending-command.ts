@@ -3,15 +3,16 @@
 import { firstKeyOf, keysOf } from '../commands/command-keys.js'
 import type { CommandRow } from '../commands/command-table.js'
 import { keySlot } from '../cluster/slots.js'
+import type { DataSet } from '../data-set/data-set.js'
 import type { ProtocolVersion } from '../resp/reply-encoder.js'
 import type { Reply } from '../resp/reply.js'
-import type { Proposal, Read } from './replicator.js'
+import type { Proposal, Read } from './turn-batch.js'
 
 /** What a command reports to. */
 export interface CommandOwner {
   /** The answer is there. */
   settled(command: PendingCommand): void
-  executeRead(command: PendingCommand): Reply
+  executeRead(command: PendingCommand, data: DataSet, now: number): Reply
   /** Turns what was applied into the answer. */
   finish(command: PendingCommand, reply: Reply): Reply
   explain(command: PendingCommand, error: unknown): Reply
@@ -57,8 +58,8 @@ export class PendingCommand implements Proposal, Read {
     this.settle(this.owner.finish(this, reply))
   }
 
-  execute(): void {
-    this.settle(this.owner.executeRead(this))
+  execute(data: DataSet, now: number): void {
+    this.settle(this.owner.executeRead(this, data, now))
   }
 
   failed(error: unknown): void {
