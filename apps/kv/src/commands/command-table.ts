@@ -9,7 +9,7 @@ import { commandTexts } from './command-texts.js'
 import type { CommandFacts, LocalContext, LocalHandler, Subcommands } from './local-command.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
-/** Commands that steer their own connection; `connection.ts` carries them out. */
+/** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
 export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
 
 export type CommandRow = CommandFacts &

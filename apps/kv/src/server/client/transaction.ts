@@ -1,10 +1,10 @@
 /** What a client has put together between MULTI and EXEC, and the keys it watches. */
 
-import { answerLocally, type CommandRow } from '../commands/command-table.js'
-import type { LocalContext } from '../commands/local-command.js'
-import { ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../limits.js'
-import { commandBytes, encodeTransaction, type WatchedKey } from '../replication/entry-codec.js'
-import { failure, type ErrorReply, type Reply } from '../resp/reply.js'
+import { answerLocally, type CommandRow } from '../../commands/command-table.js'
+import type { LocalContext } from '../../commands/local-command.js'
+import { ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
+import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
+import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
 
 interface QueuedCommand {
   readonly row: CommandRow
