@@ -22,6 +22,7 @@ import {
   homeRule,
   importCircles,
   importRule,
+  kvGivenRule,
   placeRule,
   reachRule,
   reminderRule,
@@ -160,6 +161,20 @@ proofs('timers and dates are in one file', () => {
   accepts(clockRule, 'ts/storage/file/disk.ts', 'setTimeout(f, 1)')
   rejects(clockRule, 'ts/testing/index.ts', 'const now = Date.now()')
   accepts(clockRule, 'ts/testing/determinism/ambient.ts', 'const now = Date.now()')
+})
+
+proofs('the key-value server is given its time and its sockets', () => {
+  rejects(kvGivenRule, 'apps/kv/src/server/expiry-clock.ts', 'setTimeout(f, 1)')
+  rejects(kvGivenRule, 'apps/kv/src/server/turns.ts', 'process.nextTick(f)')
+  rejects(kvGivenRule, 'apps/kv/src/data-set/data-set.ts', 'const now = Date.now()')
+  rejects(kvGivenRule, 'apps/kv/src/server/client/client.ts', "import type { Socket } from 'node:net'")
+  accepts(kvGivenRule, 'apps/kv/src/server/clock.ts', 'setImmediate(f)')
+  accepts(
+    kvGivenRule,
+    'apps/kv/src/server/client/client-socket.ts',
+    "import type { Socket } from 'node:net'\ns.setTimeout(1)",
+  )
+  accepts(kvGivenRule, 'apps/kv/src/launcher/launch.ts', 'setTimeout(f, Date.now())')
 })
 
 proofs('identifiers keep to the glossary', () => {

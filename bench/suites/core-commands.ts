@@ -9,7 +9,7 @@ import { decodeEntry, encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { encodeReply } from 'balsa-kv/resp/reply-encoder.js'
 import { ok } from 'balsa-kv/resp/reply.js'
 import { RequestParser } from 'balsa-kv/resp/request-parser.js'
-import { argumentsMax, bulkBytesMax, inlineBytesMax, queryBufferBytesMax } from 'balsa-kv/limits.js'
+import { ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, QUERY_BUFFER_BYTES_MAX } from 'balsa-kv/limits.js'
 import { packBlocks } from '../stores/native.js'
 
 /** Commands of one timed call: what a socket delivers at once, or one batch. */
@@ -55,8 +55,8 @@ const asItIs: Codec<Uint8Array> = { encode: (command) => command, decode: (bytes
 /** Replies are strings whose bytes are copied when the socket takes them; parsing is all of it. */
 function parsing(words: readonly string[]): () => void {
   const limits = {
-    ...{ bulkBytes: bulkBytesMax, inlineBytes: inlineBytesMax },
-    ...{ arguments: argumentsMax, bufferBytes: queryBufferBytesMax },
+    ...{ bulkBytes: BULK_BYTES_MAX, inlineBytes: INLINE_BYTES_MAX },
+    ...{ arguments: ARGUMENTS_MAX, bufferBytes: QUERY_BUFFER_BYTES_MAX },
   }
   const request = `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
   const chunk = Buffer.from(request.repeat(COMMANDS), 'latin1')

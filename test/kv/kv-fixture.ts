@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { KvServer } from 'balsa-kv/server/kv-server.js'
 import { SingleServerRaft } from './single-server-raft.js'
 
@@ -24,15 +25,18 @@ export const otherMembers: readonly Member[] = [
 
 export interface FixtureOptions {
   readonly now?: () => number
+  /** Instead of the machine's and of `now`. */
+  readonly clock?: KvClock
   readonly clientsMax?: number
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
 }
 
-export async function startServer({ prepare, ...options }: FixtureOptions = {}): Promise<Fixture> {
+export async function startServer({ prepare, now = Date.now, ...options }: FixtureOptions = {}): Promise<Fixture> {
+  const { clock = { ...machineClock, wallNow: now } } = options
   const data = new DataSet()
-  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', ...options })
+  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', now: () => clock.wallNow() })
   prepare?.(raft)
   const events: string[] = []
   const log = (event: string): void => void events.push(event)
@@ -48,6 +52,7 @@ export async function startServer({ prepare, ...options }: FixtureOptions = {}):
     log: { debug: log, info: log, warn: log, error: log },
     leaderWaitMs: 0,
     ...options,
+    clock,
   })
   const { port } = await server.listen()
   return { server, raft, data, port, events, close: () => server.close(raft.close()) }

@@ -3,7 +3,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
-import { outputSoftBytesMax, pipelineMax } from 'balsa-kv/limits.js'
+import { OUTPUT_SOFT_BYTES_MAX, PIPELINE_MAX } from 'balsa-kv/limits.js'
 import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
@@ -453,7 +453,7 @@ test('a client that does not read its answers stops being served, and holds no m
     const count = 2000
     client.send(pipeline(...Array.from({ length: count }, () => ['GET', 'k'])))
     await poll(() => [...server.clients].some(({ unsent }) => unsent > 0))
-    const bound = outputSoftBytesMax + value.length + 100
+    const bound = OUTPUT_SOFT_BYTES_MAX + value.length + 100
     const [held] = server.clients
     assert.ok((held?.unsent ?? 0) <= bound, `${held?.unsent} bytes are held, more than ${bound}`)
     client.resume()
@@ -474,7 +474,7 @@ test('an answer longer than the output bound ends its client and no other', () =
 
 test('a long pipeline is served a bounded number at a time, all of it', () =>
   withServer(async ({ raft }, client) => {
-    const count = 3 * pipelineMax
+    const count = 3 * PIPELINE_MAX
     const sent = pipeline(...Array.from({ length: count }, () => ['INCR', 'n']))
     const answer = await client.ask(sent, `:${count}\r\n`)
     assert.is(answer, Array.from({ length: count }, (_, at) => `:${at + 1}\r\n`).join(''))

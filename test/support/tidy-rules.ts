@@ -188,6 +188,23 @@ export const clockRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), banned, 'belongs in ts/clock.ts alone')
 }
 
+/** Of the key-value server, the rooms that can be run on a clock and on sockets of a test's own; and the files that know the machine's. */
+const givenRooms = /^apps\/kv\/src\/(?:cluster|commands|data-set|replication|resp|server)\//
+const kvTimeKeepers = new Set(['clock', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`))
+const kvSocketHolders = new Set(['kv-server', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`))
+
+/** The key-value server is given its time, its turns and its sockets. */
+export const kvGivenRule: Rule = (file) => {
+  if (!givenRooms.test(file.path)) return []
+  const banned =
+    /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval|Immediate)|nextTick|queueMicrotask|Math\s*\.\s*random)\b/g
+  const times = kvTimeKeepers.has(file.path) ? [] : matches(file, codeOnly(file.text), banned, 'is for clock.ts alone')
+  const sockets = importsOf(file.text).filter((specifier) => /^node:(?:net|tls|timers)\b/.test(specifier))
+  return kvSocketHolders.has(file.path)
+    ? times
+    : [...times, ...sockets.map((specifier) => `${file.path}: imports ${specifier}, which is for client-socket.ts`)]
+}
+
 /** One word for one thing, in identifiers. */
 export const glossaryRule: Rule = (file) => {
   if (!file.path.startsWith('ts/')) return []
@@ -269,6 +286,7 @@ export const rules: readonly Rule[] = [
   checkerImportRule,
   corePurityRule,
   clockRule,
+  kvGivenRule,
   glossaryRule,
   testRunRule,
   focusRule,

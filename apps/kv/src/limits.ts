@@ -1,58 +1,58 @@
 /** Every bound of the server, in one place, with its reason. Those an operator may want to change are also options. */
 
 /** A command is one Raft entry, and the library takes entries up to this. */
-export const entryBytesMax = 1024 * 1024
+export const ENTRY_BYTES_MAX = 1024 * 1024
 
 /** The longest argument. Redis calls it proto-max-bulk-len (512 MB there); here a longer one could never be replicated. */
-export const bulkBytesMax = 1024 * 1024
+export const BULK_BYTES_MAX = 1024 * 1024
 
 /** The longest inline request, and the longest line that announces a count or a length; as in Redis. */
-export const inlineBytesMax = 64 * 1024
+export const INLINE_BYTES_MAX = 64 * 1024
 
-/** The most arguments of one command, as in Redis up to version 6. What binds first is `queryBufferBytesMax`. */
-export const argumentsMax = 1024 * 1024
+/** The most arguments of one command, as in Redis up to version 6. What binds first is `QUERY_BUFFER_BYTES_MAX`. */
+export const ARGUMENTS_MAX = 1024 * 1024
 
 /** The most bytes of one unfinished command that are kept for a client; a client that needs more is cut off. */
-export const queryBufferBytesMax = 4 * 1024 * 1024
+export const QUERY_BUFFER_BYTES_MAX = 4 * 1024 * 1024
 
 /** Answers that wait for a client to read them: beyond this its next commands wait, */
-export const outputSoftBytesMax = 1024 * 1024
+export const OUTPUT_SOFT_BYTES_MAX = 1024 * 1024
 
 /** and beyond this the client is cut off. One answer may be this large. */
-export const outputBytesMax = 64 * 1024 * 1024
+export const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
 /** A client that has unread answers and reads none of them for so long is cut off. */
-export const unreadAnswersMs = 60_000
+export const UNREAD_ANSWERS_MS = 60_000
 
 /** As in Redis. */
-export const clientsMax = 10_000
+export const CLIENTS_MAX = 10_000
 
 /** Commands of one client that may be under way at once; further ones wait in the client's socket. */
-export const pipelineMax = 4096
+export const PIPELINE_MAX = 4096
 
 /** Commands that a client may queue in one MULTI, and the bytes of one; a longer one could never be one entry. */
-export const transactionCommandsMax = 128 * 1024
+export const TRANSACTION_COMMANDS_MAX = 128 * 1024
 
 /** Entries and bytes handed to the library in one call, so that one turn of all clients stays below its queue of 8192 entries. */
-export const batchEntriesMax = 2048
-export const batchBytesMax = 4 * 1024 * 1024
+export const BATCH_ENTRIES_MAX = 2048
+export const BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 /** Entries and bytes that may wait for the library's answer; beyond this, clients wait. Half of what the library takes. */
-export const inFlightEntriesMax = 4096
-export const inFlightBytesMax = 8 * 1024 * 1024
+export const IN_FLIGHT_ENTRIES_MAX = 4096
+export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 
 /** The library is asked to move the data set's clock at most this often. */
-export const timeEntryIntervalMs = 100
+export const TIME_ENTRY_INTERVAL_MS = 100
 
 /**
  * After the leader was lost, so long commands wait at a follower for the next one, instead of being sent to a leader that is gone, or told CLUSTERDOWN. Longer than
  * elections take; tools that do not come again by themselves, such as redis-cli, then notice a failover only as a delay. Stale reads wait as long, until
  * this server holds what earlier leaders acknowledged; then they are answered with what is here.
  */
-export const leaderWaitMs = 5000
+export const LEADER_WAIT_MS = 5000
 
 /** How long a closing server waits for its clients to read their last answers. */
-export const closeGraceMs = 1000
+export const CLOSE_GRACE_MS = 1000
 
 /** How long closing may take in all; then the process ends anyway. Less than what the launcher waits before it kills. */
-export const closeMaxMs = 8000
+export const CLOSE_MAX_MS = 8000

@@ -3,9 +3,9 @@
 
 import { isatty } from 'node:tty'
 import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
-import { readServerOptions, serverHelp, type ServerOptions } from './cli/server-options.js'
+import { readServerOptions, SERVER_HELP, type ServerOptions } from './cli/server-options.js'
 import { jsonLog, type Log } from './log.js'
-import { closeMaxMs } from './limits.js'
+import { CLOSE_MAX_MS } from './limits.js'
 import { openKv, type OpenKv } from './open-kv.js'
 
 process.exitCode = await main(process.argv.slice(2))
@@ -20,7 +20,7 @@ async function main(words: readonly string[]): Promise<number> {
     return exitCodes.usage
   }
   if (options === null) {
-    process.stdout.write(serverHelp)
+    process.stdout.write(SERVER_HELP)
     return exitCodes.ok
   }
   const log = jsonLog(options.self.id, options.logLevel)
@@ -57,9 +57,9 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
 /** Ends the process when the store does not let go, as on a full disk: what was acknowledged is safe, and nothing else was promised. */
 async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
   const timer = setTimeout(() => {
-    log.error('server.failed', { message: `not closed within ${closeMaxMs} ms: the store still waits for the disk` })
+    log.error('server.failed', { message: `not closed within ${CLOSE_MAX_MS} ms: the store still waits for the disk` })
     process.exit(exitCodes.full)
-  }, closeMaxMs)
+  }, CLOSE_MAX_MS)
   await kv.close()
   clearTimeout(timer)
 }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { makeMember, type HostPort, type Member } from '../cluster/members.js'
-import { clientsMax, leaderWaitMs } from '../limits.js'
+import { CLIENTS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
 import { readArguments, wholeNumber } from './arguments.js'
 import { UsageError } from './exit-codes.js'
@@ -21,7 +21,7 @@ export interface ServerOptions {
   readonly stopWithStdin: boolean
 }
 
-export const serverHelp = `balsa-kv: one server of a replicated key-value store that speaks the Redis protocol
+export const SERVER_HELP = `balsa-kv: one server of a replicated key-value store that speaks the Redis protocol
 
   node apps/kv/dist/main.js --servers <list> --id <id> [options]
   node apps/kv/dist/main.js --port 7001                a cluster of one
@@ -36,7 +36,7 @@ The command line is the same for all servers of a cluster but for --id and --dir
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
   --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
-  --max-clients <n>  1 .. 100000, default ${clientsMax}
+  --max-clients <n>  1 .. 100000, default ${CLIENTS_MAX}
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
@@ -47,7 +47,7 @@ The command line is the same for all servers of a cluster but for --id and --dir
   --help
 
 Reads are linearizable, except on a connection that has sent READONLY: there a follower answers them too, with what it has,
-at least as new as the beginning of its leader (while that changes it waits for it, ${leaderWaitMs / 1000} s at most). ioredis sends
+at least as new as the beginning of its leader (while that changes it waits for it, ${LEADER_WAIT_MS / 1000} s at most). ioredis sends
 READONLY by itself to replicas, and may try reads there when it has lost the leader.
 
 Runs in the foreground; SIGINT and SIGTERM close it cleanly. Logs are one JSON line per event on stderr. There are no
@@ -104,7 +104,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
     bind: given.get('bind') ?? null,
-    clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(clientsMax), { min: 1, max: 100_000 }),
+    clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(CLIENTS_MAX), { min: 1, max: 100_000 }),
     heartbeatMs,
     electionTimeoutMs,
     logLevel,

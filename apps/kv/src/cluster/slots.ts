@@ -1,6 +1,6 @@
 /** Hash slots as Redis Cluster counts them: CRC-16 of the key, or of its {tag}, modulo 16384. */
 
-export const slotCount = 16384
+export const SLOT_COUNT = 16384
 
 export function keySlot(key: string): number {
   const open = key.indexOf('{')
@@ -10,7 +10,7 @@ export function keySlot(key: string): number {
   for (let at = 0; at < tagged.length; at += 1) {
     crc = ((crc << 8) ^ (table[((crc >> 8) ^ tagged.charCodeAt(at)) & 0xff] ?? 0)) & 0xffff
   }
-  return crc % slotCount
+  return crc % SLOT_COUNT
 }
 
 /** CRC-16/XMODEM: polynomial 0x1021, start 0. */

@@ -1,6 +1,6 @@
 /** CLUSTER: the leader is the one master of all slots, the other servers are its replicas. */
 
-import { keySlot, slotCount } from '../cluster/slots.js'
+import { keySlot, SLOT_COUNT } from '../cluster/slots.js'
 import type { Member } from '../cluster/members.js'
 import { failure, notAnInteger, status, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
@@ -30,7 +30,7 @@ function ownerFirst({ leadership }: ServerState): readonly Member[] {
 
 function slots({ server }: LocalContext): Reply {
   const servers = ownerFirst(server).map(({ redis, nodeId }): Reply => [redis.host, redis.port, nodeId, []])
-  return [[0, slotCount - 1, ...servers]]
+  return [[0, SLOT_COUNT - 1, ...servers]]
 }
 
 function shards({ server }: LocalContext): Reply {
@@ -51,7 +51,7 @@ function shards({ server }: LocalContext): Reply {
     {
       type: 'map',
       pairs: [
-        ['slots', [0, slotCount - 1]],
+        ['slots', [0, SLOT_COUNT - 1]],
         ['nodes', servers],
       ],
     },
@@ -66,7 +66,7 @@ function nodes({ server }: LocalContext): Reply {
     const master = owns ? '-' : leadership.owner.nodeId
     const link = isConnected(server, member) ? 'connected' : 'disconnected'
     const address = `${member.redis.host}:${member.redis.port}@${member.peer.port}`
-    return `${member.nodeId} ${address} ${flags} ${master} 0 0 ${status.term} ${link}${owns ? ` 0-${slotCount - 1}` : ''}\n`
+    return `${member.nodeId} ${address} ${flags} ${master} 0 0 ${status.term} ${link}${owns ? ` 0-${SLOT_COUNT - 1}` : ''}\n`
   })
   return { type: 'verbatim', text: lines.join('') }
 }
@@ -75,10 +75,10 @@ function clusterInfo({ server }: LocalContext): Reply {
   const { leadership, status } = server
   const lines = [
     `cluster_state:${leadership.leader === null ? 'fail' : 'ok'}`,
-    `cluster_slots_assigned:${slotCount}`,
-    `cluster_slots_ok:${leadership.leader === null ? 0 : slotCount}`,
+    `cluster_slots_assigned:${SLOT_COUNT}`,
+    `cluster_slots_ok:${leadership.leader === null ? 0 : SLOT_COUNT}`,
     'cluster_slots_pfail:0',
-    `cluster_slots_fail:${leadership.leader === null ? slotCount : 0}`,
+    `cluster_slots_fail:${leadership.leader === null ? SLOT_COUNT : 0}`,
     `cluster_known_nodes:${leadership.members.length}`,
     'cluster_size:1',
     `cluster_current_epoch:${status.term}`,
@@ -94,7 +94,7 @@ function clusterInfo({ server }: LocalContext): Reply {
 function countKeysInSlot({ server }: LocalContext, words: readonly string[]): Reply {
   const slot = parseInteger(words[2] ?? '')
   if (slot === null) return notAnInteger
-  if (slot < 0 || slot >= slotCount) return failure('ERR Invalid slot')
+  if (slot < 0 || slot >= SLOT_COUNT) return failure('ERR Invalid slot')
   let count = 0
   server.data.scan(0, server.data.size, ({ key }) => {
     if (keySlot(key) === slot) count += 1

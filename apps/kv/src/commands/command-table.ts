@@ -9,7 +9,7 @@ import { commandTexts } from './command-texts.js'
 import type { CommandFacts, LocalContext, LocalHandler, Subcommands } from './local-command.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
-/** Commands that steer their own connection; `connection.ts` carries them out. */
+/** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
 export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
 
 export type CommandRow = CommandFacts &
@@ -83,9 +83,9 @@ function control(control: ControlName, arity: number, flags: string, group: Grou
   return { type: 'control', control, ...facts(control, arity, flags, keys, categories, group) }
 }
 
-const quick = 'loading stale fast'
-const always = 'noscript loading stale fast no_auth allow_busy'
-const transaction = 'noscript loading stale fast allow_busy'
+const QUICK = 'loading stale fast'
+const ALWAYS = 'noscript loading stale fast no_auth allow_busy'
+const TRANSACTION = 'noscript loading stale fast allow_busy'
 
 const rows: readonly CommandRow[] = [
   data('get', 2, 'readonly fast', oneKey),
@@ -115,13 +115,13 @@ const rows: readonly CommandRow[] = [
   data('dbsize', 1, 'readonly fast', noKeys, 'keyspace'),
   data('flushall', -1, 'write', noKeys, 'keyspace dangerous'),
   local('ping', -1, 'fast', 'connection', ping, 'connection'),
-  local('echo', 2, quick, 'connection', echo, 'connection'),
-  local('hello', -1, always, 'connection', hello, 'connection'),
-  local('select', 2, quick, 'connection', select, 'connection'),
+  local('echo', 2, QUICK, 'connection', echo, 'connection'),
+  local('hello', -1, ALWAYS, 'connection', hello, 'connection'),
+  local('select', 2, QUICK, 'connection', select, 'connection'),
   local('info', -1, 'loading stale', 'server', info, 'dangerous'),
   local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous'),
-  local('readonly', 1, quick, 'cluster', readonlyOn, 'connection'),
-  local('readwrite', 1, quick, 'cluster', readonlyOff, 'connection'),
+  local('readonly', 1, QUICK, 'cluster', readonlyOn, 'connection'),
+  local('readwrite', 1, QUICK, 'cluster', readonlyOff, 'connection'),
   container('client', 'connection', clientSubcommands),
   container('config', 'server', configSubcommands),
   container('cluster', 'cluster', clusterSubcommands),
@@ -131,13 +131,13 @@ const rows: readonly CommandRow[] = [
     alone: everyCommand(() => factsOfAll),
     ...facts('command', -1, 'loading stale', noKeys, 'connection', 'server'),
   },
-  control('multi', 1, transaction, 'transactions'),
+  control('multi', 1, TRANSACTION, 'transactions'),
   control('exec', 1, 'noscript loading stale skip_slowlog', 'transactions'),
-  control('discard', 1, transaction, 'transactions'),
-  control('watch', -2, transaction, 'transactions', allKeys),
-  control('unwatch', 1, transaction, 'transactions'),
-  control('reset', 1, always, 'connection'),
-  control('quit', -1, always, 'connection'),
+  control('discard', 1, TRANSACTION, 'transactions'),
+  control('watch', -2, TRANSACTION, 'transactions', allKeys),
+  control('unwatch', 1, TRANSACTION, 'transactions'),
+  control('reset', 1, ALWAYS, 'connection'),
+  control('quit', -1, ALWAYS, 'connection'),
 ]
 
 const factsOfAll: ReadonlyMap<string, CommandFacts> = new Map(rows.map((row) => [row.name, row]))

@@ -3,7 +3,7 @@
 import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ClientState, LocalContext, Subcommand, Subcommands } from './local-command.js'
-import { redisVersion } from './versions.js'
+import { REDIS_VERSION } from './versions.js'
 
 export function ping(_context: LocalContext, words: readonly string[]): Reply {
   if (words.length > 2) return wrongArity('ping')
@@ -20,19 +20,19 @@ export function select(_context: LocalContext, words: readonly string[]): Reply 
   return database === 0 ? ok : failure('ERR SELECT is not allowed in cluster mode')
 }
 
-export function readonlyOn({ client }: LocalContext): Reply {
-  client.readonly = true
+export function readonlyOn({ client: { session } }: LocalContext): Reply {
+  session.readonly = true
   return ok
 }
 
-export function readonlyOff({ client }: LocalContext): Reply {
-  client.readonly = false
+export function readonlyOff({ client: { session } }: LocalContext): Reply {
+  session.readonly = false
   return ok
 }
 
 /** HELLO [version [SETNAME name]]. AUTH is no option here: there are no passwords. */
-export function hello({ client, server }: LocalContext, words: readonly string[]): Reply {
-  let version = client.version
+export function hello({ client: { session }, server }: LocalContext, words: readonly string[]): Reply {
+  let version = session.version
   let name: string | null = null
   if (words[1] !== undefined) {
     const wanted = parseInteger(words[1])
@@ -48,15 +48,15 @@ export function hello({ client, server }: LocalContext, words: readonly string[]
       name = value
     }
   }
-  client.version = version
-  client.name = name ?? client.name
+  session.version = version
+  session.name = name ?? session.name
   return {
     type: 'map',
     pairs: [
       ['server', 'redis'],
-      ['version', redisVersion],
+      ['version', REDIS_VERSION],
       ['proto', version],
-      ['id', client.id],
+      ['id', session.id],
       ['mode', 'cluster'],
       ['role', server.leadership.isLeader ? 'master' : 'replica'],
       ['modules', []],
@@ -69,8 +69,8 @@ const badName = failure('ERR Client names cannot contain spaces, newlines or spe
 const isPlainName = (name: string): boolean => /^[!-~]*$/.test(name)
 
 export const clientSubcommands: Subcommands = new Map<string, Subcommand>([
-  ['id', { arity: 2, run: ({ client }) => client.id }],
-  ['getname', { arity: 2, run: ({ client }) => (client.name === '' ? null : client.name) }],
+  ['id', { arity: 2, run: ({ client }) => client.session.id }],
+  ['getname', { arity: 2, run: ({ client: { session } }) => (session.name === '' ? null : session.name) }],
   ['setname', { arity: 3, run: setName }],
   ['setinfo', { arity: 4, run: setInfo }],
   ['info', { arity: 2, run: ({ client, server }) => verbatim(`${describe(client, server.now())}\n`) }],
@@ -87,20 +87,20 @@ const help: Reply = [
 
 const verbatim = (text: string): Reply => ({ type: 'verbatim', text })
 
-function setName({ client }: LocalContext, words: readonly string[]): Reply {
+function setName({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const name = words[2] ?? ''
   if (!isPlainName(name)) return badName
-  client.name = name
+  session.name = name
   return ok
 }
 
-function setInfo({ client }: LocalContext, words: readonly string[]): Reply {
+function setInfo({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const [, , option = '', value = ''] = words
   const attribute = option.toLowerCase()
   if (attribute !== 'lib-name' && attribute !== 'lib-ver') return failure(`ERR Unrecognized option '${quote(option)}'`)
   if (!isPlainName(value)) return failure(`ERR ${attribute} cannot contain spaces, newlines or special characters.`)
-  if (attribute === 'lib-name') client.libraryName = value
-  else client.libraryVersion = value
+  if (attribute === 'lib-name') session.libraryName = value
+  else session.libraryVersion = value
   return ok
 }
 
@@ -111,51 +111,51 @@ function list({ server }: LocalContext, words: readonly string[]): Reply {
   if (option !== undefined && ((!byId && !byType) || values.length === 0)) return syntaxError
   const ids = new Set(values)
   const isListed = (client: ClientState): boolean =>
-    option === undefined || (byId ? ids.has(String(client.id)) : values[0]?.toLowerCase() === 'normal')
+    option === undefined || (byId ? ids.has(String(client.session.id)) : values[0]?.toLowerCase() === 'normal')
   const now = server.now()
   const lines = [...server.clients].filter(isListed).map((client) => describe(client, now))
   return verbatim(lines.map((line) => `${line}\n`).join(''))
 }
 
-function describe(client: ClientState, now: number): string {
+function describe({ session, queued, watching, buffered, unsent }: ClientState, now: number): string {
   const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000))
-  const flags = `${client.queued >= 0 ? 'x' : ''}${client.readonly ? 'r' : ''}${client.noEvict ? 'e' : ''}`
+  const flags = `${queued >= 0 ? 'x' : ''}${session.readonly ? 'r' : ''}${session.noEvict ? 'e' : ''}`
   return [
-    `id=${client.id}`,
-    `addr=${client.address}`,
-    `laddr=${client.localAddress}`,
-    `name=${client.name}`,
-    `age=${seconds(client.connectedAt)}`,
-    `idle=${seconds(client.activeAt)}`,
+    `id=${session.id}`,
+    `addr=${session.address}`,
+    `laddr=${session.localAddress}`,
+    `name=${session.name}`,
+    `age=${seconds(session.connectedAt)}`,
+    `idle=${seconds(session.activeAt)}`,
     `flags=${flags === '' ? 'N' : flags}`,
     'db=0',
     'sub=0',
     'psub=0',
-    `multi=${client.queued}`,
-    `watch=${client.watching}`,
-    `qbuf=${client.buffered}`,
-    `omem=${client.unsent}`,
-    `cmd=${client.lastCommand}`,
+    `multi=${queued}`,
+    `watch=${watching}`,
+    `qbuf=${buffered}`,
+    `omem=${unsent}`,
+    `cmd=${session.lastCommand}`,
     'user=default',
-    `lib-name=${client.libraryName}`,
-    `lib-ver=${client.libraryVersion}`,
-    `resp=${client.version}`,
+    `lib-name=${session.libraryName}`,
+    `lib-ver=${session.libraryVersion}`,
+    `resp=${session.version}`,
   ].join(' ')
 }
 
 /** Nothing is ever evicted here, so this only remembers what was asked. */
-function noEvict({ client }: LocalContext, words: readonly string[]): Reply {
+function noEvict({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const value = words[2]?.toLowerCase()
   if (value !== 'on' && value !== 'off') return syntaxError
-  client.noEvict = value === 'on'
+  session.noEvict = value === 'on'
   return ok
 }
 
-function reply({ client }: LocalContext, words: readonly string[]): Reply {
+function reply({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const value = words[2]?.toLowerCase()
   if (value !== 'on' && value !== 'off' && value !== 'skip') return syntaxError
   // SKIP is not answered either.
-  if (value === 'skip') client.skips = 2
-  else client.replies = value
+  if (value === 'skip') session.skips = 2
+  else session.replies = value
   return ok
 }

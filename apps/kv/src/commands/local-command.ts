@@ -2,8 +2,8 @@
 
 import type { Status } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
-import type { ProtocolVersion } from '../resp/reply-encoder.js'
 import type { Reply } from '../resp/reply.js'
+import type { ClientSession } from '../server/client/client-session.js'
 import type { Leadership } from '../server/leadership.js'
 
 /** What COMMAND tells of a command. */
@@ -23,29 +23,18 @@ export interface CommandFacts {
   readonly summary: string
 }
 
-/** One connection, as CLIENT sees and changes it. */
+/** One connection, as CLIENT sees it. */
 export interface ClientState {
-  readonly id: number
-  readonly address: string
-  readonly localAddress: string
-  readonly connectedAt: number
-  activeAt: number
-  name: string
-  libraryName: string
-  libraryVersion: string
-  version: ProtocolVersion
-  /** READONLY was said: a follower may answer reads, which may be old. */
-  readonly: boolean
-  noEvict: boolean
-  replies: 'on' | 'off'
-  /** So many answers more are not written (CLIENT REPLY SKIP). */
-  skips: number
-  lastCommand: string
+  /** What commands may change of it. */
+  readonly session: ClientSession
   /** Commands queued by MULTI; -1 outside. */
-  queued: number
-  watching: number
-  buffered: number
-  unsent: number
+  readonly queued: number
+  /** Keys that it watches. */
+  readonly watching: number
+  /** Bytes of a command that has not arrived whole. */
+  readonly buffered: number
+  /** Bytes of answers that have not left. */
+  readonly unsent: number
 }
 
 export interface ServerState {

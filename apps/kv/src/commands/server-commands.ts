@@ -4,7 +4,7 @@ import { prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
-import { balsaVersion, redisVersion } from './versions.js'
+import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
   ['get', { arity: -3, run: configGet }],
@@ -65,8 +65,8 @@ function serverLines(server: ServerState): ReturnType<Section[1]> {
   const { leadership, startedAt } = server
   const uptime = Math.max(0, Math.floor((server.now() - startedAt) / 1000))
   return [
-    ['redis_version', redisVersion],
-    ['balsa_version', balsaVersion],
+    ['redis_version', REDIS_VERSION],
+    ['balsa_version', BALSA_VERSION],
     ['redis_mode', 'cluster'],
     ['os', `${process.platform} ${process.arch}`],
     ['node_version', process.version],

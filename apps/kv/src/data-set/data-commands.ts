@@ -3,7 +3,7 @@
  * answers and never throws. Those that write run on every server, when their entry is applied.
  */
 
-import { bulkBytesMax } from '../limits.js'
+import { BULK_BYTES_MAX } from '../limits.js'
 import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import type { DataSet } from './data-set.js'
 import { expireCommand, persist, remaining } from './expiry-commands.js'
@@ -113,11 +113,11 @@ function append(data: DataSet, words: readonly string[]): Reply {
   const key = word(words, 1)
   const item = data.get(key)
   const value = (item?.value ?? '') + word(words, 2)
-  if (value.length > bulkBytesMax) {
+  if (value.length > BULK_BYTES_MAX) {
     return failure('ERR string exceeds maximum allowed size (proto-max-bulk-len)')
   }
   const old = item?.value.length ?? 0
-  if (old >> flattenShift !== value.length >> flattenShift) flatten(value)
+  if (old >> FLATTEN_SHIFT !== value.length >> FLATTEN_SHIFT) flatten(value)
   data.set(key, value, item?.deadline ?? 0)
   return value.length
 }
@@ -130,7 +130,7 @@ function flatten(value: string): void {
   value.charCodeAt(0)
 }
 
-const flattenShift = 12
+const FLATTEN_SHIFT = 12
 
 function mset(data: DataSet, words: readonly string[]): Reply {
   if (words.length % 2 === 0) return wrongArity('mset')

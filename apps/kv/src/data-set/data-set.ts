@@ -190,7 +190,7 @@ export class DataSet {
     item.due = deadline === 0 ? null : this.#deadlines.add(deadline, item.key)
     if (deadline === 0) return
     this.#expiring += 1
-    if (this.#deadlines.size > 2 * this.#expiring + stalePlacesMax) {
+    if (this.#deadlines.size > 2 * this.#expiring + STALE_PLACES_MAX) {
       this.#deadlines.sweep((place) => this.#items.get(place.key)?.due === place)
     }
   }
@@ -207,4 +207,4 @@ export class DataSet {
 }
 
 /** So that small data sets are not swept over and over. */
-const stalePlacesMax = 1024
+const STALE_PLACES_MAX = 1024

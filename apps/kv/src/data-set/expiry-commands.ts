@@ -4,7 +4,7 @@ import { failure, notAnInteger, quote, type ErrorReply, type Reply } from '../re
 import type { DataSet } from './data-set.js'
 import { parseInteger } from './integer.js'
 
-const deadlineMax = 2n ** 63n - 1n
+const DEADLINE_MAX = 2n ** 63n - 1n
 
 export interface DeadlineUnits {
   readonly unitMs: 1 | 1000
@@ -22,7 +22,7 @@ export function deadlineFrom(command: string, amount: string, units: DeadlineUni
   const value = parseInteger(amount)
   if (value === null) return notAnInteger
   const deadline = BigInt(value) * BigInt(units.unitMs)
-  if (value < units.min || deadline < -deadlineMax - 1n || deadline > deadlineMax - BigInt(units.base)) {
+  if (value < units.min || deadline < -DEADLINE_MAX - 1n || deadline > DEADLINE_MAX - BigInt(units.base)) {
     return failure(`ERR invalid expire time in '${command}' command`)
   }
   return Number(deadline) + units.base

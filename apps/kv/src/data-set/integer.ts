@@ -2,15 +2,15 @@
 
 export type Integer = number | bigint
 
-const integerMin = -(2n ** 63n)
-const integerMax = 2n ** 63n - 1n
+const INTEGER_MIN = -(2n ** 63n)
+const INTEGER_MAX = 2n ** 63n - 1n
 
 /** Null: not an integer in its only spelling (no plus, no leading zero, no white space), or outside 64 bits. */
 export function parseInteger(text: string): Integer | null {
   if (text.length > 20 || !/^(0|-?[1-9][0-9]*)$/.test(text)) return null
   if (text.length <= 15) return Number(text)
   const value = BigInt(text)
-  return value < integerMin || value > integerMax ? null : narrow(value)
+  return value < INTEGER_MIN || value > INTEGER_MAX ? null : narrow(value)
 }
 
 /** Null: the sum does not fit into 64 bits. */
@@ -20,13 +20,13 @@ export function addIntegers(left: Integer, right: Integer): Integer | null {
     if (Number.isSafeInteger(sum)) return sum
   }
   const sum = BigInt(left) + BigInt(right)
-  return sum < integerMin || sum > integerMax ? null : narrow(sum)
+  return sum < INTEGER_MIN || sum > INTEGER_MAX ? null : narrow(sum)
 }
 
 /** Null: the smallest integer has no opposite. */
 export function negateInteger(value: Integer): Integer | null {
   if (typeof value === 'number') return value === 0 ? 0 : -value
-  return value === integerMin ? null : narrow(-value)
+  return value === INTEGER_MIN ? null : narrow(-value)
 }
 
 function narrow(value: bigint): Integer {

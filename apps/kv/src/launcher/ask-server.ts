@@ -12,8 +12,8 @@ export interface Answer {
   readonly committed: number
 }
 
-const askTimeoutMs = 1000
-const answerBytesMax = 64 * 1024
+const ASK_TIMEOUT_MS = 1000
+const ANSWER_BYTES_MAX = 64 * 1024
 
 /** Null: no answer. */
 export function askServer({ redis }: Member): Promise<Answer | null> {
@@ -24,14 +24,14 @@ export function askServer({ redis }: Member): Promise<Answer | null> {
       socket.destroy()
       resolve(answer)
     }
-    socket.setTimeout(askTimeoutMs, () => finish(null))
+    socket.setTimeout(ASK_TIMEOUT_MS, () => finish(null))
     socket.on('error', () => finish(null))
     socket.on('close', () => finish(null))
     socket.on('connect', () => socket.write('INFO raft\r\n'))
     socket.on('data', (chunk: Buffer) => {
       received += chunk.toString('latin1')
       if (received.includes('\r\nraft_fault:') && received.endsWith('\r\n\r\n')) finish(parse(received))
-      else if (received.length > answerBytesMax) finish(null)
+      else if (received.length > ANSWER_BYTES_MAX) finish(null)
     })
   })
 }

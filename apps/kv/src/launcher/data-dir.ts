@@ -12,10 +12,10 @@ interface Marker {
   readonly port: number
 }
 
-const markerName = 'launcher.json'
+const MARKER_NAME = 'launcher.json'
 
 /** A log file that is longer at the start is put aside, as `<name>.old`. */
-const logBytesMax = 16 * 1024 * 1024
+const LOG_BYTES_MAX = 16 * 1024 * 1024
 
 export const serverDir = (dataDir: string, id: string): string => join(dataDir, id)
 export const serverLog = (dataDir: string, id: string): string => join(dataDir, `${id}.log`)
@@ -37,7 +37,7 @@ export function prepareDataDir(options: LaunchOptions): void {
     )
   }
   mkdirSync(dataDir, { recursive: true })
-  writeFileSync(join(dataDir, markerName), `${JSON.stringify({ servers, port } satisfies Marker)}\n`)
+  writeFileSync(join(dataDir, MARKER_NAME), `${JSON.stringify({ servers, port } satisfies Marker)}\n`)
   for (const id of servers) putLogAside(serverLog(dataDir, id))
 }
 
@@ -49,12 +49,12 @@ function deleteMade(dataDir: string): void {
     rmSync(serverLog(dataDir, id), { force: true })
     rmSync(`${serverLog(dataDir, id)}.old`, { force: true })
   }
-  rmSync(join(dataDir, markerName))
+  rmSync(join(dataDir, MARKER_NAME))
 }
 
 /** Null: there is none. */
 function readMarker(dataDir: string): Marker | null {
-  const path = join(dataDir, markerName)
+  const path = join(dataDir, MARKER_NAME)
   if (!existsSync(path)) return null
   const marker = parse(readFileSync(path, 'utf8'))
   if (marker === null) throw new UsageError(`${path} is not what npm start writes; it stays as it is`)
@@ -72,5 +72,5 @@ function parse(text: string): Marker | null {
 }
 
 function putLogAside(path: string): void {
-  if (existsSync(path) && statSync(path).size > logBytesMax) renameSync(path, `${path}.old`)
+  if (existsSync(path) && statSync(path).size > LOG_BYTES_MAX) renameSync(path, `${path}.old`)
 }

@@ -13,7 +13,7 @@ export interface LaunchOptions {
   readonly restarts: boolean
 }
 
-export const launchHelp = `npm start: a cluster of server processes on this machine, for trying it out
+export const LAUNCH_HELP = `npm start: a cluster of server processes on this machine, for trying it out
 
   npm start
   npm start -- --servers 5 --port 8001
@@ -38,21 +38,21 @@ const specs = {
 } as const
 
 /** Peers listen so far above clients. */
-const peerPortOffset = 100
+const PEER_PORT_OFFSET = 100
 
 /** Null: help is wanted. Throws UsageError. */
 export function readLaunchOptions(words: readonly string[]): LaunchOptions | null {
   const given = readArguments(words, specs)
   if (given.has('help')) return null
   const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: 9 })
-  const highest = 65_535 - peerPortOffset - count
+  const highest = 65_535 - PEER_PORT_OFFSET - count
   const port = wholeNumber('--port', given.get('port') ?? '7001', { min: 1, max: highest })
   const dataDir = given.get('data') ?? 'data'
   if (dataDir === '') throw new UsageError('--data must not be empty')
   const members = Array.from({ length: count }, (_, at) =>
     makeMember(
       `s${at + 1}`,
-      { host: '127.0.0.1', port: port + peerPortOffset + at },
+      { host: '127.0.0.1', port: port + PEER_PORT_OFFSET + at },
       { host: '127.0.0.1', port: port + at },
     ),
   )

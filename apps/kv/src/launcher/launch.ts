@@ -8,19 +8,19 @@ import { exitCodeOf, exitCodes } from '../cli/exit-codes.js'
 import { agree, askServer, type Answer } from './ask-server.js'
 import { clusterScreen, type Screen } from './cluster-screen.js'
 import { prepareDataDir } from './data-dir.js'
-import { launchHelp, readLaunchOptions, type LaunchOptions } from './launch-options.js'
+import { LAUNCH_HELP, readLaunchOptions, type LaunchOptions } from './launch-options.js'
 import { checkPorts } from './ports.js'
 import { ServerProcess } from './server-process.js'
 
-const agreeMaxMs = 60_000
-const askEveryMs = 100
+const AGREE_MAX_MS = 60_000
+const ASK_EVERY_MS = 100
 
 /** Resolves with the exit code once everything is stopped. */
 export async function launch(words: readonly string[]): Promise<number> {
   try {
     const options = readLaunchOptions(words)
     if (options === null) {
-      process.stdout.write(launchHelp)
+      process.stdout.write(LAUNCH_HELP)
       return exitCodes.ok
     }
     await checkPorts(options.members)
@@ -94,7 +94,7 @@ class Cluster {
     if (this.#isStopping) return
     if (answers === null) {
       this.#screen.warn(
-        `the servers have not agreed on a leader within ${agreeMaxMs / 1000} s; their logs may say why:`,
+        `the servers have not agreed on a leader within ${AGREE_MAX_MS / 1000} s; their logs may say why:`,
       )
       for (const { log } of this.#servers) this.#screen.say(`  ${log}`)
       return
@@ -111,7 +111,7 @@ class Cluster {
 
   /** Null: not in time. */
   async #untilAgreed(): Promise<readonly (Answer | null)[] | null> {
-    const deadline = Date.now() + agreeMaxMs
+    const deadline = Date.now() + AGREE_MAX_MS
     while (!this.#isStopping && Date.now() < deadline) {
       const answers = await this.#ask()
       const leader = agree(answers, this.#options.members)
@@ -119,7 +119,7 @@ class Cluster {
         this.#leader = leader
         return answers
       }
-      await this.#pause(askEveryMs)
+      await this.#pause(ASK_EVERY_MS)
     }
     return null
   }

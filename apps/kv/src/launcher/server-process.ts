@@ -15,12 +15,12 @@ export interface ServerProcessEvents {
   readonly onStart: (server: ServerProcess) => void
 }
 
-const backoffMinMs = 500
-const backoffMaxMs = 10_000
+const BACKOFF_MIN_MS = 500
+const BACKOFF_MAX_MS = 10_000
 /** A server that ran so long is healthy again: the next wait is short. */
-const healthyMs = 30_000
+const HEALTHY_MS = 30_000
 /** A server that has not closed by then is killed. */
-const closeMaxMs = 10_000
+const CLOSE_MAX_MS = 10_000
 
 export class ServerProcess {
   readonly member: Member
@@ -31,7 +31,7 @@ export class ServerProcess {
   #child: ChildProcess | null = null
   #exited: Promise<void> = Promise.resolve()
   #startedAt = 0
-  #backoffMs = backoffMinMs
+  #backoffMs = BACKOFF_MIN_MS
   #timer: NodeJS.Timeout | null = null
   #isClosing = false
 
@@ -57,7 +57,7 @@ export class ServerProcess {
     const log = openSync(this.log, 'a')
     const words = ['--servers', formatServers(this.#options.members), '--id', this.member.id, '--dir', this.dir]
     // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher is killed.
-    const child = spawn(process.execPath, [mainPath, ...words, '--stop-with-stdin'], {
+    const child = spawn(process.execPath, [MAIN_PATH, ...words, '--stop-with-stdin'], {
       stdio: ['pipe', log, log],
       detached: true,
     })
@@ -83,7 +83,7 @@ export class ServerProcess {
     this.#isClosing = true
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#child?.kill('SIGTERM')
-    const timer = setTimeout(() => this.kill(), closeMaxMs)
+    const timer = setTimeout(() => this.kill(), CLOSE_MAX_MS)
     await this.#exited
     clearTimeout(timer)
   }
@@ -98,14 +98,14 @@ export class ServerProcess {
     this.#child = null
     if (this.#isClosing) return
     const isFinal = !this.#options.restarts || (code !== null && neverRestarted.has(code))
-    if (Date.now() - this.#startedAt > healthyMs) this.#backoffMs = backoffMinMs
+    if (Date.now() - this.#startedAt > HEALTHY_MS) this.#backoffMs = BACKOFF_MIN_MS
     const wait = isFinal ? null : this.#backoffMs
     if (wait !== null) {
-      this.#backoffMs = Math.min(backoffMaxMs, this.#backoffMs * 2)
+      this.#backoffMs = Math.min(BACKOFF_MAX_MS, this.#backoffMs * 2)
       this.#timer = setTimeout(() => this.start(), wait)
     }
     this.#events.onEnd(this, how, wait)
   }
 }
 
-const mainPath = fileURLToPath(new URL('../main.js', import.meta.url))
+const MAIN_PATH = fileURLToPath(new URL('../main.js', import.meta.url))

@@ -26,7 +26,7 @@ export type KvEntry =
     }
   | { readonly type: 'time' }
 
-const transactionMark = 0xffffffff
+const TRANSACTION_MARK = 0xffffffff
 
 export const timeEntry: Uint8Array = new Uint8Array(4)
 
@@ -50,7 +50,7 @@ export function encodeTransaction(
   for (const { key } of watched) bytes += 12 + key.length
   for (const words of commands) bytes += commandBytes(words)
   const buffer = Buffer.allocUnsafe(bytes)
-  let at = buffer.writeUInt32LE(transactionMark, 0)
+  let at = buffer.writeUInt32LE(TRANSACTION_MARK, 0)
   at = buffer.writeUInt32LE(watched.length, at)
   for (const { key, version } of watched) at = buffer.writeDoubleLE(version, writeWord(buffer, at, key))
   at = buffer.writeUInt32LE(commands.length, at)
@@ -62,7 +62,7 @@ export function decodeEntry(bytes: Uint8Array): KvEntry {
   const reader = new EntryReader(bytes)
   const count = reader.number()
   if (count === 0) return { type: 'time' }
-  if (count !== transactionMark) return { type: 'command', words: reader.words(count) }
+  if (count !== TRANSACTION_MARK) return { type: 'command', words: reader.words(count) }
   const watched: WatchedKey[] = []
   for (let left = reader.number(); left > 0; left -= 1) watched.push({ key: reader.word(), version: reader.version() })
   const commands: string[][] = []

@@ -7,8 +7,8 @@ import { nullArray, ok, type Reply } from '../resp/reply.js'
 import { decodeEntry } from './entry-codec.js'
 
 /** Dead keys removed by an entry that exists for that, and by any other: each leaves more room than it can fill. */
-const removalsByTimeEntry = 10_000
-const removalsByCommand = 16
+const REMOVALS_BY_TIME_ENTRY = 10_000
+const REMOVALS_BY_COMMAND = 16
 
 export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   readonly #data: DataSet
@@ -26,7 +26,7 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
 
   #applyEntry(entry: Entry<Uint8Array>): Reply {
     const content = decodeEntry(entry.command)
-    this.#data.advance(entry.index, entry.time, content.type === 'time' ? removalsByTimeEntry : removalsByCommand)
+    this.#data.advance(entry.index, entry.time, content.type === 'time' ? REMOVALS_BY_TIME_ENTRY : REMOVALS_BY_COMMAND)
     switch (content.type) {
       case 'command':
         return this.#run(content.words)

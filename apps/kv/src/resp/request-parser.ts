@@ -94,7 +94,7 @@ export class RequestParser {
   /** Reads `*<count>` or an inline line. False: it is not all there, or there is a fault. A count below 1 is no command at all. */
   #beginCommand(): boolean {
     if (this.#start >= this.#end) return false
-    if (this.#buffer[this.#start] !== asterisk) return this.#readInline()
+    if (this.#buffer[this.#start] !== ASTERISK) return this.#readInline()
     const count = this.#readLength('too big mbulk count string', 'invalid multibulk length')
     if (count === null) return false
     if (count > this.#limits.arguments) return this.#protocolError('invalid multibulk length')
@@ -122,14 +122,14 @@ export class RequestParser {
   #beginArgument(): boolean {
     if (this.#start >= this.#end) return false
     const first = this.#buffer[this.#start] ?? 0
-    if (first !== dollar) {
+    if (first !== DOLLAR) {
       // Redis looks at the first byte only once the line is whole.
-      if (this.#find(carriageReturn) === -1) return this.#lineTooLong('too big bulk count string')
+      if (this.#find(CARRIAGE_RETURN) === -1) return this.#lineTooLong('too big bulk count string')
       return this.#protocolError(`expected '$', got '${String.fromCharCode(first)}'`)
     }
     const length = this.#readLength('too big bulk count string', 'invalid bulk length')
     if (length === null) return false
-    if (length < 0 || length > redisBulkBytesMax) return this.#protocolError('invalid bulk length')
+    if (length < 0 || length > REDIS_BULK_BYTES_MAX) return this.#protocolError('invalid bulk length')
     if (length > this.#limits.bulkBytes) {
       const bound = `${length} bytes, but a command is one Raft entry of at most ${this.#limits.bulkBytes}`
       return this.#protocolError(`invalid bulk length: ${bound}`)
@@ -152,7 +152,7 @@ export class RequestParser {
     }
     const digits = at - this.#start - 1
     const plain = digits > 0 && (digits === 1 || buffer[this.#start + 1] !== 48)
-    if (plain && at + 1 < this.#end && code === carriageReturn) {
+    if (plain && at + 1 < this.#end && code === CARRIAGE_RETURN) {
       this.#start = at + 2
       return value
     }
@@ -160,7 +160,7 @@ export class RequestParser {
   }
 
   #readUnusualLength(tooLong: string, invalid: string): number | null {
-    const end = this.#find(carriageReturn)
+    const end = this.#find(CARRIAGE_RETURN)
     if (end === -1) {
       this.#lineTooLong(tooLong)
       return null
@@ -177,9 +177,9 @@ export class RequestParser {
   }
 
   #readInline(): boolean {
-    const end = this.#find(lineFeed)
+    const end = this.#find(LINE_FEED)
     if (end === -1) return this.#lineTooLong('too big inline request')
-    const last = end > this.#start && this.#buffer[end - 1] === carriageReturn ? end - 1 : end
+    const last = end > this.#start && this.#buffer[end - 1] === CARRIAGE_RETURN ? end - 1 : end
     const words = splitInline(latin1(this.#buffer, this.#start, last))
     if (words === null) return this.#protocolError('unbalanced quotes in request')
     this.#start = end + 1
@@ -226,10 +226,10 @@ export class RequestParser {
 }
 
 const empty = Buffer.alloc(0)
-const asterisk = 0x2a
-const dollar = 0x24
-const carriageReturn = 13
-const lineFeed = 10
+const ASTERISK = 0x2a
+const DOLLAR = 0x24
+const CARRIAGE_RETURN = 13
+const LINE_FEED = 10
 
 /** Beyond this, Redis itself says no. */
-const redisBulkBytesMax = 512 * 1024 * 1024
+const REDIS_BULK_BYTES_MAX = 512 * 1024 * 1024

@@ -3,19 +3,23 @@
  * the event loop becomes one batch; whatever settles at once leaves with one write per client.
  */
 
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { createServer, type AddressInfo, type Server } from 'node:net'
 import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { closeGraceMs, clientsMax, leaderWaitMs } from '../limits.js'
+import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
+import { Client, type ClientHost } from './client/client.js'
+import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
+import { Watchers } from './client/watchers.js'
+import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
-import { Connection, type ConnectionContext } from './connection.js'
+import { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
 import { Replicator } from './replicator.js'
-import { Watchers } from './watchers.js'
+import { Turns } from './turns.js'
 
 export interface KvServerOptions {
   readonly raft: KvRaft
@@ -31,8 +35,8 @@ export interface KvServerOptions {
   /** How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it. Default 5000. */
   readonly leaderWaitMs?: number
   readonly log: Log
-  /** Milliseconds since 1970. Default: the machine's clock. */
-  readonly now?: () => number
+  /** Default: the machine's. */
+  readonly clock?: KvClock
 }
 
 export class KvServer implements ServerState {
@@ -46,15 +50,13 @@ export class KvServer implements ServerState {
   readonly config: ReadonlyMap<string, string>
   readonly replicator: Replicator
   readonly #options: KvServerOptions
-  readonly #listener: Server
-  readonly #connections = new Set<Connection>()
-  readonly #context: ConnectionContext
+  /** Null until `listen`: whoever brings the clients by `accept` needs no listener. */
+  #listener: Server | null = null
+  readonly #clients = new Set<Client>()
+  readonly #host: ClientHost
+  readonly #clock: KvClock
+  readonly #turns: Turns
   #nextClient = 1
-  #scheduled: Connection[] = []
-  #turn: NodeJS.Immediate | null = null
-  #toFlush: Connection[] = []
-  #waiting = new Set<Connection>()
-  #waitingForLeader = new Set<Connection>()
   #isClosing = false
   #onEmpty: (() => void) | null = null
 
@@ -62,162 +64,116 @@ export class KvServer implements ServerState {
     const { raft, data, self, members } = options
     this.#options = options
     this.data = data
-    this.now = options.now ?? Date.now
+    const clock = options.clock ?? machineClock
+    this.#clock = clock
+    this.now = () => clock.wallNow()
     this.startedAt = this.now()
     this.dir = options.dir
-    this.clientsMax = options.clientsMax ?? clientsMax
+    this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     this.config = configFacts(options, this.clientsMax)
-    this.leadership = new Leadership(raft, self, members, options.leaderWaitMs ?? leaderWaitMs, () =>
-      this.#onLeadership(),
-    )
+    this.leadership = new Leadership(raft, {
+      self,
+      members,
+      waitMs: options.leaderWaitMs ?? LEADER_WAIT_MS,
+      clock,
+      onChange: () => this.#onLeadership(),
+    })
     const watchers = new Watchers()
     data.listener = watchers
-    this.replicator = new Replicator({
-      raft,
-      data,
-      leadership: this.leadership,
-      now: this.now,
-      onRoom: () => this.#onRoom(),
-    })
-    this.#context = {
+    this.#turns = new Turns(clock, () => this.replicator.endTurn())
+    const expiry = new ExpiryClock(data, this.leadership, clock, this.#turns)
+    this.replicator = new Replicator(raft, expiry, this.#turns)
+    this.#host = {
       server: this,
       replicator: this.replicator,
       watchers,
-      schedule: (connection) => this.#schedule(connection),
-      scheduleFlush: (connection) => this.#scheduleFlush(connection),
-      waitForRoom: (connection) => this.#waiting.add(connection),
-      waitForLeader: (connection) => this.#waitingForLeader.add(connection),
-      closed: (connection, reason) => this.#onClosed(connection, reason),
+      turns: this.#turns,
+      onGone: (client, reason) => this.#onGone(client, reason),
     }
-    // A client may close its side as soon as it has sent its commands, and still get its answers.
-    this.#listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
-      this.#accept(socket),
-    )
+    this.replicator.watchDeadlines()
   }
 
   get status(): Status {
     return this.#options.raft.status
   }
 
-  get clients(): Iterable<Connection> {
-    return this.#connections
+  get clients(): Iterable<Client> {
+    return this.#clients
   }
 
   get clientCount(): number {
-    return this.#connections.size
+    return this.#clients.size
   }
 
   /** Resolves with the address that it listens at; rejects with the system's error. */
   listen(): Promise<AddressInfo> {
-    const { host, port } = this.#options
+    const { host, port, log } = this.#options
+    // A client may close its side as soon as it has sent its commands, and still get its answers.
+    const listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
+      this.accept(new TcpClientSocket(socket)),
+    )
+    this.#listener = listener
     return new Promise((resolve, reject) => {
-      this.#listener.once('error', reject)
-      this.#listener.listen({ host, port, backlog: 511 }, () => {
-        this.#listener.off('error', reject)
+      listener.once('error', reject)
+      listener.listen({ host, port, backlog: 511 }, () => {
+        listener.off('error', reject)
         // Such as no more file descriptors: the clients that are there stay.
-        this.#listener.on('error', (error) => this.#options.log.error('listen.error', { message: error.message }))
-        this.replicator.watchDeadlines()
-        resolve(this.#listener.address() as AddressInfo)
+        listener.on('error', (error) => log.error('listen.error', { message: error.message }))
+        resolve(listener.address() as AddressInfo)
       })
     })
+  }
+
+  /** A client has come; it is turned away when there are too many. */
+  accept(socket: ClientSocket): void {
+    this.counters.connections += 1
+    if (this.#isClosing || this.#clients.size >= this.clientsMax) {
+      this.counters.rejected += 1
+      socket.write('-ERR max number of clients reached\r\n')
+      socket.end()
+      return
+    }
+    this.#clients.add(new Client(this.#nextClient, socket, this.#host))
+    this.#nextClient += 1
   }
 
   /** Takes no more clients and commands, answers what is under way once `raft` has settled it, and ends every connection. Does not close `raft`. */
   async close(settled: Promise<unknown>): Promise<void> {
     this.#isClosing = true
-    this.#listener.close()
-    for (const connection of this.#connections) connection.leave()
+    this.#listener?.close()
+    for (const client of this.#clients) client.leave()
     await settled
     this.replicator.close()
     await this.#untilEmpty()
-    for (const connection of this.#connections) connection.cutOff('the server is closing')
-    if (this.#turn !== null) clearImmediate(this.#turn)
+    for (const client of this.#clients) client.cutOff('the server is closing')
+    this.#turns.close()
     this.leadership.stop()
     this.data.listener = null
   }
 
   #untilEmpty(): Promise<void> {
-    if (this.#connections.size === 0) return Promise.resolve()
+    if (this.#clients.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, closeGraceMs)
+      const cancel = this.#clock.setTimer(CLOSE_GRACE_MS, resolve)
       this.#onEmpty = () => {
-        clearTimeout(timer)
+        cancel()
         resolve()
       }
     })
   }
 
-  #accept(socket: Socket): void {
-    this.counters.connections += 1
-    if (this.#isClosing || this.#connections.size >= this.clientsMax) {
-      this.counters.rejected += 1
-      socket.on('error', () => undefined)
-      socket.write('-ERR max number of clients reached\r\n')
-      socket.destroySoon()
-      return
-    }
-    this.#connections.add(new Connection(this.#nextClient, socket, this.#context))
-    this.#nextClient += 1
-  }
-
-  #onClosed(connection: Connection, reason: string | null): void {
-    this.#connections.delete(connection)
-    this.#waiting.delete(connection)
-    this.#waitingForLeader.delete(connection)
+  #onGone(client: Client, reason: string | null): void {
+    this.#clients.delete(client)
     if (reason !== null && !this.#isClosing) {
+      const { id, address } = client.session
       this.counters.cutOff += 1
-      this.#options.log.warn('client.cut-off', { client: connection.id, address: connection.address, reason })
+      this.#options.log.warn('client.cut-off', { client: id, address, reason })
     }
-    if (this.#connections.size === 0) this.#onEmpty?.()
-  }
-
-  #schedule(connection: Connection): void {
-    if (connection.isScheduled) return
-    connection.isScheduled = true
-    this.#scheduled.push(connection)
-    // In the check phase, after the sockets of all clients have been read.
-    this.#turn ??= setImmediate(() => this.#runTurn())
-  }
-
-  #runTurn(): void {
-    this.#turn = null
-    const connections = this.#scheduled
-    this.#scheduled = []
-    for (const connection of connections) {
-      connection.isScheduled = false
-      connection.run()
-    }
-    this.replicator.endTurn()
-  }
-
-  #scheduleFlush(connection: Connection): void {
-    if (connection.isFlushScheduled) return
-    connection.isFlushScheduled = true
-    this.#toFlush.push(connection)
-    // Runs once every promise that settles now has been followed.
-    if (this.#toFlush.length === 1) process.nextTick(() => this.#flush())
-  }
-
-  #flush(): void {
-    const connections = this.#toFlush
-    this.#toFlush = []
-    for (const connection of connections) {
-      connection.isFlushScheduled = false
-      connection.flush()
-    }
+    if (this.#clients.size === 0) this.#onEmpty?.()
   }
 
   #onLeadership(): void {
     this.replicator.watchDeadlines()
-    const waiting = this.#waitingForLeader
-    this.#waitingForLeader = new Set()
-    for (const connection of waiting) this.#schedule(connection)
-  }
-
-  #onRoom(): void {
-    if (this.#waiting.size === 0 || !this.replicator.hasRoom) return
-    const waiting = this.#waiting
-    this.#waiting = new Set()
-    for (const connection of waiting) this.#schedule(connection)
+    this.#turns.leadershipChanged()
   }
 }

@@ -8,7 +8,17 @@
 
 import type { LeaderHint } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
+import type { KvClock } from './clock.js'
 import type { KvRaft } from './kv-raft.js'
+
+export interface LeadershipOptions {
+  readonly self: Member
+  readonly members: readonly Member[]
+  /** How long the end of a change is waited for; 0: not at all. */
+  readonly waitMs: number
+  readonly clock: Pick<KvClock, 'setTimer'>
+  readonly onChange: () => void
+}
 
 export class Leadership {
   readonly self: Member
@@ -19,23 +29,20 @@ export class Leadership {
   /** Peers to which this server has no connection. */
   readonly #unreachable = new Set<string>()
   readonly #raft: KvRaft
-  readonly #onChange: () => void
-  readonly #waitMs: number
-  /** Runs while the end of a change is waited for. */
-  #wait: NodeJS.Timeout | null = null
+  readonly #options: LeadershipOptions
+  /** Ends the wait for the end of a change; null: none runs. */
+  #cancelWait: (() => void) | null = null
   #isLost = false
   /** What precedes the term of the leader is applied here. */
   #isReady = false
   #awaitsReady = false
   readonly #stop: (() => void)[]
 
-  /** `waitMs`: how long the end of a change is waited for; 0: not at all. */
-  constructor(raft: KvRaft, self: Member, members: readonly Member[], waitMs: number, onChange: () => void) {
-    this.self = self
-    this.members = members
+  constructor(raft: KvRaft, options: LeadershipOptions) {
+    this.self = options.self
+    this.members = options.members
     this.#raft = raft
-    this.#waitMs = waitMs
-    this.#onChange = onChange
+    this.#options = options
     const { role, leader } = raft.status
     this.#isLeader = role === 'leader'
     this.#leader = this.#member(leader)
@@ -71,7 +78,7 @@ export class Leadership {
 
   /** The leader is lost, or was never known, and its successor is not known yet, since not long ago: a command for the leader had better wait. */
   get isChanging(): boolean {
-    return this.#wait !== null && this.#isLost
+    return this.#cancelWait !== null && this.#isLost
   }
 
   /**
@@ -79,7 +86,7 @@ export class Leadership {
    * acknowledged, some without having chosen a stale read (ioredis says READONLY by itself, and tries any server when one is lost).
    */
   get isBehind(): boolean {
-    return this.#wait !== null
+    return this.#cancelWait !== null
   }
 
   /**
@@ -101,7 +108,7 @@ export class Leadership {
 
   #changed(isNews: boolean): void {
     this.#review(isNews)
-    this.#onChange()
+    this.#options.onChange()
   }
 
   /** `isNews`: another leader, or none, which is a reason to wait once more. */
@@ -112,11 +119,11 @@ export class Leadership {
     if (!this.#isReady) this.#awaitReady()
     if (this.#isLeader || (!isLost && this.#isReady)) {
       this.#endWait()
-    } else if (isReason && this.#wait === null && this.#waitMs > 0) {
-      this.#wait = setTimeout(() => {
-        this.#wait = null
-        this.#onChange()
-      }, this.#waitMs)
+    } else if (isReason && this.#cancelWait === null && this.#options.waitMs > 0) {
+      this.#cancelWait = this.#options.clock.setTimer(this.#options.waitMs, () => {
+        this.#cancelWait = null
+        this.#options.onChange()
+      })
     }
   }
 
@@ -137,8 +144,8 @@ export class Leadership {
   }
 
   #endWait(): void {
-    if (this.#wait !== null) clearTimeout(this.#wait)
-    this.#wait = null
+    this.#cancelWait?.()
+    this.#cancelWait = null
   }
 
   #member(hint: LeaderHint | null): Member | null {

@@ -10,237 +10,125 @@
  * In both cases it may see writes that were applied still later; they are concurrent with it.
  */
 
-import { strict } from 'node:assert'
-import { RaftError } from 'balsa-raft'
-import type { DataSet } from '../data-set/data-set.js'
-import { batchBytesMax, batchEntriesMax, inFlightBytesMax, inFlightEntriesMax, timeEntryIntervalMs } from '../limits.js'
+import { IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX } from '../limits.js'
 import { timeEntry } from '../replication/entry-codec.js'
-import type { Reply } from '../resp/reply.js'
+import type { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
-import type { Leadership } from './leadership.js'
+import { TurnBatch, type Proposal, type Read } from './turn-batch.js'
+import type { Turns } from './turns.js'
 
-/** A command on its way, as seen from here. */
-export interface Proposal {
-  applied(reply: Reply): void
-  failed(error: unknown): void
-}
-
-export interface Read {
-  /** The keys it looks at; null: all of them. */
-  readonly keys: readonly string[] | null
-  execute(): void
-  failed(error: unknown): void
-}
-
-/** Entries that go to the library in one call. */
-export interface Batch {
-  readonly entries: Uint8Array[]
-  readonly owners: Proposal[]
-  /** What waits for this batch to be applied, and for nothing else. */
-  readonly readers: Read[]
-  bytes: number
-  state: 'gathering' | 'proposed' | 'settled'
-}
-
-interface GatheredRead {
+/** A read behind a write that was proposed in an earlier turn. */
+interface ReadBehind {
   readonly read: Read
-  readonly behind: Batch | null
-}
-
-export interface ReplicatorContext {
-  readonly raft: KvRaft
-  readonly data: DataSet
-  readonly leadership: Leadership
-  /** Milliseconds since 1970. */
-  readonly now: () => number
-  /** There is room again for clients that had to wait. */
-  readonly onRoom: () => void
+  readonly batch: TurnBatch
 }
 
 export class Replicator {
-  readonly #context: ReplicatorContext
-  #batch: Batch = newBatch()
-  #reads: GatheredRead[] = []
+  readonly #raft: Pick<KvRaft, 'applyAll' | 'readIndex'>
+  readonly #expiry: ExpiryClock
+  readonly #turns: Turns
+  /** Of this turn; what was proposed is held by those who wait for it. */
+  #batch = new TurnBatch()
+  #reads: Read[] = []
+  #readsBehind: ReadBehind[] = []
   #entriesInFlight = 0
   #bytesInFlight = 0
-  /** Reads of keys that are due by this server's clock but not yet dead. */
-  #dueReads: Read[] = []
-  #timer: NodeJS.Timeout | null = null
-  #timerAt = Number.POSITIVE_INFINITY
-  #timeEntryAt = Number.NEGATIVE_INFINITY
-  #timeEntryInFlight = false
-  #closed = false
   /** How often the library was called: what a turn may cost is counted in tests. */
   readonly calls = { applyAll: 0, readIndex: 0 }
 
-  constructor(context: ReplicatorContext) {
-    this.#context = context
+  constructor(raft: Pick<KvRaft, 'applyAll' | 'readIndex'>, expiry: ExpiryClock, turns: Turns) {
+    this.#raft = raft
+    this.#expiry = expiry
+    this.#turns = turns
   }
 
+  /** False: clients have to wait, until `turns` says that room is back. */
   get hasRoom(): boolean {
     return (
-      this.#entriesInFlight + this.#batch.entries.length < inFlightEntriesMax &&
-      this.#bytesInFlight + this.#batch.bytes < inFlightBytesMax
+      this.#entriesInFlight + this.#batch.length < IN_FLIGHT_ENTRIES_MAX &&
+      this.#bytesInFlight + this.#batch.bytes < IN_FLIGHT_BYTES_MAX
     )
   }
 
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
-  write(entry: Uint8Array, owner: Proposal): Batch {
-    if (this.#batch.entries.length >= batchEntriesMax || this.#batch.bytes + entry.length > batchBytesMax) {
-      this.#submit()
-    }
-    this.#batch.entries.push(entry)
-    this.#batch.owners.push(owner)
-    this.#batch.bytes += entry.length
+  write(entry: Uint8Array, owner: Proposal): TurnBatch {
+    if (!this.#batch.hasRoomFor(entry)) this.#submit()
+    this.#batch.add(entry, owner)
     return this.#batch
   }
 
   /** `behind` holds the latest write of the same client. */
-  read(read: Read, behind: Batch | null): void {
-    if (behind?.state === 'gathering') behind.readers.push(read)
-    else this.#reads.push({ read, behind })
+  read(read: Read, behind: TurnBatch | null): void {
+    if (behind === null || behind.state === 'settled') this.#reads.push(read)
+    else if (behind.state === 'gathering') behind.addReader(read)
+    else this.#readsBehind.push({ read, batch: behind })
   }
 
   /** Hands over what the turn has gathered. */
   endTurn(): void {
-    if (this.#batch.entries.length > 0) this.#submit()
-    if (this.#reads.length > 0) {
-      const reads = this.#reads
-      this.#reads = []
-      void this.#confirm(reads)
-    }
+    if (this.#expiry.takeTimeEntry()) this.write(timeEntry, this.#expiry)
+    if (this.#batch.length > 0) this.#submit()
+    if (this.#reads.length === 0 && this.#readsBehind.length === 0) return
+    const reads = this.#reads
+    const readsBehind = this.#readsBehind
+    this.#reads = []
+    this.#readsBehind = []
+    void this.#confirm(reads, readsBehind)
   }
 
   /** To be called when deadlines or the leadership may have changed. */
   watchDeadlines(): void {
-    const next = this.#context.data.nextDeadline
-    if (this.#closed || this.#timeEntryInFlight) return
-    if (!this.#context.leadership.isLeader) {
-      if (this.#dueReads.length > 0) this.#failDueReads(new RaftError('ERR_RAFT_NOT_LEADER', 'leads no more'))
-      return
-    }
-    if (next === Number.POSITIVE_INFINITY && this.#dueReads.length === 0) return
-    const wanted = this.#dueReads.length > 0 ? 0 : next
-    const at = Math.max(wanted, this.#timeEntryAt + timeEntryIntervalMs)
-    if (at >= this.#timerAt) return
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timerAt = at
-    const delay = Math.min(Math.max(0, at - this.#context.now()), timerMaxMs)
-    this.#timer = setTimeout(() => this.#onTimer(), delay)
+    this.#expiry.watch()
   }
 
   close(): void {
-    this.#closed = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#failDueReads(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
+    this.#expiry.close()
   }
 
   #submit(): void {
     const batch = this.#batch
-    batch.state = 'proposed'
-    this.#batch = newBatch()
-    this.#entriesInFlight += batch.entries.length
-    this.#bytesInFlight += batch.bytes
+    this.#batch = new TurnBatch()
     void this.#replicate(batch)
   }
 
   // Hot path: once per batch.
-  async #replicate(batch: Batch): Promise<void> {
-    let failed: unknown = null
+  async #replicate(batch: TurnBatch): Promise<void> {
+    const { length, bytes } = batch
+    this.#entriesInFlight += length
+    this.#bytesInFlight += bytes
+    let isApplied = false
     try {
       this.calls.applyAll += 1
-      const replies = await this.#context.raft.applyAll(batch.entries)
-      strict.equal(replies.length, batch.owners.length, 'applyAll must answer every entry')
-      for (const [at, owner] of batch.owners.entries()) owner.applied(replies[at] as Reply)
+      batch.applied(await this.#raft.applyAll(batch.propose()))
+      isApplied = true
     } catch (error) {
-      failed = error
-      for (const owner of batch.owners) owner.failed(error)
+      batch.failed(error)
     }
-    batch.state = 'settled'
-    this.#entriesInFlight -= batch.entries.length
-    this.#bytesInFlight -= batch.bytes
-    // A connection may hold on to its latest batch for long.
-    batch.entries.length = 0
-    batch.owners.length = 0
-    if (failed === null) this.#execute(batch.readers)
-    else if (batch.readers.length > 0) void this.#confirm(batch.readers.map((read) => ({ read, behind: null })))
-    this.watchDeadlines()
-    this.#context.onRoom()
+    this.#entriesInFlight -= length
+    this.#bytesInFlight -= bytes
+    const readers = batch.takeReaders()
+    if (isApplied) this.#expiry.execute(readers)
+    else if (readers.length > 0) void this.#confirm(readers, [])
+    this.#expiry.watch()
+    if (this.hasRoom) this.#turns.roomIsBack()
   }
 
-  async #confirm(reads: readonly GatheredRead[]): Promise<void> {
+  // Hot path: once per turn.
+  async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[]): Promise<void> {
     try {
       this.calls.readIndex += 1
-      await this.#context.raft.readIndex()
+      await this.#raft.readIndex()
     } catch (error) {
-      for (const { read } of reads) read.failed(error)
+      for (const read of reads) read.failed(error)
+      for (const { read } of readsBehind) read.failed(error)
       return
     }
-    const confirmed: Read[] = []
-    for (const { read, behind } of reads) {
-      if (behind?.state === 'proposed') behind.readers.push(read)
-      else confirmed.push(read)
+    this.#expiry.execute(reads)
+    const free: Read[] = []
+    for (const { read, batch } of readsBehind) {
+      if (batch.state === 'proposed') batch.addReader(read)
+      else free.push(read)
     }
-    this.#execute(confirmed)
+    this.#expiry.execute(free)
   }
-
-  #execute(reads: readonly Read[]): void {
-    const { data } = this.#context
-    const now = reads.length === 0 || data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#context.now()
-    for (const read of reads) {
-      if (data.nextDeadline <= now && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute()
-    }
-    if (this.#dueReads.length > 0) this.watchDeadlines()
-  }
-
-  #isDue(read: Read, now: number): boolean {
-    return read.keys === null || read.keys.some((key) => this.#context.data.isDue(key, now))
-  }
-
-  #onTimer(): void {
-    this.#timer = null
-    this.#timerAt = Number.POSITIVE_INFINITY
-    const now = this.#context.now()
-    if (this.#context.data.nextDeadline > now && this.#dueReads.length === 0) {
-      this.watchDeadlines()
-      return
-    }
-    this.#timeEntryAt = now
-    this.#timeEntryInFlight = true
-    this.write(timeEntry, {
-      applied: () => this.#timeMoved(null),
-      failed: (error) => this.#timeMoved(error),
-    })
-    this.#submit()
-  }
-
-  #timeMoved(error: unknown): void {
-    this.#timeEntryInFlight = false
-    if (error !== null) {
-      this.#failDueReads(error)
-      return
-    }
-    const reads = this.#dueReads
-    this.#dueReads = []
-    const now = this.#context.now()
-    for (const read of reads) {
-      // Of all keys some may be due at any moment, so a read of all waits once.
-      if (read.keys !== null && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute()
-    }
-  }
-
-  #failDueReads(error: unknown): void {
-    const reads = this.#dueReads
-    this.#dueReads = []
-    for (const read of reads) read.failed(error)
-  }
-}
-
-/** The longest delay a timer of Node.js takes is 2^31 - 1 ms; a deadline further away is looked at again. */
-const timerMaxMs = 2 ** 31 - 1
-
-function newBatch(): Batch {
-  return { entries: [], owners: [], readers: [], bytes: 0, state: 'gathering' }
 }

@@ -1,10 +1,10 @@
 /** What a client has put together between MULTI and EXEC, and the keys it watches. */
 
-import { answerLocally, type CommandRow } from '../commands/command-table.js'
-import type { LocalContext } from '../commands/local-command.js'
-import { entryBytesMax, transactionCommandsMax } from '../limits.js'
-import { commandBytes, encodeTransaction, type WatchedKey } from '../replication/entry-codec.js'
-import { failure, type ErrorReply, type Reply } from '../resp/reply.js'
+import { answerLocally, type CommandRow } from '../../commands/command-table.js'
+import type { LocalContext } from '../../commands/local-command.js'
+import { ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
+import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
+import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
 
 interface QueuedCommand {
   readonly row: CommandRow
@@ -37,10 +37,10 @@ export class Transaction {
   /** Null: queued. */
   add(row: CommandRow, words: readonly string[]): ErrorReply | null {
     const bytes = row.type === 'data' ? commandBytes(words) : 0
-    if (this.#bytes + bytes > entryBytesMax || this.#commands.length >= transactionCommandsMax) {
+    if (this.#bytes + bytes > ENTRY_BYTES_MAX || this.#commands.length >= TRANSACTION_COMMANDS_MAX) {
       this.#refused = true
       return failure(
-        `ERR transaction is too large: one Raft entry holds ${entryBytesMax} bytes and ${transactionCommandsMax} commands`,
+        `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes and ${TRANSACTION_COMMANDS_MAX} commands`,
       )
     }
     this.#bytes += bytes

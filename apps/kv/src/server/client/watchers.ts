@@ -1,6 +1,6 @@
 /** Which connections watch which keys (WATCH), so that a change is noticed before their EXEC goes into the log. */
 
-import type { ChangeListener } from '../data-set/data-set.js'
+import type { ChangeListener } from '../../data-set/data-set.js'
 
 export interface Watching {
   keyChanged(): void

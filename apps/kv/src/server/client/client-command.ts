@@ -1,0 +1,68 @@
+/** One command of a client, from its arrival until its answer is written. */
+
+import { keySlot } from '../../cluster/slots.js'
+import { firstKeyOf, keysOf } from '../../commands/command-keys.js'
+import type { CommandRow } from '../../commands/command-table.js'
+import type { DataSet } from '../../data-set/data-set.js'
+import type { ProtocolVersion } from '../../resp/reply-encoder.js'
+import type { Reply } from '../../resp/reply.js'
+import type { Leadership } from '../leadership.js'
+import { readFailure, writeFailure } from '../raft-answers.js'
+import type { Proposal, Read } from '../turn-batch.js'
+
+/** What a command that is under way reports to. */
+export interface CommandOwner {
+  /** The answer is there. */
+  settled(command: ClientCommand): void
+}
+
+// Hot path: one object per command, and no other that lives as long.
+export class ClientCommand implements Proposal, Read {
+  readonly #owner: CommandOwner
+  readonly #leadership: Leadership
+  /** Undefined: there is no such command. */
+  readonly row: CommandRow | undefined
+  readonly words: string[]
+  /** Counts what the client has sent; set once, on arrival. */
+  place = 0
+  /** How the answer is written; null: not at all (CLIENT REPLY). Set once, when the command begins. */
+  version: ProtocolVersion | null = null
+  /** Undefined until it is known. */
+  reply: Reply | undefined = undefined
+  /** Whether it is under way as a read, and holds up the client's writes behind it. */
+  isRead = false
+
+  constructor(owner: CommandOwner, leadership: Leadership, row: CommandRow | undefined, words: string[]) {
+    this.#owner = owner
+    this.#leadership = leadership
+    this.row = row
+    this.words = words
+  }
+
+  get keys(): readonly string[] | null {
+    return this.row === undefined || this.row.firstKey === 0 ? null : keysOf(this.row, this.words)
+  }
+
+  get slot(): number {
+    const key = this.row === undefined ? null : firstKeyOf(this.row, this.words)
+    return key === null ? 0 : keySlot(key)
+  }
+
+  applied(reply: Reply): void {
+    this.settle(reply)
+  }
+
+  execute(data: DataSet, now: number): void {
+    this.settle(this.row?.type === 'data' ? this.row.command.run(data, this.words, now) : null)
+  }
+
+  failed(error: unknown): void {
+    const explain = this.isRead ? readFailure : writeFailure
+    this.settle(explain(error, this.#leadership, this.slot))
+  }
+
+  settle(reply: Reply): void {
+    this.reply = reply
+    this.#owner.settled(this)
+  }
+}

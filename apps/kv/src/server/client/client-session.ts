@@ -1,0 +1,50 @@
+/** What one client has said of itself and of how it wants to be answered, and what is known of it: what CLIENT, HELLO and READONLY read and set. */
+
+import type { ProtocolVersion } from '../../resp/reply-encoder.js'
+
+export class ClientSession {
+  /** Unique in this process; grows. */
+  readonly id: number
+  readonly address: string
+  readonly localAddress: string
+  /** Milliseconds since 1970, as `activeAt`: when bytes came last. */
+  readonly connectedAt: number
+  activeAt: number
+  name = ''
+  libraryName = ''
+  libraryVersion = ''
+  version: ProtocolVersion = 2
+  /** READONLY was said: a follower may answer reads, which may be old. */
+  readonly = false
+  noEvict = false
+  replies: 'on' | 'off' = 'on'
+  /** So many answers more are not written (CLIENT REPLY SKIP). */
+  skips = 0
+  lastCommand = 'NULL'
+
+  constructor(id: number, addresses: { readonly address: string; readonly localAddress: string }, now: number) {
+    this.id = id
+    this.address = addresses.address
+    this.localAddress = addresses.localAddress
+    this.connectedAt = now
+    this.activeAt = now
+  }
+
+  /** In which version the next answer is written; null: not at all. To be called once for each answer, in their order. */
+  nextAnswerVersion(): ProtocolVersion | null {
+    if (this.replies === 'off') return null
+    if (this.skips === 0) return this.version
+    this.skips -= 1
+    return null
+  }
+
+  /** RESET: as on a new connection, but for what is known of its library. */
+  reset(): void {
+    this.name = ''
+    this.version = 2
+    this.readonly = false
+    this.noEvict = false
+    this.replies = 'on'
+    this.skips = 0
+  }
+}

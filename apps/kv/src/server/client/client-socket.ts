@@ -1,0 +1,104 @@
+/**
+ * A client's bytes: what has come in is handed on as it comes, and what goes out is one write per call. The only file that knows the sockets of node:net;
+ * whoever has other bytes, such as a test, brings another `ClientSocket`.
+ *
+ * A client that has unread answers and takes none of them for `UNREAD_ANSWERS_MS` is cut off; an idle one may stay for ever.
+ */
+
+import type { Socket } from 'node:net'
+import { UNREAD_ANSWERS_MS } from '../../limits.js'
+
+export interface ClientSocket {
+  /** Of the client, `ip:port`. */
+  readonly address: string
+  /** Of this server, `ip:port`, as the client reached it. */
+  readonly localAddress: string
+  /** Bytes that were written and have not left. */
+  readonly unsent: number
+  /** Hands on to `listener` all that comes, but nothing before this returns. To be called once. */
+  open(listener: SocketListener): void
+  /** One write. `out` is a string of bytes (see resp/reply.ts). */
+  write(out: string): void
+  /** Nothing more is read until `resume`. Both may be said again. */
+  pause(): void
+  resume(): void
+  /** Ends the connection once all that was written has left. */
+  end(): void
+  /** Ends the connection at once; the listener is told that it is gone, with this reason, before this returns. */
+  cutOff(reason: string): void
+}
+
+export interface SocketListener {
+  /** The bytes are the listener's until it returns, and must not be written into. */
+  received(chunk: Buffer): void
+  /** `unsent` was so much that a write had to wait, and is 0 again. */
+  drained(): void
+  /** The client has said that it will send no more. */
+  ended(): void
+  /** The connection is over; told once, and nothing after it. `reason` null: in the usual way. */
+  gone(reason: string | null): void
+}
+
+export class TcpClientSocket implements ClientSocket {
+  readonly address: string
+  readonly localAddress: string
+  readonly #socket: Socket
+  #listener: SocketListener | null = null
+  #isPaused = false
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    this.address = `${socket.remoteAddress}:${socket.remotePort}`
+    this.localAddress = `${socket.localAddress}:${socket.localPort}`
+    socket.on('error', () => this.#gone(null))
+    socket.on('close', () => this.#gone(null))
+  }
+
+  get unsent(): number {
+    return this.#socket.writableLength
+  }
+
+  open(listener: SocketListener): void {
+    this.#listener = listener
+    this.#socket.on('data', (chunk: Buffer) => this.#listener?.received(chunk))
+    this.#socket.on('drain', () => {
+      this.#socket.setTimeout(0)
+      this.#listener?.drained()
+    })
+    this.#socket.on('end', () => this.#listener?.ended())
+    this.#socket.on('timeout', () => this.cutOff(`its answers were not read for ${UNREAD_ANSWERS_MS} ms`))
+  }
+
+  write(out: string): void {
+    this.#socket.write(out, 'latin1')
+    // Only while answers wait to be read, so that idle clients may stay.
+    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
+  }
+
+  pause(): void {
+    if (this.#isPaused) return
+    this.#isPaused = true
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#socket.resume()
+  }
+
+  end(): void {
+    this.#socket.destroySoon()
+  }
+
+  cutOff(reason: string): void {
+    this.#socket.destroy()
+    this.#gone(reason)
+  }
+
+  #gone(reason: string | null): void {
+    const listener = this.#listener
+    this.#listener = null
+    listener?.gone(reason)
+  }
+}

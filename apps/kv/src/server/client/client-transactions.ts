@@ -1,0 +1,182 @@
+/**
+ * MULTI, EXEC, DISCARD, WATCH and UNWATCH of one client: the transaction that it puts together, and the keys that it watches.
+ *
+ * WATCH is a read: a key's version is taken where a read of it would be carried out. EXEC is one entry, which every server carries out only if all
+ * watched keys still have their versions; that it is known here before of a key that was changed saves the log such an entry (watchers.ts).
+ */
+
+import type { LocalContext } from '../../commands/local-command.js'
+import type { CommandRow } from '../../commands/command-table.js'
+import type { DataSet } from '../../data-set/data-set.js'
+import { ENTRY_BYTES_MAX } from '../../limits.js'
+import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
+import type { Leadership } from '../leadership.js'
+import { moved } from '../raft-answers.js'
+import type { Proposal, Read } from '../turn-batch.js'
+import type { ClientCommand } from './client-command.js'
+import { Transaction } from './transaction.js'
+import type { Watchers, Watching } from './watchers.js'
+
+export class ClientTransactions implements Watching {
+  readonly #watchers: Watchers
+  readonly #leadership: Leadership
+  readonly #local: LocalContext
+  /** Null: MULTI was not said. */
+  #open: Transaction | null = null
+  /** The version at which each watched key was found. */
+  readonly #watched = new Map<string, number>()
+  /** One of them has changed since. */
+  #isChanged = false
+  #isClosed = false
+
+  /** `local` is for the commands in a transaction that this server answers by itself. */
+  constructor(watchers: Watchers, leadership: Leadership, local: LocalContext) {
+    this.#watchers = watchers
+    this.#leadership = leadership
+    this.#local = local
+  }
+
+  get isOpen(): boolean {
+    return this.#open !== null
+  }
+
+  /** Commands that wait for EXEC; -1 outside of MULTI. */
+  get queued(): number {
+    return this.#open?.length ?? -1
+  }
+
+  /** How many keys are watched. */
+  get watching(): number {
+    return this.#watched.size
+  }
+
+  multi(): Reply {
+    if (this.#open !== null) return failure('ERR MULTI calls can not be nested')
+    this.#open = new Transaction()
+    return ok
+  }
+
+  /** A command inside of MULTI. */
+  queue(row: CommandRow, words: readonly string[]): Reply {
+    return this.#open?.add(row, words) ?? queued
+  }
+
+  /** A command was refused; inside of MULTI, EXEC will be too. */
+  refuse(): void {
+    this.#open?.refuse()
+  }
+
+  discard(): Reply {
+    if (this.#open === null) return failure('ERR DISCARD without MULTI')
+    return this.reset()
+  }
+
+  /** EXEC itself was refused. */
+  abort(refusal: ErrorReply): ErrorReply {
+    this.reset()
+    return failure(`EXECABORT Transaction discarded because of: ${refusal.text.slice(4)}`)
+  }
+
+  /** Its answer, or what is to be written for it. */
+  exec(command: ClientCommand): Reply | Execution {
+    const transaction = this.#open
+    if (transaction === null) return failure('ERR EXEC without MULTI')
+    const watched = [...this.#watched].map(([key, version]) => ({ key, version }))
+    const isChanged = this.#isChanged
+    this.reset()
+    const needsLeader = transaction.hasData || watched.length > 0
+    // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
+    if (transaction.isRefused) return failure('EXECABORT Transaction discarded because of previous errors.')
+    if (needsLeader && !this.#leadership.isLeader) return moved(this.#leadership, 0)
+    if (isChanged) return nullArray
+    if (!needsLeader) return transaction.answers([], this.#local)
+    const entry = transaction.encode(watched)
+    if (entry.length <= ENTRY_BYTES_MAX) return new Execution(command, entry, transaction, this.#local)
+    const bytes = `${entry.length} bytes with its watched keys, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
+    return failure(`ERR transaction is too large: ${bytes}`)
+  }
+
+  /** Its answer, or what is to be read for it. */
+  watch(command: ClientCommand): ErrorReply | WatchRead {
+    if (this.#open !== null) return failure('ERR WATCH inside MULTI is not allowed')
+    return this.#leadership.isLeader ? new WatchRead(command, this) : moved(this.#leadership, command.slot)
+  }
+
+  watchKey(key: string, version: number): void {
+    if (this.#watched.has(key) || this.#isClosed) return
+    this.#watched.set(key, version)
+    this.#watchers.add(key, this)
+  }
+
+  keyChanged(): void {
+    this.#isChanged = true
+  }
+
+  unwatch(): Reply {
+    for (const key of this.#watched.keys()) this.#watchers.remove(key, this)
+    this.#watched.clear()
+    this.#isChanged = false
+    return ok
+  }
+
+  /** No transaction, and no watched key. */
+  reset(): Reply {
+    this.#open = null
+    return this.unwatch()
+  }
+
+  /** The client is gone: a WATCH that is still under way must not leave it among the watchers. */
+  close(): void {
+    this.#isClosed = true
+    this.reset()
+  }
+}
+
+/** EXEC on its way through the log. */
+export class Execution implements Proposal {
+  readonly entry: Uint8Array
+  readonly #command: ClientCommand
+  readonly #transaction: Transaction
+  readonly #local: LocalContext
+
+  constructor(command: ClientCommand, entry: Uint8Array, transaction: Transaction, local: LocalContext) {
+    this.entry = entry
+    this.#command = command
+    this.#transaction = transaction
+    this.#local = local
+  }
+
+  /** `reply` is no array when a watched key had changed. */
+  applied(reply: Reply): void {
+    const isDone = Array.isArray(reply)
+    this.#command.settle(isDone ? this.#transaction.answers(reply as readonly Reply[], this.#local) : reply)
+  }
+
+  failed(error: unknown): void {
+    this.#command.failed(error)
+  }
+}
+
+/** WATCH on its way, as a read. */
+export class WatchRead implements Read {
+  readonly #command: ClientCommand
+  readonly #transactions: ClientTransactions
+
+  constructor(command: ClientCommand, transactions: ClientTransactions) {
+    this.#command = command
+    this.#transactions = transactions
+  }
+
+  get keys(): readonly string[] | null {
+    return this.#command.keys
+  }
+
+  execute(data: DataSet): void {
+    for (const key of this.#command.keys ?? []) this.#transactions.watchKey(key, data.version(key))
+    this.#command.settle(ok)
+  }
+
+  failed(error: unknown): void {
+    this.#command.failed(error)
+  }
+}

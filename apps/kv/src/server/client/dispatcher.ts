@@ -1,0 +1,170 @@
+/**
+ * Whom a command concerns: this server by itself, the client's transaction, the log, the data set, or the connection. Each is checked, counted and handed on
+ * once, when it begins; what it must wait for is asked of the ordering.
+ */
+
+import { answerLocally, checkCommand, unknownCommand } from '../../commands/command-table.js'
+import type { CommandRow, ControlName } from '../../commands/command-table.js'
+import type { LocalContext, ServerState } from '../../commands/local-command.js'
+import { ENTRY_BYTES_MAX } from '../../limits.js'
+import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
+import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
+import type { Leadership } from '../leadership.js'
+import { moved } from '../raft-answers.js'
+import type { ClientTurn } from '../turns.js'
+import type { ClientAnswers } from './client-answers.js'
+import type { ClientCommand } from './client-command.js'
+import type { ClientSession } from './client-session.js'
+import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
+import type { Ordering } from './ordering.js'
+
+type DataRow = CommandRow & { readonly type: 'data' }
+type ControlRow = CommandRow & { readonly type: 'control' }
+type SteeringName = Exclude<ControlName, 'security'>
+
+/** It has begun; it cannot begin yet; it has begun and is the last; it is not a command, but what a web browser says. */
+export type Dispatched = 'begun' | 'waits' | 'quits' | 'intrudes'
+
+export class Dispatcher {
+  readonly #local: LocalContext
+  readonly #server: ServerState
+  readonly #session: ClientSession
+  readonly #leadership: Leadership
+  readonly #turn: ClientTurn
+  readonly #transactions: ClientTransactions
+  readonly #ordering: Ordering
+  readonly #answers: ClientAnswers
+
+  constructor(
+    local: LocalContext,
+    turn: ClientTurn,
+    transactions: ClientTransactions,
+    ordering: Ordering,
+    answers: ClientAnswers,
+  ) {
+    this.#local = local
+    this.#server = local.server
+    this.#session = local.client.session
+    this.#leadership = local.server.leadership
+    this.#turn = turn
+    this.#transactions = transactions
+    this.#ordering = ordering
+    this.#answers = answers
+  }
+
+  /** Begins a command, if it can. */
+  begin(command: ClientCommand): Dispatched {
+    const { row, words } = command
+    if (row === undefined) return this.#refuse(command, unknownCommand(words))
+    const refusal = checkCommand(row, words)
+    if (refusal !== null) return this.#refuse(command, refusal)
+    if (this.#waitsForLeader(row)) {
+      this.#turn.waitForLeader()
+      return 'waits'
+    }
+    if (row.type === 'data') return this.#data(command, row)
+    if (row.type === 'control') return this.#control(command, row)
+    this.#count(row.name)
+    return this.#answer(
+      command,
+      this.#transactions.isOpen ? this.#transactions.queue(row, words) : answerLocally(row, words, this.#local),
+    )
+  }
+
+  #refuse(command: ClientCommand, refusal: ErrorReply): Dispatched {
+    const name = command.row?.name ?? 'unknown'
+    this.#count(name)
+    if (name === 'exec') return this.#answer(command, this.#transactions.abort(refusal))
+    this.#transactions.refuse()
+    return this.#answer(command, refusal)
+  }
+
+  #waitsForLeader(row: CommandRow): boolean {
+    const { isBehind, isChanging } = this.#leadership
+    if (row.type === 'control') return isChanging && (row.control === 'exec' || row.control === 'watch')
+    return row.type === 'data' && (this.#isStaleRead(row) ? isBehind : isChanging)
+  }
+
+  #isStaleRead(row: DataRow): boolean {
+    return this.#session.readonly && !row.command.writes && !this.#transactions.isOpen
+  }
+
+  #data(command: ClientCommand, row: DataRow): Dispatched {
+    const { words } = command
+    words[0] = row.name
+    const { isLeader } = this.#leadership
+    if (!isLeader && !this.#isStaleRead(row)) {
+      this.#count(row.name)
+      this.#transactions.refuse()
+      return this.#answer(command, moved(this.#leadership, command.slot))
+    }
+    if (this.#transactions.isOpen) {
+      this.#count(row.name)
+      return this.#answer(command, this.#transactions.queue(row, words))
+    }
+    const inTheLog = row.command.writes || this.#ordering.readsInTheLog(command)
+    if (inTheLog && !this.#ordering.mayWrite) return 'waits'
+    this.#count(row.name)
+    if (!isLeader) {
+      const { data } = this.#server
+      return this.#answer(command, row.command.run(data, words, Math.max(this.#server.now(), data.time)))
+    }
+    if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
+      const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
+      return this.#answer(command, failure(`ERR command is too large: ${bytes}`))
+    }
+    this.#answers.expect(command)
+    if (inTheLog) this.#ordering.write(encodeCommand(words), command)
+    else this.#ordering.read(command)
+    return 'begun'
+  }
+
+  #control(command: ClientCommand, row: ControlRow): Dispatched {
+    if (!this.#ordering.maySteer(row.control, this.#transactions.watching > 0)) return 'waits'
+    this.#count(row.name)
+    if (row.control === 'security') return 'intrudes'
+    const result = this.#steer(command, row, row.control)
+    if (result instanceof Execution) {
+      this.#answers.expect(command)
+      this.#ordering.write(result.entry, result)
+    } else if (result instanceof WatchRead) {
+      this.#answers.expect(command)
+      this.#ordering.read(command, result)
+    } else {
+      this.#answers.answer(command, result)
+    }
+    return row.control === 'quit' ? 'quits' : 'begun'
+  }
+
+  /** The answer, or what is to be written or read for it. */
+  #steer(command: ClientCommand, row: ControlRow, control: SteeringName): Reply | Execution | WatchRead {
+    switch (control) {
+      case 'multi':
+        return this.#transactions.multi()
+      case 'exec':
+        return this.#transactions.exec(command)
+      case 'discard':
+        return this.#transactions.discard()
+      case 'watch':
+        return this.#transactions.watch(command)
+      case 'unwatch':
+        return this.#transactions.isOpen ? this.#transactions.queue(row, command.words) : this.#transactions.unwatch()
+      case 'reset':
+        this.#transactions.reset()
+        this.#session.reset()
+        return status('RESET')
+      case 'quit':
+        return ok
+    }
+  }
+
+  #answer(command: ClientCommand, reply: Reply): Dispatched {
+    this.#answers.answer(command, reply)
+    return 'begun'
+  }
+
+  #count(name: string): void {
+    this.#session.lastCommand = name
+    this.#server.counters.commands += 1
+  }
+}

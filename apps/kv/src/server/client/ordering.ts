@@ -1,0 +1,114 @@
+/**
+ * Who waits for whom. A client's commands take effect, and are answered, in the order in which the client sent them:
+ * - Writes follow each other into the log without waiting.
+ * - A read behind writes that are under way waits for them (replicator.ts says why that is enough).
+ * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not stop at each turn from reads to
+ *   writes, a read of single keys that has a write behind it in what has arrived goes into the log like a write, and is answered in its place there.
+ * - A command that steers the connection waits for the reads before it, as a write does. Not WATCH, which is a read itself, nor MULTI, which only begins.
+ *   EXEC with watched keys waits for the client's own writes too: only when they are applied is it known whether they touched such a key.
+ *
+ * What has begun stands among the answers (client-answers.ts) in the order in which it began, so what need not wait for anything may be answered at once.
+ */
+
+import type { CommandRow, ControlName } from '../../commands/command-table.js'
+import { ENTRY_BYTES_MAX } from '../../limits.js'
+import { commandBytes } from '../../replication/entry-codec.js'
+import type { Replicator } from '../replicator.js'
+import type { Proposal, Read, TurnBatch } from '../turn-batch.js'
+import type { ClientTurn } from '../turns.js'
+import type { ClientCommand, CommandOwner } from './client-command.js'
+
+export class Ordering implements CommandOwner {
+  readonly #replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
+  readonly #turn: ClientTurn
+  /** Arrived and not begun, the oldest first. */
+  #waiting: ClientCommand[] = []
+  #arrived = 0
+  /** The place of the last that has arrived and goes into the log for sure. */
+  #lastWrite = -1
+  /** Invariant: as many as there are commands with `isRead`. */
+  #readsUnderWay = 0
+  /** Holds the client's latest write. */
+  #batch: TurnBatch | null = null
+
+  constructor(replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>, turn: ClientTurn) {
+    this.#replicator = replicator
+    this.#turn = turn
+  }
+
+  /** Those that have arrived and not begun; they begin from the front. */
+  get waiting(): readonly ClientCommand[] {
+    return this.#waiting
+  }
+
+  get isAnyWaiting(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  arrive(command: ClientCommand): void {
+    command.place = this.#arrived
+    if (command.row !== undefined && isWrite(command.row)) this.#lastWrite = command.place
+    this.#arrived += 1
+    this.#waiting.push(command)
+  }
+
+  /** The first `count` of those that waited have begun. */
+  begun(count: number): void {
+    if (count > 0) this.#waiting.splice(0, count)
+  }
+
+  /** Those that wait will not begin. */
+  forgetWaiting(): void {
+    this.#waiting = []
+  }
+
+  /** False: the server has no room for a command; the client's turn comes when it has. */
+  mayBegin(): boolean {
+    if (this.#replicator.hasRoom) return true
+    this.#turn.waitForRoom()
+    return false
+  }
+
+  /** Whether a command may go into the log now. */
+  get mayWrite(): boolean {
+    return this.#readsUnderWay === 0
+  }
+
+  /** Whether a command that steers the connection may begin now. */
+  maySteer(control: ControlName, isWatching: boolean): boolean {
+    if (this.#readsUnderWay > 0 && control !== 'watch' && control !== 'multi') return false
+    const isWriting = this.#batch !== null && this.#batch.state !== 'settled'
+    return control !== 'exec' || !isWatching || !isWriting
+  }
+
+  /** Whether a read is better carried out in its place in the log: a write is behind it. */
+  readsInTheLog({ row, words, place }: ClientCommand): boolean {
+    return row !== undefined && row.firstKey > 0 && place < this.#lastWrite && commandBytes(words) <= ENTRY_BYTES_MAX
+  }
+
+  /** `owner`: the command, or what settles it. */
+  write(entry: Uint8Array, owner: Proposal): void {
+    this.#batch = this.#replicator.write(entry, owner)
+  }
+
+  /** `read`: the command, or what settles it. */
+  read(command: ClientCommand, read: Read = command): void {
+    command.isRead = true
+    this.#readsUnderWay += 1
+    this.#replicator.read(read, this.#batch)
+  }
+
+  settled(command: ClientCommand): void {
+    if (command.isRead) {
+      command.isRead = false
+      this.#readsUnderWay -= 1
+    }
+    if (this.isAnyWaiting) this.#turn.askRun()
+    this.#turn.askFlush()
+  }
+}
+
+/** Whether it goes into the log whatever stands behind it. */
+function isWrite(row: CommandRow): boolean {
+  return row.type === 'data' ? row.command.writes : row.type === 'control' && row.control === 'exec'
+}

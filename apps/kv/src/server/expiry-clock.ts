@@ -1,0 +1,129 @@
+/**
+ * The leader's part in expiry. A key is dead only when the time of an applied entry has reached its deadline, so that all servers agree; when a deadline
+ * has come by this server's clock and nobody writes, an entry that holds nothing but its time must go into the log.
+ *
+ * - A read of a key that is due, by this server's clock, but not dead yet, waits for such an entry: a client that counts the seconds never sees a key for
+ *   longer than it asked for.
+ * - Time entries are at least `TIME_ENTRY_INTERVAL_MS` apart, one at a time, and there are none without a reason.
+ */
+
+import { RaftError } from 'balsa-raft'
+import type { DataSet } from '../data-set/data-set.js'
+import { TIME_ENTRY_INTERVAL_MS } from '../limits.js'
+import type { KvClock } from './clock.js'
+import type { Leadership } from './leadership.js'
+import type { Proposal, Read } from './turn-batch.js'
+import type { Turns } from './turns.js'
+
+/** The longest delay a timer of Node.js takes is 2^31 - 1 ms; a deadline further away is looked at again. */
+const TIMER_MAX_MS = 2 ** 31 - 1
+
+/** Owns the time entry that it asks for. */
+export class ExpiryClock implements Proposal {
+  readonly #data: DataSet
+  readonly #leadership: Leadership
+  readonly #clock: Pick<KvClock, 'wallNow' | 'setTimer'>
+  readonly #turns: Turns
+  /** Reads of keys that are due by this server's clock but not yet dead. */
+  #dueReads: Read[] = []
+  #cancelTimer: (() => void) | null = null
+  /** When the timer fires; Infinity: none runs. */
+  #timerAt = Number.POSITIVE_INFINITY
+  /** When the last time entry was asked for. */
+  #timeEntryAt = Number.NEGATIVE_INFINITY
+  #timeEntry: 'none' | 'wanted' | 'inFlight' = 'none'
+  #isClosed = false
+
+  constructor(data: DataSet, leadership: Leadership, clock: Pick<KvClock, 'wallNow' | 'setTimer'>, turns: Turns) {
+    this.#data = data
+    this.#leadership = leadership
+    this.#clock = clock
+    this.#turns = turns
+  }
+
+  /** Carries out reads now, but for those that wait until a key is dead. */
+  execute(reads: readonly Read[]): void {
+    if (reads.length === 0) return
+    const data = this.#data
+    // Without deadlines no read depends on the time.
+    const now = data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#clock.wallNow()
+    const at = Math.max(now, data.time)
+    for (const read of reads) {
+      if (data.nextDeadline <= now && this.#isDue(read, now)) this.#dueReads.push(read)
+      else read.execute(data, at)
+    }
+    if (this.#dueReads.length > 0) this.watch()
+  }
+
+  /** To be called when deadlines or the leadership may have changed. */
+  watch(): void {
+    if (this.#isClosed || this.#timeEntry !== 'none') return
+    if (!this.#leadership.isLeader) {
+      if (this.#dueReads.length > 0) this.#failDueReads(new RaftError('ERR_RAFT_NOT_LEADER', 'leads no more'))
+      return
+    }
+    const wanted = this.#dueReads.length > 0 ? 0 : this.#data.nextDeadline
+    if (wanted === Number.POSITIVE_INFINITY) return
+    const at = Math.max(wanted, this.#timeEntryAt + TIME_ENTRY_INTERVAL_MS)
+    if (at >= this.#timerAt) return
+    this.#cancelTimer?.()
+    this.#timerAt = at
+    const delay = Math.min(Math.max(0, at - this.#clock.wallNow()), TIMER_MAX_MS)
+    this.#cancelTimer = this.#clock.setTimer(delay, () => this.#onTimer())
+  }
+
+  /** Whether a time entry is to be written in this turn, with this as its owner. */
+  takeTimeEntry(): boolean {
+    if (this.#timeEntry !== 'wanted' || this.#isClosed) return false
+    this.#timeEntry = 'inFlight'
+    return true
+  }
+
+  /** The time entry: keys that were due are dead. */
+  applied(): void {
+    this.#timeEntry = 'none'
+    const reads = this.#dueReads
+    this.#dueReads = []
+    const now = this.#clock.wallNow()
+    const at = Math.max(now, this.#data.time)
+    for (const read of reads) {
+      // Of all keys some may be due at any moment, so a read of all waits once.
+      if (read.keys !== null && this.#isDue(read, now)) this.#dueReads.push(read)
+      else read.execute(this.#data, at)
+    }
+  }
+
+  failed(error: unknown): void {
+    this.#timeEntry = 'none'
+    this.#failDueReads(error)
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#cancelTimer?.()
+    this.#failDueReads(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
+  }
+
+  #onTimer(): void {
+    this.#cancelTimer = null
+    this.#timerAt = Number.POSITIVE_INFINITY
+    const now = this.#clock.wallNow()
+    if (this.#data.nextDeadline > now && this.#dueReads.length === 0) {
+      this.watch()
+      return
+    }
+    this.#timeEntryAt = now
+    this.#timeEntry = 'wanted'
+    this.#turns.ask()
+  }
+
+  #isDue(read: Read, now: number): boolean {
+    return read.keys === null || read.keys.some((key) => this.#data.isDue(key, now))
+  }
+
+  #failDueReads(error: unknown): void {
+    const reads = this.#dueReads
+    this.#dueReads = []
+    for (const read of reads) read.failed(error)
+  }
+}

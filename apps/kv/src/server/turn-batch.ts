@@ -1,0 +1,87 @@
+/** The entries that all clients write in one turn: they go to the library in one call, and are settled together. */
+
+import { strict } from 'node:assert'
+import type { DataSet } from '../data-set/data-set.js'
+import { BATCH_BYTES_MAX, BATCH_ENTRIES_MAX } from '../limits.js'
+import type { Reply } from '../resp/reply.js'
+
+/** Who wrote an entry. Told one of the two, once. */
+export interface Proposal {
+  applied(reply: Reply): void
+  failed(error: unknown): void
+}
+
+/** A read of the data set. Told one of the two, once. */
+export interface Read {
+  /** The keys it looks at; null: all of them. */
+  readonly keys: readonly string[] | null
+  /** The data set holds all that the read must see. `now`: milliseconds since 1970, not before the data set's own time. */
+  execute(data: DataSet, now: number): void
+  failed(error: unknown): void
+}
+
+/** Invariants: as many owners as entries; what is settled holds neither, since a client may hold on to its latest batch for long. */
+export class TurnBatch {
+  #entries: Uint8Array[] = []
+  #owners: Proposal[] = []
+  #readers: Read[] = []
+  #bytes = 0
+  #state: 'gathering' | 'proposed' | 'settled' = 'gathering'
+
+  /** Only goes on: gathering, proposed, settled. */
+  get state(): 'gathering' | 'proposed' | 'settled' {
+    return this.#state
+  }
+
+  get length(): number {
+    return this.#entries.length
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  hasRoomFor(entry: Uint8Array): boolean {
+    return this.#entries.length < BATCH_ENTRIES_MAX && this.#bytes + entry.length <= BATCH_BYTES_MAX
+  }
+
+  add(entry: Uint8Array, owner: Proposal): void {
+    this.#entries.push(entry)
+    this.#owners.push(owner)
+    this.#bytes += entry.length
+  }
+
+  /** The read waits for this batch to be settled, and for nothing else. */
+  addReader(read: Read): void {
+    this.#readers.push(read)
+  }
+
+  /** Nothing more is added but readers; the answer is what to propose. */
+  propose(): readonly Uint8Array[] {
+    this.#state = 'proposed'
+    return this.#entries
+  }
+
+  applied(replies: readonly Reply[]): void {
+    strict.equal(replies.length, this.#owners.length, 'applyAll must answer every entry')
+    for (let at = 0; at < this.#owners.length; at += 1) this.#owners[at]?.applied(replies[at] as Reply)
+    this.#settle()
+  }
+
+  failed(error: unknown): void {
+    for (const owner of this.#owners) owner.failed(error)
+    this.#settle()
+  }
+
+  takeReaders(): readonly Read[] {
+    const readers = this.#readers
+    this.#readers = []
+    return readers
+  }
+
+  #settle(): void {
+    this.#state = 'settled'
+    this.#entries = []
+    this.#owners = []
+  }
+}

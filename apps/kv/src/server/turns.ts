@@ -1,0 +1,150 @@
+/**
+ * When clients are served. What has arrived from all of them in one turn of the event loop is begun at its end, and handed over together; what settles
+ * at once leaves with one write per client. Whoever asks is served once, however often it asks, in the order of asking.
+ *
+ * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
+ */
+
+import type { KvClock } from './clock.js'
+
+/** What is done for a client in a turn. */
+export interface Served {
+  /** Begins what may begin. */
+  run(): void
+  /** Writes what is ready. */
+  flush(): void
+}
+
+export class Turns {
+  readonly #clock: Pick<KvClock, 'defer' | 'afterPromises'>
+  readonly #endTurn: () => void
+  #toRun: ClientTurn[] = []
+  #toFlush: ClientTurn[] = []
+  #waitingForRoom = new Set<ClientTurn>()
+  #waitingForLeader = new Set<ClientTurn>()
+  #isAsked = false
+  #isClosed = false
+
+  /** `endTurn` hands over what the clients have begun. */
+  constructor(clock: Pick<KvClock, 'defer' | 'afterPromises'>, endTurn: () => void) {
+    this.#clock = clock
+    this.#endTurn = endTurn
+  }
+
+  /** Asks for a turn, whether or not there is a client to run in it. */
+  ask(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#clock.defer(this.#runTurn)
+  }
+
+  toRun(turn: ClientTurn): void {
+    this.#toRun.push(turn)
+    this.ask()
+  }
+
+  toFlush(turn: ClientTurn): void {
+    this.#toFlush.push(turn)
+    if (this.#toFlush.length === 1) this.#clock.afterPromises(this.#flushAll)
+  }
+
+  waitForRoom(turn: ClientTurn): void {
+    this.#waitingForRoom.add(turn)
+  }
+
+  waitForLeader(turn: ClientTurn): void {
+    this.#waitingForLeader.add(turn)
+  }
+
+  /** There is room for commands again. */
+  roomIsBack(): void {
+    if (this.#waitingForRoom.size === 0) return
+    const waiting = this.#waitingForRoom
+    this.#waitingForRoom = new Set()
+    for (const turn of waiting) turn.askRun()
+  }
+
+  /** The leadership has changed, or is not waited for any longer. */
+  leadershipChanged(): void {
+    const waiting = this.#waitingForLeader
+    this.#waitingForLeader = new Set()
+    for (const turn of waiting) turn.askRun()
+  }
+
+  forget(turn: ClientTurn): void {
+    this.#waitingForRoom.delete(turn)
+    this.#waitingForLeader.delete(turn)
+  }
+
+  /** A turn that was asked for will not come. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  readonly #runTurn = (): void => {
+    this.#isAsked = false
+    if (this.#isClosed) return
+    const turns = this.#toRun
+    this.#toRun = []
+    for (const turn of turns) turn.run()
+    this.#endTurn()
+  }
+
+  readonly #flushAll = (): void => {
+    const turns = this.#toFlush
+    this.#toFlush = []
+    for (const turn of turns) turn.flush()
+  }
+}
+
+/** The place of one client in the turns. */
+export class ClientTurn {
+  readonly #turns: Turns
+  readonly #client: Served
+  #isToRun = false
+  #isToFlush = false
+
+  constructor(turns: Turns, client: Served) {
+    this.#turns = turns
+    this.#client = client
+  }
+
+  /** Asks for `run` at the end of this turn. */
+  askRun(): void {
+    if (this.#isToRun) return
+    this.#isToRun = true
+    this.#turns.toRun(this)
+  }
+
+  /** Asks for `flush` once everything that settles now has settled. */
+  askFlush(): void {
+    if (this.#isToFlush) return
+    this.#isToFlush = true
+    this.#turns.toFlush(this)
+  }
+
+  /** Asks for `run` when there is room for commands again. */
+  waitForRoom(): void {
+    this.#turns.waitForRoom(this)
+  }
+
+  /** Asks for `run` when the leadership has changed, or is not waited for any longer. */
+  waitForLeader(): void {
+    this.#turns.waitForLeader(this)
+  }
+
+  /** The client is gone: it waits for nothing any longer. */
+  end(): void {
+    this.#turns.forget(this)
+  }
+
+  run(): void {
+    this.#isToRun = false
+    this.#client.run()
+  }
+
+  flush(): void {
+    this.#isToFlush = false
+    this.#client.flush()
+  }
+}
