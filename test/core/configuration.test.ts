@@ -3,7 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Configuration, ServerId } from '#balsa/types.js'
-import { hasQuorum, isVoter, peersOf, quorumValue } from '#balsa/core/configuration.js'
+import { hasQuorum, isVoter, membersOf, peersOf, quorumValue } from '#balsa/core/configuration.js'
 import { isQuorum } from '../support/cluster-checker.js'
 import { votersOnly } from '../support/core-cluster.js'
 import { randomInt, randomFrom } from '../support/seed.js'
@@ -64,6 +64,13 @@ test('every member but oneself is a peer, once; members of either half are voter
     ['a', 'b', 'c', 'd'].map((id) => isVoter(configuration, id)),
     [true, true, true, false],
   )
+})
+
+test('a server that both halves know at two addresses is one member, at the address that comes in', () => {
+  const [before, after] = ['old:1', 'new:1'].map((address) => ({ id: 'a', address }))
+  if (!before || !after) return
+  const joint: Configuration = { voters: [after], outgoing: [before], nonvoters: [] }
+  assert.equal(membersOf(joint), [after])
 })
 
 test.run()

@@ -77,11 +77,11 @@ class Subject {
 
   #settle(): void {
     const { log } = this
-    log.durableIndex = logIndex(randomInt(this.#random, log.durableIndex, log.lastIndex + 1))
-    log.commitIndex = logIndex(randomInt(this.#random, log.commitIndex, log.lastIndex + 1))
+    log.durableTo(logIndex(randomInt(this.#random, log.durableIndex, log.lastIndex + 1)))
+    log.commitTo(logIndex(randomInt(this.#random, log.commitIndex, log.lastIndex + 1)))
     const applicable = Math.min(log.commitIndex, log.durableIndex)
     if (applicable > log.appliedIndex)
-      log.appliedIndex = logIndex(randomInt(this.#random, log.appliedIndex, applicable + 1))
+      log.appliedTo(logIndex(randomInt(this.#random, log.appliedIndex + 1, applicable + 1)))
   }
 
   #trim(): void {
@@ -232,6 +232,27 @@ test('a log that begins later names no term for what it cannot compare', () => {
     core.takeReady().messages.map(({ message }) => message),
     [conflict(2, '3/0')],
   )
+})
+
+test('pointers move by methods that refuse what cannot be', () => {
+  const [first, term] = [logIndex(1), termOf(1)]
+  const configurations = [{ index: first, configuration: votersOnly(['s1']) }]
+  const start = { firstIndex: first, lastIndex: first, commitIndex: logIndex(0), termRuns: [{ first, term }] }
+  const log = new RaftLog({ ...start, configurations }, fakeBlockMaker)
+  log.append(makeBlock(2, 1, [7, 8]))
+  assert.throws(() => log.commitTo(logIndex(4)), /commit 4 beyond the last entry 3/)
+  assert.throws(() => log.durableTo(logIndex(4)), /durable 4 beyond the last entry 3/)
+  log.commitTo(logIndex(3))
+  log.commitTo(logIndex(2))
+  assert.is(log.commitIndex, 3, 'it never moves back')
+  assert.throws(() => log.appliedTo(logIndex(2)), /applied 2 after 0, committed and durable up to 1/)
+  log.durableTo(logIndex(3))
+  log.appliedTo(logIndex(2))
+  assert.throws(() => log.appliedTo(logIndex(2)), /applied 2 after 2/)
+  assert.throws(() => log.durableTo(logIndex(2)), /durable 2 after 3/)
+  log.heardCommit(logIndex(9))
+  log.heardCommit(logIndex(5))
+  assert.is(log.knownCommitIndex, 9)
 })
 
 test.run()

@@ -3,7 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/progress.js'
-import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/raft-core.js'
+import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/intake.js'
 import type { AppendEntries, Input } from '#balsa/core/index.js'
 import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
 import type { Envelope } from '../support/core-cluster.js'

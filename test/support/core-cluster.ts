@@ -287,7 +287,7 @@ export class CoreCluster {
     const ready = server.up.takeReady()
     for (const event of ready.events) {
       this.#say(id, formatEvent(event))
-      if (event.type === 'protocolFault') this.faults.push(`${id}: ${event.reason}`)
+      if (event.type === 'breach') this.faults.push(`${id}: ${event.reason}`)
       if (event.type === 'steppedDown') this.#steppedDown(server, event.reason)
     }
     if (ready.ticket !== null) {

@@ -84,7 +84,7 @@ export function formatEvent(event: CoreEvent): string {
       return event.leader === null ? 'knows no leader' : `follows ${event.leader.id} in term ${event.term}`
     case 'steppedDown':
       return `steps down: ${event.reason}`
-    case 'protocolFault':
+    case 'breach':
       return `blames ${event.peer}: ${event.reason}`
   }
 }

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 
 import type { Request, Response } from '#balsa/core/messages.js'
 import { entryBlock } from '#balsa/format/block.js'
-import { messageFlaw } from '#balsa/transport/message-flaw.js'
+import { messageFlaw } from '#balsa/core/message-check.js'
 import { decodeMessage, encodeHeader } from '#balsa/transport/tcp/codec.js'
 import { FRAME_HEADER_BYTES, FrameType, writeFrameHeader } from '#balsa/transport/tcp/frame.js'
 import { FrameReader } from '#balsa/transport/tcp/frame-reader.js'

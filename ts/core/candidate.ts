@@ -8,25 +8,25 @@
 import { termOf } from '../types.js'
 import type { ServerId } from '../types.js'
 import { hasQuorum, isVoter } from './configuration.js'
-import type { Request, Response } from './messages.js'
-import type { RoleBehaviour, RoleContext } from './role.js'
+import type { AppendEntries, Request, Response } from './messages.js'
+import { RoleBehaviour } from './role.js'
+import type { CoreContext } from './role.js'
 
 /** What both steps share: ask every voter, count each grant once, begin again when time is up. */
-abstract class Campaign implements RoleBehaviour {
-  abstract readonly role: 'preCandidate' | 'candidate'
-  protected readonly core: RoleContext
+abstract class Campaign extends RoleBehaviour {
+  abstract override readonly role: 'preCandidate' | 'candidate'
+  /** The voters that have said yes. */
   readonly #grants = new Set<ServerId>()
+  /** When this attempt is given up for another one. */
   readonly #electionAt: number
 
-  constructor(core: RoleContext) {
-    this.core = core
+  constructor(core: CoreContext) {
+    super(core)
     this.#electionAt = core.now + core.drawElectionTimeout()
   }
 
   protected abstract question(): Request
   protected abstract win(): void
-  abstract onPersisted(): void
-  abstract onResponse(from: ServerId, session: number, message: Response): void
 
   nextDeadline(): number {
     return this.#electionAt
@@ -36,22 +36,24 @@ abstract class Campaign implements RoleBehaviour {
     if (this.core.now >= this.#electionAt) this.core.becomePreCandidate()
   }
 
-  onPeerUp(peer: ServerId, session: number): void {
+  override onPeerUp(peer: ServerId, session: number): void {
     this.ask(peer, session)
   }
 
-  onPeerDown(): void {}
-
-  flush(): void {}
+  /** Somebody has won this term: no reason to go on (5.2). */
+  handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void {
+    const follower = this.core.becomeFollower(message.term, from, `${from} leads term ${message.term}`)
+    follower.handleAppendEntries(from, link, message)
+  }
 
   protected askAll(): void {
     for (const [peer, session] of this.core.sessions) this.ask(peer, session)
   }
 
   protected ask(peer: ServerId, session: number): void {
-    const { tickets, outbox, configuration } = this.core
+    const { tickets, hardState, outbox, configuration } = this.core
     if (!isVoter(configuration, peer)) return
-    outbox.hold(tickets.gate, tickets.term, { kind: 'request', to: peer, session, message: this.question() })
+    outbox.hold(tickets.gate, hardState.term, { kind: 'request', to: peer, session, message: this.question() })
   }
 
   /** A grant from a server that is no voter here is ignored. */
@@ -67,7 +69,7 @@ export class PreCandidate extends Campaign {
   readonly #round: number
 
   /** `round` names this attempt: an answer to another one is ignored. */
-  constructor(core: RoleContext, round: number) {
+  constructor(core: CoreContext, round: number) {
     super(core)
     this.#round = round
   }
@@ -78,28 +80,20 @@ export class PreCandidate extends Campaign {
     this.grantedBy(this.core.id)
   }
 
-  onPersisted(): void {}
-
   onResponse(from: ServerId, _session: number, message: Response): void {
-    const { tickets, configuration } = this.core
-    if (message.type !== 'PreVoteResult') {
-      if (message.term > tickets.term) {
-        this.core.becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
-      }
-      return
-    }
-    if (message.round !== this.#round) return
+    const { hardState, configuration } = this.core
+    if (message.type !== 'PreVoteResult' || message.round !== this.#round) return
     // A grant's term is never adopted. A refusal's is, or the longest log and the highest term block each other for
     // ever (scenario E6); then a fresh timeout is waited for.
     if (message.granted) this.grantedBy(from)
-    else if (message.term > tickets.term && isVoter(configuration, from)) {
+    else if (message.term > hardState.term && isVoter(configuration, from)) {
       this.core.becomeFollower(message.term, null, `voter ${from} refused a pre-vote: its term is ${message.term}`)
     }
   }
 
   protected question(): Request {
-    const { tickets, log } = this.core
-    const proposedTerm = termOf(tickets.term + 1)
+    const { hardState, log } = this.core
+    const proposedTerm = termOf(hardState.term + 1)
     const { lastIndex, lastTerm } = log
     return { type: 'PreVote', proposedTerm, lastIndex, lastTerm, round: this.#round }
   }
@@ -117,23 +111,18 @@ export class Candidate extends Campaign {
     this.askAll()
   }
 
-  onPersisted(): void {
+  override onPersisted(): void {
     if (this.core.tickets.hardStateIsDurable) this.grantedBy(this.core.id)
   }
 
   onResponse(from: ServerId, _session: number, message: Response): void {
-    if (message.type === 'PreVoteResult') return
-    const { term } = this.core.tickets
-    if (message.term > term) {
-      this.core.becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
-    } else if (message.type === 'RequestVoteResult' && message.term === term && message.granted) {
-      this.grantedBy(from)
-    }
+    const { term } = this.core.hardState
+    if (message.type === 'RequestVoteResult' && message.term === term && message.granted) this.grantedBy(from)
   }
 
   protected question(): Request {
-    const { tickets, log } = this.core
-    return { type: 'RequestVote', term: tickets.term, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+    const { hardState, log } = this.core
+    return { type: 'RequestVote', term: hardState.term, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
   }
 
   protected win(): void {

@@ -10,14 +10,17 @@ export function isVoter(configuration: Configuration, id: ServerId): boolean {
   return contains(configuration.voters, id) || contains(configuration.outgoing ?? [], id)
 }
 
-/** Every server of the configuration except `self`, once each. */
+/** Every server of the configuration, once each: in a joint one, as the voters that come in have it. */
+export function membersOf({ voters, outgoing, nonvoters }: Configuration): readonly Server[] {
+  const members = new Map<ServerId, Server>()
+  // A later list has the word on the address of a server that stands in two.
+  for (const server of [...(outgoing ?? []), ...nonvoters, ...voters]) members.set(server.id, server)
+  return [...members.values()]
+}
+
+/** Every server of the configuration but this one, once each. */
 export function peersOf(configuration: Configuration, self: ServerId): readonly Server[] {
-  const peers = new Map<ServerId, Server>()
-  for (const server of configuration.outgoing ?? []) peers.set(server.id, server)
-  for (const server of configuration.nonvoters) peers.set(server.id, server)
-  for (const server of configuration.voters) peers.set(server.id, server)
-  peers.delete(self)
-  return [...peers.values()]
+  return membersOf(configuration).filter(({ id }) => id !== self)
 }
 
 /**

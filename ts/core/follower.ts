@@ -5,133 +5,130 @@
 import { logIndex, termOf } from '../types.js'
 import type { Block, LogIndex, ServerId } from '../types.js'
 import { isVoter } from './configuration.js'
-import type { AppendEntries, AppendEntriesResult, Response } from './messages.js'
-import type { RoleBehaviour, RoleContext } from './role.js'
-
-/** Bytes that are not yet applied, and so must stay in memory; a follower at this bound answers `busy`. */
-export const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
+import type { AppendEntries, AppendEntriesResult } from './messages.js'
+import { RoleBehaviour } from './role.js'
+import type { CoreContext } from './role.js'
 
 /**
  * What this server owes the leader of this term. Kept as one fact instead of one answer per message, so that answers merge.
  * Invariant: proven only grows, because a leader never replaces an entry of its own term.
  */
 interface Acknowledgement {
+  /** Where the leader's last message came on. */
   link: number
   /** The last entry known to equal the leader's. */
   proven: LogIndex
   /** The highest match that was sent on this link. */
   sent: number
+  /** The highest round that the leader has sent. */
   round: number
   /** A message is to be answered now, with whatever is durable. */
   owed: boolean
 }
 
 interface AppendPlan {
+  /** The first entry here that conflicts; null when none does. */
   readonly truncateFrom: LogIndex | null
   readonly append: readonly Block[]
 }
 
-export class Follower implements RoleBehaviour {
+export class Follower extends RoleBehaviour {
   readonly role = 'follower'
-  readonly #core: RoleContext
+  /** The leader of this term, once it has been heard; it stays the same (5.2). */
   #leader: ServerId | null
+  /** When that leader was last heard; -Infinity for never. */
   #leaderContactAt: number
+  /** When this server asks for pre-votes, unless a leader or a vote puts it off. */
   #electionAt: number
+  /** Null until the leader has sent something. */
   #acknowledgement: Acknowledgement | null = null
 
-  constructor(core: RoleContext, leader: ServerId | null, electionAt: number) {
-    this.#core = core
+  constructor(core: CoreContext, leader: ServerId | null, electionAt: number) {
+    super(core)
     this.#leader = leader
     this.#leaderContactAt = leader === null ? -Infinity : core.now
     this.#electionAt = electionAt
   }
 
-  get electionAt(): number {
+  override get electionAt(): number {
     return this.#electionAt
   }
 
-  /** Whether a live leader was heard within the minimum election timeout: then nobody gets a vote (9.6, 6). */
-  get hearsLeader(): boolean {
-    return this.#leader !== null && this.#core.now - this.#leaderContactAt < this.#core.settings.electionTimeoutMs
+  /** Within the minimum election timeout. */
+  override get hearsLeader(): boolean {
+    return this.#leader !== null && this.core.now - this.#leaderContactAt < this.core.settings.electionTimeoutMs
   }
 
   nextDeadline(): number {
     return this.#mayCampaign() ? this.#electionAt : Infinity
   }
 
-  /** After the event loop was blocked: what is still on its way gets this long. */
-  grace(until: number): void {
+  override grace(until: number): void {
     this.#electionAt = Math.max(this.#electionAt, until)
   }
 
-  resetElectionTimer(): void {
-    this.#electionAt = this.#core.now + this.#core.drawElectionTimeout()
-  }
-
   tick(): void {
-    if (this.#core.now < this.#electionAt || !this.#mayCampaign()) return
+    if (this.core.now < this.#electionAt || !this.#mayCampaign()) return
     // A slow disk is not a dead leader (scenario E14): onPersisted starts the timer again.
-    if (this.#core.tickets.hasPendingAppends) this.resetElectionTimer()
-    else this.#core.becomePreCandidate()
+    if (this.core.tickets.hasPendingAppends) this.#resetElectionTimer()
+    else this.core.becomePreCandidate()
   }
 
-  onPersisted(): void {
-    if (this.#leader !== null) this.resetElectionTimer()
+  override onPersisted(): void {
+    if (this.#leader !== null) this.#resetElectionTimer()
   }
 
-  onResponse(_from: ServerId, _session: number, message: Response): void {
-    // An answer to what an earlier role asked: only a higher term in it matters, unless it may not be adopted (9.6).
-    const { term } = this.#core.tickets
-    if (message.type !== 'PreVoteResult' && message.term > term) {
-      this.#core.becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
-    }
+  override onVoteGranted(): void {
+    this.#resetElectionTimer()
   }
 
-  onPeerUp(): void {}
+  /** An answer to what an earlier role asked. */
+  onResponse(): void {}
 
-  onPeerDown(): void {}
-
-  /** Invariant: message.term is the current term, and `from` is its only leader (5.2). */
   handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void {
+    if (this.#leader !== null && this.#leader !== from) {
+      this.refuseLeader(from, link, message.term, this.#leader)
+      return
+    }
+    this.core.log.heardCommit(message.commitIndex)
     this.#leader = from
-    this.#core.setLeader(from)
-    this.#leaderContactAt = this.#core.now
-    this.resetElectionTimer()
+    this.core.setLeader(from)
+    this.#leaderContactAt = this.core.now
+    this.#resetElectionTimer()
     const acknowledgement = this.#acknowledge(link, message.round)
-    if (this.#core.log.termAt(message.prevIndex) !== message.prevTerm) {
+    if (this.core.log.termAt(message.prevIndex) !== message.prevTerm) {
       this.#refuse(acknowledgement, 'conflict', message)
       return
     }
     const plan = this.#plan(message.blocks)
-    if (plan.truncateFrom !== null && plan.truncateFrom <= this.#core.log.settledIndex) {
+    if (plan.truncateFrom !== null && plan.truncateFrom <= this.core.log.settledIndex) {
       const reason = `its entry ${plan.truncateFrom} differs from ours, which no leader may replace`
-      this.#core.outbox.reject(link, reason)
-      this.#core.outbox.event({ type: 'protocolFault', peer: from, reason })
+      this.core.outbox.breach(from, link, reason)
       return
     }
-    if (!this.#hasRoom(plan.append)) {
+    if (!this.core.intake.hasRoomFor(plan.append)) {
       this.#refuse(acknowledgement, 'busy', message)
       return
     }
-    if (plan.truncateFrom !== null) this.#core.tickets.truncateSuffix(plan.truncateFrom)
-    for (const block of plan.append) this.#core.accept(block)
+    if (plan.truncateFrom !== null) this.core.tickets.truncateSuffix(plan.truncateFrom)
+    for (const block of plan.append) this.core.intake.accept(block)
     const proven = message.blocks.at(-1)?.last ?? message.prevIndex
     acknowledgement.proven = logIndex(Math.max(acknowledgement.proven, proven))
     // Entries are answered when they are durable; a message without any at once.
-    acknowledgement.owed ||= message.blocks.length === 0 || this.#core.log.durableIndex >= proven
+    acknowledgement.owed ||= message.blocks.length === 0 || this.core.log.durableIndex >= proven
     // Not this log's own end: what follows the proven part may still be another leader's (scenario C3).
-    this.#core.commitTo(logIndex(Math.min(message.commitIndex, proven)))
+    this.core.log.commitTo(logIndex(Math.min(message.commitIndex, proven)))
   }
 
   /** One answer for everything since the last. */
-  flush(): void {
+  override flush(): void {
     const acknowledgement = this.#acknowledgement
-    if (acknowledgement === null || !this.#core.tickets.hardStateIsDurable) return
-    const match = Math.min(acknowledgement.proven, this.#core.log.durableIndex)
+    if (acknowledgement === null || !this.core.tickets.hardStateIsDurable) return
+    const match = Math.min(acknowledgement.proven, this.core.log.durableIndex)
     if (!acknowledgement.owed && match <= acknowledgement.sent) return
     acknowledgement.owed = false
     acknowledgement.sent = match
-    this.#core.outbox.respond(acknowledgement.link, this.#result('matched', acknowledgement))
+    this.core.outbox.respond(acknowledgement.link, this.#result('matched', acknowledgement))
   }
 
   #acknowledge(link: number, round: number): Acknowledgement {
@@ -153,7 +150,7 @@ export class Follower implements RoleBehaviour {
    * which messages arrive (scenario C10). Blocks that need no cut are passed on as they came.
    */
   #plan(blocks: readonly Block[]): AppendPlan {
-    const { log, maker } = this.#core
+    const { log, maker } = this.core
     let lastIndex = log.lastIndex
     let truncateFrom: LogIndex | null = null
     const append: Block[] = []
@@ -171,38 +168,32 @@ export class Follower implements RoleBehaviour {
     return { truncateFrom, append }
   }
 
-  #hasRoom(blocks: readonly Block[]): boolean {
-    let bytes = 0
-    for (const block of blocks) bytes += block.data.byteLength
-    return bytes === 0 || (bytes <= this.#core.credit && this.#unappliedBytes() < UNAPPLIED_BYTES_MAX)
-  }
-
-  #unappliedBytes(): number {
-    return this.#core.log.bytesAbove(this.#core.log.appliedIndex)
-  }
-
   #refuse(acknowledgement: Acknowledgement, status: 'conflict' | 'busy', message: AppendEntries): void {
-    const { log, outbox, tickets } = this.#core
+    const { log, outbox, tickets, hardState } = this.core
     const hintIndex =
       status === 'conflict' ? log.lastIndexWithTermAtMost(message.prevTerm, message.prevIndex) : logIndex(0)
     const hintTerm = log.termAt(hintIndex) ?? termOf(0)
     const result: AppendEntriesResult = { ...this.#result(status, acknowledgement), hintIndex, hintTerm }
-    outbox.hold(tickets.gate, tickets.term, { kind: 'response', link: acknowledgement.link, message: result })
+    outbox.hold(tickets.gate, hardState.term, { kind: 'response', link: acknowledgement.link, message: result })
   }
 
   #result(status: AppendEntriesResult['status'], { proven, round }: Acknowledgement): AppendEntriesResult {
     return {
       type: 'AppendEntriesResult',
-      term: this.#core.tickets.term,
+      term: this.core.hardState.term,
       status,
-      matchIndex: logIndex(status === 'conflict' ? 0 : Math.min(proven, this.#core.log.durableIndex)),
+      matchIndex: logIndex(status === 'conflict' ? 0 : Math.min(proven, this.core.log.durableIndex)),
       hintIndex: logIndex(0),
       hintTerm: termOf(0),
       round,
     }
   }
 
+  #resetElectionTimer(): void {
+    this.#electionAt = this.core.now + this.core.drawElectionTimeout()
+  }
+
   #mayCampaign(): boolean {
-    return isVoter(this.#core.configuration, this.#core.id)
+    return isVoter(this.core.configuration, this.core.id)
   }
 }

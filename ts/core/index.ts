@@ -1,5 +1,6 @@
 /** The pure core, for tests, simulators and browsers: `balsa-raft/core`. */
 
+export { FULL_BATCH_BYTES } from './intake.js'
 export { assertInvariants } from './invariants.js'
 export type {
   AppendEntries,
@@ -11,7 +12,7 @@ export type {
   RequestVoteResult,
   Response,
 } from './messages.js'
-export { FULL_BATCH_BYTES, RaftCore } from './raft-core.js'
+export { RaftCore } from './raft-core.js'
 export type { CoreOptions } from './raft-core.js'
 export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
 export type { Admission, ApplyRange, CoreEvent, Fetch, Input, OutgoingMessage, ReadOutcome, Ready } from './ready.js'

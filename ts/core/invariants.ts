@@ -1,6 +1,6 @@
 /**
  * What must hold of one server after every step: the executable twin of docs/log-pointers.md. Tests and the simulator
- * call it; the numbers in it are those of verification.md.
+ * call it, after every step and after every `takeReady`.
  */
 
 import { assert } from '../errors.js'
@@ -8,12 +8,14 @@ import type { RaftCore } from './raft-core.js'
 
 /** Asserts the invariants of one server by itself. */
 export function assertInvariants(core: RaftCore): void {
-  const { firstIndex, lastIndex, durableIndex, commitIndex, appliedIndex, tailFirst } = core.log
+  const { firstIndex, lastIndex, durableIndex, commitIndex, settledIndex, appliedIndex, tailFirst } = core.log
   const pointers = `first ${firstIndex}, applied ${appliedIndex}, commit ${commitIndex}, durable ${durableIndex}, last ${lastIndex}`
   assert(firstIndex - 1 <= appliedIndex, `invariant: applied below the log (${pointers})`)
   assert(appliedIndex <= commitIndex, `invariant: applied beyond commit (${pointers})`)
   assert(appliedIndex <= durableIndex, `invariant: applied beyond durable (${pointers})`)
   assert(commitIndex <= lastIndex, `invariant: commit beyond the log (${pointers})`)
+  assert(commitIndex <= settledIndex && settledIndex <= lastIndex, `invariant: settled ${settledIndex} (${pointers})`)
+  assert(core.log.knownCommitIndex >= commitIndex, `invariant: commit beyond what is known (${pointers})`)
   assert(durableIndex <= lastIndex, `invariant: durable beyond the log (${pointers})`)
   assert(
     tailFirst >= firstIndex && tailFirst <= lastIndex + 1,

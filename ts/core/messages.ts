@@ -6,7 +6,7 @@
 
 import type { Block, LogIndex, Term } from '../types.js'
 
-/** Leader to peer. With no blocks it is a heartbeat: outside the window, answered at once (architecture, section 3). */
+/** Leader to peer. With no blocks it is a heartbeat: outside the window, answered at once (docs/architecture.md, "The core"). */
 export interface AppendEntries {
   readonly type: 'AppendEntries'
   readonly term: Term

@@ -45,8 +45,10 @@ export class Outbox {
     this.#reads.push(outcome)
   }
 
-  reject(link: number, reason: string): void {
+  /** A peer sent on this link what no correct server sends: the link ends, and both sides are told why. */
+  breach(peer: ServerId, link: number, reason: string): void {
     this.#rejects.push({ link, reason })
+    this.event({ type: 'breach', peer, reason })
   }
 
   event(event: CoreEvent): void {

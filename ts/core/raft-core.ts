@@ -3,8 +3,8 @@
  * done about all of them; between the two nothing leaves. No clock, no randomness but the injected one, no I/O: the
  * same inputs give the same outputs.
  *
- * This file holds what every role shares: term and vote, the log, the transitions between roles, the gate in front of
- * what may leave. What each role does stands in `follower`, `candidate` and `leader`; how votes are given in `voter`.
+ * This file hands each input to whom it concerns, and holds the transitions between roles. What each role does stands in
+ * `follower`, `candidate` and `leader/`; how votes are given in `voter`; what is taken in, in `intake`; what may leave, in `outbox`.
  *
  * Invariant: after `halt` nothing leaves any more (rule of poison).
  */
@@ -14,36 +14,27 @@ import type { LeaderHint } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, HardState, LogIndex, Role, ServerId, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
+import { membersOf } from './configuration.js'
 import { Follower } from './follower.js'
+import { TermAndVote } from './hard-state.js'
+import { Intake } from './intake.js'
 import { Leader } from './leader/leader.js'
+import type { Progress } from './leader/progress.js'
+import { messageFlaw } from './message-check.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
-import type { Progress } from './leader/progress.js'
-import { requestFault, responseFault } from './protocol-fault.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
 import type { Admission, ApplyRange, Input, Ready } from './ready.js'
-import type { CoreSettings, RoleContext } from './role.js'
+import { matchIndexOf } from './role.js'
+import type { CoreContext, CoreSettings, RoleBehaviour } from './role.js'
 import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
-/** Uncommitted bytes above which a leader takes no more. */
-export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /** Blocks kept in memory for peers and for the state machine. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
-/** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
-const TICKETS_PENDING_MAX = 2
-/**
- * Only a batch of so many bytes goes behind the ticket in the writer's hands; a smaller one could not be written sooner, and
- * grows while it waits (docs/adr/0006).
- */
-export const FULL_BATCH_BYTES = 64 * 1024
 /** One range for the state machine. */
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
-/** Proposals taken in one turn. */
-const BATCH_BYTES_MAX = 1024 * 1024
-
-const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
 
 export interface CoreOptions {
   readonly id: ServerId
@@ -58,32 +49,39 @@ export interface CoreOptions {
 }
 
 export class RaftCore {
-  readonly #context: RoleContext
+  readonly #context: CoreContext
+  readonly #hardState: TermAndVote
   readonly #log: RaftLog
   readonly #tickets: Tickets
+  readonly #intake: Intake
   readonly #outbox = new Outbox()
+  /** Connections that are up, by the peer that was dialled; a later session of a peer replaces the earlier one. */
   readonly #sessions = new Map<ServerId, number>()
   readonly #settings: CoreSettings
   readonly #random: () => number
   readonly #tailBytesMax: number
-  #role: Follower | PreCandidate | Candidate | Leader
+  /** Changed by the transitions below alone; the new one is in force at once. */
+  #role: RoleBehaviour
+  /** The leader of this term as far as it is known; null while none is. */
   #leader: ServerId | null = null
+  /** The time of this turn, on the clock of the inputs. Never goes back. */
   #now: number
-  #credit = 0
+  /** Names each attempt to ask for pre-votes. */
   #preVoteRound = 0
-  /** The highest commit index that a leader has told of; what it covers may still be on its way here. */
-  #toldCommit = logIndex(0)
   /** The end of the range that the state machine is busy with; null when it is idle. */
   #applying: LogIndex | null = null
   #halted = false
 
   constructor(options: CoreOptions) {
+    const { hardState } = options
     this.#settings = options.settings
     this.#random = options.random
     this.#now = options.now
     this.#tailBytesMax = options.tailBytesMax ?? TAIL_BYTES_MAX
+    this.#hardState = new TermAndVote(hardState.term, hardState.votedFor)
     this.#log = new RaftLog(options.log, options.maker)
-    this.#tickets = new Tickets(this.#log, options.hardState)
+    this.#tickets = new Tickets(this.#log, this.#hardState, hardState.commitIndex)
+    this.#intake = new Intake(this.#log, this.#hardState, this.#tickets)
     this.#context = this.#makeContext(options)
     const first = options.settings.firstElectionTimeoutMs
     const timeoutMs = first === null ? this.#drawElectionTimeout() : first * (1 + this.#random())
@@ -95,17 +93,16 @@ export class RaftCore {
   }
 
   get term(): Term {
-    return this.#tickets.term
+    return this.#hardState.term
   }
 
   get votedFor(): ServerId | null {
-    return this.#tickets.votedFor
+    return this.#hardState.votedFor
   }
 
   get leader(): LeaderHint | null {
     if (this.#leader === null) return null
-    const { voters, outgoing, nonvoters } = this.#log.configuration
-    const server = [...voters, ...(outgoing ?? []), ...nonvoters].find(({ id }) => id === this.#leader)
+    const server = membersOf(this.#log.configuration).find(({ id }) => id === this.#leader)
     return server === undefined ? null : { id: server.id, address: server.address }
   }
 
@@ -123,19 +120,14 @@ export class RaftCore {
     return this.#tickets
   }
 
-  /** The highest entry that this server knows to be committed, whether or not it has it yet. */
-  get knownCommitIndex(): LogIndex {
-    return logIndex(Math.max(this.#log.commitIndex, this.#toldCommit))
-  }
-
   /** What the leader knows of a peer; 0 on other servers. */
   matchIndexOf(peer: ServerId): LogIndex {
-    return this.#role.role === 'leader' ? this.#role.matchIndexOf(peer) : logIndex(0)
+    return matchIndexOf(this.#role.peers, peer)
   }
 
   /** What the leader knows of each peer; empty on other servers. For status, invariants and tests; read only. */
   get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
-    return this.#role.role === 'leader' ? this.#role.peers : NO_PEERS
+    return this.#role.peers
   }
 
   /** When the next `tick` is due, on the clock of the inputs. */
@@ -145,12 +137,7 @@ export class RaftCore {
 
   /** Whether a batch of proposals with so many bytes would be taken now. Asked once per turn, before the batch is sealed. */
   admit(waitingBytes: number): Admission {
-    if (this.#role.role !== 'leader' || this.#halted) return { status: 'refuse' }
-    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - this.#log.bytesAbove(this.#log.commitIndex))
-    const pendingMax = waitingBytes < FULL_BATCH_BYTES ? TICKETS_PENDING_MAX - 1 : TICKETS_PENDING_MAX
-    if (room <= 0 || this.#tickets.pendingCount >= pendingMax) return { status: 'wait' }
-    const first = logIndex(this.#log.lastIndex + 1)
-    return { status: 'accept', first, term: this.#tickets.term, bytesMax: Math.min(room, BATCH_BYTES_MAX) }
+    return this.#halted ? { status: 'refuse' } : this.#role.admit(waitingBytes)
   }
 
   /** Takes one input. Never throws because of what a peer sent. */
@@ -183,20 +170,15 @@ export class RaftCore {
       case 'halt':
         return this.#halt()
       case 'credit':
-        this.#credit = input.bytes
-        return
+        return this.#intake.creditIs(input.bytes)
       case 'applied':
         return this.#applied(input.index)
       case 'readIndex':
-        if (this.#role.role === 'leader') this.#role.readIndex(input.id)
-        else this.#outbox.read({ id: input.id, status: 'notLeader' })
-        return
+        return this.#role.readIndex(input.id)
       case 'fetched':
-        if (this.#role.role === 'leader') this.#role.fetched(input.fetch, input.blocks)
-        return
+        return this.#role.fetched(input.fetch, input.blocks)
       case 'fetchFailed':
-        if (this.#role.role === 'leader') this.#role.fetchFailed(input.fetch)
-        return
+        return this.#role.fetchFailed(input.fetch)
     }
   }
 
@@ -211,13 +193,15 @@ export class RaftCore {
     return this.#outbox.drain(ticket, apply)
   }
 
-  #makeContext(options: CoreOptions): RoleContext {
+  #makeContext(options: CoreOptions): CoreContext {
     const core = this
     return {
       id: options.id,
       settings: options.settings,
+      hardState: this.#hardState,
       log: this.#log,
       tickets: this.#tickets,
+      intake: this.#intake,
       outbox: this.#outbox,
       maker: options.maker,
       sessions: this.#sessions,
@@ -227,14 +211,8 @@ export class RaftCore {
       get configuration() {
         return core.#log.configuration
       },
-      get credit() {
-        return core.#credit
-      },
       drawElectionTimeout: () => this.#drawElectionTimeout(),
-      accept: (block) => this.#accept(block),
       setLeader: (leader) => this.#setLeader(leader),
-      commitTo: (index) => this.#commitTo(index),
-      grantVote: (candidate) => this.#grantVote(candidate),
       becomeFollower: (term, leader, reason) => this.#becomeFollower(term, leader, reason),
       becomePreCandidate: () => this.#becomePreCandidate(),
       becomeCandidate: () => this.#becomeCandidate(),
@@ -246,9 +224,7 @@ export class RaftCore {
     this.#advance(now)
     // A deadline passed unnoticed: the event loop was away, and what peers sent meanwhile may still be on its way in.
     const wasAway = now - this.#role.nextDeadline() > this.#settings.heartbeatMs
-    if (wasAway && (this.#role.role === 'follower' || this.#role.role === 'leader')) {
-      this.#role.grace(now + this.#settings.heartbeatMs)
-    }
+    if (wasAway) this.#role.grace(now + this.#settings.heartbeatMs)
   }
 
   #tick(now: number): void {
@@ -263,79 +239,67 @@ export class RaftCore {
   }
 
   #handleRequest(from: ServerId, link: number, message: Request): void {
-    const fault = requestFault(message)
-    if (fault !== null) {
-      this.#outbox.reject(link, fault)
-      this.#outbox.event({ type: 'protocolFault', peer: from, reason: fault })
-      return
+    const flaw = messageFlaw(message)
+    if (flaw !== null) return this.#outbox.breach(from, link, flaw)
+    switch (message.type) {
+      case 'AppendEntries':
+        return this.#handleAppendEntries(from, link, message)
+      case 'RequestVote': {
+        const answer = answerRequestVote(this.#context, from, message, this.#role.hearsLeader)
+        if (answer.granted) this.#role.onVoteGranted()
+        return this.#respondGated(link, answer)
+      }
+      case 'PreVote':
+        return this.#respondGated(link, answerPreVote(this.#context, message, this.#role.hearsLeader))
     }
-    if (message.type === 'AppendEntries') {
-      this.#handleAppendEntries(from, link, message)
-      return
-    }
-    const role = this.#role
-    const hearsLeader = role.role === 'leader' || (role.role === 'follower' && role.hearsLeader)
-    const answer =
-      message.type === 'RequestVote'
-        ? answerRequestVote(this.#context, from, message, hearsLeader)
-        : answerPreVote(this.#context, message, hearsLeader)
-    this.#outbox.hold(this.#tickets.gate, this.#tickets.term, { kind: 'response', link, message: answer })
   }
 
   #handleResponse(from: ServerId, session: number, message: Response): void {
-    const fault = responseFault(message)
-    if (fault === null) this.#role.onResponse(from, session, message)
-    else this.#outbox.event({ type: 'protocolFault', peer: from, reason: fault })
+    const flaw = messageFlaw(message)
+    if (flaw !== null) return this.#outbox.event({ type: 'breach', peer: from, reason: flaw })
+    // Whatever was asked, a higher term ends this one (5.1); but not that of a pre-vote, which may be only proposed (9.6).
+    if (message.type !== 'PreVoteResult' && message.term > this.#hardState.term) {
+      this.#becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
+    } else {
+      this.#role.onResponse(from, session, message)
+    }
   }
 
   #handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void {
-    if (message.term < this.#tickets.term) {
-      const answer = {
+    if (message.term < this.#hardState.term) {
+      return this.#respondGated(link, {
         type: 'AppendEntriesResult',
-        term: this.#tickets.term,
+        term: this.#hardState.term,
         status: 'conflict',
         matchIndex: logIndex(0),
         hintIndex: logIndex(0),
         hintTerm: termOf(0),
         round: 0,
-      } as const
-      this.#outbox.hold(this.#tickets.gate, this.#tickets.term, { kind: 'response', link, message: answer })
-      return
+      })
     }
-    if (message.term > this.#tickets.term || this.#role.role === 'preCandidate' || this.#role.role === 'candidate') {
+    if (message.term > this.#hardState.term) {
       this.#becomeFollower(message.term, from, `${from} leads term ${message.term}`)
     }
-    if (this.#role.role !== 'follower' || (this.#leader !== null && this.#leader !== from)) {
-      const reason = `it claims to lead term ${message.term}, which ${this.#leader} leads`
-      this.#outbox.reject(link, reason)
-      this.#outbox.event({ type: 'protocolFault', peer: from, reason })
-      return
-    }
-    this.#toldCommit = logIndex(Math.max(this.#toldCommit, message.commitIndex))
     this.#role.handleAppendEntries(from, link, message)
   }
 
-  #propose(block: Block): void {
-    assert(this.#role.role === 'leader', () => `core: a block ${block.first} proposed to a ${this.#role.role}`)
-    assert(
-      block.term === this.#tickets.term,
-      () => `core: proposed in term ${block.term}, now is ${this.#tickets.term}`,
-    )
-    this.#accept(block)
+  /** Leaves once the term and vote of now are durable. */
+  #respondGated(link: number, message: Response): void {
+    this.#outbox.hold(this.#tickets.gate, this.#hardState.term, { kind: 'response', link, message })
   }
 
-  #accept(block: Block): void {
-    this.#tickets.append(block)
-    this.#credit -= block.data.byteLength
+  #propose(block: Block): void {
+    const { role } = this.#role
+    const { term } = this.#hardState
+    assert(role === 'leader', () => `core: a block ${block.first} proposed to a ${role}`)
+    assert(block.term === term, () => `core: proposed in term ${block.term}, now is ${term}`)
+    this.#intake.accept(block)
   }
 
   #applied(index: LogIndex): void {
     const end = this.#applying
-    assert(
-      end !== null && index > this.#log.appliedIndex && index <= end,
-      () => `core: applied ${index} of a range to ${end}`,
-    )
-    this.#log.appliedIndex = index
+    assert(end !== null && index <= end, () => `core: applied ${index} of a range to ${end}`)
+    this.#log.appliedTo(index)
     this.#applying = null
   }
 
@@ -354,31 +318,22 @@ export class RaftCore {
     return { first, last: this.#applying, blocks }
   }
 
-  #commitTo(index: LogIndex): void {
-    assert(index <= this.#log.lastIndex, () => `core: commit ${index} beyond the last entry ${this.#log.lastIndex}`)
-    if (index > this.#log.commitIndex) this.#log.commitIndex = index
-  }
-
-  #grantVote(candidate: ServerId): void {
-    this.#tickets.vote(candidate)
-    if (this.#role.role === 'follower') this.#role.resetElectionTimer()
-  }
-
   #setLeader(leader: ServerId | null): void {
     if (leader === this.#leader) return
     this.#leader = leader
-    this.#outbox.event({ type: 'leader', leader: this.leader, term: this.#tickets.term })
+    this.#outbox.event({ type: 'leader', leader: this.leader, term: this.#hardState.term })
   }
 
-  #becomeFollower(term: Term, leader: ServerId | null, reason: string): void {
+  #becomeFollower(term: Term, leader: ServerId | null, reason: string): RoleBehaviour {
     const before = this.#role
-    if (term > this.#tickets.term) this.#enterTerm(term, null)
-    if (before.role === 'leader') this.#endLeadership(before, reason)
+    if (term > this.#hardState.term) this.#enterTerm(term, null)
+    before.end(reason)
     // A term alone is no sign of a live leader: only a vote or entries put off a follower's election (5.2).
-    const electionAt = before.role === 'follower' ? before.electionAt : this.#now + this.#drawElectionTimeout()
+    const electionAt = before.electionAt ?? this.#now + this.#drawElectionTimeout()
     this.#role = new Follower(this.#context, leader, electionAt)
     this.#setLeader(leader)
     if (before.role !== 'follower') this.#roleChanged()
+    return this.#role
   }
 
   #becomePreCandidate(): void {
@@ -392,7 +347,7 @@ export class RaftCore {
   }
 
   #becomeCandidate(): void {
-    this.#enterTerm(termOf(this.#tickets.term + 1), this.#context.id)
+    this.#enterTerm(termOf(this.#hardState.term + 1), this.#context.id)
     const role = new Candidate(this.#context)
     this.#role = role
     this.#roleChanged()
@@ -407,18 +362,12 @@ export class RaftCore {
   }
 
   #enterTerm(term: Term, votedFor: ServerId | null): void {
-    this.#tickets.enterTerm(term, votedFor)
+    this.#hardState.enterTerm(term, votedFor)
     this.#outbox.dropOlderThan(term)
   }
 
-  #endLeadership(leader: Leader, reason: string): void {
-    leader.abandonReads()
-    this.#outbox.lost(this.#log.commitIndex)
-    this.#outbox.event({ type: 'steppedDown', term: this.#tickets.term, reason })
-  }
-
   #halt(): void {
-    if (this.#role.role === 'leader') this.#endLeadership(this.#role, 'this server has halted')
+    this.#role.end('this server has halted')
     this.#role = new Follower(this.#context, null, Infinity)
     this.#setLeader(null)
     this.#roleChanged()
@@ -427,7 +376,7 @@ export class RaftCore {
   }
 
   #roleChanged(): void {
-    this.#outbox.event({ type: 'role', role: this.#role.role, term: this.#tickets.term })
+    this.#outbox.event({ type: 'role', role: this.#role.role, term: this.#hardState.term })
   }
 
   #drawElectionTimeout(): number {

@@ -33,18 +33,18 @@ export interface LogStart {
 }
 
 export class RaftLog {
-  /** The first entry kept. */
+  /** The first entry kept. Fixed when the store is opened. */
   readonly firstIndex: LogIndex
-  /** The last accepted entry: the log that votes and consistency checks speak of, pending tickets included. */
-  lastIndex: LogIndex
-  /** The last entry that is in the store for good; moved by `Tickets`. */
-  durableIndex: LogIndex
-  /** The last entry known to be committed (5.3, 5.4.2). Never moves back. */
-  commitIndex: LogIndex
-  /** The last entry that the state machine has applied. */
-  appliedIndex: LogIndex
+  #lastIndex: LogIndex
+  #durableIndex: LogIndex
+  #commitIndex: LogIndex
+  #appliedIndex: LogIndex
+  /** The highest commit index that a leader has told of. 0 after a restart. */
+  #heardCommit = logIndex(0)
   readonly #maker: BlockMaker
+  /** Invariant: first and term both grow strictly (5.3). */
   readonly #runs: TermRun[]
+  /** Of the entries of the log, ascending, and the one before them: the last is in force. */
   readonly #configurations: ConfigurationAt[]
   /** The entry that the first configuration came from. Every server of the cluster has it: no leader replaces it. */
   readonly #baseIndex: LogIndex
@@ -60,13 +60,38 @@ export class RaftLog {
     assert(base !== undefined, 'log: no configuration to begin with')
     this.#baseIndex = base.index
     this.firstIndex = start.firstIndex
-    this.lastIndex = start.lastIndex
-    this.durableIndex = start.lastIndex
-    this.commitIndex = logIndex(Math.min(start.commitIndex, start.lastIndex))
-    this.appliedIndex = logIndex(start.firstIndex - 1)
+    this.#lastIndex = start.lastIndex
+    this.#durableIndex = start.lastIndex
+    this.#commitIndex = logIndex(Math.min(start.commitIndex, start.lastIndex))
+    this.#appliedIndex = logIndex(start.firstIndex - 1)
     this.#runs = [...start.termRuns]
     this.#configurations = [...start.configurations]
     this.#maker = maker
+  }
+
+  /** The last accepted entry: the log that votes and consistency checks speak of, pending tickets included. */
+  get lastIndex(): LogIndex {
+    return this.#lastIndex
+  }
+
+  /** The last entry that is in the store for good. Back only by a truncation. */
+  get durableIndex(): LogIndex {
+    return this.#durableIndex
+  }
+
+  /** The last entry known to be committed (5.3, 5.4.2). Never moves back. */
+  get commitIndex(): LogIndex {
+    return this.#commitIndex
+  }
+
+  /** The highest entry that this server knows to be committed, whether or not it has it yet. */
+  get knownCommitIndex(): LogIndex {
+    return logIndex(Math.max(this.#commitIndex, this.#heardCommit))
+  }
+
+  /** The last entry that the state machine has applied. Never moves back. */
+  get appliedIndex(): LogIndex {
+    return this.#appliedIndex
   }
 
   get lastTerm(): Term {
@@ -140,6 +165,34 @@ export class RaftLog {
     return next !== undefined && next.first <= end ? next.first : null
   }
 
+  /** An entry is known to be committed, and all before it; one that was known already changes nothing. */
+  commitTo(index: LogIndex): void {
+    assert(index <= this.#lastIndex, () => `log: commit ${index} beyond the last entry ${this.#lastIndex}`)
+    if (index > this.#commitIndex) this.#commitIndex = index
+  }
+
+  /** A leader says that it has committed so far: what that covers may still be on its way here. */
+  heardCommit(index: LogIndex): void {
+    if (index > this.#heardCommit) this.#heardCommit = index
+  }
+
+  /** The state machine has applied everything up to here. */
+  appliedTo(index: LogIndex): void {
+    const end = Math.min(this.#commitIndex, this.#durableIndex)
+    assert(
+      index > this.#appliedIndex && index <= end,
+      () => `log: applied ${index} after ${this.#appliedIndex}, committed and durable up to ${end}`,
+    )
+    this.#appliedIndex = index
+  }
+
+  /** The store holds everything up to here. Moved by `Tickets`, which knows what is about to be overwritten. */
+  durableTo(index: LogIndex): void {
+    assert(index <= this.#lastIndex, () => `log: durable ${index} beyond the last entry ${this.#lastIndex}`)
+    assert(index >= this.#durableIndex, () => `log: durable ${index} after ${this.#durableIndex}`)
+    this.#durableIndex = index
+  }
+
   append(block: Block): void {
     assert(block.first === this.lastIndex + 1, () => `log: block ${block.first} appended after ${this.lastIndex}`)
     assert(block.term >= this.lastTerm, () => `log: term ${block.term} appended after term ${this.lastTerm}`)
@@ -148,7 +201,7 @@ export class RaftLog {
       this.#configurations.push({ index: block.first, configuration: block.configuration })
     }
     this.#push(block)
-    this.lastIndex = block.last
+    this.#lastIndex = block.last
   }
 
   /** Removes every entry from `from` on: only at a true conflict, never at or below what is settled. */
@@ -160,8 +213,8 @@ export class RaftLog {
     if (cut !== undefined) this.#push(cut.last < from ? cut : this.#maker.slice(cut, cut.first, logIndex(from - 1)))
     while ((this.#runs.at(-1)?.first ?? 0) >= from) this.#runs.pop()
     while ((this.#configurations.at(-1)?.index ?? 0) >= from) this.#configurations.pop()
-    this.lastIndex = logIndex(from - 1)
-    this.durableIndex = logIndex(Math.min(this.durableIndex, from - 1))
+    this.#lastIndex = logIndex(from - 1)
+    this.#durableIndex = logIndex(Math.min(this.durableIndex, from - 1))
   }
 
   /**

@@ -74,7 +74,7 @@ export type CoreEvent =
   | { readonly type: 'leader'; readonly leader: LeaderHint | null; readonly term: Term }
   | { readonly type: 'steppedDown'; readonly term: Term; readonly reason: string }
   /** A peer sent what no correct server sends; nothing was done with it. */
-  | { readonly type: 'protocolFault'; readonly peer: ServerId; readonly reason: string }
+  | { readonly type: 'breach'; readonly peer: ServerId; readonly reason: string }
 
 export interface Ready {
   readonly ticket: PersistTicket | null

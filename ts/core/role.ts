@@ -1,10 +1,14 @@
-/** What the roles share: the part of the core that they may use, and what each of them must answer to. */
+/** What the roles share: the parts of the core that they may use, and what each of them must answer to. */
 
+import { logIndex } from '../types.js'
 import type { Block, Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
-import type { Response } from './messages.js'
+import type { TermAndVote } from './hard-state.js'
+import type { Intake } from './intake.js'
+import type { Progress } from './leader/progress.js'
+import type { AppendEntries, Response } from './messages.js'
 import type { Outbox } from './outbox.js'
-import type { Fetch } from './ready.js'
 import type { BlockMaker, RaftLog } from './raft-log.js'
+import type { Admission, Fetch } from './ready.js'
 import type { Tickets } from './tickets.js'
 
 export interface CoreSettings {
@@ -16,48 +20,105 @@ export interface CoreSettings {
 }
 
 /** The core as the roles see it. Only the transitions change the role, and they take effect at once. */
-export interface RoleContext {
+export interface CoreContext {
   readonly id: ServerId
   readonly settings: CoreSettings
+  readonly hardState: TermAndVote
   readonly log: RaftLog
   readonly tickets: Tickets
+  readonly intake: Intake
   readonly outbox: Outbox
   readonly maker: BlockMaker
   /** Live connections by peer; shared by all roles, kept by the core. */
   readonly sessions: ReadonlyMap<ServerId, number>
   /** The time of this turn. */
   readonly now: number
+  /** In force from the moment it is appended (thesis 4.1). */
   readonly configuration: Configuration
-  /** Bytes that the store will still take. */
-  readonly credit: number
   drawElectionTimeout(): number
-  /** Makes a block part of the log and of the next ticket. */
-  accept(block: Block): void
   setLeader(leader: ServerId | null): void
-  commitTo(index: LogIndex): void
-  grantVote(candidate: ServerId): void
-  becomeFollower(term: Term, leader: ServerId | null, reason: string): void
+  /** Returns the new role, for what the old one was about to be told. */
+  becomeFollower(term: Term, leader: ServerId | null, reason: string): RoleBehaviour
   becomePreCandidate(): void
   becomeCandidate(): void
   becomeLeader(): void
 }
 
-export interface RoleBehaviour {
-  readonly role: Role
+const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
+
+/**
+ * A role, as the core asks it. Whatever only some roles can do is refused, or ignored, unless a role says otherwise: the core
+ * never asks which role it is that answers.
+ */
+export abstract class RoleBehaviour {
+  abstract readonly role: Role
+  protected readonly core: CoreContext
+
+  constructor(core: CoreContext) {
+    this.core = core
+  }
+
   /** The next time at which `tick` must be called; Infinity for never. */
-  nextDeadline(): number
-  tick(): void
-  onResponse(from: ServerId, session: number, message: Response): void
-  onPeerUp(peer: ServerId, session: number): void
-  onPeerDown(peer: ServerId): void
-  onPersisted(): void
+  abstract nextDeadline(): number
+  abstract tick(): void
+  /** An answer of a term that is not above this server's own, to something that was asked in whatever role. */
+  abstract onResponse(from: ServerId, session: number, message: Response): void
+  /** Invariant: message.term is the current term. */
+  abstract handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void
+
+  onPersisted(): void {}
+
+  onPeerUp(_peer: ServerId, _session: number): void {}
+
+  onPeerDown(_peer: ServerId): void {}
+
   /** The last word before a Ready is taken: messages that are made once per turn. */
-  flush(): void
+  flush(): void {}
+
+  /** After the event loop was blocked: what is still on its way gets this long. */
+  grace(_until: number): void {}
+
+  /** This server has given its vote: whoever got it has time to win (5.2). */
+  onVoteGranted(): void {}
+
+  /** When an election is due, for a role that counts the time without a leader; a follower keeps it through a change of term. */
+  get electionAt(): number | null {
+    return null
+  }
+
+  /** Whether a live leader is heard, or is here: then nobody gets a vote (9.6, 6). */
+  get hearsLeader(): boolean {
+    return false
+  }
+
+  /** Whether a batch of proposals with so many bytes would be taken now. */
+  admit(_waitingBytes: number): Admission {
+    return { status: 'refuse' }
+  }
+
+  readIndex(id: number): void {
+    this.core.outbox.read({ id, status: 'notLeader' })
+  }
+
+  fetched(_fetch: Fetch, _blocks: readonly Block[]): void {}
+
+  fetchFailed(_fetch: Fetch): void {}
+
+  /** What is known of each peer. */
+  get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
+    return NO_PEERS
+  }
+
+  /** The role is over: whatever it owed gets its outcome. */
+  end(_reason: string): void {}
+
+  /** A second leader in one term cannot be (5.2): the message is refused and told. */
+  protected refuseLeader(from: ServerId, link: number, term: Term, leader: ServerId): void {
+    this.core.outbox.breach(from, link, `it claims to lead term ${term}, which ${leader} leads`)
+  }
 }
 
-/** Implemented by the leader alone; the other roles refuse. */
-export interface LeaderDuties {
-  readIndex(id: number): void
-  fetched(fetch: Fetch, blocks: readonly Block[]): void
-  fetchFailed(fetch: Fetch): void
+/** 0 for a peer that is not known, as for one that has nothing. */
+export function matchIndexOf(peers: ReadonlyMap<ServerId, Readonly<Progress>>, peer: ServerId): LogIndex {
+  return peers.get(peer)?.matchIndex ?? logIndex(0)
 }

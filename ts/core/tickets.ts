@@ -8,7 +8,8 @@
 
 import { assert } from '../errors.js'
 import { logIndex } from '../types.js'
-import type { Block, HardState, LogIndex, ServerId, StoreOperation, Term } from '../types.js'
+import type { Block, LogIndex, StoreOperation } from '../types.js'
+import type { TermAndVote } from './hard-state.js'
 import type { RaftLog } from './raft-log.js'
 
 /** The steps that the core asks for; facts of the server itself are the shell's. */
@@ -21,43 +22,42 @@ export interface PersistTicket {
   readonly operations: readonly TicketOperation[]
 }
 
+/** A ticket that was taken and is not durable yet. */
 interface PendingTicket {
   readonly ticket: number
+  /** The end of the log with it. */
   readonly lastIndex: LogIndex
   /** The lowest truncation in it; Infinity when there is none. */
   readonly truncateFrom: number
   readonly appends: boolean
+  /** On the clock of the inputs. */
   readonly submittedAt: number
 }
 
 export class Tickets {
   readonly #log: RaftLog
-  #term: Term
-  #votedFor: ServerId | null
+  readonly #hardState: TermAndVote
+  /** Accepted since the last ticket was taken, in order. */
   #operations: TicketOperation[] = []
+  /** The lowest truncation among them; Infinity when there is none. */
   #truncateFrom = Infinity
+  /** Taken and not durable, the oldest first. */
   #pending: PendingTicket[] = []
+  /** Invariant: #durable <= #lastTaken, and #pending holds what lies between. */
   #lastTaken = 0
   #durable = 0
-  /** The ticket that holds the current term and vote; at most #durable when they are durable. */
+  /** The ticket that holds the term and vote of now, unless they have changed since; 0 when they were stored before the start. */
   #hardStateTicket = 0
+  /** The commit index in the newest record of the store; may lag. */
   #commitWritten: LogIndex
 
-  constructor(log: RaftLog, hardState: HardState) {
+  constructor(log: RaftLog, hardState: TermAndVote, commitWritten: LogIndex) {
     this.#log = log
-    this.#term = hardState.term
-    this.#votedFor = hardState.votedFor
-    this.#commitWritten = hardState.commitIndex
+    this.#hardState = hardState
+    this.#commitWritten = commitWritten
   }
 
-  get term(): Term {
-    return this.#term
-  }
-
-  get votedFor(): ServerId | null {
-    return this.#votedFor
-  }
-
+  /** Every ticket up to this one is durable. */
   get durable(): number {
     return this.#durable
   }
@@ -68,11 +68,11 @@ export class Tickets {
 
   /** The ticket that must be durable before anything that reveals the current term or vote may leave. */
   get gate(): number {
-    return this.#hardStateTicket
+    return this.#hardState.isFresh ? this.#lastTaken + 1 : this.#hardStateTicket
   }
 
   get hardStateIsDurable(): boolean {
-    return this.#hardStateTicket <= this.#durable
+    return this.gate <= this.#durable
   }
 
   /** Whether entries of this server are on their way to the disk. */
@@ -85,22 +85,7 @@ export class Tickets {
     return this.#pending[0]?.submittedAt ?? null
   }
 
-  /** Term and vote change together; the vote is cleared only because the term grows (scenario E2). */
-  enterTerm(term: Term, votedFor: ServerId | null): void {
-    assert(term > this.#term, `tickets: term ${term} does not follow term ${this.#term}`)
-    this.#term = term
-    this.#votedFor = votedFor
-    this.#hardStateTicket = this.#lastTaken + 1
-  }
-
-  /** Invariant: at most one vote in a term (5.2). */
-  vote(candidate: ServerId): void {
-    if (this.#votedFor === candidate) return
-    assert(this.#votedFor === null, `tickets: a second vote in term ${this.#term}`)
-    this.#votedFor = candidate
-    this.#hardStateTicket = this.#lastTaken + 1
-  }
-
+  /** Joins the log at once, and the next ticket. */
   append(block: Block): void {
     this.#log.append(block)
     this.#operations.push({ type: 'append', block })
@@ -114,16 +99,20 @@ export class Tickets {
 
   /** Everything accepted since the last call, as one write; null when there is nothing. */
   take(now: number): PersistTicket | null {
-    const hardStateChanged = this.#hardStateTicket > this.#lastTaken
-    if (this.#operations.length === 0 && !hardStateChanged) return null
+    const { isFresh, term, votedFor } = this.#hardState
+    if (this.#operations.length === 0 && !isFresh) return null
     const operations = this.#operations
+    this.#lastTaken += 1
     // The commit index never causes a write; it rides in one that is made anyway.
-    if (hardStateChanged || this.#log.commitIndex > this.#commitWritten) {
+    if (isFresh || this.#log.commitIndex > this.#commitWritten) {
       const commitIndex = this.#log.commitIndex
-      operations.push({ type: 'hardState', hardState: { term: this.#term, votedFor: this.#votedFor, commitIndex } })
+      operations.push({ type: 'hardState', hardState: { term, votedFor, commitIndex } })
       this.#commitWritten = commitIndex
     }
-    this.#lastTaken += 1
+    if (isFresh) {
+      this.#hardStateTicket = this.#lastTaken
+      this.#hardState.taken()
+    }
     this.#pending.push({
       ticket: this.#lastTaken,
       lastIndex: this.#log.lastIndex,
@@ -151,6 +140,6 @@ export class Tickets {
     this.#durable = ticket
     let durableIndex = Math.min(lastIndex, this.#truncateFrom - 1)
     for (const pending of this.#pending) durableIndex = Math.min(durableIndex, pending.truncateFrom - 1)
-    this.#log.durableIndex = logIndex(durableIndex)
+    this.#log.durableTo(logIndex(durableIndex))
   }
 }

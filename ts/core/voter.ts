@@ -6,30 +6,30 @@
 
 import type { ServerId } from '../types.js'
 import type { PreVote, PreVoteResult, RequestVote, RequestVoteResult } from './messages.js'
-import type { RoleContext } from './role.js'
+import type { CoreContext } from './role.js'
 
 /** Decides on a vote. Changes term and vote when it must; the answer waits for their ticket. */
 export function answerRequestVote(
-  core: RoleContext,
+  core: CoreContext,
   from: ServerId,
   message: RequestVote,
   hearsLeader: boolean,
 ): RequestVoteResult {
-  const { tickets, log } = core
-  if (message.term > tickets.term && !hearsLeader) {
+  const { hardState, log } = core
+  if (message.term > hardState.term && !hearsLeader) {
     core.becomeFollower(message.term, null, `${from} asked for a vote in term ${message.term}`)
   }
-  const free = tickets.votedFor === null || tickets.votedFor === from
-  const current = message.term === tickets.term && !hearsLeader
+  const free = hardState.votedFor === null || hardState.votedFor === from
+  const current = message.term === hardState.term && !hearsLeader
   const granted = current && free && log.isUpToDate(message.lastIndex, message.lastTerm)
-  if (granted) core.grantVote(from)
-  return { type: 'RequestVoteResult', term: tickets.term, granted }
+  if (granted) hardState.vote(from)
+  return { type: 'RequestVoteResult', term: hardState.term, granted }
 }
 
 /** Changes nothing: no term, no vote, no timer. */
-export function answerPreVote(core: RoleContext, message: PreVote, hearsLeader: boolean): PreVoteResult {
-  const { tickets, log } = core
+export function answerPreVote(core: CoreContext, message: PreVote, hearsLeader: boolean): PreVoteResult {
+  const { hardState, log } = core
   const granted =
-    !hearsLeader && message.proposedTerm > tickets.term && log.isUpToDate(message.lastIndex, message.lastTerm)
-  return { type: 'PreVoteResult', term: tickets.term, granted, round: message.round }
+    !hearsLeader && message.proposedTerm > hardState.term && log.isUpToDate(message.lastIndex, message.lastTerm)
+  return { type: 'PreVoteResult', term: hardState.term, granted, round: message.round }
 }

@@ -5,31 +5,46 @@
  * Invariant: positions and rounds in the queue never fall. Rounds belong to one leadership (scenario R3).
  */
 
-import type { LogIndex } from '../../types.js'
+import type { LogIndex, ServerId } from '../../types.js'
+import { quorumValue } from '../configuration.js'
+import type { CoreContext } from '../role.js'
+import type { Progress } from './progress.js'
 
 /** Waiting requests; the shell merges all reads of a turn into one, and no round lives longer than a leadership without a quorum. */
 export const READS_WAITING_MAX = 8192
 
+/** A read with its position, and the round that will confirm it. */
 interface WaitingRead {
   readonly id: number
   readonly index: LogIndex
   readonly round: number
 }
 
-export class ReadIndexQueue {
+export class ReadRounds {
+  readonly #core: CoreContext
+  readonly #peers: ReadonlyMap<ServerId, Progress>
+  /** The latest round of this leadership; every AppendEntries carries it, and every answer echoes it. Only grows. */
+  #round = 0
   /** Came before an entry of this term was committed: their position is not known yet (scenario R1). */
   #early: number[] = []
   /** Have a position; wait for the round that will be sent in this turn. */
   #fresh: { readonly id: number; readonly index: LogIndex }[] = []
   #waiting: WaitingRead[] = []
 
-  get full(): boolean {
-    return this.#early.length + this.#fresh.length + this.#waiting.length >= READS_WAITING_MAX
+  constructor(core: CoreContext, peers: ReadonlyMap<ServerId, Progress>) {
+    this.#core = core
+    this.#peers = peers
+  }
+
+  get current(): number {
+    return this.#round
   }
 
   /** `commitIndex` is null while nothing of this term is committed. */
-  add(id: number, commitIndex: LogIndex | null): void {
-    if (commitIndex === null) this.#early.push(id)
+  ask(id: number, commitIndex: LogIndex | null): void {
+    const count = this.#early.length + this.#fresh.length + this.#waiting.length
+    if (count >= READS_WAITING_MAX) this.#core.outbox.read({ id, status: 'overloaded' })
+    else if (commitIndex === null) this.#early.push(id)
     else this.#fresh.push({ id, index: commitIndex })
   }
 
@@ -39,29 +54,31 @@ export class ReadIndexQueue {
     this.#early = []
   }
 
-  get needsRound(): boolean {
-    return this.#fresh.length > 0
-  }
-
-  /** A round begins after all the reads that have a position. */
-  startRound(round: number): void {
-    for (const read of this.#fresh) this.#waiting.push({ ...read, round })
+  /** Begins a round after all the reads that have a position. False: none waits for one. */
+  beginRound(): boolean {
+    if (this.#fresh.length === 0) return false
+    this.#round += 1
+    for (const { id, index } of this.#fresh) this.#waiting.push({ id, index, round: this.#round })
     this.#fresh = []
+    return true
   }
 
-  /** Removes and returns the reads that a quorum's answers to `round` confirm. */
-  confirm(round: number): readonly { readonly id: number; readonly index: LogIndex }[] {
+  /** Answers the reads whose round a quorum of voters has answered. */
+  confirm(): void {
+    if (this.#waiting.length === 0) return
+    const { configuration, id: self, outbox } = this.#core
+    const acked = quorumValue(configuration, (v) => (v === self ? this.#round : (this.#peers.get(v)?.ackedRound ?? 0)))
     let confirmed = 0
-    while ((this.#waiting[confirmed]?.round ?? Infinity) <= round) confirmed += 1
-    return confirmed === 0 ? [] : this.#waiting.splice(0, confirmed)
+    while ((this.#waiting[confirmed]?.round ?? Infinity) <= acked) confirmed += 1
+    for (const { id, index } of this.#waiting.splice(0, confirmed)) outbox.read({ id, status: 'confirmed', index })
   }
 
-  /** Every read still here, for a leadership that ends. */
-  drain(): readonly number[] {
+  /** The leadership ends: every read still here is told so. */
+  abandon(): void {
     const ids = [...this.#waiting.map((read) => read.id), ...this.#fresh.map((read) => read.id), ...this.#early]
     this.#waiting = []
     this.#fresh = []
     this.#early = []
-    return ids
+    for (const id of ids) this.#core.outbox.read({ id, status: 'notLeader' })
   }
 }

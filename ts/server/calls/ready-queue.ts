@@ -16,10 +16,10 @@ export class ReadyQueue {
   }
 
   /** Looked at once per turn. What a leader of an older term committed says nothing yet: its own term must have (8). */
-  settle({ leader, log, term, knownCommitIndex }: RaftCore): void {
+  settle({ leader, log, term }: RaftCore): void {
     if (this.#waiting.length === 0) return
     const isCurrent = leader !== null && log.termAt(log.commitIndex) === term
-    if (!isCurrent || log.appliedIndex < knownCommitIndex) return
+    if (!isCurrent || log.appliedIndex < log.knownCommitIndex) return
     const waiting = this.#waiting
     this.#waiting = []
     for (const call of waiting) call.resolve()

@@ -227,8 +227,8 @@ export class EventLoop {
   }
 
   #submitLast(): void {
-    const { tickets, log } = this.#core
-    this.#writes.submitLast({ term: tickets.term, votedFor: tickets.votedFor, commitIndex: log.commitIndex })
+    const { term, votedFor, log } = this.#core
+    this.#writes.submitLast({ term, votedFor, commitIndex: log.commitIndex })
   }
 
   #stopTurning(): void {

@@ -78,7 +78,7 @@ export class ReadyRunner {
         return this.#events.emit('leader', { leader: event.leader, term: event.term })
       case 'steppedDown':
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
-      case 'protocolFault':
+      case 'breach':
         return this.#logger.error('a peer broke the protocol', { peer: event.peer, reason: event.reason })
     }
   }

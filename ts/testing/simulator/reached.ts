@@ -71,7 +71,7 @@ export class Reached implements Observer {
   }
 
   #event(core: RaftCore, event: CoreEvent): void {
-    if (event.type === 'protocolFault') this.count('protocol fault')
+    if (event.type === 'breach') this.count('protocol fault')
     if (event.type === 'role' && event.role === 'preCandidate') this.count('pre-vote')
     if (event.type !== 'steppedDown') return
     const known = STEP_DOWNS.find(([start]) => event.reason.startsWith(start))

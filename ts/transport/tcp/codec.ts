@@ -9,7 +9,7 @@ import { assert } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { MalformedBytes } from '../../format/malformed.js'
 import { type Block, logIndex, termOf } from '../../types.js'
-import { messageFlaw } from '../message-flaw.js'
+import { messageFlaw } from '../../core/message-check.js'
 import { FRAME_HEADER_BYTES, frameHeaderFlaw, FrameType, readU64, writeFrameHeader, writeU64 } from './frame.js'
 
 export interface Malformed {

@@ -1,0 +1,198 @@
+/**
+ * Brings one peer's log in line with the leader's (5.3; thesis 10.2.1): decides what to send it, reads its answers, and moves what
+ * is known of it (`Progress`). Older entries than those in memory are read from the store by the shell (`Fetch`).
+ *
+ * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what the
+ * peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends.
+ */
+
+import { logIndex } from '../../types.js'
+import type { Block, LogIndex } from '../../types.js'
+import type { AppendEntries, AppendEntriesResult } from '../messages.js'
+import type { Fetch } from '../ready.js'
+import type { CoreContext } from '../role.js'
+import type { Progress } from './progress.js'
+import type { ReadRounds } from './read-index.js'
+
+/** Entries in one message; a single larger block goes alone. Far below the frame bound of the transports (4 MiB). */
+const APPEND_BYTES_MAX = 1024 * 1024
+
+export class Replication {
+  readonly #core: CoreContext
+  readonly #rounds: ReadRounds
+  readonly #progress: Progress
+
+  constructor(core: CoreContext, rounds: ReadRounds, progress: Progress) {
+    this.#core = core
+    this.#rounds = rounds
+    this.#progress = progress
+  }
+
+  connected(session: number): void {
+    const progress = this.#progress
+    progress.session = session
+    // At least the last entry is sent, so that a peer that lags is noticed without waiting for a proposal.
+    progress.becomeProbe(progress.matchIndex === 0 ? this.#core.log.lastIndex : logIndex(progress.matchIndex + 1))
+  }
+
+  disconnected(): void {
+    this.#progress.session = null
+  }
+
+  /** Whether an answer belongs to the connection of now: an older one may speak of a log that the peer no longer has (scenario C12). */
+  isCurrent(session: number): boolean {
+    return this.#progress.session === session
+  }
+
+  /** Returns whether the peer has more than was known. */
+  handleResult(message: AppendEntriesResult): boolean {
+    const progress = this.#progress
+    const { log, now } = this.#core
+    progress.contactAt = now
+    progress.ackedRound = Math.max(progress.ackedRound, Math.min(message.round, this.#rounds.current))
+    if (message.status === 'conflict') {
+      this.#stepBack(message)
+      return false
+    }
+    // A peer cannot have more than we sent; a larger claim is no ground to commit on.
+    if (message.matchIndex > log.lastIndex) {
+      const reason = `it claims entry ${message.matchIndex}, the log ends at ${log.lastIndex}`
+      this.#core.outbox.event({ type: 'breach', peer: progress.peer, reason })
+      return false
+    }
+    // A heartbeat's answer proves nothing new: only what was sent as a probe, once it has arrived, opens the window again,
+    // or a peer without room would be sent a whole window after each heartbeat (scenario C22).
+    const arrived = message.matchIndex >= progress.nextIndex
+    const isNews = progress.advance(message.matchIndex, now)
+    if (message.status === 'busy') {
+      progress.becomeProbe(logIndex(progress.matchIndex + 1))
+      progress.paused = true
+    } else if (progress.mode === 'probe' && (arrived || progress.matchIndex === log.lastIndex)) {
+      progress.becomeReplicate()
+    }
+    return isNews
+  }
+
+  /** Hot path: once per batch. Everything accepted since the last time leaves, as far as the window goes. */
+  sendAppends(): void {
+    const progress = this.#progress
+    const { log } = this.#core
+    while (progress.session !== null && !progress.fetching && progress.nextIndex <= log.lastIndex) {
+      if (progress.mode === 'probe' ? progress.paused : progress.inflights.full) return
+      if (progress.nextIndex < log.tailFirst) {
+        this.#fetch(progress.session)
+        return
+      }
+      const blocks = log.blocks(progress.nextIndex, log.lastIndex, APPEND_BYTES_MAX)
+      this.#send(progress.nextIndex, blocks)
+      if (progress.mode === 'probe') {
+        progress.paused = true
+        return
+      }
+      const last = blocks.at(-1)?.last ?? progress.nextIndex
+      if (progress.inflights.count === 0) progress.advancedAt = this.#core.now
+      progress.inflights.add(last, bytesOf(blocks))
+      progress.nextIndex = logIndex(last + 1)
+    }
+  }
+
+  sendHeartbeat(): void {
+    this.#send(logIndex(this.#progress.matchIndex + 1), [])
+  }
+
+  /** A heartbeat is due: appends serve as well, but only while they are answered: that waits for a disk, which may be slow (scenario E14). */
+  sendHeartbeatIfQuiet(): void {
+    const quietSince = Math.min(this.#progress.sentAt, this.#progress.contactAt)
+    if (this.#core.now - quietSince >= this.#core.settings.heartbeatMs) this.sendHeartbeat()
+  }
+
+  /**
+   * Once per heartbeat. A probe that was lost or refused for lack of room is sent again; a window without progress for an
+   * election timeout has lost something, and begins again from what is known.
+   */
+  retry(): void {
+    const progress = this.#progress
+    const { now, settings } = this.#core
+    if (progress.fetching) return
+    if (progress.mode === 'probe') {
+      progress.paused = false
+    } else if (progress.inflights.count > 0 && now - progress.advancedAt >= settings.electionTimeoutMs) {
+      progress.becomeProbe(logIndex(progress.matchIndex + 1))
+    }
+  }
+
+  fetched(fetch: Fetch, blocks: readonly Block[]): void {
+    if (!this.#endFetch(fetch)) return
+    const { nextIndex } = this.#progress
+    if (areContiguous(blocks, nextIndex)) this.#send(nextIndex, blocks)
+  }
+
+  /** Tried again after the next heartbeat, never around the hole (scenario C16). */
+  fetchFailed(fetch: Fetch): void {
+    this.#endFetch(fetch)
+  }
+
+  /** The logs differ at what was sent: whole terms are skipped on the way back to where they agree (5.3). */
+  #stepBack({ hintIndex, hintTerm }: AppendEntriesResult): void {
+    const progress = this.#progress
+    const agreed = this.#core.log.lastIndexWithTermAtMost(hintTerm, hintIndex)
+    const next = logIndex(Math.max(Math.min(agreed + 1, progress.nextIndex), progress.matchIndex + 1))
+    // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new (scenario C22).
+    if (!progress.isAsking || next < progress.nextIndex) progress.becomeProbe(next)
+  }
+
+  #send(from: LogIndex, blocks: readonly Block[]): void {
+    const { peer, session } = this.#progress
+    const { hardState, log, outbox, now } = this.#core
+    const prevIndex = logIndex(from - 1)
+    const prevTerm = log.termAt(prevIndex)
+    if (session === null || prevTerm === null) return
+    const commitIndex = blocks.length === 0 ? logIndex(Math.min(log.commitIndex, prevIndex)) : log.commitIndex
+    const round = this.#rounds.current
+    const { term } = hardState
+    const message: AppendEntries = { type: 'AppendEntries', term, prevIndex, prevTerm, blocks, commitIndex, round }
+    outbox.request(peer, session, message)
+    this.#progress.sentAt = now
+  }
+
+  #fetch(session: number): void {
+    const progress = this.#progress
+    const { hardState, log, outbox } = this.#core
+    progress.becomeProbe(progress.nextIndex)
+    progress.fetching = true
+    outbox.fetch({
+      peer: progress.peer,
+      session,
+      term: hardState.term,
+      from: progress.nextIndex,
+      to: log.tailFirst,
+      bytesMax: APPEND_BYTES_MAX,
+    })
+  }
+
+  /** Whether the fetch still serves: term, connection and position may have changed meanwhile. Until the next heartbeat nothing else is read. */
+  #endFetch(fetch: Fetch): boolean {
+    const progress = this.#progress
+    if (progress.session !== fetch.session || !progress.fetching) return false
+    if (fetch.term !== this.#core.hardState.term || fetch.from !== progress.nextIndex) return false
+    progress.fetching = false
+    progress.paused = true
+    return true
+  }
+}
+
+/** Whether the blocks are some, begin at `first` and have no hole: what a store gave back is not believed (scenario C16). */
+function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
+  let next: number = first
+  for (const block of blocks) {
+    if (block.first !== next) return false
+    next = block.last + 1
+  }
+  return blocks.length > 0
+}
+
+function bytesOf(blocks: readonly Block[]): number {
+  let bytes = 0
+  for (const block of blocks) bytes += block.data.byteLength
+  return bytes
+}
