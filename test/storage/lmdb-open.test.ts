@@ -147,7 +147,7 @@ test('without the addon the error names the package, the platform as seen, each 
     assert.is(causes, 2)
     assert.match(message, 'npm install --include=optional')
     assert.match(message, 'BALSA_NATIVE_PATH')
-    assert.match(message, 'build-native.mjs')
+    assert.match(message, 'npm run build')
     assert.match(message, 'for a fresh directory: storage: fileStore()')
   })
 })
@@ -178,13 +178,24 @@ test('on a platform that has no package the error says so, and offers no package
   })
 })
 
+test('to tell the libc no report is made that resolves the names of peers', () => {
+  const watched = `const { report } = process
+    const { getReport } = report
+    report.getReport = () => (report.excludeNetwork ? getReport.call(report) : process.exit(1))`
+  const script = `${watched};import('${join(dist, 'native/load.js')}').then((m) => console.log(m.platformName()))`
+  const { status, stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' })
+  assert.is(status, 0)
+  assert.is(stdout.trim(), platformName())
+})
+
 test('without cargo the build of the addon ends with one sentence that says what to install', async () => {
   await inDirectory(async (dir) => {
     await mkdir(join(dir, 'scripts/pack'), { recursive: true })
     const scripts = fileURLToPath(new URL('../../../scripts', import.meta.url))
-    for (const name of ['build-native.mjs', 'pack/cargo.mjs']) {
+    for (const name of ['build-native.mjs', 'pack/addon.mjs']) {
       await copyFile(join(scripts, name), join(dir, 'scripts', name))
     }
+    await withDetectLibc(dir)
     for (const name of ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs']) await writeFile(join(dir, name), '')
     const script = join(dir, 'scripts/build-native.mjs')
     const built = spawnSync(process.execPath, [script], { encoding: 'utf8', env: { ...process.env, PATH: dir } })
@@ -242,6 +253,13 @@ async function libraryWithoutAddon(dir: string): Promise<void> {
     await copyFile(join(dist, name), join(dir, name))
   }
   await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
+  await withDetectLibc(dir)
+}
+
+/** The one package that the loader and the build import. */
+async function withDetectLibc(dir: string): Promise<void> {
+  await mkdir(join(dir, 'node_modules'), { recursive: true })
+  await symlink(join(dist, '../node_modules/detect-libc'), join(dir, 'node_modules/detect-libc'))
 }
 
 /** What the loader of the library in `dir` says when it fails, in a process of its own, after `before`. */

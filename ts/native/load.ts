@@ -7,6 +7,7 @@
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isNonGlibcLinuxSync } from 'detect-libc'
 
 import { AssertionFailure, RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
@@ -64,11 +65,9 @@ export function platformName(): string {
   return `linux-${arch}-${isGlibc() ? 'gnu' : 'musl'}`
 }
 
+/** Read from the header of the running program, else from the file system: a report would ask for the name of every peer. */
 function isGlibc(): boolean {
-  const report: unknown = process.report.getReport()
-  if (typeof report !== 'object' || report === null || !('header' in report)) return false
-  const { header } = report
-  return typeof header === 'object' && header !== null && 'glibcVersionRuntime' in header
+  return !isNonGlibcLinuxSync()
 }
 
 /** One place where the addon may be: what to call it in an error, and how to load it. */
@@ -121,7 +120,7 @@ function complaint(platform: string, attempts: readonly Attempt[], override: str
     ? `install ${packageName(platform)} beside balsa-raft, of the same version (npm does it unless optional dependencies are omitted: npm install --include=optional)`
     : null
   const build =
-    'let BALSA_NATIVE_PATH name an addon built for this platform (node scripts/build-native.mjs in the source tree, with Rust)'
+    'let BALSA_NATIVE_PATH name an addon built for this platform (npm run build in the source tree, with Rust)'
   const named = 'let BALSA_NATIVE_PATH name an addon built for this platform and this version, or unset it'
   const remedies = [
     override === '' ? install : null,
