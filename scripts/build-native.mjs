@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { addonFolder, addonName, buildAddon, hostPlatform, isUpToDate } from './pack/addon.mjs'
+import { addonFolder, addonName, buildAddon, builtTypes, hostPlatform, isUpToDate } from './pack/addon.mjs'
 
 const remedy =
   'Install Rust 1.89 or later (rustup, or your distribution), a C compiler (gcc or clang) and a linker, then run this again.'
@@ -24,7 +24,7 @@ function versionOf(command, purpose) {
 }
 
 const built = join(addonFolder, addonName(hostPlatform()))
-if (isUpToDate(built)) {
+if (isUpToDate(built) && isUpToDate(builtTypes)) {
   console.log('build-native: the addon is up to date.')
   process.exit(0)
 }

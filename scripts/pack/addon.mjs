@@ -15,8 +15,15 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 
 export const napi = join(root, 'node_modules/@napi-rs/cli/dist/cli.js')
 
+/** The types of the addon as its last build wrote them, and the copy that git keeps and TypeScript reads. */
+export const builtTypes = join(root, 'build/native/binding.ts')
+export const keptTypes = join(root, 'ts/native/binding.ts')
+
 /** Where `npm run build` puts the addon, and the loader looks for it. */
 export const addonFolder = join(root, 'dist/native')
+
+const TYPES_HEADER =
+  '/** The addon as TypeScript sees it: generated from src/lib.rs when it is built. `npm run fix` copies it here. */\n\n'
 
 const sources = ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/addon.mjs']
 
@@ -47,10 +54,11 @@ export function addonName(platform) {
  * its place by a rename: a running process may have the old one mapped. Throws when the build fails, which has said why.
  */
 export function buildAddon({ folder, args = [], cargoArgs = [], environment = process.env, deadlineMs }) {
+  const types = ['--dts', relative(folder, builtTypes), '--dts-header', TYPES_HEADER]
   const common = ['--platform', '--release', '--no-js', '--package', 'balsa-native', '--output-dir', folder]
   const { error, status } = spawnSync(
     process.execPath,
-    [napi, 'build', ...common, ...args, '--', '--locked', ...cargoArgs],
+    [napi, 'build', ...common, ...types, ...args, '--', '--locked', ...cargoArgs],
     { cwd: root, env: addonEnvironment(environment), stdio: ['ignore', 'inherit', 'inherit'], timeout: deadlineMs },
   )
   if (error !== undefined) throw new Error(`napi build could not be run: ${error.message}`)

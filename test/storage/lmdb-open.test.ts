@@ -10,8 +10,7 @@ import * as assert from 'uvu/assert'
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import type { RaftErrorCode } from '#balsa/errors.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
-import { NATIVE_EXPORTS } from '#balsa/native/binding.js'
-import { loadNative, nativeError, platformName } from '#balsa/native/load.js'
+import { loadNative, nativeError, NATIVE_EXPORTS, platformName } from '#balsa/native/load.js'
 import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
@@ -23,7 +22,7 @@ const test = suite('native store: what it refuses')
 
 const dist = fileURLToPath(new URL('../../../dist', import.meta.url))
 
-test('the addon exports exactly what binding.ts says', () => {
+test('the addon exports exactly what the loader asks for', () => {
   const exported = Object.keys(loadNative()).toSorted()
   assert.equal(exported, NATIVE_EXPORTS.toSorted())
 })
@@ -249,9 +248,7 @@ test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else i
 /** The built library as far as the loader needs it, without its .node file. */
 async function libraryWithoutAddon(dir: string): Promise<void> {
   await mkdir(join(dir, 'native'))
-  for (const name of ['errors.js', 'native/load.js', 'native/binding.js']) {
-    await copyFile(join(dist, name), join(dir, name))
-  }
+  for (const name of ['errors.js', 'native/load.js']) await copyFile(join(dist, name), join(dir, name))
   await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
   await withDetectLibc(dir)
 }

@@ -11,8 +11,10 @@ import { isNonGlibcLinuxSync } from 'detect-libc'
 
 import { AssertionFailure, RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
-import { NATIVE_EXPORTS } from './binding.js'
-import type { NativeBinding } from './binding.js'
+import type * as binding from './binding.js'
+
+/** Functions throw errors with the message `CODE: text`; `nativeError` makes them what they are. */
+export type NativeBinding = typeof binding
 
 const require = createRequire(import.meta.url)
 
@@ -37,6 +39,23 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
   ERR_RAFT_STORE_POISONED: 'ERR_RAFT_STORE_POISONED',
   ERR_RAFT_CLOSED: 'ERR_RAFT_CLOSED',
 }
+
+/** Every export of the addon, no more and no fewer: by them an addon of another version is told. */
+const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
+  create: true,
+  open: true,
+  seal: true,
+  verify: true,
+  submit: true,
+  poll: true,
+  fault: true,
+  read: true,
+  stats: true,
+  close: true,
+  release: true,
+}
+
+export const NATIVE_EXPORTS: readonly string[] = Object.keys(EXPORTS)
 
 let loaded: NativeBinding | null = null
 
