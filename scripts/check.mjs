@@ -3,6 +3,7 @@
  * that one call shows everything that is wrong; the exit code is 0 only when all of them pass.
  */
 
+import { readFileSync } from 'node:fs'
 import { ensureBuilt, run } from './ensure-built.mjs'
 
 const tool = (path, ...args) => run(process.execPath, [`node_modules/${path}`, ...args], 'see above')
@@ -10,6 +11,7 @@ const cargo = (...args) => run('cargo', args, 'see above')
 
 const steps = {
   types: ensureBuilt,
+  border: checkBorder,
   format: () => tool('prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'),
   lint: () => tool('oxlint/bin/oxlint', '--type-aware', '--deny-warnings'),
   tidy: () => run(process.execPath, ['scripts/test.mjs', '/tidy.test.js$'], 'see above'),
@@ -32,3 +34,11 @@ for (const [name, step] of Object.entries(steps)) {
 }
 process.stdout.write(broken.length === 0 ? '\ncheck: all ok\n' : `\ncheck: FAILED: ${broken.join(', ')}\n`)
 process.exitCode = broken.length === 0 ? 0 : 1
+
+/** The types of the addon that git keeps are those that its build has written: a change of the border is seen in the diff. */
+async function checkBorder() {
+  const { builtTypes, keptTypes } = await import('./pack/addon.mjs')
+  if (readFileSync(builtTypes, 'utf8') !== readFileSync(keptTypes, 'utf8')) {
+    throw new Error('ts/native/binding.ts is not what src/lib.rs exports: npm run fix')
+  }
+}

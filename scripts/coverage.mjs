@@ -6,7 +6,6 @@
 
 import { readFileSync, rmSync } from 'node:fs'
 import { join, posix } from 'node:path'
-import { CoverageReport } from 'monocart-coverage-reports'
 import { ensureBuilt, root, run } from './ensure-built.mjs'
 
 const PERCENT_MIN = 97
@@ -47,6 +46,8 @@ async function main() {
 
 /** The counts of all processes in one, for the sources of the core. */
 async function mapped() {
+  // Imported only here: in a bare clone it is there once everything is built.
+  const { CoverageReport } = await import('monocart-coverage-reports')
   const report = new CoverageReport({
     outputDir: join(root, 'build/coverage'),
     reports: ['none'],

@@ -1,5 +1,6 @@
-/** `npm run fix`: formats everything and repairs what the linter can repair by itself. */
+/** `npm run fix`: formats everything, repairs what the linter can repair by itself, and copies the types of the addon. */
 
+import { copyFileSync } from 'node:fs'
 import { ensureBuilt, run } from './ensure-built.mjs'
 
 const node = process.execPath
@@ -8,6 +9,8 @@ try {
 } catch (error) {
   process.stderr.write(`balsa: ${error.message}; going on with what can be fixed\n`)
 }
+const { builtTypes, isUpToDate, keptTypes } = await import('./pack/addon.mjs')
+if (isUpToDate(builtTypes)) copyFileSync(builtTypes, keptTypes)
 try {
   await run(node, ['node_modules/oxlint/bin/oxlint', '--type-aware', '--fix'], 'oxlint found what it cannot repair')
 } catch (error) {

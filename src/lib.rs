@@ -1,5 +1,5 @@
 //! The Node-API border of balsa-log. It translates and decides nothing: names are those of the engine with the prefix
-//! `Native`, stores are handle numbers, errors are `CODE: message`, and `ts/native` gives them their types.
+//! `Native`, stores are handle numbers, errors are `CODE: message`. Building it writes its types, `ts/native/binding.ts`.
 //!
 //! Border rules: one call per batch in, one wake per group commit out, reads into the caller's buffer, no promise and
 //! no object per entry. Every export catches panics; every task catches its own.
@@ -58,7 +58,7 @@ pub struct NativeState {
     pub term: i64,
     /// A lower bound of the commit index.
     pub commit: i64,
-    /// Whom this server voted for.
+    /// Whom this server voted for; absent: nobody.
     pub voted_for: Option<String>,
     /// Ascending.
     pub terms: Vec<NativeTermRun>,
@@ -191,8 +191,9 @@ fn native_state(state: State) -> Result<NativeState> {
     })
 }
 
-/// Opens or creates the store in `dir`. `on_wake` is called, at most once until the next `poll`, when `poll` has news.
-#[napi(catch_unwind)]
+/// Opens or creates the store in `dir`. `onWake` is called, at most once until the next `poll`, when `poll` has news.
+/// An open store keeps the event loop alive, as an open socket does.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open(
     handle: u32,
@@ -220,7 +221,7 @@ pub fn verify(block: &[u8]) -> bool {
     block::check(block, block::Depth::Records).is_ok()
 }
 
-/// Queues the ticket in the first `length` bytes of `packed`; returns its number.
+/// Queues the ticket in the first `length` bytes of `packed`, which are copied; returns its number.
 #[napi(catch_unwind)]
 pub fn submit(handle: u32, packed: &[u8], length: u32) -> Result<i64> {
     let ticket = packed.get(..size(length)?).ok_or_else(|| defect("a ticket is longer than its arena"))?;
@@ -286,7 +287,7 @@ impl Task for ReadTask {
 
 /// Reads entries lo .. hi-1 into `out`, which the caller leaves alone until the promise settles. Resolves to the bytes
 /// filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`.
-#[napi(catch_unwind)]
+#[napi(catch_unwind, ts_return_type = "Promise<number>")]
 pub fn read(handle: u32, lo: i64, hi: i64, bytes_max: u32, out: Uint8Array) -> Result<AsyncTask<ReadTask>> {
     let store = registry::get(handle)?;
     Ok(AsyncTask::new(ReadTask { store, lo: position(lo)?, hi: position(hi)?, bytes_max: size(bytes_max)?, out }))
@@ -329,7 +330,7 @@ impl Task for CloseTask {
 
 /// Waits until everything submitted is durable, or the store is poisoned, then releases the directory. `stats` and
 /// `fault` answer until `release`.
-#[napi(catch_unwind)]
+#[napi(catch_unwind, ts_return_type = "Promise<void>")]
 pub fn close(handle: u32) -> Result<AsyncTask<CloseTask>> {
     Ok(AsyncTask::new(CloseTask { store: registry::get(handle)? }))
 }

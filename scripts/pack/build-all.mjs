@@ -1,28 +1,30 @@
 /**
- * `node scripts/pack/build-all.mjs [platform ...]` builds the addons of the platforms (default: all of the table) into
- * `build/addons/` and prints, for each, whether it was built, skipped or failed, and why. All that can be built on Linux is built
- * with cargo-zigbuild: with glibc, against one so old that any system still in use has it, since a plain build binds to the glibc
- * of its machine. What it needs it puts below `target/foreign/` (toolbox.mjs); first time, some three minutes a platform. The
- * exit code is 0 when nothing failed, and no platform that was named was skipped.
+ * `node scripts/pack/build-all.mjs [platform ...]` builds the addons of the platforms (default: all that get a package) into
+ * `build/addons/` and prints, for each, whether it was built, skipped or failed, and why. All that can be built on Linux is
+ * built by `napi build --cross-compile`, which is cargo-zigbuild: with glibc, against one so old that any system still in use
+ * has it, since a plain build binds to the glibc of its machine. What it needs it puts below `target/foreign/` (toolbox.mjs);
+ * first time, some three minutes a platform. The exit code is 0 when nothing failed, and no platform that was named was skipped.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { root } from '../ensure-built.mjs'
-import { addonArguments, addonEnvironment, isUpToDate } from './cargo.mjs'
-import { addonName, platforms } from './platforms.mjs'
+import { addonName, buildAddon, isUpToDate } from './addon.mjs'
+import { platforms } from './platforms.mjs'
 import { cache, darwinSdk, debianRust, zigCommands } from './toolbox.mjs'
 
 const GLIBC = '2.17'
 const BUILD_DEADLINE_MS = 1_800_000
 
+/** Where the addons lie that were built for platforms; `napi artifacts` takes them from there. */
+export const foreignFolder = join(root, 'build', 'addons')
+
 class NotHere extends Error {}
 
-/** Where the addon that was built for a platform lies. */
 export function foreignAddon(platform) {
-  return join(root, 'build', 'addons', addonName(platform))
+  return join(foreignFolder, addonName(platform.name))
 }
 
 /** Builds one addon unless it is up to date: `state` is built, skipped (it cannot be built here) or failed; `text` says how or why. */
@@ -51,45 +53,33 @@ function build(platform) {
   }
   // A folder for each compiler: what two of them built does not mix.
   const folder = join(cache, 'cargo', compiler.name)
-  const args = ['zigbuild', ...addonArguments, ...compiler.flags, '--target', recipe.target, '--target-dir', folder]
-  const { error, status } = spawnSync('cargo', args, {
-    cwd: root,
-    env: addonEnvironment(environment, recipe.flags),
-    stdio: ['ignore', 'inherit', 'inherit'],
-    timeout: BUILD_DEADLINE_MS,
-  })
-  if (error !== undefined) throw new Error(`cargo could not be run: ${error.message}`)
-  if (status !== 0) throw new Error('cargo failed; its message stands above')
-  mkdirSync(join(root, 'build', 'addons'), { recursive: true })
-  const library = `libbalsa_native.${platform.os === 'darwin' ? 'dylib' : 'so'}`
-  copyFileSync(join(folder, platform.rust, 'release', library), foreignAddon(platform))
+  const args = ['--cross-compile', '--target', recipe.target, '--target-dir', folder]
+  const cargoArgs = compiler.flags
+  buildAddon({ folder: foreignFolder, args, cargoArgs, environment, deadlineMs: BUILD_DEADLINE_MS })
   return how
 }
 
-function recipeFor(platform) {
-  if (platform.os === 'win32') {
+function recipeFor({ os, libc, triple }) {
+  if (os === 'win32') {
     throw new NotHere(
       'not buildable here: the libraries of MSVC and of the Windows SDK come only with their own installer',
     )
   }
   if (process.platform !== 'linux')
     throw new NotHere('other platforms are built on Linux; npm run build makes the addon of this one')
-  if (platform.os === 'darwin') {
+  if (os === 'darwin') {
     // What is not stripped keeps the debug information of C, which names folders of the builder: none is made.
-    const flags = { [`CFLAGS_${platform.rust.replaceAll('-', '_')}`]: '-g0' }
+    const flags = { [`CFLAGS_${triple.replaceAll('-', '_')}`]: '-g0' }
     const environment = () => ({ ...flags, SDKROOT: darwinSdk(), CARGO_PROFILE_RELEASE_STRIP: 'none' })
-    return { target: platform.rust, flags: [], environment, how: 'not stripped' }
+    return { target: triple, environment, how: 'not stripped' }
   }
-  if (platform.libc === 'glibc') {
-    return { target: `${platform.rust}.${GLIBC}`, flags: [], environment: () => ({}), how: `for glibc ${GLIBC}` }
-  }
-  // A library that Node loads shares the libc of Node; Rust's default for musl is to bring its own.
-  return { target: platform.rust, flags: ['-Ctarget-feature=-crt-static'], environment: () => ({}), how: 'for musl' }
+  if (libc === 'glibc') return { target: `${triple}.${GLIBC}`, environment: () => ({}), how: `for glibc ${GLIBC}` }
+  return { target: triple, environment: () => ({}), how: 'for musl' }
 }
 
 /** The installed Rust where it has the standard library of the target; else Debian's, which builds that library first. */
-function compilerFor(platform) {
-  const probe = ['--print', 'target-libdir', '--target', platform.rust]
+function compilerFor({ triple }) {
+  const probe = ['--print', 'target-libdir', '--target', triple]
   const folder = execFileSync('rustc', probe, { cwd: root, encoding: 'utf8' }).trim()
   if (existsSync(folder)) return { name: 'installed', environment: {}, flags: [] }
   const environment = { RUSTC: debianRust(), RUSTC_BOOTSTRAP: '1' }
@@ -106,13 +96,10 @@ function needed(get) {
 }
 
 function main(names) {
-  const unknown = names.filter((name) => !platforms.some((each) => each.name === name))
-  if (unknown.length > 0) {
-    throw new Error(
-      `${unknown.join(', ')}: no such platform; there are ${platforms.map((each) => each.name).join(', ')}`,
-    )
-  }
-  const wanted = platforms.filter((each) => names.length === 0 || names.includes(each.name))
+  const known = platforms.map(({ name }) => name)
+  const unknown = names.filter((name) => !known.includes(name))
+  if (unknown.length > 0) throw new Error(`${unknown.join(', ')}: no such platform; there are ${known.join(', ')}`)
+  const wanted = platforms.filter(({ name }) => names.length === 0 || names.includes(name))
   const results = wanted.map((platform) => {
     const { state, text } = buildOne(platform)
     process.stdout.write(`${state.padEnd(8)} ${platform.name}: ${text}\n`)

@@ -1,49 +1,22 @@
-/**
- * The table of platforms: what each needs in its manifest, how the release builds it, and what has been seen of it. The
- * manifests in `npm/`, the check and `docs/platforms.md` follow it; the names are those of `ts/native/load.ts`.
- */
+/** The platforms that get a package: `napi.targets` in package.json, as the tool reads it. `ts/native/load.ts` must name the same. */
 
-export const platforms = [
-  { name: 'linux-x64-gnu', os: 'linux', cpu: 'x64', libc: 'glibc', rust: 'x86_64-unknown-linux-gnu' },
-  { name: 'linux-x64-musl', os: 'linux', cpu: 'x64', libc: 'musl', rust: 'x86_64-unknown-linux-musl' },
-  { name: 'linux-arm64-gnu', os: 'linux', cpu: 'arm64', libc: 'glibc', rust: 'aarch64-unknown-linux-gnu' },
-  { name: 'linux-arm64-musl', os: 'linux', cpu: 'arm64', libc: 'musl', rust: 'aarch64-unknown-linux-musl' },
-  { name: 'darwin-x64', os: 'darwin', cpu: 'x64', rust: 'x86_64-apple-darwin' },
-  { name: 'darwin-arm64', os: 'darwin', cpu: 'arm64', rust: 'aarch64-apple-darwin' },
-  { name: 'win32-x64-msvc', os: 'win32', cpu: 'x64', rust: 'x86_64-pc-windows-msvc' },
-  { name: 'win32-arm64-msvc', os: 'win32', cpu: 'arm64', rust: 'aarch64-pc-windows-msvc' },
-]
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseTriple } from '@napi-rs/cli'
+import { root } from '../ensure-built.mjs'
+import { hostPlatform } from './addon.mjs'
+
+const { napi } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const libcs = { gnu: 'glibc', musl: 'musl' }
+
+export const platforms = napi.targets.map((triple) => {
+  const { platformArchABI: name, platform: os, arch: cpu, abi } = parseTriple(triple)
+  return { name, os, cpu, libc: libcs[abi], triple }
+})
 
 /** The platform of this process; undefined where there is no package for it. */
-export function thisPlatform() {
-  const { platform, arch } = process
-  const isGlibc = platform === 'linux' && process.report.getReport().header.glibcVersionRuntime !== undefined
-  const libc = platform === 'linux' ? (isGlibc ? 'glibc' : 'musl') : undefined
-  return platforms.find((each) => each.os === platform && each.cpu === arch && each.libc === libc)
-}
+export const thisPlatform = platforms.find(({ name }) => name === hostPlatform())
 
-export function packageName(platform) {
-  return `@balsa-raft/native-${platform.name}`
-}
-
-export function addonName(platform) {
-  return `balsa-native.${platform.name}.node`
-}
-
-/** The manifest of a platform package; what all packages share comes from that of the root. */
-export function manifestOf(platform, root) {
-  return {
-    name: packageName(platform),
-    version: root.version,
-    description: `The native log store of balsa-raft for ${platform.name}. Installed by balsa-raft; nothing imports it directly.`,
-    license: root.license,
-    ...(root.repository === undefined ? {} : { repository: root.repository }),
-    type: 'commonjs',
-    main: addonName(platform),
-    files: [addonName(platform)],
-    engines: root.engines,
-    os: [platform.os],
-    cpu: [platform.cpu],
-    ...(platform.libc === undefined ? {} : { libc: [platform.libc] }),
-  }
+export function packageName({ name }) {
+  return `${napi.packageName}-${name}`
 }

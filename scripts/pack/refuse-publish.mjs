@@ -1,6 +1,6 @@
-/** `npm publish` in the tree would publish a package without its platform packages: scripts/pack.mjs makes what is published. */
+/** `npm publish` in the tree would publish a package that knows none of its platforms; scripts/stage.mjs lays it out. */
 
 process.stderr.write(
-  'Publish what `node scripts/pack.mjs <folder>` packs, platform packages first: docs/platforms.md\n',
+  'Publish from the folder of `node scripts/stage.mjs`, platform packages first: docs/platforms.md\n',
 )
 process.exitCode = 1

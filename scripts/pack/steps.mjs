@@ -3,7 +3,6 @@
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { builtAddon } from '../pack.mjs'
 
 const COMMAND_DEADLINE_MS = 120_000
 const environment = { ...process.env, BALSA_NATIVE_PATH: '' }
@@ -43,9 +42,8 @@ export function npm(args, cwd) {
   return run('npm', args, cwd)
 }
 
-/** Puts an addon where the source tree looks for it while `body` runs, for the tests, which run in the tree. */
-export async function withAddon(platform, addon, body) {
-  const place = builtAddon(platform)
+/** Puts an addon in the place where the source tree looks for it while `body` runs, for the tests, which run in the tree. */
+export async function withAddon(place, addon, body) {
   const kept = `${place}.kept`
   if (addon === place) return body()
   if (existsSync(place)) renameSync(place, kept)

@@ -60,18 +60,26 @@ export function debianRust() {
   return rustc
 }
 
+/** What a Node is told that runs on this machine, and was made for another: where it lies is the command that starts it. */
+const strangerHere = (self) => `process.execPath = ${JSON.stringify(self)}
+// This machine's ldd names this machine's libc: whoever asks it must ask the process itself.
+const fs = require('node:fs')
+const { openSync } = fs
+fs.openSync = (path, ...how) => openSync(path === '/usr/bin/ldd' ? '/nowhere' : path, ...how)
+`
+
 /**
  * A Node of `major` for a Linux platform that is not this one: a command that starts it under an emulator of its processor, or
- * under its libc. Child processes must be started by the same command, so it tells Node that this is where it lies.
+ * under its libc. Child processes must be started by the same command.
  */
 export function foreignNode(platform, major) {
   const wheel = platform.libc === 'musl' ? 'musllinux_1_2' : 'manylinux_2_28'
   const node = pythonNode(`${wheel}_${platform.cpu === 'arm64' ? 'aarch64' : 'x86_64'}`, major)
   const folder = join(cache, 'nodes', `${platform.name}-${major}`)
   const self = join(folder, 'node')
-  const preload = join(folder, 'exec-path.cjs')
+  const preload = join(folder, 'preload.cjs')
   mkdirSync(folder, { recursive: true })
-  writeFileSync(preload, `process.execPath = ${JSON.stringify(self)}\n`)
+  writeFileSync(preload, strangerHere(self))
   executable(self, `#!/bin/sh\nexec ${[...starter(platform), node].join(' ')} --require=${preload} "$@"\n`)
   return self
 }

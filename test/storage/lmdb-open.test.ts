@@ -10,8 +10,7 @@ import * as assert from 'uvu/assert'
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import type { RaftErrorCode } from '#balsa/errors.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
-import { NATIVE_EXPORTS } from '#balsa/native/binding.js'
-import { loadNative, nativeError, platformName } from '#balsa/native/load.js'
+import { loadNative, nativeError, NATIVE_EXPORTS, platformName } from '#balsa/native/load.js'
 import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
@@ -23,7 +22,7 @@ const test = suite('native store: what it refuses')
 
 const dist = fileURLToPath(new URL('../../../dist', import.meta.url))
 
-test('the addon exports exactly what binding.ts says', () => {
+test('the addon exports exactly what the loader asks for', () => {
   const exported = Object.keys(loadNative()).toSorted()
   assert.equal(exported, NATIVE_EXPORTS.toSorted())
 })
@@ -147,7 +146,7 @@ test('without the addon the error names the package, the platform as seen, each 
     assert.is(causes, 2)
     assert.match(message, 'npm install --include=optional')
     assert.match(message, 'BALSA_NATIVE_PATH')
-    assert.match(message, 'build-native.mjs')
+    assert.match(message, 'npm run build')
     assert.match(message, 'for a fresh directory: storage: fileStore()')
   })
 })
@@ -178,13 +177,24 @@ test('on a platform that has no package the error says so, and offers no package
   })
 })
 
+test('to tell the libc no report is made that resolves the names of peers', () => {
+  const watched = `const { report } = process
+    const { getReport } = report
+    report.getReport = () => (report.excludeNetwork ? getReport.call(report) : process.exit(1))`
+  const script = `${watched};import('${join(dist, 'native/load.js')}').then((m) => console.log(m.platformName()))`
+  const { status, stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' })
+  assert.is(status, 0)
+  assert.is(stdout.trim(), platformName())
+})
+
 test('without cargo the build of the addon ends with one sentence that says what to install', async () => {
   await inDirectory(async (dir) => {
     await mkdir(join(dir, 'scripts/pack'), { recursive: true })
     const scripts = fileURLToPath(new URL('../../../scripts', import.meta.url))
-    for (const name of ['build-native.mjs', 'pack/cargo.mjs']) {
+    for (const name of ['build-native.mjs', 'pack/addon.mjs']) {
       await copyFile(join(scripts, name), join(dir, 'scripts', name))
     }
+    await withDetectLibc(dir)
     for (const name of ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs']) await writeFile(join(dir, name), '')
     const script = join(dir, 'scripts/build-native.mjs')
     const built = spawnSync(process.execPath, [script], { encoding: 'utf8', env: { ...process.env, PATH: dir } })
@@ -238,10 +248,15 @@ test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else i
 /** The built library as far as the loader needs it, without its .node file. */
 async function libraryWithoutAddon(dir: string): Promise<void> {
   await mkdir(join(dir, 'native'))
-  for (const name of ['errors.js', 'native/load.js', 'native/binding.js']) {
-    await copyFile(join(dist, name), join(dir, name))
-  }
+  for (const name of ['errors.js', 'native/load.js']) await copyFile(join(dist, name), join(dir, name))
   await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
+  await withDetectLibc(dir)
+}
+
+/** The one package that the loader and the build import. */
+async function withDetectLibc(dir: string): Promise<void> {
+  await mkdir(join(dir, 'node_modules'), { recursive: true })
+  await symlink(join(dist, '../node_modules/detect-libc'), join(dir, 'node_modules/detect-libc'))
 }
 
 /** What the loader of the library in `dir` says when it fails, in a process of its own, after `before`. */

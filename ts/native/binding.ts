@@ -1,76 +1,113 @@
-/** The addon as TypeScript sees it: `src/lib.rs`, export by export. A test checks that the names agree. */
+/** The addon as TypeScript sees it: generated from src/lib.rs when it is built. `npm run fix` copies it here. */
 
-export interface NativeTermRun {
-  readonly first: number
-  readonly term: number
+/**
+ * Waits until everything submitted is durable, or the store is poisoned, then releases the directory. `stats` and
+ * `fault` answer until `release`.
+ */
+export declare function close(handle: number): Promise<void>
+
+/** Makes a handle for a store that `open` fills. */
+export declare function create(): number
+
+/** `CODE: message` of what poisoned the store; null while it is sound. */
+export declare function fault(handle: number): string | null
+
+/** One configuration entry of the log. */
+export interface NativeConfiguration {
+  /** Its index. */
+  index: number
+  /** Its payload, as the entry carries it. */
+  payload: Uint8Array
 }
 
+/** One fact of the server. */
+export interface NativeFact {
+  /** Its name. */
+  key: string
+  /** Its value. */
+  value: Uint8Array
+}
+
+/** What the store held when it was opened. */
 export interface NativeState {
-  readonly first: number
-  readonly last: number
-  readonly term: number
-  readonly commit: number
-  /** Absent: no vote. */
-  readonly votedFor?: string
-  readonly terms: readonly NativeTermRun[]
-  readonly configurations: readonly { readonly index: number; readonly payload: Uint8Array }[]
-  readonly facts: readonly { readonly key: string; readonly value: Uint8Array }[]
+  /** Index of the first entry kept. */
+  first: number
+  /** Index of the last entry. */
+  last: number
+  /** The current term. */
+  term: number
+  /** A lower bound of the commit index. */
+  commit: number
+  /** Whom this server voted for; absent: nobody. */
+  votedFor?: string
+  /** Ascending. */
+  terms: Array<NativeTermRun>
+  /** Ascending. */
+  configurations: Array<NativeConfiguration>
+  /** In the order of their names. */
+  facts: Array<NativeFact>
   /** 32 hex digits. */
-  readonly incarnation: string
-  readonly bootCounter: number
+  incarnation: string
+  /** Grows by one at each open. */
+  bootCounter: number
   /** Whether the last close was orderly. */
-  readonly wasClean: boolean
+  wasClean: boolean
   /** Whether a flush reaches a device. */
-  readonly onDevice: boolean
+  onDevice: boolean
   /** What the operator should know about the filesystem. */
-  readonly warning?: string
+  warning?: string
 }
 
+/** Counters since open, and the durable bounds of the log. */
 export interface NativeStats {
-  readonly first: number
-  readonly last: number
-  readonly groupCommits: number
-  readonly flushes: number
-  readonly wakes: number
-  readonly bytesWritten: number
+  /** Index of the first entry. */
+  first: number
+  /** Index of the last durable entry. */
+  last: number
+  /** LMDB transactions that carried tickets. */
+  groupCommits: number
+  /** Device flushes they asked for. */
+  flushes: number
+  /** Calls of the wake callback. */
+  wakes: number
+  /** Bytes of tickets made durable. */
+  bytesWritten: number
 }
 
-/** Functions throw errors with the message `CODE: text`; load.ts makes them what they are. */
-export interface NativeBinding {
-  /** A handle for a store that `open` fills. */
-  create(): number
-  /** An open store keeps the event loop alive, as an open socket does. */
-  open(handle: number, dir: string, allowRemote: boolean, onWake: () => void): Promise<NativeState>
-  seal(arena: Uint8Array, offset: number): number
-  verify(block: Uint8Array): boolean
-  /** Queues the ticket in the first `length` bytes of `packed`, copied. */
-  submit(handle: number, packed: Uint8Array, length: number): number
-  /** Fills durable ticket, credit, poisoned and stalled (0 or 1). */
-  poll(handle: number, out: Float64Array): void
-  /** `CODE: text` of what poisoned the store; null while it is sound. */
-  fault(handle: number): string | null
-  /**
-   * Fills `out`, which nobody touches until the promise settles, with blocks. Resolves to the bytes filled, or to minus the
-   * bytes that the first entry needs. 0: the log has no entry `lo`.
-   */
-  read(handle: number, lo: number, hi: number, bytesMax: number, out: Uint8Array): Promise<number>
-  stats(handle: number): NativeStats
-  /** `stats`, `poll` and `fault` answer until `release`. */
-  close(handle: number): Promise<void>
-  release(handle: number): void
+/** One stretch of the log written in one term. */
+export interface NativeTermRun {
+  /** Its first index. */
+  first: number
+  /** Its term. */
+  term: number
 }
 
-/** Every export of the addon. */
-export const NATIVE_EXPORTS: readonly (keyof NativeBinding)[] = [
-  'create',
-  'open',
-  'seal',
-  'verify',
-  'submit',
-  'poll',
-  'fault',
-  'read',
-  'stats',
-  'close',
-  'release',
-]
+/**
+ * Opens or creates the store in `dir`. `onWake` is called, at most once until the next `poll`, when `poll` has news.
+ * An open store keeps the event loop alive, as an open socket does.
+ */
+export declare function open(handle: number, dir: string, allowRemote: boolean, onWake: () => unknown): Promise<NativeState>
+
+/** Writes durable ticket, credit, poisoned and stalled (0 or 1) into `out`. */
+export declare function poll(handle: number, out: Float64Array): void
+
+/**
+ * Reads entries lo .. hi-1 into `out`, which the caller leaves alone until the promise settles. Resolves to the bytes
+ * filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`.
+ */
+export declare function read(handle: number, lo: number, hi: number, bytesMax: number, out: Uint8Array): Promise<number>
+
+/** Forgets a closed store. Its handle is not used again. */
+export declare function release(handle: number): void
+
+/** Seals the block that stands in `arena` at `offset`; returns its length. */
+export declare function seal(arena: Uint8Array, offset: number): number
+
+/** Counters. */
+export declare function stats(handle: number): NativeStats
+
+/** Queues the ticket in the first `length` bytes of `packed`, which are copied; returns its number. */
+export declare function submit(handle: number, packed: Uint8Array, length: number): number
+
+/** Whether a sealed block is intact. */
+export declare function verify(block: Uint8Array): boolean

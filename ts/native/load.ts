@@ -7,11 +7,14 @@
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isNonGlibcLinuxSync } from 'detect-libc'
 
 import { AssertionFailure, RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
-import { NATIVE_EXPORTS } from './binding.js'
-import type { NativeBinding } from './binding.js'
+import type * as binding from './binding.js'
+
+/** Functions throw errors with the message `CODE: text`; `nativeError` makes them what they are. */
+export type NativeBinding = typeof binding
 
 const require = createRequire(import.meta.url)
 
@@ -36,6 +39,23 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
   ERR_RAFT_STORE_POISONED: 'ERR_RAFT_STORE_POISONED',
   ERR_RAFT_CLOSED: 'ERR_RAFT_CLOSED',
 }
+
+/** Every export of the addon, no more and no fewer: by them an addon of another version is told. */
+const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
+  create: true,
+  open: true,
+  seal: true,
+  verify: true,
+  submit: true,
+  poll: true,
+  fault: true,
+  read: true,
+  stats: true,
+  close: true,
+  release: true,
+}
+
+export const NATIVE_EXPORTS: readonly string[] = Object.keys(EXPORTS)
 
 let loaded: NativeBinding | null = null
 
@@ -64,11 +84,9 @@ export function platformName(): string {
   return `linux-${arch}-${isGlibc() ? 'gnu' : 'musl'}`
 }
 
+/** Read from the header of the running program, else from the file system: a report would ask for the name of every peer. */
 function isGlibc(): boolean {
-  const report: unknown = process.report.getReport()
-  if (typeof report !== 'object' || report === null || !('header' in report)) return false
-  const { header } = report
-  return typeof header === 'object' && header !== null && 'glibcVersionRuntime' in header
+  return !isNonGlibcLinuxSync()
 }
 
 /** One place where the addon may be: what to call it in an error, and how to load it. */
@@ -121,7 +139,7 @@ function complaint(platform: string, attempts: readonly Attempt[], override: str
     ? `install ${packageName(platform)} beside balsa-raft, of the same version (npm does it unless optional dependencies are omitted: npm install --include=optional)`
     : null
   const build =
-    'let BALSA_NATIVE_PATH name an addon built for this platform (node scripts/build-native.mjs in the source tree, with Rust)'
+    'let BALSA_NATIVE_PATH name an addon built for this platform (npm run build in the source tree, with Rust)'
   const named = 'let BALSA_NATIVE_PATH name an addon built for this platform and this version, or unset it'
   const remedies = [
     override === '' ? install : null,

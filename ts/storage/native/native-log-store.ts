@@ -8,8 +8,9 @@ import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { decodeConfiguration } from '../../format/configuration.js'
 import { MalformedBytes } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
-import type { NativeBinding, NativeState } from '../../native/binding.js'
+import type { NativeState } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
+import type { NativeBinding } from '../../native/load.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
@@ -22,11 +23,11 @@ const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
 
 /** Stores in LMDB, one for each directory. */
 export function nativeStore(): StoreFactory {
-  return { name: 'lmdb', create: (dir) => new LmdbLogStore(dir) }
+  return { name: 'lmdb', create: (dir) => new NativeLogStore(dir) }
 }
 
 /** While it is open it keeps the process alive, as an open socket does. */
-export class LmdbLogStore implements LogStore {
+export class NativeLogStore implements LogStore {
   private readonly dir: string
   private readonly packer = new OperationPacker()
   private readonly polled = new Float64Array(4)
