@@ -74,7 +74,9 @@ export class LogInvariants implements Observer {
       return `${server.id} applies ${count} commands in ${from + 1} .. ${last}, committed are ${due}`
     })
     const durable = server.disk.durable.termAt(last)
-    hold(durable === committed[last]?.term, 9, () => `${server.id} applies ${last} before it is durable`)
+    hold(durable === committed[last]?.term, 9, () => {
+      return `${server.id} applies ${last}: durable is term ${durable}, committed is term ${committed[last]?.term}`
+    })
     seen.machineIndex = last
     const known = this.#hashes[last]
     hold(known === undefined || known === hash, 8, () => {

@@ -49,8 +49,15 @@ export class StageClients {
   proposed(server: ServerId, first: number, count: number): readonly number[] {
     const { proposals } = this.#at(server)
     return Array.from({ length: count }, (_, at) => {
+      const index = first + at
+      const before = proposals.get(index)
+      hold(
+        before === undefined,
+        14,
+        () => `${server} accepts a proposal at ${index}, where ${before} has no outcome yet`,
+      )
       this.#payloads += 1
-      proposals.set(first + at, this.#payloads)
+      proposals.set(index, this.#payloads)
       return this.#payloads
     })
   }
@@ -99,7 +106,6 @@ export class StageClients {
   }
 
   #settle(proposals: Map<number, number>, index: number, payload: number, outcome: ProposalOutcome): void {
-    hold(!this.outcomes.has(payload), 14, () => `proposal ${payload} has two outcomes`)
     proposals.delete(index)
     this.outcomes.set(payload, outcome)
   }
