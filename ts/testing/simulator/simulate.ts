@@ -80,7 +80,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
-  const invariants = [work, ...invariantsOf(truth, () => world.servers), ...[clients, new TimingInvariants(() => plan)]]
+  const ofServers = invariantsOf(truth, () => world.servers)
+  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan)]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
