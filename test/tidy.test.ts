@@ -27,6 +27,7 @@ import {
   reachRule,
   reminderRule,
   rules,
+  stageRule,
   testRunRule,
 } from './support/tidy-rules.js'
 import type { Rule, SourceFile } from './support/tidy-rules.js'
@@ -128,12 +129,12 @@ proofs('the checker of histories and the referee share nothing with the product'
   rejects(checkerImportRule, 'test/linearizability/check.ts', "import { x } from 'balsa-kv/x.js'")
   rejects(checkerImportRule, 'test/referee/commits.ts', "import type { x } from '#balsa/core/messages.js'")
   rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from '../../ts/core/raft-log.js'")
-  rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from '../support/cluster-checker.js'")
+  rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from '../support/random-run.js'")
   rejects(checkerImportRule, 'test/referee/commits.ts', "import { x } from './recorders/convert.js'")
   rejects(checkerImportRule, 'test/referee/core-runs.test.ts', "import { x } from '#balsa/core/index.js'")
   accepts(checkerImportRule, 'test/referee/commits.ts', "import { x } from './model.js'")
   accepts(checkerImportRule, 'test/referee/reference-raft.ts', "import { x } from '../support/seed.js'")
-  accepts(checkerImportRule, 'test/referee/core-runs.test.ts', "import { x } from './recorders/core-cluster.js'")
+  accepts(checkerImportRule, 'test/referee/core-runs.test.ts', "import { x } from './recorders/stage.js'")
   accepts(checkerImportRule, 'test/referee/recorders/convert.ts', "import type { x } from '#balsa/core/index.js'")
 })
 
@@ -150,6 +151,24 @@ proofs('the core has no clock, no chance, no promise and no process', () => {
     rejects(corePurityRule, 'ts/core/leader/leader.ts', code)
   }
   accepts(corePurityRule, 'ts/core/leader/leader.ts', "// A Date, a Promise.\nconst text = 'process'\nMath.min(1, 2)")
+})
+
+proofs('the stage is browser-safe', () => {
+  rejects(stageRule, 'ts/testing/stage/stage.ts', "import { nextTick } from 'node:process'")
+  rejects(stageRule, 'ts/testing/stage/stage.ts', "import { pack } from 'msgpackr'")
+  rejects(stageRule, 'ts/testing/stage/stage.ts', "import { World } from '../simulator/world.js'")
+  rejects(stageRule, 'ts/testing/invariants/truth.ts', "import type { x } from '../../storage/log-store.js'")
+  rejects(stageRule, 'ts/testing/observer.ts', "import type { x } from '../machine/state-machine.js'")
+  rejects(stageRule, 'ts/testing/stage/stage-disk.ts', 'const bytes = Buffer.alloc(8)')
+  rejects(stageRule, 'ts/testing/stage/stage.ts', 'const draw = () => Math.random()')
+  rejects(stageRule, 'ts/testing/stage/stage.ts', 'setTimeout(turn, 1)')
+  accepts(
+    stageRule,
+    'ts/testing/stage/stage.ts',
+    "import { x } from '../../core/index.js'\nimport { y } from '../observer.js'",
+  )
+  accepts(stageRule, 'ts/testing/stage/stage.ts', "import { x } from '../invariants/truth.js'\n// A Buffer")
+  accepts(stageRule, 'ts/testing/simulator/world.ts', "import { nextTick } from 'node:process'")
 })
 
 proofs('timers and dates are in one file', () => {

@@ -5,8 +5,8 @@ import * as assert from 'uvu/assert'
 import { logIndex, termOf } from '#balsa/types.js'
 import { assertInvariants } from '#balsa/core/index.js'
 import type { Input, Request, Response } from '#balsa/core/index.js'
-import { CoreCluster } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 
 const BAD_NUMBERS = [NaN, Infinity, -1, 1.5, 2 ** 53, 2 ** 60]
 
@@ -52,19 +52,19 @@ function spoiled<M extends object>(message: M): readonly M[] {
 }
 
 interface Situation {
-  readonly cluster: CoreCluster
+  readonly cluster: Stage
   readonly id: string
 }
 
 /** One server in each role. What is fed to it changes nothing, so one cluster serves for everything. */
 function eachRole(): readonly Situation[] {
-  const follower = new CoreCluster()
+  const follower = new Stage()
   follower.elect('s1')
-  const leader = new CoreCluster()
+  const leader = new Stage()
   leader.elect('s1')
-  const preCandidate = new CoreCluster()
+  const preCandidate = new Stage()
   preCandidate.timeout('s1')
-  const candidate = new CoreCluster()
+  const candidate = new Stage()
   candidate.timeout('s1')
   candidate.deliver()
   candidate.deliver()
@@ -77,7 +77,7 @@ function eachRole(): readonly Situation[] {
   ]
 }
 
-function feed(cluster: CoreCluster, id: string, input: Input): void {
+function feed(cluster: Stage, id: string, input: Input): void {
   const core = cluster.core(id)
   const { term, role } = core
   const { commitIndex, lastIndex } = core.log
@@ -149,7 +149,7 @@ test('an entry after one of a later term than its leader is in is refused', () =
 })
 
 test('an entry of term 0 is refused, because no leader ever had that term', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   const message = {
     ...append,
     term: termOf(1),
@@ -162,7 +162,7 @@ test('an entry of term 0 is refused, because no leader ever had that term', () =
 })
 
 test('a leader does not commit what a peer claims beyond the end of the log', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   const session = cluster.server('s1').sessions.get('s3') ?? 0
@@ -173,7 +173,7 @@ test('a leader does not commit what a peer claims beyond the end of the log', ()
 })
 
 test('a second leader of a term is refused, and the entries of the first stay', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   feed(cluster, 's2', { type: 'request', from: 's3', link: 0, message: append })
   feed(cluster, 's1', { type: 'request', from: 's3', link: 0, message: append })
@@ -181,7 +181,7 @@ test('a second leader of a term is refused, and the entries of the first stay', 
 })
 
 test('a leader that would replace a committed entry is refused', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.settle()
@@ -194,7 +194,7 @@ test('a leader that would replace a committed entry is refused', () => {
 })
 
 test('a leader that would replace the entry that every log begins with is refused, although nothing is committed yet', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const { configuration } = cluster.core('s2')
   const message = { ...append, prevIndex: logIndex(0), prevTerm: termOf(0), blocks: [makeBlock(1, 2, [7])] }
   cluster.turn('s2', { type: 'request', from: 's3', link: 0, message })

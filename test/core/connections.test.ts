@@ -2,12 +2,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, matched, preVote, preVoteResult } from '../support/messages.js'
 
 test('the end of an old connection, told after the new one began, takes nothing away', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const old = cluster.server('s1').sessions.get('s2') ?? 0
   cluster.connect('s1', 's2')
@@ -16,7 +16,7 @@ test('the end of an old connection, told after the new one began, takes nothing 
   cluster.propose('s1')
   assert.is(cluster.requestsTo('s2').length, 1, 'a leader goes on sending')
 
-  const campaign = new CoreCluster()
+  const campaign = new Stage()
   const first = campaign.server('s1').sessions.get('s2') ?? 0
   campaign.connect('s1', 's2')
   campaign.turn('s1', { type: 'peerDown', peer: 's2', session: first })
@@ -25,7 +25,7 @@ test('the end of an old connection, told after the new one began, takes nothing 
 })
 
 test('a leader sends nothing to a peer whose connection has ended, and goes on when there is another', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const trace: string[] = (cluster.trace = [])
   cluster.disconnect('s1', 's2')
@@ -41,7 +41,7 @@ test('a leader sends nothing to a peer whose connection has ended, and goes on w
 })
 
 test('a peer that connects is probed behind what it is known to have, or with the last entry when nothing is known', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.crash('s3')
   cluster.elect('s1')
   const propose = (count: number): void => {
@@ -66,7 +66,7 @@ test('a peer that connects is probed behind what it is known to have, or with th
 })
 
 test('a leader that is connected with a server outside its configuration sends it nothing, and counts nothing that it says', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const session = cluster.server('s1').sessions.get('s2') ?? 0
   const trace: string[] = (cluster.trace = [])
@@ -85,7 +85,7 @@ test('a leader that is connected with a server outside its configuration sends i
 })
 
 test('a follower takes entries from a leader that its configuration does not have, and tells nobody to ask it (4.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const message = appendEntries(2, '1/1', [makeBlock(2, 2, [5])])
   cluster.turn('s2', { type: 'request', from: 's9', link: 0, message })
   assert.equal([cluster.core('s2').role, cluster.core('s2').term, cluster.core('s2').log.lastIndex], ['follower', 2, 2])

@@ -5,16 +5,16 @@ import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/progress.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/intake.js'
 import type { Input } from '#balsa/core/index.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
-import type { Envelope } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import type { Envelope } from '#balsa/testing/stage/stage-network.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, matched } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
 
 /** s1 goes on until it wants to read entries from the store. */
-function untilFetching(cluster: CoreCluster, meanwhile: () => void): void {
+function untilFetching(cluster: Stage, meanwhile: () => void): void {
   for (let beat = 0; beat < 30 && cluster.server('s1').fetches.length === 0; beat += 1) {
     cluster.timeout('s1')
     meanwhile()
@@ -24,8 +24,8 @@ function untilFetching(cluster: CoreCluster, meanwhile: () => void): void {
 }
 
 /** s1 leads; the window of s3 has stalled, and it is about to be probed with entries that are no longer in memory. */
-function readingForStalled(): CoreCluster {
-  const cluster = new CoreCluster({ tailBytesMax: 0 })
+function readingForStalled(): Stage {
+  const cluster = new Stage({ tailBytesMax: 0 })
   cluster.elect('s1')
   for (let count = 0; count < 3; count += 1) {
     cluster.propose('s1')
@@ -62,7 +62,7 @@ test('entries that were read for a connection or a leadership that is over are s
       else cluster.connect('s1', 's3')
       cluster.settle()
       cluster.trace = []
-      const blocks = cluster.server('s1').disk.read(fetch.from, fetch.to, fetch.bytesMax)
+      const blocks = cluster.server('s1').disk.durable.read(fetch.from, fetch.to, fetch.bytesMax)
       cluster.turn('s1', failed ? { type: 'fetchFailed', fetch } : { type: 'fetched', fetch, blocks })
       assert.equal(cluster.trace, [])
       cluster.run(500)
@@ -72,7 +72,7 @@ test('entries that were read for a connection or a leadership that is over are s
 })
 
 test('an idle leader sends a heartbeat each heartbeatMs, however long the answers are on their way', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.run(3 * SETTINGS.heartbeatMs)
   for (let beat = 0; beat < 5; beat += 1) {
@@ -84,7 +84,7 @@ test('an idle leader sends a heartbeat each heartbeatMs, however long the answer
 })
 
 test('a window that begins after a quiet time has an election timeout of its own before it is taken for lost', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.run(2 * SETTINGS.electionTimeoutMs)
   cluster.propose('s1')
@@ -97,7 +97,7 @@ test('a window that begins after a quiet time has an election timeout of its own
 })
 
 test('acknowledgements that come together after a window was taken for lost leave nothing to be sent twice', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (let count = 0; count < 3; count += 1) {
     cluster.propose('s1')
@@ -127,7 +127,7 @@ test('acknowledgements that come together after a window was taken for lost leav
 })
 
 test('a peer without room is sent at most one message per heartbeat, whatever it answers meanwhile (C22)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.turn('s3', { type: 'credit', bytes: 0 })
   for (let count = 0; count < 6; count += 1) {
@@ -149,7 +149,7 @@ test('a peer without room is sent at most one message per heartbeat, whatever it
 })
 
 test('a peer that does not answer is sent a window of messages and no more, and the rest when it answers', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (let count = 0; count < 2 * INFLIGHT_MESSAGES_MAX; count += 1) {
     cluster.propose('s1')
@@ -164,7 +164,7 @@ test('a peer that does not answer is sent a window of messages and no more, and 
 })
 
 test('the window is bounded in bytes too', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (let count = 0; count < 5; count += 1) {
     cluster.propose('s1', 1, INFLIGHT_BYTES_MAX / 2)
@@ -174,7 +174,7 @@ test('the window is bounded in bytes too', () => {
 })
 
 test('a peer is probed with one message until it answers, and then fed at full speed', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.connect('s1', 's3')
   for (let count = 0; count < 3; count += 1) {
@@ -189,7 +189,7 @@ test('a peer is probed with one message until it answers, and then fed at full s
 })
 
 test('a follower whose state machine lags by too many bytes answers busy and accepts nothing', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const huge = makeBlock(2, 2, [5], UNAPPLIED_BYTES_MAX)
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [huge]))
   cluster.persist('s2')
@@ -205,7 +205,7 @@ test('a follower whose state machine lags by too many bytes answers busy and acc
 })
 
 test('a follower without credit answers busy with its match, and takes heartbeats', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.turn('s2', { type: 'credit', bytes: 23 })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
   cluster.persist('s2')

@@ -6,8 +6,8 @@ import { RaftLog } from '#balsa/core/raft-log.js'
 import { RaftCore } from '#balsa/core/index.js'
 import type { Configuration, LogIndex, Term } from '#balsa/types.js'
 import { logIndex, termOf } from '#balsa/types.js'
-import { SETTINGS, votersOnly } from '../support/core-cluster.js'
-import { ENTRY_BYTES, entriesOf, fakeBlockMaker, makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, votersOnly } from '#balsa/testing/stage/stage.js'
+import { ENTRY_BYTES, entriesOf, makeBlock, stageBlockMaker } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, conflict } from '../support/messages.js'
 import { below, drawSeed, randomFrom, randomInt } from '../support/seed.js'
 import type { Random } from '../support/seed.js'
@@ -52,7 +52,7 @@ class Subject {
       termRuns,
       configurations,
     }
-    this.log = new RaftLog(start, fakeBlockMaker)
+    this.log = new RaftLog(start, stageBlockMaker)
   }
 
   step(): void {
@@ -223,7 +223,7 @@ test('a log that begins later names no term for what it cannot compare', () => {
       termRuns: [{ first: logIndex(5), term: termOf(2) }],
       configurations: [{ index: logIndex(1), configuration: BASE }],
     },
-    maker: fakeBlockMaker,
+    maker: stageBlockMaker,
     random: () => 0,
     now: 0,
   })

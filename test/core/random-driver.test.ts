@@ -1,5 +1,5 @@
 /**
- * The core under random faults. Every run is decided by its seed and is checked after every step (`ClusterChecker`).
+ * The core under random faults. Every run is decided by its seed and is checked after every step (ts/testing/invariants).
  *
  * `BALSA_SEED=n` replays one seed and prints its story; `BALSA_SEEDS=n` runs that many; `BALSA_FIRST_SEED=n` says from where.
  */

@@ -2,12 +2,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster } from '../support/core-cluster.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
 
 test('the commit index rides in the first write after it has grown, also in the first one of a boot, and in no other', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
-  const commitOnDisk = (): number => cluster.server('s2').disk.hardState.commitIndex
+  const commitOnDisk = (): number => cluster.server('s2').disk.durable.hardState.commitIndex
   cluster.propose('s1')
   cluster.settle()
   cluster.restart('s2')

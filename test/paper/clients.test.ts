@@ -3,26 +3,26 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { FULL_BATCH_BYTES } from '#balsa/core/index.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 
 test('a leader begins its term with a no-op, in the same turn, and commits what came before with it (8)', () => {
   const logs = { s1: [1, 2, 2], s2: [1, 2, 2], s3: [1] }
-  const cluster = new CoreCluster({ logs })
+  const cluster = new Stage({ logs })
   cluster.elect('s1')
   assert.equal(
     cluster
       .server('s1')
-      .disk.accepted.map(({ term, payload }) => [term, payload])
+      .disk.accepted.entries.map(({ term, payload }) => [term, payload])
       .at(-1),
     [3, 0],
   )
   assert.is(cluster.core('s1').log.commitIndex, 4)
   cluster.run(2 * SETTINGS.heartbeatMs)
-  assert.is(cluster.server('s3').applied.length, 4)
+  assert.is(cluster.server('s3').machine.applied.length, 4)
 })
 
 test('a read writes nothing to the log (8)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const { lastIndex } = cluster.core('s1').log
   const writes = cluster.ids.map((id) => cluster.server(id).disk.writes)
@@ -37,7 +37,7 @@ test('a read writes nothing to the log (8)', () => {
 })
 
 test('only a leader takes proposals; a follower names it (8)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   assert.is(cluster.propose('s1'), null)
   assert.is(cluster.core('s1').leader, null)
   cluster.elect('s1')
@@ -46,7 +46,7 @@ test('only a leader takes proposals; a follower names it (8)', () => {
 })
 
 test('a proposal that a deposed leader could not commit is unknown at that moment, and stays so if it commits later (8, A3)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const [kept] = cluster.propose('s1') ?? []
   cluster.deliver(({ to }) => to === 's2')
@@ -59,13 +59,13 @@ test('a proposal that a deposed leader could not commit is unknown at that momen
   assert.equal([cluster.outcomes.get(kept ?? 0), cluster.outcomes.get(lost ?? 0)], ['unknown', 'unknown'])
   cluster.heal()
   cluster.run(6 * SETTINGS.electionTimeoutMs)
-  const committed = cluster.checker.committed.map(({ payload }) => payload)
+  const committed = cluster.truth.committed.map(({ command }) => command)
   assert.is(committed.includes(kept ?? 0), true, 'the first one did commit')
   assert.is(cluster.outcomes.get(kept ?? 0), 'unknown')
 })
 
 test('a leader without room lets proposals wait, and takes them when there is room again (8)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.turn('s1', { type: 'credit', bytes: 0 })
   assert.equal(cluster.core('s1').admit(1), { status: 'wait' })
@@ -78,7 +78,7 @@ test('a leader without room lets proposals wait, and takes them when there is ro
 })
 
 test('behind a ticket under way a small batch waits and grows; a full one is taken (thesis 10.2.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   assert.ok(cluster.propose('s1', 1, undefined, 1), 'nothing is under way')
   assert.is(cluster.propose('s1', 1, undefined, FULL_BATCH_BYTES - 1), null)
@@ -88,7 +88,7 @@ test('behind a ticket under way a small batch waits and grows; a full one is tak
 })
 
 test('while two tickets are under way proposals wait, so that they merge (8, thesis 10.2.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   assert.ok(cluster.propose('s1'))
   assert.ok(cluster.propose('s1'))

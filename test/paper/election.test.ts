@@ -2,13 +2,13 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
 import { randomFrom } from '../support/seed.js'
 
 /** s1 is a candidate of term 2; its vote is durable, and its requests are under way. */
-function campaigning(servers: number): CoreCluster {
-  const cluster = new CoreCluster({ servers, madeUp: true })
+function campaigning(servers: number): Stage {
+  const cluster = new Stage({ servers, madeUp: true })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -18,7 +18,7 @@ function campaigning(servers: number): CoreCluster {
 }
 
 test('a server starts as follower and stays one while it hears from a leader (5.2)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   for (const id of cluster.ids) assert.is(cluster.core(id).role, 'follower')
   cluster.elect('s1')
   cluster.run(20 * SETTINGS.electionTimeoutMs)
@@ -45,7 +45,7 @@ test('a follower that hears nothing for an election timeout campaigns in the nex
 })
 
 test('a server votes for at most one candidate in a term, first come first served, and repeats itself (5.2)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's3', requestVote(2, '1/1'))
   cluster.persist('s3')
   assert.equal(cluster.answersTo('s1'), [vote(2, true)])
@@ -57,7 +57,7 @@ test('a server votes for at most one candidate in a term, first come first serve
 })
 
 test('a pre-candidate that has not voted in its term still gives its vote in it, and goes on asking (5.2, 9.6)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.timeout('s2')
   cluster.ask('s3', 's2', requestVote(1, '1/1'))
   cluster.persist('s2')
@@ -98,7 +98,7 @@ test('a grant of an older term does not count (5.2, E4)', () => {
 test('a grant of a server that is no voter does not count (5.2, M9)', () => {
   const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
   const nonvoters = [{ id: 's4', address: 's4:1', promote: false }]
-  const cluster = new CoreCluster({ madeUp: true, configuration: { voters, outgoing: null, nonvoters } })
+  const cluster = new Stage({ madeUp: true, configuration: { voters, outgoing: null, nonvoters } })
   cluster.timeout('s1')
   assert.equal(cluster.requestsTo('s4'), [], 'it is not even asked')
   cluster.deliver()
@@ -111,7 +111,7 @@ test('a grant of a server that is no voter does not count (5.2, M9)', () => {
 test('in a joint configuration a candidate needs a majority of both halves (6)', () => {
   const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
   const outgoing = ['s3', 's4', 's5'].map((id) => ({ id, address: `${id}:1` }))
-  const cluster = new CoreCluster({ madeUp: true, configuration: { voters, outgoing, nonvoters: [] } })
+  const cluster = new Stage({ madeUp: true, configuration: { voters, outgoing, nonvoters: [] } })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -147,7 +147,7 @@ test('a candidate follows a leader of its own term, and keeps its vote; it ignor
 })
 
 test('after a split vote nobody leads, and the term after it elects one (5.2)', () => {
-  const cluster = new CoreCluster({ servers: 4 })
+  const cluster = new Stage({ servers: 4 })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.timeout('s2')
@@ -169,7 +169,7 @@ test('after a split vote nobody leads, and the term after it elects one (5.2)', 
 
 test('each election timeout is drawn anew, from the option up to twice that (5.2)', () => {
   const random = randomFrom(1)
-  const cluster = new CoreCluster({ random: () => random })
+  const cluster = new Stage({ random: () => random })
   cluster.isolate('s1')
   const waits = new Set<number>()
   for (let round = 0; round < 50; round += 1) {
@@ -183,7 +183,7 @@ test('each election timeout is drawn anew, from the option up to twice that (5.2
 
 test('the first timeout of a cluster that was just bootstrapped is drawn from its own option up to twice that (5.2)', () => {
   const settings = { ...SETTINGS, firstElectionTimeoutMs: 150 }
-  const cluster = new CoreCluster({ settings })
+  const cluster = new Stage({ settings })
   assert.equal(
     cluster.ids.map((id) => Math.round(cluster.core(id).nextDeadline())),
     [165, 180, 195],
@@ -193,7 +193,7 @@ test('the first timeout of a cluster that was just bootstrapped is drawn from it
 })
 
 test('granting a vote puts off the own election, refusing one does not (5.2)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s3: [1, 1] } })
+  const cluster = new Stage({ madeUp: true, logs: { s3: [1, 1] } })
   const before = cluster.core('s3').nextDeadline()
   cluster.now += 500
   cluster.ask('s1', 's3', requestVote(2, '1/1'))
@@ -207,14 +207,14 @@ test('granting a vote puts off the own election, refusing one does not (5.2)', (
 test('a server that is no voter never campaigns (5.2, H1-14)', () => {
   const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
   const nonvoters = [{ id: 's4', address: 's4:1', promote: false }]
-  const cluster = new CoreCluster({ configuration: { voters, outgoing: null, nonvoters } })
+  const cluster = new Stage({ configuration: { voters, outgoing: null, nonvoters } })
   assert.is(cluster.core('s4').nextDeadline(), Infinity)
   cluster.tick('s4', 100 * SETTINGS.electionTimeoutMs)
   assert.is(cluster.core('s4').role, 'follower')
 })
 
 test('a single voter elects itself, once its vote is durable (5.2)', () => {
-  const cluster = new CoreCluster({ servers: 1 })
+  const cluster = new Stage({ servers: 1 })
   cluster.timeout('s1')
   assert.is(cluster.core('s1').role, 'candidate')
   cluster.persist('s1')

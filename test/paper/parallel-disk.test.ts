@@ -2,18 +2,18 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster } from '../support/core-cluster.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
 
 test('entries leave in the turn that accepts them, before they are durable on the leader (10.2.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
-  assert.is(cluster.server('s1').disk.entries.length, 2)
+  assert.is(cluster.server('s1').disk.durable.entries.length, 2)
   assert.is(cluster.requestsTo('s2').length, 1)
 })
 
 test('a majority of followers commits without the disk of the leader, which then does not apply yet (10.2.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.deliver()
@@ -28,7 +28,7 @@ test('a majority of followers commits without the disk of the leader, which then
 })
 
 test('the leader does not count itself before its disk has written (10.2.1, C5)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.deliver(({ to }) => to === 's2')
@@ -41,7 +41,7 @@ test('the leader does not count itself before its disk has written (10.2.1, C5)'
 })
 
 test('a leader that crashes before its disk has written loses nothing that was committed (10.2.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const [payload] = cluster.propose('s1') ?? []
   cluster.deliver()
@@ -52,7 +52,7 @@ test('a leader that crashes before its disk has written loses nothing that was c
   cluster.restart('s1')
   assert.is(cluster.core('s1').log.lastIndex, 2)
   cluster.run(5000)
-  assert.is(cluster.server('s1').applied[2]?.payload, payload)
+  assert.is(cluster.server('s1').machine.applied[2]?.payload, payload)
 })
 
 test.run()

@@ -2,12 +2,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { preVote, preVoteResult, vote } from '../support/messages.js'
 import { termOf } from '#balsa/types.js'
 
-function asking(): CoreCluster {
-  const cluster = new CoreCluster({ servers: 5, madeUp: true })
+function asking(): Stage {
+  const cluster = new Stage({ servers: 5, madeUp: true })
   cluster.timeout('s1')
   assert.is(cluster.core('s1').role, 'preCandidate')
   return cluster
@@ -21,7 +21,7 @@ test('a pre-candidate proposes the next term and keeps its own, on disk and in m
 })
 
 test('answering a pre-vote stores nothing and puts off no election (9.6, H1-5)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const deadline = cluster.core('s2').nextDeadline()
   cluster.now += 500
   assert.equal(cluster.ask('s1', 's2', preVote(8, '1/1')), [preVoteResult(1, true)])
@@ -32,7 +32,7 @@ test('answering a pre-vote stores nothing and puts off no election (9.6, H1-5)',
 })
 
 test('only a term above the own is granted (9.6)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 4] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 4] } })
   assert.equal(cluster.ask('s1', 's2', preVote(4, '9/4')), [preVoteResult(4, false)])
   assert.equal(cluster.ask('s1', 's2', preVote(5, '9/4')), [preVoteResult(4, true)])
 })
@@ -63,13 +63,13 @@ test('the term of a refusal is adopted only by a pre-candidate, in the same roun
 
   const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
   const nonvoters = [{ id: 's4', address: 's4:1', promote: false }]
-  const learner = new CoreCluster({ madeUp: true, configuration: { voters, outgoing: null, nonvoters } })
+  const learner = new Stage({ madeUp: true, configuration: { voters, outgoing: null, nonvoters } })
   learner.timeout('s1')
   learner.answer('s4', 's1', preVoteResult(9, false))
   assert.equal([learner.core('s1').role, learner.core('s1').term], ['preCandidate', 1], 'not a voter')
 
   for (const id of ['s1', 's2']) {
-    const settled = new CoreCluster({ madeUp: true })
+    const settled = new Stage({ madeUp: true })
     settled.elect('s1')
     settled.answer('s3', id, preVoteResult(9, false))
     assert.is(settled.core(id).term, 2, settled.core(id).role)
@@ -77,7 +77,7 @@ test('the term of a refusal is adopted only by a pre-candidate, in the same roun
 })
 
 test('a pre-vote that is won after a leader made itself heard starts no election (9.6, E12)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   cluster.cut('s1', 's2')
   for (let beat = 0; beat < 30 && cluster.core('s2').role !== 'preCandidate'; beat += 1)
@@ -95,7 +95,7 @@ test('a pre-vote that is won after a leader made itself heard starts no election
 })
 
 test('a server that wakes up alone asks again and again, and its term stays (9.6)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.isolate('s1')
   for (let round = 0; round < 20; round += 1) cluster.timeout('s1')
   assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['preCandidate', 1])
@@ -103,7 +103,7 @@ test('a server that wakes up alone asks again and again, and its term stays (9.6
 })
 
 test('a pre-vote and its answer wait while the term they carry is not durable, and only then (9.6)', () => {
-  const cluster = new CoreCluster({ madeUp: true, hardStates: { s2: { term: termOf(3) } } })
+  const cluster = new Stage({ madeUp: true, hardStates: { s2: { term: termOf(3) } } })
   cluster.answer('s1', 's2', vote(5, false))
   assert.equal(cluster.ask('s1', 's2', preVote(9, '1/1')), [])
   cluster.persist('s2')

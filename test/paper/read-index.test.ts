@@ -3,11 +3,11 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { READS_WAITING_MAX } from '#balsa/core/leader/read-index.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { matched } from '../support/messages.js'
 
-function led(servers = 3): CoreCluster {
-  const cluster = new CoreCluster({ servers })
+function led(servers = 3): Stage {
+  const cluster = new Stage({ servers })
   cluster.elect('s1')
   cluster.run(2 * SETTINGS.heartbeatMs)
   return cluster
@@ -52,7 +52,7 @@ test('an answer cannot confirm a round that was not sent yet (6.4)', () => {
 test('nonvoters confirm nothing (6.4, H2-5)', () => {
   const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
   const nonvoters = [{ id: 's4', address: 's4:1', promote: false }]
-  const cluster = new CoreCluster({ configuration: { voters, outgoing: null, nonvoters } })
+  const cluster = new Stage({ configuration: { voters, outgoing: null, nonvoters } })
   cluster.elect('s1')
   for (const id of ['s2', 's3']) cluster.isolate(id)
   const read = cluster.read('s1')
@@ -61,7 +61,7 @@ test('nonvoters confirm nothing (6.4, H2-5)', () => {
 })
 
 test('a new leader answers no read before an entry of its term is committed (6.4, R1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -86,14 +86,11 @@ test('a new leader answers no read before an entry of its term is committed (6.4
 test('reads of one turn share one round (6.4)', () => {
   const cluster = led()
   cluster.step('s1', { type: 'turn', now: cluster.now })
-  for (const id of [101, 102, 103]) {
-    cluster.server('s1').reads.set(id, cluster.checker.commitIndex)
-    cluster.step('s1', { type: 'readIndex', id })
-  }
+  const reads = [1, 2, 3].map(() => cluster.readInTurn('s1'))
   const sent = cluster.drain('s1').messages
   assert.is(sent.length, 2)
   cluster.settle()
-  for (const id of [101, 102, 103]) assert.is(cluster.readOutcomes.get(id)?.status, 'confirmed')
+  for (const read of reads) assert.is(cluster.readOutcomes.get(read)?.status, 'confirmed')
 })
 
 test('a read whose round was lost is confirmed by a heartbeat (6.4)', () => {
@@ -125,7 +122,7 @@ test('a follower answers at once that it is no leader (6.4)', () => {
 })
 
 test('a single voter needs nobody to confirm a read, but an entry of its term (6.4)', () => {
-  const cluster = new CoreCluster({ servers: 1 })
+  const cluster = new Stage({ servers: 1 })
   cluster.timeout('s1')
   cluster.persist('s1')
   const read = cluster.read('s1')
@@ -138,15 +135,11 @@ test('reads that wait are bounded: one too many is refused at once, the others k
   const cluster = led()
   cluster.isolate('s1')
   cluster.step('s1', { type: 'turn', now: cluster.now })
-  for (let id = 1; id <= READS_WAITING_MAX + 1; id += 1) {
-    cluster.server('s1').reads.set(id, cluster.checker.commitIndex)
-    cluster.step('s1', { type: 'readIndex', id })
-  }
-  const { reads } = cluster.drain('s1')
-  assert.equal(reads, [{ id: READS_WAITING_MAX + 1, status: 'overloaded' }])
-  cluster.server('s1').reads.set(0, cluster.checker.commitIndex)
-  cluster.step('s1', { type: 'readIndex', id: 0 })
-  assert.equal(cluster.drain('s1').reads, [{ id: 0, status: 'overloaded' }], 'also when their round is on its way')
+  let last = 0
+  for (let count = 1; count <= READS_WAITING_MAX + 1; count += 1) last = cluster.readInTurn('s1')
+  assert.equal(cluster.drain('s1').reads, [{ id: last, status: 'overloaded' }])
+  const late = cluster.readInTurn('s1')
+  assert.equal(cluster.drain('s1').reads, [{ id: late, status: 'overloaded' }], 'also when their round is on its way')
 })
 
 test.run()

@@ -2,16 +2,16 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, conflict, matched } from '../support/messages.js'
 import type { EntryId } from '../support/messages.js'
 
-const termsOf = (cluster: CoreCluster, id: string): readonly number[] =>
-  cluster.server(id).disk.accepted.map(({ term }) => term)
+const termsOf = (cluster: Stage, id: string): readonly number[] =>
+  cluster.server(id).disk.accepted.entries.map(({ term }) => term)
 
 test('a leader sends to all at once, commits at a majority, applies, and tells the others with what it sends next (5.3)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const payloads = cluster.propose('s1', 2) ?? []
   assert.equal(
@@ -30,14 +30,14 @@ test('a leader sends to all at once, commits at a majority, applies, and tells t
   assert.is(cluster.core('s2').log.commitIndex, 2)
   cluster.run(2 * SETTINGS.heartbeatMs)
   assert.is(cluster.core('s2').log.commitIndex, 4)
-  assert.equal(cluster.server('s2').applied, cluster.server('s1').applied)
+  assert.equal(cluster.server('s2').machine.applied, cluster.server('s1').machine.applied)
 })
 
 test('a follower takes entries only after the entry before them, of the same term (5.3)', () => {
   const log = [1, 1, 2, 2]
   const refused: readonly EntryId[] = ['5/2', '4/3', '3/1', '2/2', '9/3', '0/1']
   for (const prev of refused) {
-    const cluster = new CoreCluster({ madeUp: true, logs: { s2: log } })
+    const cluster = new Stage({ madeUp: true, logs: { s2: log } })
     const next = Number(prev.split('/')[0]) + 1
     const [answer] = cluster.ask('s1', 's2', appendEntries(3, prev, [makeBlock(next, 3, [7])]))
     assert.is(answer, undefined, 'term 3 is not durable yet')
@@ -47,7 +47,7 @@ test('a follower takes entries only after the entry before them, of the same ter
     assert.equal(termsOf(cluster, 's2'), log, prev)
   }
   for (const prev of ['0/0', '1/1', '2/1', '3/2', '4/2'] satisfies EntryId[]) {
-    const cluster = new CoreCluster({ madeUp: true, logs: { s2: log } })
+    const cluster = new Stage({ madeUp: true, logs: { s2: log } })
     cluster.ask('s1', 's2', appendEntries(3, prev, []))
     cluster.persist('s2')
     assert.equal(cluster.answersTo('s1'), [matched(3, Number(prev.split('/')[0]))], prev)
@@ -71,12 +71,12 @@ test('a leader brings every follower of figure 7 in line with its own log (5.3)'
     // The third voter has the leader's log, so that it can win in term 8.
     const logs = { s1: FIGURE_7.s1, s2: log, s3: FIGURE_7.s1 }
     const term = { term: 7 as never }
-    const cluster = new CoreCluster({ logs, hardStates: { s1: term, s2: term, s3: term } })
+    const cluster = new Stage({ logs, hardStates: { s1: term, s2: term, s3: term } })
     cluster.elect('s1')
     assert.equal(termsOf(cluster, 's1'), [...FIGURE_7.s1, 8], name)
     assert.equal(termsOf(cluster, 's2'), [...FIGURE_7.s1, 8], name)
     cluster.run(2 * SETTINGS.heartbeatMs)
-    assert.equal(cluster.server('s2').applied, cluster.server('s1').applied, name)
+    assert.equal(cluster.server('s2').machine.applied, cluster.server('s1').machine.applied, name)
   }
 })
 
@@ -85,7 +85,7 @@ test('a conflict costs one round trip per term that differs, not one per entry (
   const entries = (term: number, count: number): readonly number[] => Array.from({ length: count }, () => term)
   const s2 = [...common, ...entries(2, 200), ...entries(4, 200)]
   const s1 = [...common, ...entries(3, 300), ...entries(5, 5)]
-  const cluster = new CoreCluster({ logs: { s1, s2, s3: s1 } })
+  const cluster = new Stage({ logs: { s1, s2, s3: s1 } })
   cluster.elect('s1')
   assert.equal(termsOf(cluster, 's2'), termsOf(cluster, 's1'))
   const refusals = cluster.trace?.filter((line) => line.startsWith('s2 sends') && line.includes('conflict')) ?? []
@@ -93,7 +93,7 @@ test('a conflict costs one round trip per term that differs, not one per entry (
 })
 
 test('entries that agree stay, whatever order messages come in (5.3, C10)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2, 2, 2, 2] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 2, 2, 2, 2] } })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [-1002])]))
   cluster.ask('s1', 's2', appendEntries(2, '2/2', []))
   cluster.ask('s1', 's2', appendEntries(2, '0/0', [makeBlock(1, 1, [0])]))
@@ -104,7 +104,7 @@ test('entries that agree stay, whatever order messages come in (5.3, C10)', () =
 test('of a block that is here in part the rest is appended, and a block that is not here stays as it came (5.3)', () => {
   for (const held of [1, 2, 3]) {
     const log = [1, 2, 2, 2].slice(0, held + 1)
-    const cluster = new CoreCluster({ madeUp: true, logs: { s2: log } })
+    const cluster = new Stage({ madeUp: true, logs: { s2: log } })
     const [first, second] = [makeBlock(2, 2, [-1002, -2002, -3002, 24]), makeBlock(6, 2, [25])]
     cluster.ask('s1', 's2', appendEntries(2, '1/1', [first, second]))
     assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 2, 2, 2])
@@ -117,7 +117,7 @@ test('of a block that is here in part the rest is appended, and a block that is 
 })
 
 test('a conflict inside a block removes from the first entry that differs, and no other (5.3)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2, 2, 3, 3] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 2, 2, 3, 3] } })
   cluster.ask('s1', 's2', appendEntries(4, '1/1', [makeBlock(2, 2, [21, 22, 23]), makeBlock(5, 4, [24])]))
   const [ticket] = cluster.server('s2').disk.pending
   assert.equal(
@@ -125,11 +125,11 @@ test('a conflict inside a block removes from the first entry that differs, and n
     [4, 'append', 'append', 'hardState'],
   )
   assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 2, 4])
-  assert.is(cluster.server('s2').disk.accepted[3]?.payload, 23)
+  assert.is(cluster.server('s2').disk.accepted.entries[3]?.payload, 23)
 })
 
 test('a conflict inside a block that is still in memory leaves the part of it that agrees, to be written and applied (5.3)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [21, 22, 23])]))
   cluster.ask('s3', 's2', appendEntries(3, '2/2', [makeBlock(3, 2, [22]), makeBlock(4, 3, [31])]))
   assert.equal(termsOf(cluster, 's2'), [1, 2, 2, 3])
@@ -138,13 +138,13 @@ test('a conflict inside a block that is still in memory leaves the part of it th
   cluster.apply('s2')
   cluster.apply('s2')
   assert.equal(
-    cluster.server('s2').applied.map(({ payload }) => payload),
+    cluster.server('s2').machine.applied.map(({ payload }) => payload),
     [0, 21, 22, 31],
   )
 })
 
 test('a leader never overwrites or removes its own entries, whatever peers answer (5.3)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   cluster.propose('s1', 3)
   const before = termsOf(cluster, 's1')
@@ -163,16 +163,16 @@ test('a leader never overwrites or removes its own entries, whatever peers answe
 
 test('a follower commits no further than the entries that this message proves, however long its log is (5.3, C3)', () => {
   const logs = { s2: [1, 1, 1, 2, 2, 2, 2, 2, 2, 2] }
-  const empty = new CoreCluster({ madeUp: true, logs })
+  const empty = new Stage({ madeUp: true, logs })
   empty.ask('s1', 's2', appendEntries(3, '5/2', [], 8))
   assert.is(empty.core('s2').log.commitIndex, 5, 'H2-3: a heartbeat proves its previous entry')
-  const blocks = new CoreCluster({ madeUp: true, logs })
+  const blocks = new Stage({ madeUp: true, logs })
   blocks.ask('s1', 's2', appendEntries(3, '5/2', [makeBlock(6, 2, [-5002])], 8))
   assert.is(blocks.core('s2').log.commitIndex, 6)
 })
 
 test('a hint about where logs may agree is never taken for a match (5.3, C4)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s1: [1, 1, 1, 1] } })
+  const cluster = new Stage({ madeUp: true, logs: { s1: [1, 1, 1, 1] } })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -188,7 +188,7 @@ test('a hint about where logs may agree is never taken for a match (5.3, C4)', (
 })
 
 test('a follower acknowledges no entry before it is durable, also when the message is repeated or empty (5.3, C6)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 2] } })
   const append = appendEntries(2, '2/2', [makeBlock(3, 2, [5, 6])])
   assert.equal(cluster.ask('s1', 's2', append), [matched(2, 2)])
   assert.equal(cluster.ask('s1', 's2', append), [])

@@ -2,8 +2,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, preVote, preVoteResult, requestVote, vote } from '../support/messages.js'
 import type { EntryId } from '../support/messages.js'
 
@@ -19,7 +19,7 @@ const CANDIDATES: readonly (readonly [EntryId, boolean])[] = [
 
 test('a vote goes only to a log that ends in a later term, or in the same and is no shorter (5.4.1, H1-2)', () => {
   for (const [last, granted] of CANDIDATES) {
-    const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 1, 3, 3] } })
+    const cluster = new Stage({ madeUp: true, logs: { s2: [1, 1, 3, 3] } })
     cluster.ask('s1', 's2', requestVote(5, last))
     cluster.persist('s2')
     assert.equal(cluster.answersTo('s1'), [vote(5, granted)], last)
@@ -28,13 +28,13 @@ test('a vote goes only to a log that ends in a later term, or in the same and is
 
 test('a pre-vote is given by the same rule (5.4.1, thesis 9.6)', () => {
   for (const [last, granted] of CANDIDATES) {
-    const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 1, 3, 3] } })
+    const cluster = new Stage({ madeUp: true, logs: { s2: [1, 1, 3, 3] } })
     assert.equal(cluster.ask('s1', 's2', preVote(5, last)), [preVoteResult(3, granted)], last)
   }
 })
 
 test('the log that a vote is judged by includes entries that are not yet durable (5.4.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
   cluster.now += 5000
   cluster.ask('s3', 's2', requestVote(3, '1/1'))
@@ -43,7 +43,7 @@ test('the log that a vote is judged by includes entries that are not yet durable
 })
 
 test('a server that misses a committed entry loses, however often it campaigns (5.4.1)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.isolate('s3')
   cluster.propose('s1')

@@ -2,12 +2,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, matched } from '../support/messages.js'
 
 test('a peer that was down receives what it missed as soon as it is back (5.5)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.crash('s3')
   cluster.propose('s1', 4)
@@ -18,7 +18,7 @@ test('a peer that was down receives what it missed as soon as it is back (5.5)',
 })
 
 test('entries that were lost on the way are sent again, though the connection still stands (5.5)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.isolate('s3')
   cluster.propose('s1', 4)
@@ -29,7 +29,7 @@ test('entries that were lost on the way are sent again, though the connection st
 })
 
 test('a repeated append is answered like the first, and writes nothing (5.5)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const append = appendEntries(2, '1/1', [makeBlock(2, 2, [5])])
   cluster.ask('s1', 's2', append)
   cluster.persist('s2')
@@ -42,7 +42,7 @@ test('a repeated append is answered like the first, and writes nothing (5.5)', (
 })
 
 test('what is answered in one turn is one answer, at once, for the latest round of all (5.5, thesis 6.4)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
   cluster.persist('s2')
   cluster.answersTo('s1')
@@ -55,7 +55,7 @@ test('what is answered in one turn is one answer, at once, for the latest round 
 })
 
 test('a repeated acknowledgement changes nothing, an older one takes nothing back (5.5)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.settle()
@@ -66,7 +66,7 @@ test('a repeated acknowledgement changes nothing, an older one takes nothing bac
 })
 
 test('a vote request that a voter could not answer is sent again when it is reachable (5.5)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.disconnect('s1', 's2')
   cluster.disconnect('s1', 's3')
   cluster.timeout('s1')

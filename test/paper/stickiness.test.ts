@@ -2,11 +2,11 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { appendEntries, preVote, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 test('a follower that heard its leader within the minimum election timeout gives no vote and keeps its term (6)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   const { now } = cluster
   assert.equal(cluster.ask('s3', 's2', requestVote(9, '9/8')), [vote(2, false)])
@@ -20,7 +20,7 @@ test('a follower that heard its leader within the minimum election timeout gives
 })
 
 test('a leader gives no vote and no pre-vote, and keeps its term (6)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   assert.equal(cluster.ask('s3', 's1', requestVote(9, '9/8')), [vote(2, false)])
   assert.equal(cluster.ask('s3', 's1', preVote(9, '9/8')), [preVoteResult(2, false)])
@@ -28,7 +28,7 @@ test('a leader gives no vote and no pre-vote, and keeps its term (6)', () => {
 })
 
 test('also in its own term such a follower gives no vote, even if it has not voted yet (6)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(5, '1/1', []))
   cluster.persist('s2')
   cluster.answersTo('s1')
@@ -37,7 +37,7 @@ test('also in its own term such a follower gives no vote, even if it has not vot
 })
 
 test('a server that was cut off and comes back with a higher term costs at most one election (6, E11)', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.isolate('s3')
   cluster.run(10 * SETTINGS.electionTimeoutMs)

@@ -3,12 +3,12 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
-import { CoreCluster } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, conflict, matched, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 test('a follower takes over a higher term from a request (5.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s3', 's2', requestVote(7, '1/1'))
   assert.is(cluster.core('s2').term, 7)
   cluster.ask('s1', 's2', appendEntries(9, '1/1', []))
@@ -16,12 +16,12 @@ test('a follower takes over a higher term from a request (5.1)', () => {
 })
 
 test('a leader that learns of a higher term becomes a follower at once, from a request or from a response (5.1)', () => {
-  const byRequest = new CoreCluster({ madeUp: true })
+  const byRequest = new Stage({ madeUp: true })
   byRequest.elect('s1')
   byRequest.ask('s3', 's1', appendEntries(5, '1/1', []))
   assert.is(byRequest.core('s1').role, 'follower')
   assert.is(byRequest.core('s1').term, 5)
-  const byResponse = new CoreCluster({ madeUp: true })
+  const byResponse = new Stage({ madeUp: true })
   byResponse.elect('s1')
   byResponse.answer('s3', 's1', conflict(5, '0/0'))
   assert.is(byResponse.core('s1').role, 'follower')
@@ -29,7 +29,7 @@ test('a leader that learns of a higher term becomes a follower at once, from a r
 })
 
 test('a candidate that learns of a higher term becomes a follower at once (5.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -41,7 +41,7 @@ test('a candidate that learns of a higher term becomes a follower at once (5.1)'
 
 test('a pre-candidate takes over a higher term from what answers an earlier role, and stays while there is none (5.1, 9.6)', () => {
   for (const late of [vote(8, false), conflict(8, '0/0')]) {
-    const cluster = new CoreCluster({ madeUp: true })
+    const cluster = new Stage({ madeUp: true })
     cluster.timeout('s1')
     cluster.answer('s2', 's1', { ...late, term: termOf(1) })
     assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['preCandidate', 1])
@@ -51,7 +51,7 @@ test('a pre-candidate takes over a higher term from what answers an earlier role
 })
 
 test('an answer of the own term or an older one, to what a follower asked in an earlier role, changes nothing (5.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   for (const late of [vote(2, true), vote(1, true), conflict(2, '0/0'), preVoteResult(2, true)]) {
     cluster.answer('s3', 's2', late)
@@ -62,7 +62,7 @@ test('an answer of the own term or an older one, to what a follower asked in an 
 })
 
 test('a leader counts no acknowledgement of an older term, though it came on the connection of today (5.1, 5.3)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.persist('s1')
@@ -73,7 +73,7 @@ test('a leader counts no acknowledgement of an older term, though it came on the
 })
 
 test('a request of an older term is refused with the newer term, and changes nothing (5.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 4] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 4] } })
   const [append] = cluster.ask('s1', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [5])], 2))
   assert.is(append?.type === 'AppendEntriesResult' && append.status, 'conflict')
   assert.is(append?.term, 4)
@@ -84,20 +84,20 @@ test('a request of an older term is refused with the newer term, and changes not
 })
 
 test('a candidate of an older term gets no vote, though its log is longer and the vote of the newer term is free (5.1)', () => {
-  const cluster = new CoreCluster({ madeUp: true, hardStates: { s2: { term: termOf(5) } } })
+  const cluster = new Stage({ madeUp: true, hardStates: { s2: { term: termOf(5) } } })
   assert.equal(cluster.ask('s3', 's2', requestVote(3, '9/2')), [vote(5, false)])
   assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [5, null])
 })
 
 test('the reply to a vote request carries the term that the request brought, not the old one (5.1, E5)', () => {
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 1, 1] } })
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 1, 1] } })
   assert.equal(cluster.ask('s3', 's2', requestVote(6, '1/1')), [], 'nothing is said of term 6 before it is durable')
   cluster.persist('s2')
   assert.equal(cluster.answersTo('s3'), [vote(6, false)])
 })
 
 test('term and vote survive a crash (5.1, figure 2)', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s3', 's2', requestVote(6, '1/1'))
   cluster.persist('s2')
   cluster.answersTo('s3')

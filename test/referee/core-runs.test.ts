@@ -8,7 +8,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RandomRun } from '../support/random-run.js'
 import { replayTranscript } from '../support/transcript.js'
-import { recordCoreCluster, withEachCoreCluster } from './recorders/core-cluster.js'
+import { recordStage } from './recorders/stage.js'
 import { judgeTrace } from './referee.js'
 import type { RuleName } from './rules.js'
 import { formatTrace } from './trace-format.js'
@@ -26,7 +26,7 @@ test('no random run of cores breaks a rule of the paper', () => {
   for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed += 1) {
     const trace: TraceEvent[] = []
     const run = new RandomRun(seed)
-    recordCoreCluster(run.cluster, (event) => trace.push(event))
+    recordStage(run.cluster, (event) => trace.push(event))
     try {
       run.run()
     } finally {
@@ -49,11 +49,10 @@ for (const name of names) {
   const excused: readonly RuleName[] = /^(?:quiet )?make /m.test(text) ? ['messages are received as sent'] : []
   test(`no rule of the paper is broken in the transcript ${name}`, () => {
     const traces: TraceEvent[][] = []
-    const replay = (): void => void replayTranscript(text)
-    withEachCoreCluster(replay, (cluster) => {
+    replayTranscript(text, (stage) => {
       const trace: TraceEvent[] = []
       traces.push(trace)
-      recordCoreCluster(cluster, (event) => trace.push(event))
+      recordStage(stage, (event) => trace.push(event))
     })
     assert.ok(traces.length > 0, 'it has no cluster')
     for (const trace of traces) judge(name, trace, new Map(), excused)

@@ -3,12 +3,12 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { logIndex } from '#balsa/types.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, preVote, requestVote } from '../support/messages.js'
 
 test('D1 after a store failure a follower acknowledges, votes and answers nothing, whatever the disk says later', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s3', 's2', requestVote(2, '1/1'))
   cluster.ask('s1', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [5])]))
   cluster.failStore('s2')
@@ -24,7 +24,7 @@ test('D1 after a store failure a follower acknowledges, votes and answers nothin
 })
 
 test('D1 a leader whose store fails falls silent at once, tells its clients, and another one leads', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   const read = cluster.read('s1')
   cluster.drop()
@@ -41,11 +41,11 @@ test('D1 a leader whose store fails falls silent at once, tells its clients, and
   assert.is.not(cluster.leader?.id ?? 's1', 's1')
   cluster.restart('s1')
   cluster.run(2 * SETTINGS.electionTimeoutMs)
-  assert.is(cluster.server('s1').applied.length, cluster.checker.commitIndex)
+  assert.is(cluster.server('s1').machine.applied.length, cluster.truth.commitIndex)
 })
 
 test('D1 what was read for a lagging peer is not sent when the store fails in the same turn', () => {
-  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  const cluster = new Stage({ tailBytesMax: 0 })
   cluster.elect('s1')
   cluster.isolate('s3')
   for (let count = 0; count < 3; count += 1) {
@@ -58,7 +58,7 @@ test('D1 what was read for a lagging peer is not sent when the store fails in th
   const [fetch] = fetches
   assert.ok(fetch)
   if (!fetch) return
-  const blocks = disk.read(fetch.from, fetch.to, fetch.bytesMax)
+  const blocks = disk.durable.read(fetch.from, fetch.to, fetch.bytesMax)
   cluster.step('s1', { type: 'fetched', fetch, blocks })
   cluster.failStore('s1')
   assert.equal(cluster.inFlight, [])
@@ -66,8 +66,8 @@ test('D1 what was read for a lagging peer is not sent when the store fails in th
 
 test('C11 what replaces a conflict is one write: a crash finds the old entries or the new ones', () => {
   const append = appendEntries(3, '1/1', [makeBlock(2, 3, [8])])
-  const cluster = new CoreCluster({ madeUp: true, logs: { s2: [1, 2, 2] } })
-  const terms = (): readonly number[] => cluster.server('s2').disk.entries.map(({ term }) => term)
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 2, 2] } })
+  const terms = (): readonly number[] => cluster.server('s2').disk.durable.entries.map(({ term }) => term)
   cluster.ask('s1', 's2', append)
   assert.is(cluster.server('s2').disk.pending.length, 1)
   cluster.restart('s2')
@@ -79,7 +79,7 @@ test('C11 what replaces a conflict is one write: a crash finds the old entries o
 })
 
 test('C11 a stored commit index beyond the stored log counts only as far as the log goes', () => {
-  const cluster = new CoreCluster({ madeUp: true, hardStates: { s1: { commitIndex: logIndex(5) } } })
+  const cluster = new Stage({ madeUp: true, hardStates: { s1: { commitIndex: logIndex(5) } } })
   assert.is(cluster.core('s1').log.commitIndex, 1)
 })
 

@@ -3,13 +3,13 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
 
 const { electionTimeoutMs, heartbeatMs } = SETTINGS
 
 test('E1 a vote that is not durable is told to nobody, and after a crash it can go to another candidate', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   assert.equal(cluster.ask('s1', 's3', requestVote(2, '1/1')), [])
   cluster.restart('s3')
   assert.equal(cluster.ask('s2', 's3', requestVote(2, '1/1')), [])
@@ -19,7 +19,7 @@ test('E1 a vote that is not durable is told to nobody, and after a crash it can 
 })
 
 test('E1 a candidate asks for votes and counts its own only when its vote is durable', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -32,7 +32,7 @@ test('E1 a candidate asks for votes and counts its own only when its vote is dur
 })
 
 test('E1 what waited for a vote of an older term is dropped when the term grows, never sent late', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's3', requestVote(2, '1/1'))
   cluster.ask('s2', 's3', requestVote(3, '1/1'))
   cluster.persist('s3')
@@ -42,7 +42,7 @@ test('E1 what waited for a vote of an older term is dropped when the term grows,
 
 test('E6 the longest log with a low term and the highest term with a short log do not block each other', () => {
   const logs = { s1: [1, 2, 2, 2], s2: [1, 2], s3: [1] }
-  const cluster = new CoreCluster({ logs, hardStates: { s2: { term: termOf(9) } } })
+  const cluster = new Stage({ logs, hardStates: { s2: { term: termOf(9) } } })
   cluster.crash('s3')
   cluster.run(6 * electionTimeoutMs)
   assert.is(cluster.core('s1').role, 'leader')
@@ -50,7 +50,7 @@ test('E6 the longest log with a low term and the highest term with a short log d
 })
 
 test('E7 a dead leader is replaced within a few election timeouts, though all had just heard it', () => {
-  const cluster = new CoreCluster({ servers: 5 })
+  const cluster = new Stage({ servers: 5 })
   cluster.elect('s1')
   cluster.run(3 * electionTimeoutMs)
   cluster.crash('s1')
@@ -60,7 +60,7 @@ test('E7 a dead leader is replaced within a few election timeouts, though all ha
 })
 
 test('E7 pre-candidates do not refuse each other for the sake of a leader that neither believes in', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.crash('s1')
   cluster.timeout('s3')
@@ -72,7 +72,7 @@ test('E7 pre-candidates do not refuse each other for the sake of a leader that n
 })
 
 test('E8 a leader that stepped down while its peer still hears it is elected again, with the third server gone', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.crash('s3')
   // Its heartbeats arrive, the answers do not.
@@ -88,7 +88,7 @@ test('E8 a leader that stepped down while its peer still hears it is elected aga
 })
 
 test('E9 a leader that reaches only a bridge steps down, and the quorum around the bridge elects another', () => {
-  const cluster = new CoreCluster({ servers: 5 })
+  const cluster = new Stage({ servers: 5 })
   cluster.elect('s1')
   cluster.isolate('s5')
   for (const id of ['s3', 's4']) {
@@ -110,7 +110,7 @@ test('E10 servers that cannot reach the leader, and reach each other through oth
     [3, ['s3']],
     [5, ['s4', 's5']],
   ] as const) {
-    const cluster = new CoreCluster({ servers })
+    const cluster = new Stage({ servers })
     cluster.elect('s1')
     for (const id of unreachable) {
       cluster.cut('s1', id)
@@ -126,7 +126,7 @@ test('E10 servers that cannot reach the leader, and reach each other through oth
 })
 
 test('E13 a leader whose disk hangs yields, and another one commits', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.stalledDisks.add('s1')
   cluster.propose('s1')
@@ -139,7 +139,7 @@ test('E13 a leader whose disk hangs yields, and another one commits', () => {
 })
 
 test('E14 a follower whose own write is under way does not campaign, and waits a full timeout after it', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1')
   cluster.deliver(({ to }) => to === 's2')
@@ -154,7 +154,7 @@ test('E14 a follower whose own write is under way does not campaign, and waits a
 })
 
 test('E14 it is entries under way that put off a campaign, with a term or without one; a vote alone does not', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (const payload of [1, 2]) {
     cluster.propose('s1')
@@ -171,7 +171,7 @@ test('E14 it is entries under way that put off a campaign, with a term or withou
   assert.is(cluster.core('s2').role, 'follower')
   assert.ok(cluster.core('s2').nextDeadline() >= cluster.now + electionTimeoutMs, 'and it does not look again at once')
 
-  const voting = new CoreCluster({ madeUp: true })
+  const voting = new Stage({ madeUp: true })
   voting.ask('s1', 's2', requestVote(2, '1/1'))
   assert.is(voting.server('s2').disk.pending.length, 1)
   voting.timeout('s2')
@@ -180,7 +180,7 @@ test('E14 it is entries under way that put off a campaign, with a term or withou
 
 test('E14 a leader whose followers write slowly stays leader, though it goes on sending entries', () => {
   for (const electionTimeout of [300, 1000]) {
-    const cluster = new CoreCluster({ settings: { ...SETTINGS, electionTimeoutMs: electionTimeout } })
+    const cluster = new Stage({ settings: { ...SETTINGS, electionTimeoutMs: electionTimeout } })
     cluster.elect('s1')
     cluster.run(electionTimeout)
     for (const id of ['s2', 's3']) cluster.stalledDisks.add(id)
@@ -197,7 +197,7 @@ test('E14 a leader whose followers write slowly stays leader, though it goes on 
 })
 
 test('E15 a follower whose event loop was blocked reads what has arrived before it thinks of an election', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   cluster.now += 5 * electionTimeoutMs
   const heartbeat = { type: 'request', from: 's1', link: 0, message: appendEntries(2, '2/2', []) } as const
@@ -216,7 +216,7 @@ test('E15 a follower whose event loop was blocked reads what has arrived before 
 })
 
 test('E15 a leader whose event loop was blocked hears what peers have answered before it gives up', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.now += 5 * electionTimeoutMs
   cluster.tick('s1')
@@ -235,7 +235,7 @@ test('E15 a leader whose event loop was blocked hears what peers have answered b
 })
 
 test('H1-4 a leader that restarts at once is elected again, or replaced, within a few election timeouts', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.run(3 * electionTimeoutMs)
   cluster.restart('s1')

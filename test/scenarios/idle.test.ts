@@ -2,21 +2,21 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 
 test('H1-7 a follower of an idle leader learns what is committed within two heartbeats', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.propose('s1', 3)
   cluster.settle()
   assert.ok(cluster.core('s3').log.commitIndex < 5)
   cluster.run(2 * SETTINGS.heartbeatMs)
   assert.is(cluster.core('s3').log.commitIndex, 5)
-  assert.is(cluster.server('s3').applied.length, 5)
+  assert.is(cluster.server('s3').machine.applied.length, 5)
 })
 
 test('H1-21 a follower that restarts, or was cut off and is back, hears the leader before it thinks of an election', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (let offset = 0; offset < 5; offset += 1) {
     cluster.run(SETTINGS.heartbeatMs / 2)

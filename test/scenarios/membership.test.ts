@@ -4,8 +4,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
 import type { Configuration } from '#balsa/types.js'
-import { CoreCluster, SETTINGS, votersOnly } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
 
 const withNonvoter: Configuration = {
@@ -14,7 +14,7 @@ const withNonvoter: Configuration = {
 }
 
 test('M8 a server that does not know that it is a voter answers a vote request all the same', () => {
-  const cluster = new CoreCluster({ madeUp: true, configuration: withNonvoter })
+  const cluster = new Stage({ madeUp: true, configuration: withNonvoter })
   cluster.ask('s1', 's4', requestVote(2, '1/1'))
   cluster.persist('s4')
   assert.equal(cluster.answersTo('s1'), [vote(2, true)])
@@ -23,7 +23,7 @@ test('M8 a server that does not know that it is a voter answers a vote request a
 test('M12 a candidate counts its own vote in the half of a joint configuration in which it is a voter', () => {
   const { voters } = votersOnly(['s1', 's2', 's3'])
   const { voters: outgoing } = votersOnly(['s3', 's4', 's5'])
-  const cluster = new CoreCluster({ madeUp: true, configuration: { voters, outgoing, nonvoters: [] } })
+  const cluster = new Stage({ madeUp: true, configuration: { voters, outgoing, nonvoters: [] } })
   cluster.timeout('s4')
   cluster.deliver()
   cluster.deliver()
@@ -36,7 +36,7 @@ test('M12 a candidate counts its own vote in the half of a joint configuration i
 })
 
 test('M13 H1-12 a configuration counts from its entry on, and a truncation of that entry brings the one before back', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   const before = cluster.core('s2').configuration
   const block = { ...makeBlock(2, 2, [5]), configuration: withNonvoter }
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [block]))
@@ -54,7 +54,7 @@ test('M13 H1-12 a configuration counts from its entry on, and a truncation of th
 test('H2-16 votes and the leader go by id: two servers at one address are two, and one of them leads', () => {
   const { voters } = votersOnly(['s1', 's2', 's3', 's4', 's5'])
   const moved = voters.map(({ id, address }) => ({ id, address: id === 's3' ? 's2:1' : address }))
-  const cluster = new CoreCluster({ madeUp: true, configuration: { voters: moved, outgoing: null, nonvoters: [] } })
+  const cluster = new Stage({ madeUp: true, configuration: { voters: moved, outgoing: null, nonvoters: [] } })
   cluster.timeout('s1')
   cluster.deliver()
   cluster.deliver()
@@ -71,7 +71,7 @@ test('H2-16 votes and the leader go by id: two servers at one address are two, a
 })
 
 test('H1-15 a nonvoter with a far higher term costs one election, and then stands in nobody’s way', () => {
-  const cluster = new CoreCluster({ configuration: withNonvoter, hardStates: { s4: { term: termOf(50) } } })
+  const cluster = new Stage({ configuration: withNonvoter, hardStates: { s4: { term: termOf(50) } } })
   cluster.timeout('s1')
   cluster.settle()
   cluster.run(6 * SETTINGS.electionTimeoutMs)

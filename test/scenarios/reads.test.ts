@@ -4,12 +4,12 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { READS_WAITING_MAX } from '#balsa/core/leader/read-index.js'
 import type { Configuration } from '#balsa/types.js'
-import { CoreCluster, SETTINGS, votersOnly } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries } from '../support/messages.js'
 
 test('R9 a follower knows what its leader said is committed before it has it, and still after another message said less', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])], 9))
   cluster.ask('s1', 's2', appendEntries(2, '2/2', [], 2))
   assert.equal([cluster.core('s2').log.commitIndex, cluster.core('s2').log.knownCommitIndex], [2, 9])
@@ -21,7 +21,7 @@ test('R10 in a joint configuration a read needs a quorum of both halves', () => 
   const { voters } = votersOnly(['s1', 's2', 's3'])
   const { voters: outgoing } = votersOnly(['s3', 's4', 's5'])
   const configuration: Configuration = { voters, outgoing, nonvoters: [] }
-  const cluster = new CoreCluster({ configuration })
+  const cluster = new Stage({ configuration })
   cluster.elect('s1')
   for (const id of ['s4', 's5']) cluster.isolate(id)
   const read = cluster.read('s1')
@@ -33,17 +33,13 @@ test('R10 in a joint configuration a read needs a quorum of both halves', () => 
 })
 
 test('H1-25 reads that were answered leave nothing behind: there is room for as many again', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.trace = null
   let id = 0
   for (let round = 0; round < 3; round += 1) {
     cluster.step('s1', { type: 'turn', now: cluster.now })
-    for (let count = 0; count < READS_WAITING_MAX; count += 1) {
-      id += 1
-      cluster.server('s1').reads.set(id, cluster.checker.commitIndex)
-      cluster.step('s1', { type: 'readIndex', id })
-    }
+    for (let count = 0; count < READS_WAITING_MAX; count += 1) id = cluster.readInTurn('s1')
     cluster.drain('s1')
     cluster.settle()
     assert.is(cluster.readOutcomes.size, id)
@@ -52,7 +48,7 @@ test('H1-25 reads that were answered leave nothing behind: there is room for as 
 })
 
 test('H1-28 a read does not wait behind the disks of followers', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (const id of ['s2', 's3']) cluster.stalledDisks.add(id)
   cluster.propose('s1')

@@ -5,16 +5,16 @@ import * as assert from 'uvu/assert'
 import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/progress.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/intake.js'
 import type { AppendEntries, Input } from '#balsa/core/index.js'
-import { CoreCluster, SETTINGS } from '../support/core-cluster.js'
-import type { Envelope } from '../support/core-cluster.js'
-import { makeBlock } from '../support/fake-blocks.js'
+import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import type { Envelope } from '#balsa/testing/stage/stage-network.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { appendEntries, matched } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
 
 test('C7 a late completion does not credit entries that were overwritten meanwhile', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5, 6, 7])]))
   cluster.ask('s3', 's2', appendEntries(3, '1/1', [makeBlock(2, 3, [8, 9, 10])]))
   cluster.answersTo('s1')
@@ -27,12 +27,12 @@ test('C7 a late completion does not credit entries that were overwritten meanwhi
 })
 
 test('C7 of two truncations in one turn the lower one counts, and a completion told in that turn credits nothing above either', () => {
-  const linkOf = (cluster: CoreCluster, from: string): number => (cluster.server(from).sessions.get('s2') ?? 0) - 1
-  const request = (cluster: CoreCluster, from: string, message: AppendEntries): Input => {
+  const linkOf = (cluster: Stage, from: string): number => (cluster.server(from).sessions.get('s2') ?? 0) - 1
+  const request = (cluster: Stage, from: string, message: AppendEntries): Input => {
     return { type: 'request', from, link: linkOf(cluster, from), message }
   }
   for (const sameTurn of [false, true]) {
-    const cluster = new CoreCluster({ madeUp: true })
+    const cluster = new Stage({ madeUp: true })
     cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [21, 22, 23, 24, 25])]))
     cluster.write('s2')
     const told: Input = { type: 'persisted', ticket: 1 }
@@ -49,7 +49,7 @@ test('C7 of two truncations in one turn the lower one counts, and a completion t
 })
 
 test('C8 completions reported out of order take nothing back, and the server goes on', () => {
-  const cluster = new CoreCluster({ servers: 1 })
+  const cluster = new Stage({ servers: 1 })
   cluster.elect('s1')
   const first = cluster.propose('s1') ?? []
   const second = cluster.propose('s1') ?? []
@@ -66,7 +66,7 @@ test('C8 completions reported out of order take nothing back, and the server goe
 })
 
 test('C9 a term and the first entry of it are one write', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
   const [ticket, another] = cluster.server('s2').disk.pending
   assert.equal(
@@ -79,7 +79,7 @@ test('C9 a term and the first entry of it are one write', () => {
 })
 
 test('C12 an acknowledgement of an earlier connection is not credited', () => {
-  const cluster = new CoreCluster({ madeUp: true })
+  const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')
   cluster.propose('s1')
   const session = cluster.server('s1').sessions.get('s2') ?? 0
@@ -95,7 +95,7 @@ test('C12 what is read for an earlier connection, or an earlier term, is not sen
   const [fetch] = cluster.server('s1').fetches
   assert.ok(fetch)
   if (!fetch) return
-  const blocks = cluster.server('s1').disk.read(fetch.from, fetch.to, fetch.bytesMax)
+  const blocks = cluster.server('s1').disk.durable.read(fetch.from, fetch.to, fetch.bytesMax)
   cluster.drop()
   cluster.turn('s1', { type: 'fetched', fetch: { ...fetch, session: fetch.session + 1 }, blocks })
   cluster.turn('s1', { type: 'fetched', fetch: { ...fetch, term: (fetch.term - 1) as never }, blocks })
@@ -105,8 +105,8 @@ test('C12 what is read for an earlier connection, or an earlier term, is not sen
 })
 
 /** s1 wants to read entries for s3, which is connected anew and behind the tail. */
-function laggingPeer(): CoreCluster {
-  const cluster = new CoreCluster({ tailBytesMax: 0 })
+function laggingPeer(): Stage {
+  const cluster = new Stage({ tailBytesMax: 0 })
   cluster.elect('s1')
   cluster.isolate('s3')
   for (let count = 0; count < 4; count += 1) {
@@ -147,7 +147,7 @@ test('C16 blocks that do not begin where they should, or have a hole, are not se
 })
 
 test('C22 H2-7 the refusals of a whole window cost one message more, not one each, and replication goes on', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
     cluster.propose('s1')
@@ -165,7 +165,7 @@ test('C22 H2-7 the refusals of a whole window cost one message more, not one eac
 })
 
 test('C22 the refusals of a whole window make one read of the store, though the entries left memory', () => {
-  const cluster = new CoreCluster({ tailBytesMax: 0 })
+  const cluster = new Stage({ tailBytesMax: 0 })
   cluster.elect('s1')
   for (let count = 0; count <= INFLIGHT_MESSAGES_MAX; count += 1) {
     cluster.propose('s1')
@@ -185,7 +185,7 @@ test('C22 the refusals of a whole window make one read of the store, though the 
 
 test('C17 what a leader has in memory of entries that were replaced is never sent', () => {
   for (const tailBytesMax of [0, 1 << 20]) {
-    const cluster = new CoreCluster({ servers: 5, tailBytesMax })
+    const cluster = new Stage({ servers: 5, tailBytesMax })
     cluster.elect('s1')
     cluster.isolate('s1')
     cluster.isolate('s5')
@@ -202,13 +202,17 @@ test('C17 what a leader has in memory of entries that were replaced is never sen
     cluster.elect('s1')
     cluster.heal()
     cluster.run(4 * SETTINGS.electionTimeoutMs)
-    assert.equal(cluster.server('s5').disk.entries, cluster.server('s1').disk.entries, `${tailBytesMax} bytes`)
+    assert.equal(
+      cluster.server('s5').disk.durable.entries,
+      cluster.server('s1').disk.durable.entries,
+      `${tailBytesMax} bytes`,
+    )
     assert.is(cluster.core('s5').log.lastIndex, 5)
   }
 })
 
 test('C19 uncommitted bytes are counted from the log, so that a deposed leader takes proposals when it leads again', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.isolate('s1')
   assert.ok(cluster.propose('s1', 1, UNCOMMITTED_BYTES_MAX + 1))
@@ -226,7 +230,7 @@ test('C19 uncommitted bytes are counted from the log, so that a deposed leader t
 })
 
 test('C20 a proposal whose entry was replaced is not taken for the entry that is committed in its place', () => {
-  const cluster = new CoreCluster()
+  const cluster = new Stage()
   cluster.elect('s1')
   cluster.isolate('s1')
   const [lost] = cluster.propose('s1') ?? []
@@ -237,7 +241,7 @@ test('C20 a proposal whose entry was replaced is not taken for the entry that is
   cluster.heal()
   assert.is(cluster.core('s1').role, 'leader', 'it has not noticed yet')
   cluster.run(2 * SETTINGS.electionTimeoutMs)
-  assert.ok(cluster.server('s1').applied.length >= 3)
+  assert.ok(cluster.server('s1').machine.applied.length >= 3)
   assert.is(cluster.outcomes.get(lost ?? 0), 'unknown')
 })
 

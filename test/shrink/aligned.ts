@@ -4,7 +4,7 @@
  */
 
 import { Script } from '../support/transcript.js'
-import { formatMessage } from '../support/trace.js'
+import { formatMessage } from '#balsa/testing/stage/text.js'
 import { linesOf, turnsOf } from './scenario.js'
 import type { Step } from './scenario.js'
 

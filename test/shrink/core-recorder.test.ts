@@ -2,10 +2,10 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Observer } from '#balsa/testing/simulator/observer.js'
 import { simulate } from '#balsa/testing/simulator/simulate.js'
 import { drawPlan } from '#balsa/testing/simulator/swarm.js'
-import { formatMessage } from '../support/trace.js'
+import { formatMessage } from '#balsa/testing/stage/text.js'
+import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 import { Script } from '../support/transcript.js'
 import { aligned } from './aligned.js'
 import { CoreRecorder } from './core-recorder.js'
@@ -17,7 +17,7 @@ async function likeness(seed: number, faults: Readonly<Record<string, number>>):
   const plan = { ...drawn, servers: 3, chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0 }, faults }
   const recorder = new CoreRecorder()
   const said = new Map<string, string[]>()
-  const ear: Observer = {
+  const ear: WorldObserver = {
     sent: ({ id }, to, message) => {
       const way = `${id} sends to ${to}`
       said.set(way, [...(said.get(way) ?? []), formatMessage(message)])

@@ -7,10 +7,11 @@
 import type { RaftCore } from '#balsa/core/raft-core.js'
 import type { Input, Ready } from '#balsa/core/ready.js'
 import type { Request, Response } from '#balsa/core/messages.js'
-import type { Observer, ServerView } from '#balsa/testing/simulator/observer.js'
+import type { ServerView } from '#balsa/testing/observer.js'
 import type { Actor, World } from '#balsa/testing/simulator/world.js'
-import { SETTINGS } from '../support/core-cluster.js'
-import { formatMessage } from '../support/trace.js'
+import { SETTINGS } from '#balsa/testing/stage/stage.js'
+import { formatMessage } from '#balsa/testing/stage/text.js'
+import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 import type { RecordedStep } from './aligned.js'
 
 type Message = Request | Response
@@ -46,7 +47,7 @@ interface Boot {
   readonly tickets: Map<number, number>
 }
 
-export class CoreRecorder implements Observer, Actor {
+export class CoreRecorder implements WorldObserver, Actor {
   #world: World | null = null
   #turns = 0
   readonly #steps: Recorded[] = []

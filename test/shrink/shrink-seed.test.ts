@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Observer } from '#balsa/testing/simulator/observer.js'
 import type { Plan } from '#balsa/testing/simulator/plan.js'
 import { simulate } from '#balsa/testing/simulator/simulate.js'
-import { Violation } from '#balsa/testing/simulator/invariants/violation.js'
+import { Violation } from '#balsa/testing/invariants/violation.js'
+import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 import { replayTranscript } from '../support/transcript.js'
 import { shrinkSeed } from './shrink-seed.js'
 
@@ -41,7 +41,7 @@ test.after.each(({ folder }) => {
 })
 
 /** Conflict truncation (5.3), taken for a bug. */
-const noTruncation = (): readonly Observer[] => [
+const noTruncation = (): readonly WorldObserver[] => [
   {
     decided: ({ id }, _core, { ticket }) => {
       const truncates = ticket?.operations.some(({ type }) => type === 'truncateSuffix') === true
@@ -93,7 +93,7 @@ test('a situation in a world of thousands of steps becomes a scenario that a per
 
 test('what cores do not do by themselves is a world and its story, and said to be so', async ({ folder }) => {
   const said: string[] = []
-  const neverAnswers = (): readonly Observer[] => [
+  const neverAnswers = (): readonly WorldObserver[] => [
     {
       returned: ({ kind }, { status }) => {
         if (kind === 'write' && status === 'ok') throw new Violation(14, 'a write is answered')

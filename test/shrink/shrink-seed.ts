@@ -5,7 +5,6 @@
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Observer } from '#balsa/testing/simulator/observer.js'
 import type { Plan } from '#balsa/testing/simulator/plan.js'
 import { failureKind, shrinkWorld } from '#balsa/testing/simulator/shrink.js'
 import type { FailingWorld } from '#balsa/testing/simulator/shrink.js'
@@ -13,6 +12,7 @@ import { simulate } from '#balsa/testing/simulator/simulate.js'
 import type { SimulateResult } from '#balsa/testing/simulator/simulate.js'
 import { drawPlan } from '#balsa/testing/simulator/swarm.js'
 import type { Actor } from '#balsa/testing/simulator/world.js'
+import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 import { aligned } from './aligned.js'
 import { CoreRecorder } from './core-recorder.js'
 import { renderScenario } from './render.js'
@@ -31,7 +31,7 @@ export interface ShrinkSeedOptions {
   /** Until then it gets smaller, on the clock of this machine. */
   readonly seconds: number
   /** More that must hold in the world, and in a cluster of cores. */
-  readonly observers?: () => readonly Observer[]
+  readonly observers?: () => readonly WorldObserver[]
   readonly watch?: Watch
   readonly say: (line: string) => void
 }
@@ -92,7 +92,7 @@ export async function shrinkSeed(options: ShrinkSeedOptions): Promise<void> {
 /** Runs worlds and their cores, with everything that must hold in them. */
 class Lab {
   readonly watch: Watch
-  readonly #observers: () => readonly Observer[]
+  readonly #observers: () => readonly WorldObserver[]
   /** Where to look for the failure: a second phase costs as much as the first. */
   #isInSecondPhase = true
 
@@ -109,8 +109,8 @@ class Lab {
     return result
   }
 
-  run(plan: Plan, steps: number, watching: readonly (Observer & Partial<Actor>)[]): Promise<SimulateResult> {
-    const actors = watching.filter((observer): observer is Observer & Actor => observer.start !== undefined)
+  run(plan: Plan, steps: number, watching: readonly (WorldObserver & Partial<Actor>)[]): Promise<SimulateResult> {
+    const actors = watching.filter((observer): observer is WorldObserver & Actor => observer.start !== undefined)
     // Who only tells goes first, or it would miss the end.
     const observers = [...watching, ...this.#observers(), ...(this.#isInSecondPhase ? [] : [new EndOfFirstPhase()])]
     return simulate({ seed: plan.seed, plan, steps, observers, actors })
@@ -142,7 +142,7 @@ class Lab {
 }
 
 /** A world that held until here is not the one that is looked for. */
-class EndOfFirstPhase implements Observer {
+class EndOfFirstPhase implements WorldObserver {
   healed(): void {
     throw new Error('the first phase is over')
   }

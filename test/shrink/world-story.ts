@@ -3,12 +3,13 @@
 import type { Request, Response } from '#balsa/core/messages.js'
 import type { RaftCore } from '#balsa/core/raft-core.js'
 import type { Ready } from '#balsa/core/ready.js'
-import type { Observer, Operation, Returned, ServerView } from '#balsa/testing/simulator/observer.js'
-import { formatEvent, formatMessage, formatTicket } from '../support/trace.js'
+import type { ServerView } from '#balsa/testing/observer.js'
+import { formatEvent, formatMessage, formatTicket } from '#balsa/testing/stage/text.js'
+import type { Operation, Returned, WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 
 const LINES_MAX = 400
 
-export class WorldStory implements Observer {
+export class WorldStory implements WorldObserver {
   readonly lines: string[] = []
 
   booted({ id, disk }: ServerView): void {

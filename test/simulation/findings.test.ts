@@ -2,9 +2,9 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Observer } from '#balsa/testing/simulator/observer.js'
 import { simulate } from '#balsa/testing/simulator/simulate.js'
-import { Violation } from '#balsa/testing/simulator/invariants/violation.js'
+import { Violation } from '#balsa/testing/invariants/violation.js'
+import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 
 /** In one of some thirty worlds the last answer is also the last thing that happens in a phase. */
 const SEEDS = Array.from({ length: 60 }, (_, at) => at + 1)
@@ -13,7 +13,7 @@ const STEPS = 500
 const tests = suite('findings in simulated worlds')
 
 /** Finds fault with the answer of that number; counts them. */
-class FaultFinder implements Observer {
+class FaultFinder implements WorldObserver {
   answers = 0
   readonly #wrong: number
 

@@ -6,10 +6,10 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { leaderOf } from '#balsa/testing/simulator/faults/fault.js'
-import type { Operation, Returned } from '#balsa/testing/simulator/observer.js'
 import type { Plan } from '#balsa/testing/simulator/plan.js'
 import { simulate } from '#balsa/testing/simulator/simulate.js'
 import type { World } from '#balsa/testing/simulator/world.js'
+import type { Operation, Returned } from '#balsa/testing/simulator/world-observer.js'
 
 const COMMANDS = 6
 const ELECTION_TIMEOUT_MS = 300

@@ -4,11 +4,15 @@
  */
 
 import { assert } from '#balsa/errors.js'
+import { Reached } from '#balsa/testing/simulator/reached.js'
+import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
+import { isRequest } from '#balsa/testing/stage/stage-network.js'
+import type { Envelope } from '#balsa/testing/stage/stage-network.js'
+import type { StageServer } from '#balsa/testing/stage/stage-server.js'
 import type { Configuration, ServerId } from '#balsa/types.js'
-import { CoreCluster, isRequest, SETTINGS, votersOnly } from './core-cluster.js'
-import type { Envelope, FakeServer } from './core-cluster.js'
 import { maybePick, randomInt, randomFrom } from './seed.js'
 import type { Random } from './seed.js'
+import { StageReached } from './stage-reached.js'
 
 /** Steps of the first phase. */
 const STEPS = 500
@@ -32,7 +36,8 @@ interface Action {
 }
 
 export class RandomRun {
-  readonly cluster: CoreCluster
+  readonly cluster: Stage
+  readonly #reached = new Reached()
   readonly #random: Random
   readonly #history: Envelope[] = []
   readonly #actions: { readonly upTo: number; readonly run: () => void }[] = []
@@ -48,7 +53,8 @@ export class RandomRun {
     const tailBytesMax = maybePick(this.#random, [0, 100, 500, 1 << 20]) ?? 0
     const first = this.#random() < 0.5 ? null : 100
     const settings = { ...SETTINGS, firstElectionTimeoutMs: first }
-    this.cluster = new CoreCluster({ configuration, tailBytesMax, settings, random: () => this.#random })
+    const observers = [this.#reached, new StageReached(this.#reached)]
+    this.cluster = new Stage({ configuration, tailBytesMax, settings, random: () => this.#random, observers })
     this.cluster.trace = null
     for (const { weight, fault, run } of this.#catalogue()) {
       this.#weights += weight * (fault ? (maybePick(this.#random, [0, 0, 0.3, 1, 3]) ?? 0) : 1)
@@ -60,7 +66,7 @@ export class RandomRun {
     if (this.#random() < 0.7) this.cluster.elect(maybePick(this.#random, this.cluster.configuration.voters)?.id ?? 's1')
     for (let step = 0; step < STEPS; step += 1) this.#step()
     this.#recover()
-    return { steps: this.#steps, reached: this.cluster.checker.reached }
+    return { steps: this.#steps, reached: this.#reached.counts }
   }
 
   #step(): void {
@@ -68,7 +74,7 @@ export class RandomRun {
     const draw = this.#random() * this.#weights
     this.#actions.find(({ upTo }) => draw < upTo)?.run()
     const excess = this.cluster.inFlight.length - IN_FLIGHT_MAX
-    if (excess > 0) this.cluster.inFlight.splice(0, excess)
+    if (excess > 0) this.cluster.network.inFlight.splice(0, excess)
   }
 
   #drawConfiguration(): Configuration {
@@ -125,7 +131,7 @@ export class RandomRun {
   // Network
 
   #deliverOldest(): void {
-    const [envelope] = this.cluster.inFlight.splice(0, 1)
+    const [envelope] = this.cluster.network.inFlight.splice(0, 1)
     if (envelope !== undefined) this.#receive(envelope)
   }
 
@@ -138,7 +144,7 @@ export class RandomRun {
   }
 
   #deliverAny(): void {
-    const [envelope] = this.cluster.inFlight.splice(randomInt(this.#random, 0, this.cluster.inFlight.length), 1)
+    const [envelope] = this.cluster.network.inFlight.splice(randomInt(this.#random, 0, this.cluster.inFlight.length), 1)
     if (envelope !== undefined) this.#receive(envelope)
   }
 
@@ -153,7 +159,7 @@ export class RandomRun {
   }
 
   #drop(): void {
-    const [envelope] = this.cluster.inFlight.splice(randomInt(this.#random, 0, this.cluster.inFlight.length), 1)
+    const [envelope] = this.cluster.network.inFlight.splice(randomInt(this.#random, 0, this.cluster.inFlight.length), 1)
     if (envelope !== undefined) this.#remember(envelope)
   }
 
@@ -165,7 +171,7 @@ export class RandomRun {
   #replay(): void {
     const envelope = maybePick(this.#random, this.#history)
     if (envelope === undefined) return
-    this.cluster.checker.reach(isRequest(envelope.message) ? 'replayed request' : 'replayed response')
+    this.#reached.count(isRequest(envelope.message) ? 'replayed request' : 'replayed response')
     this.cluster.receive(envelope)
   }
 
@@ -201,7 +207,7 @@ export class RandomRun {
 
   // Time
 
-  #tick({ id }: FakeServer): void {
+  #tick({ id }: StageServer): void {
     this.cluster.tick(id, this.cluster.now + randomInt(this.#random, 0, 60))
   }
 
@@ -210,7 +216,7 @@ export class RandomRun {
     for (const { id } of this.#alive()) if (this.#random() < 0.8) this.cluster.tick(id)
   }
 
-  #timeout({ id, up }: FakeServer): void {
+  #timeout({ id, up }: StageServer): void {
     if (up.nextDeadline() < Infinity) this.cluster.timeout(id)
   }
 
@@ -268,7 +274,7 @@ export class RandomRun {
     if (id !== this.#slow || this.#random() < 0.05) this.cluster.persist(id)
   }
 
-  #persistSome({ id, disk }: FakeServer): void {
+  #persistSome({ id, disk }: StageServer): void {
     const count = randomInt(this.#random, 0, disk.pending.length + 1)
     const draw = this.#random()
     if (id === this.#slow && this.#random() < 0.7) return
@@ -277,18 +283,15 @@ export class RandomRun {
     else this.cluster.report(id)
   }
 
-  #apply(server: FakeServer): void {
+  #apply(server: StageServer): void {
     const range = server.applying
     if (range === null) return
     // A state machine may report part of what it was handed.
-    if (range.last > range.first && this.#random() < 0.3) {
-      const last = randomInt(this.#random, range.first, range.last) as typeof range.last
-      server.applying = { ...range, last }
-    }
-    this.cluster.apply(server.id)
+    const isPart = range.last > range.first && this.#random() < 0.3
+    this.cluster.apply(server.id, isPart ? randomInt(this.#random, range.first, range.last) : range.last)
   }
 
-  #serveFetch(server: FakeServer): void {
+  #serveFetch(server: StageServer): void {
     if (this.#random() < 0.8) {
       this.cluster.serveFetches(server.id)
       return
@@ -297,11 +300,11 @@ export class RandomRun {
     if (fetch !== undefined) this.cluster.turn(server.id, { type: 'fetchFailed', fetch })
   }
 
-  #halt(server: FakeServer): void {
+  #halt(server: StageServer): void {
     if (server.halted) return
     this.cluster.write(server.id, randomInt(this.#random, 0, server.disk.pending.length + 1))
     this.cluster.failStore(server.id)
-    this.cluster.checker.reach('store failure')
+    this.#reached.count('store failure')
   }
 
   #starve(id: ServerId): void {
@@ -339,17 +342,12 @@ export class RandomRun {
     const { id } = server
     const { cluster } = this
     cluster.step(id, { type: 'turn', now: cluster.now })
-    const arriving = cluster.inFlight.filter((envelope) => envelope.to === id && this.#random() < 0.7)
-    cluster.inFlight = cluster.inFlight.filter((envelope) => !arriving.includes(envelope))
-    for (const envelope of arriving) {
+    for (const envelope of cluster.drop(({ to }) => to === id && this.#random() < 0.7)) {
       const input = cluster.inputOf(envelope)
       if (input !== null) cluster.step(id, input)
       if (this.#random() < 0.2) cluster.proposeInTurn(id)
     }
-    if (this.#random() < 0.3) {
-      server.reported = server.disk.written
-      cluster.step(id, { type: 'persisted', ticket: server.reported })
-    }
+    if (this.#random() < 0.3) server.reportInTurn()
     if (this.#random() < 0.5) cluster.step(id, { type: 'tick', now: cluster.now })
     cluster.drain(id)
   }
@@ -385,16 +383,18 @@ export class RandomRun {
     const last = leader.up.log.lastIndex
     return [...servers.values()].every((server) => {
       const { log, term } = server.up
-      return term === leader.up.term && log.lastIndex === last && server.applied.length === last
+      return term === leader.up.term && log.lastIndex === last && server.machine.applied.length === last
     })
   }
 
   /** What clients were promised: one outcome for everything, room again, reads that answer. */
   #serveClients(): void {
     const { cluster } = this
-    for (const { id, reads, proposals, up } of cluster.servers.values()) {
-      assert(reads.size === 0, `${id} leaves reads unanswered: ${[...reads.keys()].join(', ')}`)
-      assert(proposals.size === 0, `${id} leaves proposals without an outcome: ${[...proposals.values()].join(', ')}`)
+    for (const { id, up } of cluster.servers.values()) {
+      const reads = cluster.clients.readsAt(id)
+      const proposals = cluster.clients.proposalsAt(id)
+      assert(reads.length === 0, `${id} leaves reads unanswered: ${reads.join(', ')}`)
+      assert(proposals.length === 0, `${id} leaves proposals without an outcome: ${proposals.join(', ')}`)
       assert(up.log.bytesAbove(up.log.commitIndex) === 0, `${id} counts uncommitted bytes, and has none (C19)`)
     }
     const { leader } = cluster
@@ -409,20 +409,20 @@ export class RandomRun {
 
   #describe(): string {
     return [...this.cluster.servers.values()]
-      .map(({ id, core, applied }) => {
+      .map(({ id, core, machine }) => {
         if (core === null) return `${id} is down`
         const { lastIndex, commitIndex, durableIndex } = core.log
-        const pointers = `last ${lastIndex} durable ${durableIndex} commit ${commitIndex} applied ${applied.length}`
+        const pointers = `last ${lastIndex} durable ${durableIndex} commit ${commitIndex} applied ${machine.applied.length}`
         return `${id} ${core.role} in term ${core.term}, ${pointers}`
       })
       .join('; ')
   }
 
-  #alive(): readonly FakeServer[] {
+  #alive(): readonly StageServer[] {
     return [...this.cluster.servers.values()].filter(({ core, halted }) => core !== null && !halted)
   }
 
-  #onAny(act: (server: FakeServer) => void): void {
+  #onAny(act: (server: StageServer) => void): void {
     const server = maybePick(this.#random, this.#alive())
     if (server !== undefined) act(server)
   }

@@ -168,12 +168,29 @@ export const checkerImportRule: Rule = (file) => {
     .map((specifier) => `${file.path}: imports ${specifier}, and must share nothing with the product`)
 }
 
+const IMPURE =
+  /\b(?:Date|Promise|set(?:Timeout|Interval|Immediate)|queueMicrotask|process|console|performance|await|async|Buffer)\b|\bMath\s*\.\s*random\b/g
+
 /** The core is a pure, synchronous value (same inputs, same outputs). */
 export const corePurityRule: Rule = (file) => {
   if (!file.path.startsWith('ts/core/')) return []
-  const banned =
-    /\b(?:Date|Promise|set(?:Timeout|Interval|Immediate)|queueMicrotask|process|console|performance|await|async|Buffer)\b|\bMath\s*\.\s*random\b/g
-  return matches(file, codeOnly(file.text), banned, 'does not belong in the pure core')
+  return matches(file, codeOnly(file.text), IMPURE, 'does not belong in the pure core')
+}
+
+/** Cores alone, and what watches them. */
+const onStage = /^ts\/testing\/(?:stage|invariants|observers?)(?:\/|$)/
+
+/** The stage moves only when it is told to, and runs in a browser, as the core does: with all that it imports. */
+export const stageRule: Rule = (file) => {
+  if (!onStage.test(moduleOf(file.path))) return []
+  const strays = importsOf(file.text).filter((specifier) => {
+    const to = moduleOf(posix.normalize(posix.join(posix.dirname(file.path), specifier)))
+    return !specifier.startsWith('.') || !(onStage.test(to) || bareRooms.has(roomOf(to)))
+  })
+  return [
+    ...strays.map((specifier) => `${file.path}: imports ${specifier}, and must run in a browser`),
+    ...matches(file, codeOnly(file.text), IMPURE, 'does not belong on the stage, which must run in a browser'),
+  ]
 }
 
 const timeKeepers = new Set(['ts/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'])
@@ -285,6 +302,7 @@ export const rules: readonly Rule[] = [
   appImportRule,
   checkerImportRule,
   corePurityRule,
+  stageRule,
   clockRule,
   kvGivenRule,
   glossaryRule,

@@ -14,15 +14,17 @@
 import { assert } from '#balsa/errors.js'
 import { termOf } from '#balsa/types.js'
 import type { HardState } from '#balsa/types.js'
-import { CoreCluster, isRequest } from './core-cluster.js'
-import type { ClusterOptions, Envelope } from './core-cluster.js'
-import { parseMessage } from './trace.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import { isRequest } from '#balsa/testing/stage/stage-network.js'
+import type { StageOptions } from '#balsa/testing/stage/stage.js'
+import type { Envelope } from '#balsa/testing/stage/stage-network.js'
+import { parseMessage } from '#balsa/testing/stage/text.js'
 
 const RULE = '----'
 
-/** Runs the commands of a transcript and returns it with the output that they gave now. */
-export function replayTranscript(text: string): string {
-  const script = new Script()
+/** Runs the commands of a transcript and returns it with the output that they gave now. `made` is shown each cluster before anything is done with it. */
+export function replayTranscript(text: string, made: (cluster: Stage) => void = () => {}): string {
+  const script = new Script(made)
   const blocks = text.trimEnd().split('\n\n')
   return `${blocks.map((block) => replayBlock(script, block)).join('\n\n')}\n`
 }
@@ -39,9 +41,14 @@ function replayBlock(script: Script, block: string): string {
 export class Script {
   /** Everything that was printed, `quiet` or not. */
   readonly story: string[] = []
-  #cluster: CoreCluster | null = null
+  #cluster: Stage | null = null
   /** Messages that the network keeps back until `release`. */
   #held: Envelope[] = []
+  readonly #made: (cluster: Stage) => void
+
+  constructor(made: (cluster: Stage) => void = () => {}) {
+    this.#made = made
+  }
 
   /** Messages under way. */
   get inFlight(): readonly Envelope[] {
@@ -55,7 +62,10 @@ export class Script {
       return []
     }
     const [verb = '', ...args] = command.split(' ')
-    if (verb === 'cluster') this.#cluster = new CoreCluster(optionsOf(args))
+    if (verb === 'cluster') {
+      this.#cluster = new Stage(optionsOf(args))
+      this.#made(this.#cluster)
+    }
     const cluster = this.#cluster
     assert(cluster !== null, `transcript: ${command} before there is a cluster`)
     if (verb === 'status') return statusOf(cluster)
@@ -74,7 +84,7 @@ export class Script {
 }
 
 /** `turn s2: persist s2; deliver first s1>s2`. */
-function turn(cluster: CoreCluster, command: string): void {
+function turn(cluster: Stage, command: string): void {
   const [, id = '', inputs = ''] = /^turn (\w+): (.*)$/.exec(command) ?? []
   if (cluster.server(id).core === null) return
   cluster.inOneTurn(id, () => {
@@ -90,7 +100,7 @@ const OF_A_RUNNING_SERVER: ReadonlySet<string> = new Set(
   'timeout persist write report fail apply fetch propose read crash disconnect'.split(' '),
 )
 
-function act(cluster: CoreCluster, verb: string, args: readonly string[]): void {
+function act(cluster: Stage, verb: string, args: readonly string[]): void {
   const [first = '', second = ''] = args
   if (OF_A_RUNNING_SERVER.has(verb) && cluster.server(first).core === null) return
   switch (verb) {
@@ -155,14 +165,14 @@ function act(cluster: CoreCluster, verb: string, args: readonly string[]): void 
 }
 
 /** A message that nobody sent arrives: `make s1>s2 RequestVote term=2 last=1/1`. */
-function makeUp(cluster: CoreCluster, way: string, text: string): void {
+function makeUp(cluster: Stage, way: string, text: string): void {
   const [from = '', to = ''] = way.split('>')
   const message = parseMessage(text)
   if (isRequest(message)) cluster.askOnly(from, to, message)
   else cluster.answer(from, to, message)
 }
 
-function cutBoth(cluster: CoreCluster, [id = '', ...others]: readonly string[]): void {
+function cutBoth(cluster: Stage, [id = '', ...others]: readonly string[]): void {
   for (const other of others) {
     cluster.cut(id, other)
     cluster.cut(other, id)
@@ -170,13 +180,13 @@ function cutBoth(cluster: CoreCluster, [id = '', ...others]: readonly string[]):
 }
 
 /** All that match, or the one that `first`, `last` or `copy` (the first, which stays under way) chooses. */
-function deliver(cluster: CoreCluster, args: readonly string[]): void {
+function deliver(cluster: Stage, args: readonly string[]): void {
   if (args[0] === 'copy')
     for (const envelope of cluster.inFlight.filter(choice(cluster, args))) cluster.receive(envelope)
   else cluster.deliver(choice(cluster, args))
 }
 
-function choice(cluster: CoreCluster, args: readonly string[]): (envelope: Envelope) => boolean {
+function choice(cluster: Stage, args: readonly string[]): (envelope: Envelope) => boolean {
   const [which = '', ...rest] = args
   if (which !== 'first' && which !== 'last' && which !== 'copy') return matcher(args)
   const matching = cluster.inFlight.filter(matcher(rest))
@@ -195,7 +205,7 @@ function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
 }
 
 /** `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, and `madeup` where the script makes up messages. */
-function optionsOf(args: readonly string[]): ClusterOptions {
+function optionsOf(args: readonly string[]): StageOptions {
   const logs: Record<string, readonly number[]> = {}
   const hardStates: Record<string, Partial<HardState>> = {}
   const nonvoters: string[] = []
@@ -212,18 +222,18 @@ function optionsOf(args: readonly string[]): ClusterOptions {
   }
   const options = { servers, logs, hardStates, madeUp: args.includes('madeup') }
   if (nonvoters.length === 0) return options
-  const { configuration } = new CoreCluster({ servers })
+  const { configuration } = new Stage({ servers })
   const added = nonvoters.map((id) => ({ id, address: `${id}:1`, promote: false }))
   return { ...options, configuration: { ...configuration, nonvoters: added } }
 }
 
-function statusOf(cluster: CoreCluster): readonly string[] {
+function statusOf(cluster: Stage): readonly string[] {
   return cluster.ids.map((id) => {
-    const { core, applied, disk } = cluster.server(id)
-    if (core === null) return `${id} down, durable ${disk.entries.length}`
+    const { core, machine, disk } = cluster.server(id)
+    if (core === null) return `${id} down, durable ${disk.durable.lastIndex}`
     const { lastIndex, durableIndex, commitIndex } = core.log
-    const terms = disk.accepted.map(({ term }) => term).join(',')
-    const pointers = `last ${lastIndex} durable ${durableIndex} commit ${commitIndex} applied ${applied.length}`
+    const terms = disk.accepted.entries.map(({ term }) => term).join(',')
+    const pointers = `last ${lastIndex} durable ${durableIndex} commit ${commitIndex} applied ${machine.applied.length}`
     return `${id} ${core.role} term ${core.term} vote ${core.votedFor ?? '-'} ${pointers} log ${terms}`
   })
 }

@@ -64,7 +64,7 @@ export interface NativeStats {
   first: number
   /** Index of the last durable entry. */
   last: number
-  /** LMDB transactions that carried tickets. */
+  /** Group commits that carried tickets. */
   groupCommits: number
   /** Device flushes they asked for. */
   flushes: number

@@ -7,6 +7,9 @@ import type { Message, ServerEvent, Stretch, WriteStep } from '../trace-format.j
 /** The hash of each entry of a block. */
 export type HashesOf = (block: Block) => readonly string[]
 
+/** The hash of what is no command. */
+export const INTERNAL = '-'
+
 export function messageOf(message: Request | Response, hashesOf: HashesOf): Message {
   switch (message.type) {
     case 'AppendEntries': {

@@ -21,6 +21,8 @@ export interface ReadonlyImage {
   readonly blocks: readonly Block[]
   readonly hardState: HardState
   readonly facts: ReadonlyMap<string, Uint8Array>
+  /** Null where there is no entry. */
+  termAt(index: LogIndex): Term | null
 }
 
 export class MemoryImage implements ReadonlyImage {
@@ -35,6 +37,11 @@ export class MemoryImage implements ReadonlyImage {
 
   get lastTerm(): Term {
     return this.blocks.at(-1)?.term ?? termOf(0)
+  }
+
+  termAt(index: LogIndex): Term | null {
+    const block = this.blocks[this.blockAt(index)]
+    return block !== undefined && block.first <= index ? block.term : null
   }
 
   copy(): MemoryImage {

@@ -7,8 +7,8 @@ import { RaftError } from '../../errors.js'
 import type { LogIndex } from '../../types.js'
 import type { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
-import type { Operation, Returned } from './observer.js'
-import type { Observers } from './observers.js'
+import type { Operation, Returned } from './world-observer.js'
+import type { WorldObservers } from './world-observers.js'
 import type { ClientPlan } from './plan.js'
 import type { SeededRandom } from './random.js'
 import type { SimAnswer } from './doubles/sim-machine.js'
@@ -17,7 +17,7 @@ import type { SimServer } from './doubles/sim-server.js'
 
 export interface ClientSite {
   readonly queue: EventQueue
-  readonly observers: Observers
+  readonly observers: WorldObservers
   readonly servers: readonly SimServer[]
   readonly plan: ClientPlan
   readonly tested: FramedMachine | null

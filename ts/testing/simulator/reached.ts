@@ -4,7 +4,8 @@ import type { AppendEntriesResult, Request, Response } from '../../core/messages
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
 import type { ServerId } from '../../types.js'
-import type { Observer, Operation, Returned, ServerView } from './observer.js'
+import type { ServerView } from '../observer.js'
+import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
 /** What core events are counted as, by how their reason begins. */
 const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
@@ -13,7 +14,7 @@ const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
   ['this server has halted', 'step-down because it halted'],
 ]
 
-export class Reached implements Observer {
+export class Reached implements WorldObserver {
   readonly counts = new Map<string, number>()
   /** By server: the term of the last leadership that was counted. */
   readonly #led: (number | undefined)[] = []

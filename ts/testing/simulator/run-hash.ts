@@ -2,10 +2,11 @@
 
 import type { Request, Response } from '../../core/messages.js'
 import type { LogIndex, ServerId } from '../../types.js'
-import type { AppliedCommand, Observer, Operation, Returned, ServerView } from './observer.js'
+import type { AppliedCommand, ServerView } from '../observer.js'
 import { mixed } from './doubles/sim-machine.js'
+import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
-export class RunHash implements Observer {
+export class RunHash implements WorldObserver {
   #hash = 0
 
   get value(): string {

@@ -8,7 +8,7 @@ import type { FaultName } from './faults/fault-names.js'
 import type { ClientPlan, Plan } from './plan.js'
 import { simulate } from './simulate.js'
 import type { SimulateResult } from './simulate.js'
-import { Violation } from './invariants/violation.js'
+import { Violation } from '../invariants/violation.js'
 
 /** A world that fails, and when. */
 export interface FailingWorld {

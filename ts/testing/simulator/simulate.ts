@@ -1,15 +1,15 @@
 /** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
 
+import { invariantsOf } from '../invariants/invariants.js'
+import { Truth } from '../invariants/truth.js'
 import { checkPlan, checkWhole } from './check-plan.js'
+import { SealedEntries } from './doubles/sealed-entries.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
-import { ElectionInvariants } from './invariants/election-invariants.js'
 import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
-import { LogInvariants } from './invariants/log-invariants.js'
 import { framed } from '../machine-under-test.js'
 import type { MachineUnderTest } from '../machine-under-test.js'
 import { Nemesis } from './faults/nemesis.js'
-import type { Observer } from './observer.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
@@ -17,10 +17,10 @@ import { Supervisor } from './supervisor.js'
 import { drawPlan } from './swarm.js'
 import { TimingInvariants } from './invariants/timing-invariants.js'
 import { Trace } from './trace.js'
-import { Truth } from './invariants/truth.js'
 import { WorkInvariants } from './invariants/work-invariants.js'
 import { World } from './world.js'
 import type { Actor } from './world.js'
+import type { WorldObserver } from './world-observer.js'
 
 export interface SimulateOptions<Command = never> {
   /** 0 .. 2^32 - 1. */
@@ -30,7 +30,7 @@ export interface SimulateOptions<Command = never> {
   /** A state machine to run on every server. */
   readonly machine?: MachineUnderTest<Command>
   /** More to watch with. */
-  readonly observers?: readonly Observer[]
+  readonly observers?: readonly WorldObserver[]
   /** More that acts on the world. */
   readonly actors?: readonly Actor[]
   /** Is given the run as JSON lines. */
@@ -72,7 +72,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
   const plan = options.plan ?? drawPlan(seed)
   checkPlan(plan)
-  const truth = new Truth()
+  const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
   const reached = new Reached()
   const clients = new ClientInvariants(truth)
@@ -80,10 +80,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
-  const invariants = [
-    ...[work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers)],
-    ...[clients, new TimingInvariants(() => plan)],
-  ]
+  const ofServers = invariantsOf(truth, () => world.servers)
+  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan)]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

@@ -3,11 +3,12 @@
 import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { Block, LogIndex, ServerId, StoreOperation } from '../../types.js'
-import type { AppliedCommand, Observer, Operation, Returned, ServerView } from './observer.js'
+import type { AppliedCommand, ServerView } from '../observer.js'
+import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
 const CRC_BYTES = 4
 
-export class Trace implements Observer {
+export class Trace implements WorldObserver {
   readonly #write: (line: string) => void
   readonly #now: () => number
 

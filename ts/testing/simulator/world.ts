@@ -14,14 +14,14 @@ import type { Server } from '../../types.js'
 import { SimClient } from './clients.js'
 import { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
-import type { Observer } from './observer.js'
-import { Observers } from './observers.js'
 import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
 import type { Receiver, SimNetwork } from './doubles/sim-network.js'
 import { SimNetwork as Network } from './doubles/sim-network.js'
 import { SimServer } from './doubles/sim-server.js'
-import { Violation } from './invariants/violation.js'
+import { Violation } from '../invariants/violation.js'
+import type { WorldObserver } from './world-observer.js'
+import { WorldObservers } from './world-observers.js'
 
 /** Events for one core step, on average, above which a world goes round in circles. */
 const EVENTS_PER_STEP_MAX = 200
@@ -36,7 +36,7 @@ export interface Actor {
 
 export interface WorldOptions {
   readonly plan: Plan
-  readonly observers: readonly Observer[]
+  readonly observers: readonly WorldObserver[]
   readonly actors: readonly Actor[]
   /** What runs on every server beside the registers. */
   readonly tested?: FramedMachine | null
@@ -48,7 +48,7 @@ export class World {
   readonly servers: readonly SimServer[]
   readonly clients: SimClient[]
   readonly network: SimNetwork
-  readonly observers: Observers
+  readonly observers: WorldObservers
   readonly random: SeededRandom
   /** Inputs that the cores have taken. */
   steps = 0
@@ -69,7 +69,7 @@ export class World {
     const { plan } = options
     this.plan = plan
     this.#isPatient = (options.tested ?? null) !== null
-    this.observers = new Observers(options.observers)
+    this.observers = new WorldObservers(options.observers)
     this.random = new SeededRandom(plan.seed)
     const receivers = new Map<string, Receiver>()
     this.network = new Network(this.queue, plan.network, this.random.fork(), receivers)

@@ -11,7 +11,7 @@ import type { ApplyContext, Codec, Entry, StateMachine } from '../../../machine/
 import { logIndex } from '../../../types.js'
 import type { LogIndex } from '../../../types.js'
 import type { FramedMachine } from '../../machine-under-test.js'
-import type { AppliedCommand } from '../observer.js'
+import type { AppliedCommand } from '../../observer.js'
 
 export interface SimCommand {
   /** Unique in one world; also the value that is written. */

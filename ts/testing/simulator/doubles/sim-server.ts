@@ -9,10 +9,10 @@ import type { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Server, ServerId } from '../../../types.js'
 import type { EventQueue } from '../event-queue.js'
 import type { FramedMachine } from '../../machine-under-test.js'
-import type { ServerView } from '../observer.js'
-import type { Observers } from '../observers.js'
+import type { ServerView } from '../../observer.js'
 import type { Plan } from '../plan.js'
 import type { SeededRandom } from '../random.js'
+import type { WorldObservers } from '../world-observers.js'
 import { SimClock } from './sim-clock.js'
 import { SimDisk } from './sim-disk.js'
 import { SimMachine } from './sim-machine.js'
@@ -24,7 +24,7 @@ import type { ProcessSite } from './sim-process.js'
 export interface ServerSite {
   readonly queue: EventQueue
   readonly network: SimNetwork
-  readonly observers: Observers
+  readonly observers: WorldObservers
   readonly plan: Plan
   readonly bootstrap: readonly Server[]
   /** Promises may have settled: what follows from them comes before the next event. */

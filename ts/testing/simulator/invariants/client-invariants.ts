@@ -4,13 +4,14 @@
  * was already seen when it began.
  */
 
-import type { AppliedCommand, Observer, Operation, Returned, ServerView } from '../observer.js'
-import type { Truth } from './truth.js'
-import { hold } from './violation.js'
+import type { Truth } from '../../invariants/truth.js'
+import { hold } from '../../invariants/violation.js'
+import type { AppliedCommand, ServerView } from '../../observer.js'
+import type { Operation, Returned, WorldObserver } from '../world-observer.js'
 
 type Fate = 'open' | 'ok' | 'not-applied' | 'unknown'
 
-export class ClientInvariants implements Observer {
+export class ClientInvariants implements WorldObserver {
   /** Calls that have returned with a result. */
   succeeded = 0
   readonly #truth: Truth

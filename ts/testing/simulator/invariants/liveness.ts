@@ -6,7 +6,7 @@
 import { leaderOf } from '../faults/fault.js'
 import type { Nemesis } from '../faults/nemesis.js'
 import type { SimServer } from '../doubles/sim-server.js'
-import { hold, Violation } from './violation.js'
+import { hold, Violation } from '../../invariants/violation.js'
 import type { World } from '../world.js'
 
 /** Until a leader that stays, and agreement: in longest election timeouts, and on top what a dial may take to be given up. */

@@ -6,9 +6,10 @@
 
 import type { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
-import type { Server, ServerId } from '../../../types.js'
-import type { Observer, ServerView } from '../observer.js'
-import { hold } from './violation.js'
+import type { ServerId } from '../../../types.js'
+import { isQuorum } from '../../invariants/quorum.js'
+import { hold } from '../../invariants/violation.js'
+import type { Observer, ServerView } from '../../observer.js'
 
 /** How many election timeouts a leader may go on: without a quorum it has one, without its own disk it has two. */
 const QUORUM_TIMEOUTS_MAX = 2
@@ -92,12 +93,9 @@ export class TimingInvariants implements Observer {
     })
     const heardBy = now - QUORUM_TIMEOUTS_MAX * electionTimeoutMs - 2 * heartbeatMs
     if (seen.since >= heardBy) return
-    const { voters, outgoing } = core.configuration
-    const isHeard = (voter: Server): boolean => voter.id === id || (contactAt.get(voter.id) ?? 0) >= heardBy
-    for (const half of outgoing === null ? [voters] : [voters, outgoing]) {
-      hold(half.filter(isHeard).length * 2 > half.length, 22, () => {
-        return `${id} leads term ${core.term} on, and no quorum has answered for ${QUORUM_TIMEOUTS_MAX} election timeouts`
-      })
-    }
+    const isHeard = (voter: ServerId): boolean => voter === id || (contactAt.get(voter) ?? 0) >= heardBy
+    hold(isQuorum(core.configuration, isHeard), 22, () => {
+      return `${id} leads term ${core.term} on, and no quorum has answered for ${QUORUM_TIMEOUTS_MAX} election timeouts`
+    })
   }
 }

@@ -4,8 +4,9 @@
  */
 
 import type { Block, StoreOperation } from '../../../types.js'
-import type { Observer, Operation, ServerView } from '../observer.js'
-import { hold } from './violation.js'
+import { hold } from '../../invariants/violation.js'
+import type { ServerView } from '../../observer.js'
+import type { Operation, WorldObserver } from '../world-observer.js'
 
 /** Messages for each cause, per pair of servers: what was measured over thousands of worlds, times five. */
 const MESSAGES_PER_CAUSE = 10
@@ -18,7 +19,7 @@ export interface WorkSite {
   now(): number
 }
 
-export class WorkInvariants implements Observer {
+export class WorkInvariants implements WorldObserver {
   /** The worst that was seen, as a share of what is allowed. */
   worst = 0
   readonly #site: () => WorkSite

@@ -1,30 +1,22 @@
-/** All observers of a world as one: each call goes to those that listen to it, in their order. */
+/** Several observers as one: each call goes to those that listen to it, in their order. */
 
-import type { Request, Response } from '../../core/messages.js'
-import type { RaftCore } from '../../core/raft-core.js'
-import type { Input, Ready } from '../../core/ready.js'
-import type { LogIndex, ServerId, StoreOperation } from '../../types.js'
-import type { AppliedCommand, Observer, Operation, Returned, ServerView } from './observer.js'
-
-type Listening<Name extends keyof Observer> = Observer & { readonly [Key in Name]-?: NonNullable<Observer[Key]> }
+import type { Input, RaftCore, Ready, Request, Response } from '../core/index.js'
+import type { LogIndex, ServerId, StoreOperation } from '../types.js'
+import type { AppliedCommand, Observer, ServerView } from './observer.js'
 
 // Hot path: once per event. Written out, so that every call has a fixed name and a short list.
 export class Observers implements Required<Observer> {
-  readonly #booted: readonly Listening<'booted'>[]
-  readonly #stepped: readonly Listening<'stepped'>[]
-  readonly #decided: readonly Listening<'decided'>[]
-  readonly #turned: readonly Listening<'turned'>[]
-  readonly #crashed: readonly Listening<'crashed'>[]
-  readonly #wiped: readonly Listening<'wiped'>[]
-  readonly #sent: readonly Listening<'sent'>[]
-  readonly #delivered: readonly Listening<'delivered'>[]
-  readonly #submitted: readonly Listening<'submitted'>[]
-  readonly #durable: readonly Listening<'durable'>[]
-  readonly #applied: readonly Listening<'applied'>[]
-  readonly #invoked: readonly Listening<'invoked'>[]
-  readonly #returned: readonly Listening<'returned'>[]
-  readonly #fault: readonly Listening<'fault'>[]
-  readonly #healed: readonly Listening<'healed'>[]
+  readonly #booted: readonly Listening<Observer, 'booted'>[]
+  readonly #stepped: readonly Listening<Observer, 'stepped'>[]
+  readonly #decided: readonly Listening<Observer, 'decided'>[]
+  readonly #turned: readonly Listening<Observer, 'turned'>[]
+  readonly #crashed: readonly Listening<Observer, 'crashed'>[]
+  readonly #wiped: readonly Listening<Observer, 'wiped'>[]
+  readonly #sent: readonly Listening<Observer, 'sent'>[]
+  readonly #delivered: readonly Listening<Observer, 'delivered'>[]
+  readonly #submitted: readonly Listening<Observer, 'submitted'>[]
+  readonly #durable: readonly Listening<Observer, 'durable'>[]
+  readonly #applied: readonly Listening<Observer, 'applied'>[]
 
   constructor(all: readonly Observer[]) {
     this.#booted = listening(all, 'booted')
@@ -38,10 +30,6 @@ export class Observers implements Required<Observer> {
     this.#submitted = listening(all, 'submitted')
     this.#durable = listening(all, 'durable')
     this.#applied = listening(all, 'applied')
-    this.#invoked = listening(all, 'invoked')
-    this.#returned = listening(all, 'returned')
-    this.#fault = listening(all, 'fault')
-    this.#healed = listening(all, 'healed')
   }
 
   booted(server: ServerView): void {
@@ -87,24 +75,14 @@ export class Observers implements Required<Observer> {
   applied(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void {
     for (const observer of this.#applied) observer.applied(server, commands, last, hash)
   }
-
-  invoked(operation: Operation): void {
-    for (const observer of this.#invoked) observer.invoked(operation)
-  }
-
-  returned(operation: Operation, returned: Returned): void {
-    for (const observer of this.#returned) observer.returned(operation, returned)
-  }
-
-  fault(kind: string, detail: string): void {
-    for (const observer of this.#fault) observer.fault(kind, detail)
-  }
-
-  healed(core: readonly ServerId[]): void {
-    for (const observer of this.#healed) observer.healed(core)
-  }
 }
 
-function listening<Name extends keyof Observer>(all: readonly Observer[], name: Name): readonly Listening<Name>[] {
-  return all.filter((observer): observer is Listening<Name> => observer[name] !== undefined)
+/** An observer that has this method. */
+export type Listening<Any, Name extends keyof Any> = Any & { readonly [Key in Name]-?: NonNullable<Any[Key]> }
+
+export function listening<Any, Name extends keyof Any>(
+  all: readonly Any[],
+  name: Name,
+): readonly Listening<Any, Name>[] {
+  return all.filter((observer): observer is Listening<Any, Name> => observer[name] !== undefined)
 }

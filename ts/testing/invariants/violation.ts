@@ -1,4 +1,4 @@
-/** What the simulator found: one invariant of verification, by its number, did not hold. */
+/** One invariant, by its number, did not hold. */
 
 export class Violation extends Error {
   override readonly name = 'Violation'

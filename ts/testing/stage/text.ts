@@ -1,10 +1,10 @@
 /** Messages, tickets and events as stable lines of text, for transcripts and for the story of a failed run. */
 
-import { AssertionFailure } from '#balsa/errors.js'
-import { logIndex, termOf } from '#balsa/types.js'
-import type { Block } from '#balsa/types.js'
-import { makeBlock } from './fake-blocks.js'
-import type { CoreEvent, PersistTicket, ReadOutcome, Request, Response, TicketOperation } from '#balsa/core/index.js'
+import type { CoreEvent, PersistTicket, ReadOutcome, Request, Response, TicketOperation } from '../../core/index.js'
+import { AssertionFailure } from '../../errors.js'
+import { logIndex, termOf } from '../../types.js'
+import type { Block } from '../../types.js'
+import { earlierEntry, makeBlock } from './blocks.js'
 
 export function formatMessage(message: Request | Response): string {
   switch (message.type) {
@@ -62,13 +62,13 @@ export function parseMessage(text: string): Request | Response {
     case 'PreVoteResult':
       return { type, term, granted, round }
     default:
-      throw new AssertionFailure(`trace: no message ${text}`)
+      throw new AssertionFailure(`text: no message ${text}`)
   }
 }
 
 function parseBlock(word: string): Block {
   const [first = 0, last = 0, term = 0] = (word.match(/\d+/g) ?? []).map(Number)
-  const payloads = Array.from({ length: last - first + 1 }, (_, at) => -((first + at - 1) * 1000 + term))
+  const payloads = Array.from({ length: last - first + 1 }, (_, at) => earlierEntry(first + at, term).payload)
   return makeBlock(first, term, payloads)
 }
 

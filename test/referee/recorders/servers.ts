@@ -1,13 +1,13 @@
 /**
- * The trace of a simulated world: an observer as `balsa-raft/testing` has them, to be given to it beside its own. A server
- * whose disk was wiped goes by another name from then on, since it is another one to everything that Raft promises.
+ * The trace of servers, on a stage or in a simulated world: an observer as both have them. A server whose disk was wiped goes by
+ * another name from then on, since it is another one to everything that Raft promises.
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
-import { RecordCursor } from '#balsa/format/block.js'
-import type { Block, StoreOperation } from '#balsa/types.js'
+import type { StoreOperation } from '#balsa/types.js'
 import type { TraceEvent } from '../trace-format.js'
-import { bootOf, messageOf, turnOf, writeOf } from './convert.js'
+import { bootOf, INTERNAL, messageOf, turnOf, writeOf } from './convert.js'
+import type { HashesOf } from './convert.js'
 
 /** What is looked at of a server; one of these stays the same object. */
 export interface WatchedServer {
@@ -27,26 +27,23 @@ interface Watch {
   readonly writes: Map<number, number>
 }
 
-/** The hash of what is not a command. */
-const INTERNAL = '-'
+/** Who counts for quorum. */
+export interface Voters {
+  readonly voters: readonly string[]
+  readonly outgoing: readonly string[] | null
+}
 
-export class SimulationRecorder {
+export class ServerRecorder {
   readonly #tell: (event: TraceEvent) => void
-  readonly #commandOf: (payload: Uint8Array) => string
+  readonly #hashesOf: HashesOf
   readonly #servers = new Map<string, Watch>()
   readonly #links = new Map<string, string>()
-  readonly #cursor = new RecordCursor()
-  readonly #hashes = new WeakMap<Block, readonly string[]>()
 
-  /** `commandOf`: what a command is called, equal to what `applied` calls it. */
-  constructor(
-    voters: readonly string[],
-    commandOf: (payload: Uint8Array) => string,
-    tell: (event: TraceEvent) => void,
-  ) {
+  /** `hashesOf` calls a command what `applied` calls it, and everything else INTERNAL. */
+  constructor({ voters, outgoing }: Voters, hashesOf: HashesOf, tell: (event: TraceEvent) => void) {
     this.#tell = tell
-    this.#commandOf = commandOf
-    tell({ event: 'cluster', order: 'global', voters, outgoing: null, preVote: true })
+    this.#hashesOf = hashesOf
+    tell({ event: 'cluster', order: 'global', voters, outgoing, preVote: true })
   }
 
   booted(server: WatchedServer): void {
@@ -121,7 +118,7 @@ export class SimulationRecorder {
     for (let index = watch.applied + 1; index <= last; index += 1) {
       const command = byIndex.get(index)
       const term = command?.term ?? server.core?.log.termAt(index as never) ?? 0
-      const hashes = [command === undefined ? INTERNAL : String(command.id)]
+      const hashes = [command === undefined || command.id === 0 ? INTERNAL : String(command.id)]
       this.#tell({ event: 'apply', server: watch.name, entries: { first: index, term, hashes } })
     }
     watch.applied = last
@@ -146,17 +143,5 @@ export class SimulationRecorder {
     const watch: Watch = { name: id, wipes: 0, ...fresh }
     this.#servers.set(id, watch)
     return watch
-  }
-
-  readonly #hashesOf = (block: Block): readonly string[] => {
-    const known = this.#hashes.get(block)
-    if (known !== undefined) return known
-    const hashes: string[] = []
-    this.#cursor.reset(block)
-    while (this.#cursor.next()) {
-      hashes.push(this.#cursor.kind === 'command' ? this.#commandOf(this.#cursor.payload) : INTERNAL)
-    }
-    this.#hashes.set(block, hashes)
-    return hashes
   }
 }

@@ -1,0 +1,145 @@
+/**
+ * What must hold of logs, commit and state machines, compared among all servers (figure 3 of the paper): committed entries never
+ * change (5), commit is what the disks allow (7), state machines are given what was committed, and agree (8). Only terms and
+ * counts are taken from the core; what entries are is read from what it writes.
+ */
+
+import { assertInvariants } from '../../core/index.js'
+import type { RaftCore } from '../../core/index.js'
+import type { LogIndex, ServerId } from '../../types.js'
+import type { AppliedCommand, DiskView, Observer, ServerView } from '../observer.js'
+import { isQuorum } from './quorum.js'
+import type { Truth } from './truth.js'
+import { hold } from './violation.js'
+
+/** Core steps between two full sweeps. */
+const SWEEP_STEPS = 1000
+
+interface Seen {
+  commitIndex: number
+  /** What the state machine was given, in this boot. */
+  machineIndex: number
+}
+
+export class LogInvariants implements Observer {
+  readonly #truth: Truth
+  readonly #servers: () => Iterable<ServerView>
+  readonly #seen: (Seen | undefined)[] = []
+  /** The state machine's hash once it has applied up to an index; the same everywhere. */
+  readonly #hashes: (number | undefined)[] = []
+  /** Disks that are gone for good held these. */
+  readonly #wiped: { readonly id: ServerId; readonly disk: DiskView }[] = []
+  #untilSweep = SWEEP_STEPS
+
+  constructor(truth: Truth, servers: () => Iterable<ServerView>) {
+    this.#truth = truth
+    this.#servers = servers
+  }
+
+  booted({ ordinal }: ServerView): void {
+    this.#seen[ordinal] = { commitIndex: 0, machineIndex: 0 }
+  }
+
+  wiped({ id, disk }: ServerView): void {
+    this.#wiped.push({ id, disk })
+  }
+
+  // Hot path: once per core step.
+  stepped(server: ServerView, core: RaftCore): void {
+    const seen = this.#of(server)
+    if (core.log.commitIndex !== seen.commitIndex) this.#committed(server, core, seen)
+    this.#untilSweep -= 1
+    if (this.#untilSweep > 0) return
+    this.#untilSweep = SWEEP_STEPS
+    this.#sweep()
+  }
+
+  applied(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void {
+    const seen = this.#of(server)
+    const { committed, commandsUpTo } = this.#truth
+    const from = seen.machineIndex
+    hold(last < committed.length, 8, () => {
+      return `${server.id} applies ${from + 1} .. ${last}, committed are ${committed.length - 1}`
+    })
+    let count = 0
+    for (const { index, term, id } of commands) {
+      if (id !== 0) count += 1
+      const truth = committed[index]
+      hold(truth?.term === term && truth.command === id && index > from && index <= last, 8, () => {
+        return `${server.id} applies command ${id} of term ${term} at ${index}, committed is ${truth?.command} of term ${truth?.term}`
+      })
+    }
+    const due = (commandsUpTo[last] ?? 0) - (commandsUpTo[from] ?? 0)
+    hold(count === due, 8, () => {
+      return `${server.id} applies ${count} commands in ${from + 1} .. ${last}, committed are ${due}`
+    })
+    const durable = server.disk.durable.termAt(last)
+    hold(durable === committed[last]?.term, 9, () => {
+      return `${server.id} applies ${last}: durable is term ${durable}, committed is term ${committed[last]?.term}`
+    })
+    seen.machineIndex = last
+    const known = this.#hashes[last]
+    hold(known === undefined || known === hash, 8, () => {
+      return `${server.id}: the state machine's hash at ${last} is ${hash}, elsewhere it was ${known}`
+    })
+    this.#hashes[last] = hash
+  }
+
+  /** What all servers hold, whole. */
+  #sweep(): void {
+    for (const { id, ordinal, core } of this.#servers()) {
+      if (core === null || this.#seen[ordinal] === undefined) continue
+      assertInvariants(core)
+      const end = Math.min(core.log.commitIndex, this.#truth.commitIndex)
+      for (let index = 1; index <= end; index += 1) {
+        hold(core.log.termAt(index as LogIndex) === this.#truth.committed[index]?.term, 5, () => {
+          return `${id} has another committed entry at ${index}`
+        })
+      }
+    }
+  }
+
+  #committed(server: ServerView, core: RaftCore, seen: Seen): void {
+    const { commitIndex } = core.log
+    const isLeader = core.role === 'leader'
+    hold(isLeader || commitIndex <= this.#truth.commitIndex, 7, () => {
+      return `${server.id} commits ${commitIndex}, no leader has committed more than ${this.#truth.commitIndex}`
+    })
+    if (isLeader && commitIndex > this.#truth.commitIndex) this.#checkQuorum(server, core, commitIndex)
+    for (let index = seen.commitIndex + 1; index <= commitIndex; index += 1) {
+      const term = core.log.termAt(index as LogIndex) ?? 0
+      const known = this.#truth.find(index, term)
+      hold(known !== null, 5, () => `${server.id} commits ${index} of term ${term}, which was never written`)
+      const truth = this.#truth.committed[index]
+      if (truth === undefined) this.#truth.commit(known, core.term)
+      else {
+        hold(truth.term === term, 5, () => {
+          return `${server.id} commits ${index} of term ${term}, committed is term ${truth.term}`
+        })
+      }
+    }
+    seen.commitIndex = commitIndex
+  }
+
+  /** Recomputed from what the disks hold, in each half of the leader's configuration (5.3, 5.4.2). */
+  #checkQuorum({ id: leader }: ServerView, core: RaftCore, index: LogIndex): void {
+    const term = core.log.termAt(index)
+    hold(term === core.term, 7, () => `${leader} commits ${index} of term ${term} by counting, in term ${core.term}`)
+    const holders = new Set<ServerId>()
+    for (const { id, disk } of this.#servers()) if (disk.durable.termAt(index) === term) holders.add(id)
+    for (const { id, disk } of this.#wiped) if (disk.durable.termAt(index) === term) holders.add(id)
+    hold(
+      isQuorum(core.configuration, (id) => holders.has(id)),
+      7,
+      () => {
+        return `${leader} commits ${index} of term ${term}, durable only on ${[...holders].join(', ')}`
+      },
+    )
+  }
+
+  #of(server: ServerView): Seen {
+    const seen = this.#seen[server.ordinal]
+    hold(seen !== undefined, 0, () => `${server.id} acts before it has booted`)
+    return seen
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * What is told of servers to whoever watches them: by the stage, where cores stand alone, and by the simulator, where they
+ * stand in the whole shell. It is one interface, so that one set of invariants holds of both. Calls are synchronous and in the
+ * order in which things happen. An observer that throws ends the run.
+ */
+
+import type { Input, RaftCore, Ready, Request, Response } from '../core/index.js'
+import type { Block, HardState, LogIndex, ServerId, StoreOperation, Term } from '../types.js'
+
+/** What a crash would leave, for reading. */
+export interface DurableView {
+  readonly hardState: HardState
+  readonly lastIndex: LogIndex
+  /** The whole log, without a gap. */
+  readonly blocks: readonly Block[]
+  /** Null where there is no entry. */
+  termAt(index: LogIndex): Term | null
+}
+
+export interface DiskView {
+  /** Names the disk: whoever comes back after a wipe has another one. */
+  readonly incarnation: string
+  readonly durable: DurableView
+  /** Tickets of the process that runs which are not durable. */
+  readonly pendingTickets: number
+}
+
+/** One server, for reading. */
+export interface ServerView {
+  readonly id: ServerId
+  /** Its place in the list of servers, from 0. */
+  readonly ordinal: number
+  /** Null while its process is down or still opens. */
+  readonly core: RaftCore | null
+  /** What survives a crash; another one after a wipe. */
+  readonly disk: DiskView
+  /** Counts the processes of this server, from 1. */
+  readonly boot: number
+  /** Whether its store has failed or its state machine threw: it must be silent. */
+  readonly halted: boolean
+}
+
+/** A command that a state machine was given. */
+export interface AppliedCommand {
+  readonly index: LogIndex
+  readonly term: Term
+  /** What whoever proposed it calls it, unique in one run; 0 for an entry that is no command, which need not be told. */
+  readonly id: number
+}
+
+export interface Observer {
+  /** Its core has read the disk, and has taken no input yet that is told. */
+  booted?(server: ServerView): void
+  /** After each input of the core. */
+  stepped?(server: ServerView, core: RaftCore, input: Input): void
+  /** The core's decisions of one turn, before any of them is carried out. */
+  decided?(server: ServerView, core: RaftCore, ready: Ready): void
+  /** All of them were. */
+  turned?(server: ServerView, core: RaftCore): void
+  /** Its process is about to be gone, and whatever is not durable. */
+  crashed?(server: ServerView, how: string): void
+  /** The disk is another, empty one. */
+  wiped?(server: ServerView): void
+  /** A message leaves, whatever becomes of it. */
+  sent?(server: ServerView, to: ServerId, message: Request | Response): void
+  delivered?(from: ServerId, server: ServerView, message: Request | Response): void
+  submitted?(server: ServerView, ticket: number, operations: readonly StoreOperation[]): void
+  durable?(server: ServerView, ticket: number): void
+  /** A batch reached the state machine, which is now current up to `last`; `hash` is its content's. */
+  applied?(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
+}

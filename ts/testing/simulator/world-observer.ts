@@ -1,0 +1,34 @@
+/** What a world tells besides what happens to its servers: calls of clients, faults, and the repair. */
+
+import type { Outcome } from '../../errors.js'
+import type { ServerId } from '../../types.js'
+import type { Observer } from '../observer.js'
+
+export interface Operation {
+  readonly id: number
+  readonly kind: 'write' | 'writes' | 'read' | 'barrier'
+  readonly client: number
+  readonly server: ServerId
+  readonly key: number
+  /** The ids of its commands; empty for a read or a barrier. */
+  readonly commands: readonly number[]
+}
+
+/** How an operation ended. `lost`: the process that it was put to is gone, so its outcome is unknown. */
+export interface Returned {
+  readonly status: 'ok' | Outcome | 'lost'
+  /** The error's code, unless ok. */
+  readonly code: string | null
+  /** Ok: where its last command stands, or what the state machine had applied when it was read; 0 otherwise. */
+  readonly index: number
+  /** Ok: what the key held before (write) or holds (read); 0 for nothing. */
+  readonly value: number
+}
+
+export interface WorldObserver extends Observer {
+  invoked?(operation: Operation): void
+  returned?(operation: Operation, returned: Returned): void
+  fault?(kind: string, detail: string): void
+  /** Phase 2 begins: from here on these servers and all between them work. */
+  healed?(core: readonly ServerId[]): void
+}

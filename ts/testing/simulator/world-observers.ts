@@ -1,0 +1,37 @@
+/** All observers of a world as one. */
+
+import type { ServerId } from '../../types.js'
+import { listening, Observers } from '../observers.js'
+import type { Listening } from '../observers.js'
+import type { Operation, Returned, WorldObserver } from './world-observer.js'
+
+export class WorldObservers extends Observers implements Required<WorldObserver> {
+  readonly #invoked: readonly Listening<WorldObserver, 'invoked'>[]
+  readonly #returned: readonly Listening<WorldObserver, 'returned'>[]
+  readonly #fault: readonly Listening<WorldObserver, 'fault'>[]
+  readonly #healed: readonly Listening<WorldObserver, 'healed'>[]
+
+  constructor(all: readonly WorldObserver[]) {
+    super(all)
+    this.#invoked = listening(all, 'invoked')
+    this.#returned = listening(all, 'returned')
+    this.#fault = listening(all, 'fault')
+    this.#healed = listening(all, 'healed')
+  }
+
+  invoked(operation: Operation): void {
+    for (const observer of this.#invoked) observer.invoked(operation)
+  }
+
+  returned(operation: Operation, returned: Returned): void {
+    for (const observer of this.#returned) observer.returned(operation, returned)
+  }
+
+  fault(kind: string, detail: string): void {
+    for (const observer of this.#fault) observer.fault(kind, detail)
+  }
+
+  healed(core: readonly ServerId[]): void {
+    for (const observer of this.#healed) observer.healed(core)
+  }
+}
