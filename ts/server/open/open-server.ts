@@ -12,7 +12,7 @@ import { RaftCore } from '../../core/raft-core.js'
 import type { BlockMaker } from '../../core/raft-log.js'
 import { RaftError } from '../../errors.js'
 import { entryBlock, lastEntryTime, sliceBlock } from '../../format/block.js'
-import { encodeConfiguration } from '../../format/configuration.js'
+import { encodeBootstrap } from '../../format/configuration.js'
 import { Applier } from '../../machine/applier.js'
 import type { RaftOptions } from '../../options.js'
 import { nativeStore } from '../../storage/index.js'
@@ -88,7 +88,7 @@ async function bootstrapIfNew(
 ): Promise<StoredState> {
   const voters = options.bootstrap.map(({ id, address }) => ({ id, address }))
   const configuration: Configuration = { voters, outgoing: null, nonvoters: [] }
-  const payload = encodeConfiguration({ clusterName: options.cluster ?? 'balsa', configuration })
+  const payload = encodeBootstrap(options.cluster ?? 'balsa', options.bootstrap)
   const clusterId = createHash('sha256').update(payload).digest('hex').slice(0, 32)
   const known = stored.facts.get(CLUSTER_ID_FACT)
   if (known !== undefined) {
