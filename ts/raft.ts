@@ -26,6 +26,8 @@ export interface PeerStatus {
   readonly connected: boolean
   /** As the leader knows it; 0 on other servers. */
   readonly matchIndex: LogIndex
+  /** Where its log ends, as it last answered this leader; null on other servers, and while it has not. */
+  readonly lastIndex: LogIndex | null
 }
 
 export interface Status {
@@ -158,6 +160,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
         address,
         connected: inbound.isConnected(id),
         matchIndex: core.matchIndexOf(id),
+        lastIndex: core.role === 'leader' ? inbound.lastIndexOf(id) : null,
       })),
       store: store.stats(),
       durability: stored.durability,

@@ -8,7 +8,7 @@ import type { Configuration, LogIndex, Term } from '#balsa/types.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import { SETTINGS, votersOnly } from '../support/core-cluster.js'
 import { ENTRY_BYTES, entriesOf, fakeBlockMaker, makeBlock } from '../support/fake-blocks.js'
-import { appendEntries, conflict } from '../support/messages.js'
+import { appendEntries, conflict, endingAt } from '../support/messages.js'
 import { below, drawSeed, randomFrom, randomInt } from '../support/seed.js'
 import type { Random } from '../support/seed.js'
 
@@ -230,7 +230,7 @@ test('a log that begins later names no term for what it cannot compare', () => {
   core.step({ type: 'request', from: 's1', link: 0, message: appendEntries(2, '3/1', []) })
   assert.equal(
     core.takeReady().messages.map(({ message }) => message),
-    [conflict(2, '3/0')],
+    [endingAt(6, conflict(2, '3/0'))],
   )
 })
 

@@ -199,6 +199,7 @@ export class Follower implements RoleBehaviour {
       hintIndex: logIndex(0),
       hintTerm: termOf(0),
       round,
+      lastIndex: this.#core.log.lastIndex,
     }
   }
 

@@ -298,6 +298,7 @@ export class RaftCore {
         hintIndex: logIndex(0),
         hintTerm: termOf(0),
         round: 0,
+        lastIndex: this.#log.lastIndex,
       } as const
       this.#outbox.hold(this.#tickets.gate, this.#tickets.term, { kind: 'response', link, message: answer })
       return
