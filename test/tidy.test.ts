@@ -24,6 +24,7 @@ import {
   reminderRule,
   rules,
   testRunRule,
+  transportRule,
 } from './support/tidy-rules.js'
 import type { Rule, SourceFile } from './support/tidy-rules.js'
 
@@ -93,6 +94,15 @@ proofs('imports between rooms go down only', () => {
   rejects(importRule, 'ts/testing/index.ts', "import { suite } from 'uvu'")
   rejects(importRule, 'ts/testing/index.ts', "import { x } from '../index.js'")
   accepts(importRule, 'ts/testing/index.ts', "import { ok } from 'node:assert'\nimport { x } from '../server/x.js'")
+})
+
+proofs('a transport is written with what is behind its door', () => {
+  rejects(transportRule, 'ts/transport/tcp/connection.ts', "import { x } from '../wire/frame.js'")
+  rejects(transportRule, 'ts/transport/memory/index.ts', "import { x } from '../../types.js'")
+  rejects(transportRule, 'ts/transport/tcp/index.ts', "import type { x } from '../memory/index.js'")
+  accepts(transportRule, 'ts/transport/tcp/index.ts', "import { x } from '../index.js'\nimport { y } from './y.js'")
+  accepts(transportRule, 'ts/transport/tcp/index.ts', "import { assert } from '../../errors.js'\nimport 'node:net'")
+  accepts(transportRule, 'ts/transport/wire/frame.ts', "import { x } from '../../format/crc32c.js'")
 })
 
 proofs('apps use the library by its name', () => {
