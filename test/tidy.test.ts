@@ -29,6 +29,7 @@ import {
   rules,
   stageRule,
   testRunRule,
+  transportRule,
 } from './support/tidy-rules.js'
 import type { Rule, SourceFile } from './support/tidy-rules.js'
 
@@ -116,6 +117,15 @@ proofs('no part of the server is reached through another', () => {
   rejects(reachRule, 'ts/server/turn/ready-runner.ts', 'const { store } = this.#parts')
   accepts(reachRule, 'ts/raft.ts', 'return this.#server.close()')
   accepts(reachRule, 'ts/server/server.ts', 'this.#loop = parts.loop\nthis.#core.step(mail)\nconst { store } = host')
+})
+
+proofs('a transport is written with what is behind its door', () => {
+  rejects(transportRule, 'ts/transport/tcp/connection.ts', "import { x } from '../wire/frame.js'")
+  rejects(transportRule, 'ts/transport/memory/index.ts', "import { x } from '../../types.js'")
+  rejects(transportRule, 'ts/transport/tcp/index.ts', "import type { x } from '../memory/index.js'")
+  accepts(transportRule, 'ts/transport/tcp/index.ts', "import { x } from '../index.js'\nimport { y } from './y.js'")
+  accepts(transportRule, 'ts/transport/tcp/index.ts', "import { assert } from '../../errors.js'\nimport 'node:net'")
+  accepts(transportRule, 'ts/transport/wire/frame.ts', "import { x } from '../../format/crc32c.js'")
 })
 
 proofs('apps use the library by its name', () => {

@@ -23,10 +23,23 @@ export const isPosition = (value: unknown): value is number => Number.isSafeInte
 /** The id of a server: 1 to 255 bytes of UTF-8, chosen by the operator, never reused for another store. */
 export type ServerId = string
 
+/**
+ * What a later version says of a server or of a configuration. Whoever does not know it carries it unchanged into the next
+ * configuration; when it is required, the configuration is refused instead (docs/storage-format.md).
+ */
+export interface Extension {
+  /** 1 to 64 characters of a-z, 0-9 and -, the first one a letter; once in its list. */
+  readonly name: string
+  readonly isRequired: boolean
+  readonly value: Uint8Array
+}
+
 /** A member of the cluster and the address at which its peers dial it (`host:port`). */
 export interface Server {
   readonly id: ServerId
   readonly address: string
+  /** Absent when there is none. */
+  readonly extensions?: readonly Extension[]
 }
 
 /** A member that does not count for quorum. */
@@ -43,6 +56,8 @@ export interface Configuration {
   readonly voters: readonly Server[]
   readonly outgoing: readonly Server[] | null
   readonly nonvoters: readonly Nonvoter[]
+  /** Absent when there is none. */
+  readonly extensions?: readonly Extension[]
 }
 
 /** What an entry is for. Only `command` entries reach the state machine. */

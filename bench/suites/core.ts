@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Bench } from 'tinybench'
 import { BlockWriter, RecordCursor, sealBlock, verifyBlock } from '#balsa/format/block.js'
-import { decodeMessage, encodeHeader } from '#balsa/transport/tcp/codec.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Block } from '#balsa/types.js'
 import type { AppendEntries, AppendEntriesResult } from 'balsa-raft/core'
 import { nativeStore } from 'balsa-raft/storage'
+import { commonFeatures, decodeFrame, encodeHead, encodeMessage, FEATURES, frameMemory } from 'balsa-raft/transport'
 import { CoreLeader } from '../cluster/core-leader.js'
 import type { Settings } from '../settings.js'
 import type { Case, OpenSuite, Sample, Suite } from '../suite.js'
@@ -117,15 +117,14 @@ function frameCases(
   }
   const result: AppendEntriesResult = {
     ...{ type: 'AppendEntriesResult', term, status: 'matched', matchIndex: block.last },
-    ...{ hintIndex: none, hintTerm: termOf(0), round: 1 },
+    ...{ hintIndex: none, hintTerm: termOf(0), round: 1, lastIndex: block.last },
   }
-  const header = Buffer.alloc(4096)
-  const frameOf = (message: AppendEntries | AppendEntriesResult, body: Uint8Array): Buffer =>
-    Buffer.concat([header.subarray(0, encodeHeader(message, header, 0)), body])
-  const appendFrame = frameOf(append, block.data)
-  const resultFrame = frameOf(result, new Uint8Array(0))
+  const features = commonFeatures(FEATURES)
+  const head = frameMemory(new Uint8Array(4096))
+  const appendFrame = frameMemory(encodeMessage(append, features))
+  const resultFrame = frameMemory(encodeMessage(result, features))
   for (const frame of [appendFrame, resultFrame]) {
-    const decoded = decodeMessage(frame, 0, frame.length)
+    const decoded = decodeFrame(frame)
     if (decoded.type === 'Malformed') throw new Error(`a frame does not decode: ${decoded.what}`)
   }
   const repeated = (run: () => void) => (): void => {
@@ -133,10 +132,10 @@ function frameCases(
   }
   const frame = (operation: string, run: () => void): Case => one('TypeScript', operation, repeated(run), REPEATS)
   return [
-    frame('encode AppendEntries', () => void encodeHeader(append, header, 0)),
-    frame('decode AppendEntries', () => void decodeMessage(appendFrame, 0, appendFrame.length)),
-    frame('encode AppendEntriesResult', () => void encodeHeader(result, header, 0)),
-    frame('decode AppendEntriesResult', () => void decodeMessage(resultFrame, 0, resultFrame.length)),
+    frame('encode AppendEntries', () => void encodeHead(append, features, head, 0)),
+    frame('decode AppendEntries', () => void decodeFrame(appendFrame)),
+    frame('encode AppendEntriesResult', () => void encodeHead(result, features, head, 0)),
+    frame('decode AppendEntriesResult', () => void decodeFrame(resultFrame)),
   ]
 }
 

@@ -8,6 +8,8 @@ import { memoryStore, nativeStore } from 'balsa-raft/storage'
 import type { StoreFactory } from 'balsa-raft/storage'
 import { assertDeterministic, logStoreConformance, stateMachineConformance, StateMachineFault } from 'balsa-raft/testing'
 import type { ConformanceCase, DeterminismReport } from 'balsa-raft/testing'
+import { commonFeatures, decodeFrame, encodeMessage, FEATURES, frameMemory, identityRefusal } from 'balsa-raft/transport'
+import type { Identity, Request, Transport, TransportHandlers } from 'balsa-raft/transport'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import { tcp } from 'balsa-raft/transport/tcp'
 
@@ -28,6 +30,11 @@ export const options: RaftOptions<Add, number, 'total', number> = {
 }
 export const stores: readonly StoreFactory[] = [nativeStore(), memoryStore()]
 export const others = [RaftCore, MemoryNetwork]
+export const transports: readonly Transport[] = [tcp({ listen: '127.0.0.1:0' })]
+export const isRead = (message: Request, handlers: TransportHandlers, self: Identity): boolean =>
+  decodeFrame(frameMemory(encodeMessage(message, commonFeatures(FEATURES)))).type === message.type &&
+  handlers.admit(self) instanceof Promise &&
+  identityRefusal(self, self, self.serverId, null) === null
 export async function run(wait: WaitOptions): Promise<readonly [number, number, LogIndex, Outcome | null]> {
   const raft = await Raft.open(options)
   const status: Status = raft.status
@@ -77,7 +84,7 @@ export const typeSettings = {
 /** Loads every door by `import` and by `require`, and finds the same things behind them. */
 export const esmConsumer = `import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
-for (const door of ['', '/core', '/storage', '/testing', '/testing/stage', '/transport/tcp', '/transport/memory']) {
+for (const door of ['', '/core', '/storage', '/testing', '/testing/stage', '/transport', '/transport/tcp', '/transport/memory']) {
   const imported = await import('balsa-raft' + door)
   const required = require('balsa-raft' + door)
   const names = Object.keys(imported)

@@ -8,7 +8,7 @@ import type { Configuration, LogIndex, Term } from '#balsa/types.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import { SETTINGS, votersOnly } from '#balsa/testing/stage/stage.js'
 import { ENTRY_BYTES, entriesOf, makeBlock, stageBlockMaker } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, conflict } from '../support/messages.js'
+import { appendEntries, conflict, endingAt } from '../support/messages.js'
 import { below, drawSeed, randomFrom, randomInt } from '../support/seed.js'
 import type { Random } from '../support/seed.js'
 
@@ -230,7 +230,7 @@ test('a log that begins later names no term for what it cannot compare', () => {
   core.step({ type: 'request', from: 's1', link: 0, message: appendEntries(2, '3/1', []) })
   assert.equal(
     core.takeReady().messages.map(({ message }) => message),
-    [conflict(2, '3/0')],
+    [endingAt(6, conflict(2, '3/0'))],
   )
 })
 
@@ -238,7 +238,7 @@ test('pointers move by methods that refuse what cannot be', () => {
   const [first, term] = [logIndex(1), termOf(1)]
   const configurations = [{ index: first, configuration: votersOnly(['s1']) }]
   const start = { firstIndex: first, lastIndex: first, commitIndex: logIndex(0), termRuns: [{ first, term }] }
-  const log = new RaftLog({ ...start, configurations }, fakeBlockMaker)
+  const log = new RaftLog({ ...start, configurations }, stageBlockMaker)
   log.append(makeBlock(2, 1, [7, 8]))
   assert.throws(() => log.commitTo(logIndex(4)), /commit 4 beyond the last entry 3/)
   assert.throws(() => log.durableTo(logIndex(4)), /durable 4 beyond the last entry 3/)

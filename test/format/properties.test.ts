@@ -53,13 +53,29 @@ const name = fc.oneof(
   fc.string({ minLength: 1, maxLength: 300 }),
   fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
 )
-const server = fc.record({ id: name, address: name })
+/** Deep equality also looks at prototypes. */
+const plainObject = { noNullPrototype: true } as const
+const extension = fc.record(
+  {
+    name: fc.stringMatching(/^[a-z][a-z0-9-]{0,12}$/),
+    isRequired: fc.constant(false),
+    value: fc.uint8Array({ maxLength: 300, size: 'max' }),
+  },
+  plainObject,
+)
+/** Sorted, as they come back. */
+const extensions = fc
+  .uniqueArray(extension, { maxLength: 3, selector: (one) => one.name })
+  .map((drawn) => (drawn.length === 0 ? {} : { extensions: drawn.toSorted((x, y) => (x.name < y.name ? -1 : 1)) }))
+const server = fc
+  .tuple(fc.record({ id: name, address: name }, plainObject), extensions)
+  .map(([drawn, extended]) => ({ ...drawn, ...extended }))
+const nonvoter = fc.tuple(server, fc.boolean()).map(([drawn, promote]) => ({ ...drawn, promote }))
 const servers = fc.uniqueArray(server, { maxLength: 20, selector: (one) => one.id })
-const nonvoters = fc.uniqueArray(fc.record({ id: name, address: name, promote: fc.boolean() }), {
-  maxLength: 20,
-  selector: (one) => one.id,
-})
-const configuration = fc.record({ voters: servers, outgoing: fc.option(servers), nonvoters })
+const nonvoters = fc.uniqueArray(nonvoter, { maxLength: 20, selector: (one) => one.id })
+const configuration = fc
+  .tuple(fc.record({ voters: servers, outgoing: fc.option(servers), nonvoters }, plainObject), extensions)
+  .map(([drawn, extended]) => ({ ...drawn, ...extended }))
 
 test('crc32c is the bitwise checksum, of any stretch, in any number of steps', async () => {
   await check(
@@ -190,6 +206,7 @@ test('a configuration has one encoding, whatever the order of its servers, and c
     fc.property(name, configuration, (clusterName, drawn) => {
       const encoded = encodeConfiguration({ clusterName, configuration: drawn })
       const reversed = {
+        ...drawn,
         voters: drawn.voters.toReversed(),
         outgoing: drawn.outgoing?.toReversed() ?? null,
         nonvoters: drawn.nonvoters.toReversed(),
@@ -197,10 +214,13 @@ test('a configuration has one encoding, whatever the order of its servers, and c
       assert.is(hexOf(encodeConfiguration({ clusterName, configuration: reversed })), hexOf(encoded))
       const decoded = decodeConfiguration(encoded)
       assert.is(decoded.clusterName, clusterName)
-      assert.equal(
-        decoded.configuration.voters.map(({ id }) => id),
-        drawn.voters.map(({ id }) => id).toSorted(),
-      )
+      const byId = (x: { readonly id: string }, y: { readonly id: string }): number => (x.id < y.id ? -1 : 1)
+      assert.equal(decoded.configuration, {
+        ...drawn,
+        voters: drawn.voters.toSorted(byId),
+        outgoing: drawn.outgoing?.toSorted(byId) ?? null,
+        nonvoters: drawn.nonvoters.toSorted(byId),
+      })
       assert.is(hexOf(encodeConfiguration(decoded)), hexOf(encoded))
       const inBlock = entryBlock('configuration', logIndex(3), termOf(2), 5, encoded)
       assert.equal(inBlock.configuration, decoded.configuration)
@@ -223,8 +243,6 @@ test('a changed configuration payload is another configuration in its own one fo
 const key = fc
   .string({ unit: 'grapheme', minLength: 1, maxLength: 12 })
   .filter((text) => Buffer.byteLength(text) <= 255)
-/** Deep equality also looks at prototypes. */
-const plainObject = { noNullPrototype: true } as const
 const operation: fc.Arbitrary<StoreOperation> = fc.oneof(
   block.map((one) => ({ type: 'append' as const, block: one })),
   position.map((from) => ({ type: 'truncateSuffix' as const, from: logIndex(from) })),

@@ -3,15 +3,16 @@
  * Rust engine reads the same file: whoever disagrees with them has changed the format.
  */
 
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { decodeBlock, entryBlock, RecordCursor, BlockWriter, sealBlock, verifyBlock } from '#balsa/format/block.js'
-import { decodeConfiguration, encodeConfiguration } from '#balsa/format/configuration.js'
+import { decodeConfiguration, encodeBootstrap, encodeConfiguration } from '#balsa/format/configuration.js'
 import { crc32c } from '#balsa/format/crc32c.js'
-import { MalformedBytes } from '#balsa/format/malformed.js'
+import { MalformedBytes, UnknownFormat } from '#balsa/format/malformed.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Block, Configuration, EntryKind, StoreOperation } from '#balsa/types.js'
@@ -40,9 +41,19 @@ type StepVector =
 interface Vectors {
   readonly crc32c: readonly { readonly name: string; readonly hex: string; readonly crc: number }[]
   readonly configurations: readonly {
+    readonly name: string
     readonly hex: string
     readonly clusterName: string
     readonly configuration: Configuration
+    /** Of the cluster that this payload begins. */
+    readonly clusterId?: string
+  }[]
+  readonly invalidConfigurations: readonly {
+    readonly name: string
+    readonly hex: string
+    /** Whether it is what a later version may write, not damage. */
+    readonly unknown: boolean
+    readonly words: string
   }[]
   readonly blocks: readonly BlockVector[]
   readonly invalidBlocks: readonly { readonly name: string; readonly hex: string }[]
@@ -52,7 +63,7 @@ interface Vectors {
 
 // From build/test/format back to the source tree: the one file that both languages read.
 const path = fileURLToPath(new URL('../../../test/format/vectors.json', import.meta.url))
-const vectors = JSON.parse(readFileSync(path, 'utf8')) as Vectors
+const vectors = JSON.parse(readFileSync(path, 'utf8'), withBytes) as Vectors
 
 const test = suite('format vectors')
 
@@ -113,10 +124,27 @@ for (const name of shapeFaults) {
   })
 }
 
-for (const { hex, clusterName, configuration } of vectors.configurations) {
-  test(`configuration is written and read byte for byte: ${hex.slice(0, 40)}`, () => {
+for (const { name, hex, clusterName, configuration, clusterId } of vectors.configurations) {
+  test(`configuration is written and read byte for byte: ${name}`, () => {
     assert.is(hexOf(encodeConfiguration({ clusterName, configuration })), hex)
     assert.equal(decodeConfiguration(bytesOf(hex)), { clusterName, configuration })
+  })
+
+  if (clusterId === undefined) continue
+  test(`the cluster id is a hash of the bootstrap payload: ${name}`, () => {
+    const payload = encodeBootstrap(clusterName, configuration.voters)
+    assert.is(hexOf(payload), hex)
+    assert.is(createHash('sha256').update(payload).digest('hex').slice(0, 32), clusterId)
+  })
+}
+
+for (const { name, hex, unknown, words } of vectors.invalidConfigurations) {
+  test(`configuration is refused: ${name}`, () => {
+    assert.throws(
+      () => decodeConfiguration(bytesOf(hex)),
+      (error: unknown) =>
+        isMalformed(error) && (error as Error).message.includes(words) && error instanceof UnknownFormat === unknown,
+    )
   })
 }
 
@@ -132,6 +160,11 @@ for (const { name, hex } of vectors.invalidTickets) {
   test(`ticket is refused: ${name}`, () => {
     assert.throws(() => decodeOperations(bytesOf(hex)), isMalformed)
   })
+}
+
+/** The value of an extension is written as hex. */
+function withBytes(this: object, key: string, value: unknown): unknown {
+  return key === 'value' && 'isRequired' in this ? bytesOf(String(value)) : value
 }
 
 function write(vector: BlockVector): Block {

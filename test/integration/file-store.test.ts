@@ -37,6 +37,10 @@ test('three servers elect and apply; a lone restart catches up, and a restart of
     for (let n = 1; n <= 50; n += 1) total = await leader.apply({ add: n }, { timeoutMs: 20_000 })
     await cluster.open(follower)
     await until('the follower has caught up', () => cluster.machine(follower).query().total === total)
+    const { status } = leader
+    await until('the leader was told where the log of each peer ends', () =>
+      leader.status.peers.every(({ lastIndex }) => lastIndex === status.lastIndex),
+    )
 
     await cluster.closeAll()
     await cluster.openAll()

@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, matched } from '../support/messages.js'
+import { appendEntries, endingAt, matched } from '../support/messages.js'
 
 test('a peer that was down receives what it missed as soon as it is back (5.5)', () => {
   const cluster = new Stage()
@@ -33,10 +33,10 @@ test('a repeated append is answered like the first, and writes nothing (5.5)', (
   const append = appendEntries(2, '1/1', [makeBlock(2, 2, [5])])
   cluster.ask('s1', 's2', append)
   cluster.persist('s2')
-  assert.equal(cluster.answersTo('s1'), [matched(2, 2)])
+  assert.equal(cluster.answersTo('s1'), [endingAt(2, matched(2, 2))])
   const { writes } = cluster.server('s2').disk
-  assert.equal(cluster.ask('s1', 's2', append), [matched(2, 2)])
-  assert.equal(cluster.ask('s1', 's2', append), [matched(2, 2)])
+  assert.equal(cluster.ask('s1', 's2', append), [endingAt(2, matched(2, 2))])
+  assert.equal(cluster.ask('s1', 's2', append), [endingAt(2, matched(2, 2))])
   cluster.persist('s2')
   assert.is(cluster.server('s2').disk.writes, writes)
 })
@@ -49,9 +49,13 @@ test('what is answered in one turn is one answer, at once, for the latest round 
   const link = (cluster.server('s1').sessions.get('s2') ?? 0) - 1
   const requests = [appendEntries(2, '1/1', [], 0, 7), appendEntries(2, '1/1', [makeBlock(2, 2, [5])], 0, 4)] as const
   cluster.turn('s2', ...requests.map((message) => ({ type: 'request', from: 's1', link, message }) as const))
-  assert.equal(cluster.answersTo('s1'), [matched(2, 1, 7)], 'an entry that is not durable yet delays it not')
+  assert.equal(
+    cluster.answersTo('s1'),
+    [endingAt(2, matched(2, 1, 7))],
+    'an entry that is not durable yet delays it not',
+  )
   cluster.persist('s2')
-  assert.equal(cluster.answersTo('s1'), [matched(2, 2, 7)])
+  assert.equal(cluster.answersTo('s1'), [endingAt(2, matched(2, 2, 7))])
 })
 
 test('a repeated acknowledgement changes nothing, an older one takes nothing back (5.5)', () => {

@@ -107,6 +107,15 @@ test('a linearizable read sees every write acknowledged before it began', async 
   await leader.verifyLeader()
 })
 
+test('a leader knows where the log of each peer ends, and no other server says so', async (context) => {
+  const { leader, cluster } = await open(context)
+  await leader.applyAll([{ add: 1 }, { add: 2 }])
+  const { lastIndex } = leader.status
+  const ends = (server: TestRaft) => server.status.peers.map((peer) => peer.lastIndex)
+  await until('both have told', () => ends(leader).every((end) => end === lastIndex))
+  for (const follower of cluster.followers(leader)) assert.equal(ends(follower), [null, null])
+})
+
 test('a single server commits by itself', async (context) => {
   const { leader } = await open(context, 1)
   assert.is(await leader.apply({ add: 7 }), 7)

@@ -14,6 +14,7 @@ import type { StoreOperation } from '#balsa/types.js'
 import { append, blockOf, entriesOf } from '#balsa/testing/conformance/blocks.js'
 import { DIR, heldBy, LOG, refusal, submitAll, withFile } from './file-harness.js'
 import type { Tickets } from './file-harness.js'
+import { laterConfiguration } from './later-configuration.js'
 import { ModelDisk } from './model-disk.js'
 
 const test = suite('file store: damage')
@@ -142,6 +143,24 @@ test('an intact batch that breaks the chain or the rules of the log is refused, 
     assert.is(placeIn(error, LOG), end.position, `forged ${n}`)
     assert.match(error.message, 'index 6')
   }
+})
+
+test('a configuration of a later version is no damage: the refusal names the version and says to upgrade', async () => {
+  const { disk } = await written(tickets)
+  const file = await disk.openFile(LOG)
+  if (file === null) throw new Error('no file')
+  const { identity, end } = await replayFile(file, LOG)
+  const ticket = new OperationPacker().pack([append(laterConfiguration(6, 2))]).slice()
+  const { bytes: batch } = encodeBatch(identity, end, 'tickets', [ticket])
+  const bytes = Buffer.concat([disk.bytesOf(LOG), batch])
+  disk.place(LOG, bytes)
+  const error = await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_FORMAT')
+  assert.match(
+    error.message,
+    /index 6: configuration of a later version: its format version is 9, .* reads version 1; upgrade/,
+  )
+  assert.not.match(error.message, 'Remove')
+  assert.ok(bytes.equals(disk.bytesOf(LOG)))
 })
 
 test('damage that comes while the store is open is named by the read that meets it, and does not poison', async () => {

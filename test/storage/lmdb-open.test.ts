@@ -16,6 +16,8 @@ import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
 import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
+import { until } from '../support/until.js'
+import { laterConfiguration } from './later-configuration.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: what it refuses')
@@ -83,6 +85,22 @@ test('a foreign directory and a newer format are refused, and nothing in them ch
     )
     assert.match(error.message, 'version 7')
     assert.ok((await readFile(join(dir, 'data.mdb'))).equals(before))
+  })
+})
+
+test('a configuration of a later version is no damage: the refusal names the version and says to upgrade', async () => {
+  await inDirectory(async (dir) => {
+    await withStore(dir, async (store) => {
+      const ticket = store.submit([append(laterConfiguration(1, 1))])
+      await until('it is durable', () => store.poll().durable >= ticket)
+      const error = await refusal(store.read(logIndex(1), logIndex(2), 1 << 20), 'ERR_RAFT_STORE_FORMAT')
+      assert.match(error.message, 'at index 1: configuration of a later version: its format version is 9')
+    })
+    const error = await refusal(
+      withStore(dir, async () => {}),
+      'ERR_RAFT_STORE_FORMAT',
+    )
+    assert.match(error.message, /its format version is 9, this server reads version 1; upgrade this server/)
   })
 })
 

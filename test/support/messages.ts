@@ -41,6 +41,11 @@ export function conflict(term: number, hint: EntryId): AppendEntriesResult {
   return result(term, 'conflict', 0, hint, 0)
 }
 
+/** An answer that also says where the log of its sender ends. */
+export function endingAt(lastIndex: number, answer: AppendEntriesResult): AppendEntriesResult {
+  return { ...answer, lastIndex: logIndex(lastIndex) }
+}
+
 export function requestVote(term: number, last: EntryId): RequestVote {
   const [lastIndex, lastTerm] = numbersOf(last)
   return { type: 'RequestVote', term: termOf(term), lastIndex: logIndex(lastIndex), lastTerm: termOf(lastTerm) }

@@ -139,6 +139,18 @@ export const reachRule: Rule = (file) => {
   ]
 }
 
+/** The transports that come with Balsa are written with what everyone has: the door. */
+export const transportRule: Rule = (file) => {
+  const own = /^ts\/transport\/(?:tcp|memory)\//.exec(file.path)?.[0]
+  if (own === undefined || !isTypeScript(file)) return []
+  return importsOf(file.text).flatMap((specifier) => {
+    const target = posix.normalize(posix.join(posix.dirname(file.path), specifier))
+    const isAllowed = target.startsWith(own) || target === 'ts/transport/index.js' || target === 'ts/errors.js'
+    if (!specifier.startsWith('.') || isAllowed) return []
+    return [`${file.path}: imports ${specifier}, which is not behind the door ts/transport/index.ts`]
+  })
+}
+
 /** Apps use the library as everyone does: by its name, through what it exports. */
 export const appImportRule: Rule = (file) => {
   const app = /^apps\/[^/]+\//.exec(file.path)?.[0]
@@ -299,6 +311,7 @@ export const homeRule: Rule = (file) => {
 export const rules: readonly Rule[] = [
   importRule,
   reachRule,
+  transportRule,
   appImportRule,
   checkerImportRule,
   corePurityRule,

@@ -186,6 +186,7 @@ export class Follower extends RoleBehaviour {
       hintIndex: logIndex(0),
       hintTerm: termOf(0),
       round,
+      lastIndex: this.core.log.lastIndex,
     }
   }
 

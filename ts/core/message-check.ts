@@ -25,7 +25,8 @@ export function messageFlaw(message: Request | Response): string | null {
         flaw('matchIndex', message.matchIndex) ??
         flaw('hintIndex', message.hintIndex) ??
         flaw('hintTerm', message.hintTerm) ??
-        flaw('round', message.round)
+        flaw('round', message.round) ??
+        (message.lastIndex === undefined ? null : flaw('lastIndex', message.lastIndex))
       )
     case 'RequestVote':
       return flaw('term', message.term) ?? flaw('lastIndex', message.lastIndex) ?? flaw('lastTerm', message.lastTerm)

@@ -36,6 +36,8 @@ export interface AppendEntriesResult {
   readonly hintTerm: Term
   /** The highest round seen from this leadership. */
   readonly round: number
+  /** The last entry of this server's log, whether it agrees or not. Absent when the peer's version does not say. */
+  readonly lastIndex?: LogIndex
 }
 
 export interface RequestVote {

@@ -275,6 +275,7 @@ export class RaftCore {
         hintIndex: logIndex(0),
         hintTerm: termOf(0),
         round: 0,
+        lastIndex: this.#log.lastIndex,
       })
     }
     if (message.term > this.#hardState.term) {

@@ -150,6 +150,7 @@ export class Server {
         address,
         connected: this.#inbound.isConnected(id),
         matchIndex: core.matchIndexOf(id),
+        lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
       })),
       store: this.#store.stats(),
       durability: this.#durability,

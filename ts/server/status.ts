@@ -10,6 +10,8 @@ export interface PeerStatus {
   readonly connected: boolean
   /** As the leader knows it; 0 on other servers. */
   readonly matchIndex: LogIndex
+  /** Where its log ends, as it last answered this leader; null on other servers, and while it has not. */
+  readonly lastIndex: LogIndex | null
 }
 
 export interface Status {

@@ -4,10 +4,23 @@ import type { RaftError } from '../errors.js'
 import type { Identity, ServerId } from '../types.js'
 
 export interface Refusal {
-  /** A RaftErrorCode, or one of the transport's own words: PROTOCOL, WRONG_SERVER, MALFORMED, REJECTED, REPLACED, TOO_MANY. */
+  /** A RaftErrorCode, or one of the transport's own words: PROTOCOL, UNKNOWN_FEATURE, WRONG_SERVER, MALFORMED, REJECTED, REPLACED, HANDSHAKE_TIMEOUT. */
   readonly code: string
   readonly reason: string
 }
+
+/** Why a server ends its connections: true for both sides, as it is said to both. */
+export const serverCloses = (self: ServerId): string => `server ${self} closes`
+
+/** Why a server ends the connection to a peer that it no longer has, or that it now has at another address. */
+export const peerChanged = (self: ServerId, peer: ServerId, address: string | undefined): string =>
+  address === undefined ? `${peer} is no longer a peer of server ${self}` : `the address of ${peer} is now ${address}`
+
+/** With what a connection ends whose peer has said goodbye. */
+export const closedByPeer = (reason: string): string => `closed by the peer: ${reason}`
+
+/** With what a connection ends whose peer has said a refusal. */
+export const refusedByPeer = ({ code, reason }: Refusal): string => `refused by the peer (${code}): ${reason}`
 
 export const refusalOf = (error: RaftError): Refusal => ({ code: error.code, reason: error.message })
 

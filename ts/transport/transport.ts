@@ -8,6 +8,7 @@
  * - A peer is up only after both sides have shaken hands and `admit` has resolved; nothing is delivered before.
  * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
  * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
+ * - A connection that ends because one side needs it no more tells the other side why, if the other side can be told.
  * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone down.
  *
  * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before they return.
@@ -48,7 +49,8 @@ export interface Transport {
   respond(link: LinkId, message: Response): void
   /** Hands everything queued since the last flush to the connections: one write each. */
   flush(): void
-  /** Ends one inbound connection because of what it sent; the reason is logged. */
+  /** Ends one inbound connection because of what it sent; the reason is logged. Does nothing when the link is gone. */
   reject(link: LinkId, reason: string): void
+  /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 
 import { RaftError } from '../../errors.js'
 import { entryBlock } from '../../format/block.js'
-import { encodeConfiguration } from '../../format/configuration.js'
+import { encodeBootstrap } from '../../format/configuration.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Configuration, Server } from '../../types.js'
@@ -30,7 +30,7 @@ export function clusterIdOf({ facts }: StoredState): string {
 export async function bootstrap(host: Host, stored: StoredState, cluster: Bootstrap): Promise<StoredState> {
   const voters = cluster.servers.map(({ id, address }) => ({ id, address }))
   const configuration: Configuration = { voters, outgoing: null, nonvoters: [] }
-  const payload = encodeConfiguration({ clusterName: cluster.clusterName, configuration })
+  const payload = encodeBootstrap(cluster.clusterName, cluster.servers)
   const clusterId = createHash('sha256').update(payload).digest('hex').slice(0, 32)
   if (stored.facts.has(CLUSTER_ID_FACT)) {
     const known = clusterIdOf(stored)

@@ -7,7 +7,7 @@ import type { Request, Response } from '../../core/messages.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
-import type { Identity, Logger, ServerId } from '../../types.js'
+import type { Identity, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { Mailbox } from './mailbox.js'
@@ -32,6 +32,8 @@ export class Inbound implements TransportHandlers {
   readonly #logger: Logger
   /** Peers whose dialled connection is up. */
   readonly #connected = new Set<ServerId>()
+  /** Where the log of each peer ends, as it last said in an answer. */
+  readonly #lastIndexes = new Map<ServerId, LogIndex>()
 
   constructor(parts: InboundParts) {
     this.#store = parts.store
@@ -45,6 +47,11 @@ export class Inbound implements TransportHandlers {
 
   isConnected(peer: ServerId): boolean {
     return this.#connected.has(peer)
+  }
+
+  /** Null while that peer has not said. */
+  lastIndexOf(peer: ServerId): LogIndex | null {
+    return this.#lastIndexes.get(peer) ?? null
   }
 
   admit(peer: Identity): Promise<void> {
@@ -63,6 +70,9 @@ export class Inbound implements TransportHandlers {
   }
 
   onResponse(from: ServerId, session: Session, message: Response): void {
+    if (message.type === 'AppendEntriesResult' && message.lastIndex !== undefined) {
+      this.#lastIndexes.set(from, message.lastIndex)
+    }
     this.#mailbox.push({ type: 'response', from, session, message })
   }
 

@@ -16,7 +16,7 @@ import {
 } from '../../format/file-batch.js'
 import type { BatchHeader, BatchPlace, FileIdentity } from '../../format/file-batch.js'
 import { ALIGN } from '../../format/little-endian.js'
-import { MalformedBytes } from '../../format/malformed.js'
+import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { decodeOperations } from '../../format/operations.js'
 import type { DiskFile } from './disk.js'
 import { FileImage } from './image.js'
@@ -60,6 +60,7 @@ export async function replayFile(file: DiskFile, path: string): Promise<Replayed
     try {
       bootCounter = carryOut(image, batch, body, bootCounter)
     } catch (cause) {
+      if (cause instanceof UnknownFormat) throw laterFormat(path, image.head.lastIndex + 1, cause)
       if (!(cause instanceof MalformedBytes)) throw cause
       throw corruptError(path, position, image.head.lastIndex + 1, cause.message, cause)
     }
@@ -87,6 +88,11 @@ export function corruptError(
     `${path} is damaged at byte ${position}, index ${index}: ${reason}. The file was left as it is. Remove this server's directory and let it join again as a new server, or restore the whole directory from a backup`,
     { cause },
   )
+}
+
+/** Nothing is damaged: the remedy is another version, never another directory. */
+function laterFormat(path: string, index: number, cause: UnknownFormat): RaftError {
+  return new RaftError('ERR_RAFT_STORE_FORMAT', `${path} at index ${index}: ${cause.message}`, { cause })
 }
 
 /** An intact batch at that place; null when there is none. */

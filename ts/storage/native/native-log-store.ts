@@ -6,7 +6,7 @@
 import { assert, RaftError } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { decodeConfiguration } from '../../format/configuration.js'
-import { MalformedBytes } from '../../format/malformed.js'
+import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
 import type { NativeState } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
@@ -245,10 +245,11 @@ function decodeBlocks(dir: string, bytes: Uint8Array): readonly Block[] {
   return blocks
 }
 
-/** Bytes with a right checksum that mean nothing: written by something that is not this version of Balsa. */
+/** Bytes with a right checksum that mean nothing: written by something that is not this version of Balsa, or by a later one. */
 function corruptError(dir: string, index: number, cause: unknown): Error {
   if (!(cause instanceof MalformedBytes)) return nativeError(cause)
-  return new RaftError('ERR_RAFT_STORE_CORRUPT', `The log in ${dir} at index ${index}: ${cause.message}.`, { cause })
+  const code = cause instanceof UnknownFormat ? 'ERR_RAFT_STORE_FORMAT' : 'ERR_RAFT_STORE_CORRUPT'
+  return new RaftError(code, `The log in ${dir} at index ${index}: ${cause.message}.`, { cause })
 }
 
 function closedError(dir: string, call: string): RaftError {

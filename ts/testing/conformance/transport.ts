@@ -113,6 +113,11 @@ class Stage {
     return site
   }
 
+  /** Not started. */
+  transport(id: ServerId): Transport {
+    return this.#parts.world.transport(id)
+  }
+
   address(from: ServerId, to: ServerId): Promise<string> {
     return this.#parts.world.address(from, to)
   }
@@ -440,6 +445,25 @@ function addSessions(add: Add): void {
     'cut',
   )
 
+  add('links, sessions and peers that never were are ignored, and so is a flush of nothing', async (stage) => {
+    const { a, b, session } = await stage.pair()
+    for (const { transport } of [a, b]) {
+      transport.respond(4711, acknowledgement(1))
+      transport.reject(4711, 'nobody')
+      transport.send('nobody', 1, heartbeat(1))
+      transport.flush()
+      transport.flush()
+    }
+    a.transport.send('b', session + 1, heartbeat(2))
+    a.ask('b', session, heartbeat(3))
+    await stage.until('the request comes', () => b.requests.length > 0)
+    deepStrictEqual(
+      b.requests.map(({ message }) => roundOf(message)),
+      [3],
+    )
+    strictEqual(a.sessionWith('b'), session)
+  })
+
   add('a peer that is no longer one loses its session, a new address is dialled', async (stage) => {
     const { a, b, session } = await stage.pair()
     await stage.site('c')
@@ -525,6 +549,12 @@ function addEnds(add: Add): void {
     await a.transport.close()
   })
 
+  add('a transport that was never started closes, and closes again', async (stage) => {
+    const transport = stage.transport('x')
+    await transport.close()
+    await transport.close()
+  })
+
   add('the second transport on an address is refused with the address and a remedy', async (stage) => {
     const first = await stage.site('a')
     let refused: unknown = null
@@ -561,6 +591,7 @@ function sampleResponses(): readonly Response[] {
   return [
     acknowledgement(4),
     { ...acknowledgement(top), status: 'busy', matchIndex: logIndex(top) },
+    { ...acknowledgement(5), lastIndex: logIndex(2 ** 40 + 1) },
     { ...acknowledgement(2), status: 'conflict', hintIndex: logIndex(2 ** 33 + 1), hintTerm: termOf(2 ** 32 - 1) },
     { type: 'RequestVoteResult', term: termOf(top), granted: true },
     { type: 'RequestVoteResult', term: termOf(1), granted: false },

@@ -8,9 +8,8 @@
  */
 
 import { assert } from '../../errors.js'
-import type { CancelTimer, Clock } from '../../types.js'
+import type { CancelTimer, Clock, Transport } from '../index.js'
 import { type MemoryConnection, MemoryTransport } from './memory-transport.js'
-import type { Transport } from '../transport.js'
 
 export interface MemoryNetworkOptions {
   readonly clock: Clock

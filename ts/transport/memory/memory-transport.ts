@@ -3,14 +3,31 @@
  * accepting side checks it and admits, its identity travels back, the dialling side checks and admits, and is up.
  */
 
-import type { Request, Response } from '../../core/messages.js'
 import { assert, RaftError } from '../../errors.js'
-import type { CancelTimer, Clock, Identity, Logger, Server, ServerId } from '../../types.js'
+import {
+  type CancelTimer,
+  type Clock,
+  closedByPeer,
+  type Identity,
+  identityRefusal,
+  type LinkId,
+  type Logger,
+  messageFlaw,
+  peerChanged,
+  QuietLog,
+  type Refusal,
+  refusalOf,
+  refusedByPeer,
+  type Request,
+  type Response,
+  type Server,
+  serverCloses,
+  type ServerId,
+  type Session,
+  type Transport,
+  type TransportHandlers,
+} from '../index.js'
 import type { MemoryNetwork } from './index.js'
-import { messageFlaw } from '../../core/message-check.js'
-import { QuietLog } from '../quiet-log.js'
-import { identityRefusal, refusalOf } from '../refusal.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../transport.js'
 
 /** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
 const REDIAL_MS = 50
@@ -116,7 +133,7 @@ export class MemoryTransport implements Transport {
     for (const [id, dialled] of this.#dialled) {
       const peer = wanted.get(id)
       if (peer?.address === dialled.peer.address) continue
-      this.#stop(dialled, peer === undefined ? 'no longer a peer' : `its address is now ${peer.address}`)
+      this.#stop(dialled, peerChanged(self.serverId, id, peer?.address))
     }
     for (const peer of peers) {
       if (this.#dialled.has(peer.id)) continue
@@ -172,13 +189,13 @@ export class MemoryTransport implements Transport {
 
   reject(link: LinkId, reason: string): void {
     const connection = this.#links.get(link)
-    if (connection !== undefined) this.endAccepted(connection, `rejected: ${reason}`, `refused by the peer: ${reason}`)
+    if (connection === undefined) return
+    this.endAccepted(connection, `rejected: ${reason}`, refusedByPeer({ code: 'REJECTED', reason }))
   }
 
   async close(): Promise<void> {
     if (this.#isClosed) return
-    for (const dialled of [...this.#dialled.values()]) this.#stop(dialled, 'this server closes')
-    for (const connection of [...this.#accepted]) this.endAccepted(connection, 'this server closes')
+    if (this.#started !== null) this.#leaveAll(serverCloses(this.#started.self.serverId))
     this.#isClosed = true
     this.#outbox = []
     this.#network.unlisten(this)
@@ -205,14 +222,14 @@ export class MemoryTransport implements Transport {
     this.#accepted.add(connection)
     const refusal = identityRefusal(self, peer, connection.peer.id, null)
     if (refusal !== null) {
-      this.#refuseAccepted(connection, refusal.reason)
+      this.#refuseAccepted(connection, refusal)
       return
     }
     handlers.admit(peer).then(
       () => this.#becomeLink(connection),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
-        this.#refuseAccepted(connection, refusalOf(error).reason)
+        this.#refuseAccepted(connection, refusalOf(error))
       },
     )
   }
@@ -223,15 +240,14 @@ export class MemoryTransport implements Transport {
     const { self, handlers } = this.#running()
     const refusal = identityRefusal(self, peer, self.serverId, connection.peer.id)
     if (refusal !== null) {
-      this.endDialled(connection, refusal.reason, `refused by the peer: ${refusal.reason}`)
+      this.endDialled(connection, refusal.reason, refusedByPeer(refusal))
       return
     }
     handlers.admit(peer).then(
       () => this.#becomeUp(connection),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
-        const { reason } = refusalOf(error)
-        this.endDialled(connection, reason, `refused by the peer: ${reason}`)
+        this.endDialled(connection, error.message, refusedByPeer(refusalOf(error)))
       },
     )
   }
@@ -301,11 +317,16 @@ export class MemoryTransport implements Transport {
     })
   }
 
+  #leaveAll(reason: string): void {
+    for (const dialled of [...this.#dialled.values()]) this.#stop(dialled, reason)
+    for (const connection of [...this.#accepted]) this.endAccepted(connection, reason, closedByPeer(reason))
+  }
+
   /** Ends what was dialled there, for good. */
   #stop(dialled: Dialled, reason: string): void {
     this.#dialled.delete(dialled.peer.id)
     dialled.cancelTimer()
-    if (dialled.connection !== null) this.endDialled(dialled.connection, reason)
+    if (dialled.connection !== null) this.endDialled(dialled.connection, reason, closedByPeer(reason))
   }
 
   #becomeLink(connection: MemoryConnection): void {
@@ -316,7 +337,7 @@ export class MemoryTransport implements Transport {
     for (const other of this.#links.values()) {
       if (other.from !== from) continue
       if (other.link > link) {
-        this.#refuseAccepted(connection, 'you have a newer connection')
+        this.#refuseAccepted(connection, { code: 'REPLACED', reason: 'you have a newer connection' })
         return
       }
       this.endAccepted(other, 'replaced by a newer connection of the same peer')
@@ -340,8 +361,8 @@ export class MemoryTransport implements Transport {
     handlers.onPeerUp(peer.id, session)
   }
 
-  #refuseAccepted(connection: MemoryConnection, reason: string): void {
-    this.endAccepted(connection, reason, `refused by the peer: ${reason}`)
+  #refuseAccepted(connection: MemoryConnection, refusal: Refusal): void {
+    this.endAccepted(connection, refusal.reason, refusedByPeer(refusal))
   }
 
   #forgetIfOver(connection: MemoryConnection): void {

@@ -8,31 +8,42 @@
  */
 
 import { connect, Socket } from 'node:net'
-import type { Request, Response } from '../../core/messages.js'
 import { RaftError } from '../../errors.js'
-import type { CancelTimer, Clock, Identity, ServerId } from '../../types.js'
-import { identityRefusal, type Refusal, refusalOf } from '../refusal.js'
-import type { LinkId } from '../transport.js'
-import { type Address, formatAddress } from './address.js'
-import { decodeMessage, type Malformed } from './codec.js'
-import { HANDSHAKE_FRAME_BYTES_MAX, MAGIC, MESSAGE_HEADER_BYTES_MAX } from './frame.js'
-import { FrameReader } from './frame-reader.js'
-import { FrameWriter } from './frame-writer.js'
 import {
-  decodeHandshake,
+  type CancelTimer,
+  type Clock,
+  closedByPeer,
+  commonFeatures,
+  decodeFrame,
+  encodeGoodbye,
   encodeHello,
   encodeRefusal,
   encodeWelcome,
+  FEATURES,
+  foreignRefusal,
+  FRAME_BYTES_MAX,
+  HEAD_BYTES_MAX,
   type Hello,
+  type Identity,
+  identityRefusal,
+  type LinkId,
   PROTOCOL,
-  type ProtocolRange,
-} from './handshake.js'
+  type Refusal,
+  refusalOf,
+  refusedByPeer,
+  type Request,
+  type Response,
+  type ServerId,
+} from '../index.js'
+import { type Address, formatAddress } from './address.js'
+import { FrameReader } from './frame-reader.js'
+import { FrameWriter } from './frame-writer.js'
 import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
 import { takeOver } from './take-over.js'
 
-/** The blocks of one frame together; the header comes on top. */
-export const FRAME_BYTES_MAX = 4 * 2 ** 20
+/** Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text. */
+export const MAGIC = Buffer.from('BALSA\r\n\0', 'latin1')
 
 /** How long a connection that ends with words for the peer may stay, so that they arrive. */
 const FAREWELL_MS = 1000
@@ -71,7 +82,7 @@ export class Connection {
   readonly #owner: ConnectionOwner
   /** Whom this side dialled; null on an accepted connection. */
   readonly #dialled: ServerId | null
-  readonly #reader = new FrameReader(HANDSHAKE_FRAME_BYTES_MAX)
+  readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
   #magicSent = false
@@ -80,6 +91,8 @@ export class Connection {
   #welcomed = false
   #isOpen = false
   #isEnded = false
+  /** Ended in good order: the socket stays until the peer has hung up too, or for FAREWELL_MS. */
+  #isLeaving = false
   #cancelTimer: CancelTimer
   /** When the oldest request was handed over that nothing has come back after; -1 when none is waiting. */
   #waitingSince = -1
@@ -168,27 +181,36 @@ export class Connection {
 
   /** Ends the connection; the peer is told why when there is a refusal. Does nothing the second time. */
   end(reason: string, refusal: Refusal | null = null): void {
+    this.#end(reason, refusal === null ? null : encodeRefusal(refusal))
+  }
+
+  /** Ends the connection because this side needs it no more. A peer that understands is told so; otherwise nothing lingers. */
+  leave(reason: string): void {
+    if (this.#isOpen && this.#writer.features.has('goodbye')) {
+      this.#isLeaving = true
+      this.#end(reason, encodeGoodbye(reason))
+      return
+    }
+    this.end(reason)
+    if (!this.#isLeaving) this.#socket.destroy()
+  }
+
+  #end(reason: string, lastWords: Uint8Array | null): void {
     if (this.#isEnded) return
     const wasOpen = this.#isOpen
     this.#isEnded = true
     this.#isOpen = false
     this.#cancelTimer()
     this.#writer.clear()
-    if (refusal === null || this.#socket.connecting) {
+    if (lastWords === null || this.#socket.connecting) {
       this.#socket.destroy()
     } else {
-      // The other side's bytes are still read, into nothing: a reset for unread bytes could overtake the refusal.
+      // The other side's bytes are still read, into nothing: a reset for unread bytes could overtake the last words.
       if (!this.#magicSent) this.#socket.write(MAGIC)
-      this.#socket.end(encodeRefusal(refusal))
+      this.#socket.end(lastWords)
       this.#cancelTimer = this.#context.clock.setTimer(FAREWELL_MS, () => this.#socket.destroy())
     }
     this.#owner.ended(this, reason, wasOpen)
-  }
-
-  /** Ends the connection, and the socket without lingering. */
-  destroy(reason: string): void {
-    this.end(reason)
-    this.#socket.destroy()
   }
 
   #isSilent(): boolean {
@@ -216,7 +238,7 @@ export class Connection {
 
   #sayHello(targetId: ServerId): void {
     const { self, address } = this.#context
-    const hello = encodeHello({ ...self, protocol: PROTOCOL, targetId, address, features: [] })
+    const hello = encodeHello({ ...self, protocol: PROTOCOL, features: FEATURES, requires: [], targetId, address })
     this.#magicSent = true
     this.#socket.write(Buffer.concat([MAGIC, hello]))
   }
@@ -249,14 +271,17 @@ export class Connection {
     if (!this.#magicRead && !this.#readMagic()) return
     while (!this.#isEnded) {
       const length = this.#reader.frameLength()
-      if (length === 0) return
+      if (length === 0) {
+        const flaw = this.#reader.earlyFlaw()
+        if (flaw !== null) this.#cut(flaw)
+        return
+      }
       if (length < 0) {
         this.#cut(`its length is out of bounds (${this.#reader.frameBytesMax} bytes)`)
         return
       }
       this.#context.stats.framesReceived++
-      if (this.#isOpen) this.#takeMessage(length)
-      else this.#takeHandshake(length)
+      this.#takeFrame(length)
       if (!this.#isEnded) this.#reader.consume(length)
     }
   }
@@ -274,12 +299,32 @@ export class Connection {
     return true
   }
 
-  #takeMessage(length: number): void {
-    const { slab, start } = this.#reader
-    const message = decodeMessage(slab, start, start + length)
-    switch (message.type) {
+  #takeFrame(length: number): void {
+    const { memory, start } = this.#reader
+    const frame = decodeFrame(memory, start, start + length)
+    switch (frame.type) {
       case 'Malformed':
-        return this.#takeLate(length, message)
+        return this.#cut(frame.what)
+      case 'refusal':
+        return this.end(refusedByPeer(frame))
+      case 'goodbye':
+        return this.end(closedByPeer(frame.reason))
+      case 'foreignHello':
+        return this.#refuse(foreignRefusal(this.#context.self.serverId, frame))
+      case 'hello':
+        return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
+      case 'welcome':
+        if (this.#dialled === null || this.peer === null || this.#welcomed) return this.#cut('a welcome out of place')
+        this.#welcomed = true
+        return this.#maybeOpen()
+      default:
+        return this.#takeMessage(frame)
+    }
+  }
+
+  #takeMessage(message: Request | Response): void {
+    if (!this.#isOpen) return this.#cut(`a ${message.type} before hands are shaken`)
+    switch (message.type) {
       case 'AppendEntries':
         if (message.blocks.length > 0) this.#reader.lend()
         return this.#takeRequest(message)
@@ -299,37 +344,11 @@ export class Connection {
     this.#owner.received(this, message)
   }
 
-  /** What is no message may still be a refusal, which may come at any time. */
-  #takeLate(length: number, flaw: Malformed): void {
-    const { slab, start } = this.#reader
-    const frame = length <= HANDSHAKE_FRAME_BYTES_MAX ? decodeHandshake(slab, start, start + length) : flaw
-    if (frame.type === 'refusal') this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
-    else this.#cut(flaw.what)
-  }
-
-  #takeHandshake(length: number): void {
-    const { slab, start } = this.#reader
-    const frame = decodeHandshake(slab, start, start + length)
-    switch (frame.type) {
-      case 'Malformed':
-        return this.#cut(frame.what)
-      case 'refusal':
-        return this.end(`refused by the peer (${frame.code}): ${frame.reason}`)
-      case 'foreignHello':
-        return this.#refuse({ code: 'PROTOCOL', reason: foreignProtocol(this.#context.self, frame.protocol) })
-      case 'hello':
-        return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
-      case 'welcome':
-        if (this.#dialled === null || this.peer === null || this.#welcomed) return this.#cut('a welcome out of place')
-        this.#welcomed = true
-        this.#maybeOpen()
-    }
-  }
-
   #takeHello(hello: Hello): void {
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.#refuse(refusal)
     this.peer = hello
+    this.#writer.features = commonFeatures(hello.features)
     if (this.#dialled === null) this.#sayHello(hello.serverId)
     const { clusterId, serverId, incarnation, bootCounter } = hello
     this.#owner.admit({ clusterId, serverId, incarnation, bootCounter }).then(
@@ -355,7 +374,7 @@ export class Connection {
     if (!this.#admitted || !this.#welcomed || this.peer === null) return
     this.#isOpen = true
     this.#cancelTimer()
-    this.#reader.frameBytesMax = FRAME_BYTES_MAX + MESSAGE_HEADER_BYTES_MAX
+    this.#reader.frameBytesMax = FRAME_BYTES_MAX
     this.#owner.opened(this, this.peer)
   }
 
@@ -372,10 +391,3 @@ export class Connection {
 
 /** Where the bytes go that come after the end; shared by all connections and read by none. */
 const discarded = Buffer.allocUnsafeSlow(16 * 1024)
-
-function foreignProtocol(self: Identity, theirs: ProtocolRange): string {
-  return (
-    `the peer speaks protocol versions ${theirs.min} .. ${theirs.max}, server ${self.serverId} ${PROTOCOL.min} .. ` +
-    `${PROTOCOL.max}; upgrade the older one`
-  )
-}

@@ -3,14 +3,22 @@
  * handlers of each session that came up, and of its end.
  */
 
-import type { Request, Response } from '../../core/messages.js'
 import { assert } from '../../errors.js'
-import type { CancelTimer, Identity, Logger, Server, ServerId } from '../../types.js'
-import type { QuietLog } from '../quiet-log.js'
-import type { Session, TransportHandlers } from '../transport.js'
+import type {
+  CancelTimer,
+  Hello,
+  Identity,
+  Logger,
+  QuietLog,
+  Request,
+  Response,
+  Server,
+  ServerId,
+  Session,
+  TransportHandlers,
+} from '../index.js'
 import { parseAddress } from './address.js'
 import { Connection, type ConnectionContext, type ConnectionOwner } from './connection.js'
-import type { Hello } from './handshake.js'
 
 export interface DiallerContext extends ConnectionContext {
   readonly handlers: TransportHandlers
@@ -62,7 +70,7 @@ export class Dialler implements ConnectionOwner {
   stop(reason: string): void {
     this.#isStopped = true
     this.#cancelRedial()
-    this.#connection?.destroy(reason)
+    this.#connection?.leave(reason)
   }
 
   admit(peer: Identity): Promise<void> {

@@ -6,7 +6,14 @@
  */
 
 import { assert } from '../../errors.js'
-import { FRAME_HEADER_BYTES } from './frame.js'
+import {
+  FRAME_BYTES_MIN,
+  FRAME_HEADER_BYTES,
+  frameLengthAt,
+  type FrameMemory,
+  frameMemory,
+  headFlaw,
+} from '../index.js'
 
 /** Large enough that a busy connection needs few; small enough that a view which is kept for long does not pin much. */
 const SLAB_BYTES = 256 * 1024
@@ -18,6 +25,7 @@ export class FrameReader {
   /** Frames over this are refused as soon as their length is known, before there is memory for them. */
   frameBytesMax: number
   #slab = Buffer.allocUnsafeSlow(READ_BYTES_MIN)
+  #memory = frameMemory(this.#slab)
   /** The first byte not yet consumed. Invariant: 0 <= start <= end <= slab length. */
   #start = 0
   #end = 0
@@ -30,6 +38,11 @@ export class FrameReader {
 
   get slab(): Buffer {
     return this.#slab
+  }
+
+  /** The slab, for the decoder. */
+  get memory(): FrameMemory {
+    return this.#memory
   }
 
   get start(): number {
@@ -47,7 +60,7 @@ export class FrameReader {
 
   /** Where the next read goes; never empty. Valid until the next call of any method. */
   space(): Buffer {
-    const length = this.available >= 4 ? Math.min(this.#slab.readUInt32LE(this.#start), this.frameBytesMax) : 0
+    const length = this.available >= 4 ? Math.min(frameLengthAt(this.#memory, this.#start), this.frameBytesMax) : 0
     if (this.available === 0 && !this.#lent) {
       this.#start = 0
       this.#end = 0
@@ -67,9 +80,17 @@ export class FrameReader {
   /** The length of the frame at `start`; 0 when it is not yet whole; -1 when its length is out of bounds. */
   frameLength(): number {
     if (this.available < 4) return 0
-    const length = this.#slab.readUInt32LE(this.#start)
-    if (length < FRAME_HEADER_BYTES || length > this.frameBytesMax) return -1
+    const length = frameLengthAt(this.#memory, this.#start)
+    if (length < FRAME_BYTES_MIN || length > this.frameBytesMax) return -1
     return this.available < length ? 0 : length
+  }
+
+  /**
+   * What is wrong with the frame at `start` that is not yet whole, as far as its head has come, or null. A length that was damaged
+   * on the way would otherwise swallow everything that follows before it is found.
+   */
+  earlyFlaw(): string | null {
+    return this.available < FRAME_HEADER_BYTES ? null : headFlaw(this.#memory, this.#start, this.available)
   }
 
   consume(length: number): void {
@@ -88,6 +109,7 @@ export class FrameReader {
     this.#end = this.#slab.copy(slab, 0, this.#start, this.#end)
     this.#start = 0
     this.#slab = slab
+    this.#memory = frameMemory(slab)
     this.#lent = false
   }
 }

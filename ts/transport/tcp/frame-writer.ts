@@ -1,20 +1,29 @@
 /**
- * The sending end: what was queued in a turn, handed to the socket at its end as one write. Headers of one turn lie one
+ * The sending end: what was queued in a turn, handed to the socket at its end as one write. Heads of one turn lie one
  * after the other in memory of their own, blocks are passed on by reference, so a turn's heartbeats are one piece and
  * an AppendEntries two or more.
  */
 
 import type { Socket } from 'node:net'
-import type { Request, Response } from '../../core/messages.js'
-import { encodeHeader } from './codec.js'
-import { MESSAGE_HEADER_BYTES_MAX } from './frame.js'
+import {
+  encodeHead,
+  type FeatureSet,
+  type FrameMemory,
+  frameMemory,
+  MESSAGE_HEAD_BYTES_MAX,
+  NO_FEATURES,
+  type Request,
+  type Response,
+} from '../index.js'
 
-/** Headers of about 128 messages. Never written twice: the socket may still hold what was sent from it. */
-const HEADER_SLAB_BYTES = 8 * 1024
+/** Heads of about a hundred messages. Never written twice: the socket may still hold what was sent from it. */
+const HEAD_SLAB_BYTES = 8 * 1024
 
 export class FrameWriter {
-  #slab = Buffer.allocUnsafeSlow(HEADER_SLAB_BYTES)
-  /** Headers in [runStart, runEnd) of the slab are not yet in `pieces`. */
+  /** What both sides have: nothing else is written. Known when hands have been shaken. */
+  features: FeatureSet = NO_FEATURES
+  #slab = newSlab()
+  /** Heads in [runStart, runEnd) of the slab are not yet in `pieces`. */
   #runStart = 0
   #runEnd = 0
   #pieces: Uint8Array[] = []
@@ -27,13 +36,13 @@ export class FrameWriter {
 
   /** Hot path: once per batch. */
   append(message: Request | Response): void {
-    if (this.#slab.length - this.#runEnd < MESSAGE_HEADER_BYTES_MAX) {
+    if (HEAD_SLAB_BYTES - this.#runEnd < MESSAGE_HEAD_BYTES_MAX) {
       this.#closeRun()
-      this.#slab = Buffer.allocUnsafeSlow(HEADER_SLAB_BYTES)
+      this.#slab = newSlab()
       this.#runStart = 0
       this.#runEnd = 0
     }
-    const end = encodeHeader(message, this.#slab, this.#runEnd)
+    const end = encodeHead(message, this.features, this.#slab, this.#runEnd)
     this.#bytes += end - this.#runEnd
     this.#runEnd = end
     if (message.type !== 'AppendEntries' || message.blocks.length === 0) return
@@ -63,7 +72,11 @@ export class FrameWriter {
 
   #closeRun(): void {
     if (this.#runStart === this.#runEnd) return
-    this.#pieces.push(this.#slab.subarray(this.#runStart, this.#runEnd))
+    this.#pieces.push(this.#slab.bytes.subarray(this.#runStart, this.#runEnd))
     this.#runStart = this.#runEnd
   }
+}
+
+function newSlab(): FrameMemory {
+  return frameMemory(Buffer.allocUnsafeSlow(HEAD_SLAB_BYTES))
 }

@@ -4,15 +4,27 @@
  */
 
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
-import type { Request, Response } from '../../core/messages.js'
 import { assert, RaftError } from '../../errors.js'
-import type { Clock, Identity, Logger, Server, ServerId } from '../../types.js'
-import { QuietLog } from '../quiet-log.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../transport.js'
+import {
+  type Clock,
+  type Hello,
+  type Identity,
+  type LinkId,
+  type Logger,
+  peerChanged,
+  QuietLog,
+  type Request,
+  type Response,
+  type Server,
+  type ServerId,
+  serverCloses,
+  type Session,
+  type Transport,
+  type TransportHandlers,
+} from '../index.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
 import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
-import type { Hello } from './handshake.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { emptyStats, type TcpStats } from './stats.js'
 
@@ -88,7 +100,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       const peer = wanted.get(id)
       if (peer?.address === dialler.peer.address) continue
       this.#diallers.delete(id)
-      dialler.stop(peer === undefined ? 'no longer a peer' : `its address is now ${peer.address}`)
+      dialler.stop(peerChanged(context.self.serverId, id, peer?.address))
     }
     for (const peer of peers) {
       if (this.#diallers.has(peer.id)) continue
@@ -120,9 +132,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
   async close(): Promise<void> {
     if (this.#isClosed()) return
     const wasListening = this.#server.listening
-    for (const dialler of this.#diallers.values()) dialler.stop('this server closes')
+    if (this.#context !== null) this.#leaveAll(serverCloses(this.#context.self.serverId))
     this.#phase = 'closed'
-    for (const connection of this.#connections) connection.destroy('this server closes')
     if (wasListening) await new Promise((resolve) => this.#server.close(resolve))
     if (this.#connections.size === 0) return
     await new Promise<void>((resolve) => (this.#onLastClosed = resolve))
@@ -188,6 +199,11 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#connections.delete(connection)
     if (connection.link > 0) this.#acceptedCount--
     if (this.#isClosed() && this.#connections.size === 0) this.#onLastClosed()
+  }
+
+  #leaveAll(reason: string): void {
+    for (const dialler of this.#diallers.values()) dialler.stop(reason)
+    for (const connection of this.#connections) connection.leave(reason)
   }
 
   #queue(connection: Connection | null | undefined, message: Request | Response): void {

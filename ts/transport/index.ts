@@ -1,0 +1,38 @@
+/**
+ * The door of `balsa-raft/transport`: everything that a transport is written with. The two that come with Balsa use nothing else,
+ * and docs/transports.md says how to write another.
+ */
+
+export type {
+  AppendEntries,
+  AppendEntriesResult,
+  PreVote,
+  PreVoteResult,
+  Request,
+  RequestVote,
+  RequestVoteResult,
+  Response,
+} from '../core/messages.js'
+export type { Block, CancelTimer, Clock, Identity, Logger, LogIndex, Server, ServerId, Term } from '../types.js'
+export { messageFlaw } from '../core/message-check.js'
+export { QuietLog } from './quiet-log.js'
+export { closedByPeer, identityRefusal, peerChanged, refusalOf, refusedByPeer, serverCloses } from './refusal.js'
+export type { Refusal } from './refusal.js'
+export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export { decodeFrame } from './wire/codec.js'
+export type { Frame } from './wire/codec.js'
+export { commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'
+export type { Feature, FeatureSet } from './wire/features.js'
+export {
+  FRAME_BYTES_MAX,
+  FRAME_BYTES_MIN,
+  frameLengthAt,
+  FRAME_HEADER_BYTES,
+  frameMemory,
+  HEAD_BYTES_MAX,
+  headFlaw,
+} from './wire/frame.js'
+export type { FrameMemory, Malformed } from './wire/frame.js'
+export { encodeGoodbye, encodeHello, encodeRefusal, encodeWelcome, foreignRefusal, PROTOCOL } from './wire/handshake.js'
+export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
+export { encodeHead, encodeMessage, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'
