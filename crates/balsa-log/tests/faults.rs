@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use balsa_log::format::operation::Operation;
 use balsa_log::{Error, FaultPoint, Faults, Options};
-use common::{Opened, block_of, open, open_with, ticket};
+use common::{Opened, block_of, crashed, open, open_with, ticket};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -59,7 +59,7 @@ fn d1_a_failed_write_or_commit_poisons_for_good_and_the_log_before_it_is_there_a
             let opened =
                 with_fault(dir.path(), move |point| (point == failing).then(|| IoError::from_raw_os_error(errno)));
             opened.submit(&[Operation::Append { block: &append(2) }]);
-            assert_poisoned(&opened, "injected");
+            assert_poisoned(&opened, if failing == FaultPoint::Reserve { "reserving room in" } else { "injected" });
             opened.store.close();
             let again = open(dir.path());
             assert_eq!(again.state.last, 1);
@@ -139,6 +139,38 @@ fn a_full_disk_is_reported_and_the_same_tickets_go_through_when_there_is_room() 
     opened.until("it goes on", |progress| progress.durable >= last);
     assert!(!opened.store.poll().stalled);
     assert_eq!(opened.entries(1, 4, 1000).unwrap().len(), 3);
+}
+
+#[test]
+fn where_no_room_can_be_reserved_the_file_still_reaches_its_last_page_after_each_commit() {
+    const EOPNOTSUPP: i32 = 95;
+    const ENOSYS: i32 = 38;
+    for errno in [EOPNOTSUPP, ENOSYS] {
+        let dir = tempfile::tempdir().unwrap();
+        let refuse = move |point| (point == FaultPoint::Reserve).then(|| IoError::from_raw_os_error(errno));
+        let opened = open_with(dir.path(), &options(refuse)).unwrap();
+        let blocks: Vec<_> = (1..=60).map(|first| block_of(first, 1, &[&[7; 5000]])).collect();
+        // From the second ticket on, LMDB counts pages of what is appended and cut off again that it never writes.
+        for round in 1..=3 {
+            let appends = blocks.iter().map(|block| Operation::Append { block });
+            let steps: Vec<_> = appends.chain([Operation::TruncateSuffix { from: 1 }]).collect();
+            opened.put(&steps);
+            let copy = crashed(dir.path());
+            assert_eq!(open(copy.path()).state.last, 0, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_reservation_that_a_signal_interrupts_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = AtomicU32::new(3);
+    let opened = with_fault(dir.path(), move |point| {
+        let interrupted = point == FaultPoint::Reserve
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        interrupted.then(|| IoError::from(ErrorKind::Interrupted))
+    });
+    opened.put(&[Operation::Append { block: &append(2) }]);
 }
 
 #[test]
