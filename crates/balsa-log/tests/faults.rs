@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use balsa_log::format::block::KIND_NOOP;
 use balsa_log::format::operation::Operation;
 use balsa_log::{Error, FaultPoint, Faults, Options};
 use common::{Opened, block_of, crashed, open, open_with, ticket};
@@ -292,6 +293,123 @@ fn d7_a_full_map_poisons_with_its_own_code_and_a_larger_one_holds_whole_tickets(
     let again = open(dir.path());
     assert!(durable >= 1);
     assert_eq!((again.state.last, again.state.hard_state.term), (durable, durable));
+}
+
+/// Options for a store with a map that is full soon.
+fn small_map(mebibytes: usize) -> Options {
+    let mut options = Options::default();
+    options.map_bytes = mebibytes << 20;
+    options
+}
+
+/// What a new leader writes: its vote for itself, then its first entry.
+fn lead(opened: &Opened, term: u64) {
+    let first = opened.store.stats().last + 1;
+    opened.put(&[Operation::HardState { term, commit: first - 1, voted_for: Some("a") }]);
+    opened.put(&[Operation::Append { block: &common::sealed(first, term, &[(KIND_NOOP, 0, &[])]) }]);
+}
+
+#[test]
+fn d7_a_store_says_that_it_is_full_below_its_map_and_then_takes_what_many_new_leaders_write() {
+    // Payloads in a leaf, just too large for one, and of many pages.
+    for length in [40, 2000, 60_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open_with(dir.path(), &small_map(8)).unwrap();
+        let payload = vec![1; length];
+        while !opened.store.poll().full {
+            let first = opened.store.stats().last + 1;
+            let count = 65_536 / (length + 100) as u64;
+            let blocks: Vec<_> = (first..=first + count).map(|first| block_of(first, 1, &[&payload])).collect();
+            let steps: Vec<_> = blocks.iter().map(|block| Operation::Append { block }).collect();
+            opened.put(&steps);
+        }
+        let stats = opened.store.stats();
+        assert_eq!(stats.capacity_bytes, 8 << 20);
+        assert!((stats.capacity_bytes * 7 / 8..stats.capacity_bytes).contains(&stats.used_bytes), "{stats:?}");
+        for term in 2..40 {
+            lead(&opened, term);
+        }
+        opened.store.close();
+        let again = open_with(dir.path(), &small_map(8)).unwrap();
+        assert!(again.state.was_clean && again.store.poll().full);
+        again.store.close();
+        let larger = open_with(dir.path(), &small_map(32)).unwrap();
+        assert!(!larger.store.poll().full);
+        let block = block_of(larger.state.last + 1, 40, &[&payload]);
+        larger.put(&[Operation::Append { block: &block }]);
+    }
+}
+
+#[test]
+fn d7_who_goes_by_the_credit_never_meets_the_end_of_the_map_whatever_the_length_of_entries() {
+    for length in [0, 40, 1360, 2000, 4100, 30_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open_with(dir.path(), &small_map(4)).unwrap();
+        let payload = vec![1; length];
+        let (mut first, mut last) = (1, 0);
+        loop {
+            let block = block_of(first, 1, &[&payload]);
+            if opened.store.poll().credit < block.len() as u64 {
+                opened.until("all is durable", |progress| progress.durable >= last);
+                if opened.store.poll().credit < block.len() as u64 {
+                    break;
+                }
+            }
+            last = opened.submit(&[Operation::Append { block: &block }]);
+            first += 1;
+        }
+        assert!(opened.store.poll().full && opened.store.fault().is_none(), "{:?}", opened.store.fault());
+        for term in 2..10 {
+            lead(&opened, term);
+        }
+    }
+}
+
+/// What is called so, and how it is done.
+type Loss = (&'static str, fn(&Path));
+
+#[test]
+fn a_directory_or_file_that_is_taken_away_from_under_an_open_store_is_noticed_idle_or_busy() {
+    let losses: [Loss; 5] = [
+        ("deleted", |dir| std::fs::remove_dir_all(dir).unwrap()),
+        ("moved", |dir| std::fs::rename(dir, dir.with_extension("moved")).unwrap()),
+        ("data deleted", |dir| std::fs::remove_file(dir.join("data.mdb")).unwrap()),
+        ("data replaced", |dir| {
+            std::fs::copy(dir.join("data.mdb"), dir.join("copy")).unwrap();
+            std::fs::rename(dir.join("copy"), dir.join("data.mdb")).unwrap();
+        }),
+        ("lock deleted", |dir| std::fs::remove_file(dir.join("LOCK")).unwrap()),
+    ];
+    for (how, lose) in losses {
+        for busy in [false, true] {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("store");
+            let opened = open(&dir);
+            opened.put(&[Operation::Append { block: &append(1) }]);
+            lose(&dir);
+            let mut first = 2;
+            while busy && opened.store.submit(&ticket(&[Operation::Append { block: &append(first) }])).is_ok() {
+                first += 1;
+                opened.until("a ticket", |progress| progress.poisoned || progress.durable + 1 >= first);
+            }
+            opened.until("the loss is noticed", |progress| progress.poisoned);
+            let (code, message) = opened.store.fault().unwrap();
+            assert_eq!(code, "ERR_RAFT_STORE_POISONED", "{how}");
+            assert!(message.contains(dir.to_str().unwrap()), "{how}: {message}");
+            assert!(message.contains("deleted, moved or replaced"), "{how}: {message}");
+            assert!(message.contains("Do not start this server in an empty directory"), "{how}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_store_stays_open_while_nothing_is_asked_of_it_and_its_files_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    // Longer than between two looks.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    opened.put(&[Operation::Append { block: &append(1) }]);
+    assert!(opened.store.fault().is_none());
 }
 
 #[test]

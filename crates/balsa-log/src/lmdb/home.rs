@@ -80,6 +80,16 @@ impl Home {
         &self.tree.file
     }
 
+    /// Bytes of the file that hold pages, or have held some.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.tree.used_bytes()
+    }
+
+    /// The bound of `used_bytes`.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.tree.map_bytes()
+    }
+
     /// Reads what is durable, beside the writer.
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.tree.clone())
