@@ -24,6 +24,8 @@ export interface NativeState {
   readonly onDevice: boolean
   /** What the operator should know about the filesystem. */
   readonly warning?: string
+  /** By what the filesystem tells the data file from a copy of it; absent where it does not. */
+  readonly fingerprint?: string
 }
 
 export interface NativeStats {
@@ -33,19 +35,21 @@ export interface NativeStats {
   readonly flushes: number
   readonly wakes: number
   readonly bytesWritten: number
+  readonly usedBytes: number
+  readonly capacityBytes: number
 }
 
 /** Functions throw errors with the message `CODE: text`; load.ts makes them what they are. */
 export interface NativeBinding {
   /** A handle for a store that `open` fills. */
   create(): number
-  /** An open store keeps the event loop alive, as an open socket does. */
-  open(handle: number, dir: string, allowRemote: boolean, onWake: () => void): Promise<NativeState>
+  /** An open store keeps the event loop alive, as an open socket does. `mapBytes` bounds its data file; 0: the default. */
+  open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, onWake: () => void): Promise<NativeState>
   seal(arena: Uint8Array, offset: number): number
   verify(block: Uint8Array): boolean
   /** Queues the ticket in the first `length` bytes of `packed`, copied. */
   submit(handle: number, packed: Uint8Array, length: number): number
-  /** Fills durable ticket, credit, poisoned and stalled (0 or 1). */
+  /** Fills durable ticket, credit, poisoned, stalled and full (0 or 1). */
   poll(handle: number, out: Float64Array): void
   /** `CODE: text` of what poisoned the store; null while it is sound. */
   fault(handle: number): string | null

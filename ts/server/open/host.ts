@@ -59,6 +59,6 @@ export class Host {
 }
 
 function diskFull(): RaftError {
-  const message = 'the disk is full: the first entry cannot be written. Free space and start again'
+  const message = 'the disk is full: what a server writes before it begins cannot be written. Free space and start again'
   return new RaftError('ERR_RAFT_STORE_FULL', message)
 }
