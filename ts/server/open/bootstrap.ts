@@ -46,7 +46,7 @@ export async function bootstrap(
     const known = clusterIdOf(stored)
     if (known !== clusterId) throw mismatch(host.dir, known, clusterId)
     const claim = claimFolder(owner, stored)
-    if (claim.length > 0) await host.untilDurable(host.store.submit(claim))
+    if (claim.length > 0) await host.untilDurable(host.store.submit(claim), 'whose folder it is')
     return stored
   }
   // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching, 5.3).
@@ -59,7 +59,7 @@ export async function bootstrap(
     { type: 'put', key: CLUSTER_ID_FACT, value: fact },
     ...claimFolder(owner, stored),
   ])
-  await host.untilDurable(ticket)
+  await host.untilDurable(ticket, 'the first entry')
   return {
     ...stored,
     lastIndex: logIndex(1),
