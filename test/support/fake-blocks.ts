@@ -71,4 +71,5 @@ export const fakeBlockMaker: BlockMaker = {
     const data = block.data.slice((first - block.first) * size, (last - block.first + 1) * size)
     return { first, last, term: block.term, data, configuration: block.configuration }
   },
+  keep: (blocks: readonly Block[]) => blocks,
 }
