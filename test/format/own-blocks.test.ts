@@ -23,7 +23,7 @@ const collect = runInNewContext('gc') as () => void
 
 const test = suite('kept blocks')
 
-test('A11 a follower that is sent one small entry for each slab holds no more memory than it counts', async () => {
+test('a follower that is sent one small entry for each slab holds no more memory than it counts', async () => {
   const lone = await LoneServer.open()
   const { handlers } = lone.transport
   const heldBefore = await held()
@@ -63,7 +63,10 @@ test('what a truncation leaves of one memory is not held with all of it', () => 
   const bounds = { firstIndex: logIndex(1), lastIndex: logIndex(1), commitIndex: logIndex(1) }
   const maker = { noop: () => makeBlock(1, 1, [0]), slice: sliceBlock, keep: ownBlocks }
   for (const from of [4, 5, 6]) {
-    const log = new RaftLog({ ...bounds, termRuns: [{ first: logIndex(1), term: makeBlock(1, 1, [0]).term }], configurations }, maker)
+    const log = new RaftLog(
+      { ...bounds, termRuns: [{ first: logIndex(1), term: makeBlock(1, 1, [0]).term }], configurations },
+      maker,
+    )
     const before = received([blockOf(2, 1, [70_000])])
     const blocks = received([blockOf(3, 1, [10]), blockOf(4, 1, [20, 30]), blockOf(6, 1, [90_000])])
     for (const block of [...before, ...ownBlocks(blocks)]) log.append(block)

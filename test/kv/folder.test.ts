@@ -12,7 +12,7 @@ import { until } from '../support/until.js'
 
 const test = suite('balsa-kv: whose folder it is')
 
-test('C2 a server with the folder of another ends with 78 and both names', async () => {
+test('a server with the folder of another ends with 78 and both names', async () => {
   await inFolder(async ({ start, at }) => {
     await stopped(await start('s1', at('one')))
     const { code, stderr } = await (await start('s2', at('one'))).ended
@@ -21,7 +21,7 @@ test('C2 a server with the folder of another ends with 78 and both names', async
   })
 })
 
-test('C1 a copied folder ends with 78 and names the option that takes it; the option does, once for all', async () => {
+test('D10 a copied folder ends with 78 and names the option that takes it; the option does, once for all', async () => {
   await inFolder(async ({ start, at }) => {
     await stopped(await start('s1', at('one')))
     cpSync(at('one'), at('copy'), { recursive: true })
@@ -33,7 +33,7 @@ test('C1 a copied folder ends with 78 and names the option that takes it; the op
   })
 })
 
-test('F3 a server whose folder is deleted ends within seconds with 70, and names the folder', async () => {
+test('a server whose folder is deleted ends within seconds with 70, and names the folder', async () => {
   await inFolder(async ({ start, at }) => {
     const running = await start('s1', at('one'))
     await until('the server runs', () => running.output().includes('server.open'))

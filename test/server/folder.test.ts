@@ -16,6 +16,7 @@ import type { Command, TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
 
 const BOOTSTRAP = ['s1', 's2'].map((id) => ({ id, address: `${id}:1` }))
+const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const DATA_FILES = { lmdb: 'data.mdb', file: 'log' }
 
 interface Opening {
@@ -29,7 +30,7 @@ for (const storage of [nativeStore(), fileStore()]) {
   const test = suite(`folders of the ${storage.name} store`)
   const dataFile = DATA_FILES[storage.name as keyof typeof DATA_FILES]
 
-  test('C2 the folder of another server is refused with both names, and stays usable for its own', async () => {
+  test('the folder of another server is refused with both names, and stays usable for its own', async () => {
     await inFolder(async (at) => {
       await openAndClose(storage, { id: 's1', dir: at('s1') })
       const error = await refusal(open(storage, { id: 's2', dir: at('s1') }), 'ERR_RAFT_WRONG_FOLDER')
@@ -38,7 +39,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('C2 two swapped folders are both refused', async () => {
+  test('two swapped folders are both refused', async () => {
     await inFolder(async (at) => {
       for (const id of ['s1', 's2']) await openAndClose(storage, { id, dir: at(id) })
       await rename(at('s1'), at('aside'))
@@ -48,7 +49,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('C1 a copied folder is refused; the error names it, what is at stake, and what to do', async () => {
+  test('D10 a copied folder is refused; the error names it, what is at stake, and what to do', async () => {
     await inFolder(async (at) => {
       await openAndClose(storage, { id: 's1', dir: at('s1') })
       await cp(at('s1'), at('copy'), { recursive: true, preserveTimestamps: true })
@@ -61,7 +62,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('C1 a copy taken while the server ran, and put back later, is refused', async () => {
+  test('D10 a copy taken while the server ran, and put back later, is refused', async () => {
     await inFolder(async (at) => {
       const server = await open(storage, { id: 's1', dir: at('s1') })
       await cp(at('s1'), at('backup'), { recursive: true })
@@ -73,7 +74,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('C1 a data file that was put in the place of the old one is refused', async () => {
+  test('D10 a data file that was put in the place of the old one is refused', async () => {
     await inFolder(async (at) => {
       await openAndClose(storage, { id: 's1', dir: at('s1') })
       await cp(at(`s1/${dataFile}`), at('restored'))
@@ -82,7 +83,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('C1 an operator takes a copy once, with a warning, and it is the folder from then on', async () => {
+  test('D10 an operator takes a copy once, with a warning, and it is the folder from then on', async () => {
     await inFolder(async (at) => {
       await openAndClose(storage, { id: 's1', dir: at('s1') })
       await cp(at('s1'), at('copy'), { recursive: true })
@@ -118,7 +119,7 @@ for (const storage of [nativeStore(), fileStore()]) {
     })
   })
 
-  test('F3 a server whose folder is deleted halts within seconds, with an error that names the folder', async () => {
+  test('a server whose folder is deleted halts within seconds, with an error that names the folder', async () => {
     await inFolder(async (at) => {
       const server = await open(storage, { id: 's1', dir: at('s1') })
       await rm(at('s1'), { recursive: true })
@@ -142,10 +143,6 @@ memory('a store that the filesystem knows nothing of still knows its server', as
   await openAndClose(storage, { id: 's1', dir: 'one' })
   await refusal(open(storage, { id: 's2', dir: 'one' }), 'ERR_RAFT_WRONG_FOLDER')
 })
-
-memory.run()
-
-const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 function open(storage: StoreFactory, { id, dir, ...more }: Opening): Promise<TestRaft> {
   const network = new MemoryNetwork({ clock: systemClock() })
@@ -187,3 +184,5 @@ async function inFolder(run: (at: (name: string) => string) => Promise<void>): P
     await rm(folder, { recursive: true, force: true })
   }
 }
+
+memory.run()

@@ -118,7 +118,9 @@ test('the size of the map is an option or a variable, and a size that cannot be 
 async function fill(leader: TestRaft): Promise<number> {
   const pad = 'x'.repeat(50_000)
   for (let total = 0; ; total += 1) {
-    const outcome = await leader.apply({ add: 1, pad } as Command, { timeoutMs: 20_000 }).catch((error: unknown) => error)
+    const outcome = await leader
+      .apply({ add: 1, pad } as Command, { timeoutMs: 20_000 })
+      .catch((error: unknown) => error)
     if (outcome === total + 1) continue
     assert.ok(outcome instanceof RaftError && outcome.code === 'ERR_RAFT_STORE_FULL', String(outcome))
     assert.is(outcome.outcome, 'not-applied')

@@ -49,7 +49,7 @@ for (const [call, error, afterBytes] of [
 }
 
 test('D5 a full disk is reported as stalled, and the same tickets go through in order when there is room', async () => {
-  for (const error of ['ENOSPC', 'EDQUOT']) {
+  for (const error of ['ENOSPC', 'EDQUOT', 'EFBIG']) {
     const disk = new ModelDisk()
     await withFile(disk, async (store, _, waker) => {
       let isFull = true

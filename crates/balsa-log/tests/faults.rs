@@ -126,20 +126,23 @@ fn a_panic_of_the_writer_poisons() {
 
 #[test]
 fn a_full_disk_is_reported_and_the_same_tickets_go_through_when_there_is_room() {
-    let dir = tempfile::tempdir().unwrap();
-    let full = Arc::new(AtomicU32::new(2));
-    let left = Arc::clone(&full);
-    let opened = with_fault(dir.path(), move |point| {
-        let is_full = point == FaultPoint::Reserve
-            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        is_full.then(|| IoError::from_raw_os_error(ENOSPC))
-    });
-    opened.submit(&[Operation::Append { block: &append(2) }]);
-    opened.until("stalled is reported", |progress| progress.stalled);
-    let last = opened.submit(&[Operation::Append { block: &append(3) }]);
-    opened.until("it goes on", |progress| progress.durable >= last);
-    assert!(!opened.store.poll().stalled);
-    assert_eq!(opened.entries(1, 4, 1000).unwrap().len(), 3);
+    const EFBIG: i32 = 27;
+    for errno in [ENOSPC, EFBIG] {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(AtomicU32::new(2));
+        let left = Arc::clone(&full);
+        let opened = with_fault(dir.path(), move |point| {
+            let is_full = point == FaultPoint::Reserve
+                && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+            is_full.then(|| IoError::from_raw_os_error(errno))
+        });
+        opened.submit(&[Operation::Append { block: &append(2) }]);
+        opened.until("stalled is reported", |progress| progress.stalled);
+        let last = opened.submit(&[Operation::Append { block: &append(3) }]);
+        opened.until("it goes on", |progress| progress.durable >= last);
+        assert!(!opened.store.poll().stalled);
+        assert_eq!(opened.entries(1, 4, 1000).unwrap().len(), 3);
+    }
 }
 
 #[test]

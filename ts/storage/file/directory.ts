@@ -25,7 +25,12 @@ const ENGINE = 'file'
 const FORMAT_TEXT = `${MAGIC} ${FILE_VERSION} ${ENGINE}\n`
 
 /** By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. */
-const MARKS: readonly { readonly file: string; readonly offset: number; readonly hex: string; readonly line: string }[] = [
+const MARKS: readonly {
+  readonly file: string
+  readonly offset: number
+  readonly hex: string
+  readonly line: string
+}[] = [
   { file: LOG_FILE, offset: 0, hex: Buffer.from('balsalog').toString('hex'), line: FORMAT_TEXT.trim() },
   // The magic number of LMDB's first meta page.
   { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${MAGIC} 2 lmdb` },

@@ -413,7 +413,8 @@ function fullError(): RaftError {
 }
 
 function logFullError(outcome: Outcome = 'not-applied'): RaftError {
-  const message = 'the log of the memory disk has reached its bound, logBytesMax: nothing more is proposed. Give it a larger one'
+  const message =
+    'the log of the memory disk has reached its bound, logBytesMax: nothing more is proposed. Give it a larger one'
   return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome })
 }
 

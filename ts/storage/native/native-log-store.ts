@@ -21,14 +21,15 @@ const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
 /** Says in bytes how large the map is, where the option does not. */
 const MAP_BYTES_VARIABLE = 'BALSA_MAP_BYTES'
 
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+
 /** Room for a log and for what a new leader needs beside it. */
-const MAP_BYTES_MIN = 4 * 1024 * 1024
+const MAP_BYTES_MIN = 4 * MIB
 /** The address space of a process on 64-bit machines is at least that. */
 const MAP_BYTES_MAX = 2 ** 46
 /** A multiple of every page size. */
-const MAP_STEP_BYTES = 1024 * 1024
-
-const GIB = 1024 ** 3
+const MAP_STEP_BYTES = MIB
 
 export interface NativeStoreOptions {
   /**
@@ -207,10 +208,9 @@ export class LmdbLogStore implements LogStore {
 
   private fullError(): RaftError {
     const { usedBytes, capacityBytes } = this.stats()
-    const gib = (bytes: number | null): string => ((bytes ?? 0) / GIB).toPrecision(3)
     return new RaftError(
       'ERR_RAFT_STORE_FULL',
-      `the log in ${this.dir} takes ${gib(usedBytes)} GiB of its map of ${gib(capacityBytes)} GiB; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
+      `the log in ${this.dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
     )
   }
 
@@ -227,6 +227,10 @@ export class LmdbLogStore implements LogStore {
     this.spare = out
     return new Uint8Array(view)
   }
+}
+
+function sizeText(bytes: number): string {
+  return bytes < GIB ? `${(bytes / MIB).toPrecision(3)} MiB` : `${(bytes / GIB).toPrecision(3)} GiB`
 }
 
 function mapBytesOfEnvironment(): number {

@@ -24,7 +24,9 @@ export function blockOf(first: number, term: number, lengths: readonly number[],
 
 /** As `blockOf`, without the bound of a batch: a store keeps what is intact, however long. */
 export function longBlockOf(first: number, term: number, lengths: readonly number[]): Block {
-  const records = lengths.map((length, n) => entryBlock('command', logIndex(first + n), termOf(term), T0, bytes(length, n)))
+  const records = lengths.map((length, n) =>
+    entryBlock('command', logIndex(first + n), termOf(term), T0, bytes(length, n)),
+  )
   const parts = records.map(({ data }) => data.subarray(BLOCK_HEADER_BYTES, data.length - BLOCK_TRAILER_BYTES))
   const length = parts.reduce((sum, part) => sum + part.length, 0)
   const arena = new Uint8Array(BLOCK_HEADER_BYTES + length + 4 * lengths.length + 4)

@@ -323,7 +323,12 @@ const behaviours: readonly Behaviour[] = [
     name: 'a block that was read stays as it is, whatever is read, sealed or written afterwards, and after the close',
     async run(bench) {
       const { store, put } = await bench.open()
-      const blocks = [blockOf(1, 1, [400, 0, 90]), blockOf(4, 1, [60_000]), blockOf(5, 1, [20]), blockOf(6, 1, [300_000])]
+      const blocks = [
+        blockOf(1, 1, [400, 0, 90]),
+        blockOf(4, 1, [60_000]),
+        blockOf(5, 1, [20]),
+        blockOf(6, 1, [300_000]),
+      ]
       await put(blocks.map(append))
       const kept: { readonly block: Block; readonly hex: string }[] = []
       const checkKept = (after: string): void => {
