@@ -76,6 +76,8 @@ pub struct NativeState {
     pub on_device: bool,
     /// What the operator should know about the filesystem.
     pub warning: Option<String>,
+    /// By what the filesystem tells the data file from a copy of it.
+    pub fingerprint: Option<String>,
 }
 
 /// Counters since open, and the durable bounds of the log.
@@ -93,6 +95,10 @@ pub struct NativeStats {
     pub wakes: i64,
     /// Bytes of tickets made durable.
     pub bytes_written: i64,
+    /// Bytes of the data file that hold pages, or have held some.
+    pub used_bytes: i64,
+    /// The bound of `used_bytes`.
+    pub capacity_bytes: i64,
 }
 
 fn defect(message: impl Into<String>) -> Error {
@@ -138,6 +144,8 @@ pub struct OpenTask {
     handle: u32,
     dir: PathBuf,
     allow_remote: bool,
+    /// None: as the engine has it.
+    map_bytes: Option<usize>,
     wake: Option<WakeFunction>,
 }
 
@@ -154,6 +162,7 @@ impl Task for OpenTask {
             });
             let mut options = Options::default();
             options.allow_remote = self.allow_remote;
+            options.map_bytes = self.map_bytes.unwrap_or(options.map_bytes);
             let (store, state) = Store::open(&self.dir, &options, call).map_err(translate)?;
             registry::fill(self.handle, store)?;
             Ok(state)
@@ -188,21 +197,31 @@ fn native_state(state: State) -> Result<NativeState> {
         was_clean: state.was_clean,
         on_device: state.durability == Durability::Device,
         warning: state.warning.map(ToOwned::to_owned),
+        fingerprint: state.fingerprint,
     })
 }
 
-/// Opens or creates the store in `dir`. `onWake` is called, at most once until the next `poll`, when `poll` has news.
-/// An open store keeps the event loop alive, as an open socket does.
+/// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most once until the
+/// next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open(
     handle: u32,
     dir: String,
     allow_remote: bool,
+    map_bytes: i64,
     on_wake: Function<'_, (), UnknownReturnValue>,
 ) -> Result<AsyncTask<OpenTask>> {
     let wake = on_wake.build_threadsafe_function::<()>().build()?;
-    Ok(AsyncTask::new(OpenTask { handle, dir: PathBuf::from(dir), allow_remote, wake: Some(wake) }))
+    let map_bytes = usize::try_from(map_bytes)
+        .map_err(|_| defect(format!("{map_bytes} bytes do not fit into the address space")))?;
+    Ok(AsyncTask::new(OpenTask {
+        handle,
+        dir: PathBuf::from(dir),
+        allow_remote,
+        map_bytes: (map_bytes > 0).then_some(map_bytes),
+        wake: Some(wake),
+    }))
 }
 
 /// Seals the block that stands in `arena` at `offset`; returns its length.
@@ -229,7 +248,7 @@ pub fn submit(handle: u32, packed: &[u8], length: u32) -> Result<i64> {
     whole(number)
 }
 
-/// Writes durable ticket, credit, poisoned and stalled (0 or 1) into `out`.
+/// Writes durable ticket, credit, poisoned, stalled and full (0 or 1) into `out`.
 #[napi(catch_unwind)]
 pub fn poll(handle: u32, mut out: Float64ArraySlice<'_>) -> Result<()> {
     let progress = registry::with(handle, Store::poll)?;
@@ -238,11 +257,12 @@ pub fn poll(handle: u32, mut out: Float64ArraySlice<'_>) -> Result<()> {
         float(progress.credit),
         f64::from(u8::from(progress.poisoned)),
         f64::from(u8::from(progress.stalled)),
+        f64::from(u8::from(progress.full)),
     ];
     // SAFETY: the caller owns the array, this synchronous call is the only one that touches it, and no view of it is
     // kept.
     let out = unsafe { out.as_mut() };
-    out.get_mut(..fields.len()).ok_or_else(|| defect("poll needs room for 4 numbers"))?.copy_from_slice(&fields);
+    out.get_mut(..fields.len()).ok_or_else(|| defect("poll needs room for 5 numbers"))?.copy_from_slice(&fields);
     Ok(())
 }
 
@@ -304,6 +324,8 @@ pub fn stats(handle: u32) -> Result<NativeStats> {
         flushes: whole(stats.flushes)?,
         wakes: whole(stats.wakes)?,
         bytes_written: whole(stats.bytes_written)?,
+        used_bytes: whole(stats.used_bytes)?,
+        capacity_bytes: whole(stats.capacity_bytes)?,
     })
 }
 

@@ -303,6 +303,10 @@ tree('keeps all rules', () => {
   assert.equal(complaints, [])
 })
 
+tree('has no circle of imports', () => {
+  assert.equal(importCircles(files), [])
+})
+
 tree('has every test file built, and so run', () => {
   const tests = files.filter((file) => /^test\/.*\.test\.ts$/.test(file.path))
   const missing = tests.filter((file) => !existsSync(join(root, 'build', file.path.replace(/\.ts$/, '.js'))))

@@ -23,6 +23,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
+  /**
+   * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is older than
+   * what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
+   */
+  readonly acceptCopiedFolder?: boolean
   /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
   /** Default: says nothing. */
@@ -58,6 +63,7 @@ export function settingsOf<Command, Result, Query, Answer>(
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
+    acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     storage: options.storage ?? nativeStore(),
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
@@ -84,6 +90,7 @@ function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
       `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
     )
   }
+  if (typeof settings.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
   if (typeof stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
   if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function') {
     fail('codec', 'must have encode and decode functions')

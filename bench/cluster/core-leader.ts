@@ -35,7 +35,11 @@ export class CoreLeader {
         termRuns: [{ first: one, term: termOf(1) }],
         configurations,
       },
-      maker: { noop: (first, term) => entryBlock('noop', first, term, 0, new Uint8Array(0)), slice: sliceBlock },
+      maker: {
+        noop: (first, term) => entryBlock('noop', first, term, 0, new Uint8Array(0)),
+        slice: sliceBlock,
+        keep: (blocks) => blocks,
+      },
       random: () => 0.5,
       now: 0,
     })

@@ -106,7 +106,16 @@ export class SingleServerRaft implements KvRaft {
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [],
-      store: { firstIndex: 1, lastIndex: index, groupCommits: 0, flushes: 0, wakes: 0, bytesWritten: 0 },
+      store: {
+        firstIndex: 1,
+        lastIndex: index,
+        groupCommits: 0,
+        flushes: 0,
+        wakes: 0,
+        bytesWritten: 0,
+        usedBytes: 0,
+        capacityBytes: null,
+      },
       durability: 'none',
       fault: null,
     }

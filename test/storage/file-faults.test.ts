@@ -49,7 +49,7 @@ for (const [call, error, afterBytes] of [
 }
 
 test('D5 a full disk is reported as stalled, and the same tickets go through in order when there is room', async () => {
-  for (const error of ['ENOSPC', 'EDQUOT']) {
+  for (const error of ['ENOSPC', 'EDQUOT', 'EFBIG']) {
     const disk = new ModelDisk()
     await withFile(disk, async (store, _, waker) => {
       let isFull = true
@@ -108,6 +108,57 @@ test('an open that meets a full or failing disk says so, releases the directory,
     assert.ok(refused >= 6, `${refused} opens were refused`)
     await withFile(disk, async (_, state) => assert.is(state.lastIndex, 0))
   }
+})
+
+for (const lost of ['log', 'LOCK']) {
+  test(`a store whose ${lost} is deleted under it is poisoned: idle, in the middle of a write, and on a full disk`, async () => {
+    for (const when of ['idle', 'writing', 'full'] as const) {
+      const disk = new ModelDisk()
+      const store = new FileLogStore(DIR, disk)
+      const waker = new Waker()
+      await store.open(() => waker.wake())
+      store.submit(tickets[0] ?? [])
+      while (store.poll().durable < 1) await waker.next()
+      const lose = (): void => {
+        disk.deleteFile(`${DIR}/${lost}`)
+        disk.letLook()
+      }
+      if (when === 'full') {
+        disk.fateOf = (call) => (call === 'write' ? { error: 'ENOSPC' } : 'done')
+        disk.onPause = async () => lose()
+        store.submit(tickets[1] ?? [])
+      } else {
+        if (when === 'writing') store.submit(tickets[1] ?? [])
+        lose()
+      }
+      while (store.poll().fault === null) await waker.next()
+      const { fault, credit } = store.poll()
+      assert.is(fault?.code, 'ERR_RAFT_STORE_POISONED', when)
+      assert.match(fault?.message ?? '', `${DIR} was deleted, moved or replaced`)
+      assert.is(credit, 0)
+      assert.throws(() => store.submit(tickets[2] ?? []), 'deleted, moved or replaced')
+      const { calls } = disk
+      await store.close()
+      // A write that has begun is flushed, and counts for nothing.
+      if (when !== 'writing') assert.is(disk.calls, calls, 'something was written after the fault')
+      assert.is(store.poll().durable, 1)
+    }
+  })
+}
+
+test('a look at files that are there, or that cannot be looked at, poisons nothing', async () => {
+  const disk = new ModelDisk()
+  await withFile(disk, async (store, _, waker) => {
+    disk.letLook()
+    const { fileAt } = disk
+    disk.fileAt = async () => {
+      throw Object.assign(new Error('EACCES'), { code: 'EACCES' })
+    }
+    disk.letLook()
+    assert.is(await submitAll(store, tickets, waker), tickets.length)
+    disk.fileAt = fileAt
+    assert.is(store.poll().fault, null)
+  })
 })
 
 test('an error of the system while the file is read at open is not taken for the end of the log', async () => {

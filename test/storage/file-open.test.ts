@@ -1,6 +1,6 @@
 /** What the file store refuses to open: typed errors that name what was found and the remedy, and nothing that was there is touched. */
 
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -61,6 +61,52 @@ test('a foreign directory, a foreign FORMAT and a newer version are refused, and
       assert.match(error.message, dir)
       assert.match(error.message, said)
       assert.equal(await contentsOf(dir), [[name, text]])
+    })
+  }
+})
+
+test('a store that lost its FORMAT is left alone, the error names the line that brings it back, and with it the store opens', async () => {
+  for (const [factory, line] of [
+    [fileStore(), 'balsa-store 1 file'],
+    [nativeStore(), 'balsa-store 2 lmdb'],
+  ] as const) {
+    for (const lost of [null, '', '\n', 'balsa-st', '\0\0\0\0']) {
+      await inDirectory(async (dir) => {
+        await openAndClose(factory, dir)
+        const format = join(dir, 'FORMAT')
+        if (lost === null) await rm(format)
+        else await writeFile(format, lost)
+        const before = await contentsOf(dir)
+        for (const either of [fileStore(), nativeStore()]) {
+          const { message } = await refusal(openAndClose(either, dir), 'ERR_RAFT_DIR_UNUSABLE')
+          assert.match(message, dir)
+          assert.match(message, `write FORMAT again, the one line "${line}"`)
+          assert.match(message, 'Do not start this server in an empty directory')
+          assert.not.match(message, 'Choose an empty directory')
+        }
+        assert.equal(await contentsOf(dir), before)
+        await writeFile(format, `${line}\n`)
+        await withStore(dir, async (_, state) => assert.is(state.bootCounter, 2), factory)
+      })
+    }
+  }
+})
+
+test('what an error advises never makes a server forget: no empty directory and no backup where data was', async () => {
+  for (const [factory, dataFile] of [
+    [fileStore(), 'log'],
+    [nativeStore(), 'data.mdb'],
+  ] as const) {
+    await inDirectory(async (dir) => {
+      await openAndClose(factory, dir)
+      const bytes = await readFile(join(dir, dataFile))
+      for (const left of [null, new Uint8Array(0), bytes.subarray(0, 40)]) {
+        if (left === null) await rm(join(dir, dataFile))
+        else await writeFile(join(dir, dataFile), left)
+        const { message } = await refusal(openAndClose(factory, dir), 'ERR_RAFT_STORE_CORRUPT')
+        assert.match(message, 'Do not start this server in an empty directory, nor from a backup')
+        assert.not.match(message, /restore the|Restore the|join again|begin in an empty/)
+      }
     })
   }
 })

@@ -65,4 +65,20 @@ testUnless(
   },
 )
 
+testUnless(
+  test,
+  unable,
+  'a file that a commit of append and truncation leaves is opened again where the filesystem cannot reserve room',
+  async () => {
+    for (const refusal of ['EOPNOTSUPP', 'ENOSYS']) {
+      await inDirectory(async (dir) => {
+        const inject = ['-e', 'trace=fallocate', '-e', `inject=fallocate:error=${refusal}`]
+        const child = new Child(['replace', dir], [...STRACE, ...inject])
+        assert.is(await child.end(), 'SIGKILL')
+        await withStore(dir, async (_, state) => assert.is(state.lastIndex, 0))
+      })
+    }
+  },
+)
+
 test.run()

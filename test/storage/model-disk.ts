@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 
 import { RaftError } from '#balsa/errors.js'
-import type { Disk, DiskFile } from '#balsa/storage/file/disk.js'
+import type { Disk, DiskFile, FileAt } from '#balsa/storage/file/disk.js'
 
 import type { Random } from '../support/seed.js'
 
@@ -18,6 +18,7 @@ export type Call = 'write' | 'datasync' | 'truncate' | 'create' | 'rename' | 're
 export type Fate = 'done' | 'dead' | { readonly error: string; readonly afterBytes?: number }
 
 interface Inode {
+  readonly number: bigint
   current: Uint8Array
   durable: Uint8Array
   /** Sectors that differ, as far as the system knows. */
@@ -37,6 +38,8 @@ export class ModelDisk implements Disk {
   /** Of names, not flushed, oldest first. */
   private changes: ((names: Map<string, Inode>) => void)[] = []
   private readonly locked = new Set<string>()
+  private readonly looks = new Set<() => void>()
+  private inodes = 0n
   private power = 1
 
   /**
@@ -71,14 +74,25 @@ export class ModelDisk implements Disk {
 
   /** Puts a file there, durably. */
   place(path: string, bytes: Uint8Array): void {
-    const inode = { current: bytes.slice(), durable: bytes.slice(), dirty: new Set<number>() }
+    const inode = { ...this.makeInode(), current: bytes.slice(), durable: bytes.slice() }
     this.names.set(path, inode)
     this.durableNames.set(path, inode)
   }
 
-  /** A disk of its own with the same durable files. */
+  /** Somebody deletes a file, whoever has it open. */
+  deleteFile(path: string): void {
+    this.names.delete(path)
+  }
+
+  /** The moment at which whoever watches looks. */
+  letLook(): void {
+    for (const look of this.looks) look()
+  }
+
+  /** A disk of its own with the same durable files: other files, to a filesystem. */
   copy(): ModelDisk {
     const disk = new ModelDisk()
+    disk.inodes = this.inodes
     for (const [path, inode] of this.names) disk.place(path, inode.current)
     return disk
   }
@@ -90,7 +104,7 @@ export class ModelDisk implements Disk {
 
   async createFile(path: string): Promise<DiskFile> {
     await this.begin('create')
-    const inode: Inode = { current: new Uint8Array(0), durable: new Uint8Array(0), dirty: new Set() }
+    const inode = this.makeInode()
     this.change((names) => names.set(path, inode))
     return this.fileOf(inode)
   }
@@ -98,6 +112,20 @@ export class ModelDisk implements Disk {
   async readText(path: string): Promise<string | null> {
     const inode = this.names.get(path)
     return inode === undefined ? null : new TextDecoder().decode(inode.current)
+  }
+
+  async readStart(path: string, bytes: number): Promise<Uint8Array> {
+    return this.names.get(path)?.current.slice(0, bytes) ?? new Uint8Array(0)
+  }
+
+  async fileAt(path: string): Promise<FileAt | null> {
+    const inode = this.names.get(path)
+    return inode === undefined ? null : { device: 1n, inode: inode.number, bornNs: inode.number, changedNs: 0n }
+  }
+
+  watch(look: () => void): () => void {
+    this.looks.add(look)
+    return () => this.looks.delete(look)
   }
 
   async list(dir: string): Promise<readonly string[]> {
@@ -133,6 +161,7 @@ export class ModelDisk implements Disk {
   async lock(dir: string): Promise<{ warning: null; release: () => Promise<void> }> {
     if (this.locked.has(dir)) throw new RaftError('ERR_RAFT_DIR_LOCKED', `${dir} is in use`)
     this.locked.add(dir)
+    if (!this.names.has(join(dir, 'LOCK'))) this.place(join(dir, 'LOCK'), new Uint8Array(0))
     const { power } = this
     const release = async (): Promise<void> => {
       if (power === this.power) this.locked.delete(dir)
@@ -143,6 +172,11 @@ export class ModelDisk implements Disk {
   async pause(): Promise<void> {
     this.pauses += 1
     await this.onPause()
+  }
+
+  private makeInode(): Inode {
+    this.inodes += 1n
+    return { number: this.inodes, current: new Uint8Array(0), durable: new Uint8Array(0), dirty: new Set() }
   }
 
   private change(how: (names: Map<string, Inode>) => void): void {

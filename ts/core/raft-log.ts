@@ -10,11 +10,13 @@ import { assert } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, LogIndex, Term, TermRun } from '../types.js'
 
-/** What the core needs to know of bytes: how to make the entry that starts a term, and how to cut a block. Injected. */
+/** What the core needs to know of bytes: how to make the entry that starts a term, how to cut a block and how to keep some. Injected. */
 export interface BlockMaker {
   noop(first: LogIndex, term: Term): Block
   /** A copy that holds only first .. last. */
   slice(block: Block, first: LogIndex, last: LogIndex): Block
+  /** The same blocks, in memory that does not keep much more alive than they fill. */
+  keep(blocks: readonly Block[]): readonly Block[]
 }
 
 /** A configuration and the entry that it came from. */
@@ -208,9 +210,19 @@ export class RaftLog {
   truncateSuffix(from: LogIndex): void {
     assert(from > this.settledIndex, `log: truncation from ${from} would remove settled entry ${this.settledIndex}`)
     assert(from <= this.lastIndex, `log: truncation from ${from} beyond the last entry ${this.lastIndex}`)
-    let cut = this.#pop()
-    while (cut !== undefined && cut.first >= from) cut = this.#pop()
-    if (cut !== undefined) this.#push(cut.last < from ? cut : this.#maker.slice(cut, cut.first, logIndex(from - 1)))
+    const left: Block[] = []
+    let memory: unknown = null
+    for (let block = this.#pop(); block !== undefined; block = this.#pop()) {
+      if (block.last < from && block.data.buffer !== memory) {
+        this.#push(block)
+        break
+      }
+      // What stood behind it in the same memory goes: that is then held for what is left of it alone.
+      memory = block.data.buffer
+      if (block.last < from) left.unshift(block)
+      else if (block.first < from) left.unshift(this.#maker.slice(block, block.first, logIndex(from - 1)))
+    }
+    for (const block of this.#maker.keep(left)) this.#push(block)
     while ((this.#runs.at(-1)?.first ?? 0) >= from) this.#runs.pop()
     while ((this.#configurations.at(-1)?.index ?? 0) >= from) this.#configurations.pop()
     this.#lastIndex = logIndex(from - 1)

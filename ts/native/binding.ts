@@ -56,6 +56,8 @@ export interface NativeState {
   onDevice: boolean
   /** What the operator should know about the filesystem. */
   warning?: string
+  /** By what the filesystem tells the data file from a copy of it. */
+  fingerprint?: string
 }
 
 /** Counters since open, and the durable bounds of the log. */
@@ -72,6 +74,10 @@ export interface NativeStats {
   wakes: number
   /** Bytes of tickets made durable. */
   bytesWritten: number
+  /** Bytes of the data file that hold pages, or have held some. */
+  usedBytes: number
+  /** The bound of `used_bytes`. */
+  capacityBytes: number
 }
 
 /** One stretch of the log written in one term. */
@@ -83,12 +89,12 @@ export interface NativeTermRun {
 }
 
 /**
- * Opens or creates the store in `dir`. `onWake` is called, at most once until the next `poll`, when `poll` has news.
- * An open store keeps the event loop alive, as an open socket does.
+ * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most once until the
+ * next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
  */
-export declare function open(handle: number, dir: string, allowRemote: boolean, onWake: () => unknown): Promise<NativeState>
+export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, onWake: () => unknown): Promise<NativeState>
 
-/** Writes durable ticket, credit, poisoned and stalled (0 or 1) into `out`. */
+/** Writes durable ticket, credit, poisoned, stalled and full (0 or 1) into `out`. */
 export declare function poll(handle: number, out: Float64Array): void
 
 /**

@@ -9,7 +9,7 @@ export interface RaftEvents {
   role: { readonly role: Role; readonly term: Term }
   /** A connection to a peer came up or went down. */
   peer: { readonly id: ServerId; readonly connected: boolean; readonly reason: string }
-  /** The disk is full, or takes writes again. */
+  /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
   fault: { readonly error: RaftError }

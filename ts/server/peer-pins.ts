@@ -6,6 +6,7 @@
 import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
+import { neverEmpty } from '../storage/lost-data.js'
 import type { Identity, ServerId, StoreOperation } from '../types.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -111,7 +112,7 @@ function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
       : `has another store (${seen.incarnation}) than the one known here (${known.incarnation})`
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
-    `server ${peer} ${what}: it may have forgotten votes and entries. Give it back its own folder, or remove its id from the cluster and add it under a new one`,
+    `server ${peer} ${what}: it may have forgotten votes and entries. Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member`,
   )
 }
 
@@ -122,10 +123,7 @@ function encodePin({ incarnation, bootCounter }: Pin): Uint8Array {
 function decodePin(value: Uint8Array): Pin {
   const [incarnation, bootCounter] = new TextDecoder().decode(value).split(' ')
   if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !/^\d+$/.test(bootCounter ?? '')) {
-    throw new RaftError(
-      'ERR_RAFT_STORE_CORRUPT',
-      'the stored identity of a peer cannot be read: restore the folder from a backup',
-    )
+    throw new RaftError('ERR_RAFT_STORE_CORRUPT', `the stored identity of a peer cannot be read. ${neverEmpty}`)
   }
   return { incarnation, bootCounter: Number(bootCounter) }
 }

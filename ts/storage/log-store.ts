@@ -12,6 +12,9 @@
 import type { Block, Configuration, HardState, LogIndex, StoreOperation, TermRun } from '../types.js'
 import type { RaftError } from '../errors.js'
 
+/** What one read gives out, whatever is asked for; one larger entry comes alone. So no read holds a disk, or memory, for long. */
+export const READ_BYTES_MAX = 1024 * 1024
+
 /** Grows by one with each submit of one open store; the first is 1. */
 export type Ticket = number
 
@@ -33,6 +36,8 @@ export interface StoredState {
   readonly durability: 'device' | 'none'
   /** What the operator should know about the filesystem, in one sentence. */
   readonly warning: string | null
+  /** By what the filesystem tells these files from a copy of them (fingerprint.ts); null where it tells nothing, as in memory. */
+  readonly fingerprint: string | null
 }
 
 /** What `poll` found. */
@@ -45,6 +50,11 @@ export interface StoreProgress {
   readonly fault: RaftError | null
   /** The disk is full and the writer retries the oldest ticket. */
   readonly stalled: boolean
+  /**
+   * Not null: the store has come near a bound of its own. What that is and what helps is what a proposal is refused with. What
+   * other servers had accepted before still fits, and so do a leader's first entry, votes and hard states.
+   */
+  readonly full: RaftError | null
 }
 
 export interface StoreStats {
@@ -55,6 +65,10 @@ export interface StoreStats {
   readonly flushes: number
   readonly wakes: number
   readonly bytesWritten: number
+  /** What the log takes now, in bytes of its file or of memory. */
+  readonly usedBytes: number
+  /** The bound of `usedBytes`; null where the store has none of its own. */
+  readonly capacityBytes: number | null
 }
 
 export interface LogStore {
@@ -72,8 +86,8 @@ export interface LogStore {
   /** Cheap; called at the start of each turn. The result is the store's own object, valid until the next poll. */
   poll(): StoreProgress
   /**
-   * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` but at least one entry. Only durable entries may be asked
-   * for. Never blocks the event loop on a page fault.
+   * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` and READ_BYTES_MAX but at least one entry. Only
+   * durable entries may be asked for. What was given out is the caller's: nothing changes it. Never blocks the event loop on a page fault.
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
   stats(): StoreStats

@@ -36,6 +36,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     codec: bytesCodec,
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,
+    acceptCopiedFolder: options.acceptCopiedFolder,
     logger: log,
   })
   const server = new KvServer({

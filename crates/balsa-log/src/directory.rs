@@ -3,10 +3,10 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{Error, NEVER_EMPTY};
 use crate::filesystem::sync_directory;
 use crate::lock::LOCK_FILE;
 
@@ -25,7 +25,20 @@ pub(crate) struct Engine {
     pub(crate) version: u32,
     /// The files that it makes there.
     pub(crate) files: &'static [&'static str],
+    /// By what its data is known when `FORMAT` is lost.
+    pub(crate) mark: Mark,
 }
+
+/// Bytes at a fixed place of a file.
+pub(crate) struct Mark {
+    pub(crate) file: &'static str,
+    pub(crate) offset: u64,
+    pub(crate) bytes: &'static [u8],
+}
+
+/// The store of the TypeScript side: nothing of it is read here but its mark.
+const FILE_ENGINE: Engine =
+    Engine { name: "file", version: 1, files: &["log"], mark: Mark { file: "log", offset: 0, bytes: b"balsalog" } };
 
 impl Engine {
     /// Why a store of the version `found` is not opened.
@@ -68,9 +81,7 @@ pub(crate) fn inspect(dir: &Path, engine: &Engine) -> Result<Contents, Error> {
     match fs::read_to_string(dir.join(FORMAT_FILE)) {
         Ok(text) => check_format(dir, engine, &text).map(|()| Contents::Store),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, engine).map(|()| Contents::Nothing),
-        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
-            Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None))
-        }
+        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => Err(strange_format(dir, engine)),
         Err(cause) => Err(unusable(dir, "cannot be read. Check its owner, its mode and the mount", Some(cause))),
     }
 }
@@ -78,14 +89,14 @@ pub(crate) fn inspect(dir: &Path, engine: &Engine) -> Result<Contents, Error> {
 fn check_format(dir: &Path, engine: &Engine, text: &str) -> Result<(), Error> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [MAGIC, version, writer] = words.as_slice() else {
-        return Err(unusable(dir, "holds a file FORMAT that is not of Balsa. Choose an empty directory", None));
+        return Err(if words.is_empty() { lost_format(dir, engine, "is empty") } else { strange_format(dir, engine) });
     };
     if *writer != engine.name {
         return Err(Error::Format {
             dir: dir.to_owned(),
             reason: format!(
                 "was written by the engine {writer}, and this is {}. Open it with the store that wrote it \
-                 (file: fileStore()), or choose an empty directory",
+                 (file: fileStore())",
                 engine.name
             ),
         });
@@ -107,14 +118,50 @@ fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
         let name = entry.map_err(unreadable)?.file_name();
         let name = name.to_string_lossy();
         if !ours(&name) {
-            return Err(unusable(
-                dir,
-                &format!("is not empty and not a store of Balsa (it holds {name}). Choose an empty directory"),
-                None,
-            ));
+            return Err(match remains(dir, engine) {
+                Some(_) => lost_format(dir, engine, "is missing"),
+                None => foreign(dir, &format!("is not empty and not a store of Balsa (it holds {name})")),
+            });
         }
     }
     Ok(())
+}
+
+/// The engine whose data stands there, as far as its mark tells.
+fn remains<'a>(dir: &Path, engine: &'a Engine) -> Option<&'a Engine> {
+    let found = |known: &Engine| {
+        let Mark { file, offset, bytes } = known.mark;
+        let mut read = vec![0; bytes.len()];
+        let mut open = fs::File::open(dir.join(file))?;
+        open.seek(SeekFrom::Start(offset))?;
+        open.read_exact(&mut read).map(|()| read == bytes)
+    };
+    [engine, &FILE_ENGINE].into_iter().find(|known| found(known).unwrap_or(false))
+}
+
+/// `FORMAT` says nothing. What it stood for may all be there: nobody may be sent to begin anew.
+fn lost_format(dir: &Path, engine: &Engine, how: &str) -> Error {
+    let Some(Engine { name, version, mark, .. }) = remains(dir, engine) else {
+        return foreign(dir, &format!("holds a file FORMAT that {how}, and no data of Balsa"));
+    };
+    let reason = format!(
+        "holds {} but its file FORMAT {how}. If a server of Balsa ran here, its data is still there: write FORMAT again, \
+         the one line \"{MAGIC} {version} {name}\", and start again. {NEVER_EMPTY} If none did, the directory belongs to \
+         something else",
+        mark.file
+    );
+    unusable(dir, &reason, None)
+}
+
+fn strange_format(dir: &Path, engine: &Engine) -> Error {
+    match remains(dir, engine) {
+        Some(_) => lost_format(dir, engine, "is not of Balsa"),
+        None => foreign(dir, "holds a file FORMAT that is not of Balsa"),
+    }
+}
+
+fn foreign(dir: &Path, reason: &str) -> Error {
+    unusable(dir, &format!("{reason}. Choose an empty directory"), None)
 }
 
 /// Creates a store with `make`, which leaves its files durable, under a mark that tells a creation cut off from a

@@ -44,6 +44,13 @@ pub enum Error {
         /// What is full, and the remedy.
         detail: String,
     },
+    /// A file of the open store was deleted or replaced: what is written to it is lost.
+    Gone {
+        /// The store directory.
+        dir: PathBuf,
+        /// The file that is not what was opened.
+        file: PathBuf,
+    },
     /// A write, flush or invariant failed earlier; only close and reopen clears it.
     Poisoned {
         /// What failed first.
@@ -65,6 +72,11 @@ pub enum Error {
     },
 }
 
+/// Where the data of a server is lost or in doubt, there is a way out that makes it worse.
+pub(crate) const NEVER_EMPTY: &str = "Do not start this server in an empty directory, nor from a backup: it would have \
+                                      forgotten what it acknowledged and whom it voted for, and writes that the cluster \
+                                      confirmed could vanish (README, \"Copies of a folder\").";
+
 impl Error {
     /// The code that JavaScript sees.
     pub fn code(&self) -> &'static str {
@@ -74,7 +86,7 @@ impl Error {
             Self::Format { .. } => "ERR_RAFT_STORE_FORMAT",
             Self::Corrupt { .. } => "ERR_RAFT_STORE_CORRUPT",
             Self::Full { .. } => "ERR_RAFT_STORE_FULL",
-            Self::Poisoned { .. } => "ERR_RAFT_STORE_POISONED",
+            Self::Gone { .. } | Self::Poisoned { .. } => "ERR_RAFT_STORE_POISONED",
             Self::Closed => "ERR_RAFT_CLOSED",
             Self::Invalid { .. } => "INVALID",
         }
@@ -110,11 +122,19 @@ impl std::fmt::Display for Error {
                 }
                 write!(
                     f,
-                    ": {detail}. The file was left as it is. Remove this server's directory and let it join again as \
-                     a new server, or restore the whole directory from a backup."
+                    ": {detail}. The file was left as it is. The others go on without this server while they are a \
+                     majority. {NEVER_EMPTY}"
                 )
             }
             Self::Full { detail } => f.write_str(detail),
+            Self::Gone { dir, file } => write!(
+                f,
+                "The directory {} was deleted, moved or replaced while its store was open: {} is not the file that was \
+                 opened. Nothing more is written; the outcome of what was not yet durable is unknown. Put the directory \
+                 back and start again. {NEVER_EMPTY}",
+                dir.display(),
+                file.display()
+            ),
             Self::Poisoned { detail } => write!(
                 f,
                 "The store refuses to go on: {detail}. The outcome of what was not yet durable is unknown. Check the \

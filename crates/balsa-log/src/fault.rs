@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Where a fault can be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPoint {
-    /// Before a transaction, where room on the device is reserved.
+    /// In place of the system call that reserves room on the device, before a transaction.
     Reserve,
     /// Inside a transaction, before its first write.
     Write,
@@ -41,14 +41,16 @@ impl Faults {
         }
     }
 
+    /// What is injected at this point.
     #[cfg(any(test, feature = "fault-injection"))]
-    fn at(&self, point: FaultPoint) -> Option<io::Error> {
+    pub(crate) fn at(&self, point: FaultPoint) -> Option<io::Error> {
         self.hook.as_ref().and_then(|hook| hook(point))
     }
 
+    /// What is injected at this point: nothing.
     #[cfg(not(any(test, feature = "fault-injection")))]
     #[allow(clippy::unused_self, reason = "the shape of the other one")]
-    fn at(&self, _point: FaultPoint) -> Option<io::Error> {
+    pub(crate) fn at(&self, _point: FaultPoint) -> Option<io::Error> {
         None
     }
 }

@@ -1,7 +1,9 @@
 //! Where a directory lies decides whether a flush means anything (`statfs`, not whether some open flag works).
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::error::Error;
 
@@ -20,26 +22,54 @@ pub(crate) struct Filesystem {
     pub(crate) durability: Durability,
     /// What the operator should know.
     pub(crate) warning: Option<&'static str>,
+    /// Whether a file keeps its inode, whatever is mounted again.
+    keeps_inodes: bool,
+}
+
+impl Filesystem {
+    /// What tells a file from a copy of it: `inode/birth`, the birth in nanoseconds since 1970, `-` where none is kept. Not
+    /// the device, whose number changes when the machine starts.
+    pub(crate) fn fingerprint(&self, file: &Path) -> Option<String> {
+        let metadata = std::fs::metadata(file).ok().filter(|_| self.keeps_inodes)?;
+        let birth = metadata.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
+        let birth = birth.filter(|birth| !birth.is_zero()).map(|birth| birth.as_nanos().to_string());
+        Some(format!("{}/{}", inode_of(&metadata)?, birth.as_deref().unwrap_or("-")))
+    }
+}
+
+#[cfg(unix)]
+fn inode_of(metadata: &Metadata) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Some(metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn inode_of(_metadata: &Metadata) -> Option<u64> {
+    None
 }
 
 /// Looks at the filesystem of `dir`, or of its nearest ancestor that exists.
 pub(crate) fn inspect(dir: &Path, allow_remote: bool) -> Result<Filesystem, Error> {
     let existing = dir.ancestors().find(|path| path.exists()).map_or_else(|| PathBuf::from("."), Path::to_owned);
     match kind(&existing).map_err(|cause| Error::io(format!("statfs of {}", existing.display()), cause))? {
-        Kind::Device => Ok(Filesystem { durability: Durability::Device, warning: None }),
+        Kind::Device => Ok(Filesystem { durability: Durability::Device, warning: None, keeps_inodes: true }),
         Kind::Memory => Ok(Filesystem {
             durability: Durability::None,
             warning: Some("the directory lies in memory: nothing survives a restart of the machine"),
+            keeps_inodes: true,
         }),
         Kind::Overlay => Ok(Filesystem {
             durability: Durability::Device,
             warning: Some("the directory lies on overlayfs: use a volume; a volatile mount does not flush at all"),
+            keeps_inodes: true,
         }),
         Kind::Remote(_) if allow_remote => Ok(Filesystem {
             durability: Durability::Device,
             warning: Some(
-                "the directory lies on a remote or user-space filesystem: flushes and locks may mean nothing",
+                "the directory lies on a remote or user-space filesystem: flushes and locks may mean nothing, and a copy \
+                 of the directory is not noticed",
             ),
+            keeps_inodes: false,
         }),
         Kind::Remote(name) => Err(Error::DirUnusable {
             dir: dir.to_owned(),

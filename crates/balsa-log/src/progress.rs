@@ -18,6 +18,9 @@ pub struct Progress {
     pub durable: u64,
     /// Bytes of blocks that may be submitted right now.
     pub credit: u64,
+    /// The home has come near its bound: nothing more is to be proposed. What other servers had accepted before, the
+    /// first entry of a leader, votes and hard states still fit.
+    pub full: bool,
     /// The store refuses to go on, for good; `fault` tells why.
     pub poisoned: bool,
     /// The disk is full and the writer retries the oldest ticket. Ends with the next group commit.
@@ -39,6 +42,16 @@ pub struct Stats {
     pub wakes: u64,
     /// Bytes of tickets made durable.
     pub bytes_written: u64,
+    /// Bytes of the data file that hold pages, or have held some.
+    pub used_bytes: u64,
+    /// The bound of `used_bytes`: the size of the map.
+    pub capacity_bytes: u64,
+}
+
+/// What may be submitted now; see [`Progress`].
+pub(crate) struct Offer {
+    pub(crate) credit: u64,
+    pub(crate) full: bool,
 }
 
 /// What the writer has published. Each field is read without a lock, but for the counters.
@@ -67,12 +80,15 @@ impl Published {
         }
     }
 
-    /// What is new; answers the wake. `credit` is asked after that, as all the rest.
-    pub(crate) fn poll(&self, credit: impl FnOnce() -> u64) -> Progress {
+    /// What is new; answers the wake. `offer` is asked after that, as all the rest.
+    pub(crate) fn poll(&self, offer: impl FnOnce() -> Offer) -> Progress {
         self.wake_pending.store(false, Ordering::SeqCst);
+        let durable = self.durable.load(Ordering::SeqCst);
+        let Offer { credit, full } = offer();
         Progress {
-            durable: self.durable.load(Ordering::SeqCst),
-            credit: credit(),
+            durable,
+            credit,
+            full,
             poisoned: self.poisoned.load(Ordering::SeqCst),
             stalled: self.stalled.load(Ordering::SeqCst),
         }

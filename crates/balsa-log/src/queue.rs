@@ -61,6 +61,16 @@ struct Waiting {
     phase: Phase,
 }
 
+/// What the writer is to do next.
+pub(crate) enum Next {
+    /// Write these.
+    Batch(Batch),
+    /// Nothing came for as long as it would wait.
+    Nothing,
+    /// The store is closing, or poisoned, and all have been taken.
+    End,
+}
+
 /// The queue between the caller's thread and the writer.
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -93,10 +103,15 @@ impl Queue {
     }
 
     fn room_for_blocks(&self) -> u64 {
-        self.capacity.saturating_sub(self.reserve).saturating_sub(self.queued.load(Ordering::SeqCst))
+        self.capacity.saturating_sub(self.reserve).saturating_sub(self.queued())
     }
 
-    /// Bytes of blocks that may be submitted right now. Takes no lock.
+    /// What is not yet durable, overhead included. Takes no lock.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of blocks that the queue takes right now. Takes no lock.
     pub(crate) fn credit(&self) -> u64 {
         if self.stopped.load(Ordering::SeqCst) { 0 } else { self.room_for_blocks() }
     }
@@ -115,7 +130,7 @@ impl Queue {
             Phase::Poisoned { detail, .. } => return Err(Error::Poisoned { detail: detail.clone() }),
         }
         let (asked, room) = if block_bytes == 0 {
-            (cost, self.capacity.saturating_sub(self.queued.load(Ordering::SeqCst)))
+            (cost, self.capacity.saturating_sub(self.queued()))
         } else {
             (block_bytes, self.room_for_blocks())
         };
@@ -132,17 +147,15 @@ impl Queue {
         Ok(number)
     }
 
-    /// Waits for tickets; `None` when the store is closing and all have been taken.
-    pub(crate) fn next_batch(&self) -> Option<Batch> {
-        let mut waiting = self.waiting();
-        loop {
-            if !waiting.tickets.is_empty() {
-                return Some(waiting.take_batch());
-            }
-            if !matches!(waiting.phase, Phase::Open) {
-                return None;
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for tickets, no longer than `patience`.
+    pub(crate) fn next(&self, patience: Duration) -> Next {
+        let is_idle = |waiting: &mut Waiting| waiting.tickets.is_empty() && matches!(waiting.phase, Phase::Open);
+        let (mut waiting, _) =
+            self.changed.wait_timeout_while(self.waiting(), patience, is_idle).unwrap_or_else(PoisonError::into_inner);
+        match waiting.phase {
+            _ if !waiting.tickets.is_empty() => Next::Batch(waiting.take_batch()),
+            Phase::Open => Next::Nothing,
+            Phase::Closing | Phase::Poisoned { .. } => Next::End,
         }
     }
 
@@ -164,7 +177,7 @@ impl Queue {
     /// Takes no more tickets, and drops what waits: its outcome is unknown. The first error is the one that stays.
     pub(crate) fn poison(&self, error: &Error) {
         let (code, message) = match error {
-            Error::Full { .. } => (error.code(), error.to_string()),
+            Error::Full { .. } | Error::Gone { .. } => (error.code(), error.to_string()),
             _ => {
                 let poisoned = Error::Poisoned { detail: error.to_string() };
                 (poisoned.code(), poisoned.to_string())

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::log::Log;
-use crate::progress::{Progress, Published, Stats, Wake};
-use crate::queue::{Batch, Queue};
+use crate::progress::{Offer, Progress, Published, Stats, Wake};
+use crate::queue::{Batch, Next, Queue};
+use crate::room::Room;
 
 pub(crate) struct Shared {
     queue: Queue,
     published: Published,
+    room: Room,
 }
 
 impl Shared {
     /// Nothing queued, nothing durable yet; `stats` begin with the bounds of the log.
-    pub(crate) fn new(capacity: u64, reserve: u64, wake: Wake, stats: Stats) -> Self {
-        Self { queue: Queue::new(capacity, reserve), published: Published::new(wake, stats) }
+    pub(crate) fn new(queue: Queue, room: Room, wake: Wake, stats: Stats) -> Self {
+        Self { queue, published: Published::new(wake, stats), room }
     }
 
     /// Queues one ticket and returns its number.
@@ -26,7 +28,10 @@ impl Shared {
 
     /// What is new. Takes no lock.
     pub(crate) fn poll(&self) -> Progress {
-        self.published.poll(|| self.queue.credit())
+        self.published.poll(|| Offer {
+            credit: self.queue.credit().min(self.room.credit(self.queue.queued())),
+            full: self.room.is_full(),
+        })
     }
 
     /// Code and message of what poisoned the store.
@@ -35,16 +40,18 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.published.stats()
+        Stats { used_bytes: self.room.used(), capacity_bytes: self.room.capacity(), ..self.published.stats() }
     }
 
-    /// Waits for tickets; `None` when the store is closing and all have been taken.
-    pub(crate) fn next_batch(&self) -> Option<Batch> {
-        self.queue.next_batch()
+    /// Waits for tickets, no longer than `patience`.
+    pub(crate) fn next(&self, patience: Duration) -> Next {
+        self.queue.next(patience)
     }
 
-    /// Publishes a durable group commit, after which the log is `log`.
-    pub(crate) fn publish(&self, batch: &Batch, log: &Log, flushes: u64) {
+    /// Publishes a durable group commit, after which the log is `log` and so many bytes of the home are used.
+    pub(crate) fn publish(&self, batch: &Batch, log: &Log, used: u64, flushes: u64) {
+        // Before its bytes leave the queue: they are counted twice rather than not at all.
+        self.room.set_used(used);
         self.queue.release(batch);
         self.published.durable(batch.last, |stats| {
             stats.first = log.first;

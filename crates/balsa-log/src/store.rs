@@ -13,11 +13,14 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::filesystem::{self, Durability};
 use crate::lmdb::{self, Home, Reader, Stored};
-use crate::lock::DirectoryLock;
+use crate::lock::{DirectoryLock, LOCK_FILE};
 use crate::log::{HardState, TermRun};
 use crate::progress::{Progress, Stats, Wake};
+use crate::queue::Queue;
 use crate::read::ReadOutcome;
+use crate::room::Room;
 use crate::shared::Shared;
+use crate::watch::Watch;
 use crate::writer::Writer;
 
 /// What may be queued and not yet durable: some seconds of a fast network, and little memory.
@@ -36,7 +39,8 @@ pub struct Options {
     pub queue_capacity_bytes: u64,
     /// See [`CREDIT_RESERVE_BYTES`].
     pub credit_reserve_bytes: u64,
-    /// Bound of the data file: address space, not disk.
+    /// Bound of the data file: address space, not disk. A multiple of the size of a page. It may be another one at each open;
+    /// a file that is larger counts as full.
     pub map_bytes: usize,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,
@@ -82,6 +86,8 @@ pub struct State {
     pub durability: Durability,
     /// What the operator should know about the filesystem.
     pub warning: Option<&'static str>,
+    /// By what the filesystem tells the data file from a copy of it; `None` where it does not.
+    pub fingerprint: Option<String>,
 }
 
 /// One open directory. Dropping it closes it.
@@ -123,11 +129,16 @@ impl Store {
             was_clean,
             durability: filesystem.durability,
             warning: filesystem.warning,
+            fingerprint: filesystem.fingerprint(home.file()),
         };
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
-        let shared = Arc::new(Shared::new(options.queue_capacity_bytes, options.credit_reserve_bytes, wake, stats));
+        let queue = Queue::new(options.queue_capacity_bytes, options.credit_reserve_bytes);
+        let room = Room::new(home.capacity_bytes(), home.used_bytes());
+        let shared = Arc::new(Shared::new(queue, room, wake, stats));
         let reader = RwLock::new(Some(home.reader()));
-        let writer = Writer { shared: Arc::clone(&shared), home, log };
+        let watch = Watch::new(dir, &[LOCK_FILE, lmdb::DATA_FILE])
+            .map_err(|cause| Error::io(format!("looking at the files in {}", dir.display()), cause))?;
+        let writer = Writer { shared: Arc::clone(&shared), home, watch, log };
         let thread = writer.spawn().map_err(|cause| Error::io("starting the writer thread", cause))?;
         Ok((Self { shared, reader, open: Mutex::new(Some(Open { thread, lock })) }, state))
     }

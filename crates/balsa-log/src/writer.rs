@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::lmdb::{FLUSHES_PER_TRANSACTION, Home};
 use crate::log::Log;
 use crate::plan::{Plan, plan};
-use crate::queue::Batch;
+use crate::queue::{Batch, Next};
 use crate::shared::Shared;
+use crate::watch::{WATCH_EVERY, Watch};
 
 /// Between two tries on a full disk: soon enough to go on, rare enough not to matter.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
@@ -20,6 +21,7 @@ const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) home: Home,
+    pub(crate) watch: Watch,
     /// What `home` holds: each batch is judged by it, and moves it.
     pub(crate) log: Log,
 }
@@ -36,30 +38,39 @@ impl Writer {
     }
 
     fn run(mut self) {
-        while let Some(batch) = self.shared.next_batch() {
-            match self.write(&batch) {
-                Ok(()) => self.shared.publish(&batch, &self.log, FLUSHES_PER_TRANSACTION),
-                Err(error) => return self.shared.poison(&error),
-            }
-        }
-        // The queue also ends when another thread poisoned the store; then it stays unclean.
-        if self.shared.fault().is_none()
-            && let Err(error) = self.home.mark_clean(&self.log)
-        {
+        if let Err(error) = self.write_all() {
             self.shared.poison(&error);
         }
     }
 
-    /// One group commit: check everything, reserve room, then one transaction with full sync.
+    /// Writes what comes until the store closes; then marks the close, unless another thread poisoned the store.
+    fn write_all(&mut self) -> Result<(), Error> {
+        loop {
+            let next = self.shared.next(WATCH_EVERY);
+            // Before the batch: what would go to a file without a name is not acknowledged.
+            self.watch.look()?;
+            match next {
+                Next::Batch(batch) => self.write(&batch)?,
+                Next::Nothing => {}
+                Next::End if self.shared.fault().is_some() => return Ok(()),
+                Next::End => return self.home.mark_clean(&self.log),
+            }
+        }
+    }
+
+    /// One group commit: check everything, reserve room, then one transaction with full sync; then the news of it.
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         let plan = plan(&self.log, &batch.tickets)?;
         self.reserve(&plan)?;
-        self.home.apply(&plan, &mut self.log)
+        self.home.apply(&plan, &mut self.log)?;
+        self.shared.publish(batch, &self.log, self.home.used_bytes(), FLUSHES_PER_TRANSACTION);
+        Ok(())
     }
 
     /// Takes room on the device; waits, and says so, while the disk is full.
     fn reserve(&mut self, plan: &Plan<'_>) -> Result<(), Error> {
         loop {
+            self.watch.look()?;
             match self.home.reserve(plan) {
                 Err(Error::Io { cause, .. }) if is_full(&cause) => {
                     if !self.shared.stall(FULL_DISK_PAUSE) {
@@ -78,6 +89,7 @@ impl Writer {
     }
 }
 
+/// No room on the device, within the quota, or within what one file may take.
 fn is_full(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

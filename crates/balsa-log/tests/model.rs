@@ -7,11 +7,12 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use balsa_log::format::block::{KIND_COMMAND, KIND_CONFIGURATION};
 use balsa_log::format::operation::Operation;
-use balsa_log::{HardState, TermRun};
-use common::{Entry, Opened, crashed, open, sealed, ticket};
+use balsa_log::{HardState, Options, TermRun};
+use common::{Entry, Opened, crashed, open, open_with, sealed, ticket, without_reservations};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -177,7 +178,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_holds_what_a_list_holds(steps in prop::collection::vec(step(), 1..40)) {
+    fn the_store_holds_what_a_list_holds(steps in prop::collection::vec(step(), 1..40), reserves in any::<bool>()) {
+        let options = if reserves { Options::default() } else { without_reservations() };
+        let open = |dir: &Path| open_with(dir, &options).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut opened = open(dir.path());
         let mut model = Model::default();

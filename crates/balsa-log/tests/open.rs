@@ -67,14 +67,58 @@ fn a_directory_with_something_else_in_it_is_refused_and_left_alone() {
     assert_eq!(image(dir.path()), before);
 }
 
+/// What an operator reads who has lost `FORMAT`: what is there, and how to get it back.
+fn assert_names_the_way_back(error: &Error, line: &str) {
+    assert_eq!(error.code(), "ERR_RAFT_DIR_UNUSABLE");
+    let text = error.to_string();
+    assert!(text.contains(&format!("write FORMAT again, the one line \"{line}\"")), "{text}");
+    assert!(text.contains("Do not start this server in an empty directory"), "{text}");
+    assert!(!text.contains("Choose an empty directory"), "{text}");
+}
+
 #[test]
-fn an_lmdb_environment_of_someone_else_is_refused_and_left_alone() {
+fn a_store_that_lost_its_format_is_left_alone_and_opens_once_the_named_line_is_back() {
+    for lost in [None, Some(""), Some("\n"), Some("balsa-sto"), Some("\u{0}\u{0}\u{0}")] {
+        let dir = tempfile::tempdir().unwrap();
+        small_store(dir.path());
+        let format = dir.path().join("FORMAT");
+        match lost {
+            None => fs::remove_file(&format).unwrap(),
+            Some(text) => fs::write(&format, text).unwrap(),
+        }
+        let before = image(dir.path());
+        assert_names_the_way_back(&open_error(dir.path()), "balsa-store 2 lmdb");
+        assert_eq!(image(dir.path()), before);
+        fs::write(&format, "balsa-store 2 lmdb\n").unwrap();
+        assert_eq!(open(dir.path()).state.last, 6);
+    }
+}
+
+#[test]
+fn the_log_of_a_file_store_that_lost_its_format_is_told_from_a_foreign_one() {
     let dir = tempfile::tempdir().unwrap();
-    small_store(dir.path());
-    fs::remove_file(dir.path().join("FORMAT")).unwrap();
-    let before = image(dir.path());
-    assert_eq!(open_error(dir.path()).code(), "ERR_RAFT_DIR_UNUSABLE");
-    assert_eq!(image(dir.path()), before);
+    fs::write(dir.path().join("log"), "of the application").unwrap();
+    assert!(open_error(dir.path()).to_string().contains("it holds log"));
+    fs::write(dir.path().join("log"), "balsalog, and what follows it").unwrap();
+    assert_names_the_way_back(&open_error(dir.path()), "balsa-store 1 file");
+}
+
+#[test]
+fn a_file_set_has_a_fingerprint_that_stays_with_it_and_that_no_copy_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, moved) = (dir.path().join("here"), dir.path().join("moved"));
+    let fingerprint = |dir: &Path| open(dir).state.fingerprint.unwrap();
+    small_store(&here);
+    let first = fingerprint(&here);
+    assert_eq!(fingerprint(&here), first, "opened again");
+    fs::rename(&here, &moved).unwrap();
+    assert_eq!(fingerprint(&moved), first, "moved");
+    assert_ne!(fingerprint(crashed(&moved).path()), first, "copied");
+    // A file that was put in its place.
+    let aside = dir.path().join("aside");
+    fs::copy(moved.join("data.mdb"), &aside).unwrap();
+    fs::rename(&aside, moved.join("data.mdb")).unwrap();
+    assert_ne!(fingerprint(&moved), first, "restored");
 }
 
 #[test]
@@ -91,7 +135,7 @@ fn a_newer_format_another_engine_and_a_strange_marker_are_told_apart_and_left_al
         ("balsa-store 3 lmdb\n", "ERR_RAFT_STORE_FORMAT", "version 3"),
         ("balsa-store 2 journal\n", "ERR_RAFT_STORE_FORMAT", "engine journal"),
         ("something else\n", "ERR_RAFT_DIR_UNUSABLE", "not of Balsa"),
-        ("", "ERR_RAFT_DIR_UNUSABLE", "not of Balsa"),
+        ("", "ERR_RAFT_DIR_UNUSABLE", "is empty"),
     ];
     for (marker, code, said) in cases {
         let dir = tempfile::tempdir().unwrap();

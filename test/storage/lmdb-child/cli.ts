@@ -5,11 +5,13 @@
  * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
  * node cli.js hold DIR                      opens, and stays until it is killed
  * node cli.js leave DIR                     opens, submits, and returns without close and without waiting
+ * node cli.js replace DIR                   two tickets append 60 blocks each and cut all of them off again; then it kills itself
  */
 
 import { RaftError } from '#balsa/errors.js'
 import { fileStore, nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
+import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
 
@@ -22,6 +24,7 @@ const state = await store.open(() => onWake())
 say({ opened: state.lastIndex, bootCounter: state.bootCounter, warning: state.warning })
 
 if (mode === 'append') await appendAll(store, state.lastIndex, Number(tickets), Number(window))
+if (mode === 'replace') await replaceAll(store, state.lastIndex)
 if (mode === 'leave') store.submit([append(blockOf(state.lastIndex + 1, 1, [8]))])
 
 /** Each ticket: one entry, and a hard state whose commit index is that entry. */
@@ -48,6 +51,20 @@ async function appendAll(target: LogStore, lastIndex: number, count: number, inF
   }
   await target.close()
   say({ closed: true, stats: target.stats() })
+}
+
+/** Each ticket is one transaction, so that pages of what it cuts off are never written. */
+async function replaceAll(target: LogStore, lastIndex: number): Promise<void> {
+  const blocks = Array.from({ length: 60 }, (_, n) => append(blockOf(lastIndex + 1 + n, 1, [5000])))
+  for (let round = 1; round <= 2; round += 1) {
+    const ticket = target.submit([...blocks, { type: 'truncateSuffix', from: logIndex(lastIndex + 1) }])
+    while (target.poll().durable < ticket) {
+      await new Promise<void>((resolve) => {
+        onWake = resolve
+      })
+    }
+  }
+  process.kill(process.pid, 'SIGKILL')
 }
 
 async function sayPoisoned(target: LogStore, fault: RaftError, submitted: number): Promise<void> {

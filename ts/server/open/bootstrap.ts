@@ -11,6 +11,8 @@ import { encodeBootstrap } from '../../format/configuration.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Configuration, Server } from '../../types.js'
+import { claimFolder } from './folder.js'
+import type { FolderOwner } from './folder.js'
 import type { Host } from './host.js'
 
 const CLUSTER_ID_FACT = 'clusterId'
@@ -26,16 +28,26 @@ export function clusterIdOf({ facts }: StoredState): string {
   return new TextDecoder().decode(facts.get(CLUSTER_ID_FACT))
 }
 
-/** Makes a new folder a member, or checks that one with state is a member of that cluster. Resolves with what is durable then. */
-export async function bootstrap(host: Host, stored: StoredState, cluster: Bootstrap): Promise<StoredState> {
+/**
+ * Makes a new folder a member, or checks that one with state is a member of that cluster and of that server's own. Resolves with
+ * what is durable then.
+ */
+export async function bootstrap(
+  host: Host,
+  stored: StoredState,
+  cluster: Bootstrap,
+  owner: FolderOwner,
+): Promise<StoredState> {
   const voters = cluster.servers.map(({ id, address }) => ({ id, address }))
   const configuration: Configuration = { voters, outgoing: null, nonvoters: [] }
   const payload = encodeBootstrap(cluster.clusterName, cluster.servers)
   const clusterId = createHash('sha256').update(payload).digest('hex').slice(0, 32)
   if (stored.facts.has(CLUSTER_ID_FACT)) {
     const known = clusterIdOf(stored)
-    if (known === clusterId) return stored
-    throw mismatch(host.dir, known, clusterId)
+    if (known !== clusterId) throw mismatch(host.dir, known, clusterId)
+    const claim = claimFolder(owner, stored)
+    if (claim.length > 0) await host.untilDurable(host.store.submit(claim), 'whose folder it is')
+    return stored
   }
   // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching, 5.3).
   const block = entryBlock('configuration', logIndex(1), termOf(1), 0, payload)
@@ -45,8 +57,9 @@ export async function bootstrap(host: Host, stored: StoredState, cluster: Bootst
     { type: 'append', block },
     { type: 'hardState', hardState },
     { type: 'put', key: CLUSTER_ID_FACT, value: fact },
+    ...claimFolder(owner, stored),
   ])
-  await host.untilDurable(ticket)
+  await host.untilDurable(ticket, 'the first entry')
   return {
     ...stored,
     lastIndex: logIndex(1),

@@ -6,6 +6,7 @@
 import { peersOf } from '../../core/configuration.js'
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
+import { ownBlocks } from '../../format/own-blocks.js'
 import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
@@ -93,6 +94,7 @@ function makeCore(settings: GroupSettings, stored: StoredState, now: number, ent
     maker: {
       noop: (first, term) => entryBlock('noop', first, term, entryClock.next(core.log.lastBlock), EMPTY),
       slice: sliceBlock,
+      keep: ownBlocks,
     },
     random,
     now,

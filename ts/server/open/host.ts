@@ -40,14 +40,14 @@ export class Host {
     this.#onNews = callback
   }
 
-  /** Rejects when the store fails, or has no room: a running server waits for room, one that has not begun says so instead. */
-  async untilDurable(ticket: Ticket): Promise<void> {
+  /** Rejects when the store fails, or has no room for `what`: a running server waits for room, one that has not begun says so instead. */
+  async untilDurable(ticket: Ticket, what: string): Promise<void> {
     for (;;) {
       const news = new Promise<void>((resolve) => this.onNews(resolve))
       const { durable, fault, stalled } = this.store.poll()
       if (fault !== null) throw fault
       if (durable >= ticket) return
-      if (stalled) throw diskFull()
+      if (stalled) throw diskFull(what)
       await news
     }
   }
@@ -58,7 +58,7 @@ export class Host {
   }
 }
 
-function diskFull(): RaftError {
-  const message = 'the disk is full: the first entry cannot be written. Free space and start again'
+function diskFull(what: string): RaftError {
+  const message = `the disk is full: ${what} cannot be written. Free space and start again`
   return new RaftError('ERR_RAFT_STORE_FULL', message)
 }

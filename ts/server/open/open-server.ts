@@ -10,6 +10,7 @@ import type { LogStore, StoredState } from '../../storage/log-store.js'
 import { logIndex } from '../../types.js'
 import type { Server } from '../server.js'
 import { bootstrap } from './bootstrap.js'
+import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
@@ -20,7 +21,9 @@ export async function openServer(settings: GroupSettings): Promise<Server> {
   try {
     const found = await host.open()
     const lastTime = await lastTimeOf(host.store, found)
-    const stored = await bootstrap(host, found, { clusterName: settings.cluster, servers: settings.bootstrap })
+    const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
+    const stored = await bootstrap(host, found, cluster, settings)
+    if (isCopy(found)) logger.warn('copied folder', { dir, reason: 'taken, since acceptCopiedFolder is set' })
     const group = makeGroup(settings, host, stored, lastTime)
     host.onNews(() => group.mailbox.schedule())
     await transport.start(group.identity, group.inbound, clock, logger)

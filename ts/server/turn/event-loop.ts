@@ -33,6 +33,8 @@ import type { ReadyRunner } from './ready-runner.js'
 import { TurnTimer } from './turn-timer.js'
 import type { WritesUnderWay } from './writes-under-way.js'
 
+const DISK_IS_FULL = 'the disk is full: writes wait until there is room'
+
 export interface EventLoopParts {
   readonly core: RaftCore
   readonly store: LogStore
@@ -71,8 +73,10 @@ export class EventLoop {
   readonly #runner: ReadyRunner
   readonly #timer: TurnTimer
   readonly #writer = new BlockWriter()
-  /** The store waits for room on its disk; told once when it begins and once when it ends. */
-  #isStalled = false
+  /** Why the store takes nothing, or nothing new; null while it does. Told once when it begins and once when it ends. */
+  #stall: string | null = null
+  /** What a proposal is refused with while the store is full. */
+  #full: RaftError | null = null
   /** The state machine has a range and will answer in a later turn. */
   #isApplying = false
   #closing: Promise<void> | null = null
@@ -129,19 +133,21 @@ export class EventLoop {
 
   /** Returns the error of a store that has failed. */
   #pollStore(): RaftError | null {
-    const { durable, credit, stalled, fault } = this.#store.poll()
+    const { durable, credit, stalled, full, fault } = this.#store.poll()
     const persisted = this.#writes.durable(durable)
     if (persisted !== null) this.#core.step({ type: 'persisted', ticket: persisted })
     this.#core.step({ type: 'credit', bytes: credit })
-    if (stalled !== this.#isStalled) this.#stallChanged(stalled)
+    this.#full = full
+    const stall = stalled ? DISK_IS_FULL : (full?.message ?? null)
+    if (stall !== this.#stall) this.#stallChanged(stall)
     return fault
   }
 
-  #stallChanged(stalled: boolean): void {
-    this.#isStalled = stalled
-    const reason = stalled ? 'the disk is full: writes wait until there is room' : 'the disk takes writes again'
-    this.#logger.warn(stalled ? 'stalled' : 'stall over', { reason })
-    this.#events.emit('stall', { stalled, reason })
+  #stallChanged(stall: string | null): void {
+    this.#stall = stall
+    const reason = stall ?? 'the disk takes writes again'
+    this.#logger.warn(stall === null ? 'stall over' : 'stalled', { reason })
+    this.#events.emit('stall', { stalled: stall !== null, reason })
   }
 
   #take(mail: Exclude<Mail, { readonly type: 'failed' }>): void {
@@ -154,13 +160,19 @@ export class EventLoop {
     const proposals = this.#proposals
     if (proposals.waitingCount === 0) return
     const admission = this.#core.admit(proposals.waitingBytes)
-    if (admission.status === 'wait') return
     if (admission.status === 'refuse') {
       const { leader } = this.#core
       // Of a call that went in with several commands some may be in the log already, and even committed.
       proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : notLeader(leader)))
       return
     }
+    const full = this.#full
+    if (full !== null) {
+      // Waiting would be of no use: the bound stays until the store is opened again.
+      proposals.failWaiting((outcome) => new RaftError(full.code, full.message, { outcome, cause: full }))
+      return
+    }
+    if (admission.status === 'wait') return
     const place = { ...admission, time: this.#entryClock.next(this.#core.log.lastBlock) }
     const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
     for (const block of blocks) this.#core.step({ type: 'propose', block })

@@ -9,12 +9,13 @@ import { join } from 'node:path'
 
 import { RaftError } from '../../errors.js'
 import { encodeFileHeader, FILE_VERSION } from '../../format/file-batch.js'
+import { neverEmpty } from '../lost-data.js'
 import { writeAll } from './writer.js'
 import type { Disk } from './disk.js'
 import type { StoredState } from '../log-store.js'
 
 export const LOG_FILE = 'log'
-const LOCK_FILE = 'LOCK'
+export const LOCK_FILE = 'LOCK'
 const FORMAT_FILE = 'FORMAT'
 const FORMAT_FILE_NEW = 'FORMAT.new'
 /** A mount point of its own holds this on ext4. */
@@ -23,20 +24,39 @@ const MAGIC = 'balsa-store'
 const ENGINE = 'file'
 const FORMAT_TEXT = `${MAGIC} ${FILE_VERSION} ${ENGINE}\n`
 
-type Place = Pick<StoredState, 'durability' | 'warning'>
+/** By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. */
+const MARKS: readonly {
+  readonly file: string
+  readonly offset: number
+  readonly hex: string
+  readonly line: string
+}[] = [
+  { file: LOG_FILE, offset: 0, hex: Buffer.from('balsalog').toString('hex'), line: FORMAT_TEXT.trim() },
+  // The magic number of LMDB's first meta page.
+  { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${MAGIC} 2 lmdb` },
+]
 
-const ON_DEVICE: Place = { durability: 'device', warning: null }
+type Place = Pick<StoredState, 'durability' | 'warning'> & {
+  /** Whether a file keeps its inode, whatever is mounted again. */
+  readonly keepsInodes: boolean
+}
+
+const ON_DEVICE: Place = { durability: 'device', warning: null, keepsInodes: true }
 const IN_MEMORY: Place = {
   durability: 'none',
   warning: 'the directory lies in memory: nothing survives a restart of the machine',
+  keepsInodes: true,
 }
 const ON_OVERLAY: Place = {
   durability: 'device',
   warning: 'the directory lies on overlayfs: use a volume; a volatile mount does not flush at all',
+  keepsInodes: true,
 }
 const FAR_AWAY: Place = {
   durability: 'device',
-  warning: 'the directory lies on a remote or user-space filesystem: flushes and locks may mean nothing',
+  warning:
+    'the directory lies on a remote or user-space filesystem: flushes and locks may mean nothing, and a copy of the directory is not noticed',
+  keepsInodes: false,
 }
 
 /** Numbers of linux/magic.h; the same as those of the native store. What is not here is a device. */
@@ -68,14 +88,14 @@ export async function inspectPlace(disk: Disk, dir: string, allowRemote: boolean
 export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
   const text = await disk.readText(join(dir, FORMAT_FILE))
   if (text !== null) {
-    checkFormat(dir, text)
+    await checkFormat(disk, dir, text)
     return true
   }
   const names = await disk.list(dir)
   const ours = [LOCK_FILE, LOST_AND_FOUND, FORMAT_FILE_NEW, ...(names.includes(FORMAT_FILE_NEW) ? [LOG_FILE] : [])]
   const foreign = names.find((name) => !ours.includes(name))
   if (foreign === undefined) return false
-  throw unusableError(dir, `is not empty and not a store of Balsa (it holds ${foreign}). Choose an empty directory`)
+  throw await lostFormatError(disk, dir, 'is missing', `is not empty and not a store of Balsa (it holds ${foreign})`)
 }
 
 /** Makes an empty store, or makes anew what was cut off. */
@@ -88,6 +108,17 @@ export async function createStore(disk: Disk, dir: string): Promise<void> {
   await disk.syncDirectory(dir)
   await disk.rename(join(dir, FORMAT_FILE_NEW), join(dir, FORMAT_FILE))
   await disk.syncDirectory(dir)
+}
+
+/** `FORMAT` says nothing. What it stood for may all be there: then nobody may be sent to begin anew. */
+async function lostFormatError(disk: Disk, dir: string, how: string, foreign: string): Promise<RaftError> {
+  for (const { file, offset, hex, line } of MARKS) {
+    const start = await disk.readStart(join(dir, file), offset + hex.length / 2)
+    if (Buffer.from(start.subarray(offset)).toString('hex') !== hex) continue
+    const reason = `holds ${file} but its file FORMAT ${how}. If a server of Balsa ran here, its data is still there: write FORMAT again, the one line "${line}", and start again. ${neverEmpty}. If none did, the directory belongs to something else`
+    return unusableError(dir, reason)
+  }
+  return unusableError(dir, `${foreign}. Choose an empty directory`)
 }
 
 export function unusableError(dir: string, reason: string, cause?: unknown): RaftError {
@@ -104,14 +135,15 @@ async function writeFile(disk: Disk, path: string, bytes: Uint8Array): Promise<v
   }
 }
 
-function checkFormat(dir: string, text: string): void {
+async function checkFormat(disk: Disk, dir: string, text: string): Promise<void> {
   const [magic, version, engine, ...rest] = text.trim().split(/\s+/)
   if (magic !== MAGIC || engine === undefined || rest.length > 0) {
-    throw unusableError(dir, 'holds a file FORMAT that is not of Balsa. Choose an empty directory')
+    const how = text.trim() === '' ? 'is empty' : 'is not of Balsa'
+    throw await lostFormatError(disk, dir, how, `holds a file FORMAT that ${how}, and no data of Balsa`)
   }
   if (engine !== ENGINE) {
     const maker = engine === 'lmdb' ? 'nativeStore()' : 'the store of that name'
-    const reason = `was written by the engine ${engine}, and fileStore() reads the engine ${ENGINE} only. Open it with ${maker}, or give fileStore() an empty directory`
+    const reason = `was written by the engine ${engine}, and fileStore() reads the engine ${ENGINE} only. Open it with ${maker}`
     throw new RaftError('ERR_RAFT_STORE_FORMAT', `The directory ${dir} ${reason}`)
   }
   if (version !== String(FILE_VERSION)) {

@@ -8,6 +8,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:f
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
+import type { FileFacts } from '../fingerprint.js'
 import { lockDirectory } from './lock.js'
 import type { DirectoryLock } from './lock.js'
 
@@ -30,6 +31,10 @@ export interface Disk {
   createFile(path: string): Promise<DiskFile>
   /** Null when there is no such file. */
   readText(path: string): Promise<string | null>
+  /** The first bytes of a file, at most so many; none when it is not there or cannot be read. */
+  readStart(path: string, bytes: number): Promise<Uint8Array>
+  /** Which file stands under that name; null when there is none. */
+  fileAt(path: string): Promise<FileAt | null>
   list(dir: string): Promise<readonly string[]>
   /** Makes the directory and its parents, and flushes each directory that got a new entry. */
   makeDirectory(dir: string): Promise<void>
@@ -44,8 +49,17 @@ export interface Disk {
   lock(dir: string): Promise<DirectoryLock>
   /** Between two tries on a full disk. */
   pause(): Promise<void>
+  /** Calls `look` about once a second, until what it returns is called. Keeps no process alive. */
+  watch(look: () => void): () => void
 }
 
+/** A file as the filesystem knows it. */
+export interface FileAt extends FileFacts {
+  readonly device: bigint
+}
+
+/** How long a folder that is gone may go unnoticed: rare enough not to matter, soon enough that little is acknowledged meanwhile. */
+const WATCH_EVERY_MS = 1000
 /** Soon enough to go on, rare enough not to matter. */
 const FULL_DISK_PAUSE_MS = 200
 
@@ -53,6 +67,14 @@ export const nodeDisk: Disk = {
   openFile: (path) => unlessAbsent(async () => new NodeFile(await open(path, 'r+'))),
   createFile: async (path) => new NodeFile(await open(path, 'w+')),
   readText: (path) => unlessAbsent(() => readFile(path, 'utf8')),
+  async readStart(path, bytes) {
+    try {
+      return await readStart(path, bytes)
+    } catch {
+      return new Uint8Array(0)
+    }
+  },
+  fileAt: (path) => unlessAbsent(() => fileAt(path)),
   list: (dir) => readdir(dir),
   async makeDirectory(dir) {
     const made: string[] = []
@@ -80,6 +102,10 @@ export const nodeDisk: Disk = {
   },
   lock: (dir) => lockDirectory(dir),
   pause: () => new Promise((elapsed) => setTimeout(elapsed, FULL_DISK_PAUSE_MS)),
+  watch(look) {
+    const timer = setInterval(look, WATCH_EVERY_MS).unref()
+    return () => clearInterval(timer)
+  },
 }
 
 /** `ENOENT` and the like; empty when it is not an error of the system. */
@@ -117,6 +143,21 @@ class NodeFile implements DiskFile {
   close(): Promise<void> {
     return this.handle.close()
   }
+}
+
+async function readStart(path: string, bytes: number): Promise<Uint8Array> {
+  const handle = await open(path, 'r')
+  try {
+    const { buffer, bytesRead } = await handle.read(new Uint8Array(bytes), 0, bytes, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+async function fileAt(path: string): Promise<FileAt> {
+  const { dev, ino, birthtimeNs, ctimeNs } = await stat(path, { bigint: true })
+  return { device: dev, inode: ino, bornNs: birthtimeNs, changedNs: ctimeNs }
 }
 
 async function exists(path: string): Promise<boolean> {

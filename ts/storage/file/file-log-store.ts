@@ -70,7 +70,8 @@ export class FileLogStore implements LogStore {
   private stalled = false
   /** Not null while batches are written; one at a time. Rejects only for a defect, which then ends the process. */
   private writing: Promise<void> | null = null
-  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false }
+  /** A file has no bound of its own: it is never full while its disk is not. */
+  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false, full: null }
   private readonly counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
   constructor(dir: string, disk: Disk = nodeDisk) {
@@ -132,7 +133,8 @@ export class FileLogStore implements LogStore {
   stats(): StoreStats {
     assert(this.at !== null, `stats of a store that is ${this.phase}`)
     const { image, writer } = this.at
-    return { firstIndex: 1, lastIndex: image.head.lastIndex, flushes: writer.flushes, ...this.counts }
+    const { flushes, usedBytes } = writer
+    return { firstIndex: 1, lastIndex: image.head.lastIndex, flushes, usedBytes, capacityBytes: null, ...this.counts }
   }
 
   close(): Promise<void> {
@@ -146,6 +148,7 @@ export class FileLogStore implements LogStore {
       this.at = at
       this.accepted = at.image.head.copy()
       this.phase = 'open'
+      at.watch.start((error) => this.poison(error))
       return stored
     } catch (error) {
       this.phase = 'closed'
@@ -153,22 +156,24 @@ export class FileLogStore implements LogStore {
     }
   }
 
-  /** What must hold of a ticket; what does not is a defect of the caller. */
+  /** What must hold of a ticket; what does not is a defect of the caller. The room first: what it refuses has moved nothing. */
   // Hot path: once per batch.
   private check(queued: QueuedTicket): void {
     let blockBytes = 0
     for (const operation of queued.operations) {
+      if (operation.type === 'append') blockBytes += operation.block.data.length
+    }
+    const room = blockBytes > 0 ? this.credit() : CREDIT_BYTES + RESERVE_BYTES - this.queuedBytes
+    const asked = blockBytes > 0 ? blockBytes : costOf(queued)
+    assert(asked <= room, `a ticket of ${asked} bytes, there is room for ${room}`)
+    for (const operation of queued.operations) {
       if (operation.type === 'append') {
         const { first, data } = operation.block
-        blockBytes += data.length
         assert(verifyBlock(data), () => `the block from ${first} does not match its checksum`)
       }
       const violation = this.accepted.step(operation)
       assert(violation === null, () => `submitted to ${this.path}: ${violation}`)
     }
-    const room = blockBytes > 0 ? this.credit() : CREDIT_BYTES + RESERVE_BYTES - this.queuedBytes
-    const asked = blockBytes > 0 ? blockBytes : costOf(queued)
-    assert(asked <= room, `a ticket of ${asked} bytes, there is room for ${room}`)
   }
 
   private credit(): number {
@@ -182,7 +187,7 @@ export class FileLogStore implements LogStore {
         await this.commit(tickets)
       } catch (error) {
         if (error instanceof AssertionFailure) throw error
-        this.fault = this.poisonedError(error)
+        this.fault ??= this.poisonedError(error)
       }
       this.stalled = false
       this.wake()
@@ -207,6 +212,8 @@ export class FileLogStore implements LogStore {
     const { writer, image } = this.at
     const parts = tickets.map(({ bytes }) => bytes)
     let position = await writer.append('tickets', parts, () => this.waitForRoom())
+    // What went to a file that is gone by now is not durable.
+    if (this.fault !== null) return
     for (const ticket of tickets) {
       image.apply(ticket.operations, ticket.bytes, position)
       position += ticket.bytes.length
@@ -224,7 +231,12 @@ export class FileLogStore implements LogStore {
       this.wake()
     }
     if (this.phase === 'open') await this.disk.pause()
-    return this.phase === 'open'
+    return this.phase === 'open' && this.fault === null
+  }
+
+  private poison(error: RaftError): void {
+    this.fault ??= error
+    this.wake()
   }
 
   private wake(): void {
@@ -237,8 +249,9 @@ export class FileLogStore implements LogStore {
     if (this.phase === 'new') this.phase = 'closed'
     if (this.phase !== 'open' || this.at === null) return
     this.phase = 'closing'
+    const { writer, file, lock, watch } = this.at
+    watch.end()
     await this.writing
-    const { writer, file, lock } = this.at
     try {
       // Behind the mark a damaged last batch of tickets is told from one that was cut off.
       if (this.fault === null) await writer.append('close', [], async () => false)

@@ -14,6 +14,9 @@ import type { FileImage } from './image.js'
 import type { DirectoryLock } from './lock.js'
 import { readFully, replayFile } from './replay.js'
 import type { Replayed } from './replay.js'
+import { fingerprintOf } from '../fingerprint.js'
+import { neverEmpty } from '../lost-data.js'
+import { Watch } from './watch.js'
 import { FileWriter, fullError, isFull, writeAll } from './writer.js'
 import type { StoredState } from '../log-store.js'
 
@@ -24,6 +27,7 @@ export interface OpenFile {
   readonly writer: FileWriter
   /** What is durable. */
   readonly image: FileImage
+  readonly watch: Watch
 }
 
 /** As for the native store: 1 accepts a directory on NFS, SMB, 9p or FUSE. */
@@ -48,8 +52,11 @@ export async function openStoreFile(disk: Disk, dir: string): Promise<{ at: Open
     await writer.append('open', [encodeBoot(bootCounter)], async () => false)
     const warnings = [place.warning, lock.warning].filter((warning) => warning !== null)
     const warning = warnings.length === 0 ? null : warnings.join('; ')
-    const stored = storedState(replayed, bootCounter, { durability: place.durability, warning })
-    return { at: { file, lock, writer, image: replayed.image }, stored }
+    const found = place.keepsInodes ? await disk.fileAt(path) : null
+    const fingerprint = found === null ? null : fingerprintOf(found)
+    const stored = storedState(replayed, bootCounter, { durability: place.durability, warning, fingerprint })
+    const watch = await Watch.over(disk, dir)
+    return { at: { file, lock, writer, image: replayed.image, watch }, stored }
   } catch (error) {
     await file?.close()
     await lock?.release()
@@ -60,7 +67,7 @@ export async function openStoreFile(disk: Disk, dir: string): Promise<{ at: Open
 async function openFile(disk: Disk, path: string): Promise<DiskFile> {
   const file = await disk.openFile(path)
   if (file !== null) return file
-  const text = `${path} is missing, and FORMAT says that the store is complete. Restore the whole directory from a backup, or begin in an empty one as a new server`
+  const text = `${path} is missing, and FORMAT says that the store is complete. Put the file back. ${neverEmpty}`
   throw new RaftError('ERR_RAFT_STORE_CORRUPT', text)
 }
 
@@ -83,7 +90,7 @@ async function makeDurable(disk: Disk, dir: string, file: DiskFile, { last, end,
 function storedState(
   { image, identity }: Replayed,
   bootCounter: number,
-  place: Pick<StoredState, 'durability' | 'warning'>,
+  place: Pick<StoredState, 'durability' | 'warning' | 'fingerprint'>,
 ): StoredState {
   const { lastIndex, hardState, termRuns } = image.head
   return {

@@ -5,12 +5,10 @@ import { logIndex } from '../../types.js'
 import type { Block, LogIndex } from '../../types.js'
 import type { BlockPlaces } from '../block-places.js'
 import { clip, shorten } from '../clip-block.js'
+import { READ_BYTES_MAX } from '../log-store.js'
 import { unusableError } from './directory.js'
 import type { DiskFile } from './disk.js'
 import { corruptError, readFully } from './replay.js'
-
-/** What one call reads; except for one larger block. */
-const READ_BYTES_MAX = 1024 * 1024
 
 /** One block in the file, and up to where it counts. */
 interface Stretch {
@@ -21,14 +19,15 @@ interface Stretch {
   readonly length: number
 }
 
-/** Blocks clipped to lo .. hi-1, all of which the log holds; at most `maxBytes`, at least one entry. */
+/** Blocks clipped to lo .. hi-1, all of which the log holds; at most `maxBytes` and READ_BYTES_MAX, at least one entry. */
 export async function readBlocks(
   file: DiskFile,
   path: string,
   places: BlockPlaces,
   range: { readonly lo: LogIndex; readonly hi: LogIndex; readonly maxBytes: number },
 ): Promise<readonly Block[]> {
-  const { lo, hi, maxBytes } = range
+  const { lo, hi } = range
+  const maxBytes = Math.min(range.maxBytes, READ_BYTES_MAX)
   // Before the first await: a ticket that becomes durable meanwhile may change the places, never the bytes.
   const stretches = stretchesOf(places, lo, hi, maxBytes)
   const start = stretches[0]?.position ?? 0
@@ -60,7 +59,7 @@ function stretchesOf(places: BlockPlaces, lo: LogIndex, hi: LogIndex, maxBytes: 
   const stretches: Stretch[] = []
   let row = places.find(lo)
   const start = places.positionOf(row)
-  const end = start + Math.max(places.lengthOf(row), Math.min(maxBytes, READ_BYTES_MAX))
+  const end = start + Math.max(places.lengthOf(row), maxBytes)
   for (; row < places.count && places.firstOf(row) < hi; row += 1) {
     const position = places.positionOf(row)
     const length = places.lengthOf(row)

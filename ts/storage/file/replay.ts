@@ -18,6 +18,7 @@ import type { BatchHeader, BatchPlace, FileIdentity } from '../../format/file-ba
 import { ALIGN } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { decodeOperations } from '../../format/operations.js'
+import { neverEmpty } from '../lost-data.js'
 import type { DiskFile } from './disk.js'
 import { FileImage } from './image.js'
 
@@ -85,7 +86,7 @@ export function corruptError(
 ): RaftError {
   return new RaftError(
     'ERR_RAFT_STORE_CORRUPT',
-    `${path} is damaged at byte ${position}, index ${index}: ${reason}. The file was left as it is. Remove this server's directory and let it join again as a new server, or restore the whole directory from a backup`,
+    `${path} is damaged at byte ${position}, index ${index}: ${reason}. The file was left as it is. The others go on without this server while they are a majority. ${neverEmpty}`,
     { cause },
   )
 }

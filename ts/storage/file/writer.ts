@@ -27,6 +27,11 @@ export class FileWriter {
     this.place = place
   }
 
+  /** Bytes of the file that hold batches. */
+  get usedBytes(): number {
+    return this.place.position
+  }
+
   /** Device flushes that it asked for. */
   get flushes(): number {
     return this.flushCount
@@ -73,9 +78,9 @@ export async function writeAll(file: DiskFile, bytes: Uint8Array, position: numb
   }
 }
 
+/** No room on the device, within the quota, or within what one file may take. */
 export function isFull(error: unknown): boolean {
-  const code = errorCode(error)
-  return code === 'ENOSPC' || code === 'EDQUOT'
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(errorCode(error))
 }
 
 export function fullError(path: string, cause: unknown): RaftError {

@@ -9,6 +9,8 @@ import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../../format/operations.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, HardState, LogIndex, StoreOperation, Term, TermRun } from '../../types.js'
 import { clip, shorten } from '../clip-block.js'
+import { neverEmpty } from '../lost-data.js'
+import { READ_BYTES_MAX } from '../log-store.js'
 import type { StoredState } from '../log-store.js'
 
 const encoder = new TextEncoder()
@@ -30,6 +32,12 @@ export class MemoryImage implements ReadonlyImage {
   readonly blocks: Block[] = []
   readonly facts = new Map<string, Uint8Array>()
   hardState: HardState = { term: termOf(0), votedFor: null, commitIndex: logIndex(0) }
+  private bytes = 0
+
+  /** Of all blocks. */
+  get blockBytes(): number {
+    return this.bytes
+  }
 
   get lastIndex(): LogIndex {
     return this.blocks.at(-1)?.last ?? logIndex(this.firstIndex - 1)
@@ -47,6 +55,7 @@ export class MemoryImage implements ReadonlyImage {
   copy(): MemoryImage {
     const image = new MemoryImage()
     for (const block of this.blocks) image.blocks.push(block)
+    image.bytes = this.bytes
     for (const [key, value] of this.facts) image.facts.set(key, value)
     image.hardState = this.hardState
     return image
@@ -93,10 +102,10 @@ export class MemoryImage implements ReadonlyImage {
     return found
   }
 
-  /** Blocks clipped to lo .. hi-1 within `maxBytes`, at least one entry. Damage is ERR_RAFT_STORE_CORRUPT. */
+  /** Blocks clipped to lo .. hi-1 within `maxBytes` and READ_BYTES_MAX, at least one entry. Damage is ERR_RAFT_STORE_CORRUPT. */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Block[] {
     const blocks: Block[] = []
-    let left = maxBytes
+    let left = Math.min(maxBytes, READ_BYTES_MAX)
     for (let at = this.blockAt(lo); at < this.blocks.length; at += 1) {
       const block = this.blocks[at]
       if (block === undefined || block.first >= hi) break
@@ -117,15 +126,20 @@ export class MemoryImage implements ReadonlyImage {
     assert(block.first === lastIndex + 1, () => `append at ${block.first} behind ${lastIndex}`)
     assert(block.term >= lastTerm, () => `append in term ${block.term} behind term ${lastTerm}`)
     this.blocks.push(block)
+    this.bytes += block.data.byteLength
   }
 
   private truncateSuffix(from: LogIndex): void {
     const { firstIndex, lastIndex } = this
     assert(firstIndex <= from && from <= lastIndex, `truncate from ${from} in ${firstIndex} .. ${lastIndex}`)
     const at = this.blockAt(from)
-    const cut = this.blocks[at]
-    this.blocks.length = at
-    if (cut !== undefined && cut.first < from) this.blocks.push(sliceBlock(cut, cut.first, logIndex(from - 1)))
+    const removed = this.blocks.splice(at)
+    for (const block of removed) this.bytes -= block.data.byteLength
+    const [cut] = removed
+    if (cut === undefined || cut.first === from) return
+    const kept = sliceBlock(cut, cut.first, logIndex(from - 1))
+    this.blocks.push(kept)
+    this.bytes += kept.data.byteLength
   }
 
   private setHardState(next: HardState): void {
@@ -156,6 +170,6 @@ function checkKey(key: string): void {
 }
 
 function corruptError(block: Block): RaftError {
-  const message = `the block at index ${block.first} does not match its checksum; replace this server's store`
+  const message = `the block at index ${block.first} does not match its checksum. ${neverEmpty}`
   return new RaftError('ERR_RAFT_STORE_CORRUPT', message)
 }

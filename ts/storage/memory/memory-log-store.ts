@@ -7,6 +7,7 @@
  */
 
 import { assert, RaftError } from '../../errors.js'
+import type { Outcome } from '../../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
@@ -17,6 +18,13 @@ import type { ReadonlyImage } from './image.js'
 const CAPACITY_BYTES = 16 * 1024 * 1024
 /** Tickets that may be pending. A turn submits at most one, so only a disk that never completes comes near. */
 const PENDING_TICKETS_MAX = 65_536
+
+/**
+ * The part of `logBytesMax` that is left when the store says that it is full, and the part that no block may take: the same
+ * marks as in the native store, for what other servers had accepted, and for the first entries of leaders to come.
+ */
+const RESERVE_PART = 16
+const LAST_RESERVE_PART = 32
 
 /** Runs the commit later: never before it returns. */
 export type ScheduleCommit = (commit: () => void) => void
@@ -30,6 +38,8 @@ export interface MemoryDiskOptions {
   readonly completion?: 'manual' | ScheduleCommit
   /** Bytes of blocks that may be pending: the credit of an idle store. */
   readonly capacityBytes?: number
+  /** A bound for the bytes of all blocks, as the map of the native store is one. Default: none. */
+  readonly logBytesMax?: number
   /** 32 hex digits, once for each disk. The default draws them at random; the simulator draws from its seed. */
   readonly drawIncarnation?: () => string
 }
@@ -46,6 +56,8 @@ interface PendingTicket {
 /** What survives a crash of the process that uses it, and the hooks by which tests disturb it. */
 export class MemoryDisk {
   readonly capacityBytes: number
+  /** Null: no bound. */
+  readonly logBytesMax: number | null
   readonly completion: 'manual' | ScheduleCommit
   readonly incarnation: string
   /** What is durable now, for checkers; the store that is open changes it. */
@@ -58,6 +70,7 @@ export class MemoryDisk {
 
   constructor(options: MemoryDiskOptions = {}) {
     this.capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
+    this.logBytesMax = options.logBytesMax ?? null
     this.completion = options.completion ?? queueMicrotask
     this.incarnation = (options.drawIncarnation ?? randomIncarnation)()
     this.durable = this.image
@@ -183,7 +196,7 @@ export class MemoryLogStore implements LogStore {
   private isInCall = false
   private closed: Promise<void> | null = null
   private onReleased: () => void = () => {}
-  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false }
+  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false, full: this.fault }
   private readonly counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
   constructor(disk: MemoryDisk) {
@@ -211,6 +224,7 @@ export class MemoryLogStore implements LogStore {
       facts: new Map(this.durable.facts),
       durability: 'none',
       warning: null,
+      fingerprint: null,
     }
   }
 
@@ -229,9 +243,10 @@ export class MemoryLogStore implements LogStore {
     assert(this.pending.length < PENDING_TICKETS_MAX, () => `${this.pending.length} tickets are pending`)
     const copies = operations.map(copyOperation)
     const blockBytes = copies.reduce((sum, step) => sum + (step.type === 'append' ? step.block.data.byteLength : 0), 0)
+    // A leader's first entry asks for no credit; the end of the log's bound is far behind the last of it.
     assert(
-      blockBytes <= this.credit(),
-      () => `a ticket with ${blockBytes} bytes of blocks, the credit is ${this.credit()}`,
+      blockBytes <= this.queueRoom(),
+      () => `a ticket with ${blockBytes} bytes of blocks, the queue has room for ${this.queueRoom()}`,
     )
     for (const operation of copies) this.accepted.apply(operation)
     this.lastTicket += 1
@@ -246,6 +261,7 @@ export class MemoryLogStore implements LogStore {
     this.progress.credit = this.credit()
     this.progress.fault = this.fault
     this.progress.stalled = this.stalled
+    this.progress.full = this.bytesBelow(RESERVE_PART) > 0 ? null : (this.progress.full ?? logFullError())
     return this.progress
   }
 
@@ -262,7 +278,8 @@ export class MemoryLogStore implements LogStore {
 
   stats(): StoreStats {
     const { firstIndex, lastIndex } = this.durable
-    return { firstIndex, lastIndex, flushes: 0, ...this.counts }
+    const bounds = { usedBytes: this.durable.blockBytes, capacityBytes: this.disk.logBytesMax }
+    return { firstIndex, lastIndex, flushes: 0, ...bounds, ...this.counts }
   }
 
   close(): Promise<void> {
@@ -285,7 +302,7 @@ export class MemoryLogStore implements LogStore {
     while (done < most && outcome === 'written') {
       const next = this.pending[0]
       if (next === undefined) break
-      outcome = this.disk.nextWrite()
+      outcome = this.hasRoomFor(next) ? this.disk.nextWrite() : 'beyond'
       if (outcome === 'written' || outcome === 'kept') this.write(next)
       if (outcome === 'written') {
         this.pending.shift()
@@ -296,6 +313,7 @@ export class MemoryLogStore implements LogStore {
     }
     if (done > 0) this.counts.groupCommits += 1
     if (outcome === 'lost' || outcome === 'kept') this.fault = poisonedError(this.durableTicket + 1)
+    if (outcome === 'beyond') this.fault = logFullError('unknown')
     const wasStalled = this.stalled
     this.stalled = outcome === 'full'
     if (done > 0 || this.fault !== null || this.stalled !== wasStalled) this.wake()
@@ -314,8 +332,24 @@ export class MemoryLogStore implements LogStore {
     this.onReleased()
   }
 
+  /** Whether the log stays within its bound: who goes by the credit never meets it. */
+  private hasRoomFor({ blockBytes }: PendingTicket): boolean {
+    return this.durable.blockBytes + blockBytes <= (this.disk.logBytesMax ?? Infinity)
+  }
+
   private credit(): number {
-    return this.fault === null ? Math.max(0, this.disk.capacityBytes - this.pendingBytes) : 0
+    if (this.fault !== null) return 0
+    return Math.max(0, Math.min(this.queueRoom(), this.bytesBelow(LAST_RESERVE_PART) - this.pendingBytes))
+  }
+
+  private queueRoom(): number {
+    return this.disk.capacityBytes - this.pendingBytes
+  }
+
+  /** How much the durable log may grow until only that part of its bound is left. */
+  private bytesBelow(part: number): number {
+    const { logBytesMax } = this.disk
+    return logBytesMax === null ? Infinity : logBytesMax - logBytesMax / part - this.durable.blockBytes
   }
 
   private write(pending: PendingTicket): void {
@@ -376,6 +410,12 @@ function closedError(call: string): RaftError {
 function fullError(): RaftError {
   const message = 'the disk is full and the store was closed: what had not been written is lost'
   return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome: 'unknown' })
+}
+
+function logFullError(outcome: Outcome = 'not-applied'): RaftError {
+  const message =
+    'the log of the memory disk has reached its bound, logBytesMax: nothing more is proposed. Give it a larger one'
+  return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome })
 }
 
 function poisonedError(ticket: Ticket): RaftError {

@@ -13,29 +13,52 @@ import { loadNative, nativeError } from '../../native/load.js'
 import type { NativeBinding } from '../../native/load.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, LogIndex, StoreOperation } from '../../types.js'
+import { READ_BYTES_MAX } from '../log-store.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
-
-/** One slice of a read; the engine returns no more at once, except for one larger entry. */
-const READ_BYTES_MAX = 1024 * 1024
 
 /** Set to 1 to accept a directory on NFS, SMB, 9p or FUSE, where flushes and locks may mean nothing. */
 const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
 
+/** Says in bytes how large the map is, where the option does not. */
+const MAP_BYTES_VARIABLE = 'BALSA_MAP_BYTES'
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+
+/** Room for a log and for what a new leader needs beside it. */
+const MAP_BYTES_MIN = 4 * MIB
+/** The address space of a process on 64-bit machines is at least that. */
+const MAP_BYTES_MAX = 2 ** 46
+/** A multiple of every page size. */
+const MAP_STEP_BYTES = MIB
+
+export interface NativeStoreOptions {
+  /**
+   * The bound of a log's data file, in bytes: address space, not disk. 4 MiB .. 64 TiB, rounded up to a MiB; it may be another
+   * one at each start. Default: the environment variable BALSA_MAP_BYTES, else 64 GiB (1 GiB on 32-bit machines). From 15/16
+   * of it on nothing is proposed (ERR_RAFT_STORE_FULL).
+   */
+  readonly mapBytes?: number
+}
+
 /** Stores in LMDB, one for each directory. */
-export function nativeStore(): StoreFactory {
-  return { name: 'lmdb', create: (dir) => new NativeLogStore(dir) }
+export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
+  const mapBytes = options.mapBytes === undefined ? null : checkMapBytes('option mapBytes', options.mapBytes)
+  return { name: 'lmdb', create: (dir) => new NativeLogStore(dir, mapBytes) }
 }
 
 /** While it is open it keeps the process alive, as an open socket does. */
 export class NativeLogStore implements LogStore {
   private readonly dir: string
   private readonly packer = new OperationPacker()
-  private readonly polled = new Float64Array(4)
-  private readonly progress: { durable: Ticket; credit: number; fault: RaftError | null; stalled: boolean } = {
+  private readonly mapBytes: number | null
+  private readonly polled = new Float64Array(5)
+  private readonly progress: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } = {
     durable: 0,
     credit: 0,
     fault: null,
     stalled: false,
+    full: null,
   }
   private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
   private native: NativeBinding | null = null
@@ -46,8 +69,10 @@ export class NativeLogStore implements LogStore {
   /** A buffer that the last read did not hand out. */
   private spare: Uint8Array | null = null
 
-  constructor(dir: string) {
+  /** `mapBytes` null: as the environment says. */
+  constructor(dir: string, mapBytes: number | null = null) {
     this.dir = dir
+    this.mapBytes = mapBytes
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -112,8 +137,8 @@ export class NativeLogStore implements LogStore {
   stats(): StoreStats {
     if (this.lastStats !== null) return this.lastStats
     assert(this.phase === 'open' || this.phase === 'closing', `stats of a store that is ${this.phase}`)
-    const { first, last, groupCommits, flushes, wakes, bytesWritten } = this.binding().stats(this.handle)
-    return { firstIndex: first, lastIndex: last, groupCommits, flushes, wakes, bytesWritten }
+    const { first, last, ...counts } = this.binding().stats(this.handle)
+    return { firstIndex: first, lastIndex: last, ...counts }
   }
 
   close(): Promise<void> {
@@ -127,7 +152,8 @@ export class NativeLogStore implements LogStore {
       this.native = loadNative()
       this.handle = this.native.create()
       const allowRemote = process.env[ALLOW_REMOTE_VARIABLE] === '1'
-      const state = await this.native.open(this.handle, this.dir, allowRemote, () => {
+      const mapBytes = this.mapBytes ?? mapBytesOfEnvironment()
+      const state = await this.native.open(this.handle, this.dir, allowRemote, mapBytes, () => {
         if (this.phase !== 'closed') onWake()
       })
       wasOpened = true
@@ -177,6 +203,16 @@ export class NativeLogStore implements LogStore {
     this.progress.credit = this.polled[1] ?? 0
     this.progress.stalled = this.polled[3] === 1
     if (this.polled[2] === 1 && this.progress.fault === null) this.progress.fault = faultOf(native, this.handle)
+    // The map has this size until the store is opened again, and nothing shrinks what is in it.
+    if (this.polled[4] === 1 && this.progress.full === null) this.progress.full = this.fullError()
+  }
+
+  private fullError(): RaftError {
+    const { usedBytes, capacityBytes } = this.stats()
+    return new RaftError(
+      'ERR_RAFT_STORE_FULL',
+      `the log in ${this.dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
+    )
   }
 
   private takeBuffer(bytes: number): Uint8Array {
@@ -192,6 +228,23 @@ export class NativeLogStore implements LogStore {
     this.spare = out
     return new Uint8Array(view)
   }
+}
+
+function sizeText(bytes: number): string {
+  return bytes < GIB ? `${(bytes / MIB).toPrecision(3)} MiB` : `${(bytes / GIB).toPrecision(3)} GiB`
+}
+
+function mapBytesOfEnvironment(): number {
+  const text = process.env[MAP_BYTES_VARIABLE] ?? ''
+  return text === '' ? 0 : checkMapBytes(`the environment variable ${MAP_BYTES_VARIABLE}`, Number(text))
+}
+
+function checkMapBytes(name: string, bytes: number): number {
+  if (Number.isSafeInteger(bytes) && bytes >= MAP_BYTES_MIN && bytes <= MAP_BYTES_MAX) {
+    return Math.ceil(bytes / MAP_STEP_BYTES) * MAP_STEP_BYTES
+  }
+  const bounds = `${MAP_BYTES_MIN} .. ${MAP_BYTES_MAX}`
+  throw new RaftError('ERR_RAFT_OPTIONS', `${name} is ${bytes}; it must be a whole number of bytes, ${bounds}`)
 }
 
 function faultOf(native: NativeBinding, handle: number): RaftError {
@@ -219,6 +272,7 @@ function storedState(dir: string, state: NativeState): StoredState {
     facts: new Map(state.facts.map(({ key, value }) => [key, value])),
     durability: state.onDevice ? 'device' : 'none',
     warning: state.warning ?? null,
+    fingerprint: state.fingerprint ?? null,
   }
 }
 

@@ -1,11 +1,15 @@
 /** Blocks, hard states and operations for stores to keep, and what was kept as values that can be compared. */
 
-import { BlockWriter, RecordCursor, sealBlock } from '../../format/block.js'
+import { BlockWriter, decodeBlock, entryBlock, RecordCursor, sealBlock } from '../../format/block.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, HardState, StoreOperation } from '../../types.js'
 
 /** The time of entry 0, in milliseconds since 1970. */
 export const T0 = 1_760_000_000_000
+
+/** docs/storage-format.md: the header of a block, and the table and CRC behind its one record. */
+const BLOCK_HEADER_BYTES = 24
+const BLOCK_TRAILER_BYTES = 8
 
 /** A block of commands with payloads of these lengths, told apart by index and term. */
 export function blockOf(first: number, term: number, lengths: readonly number[], seal = sealBlock): Block {
@@ -16,6 +20,27 @@ export function blockOf(first: number, term: number, lengths: readonly number[],
     if (!writer.add('command', T0 + first + n, payload)) throw new Error('the lengths do not fit into one block')
   }
   return writer.finish(seal)
+}
+
+/** As `blockOf`, without the bound of a batch: a store keeps what is intact, however long. */
+export function longBlockOf(first: number, term: number, lengths: readonly number[]): Block {
+  const records = lengths.map((length, n) =>
+    entryBlock('command', logIndex(first + n), termOf(term), T0, bytes(length, n)),
+  )
+  const parts = records.map(({ data }) => data.subarray(BLOCK_HEADER_BYTES, data.length - BLOCK_TRAILER_BYTES))
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  const arena = new Uint8Array(BLOCK_HEADER_BYTES + length + 4 * lengths.length + 4)
+  const view = new DataView(arena.buffer)
+  view.setUint32(8, first, true)
+  view.setUint32(16, lengths.length, true)
+  view.setUint32(20, length, true)
+  let at = BLOCK_HEADER_BYTES
+  for (const part of parts) {
+    arena.set(part, at)
+    at += part.length
+  }
+  sealBlock(arena, 0)
+  return decodeBlock(arena)
 }
 
 export function append(block: Block): StoreOperation {

@@ -10,10 +10,11 @@ import type { RaftErrorCode } from '../../errors.js'
 import { entryBlock, PAYLOAD_BYTES_MAX, verifyBlock } from '../../format/block.js'
 import { encodeConfiguration } from '../../format/configuration.js'
 import { systemClock } from '../../clock.js'
+import { READ_BYTES_MAX } from '../../storage/log-store.js'
 import type { LogStore, StoredState, Ticket } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, StoreOperation } from '../../types.js'
-import { append, blockOf, bytes, entriesOf, hardState, hexOf, T0 } from './blocks.js'
+import { append, blockOf, bytes, entriesOf, hardState, hexOf, longBlockOf, T0 } from './blocks.js'
 import { deadlineOf } from '../options.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
@@ -294,6 +295,104 @@ const behaviours: readonly Behaviour[] = [
         }
         deepStrictEqual(found, entriesOf(blocks), `read in steps of ${maxBytes}`)
       }
+    },
+  },
+  {
+    name: 'a read gives no more than 1 MiB, however much is asked for: a longer block is clipped on the right, and the next read goes on there',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const blocks = [longBlockOf(1, 1, Array<number>(24).fill(100_000)), blockOf(25, 1, [10, 10])]
+      await put(blocks.map(append))
+      const entries = entriesOf(blocks)
+      for (const maxBytes of [250_000, READ_BYTES_MAX, 1 << 24]) {
+        const found: object[] = []
+        while (found.length < entries.length) {
+          const read = await store.read(logIndex(found.length + 1), logIndex(27), maxBytes)
+          const total = read.reduce((sum, block) => sum + block.data.byteLength, 0)
+          ok(total > 0 && total <= Math.min(maxBytes, READ_BYTES_MAX), `${total} bytes of ${maxBytes}`)
+          ok(read.every((block) => verifyBlock(block.data)))
+          found.push(...entriesOf(read))
+        }
+        deepStrictEqual(found, entries, `read in steps of ${maxBytes}`)
+      }
+      const inside = await store.read(logIndex(3), logIndex(7), 1 << 24)
+      deepStrictEqual(entriesOf(inside), entries.slice(2, 6))
+    },
+  },
+  {
+    name: 'a block that was read stays as it is, whatever is read, sealed or written afterwards, and after the close',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const blocks = [
+        blockOf(1, 1, [400, 0, 90]),
+        blockOf(4, 1, [60_000]),
+        blockOf(5, 1, [20]),
+        blockOf(6, 1, [300_000]),
+      ]
+      await put(blocks.map(append))
+      const kept: { readonly block: Block; readonly hex: string }[] = []
+      const checkKept = (after: string): void => {
+        for (const { block, hex } of kept) ok(hexOf(block.data) === hex, `block ${block.first} changed: ${after}`)
+      }
+      for (const maxBytes of [1, 700, 30_000, 70_000, 400_000, READ_BYTES_MAX, 5000, 1]) {
+        for (const lo of [1, 2, 4, 5, 6]) {
+          const read = await store.read(logIndex(lo), logIndex(7), maxBytes)
+          checkKept(`read from ${lo} with ${maxBytes}`)
+          for (const block of read) kept.push({ block, hex: hexOf(block.data) })
+        }
+        const { lastIndex } = store.stats()
+        const next = blockOf(lastIndex + 1, 1, [maxBytes % 50_000], (arena, offset) => store.seal(arena, offset))
+        checkKept('seal')
+        await put([append(next)])
+        checkKept('submit')
+      }
+      await store.close()
+      checkKept('close')
+    },
+  },
+  {
+    name: 'a ticket with more bytes of blocks than the credit is refused as a defect, and moves nothing',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const { credit } = store.poll()
+      const operations: StoreOperation[] = []
+      const payload = new Uint8Array(PAYLOAD_BYTES_MAX)
+      for (let bytesAsked = 0; bytesAsked <= credit;) {
+        const block = entryBlock('command', logIndex(operations.length + 1), termOf(1), T0, payload)
+        operations.push(append(block))
+        bytesAsked += block.data.byteLength
+      }
+      throws(() => store.submit(operations))
+      const { durable, fault, credit: left } = store.poll()
+      deepStrictEqual([durable, fault, left], [0, null, credit])
+      const block = blockOf(1, 1, [10, 10])
+      await put([append(block), { type: 'hardState', hardState: hardState(1, 'a', 0) }])
+      await checkLog(store, entriesOf([block]))
+    },
+  },
+  {
+    name: 'stats say how much is used and of how much, and a store with room is not full',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const before = store.stats()
+      const block = blockOf(1, 1, [500_000])
+      await put([append(block)])
+      const { usedBytes, capacityBytes } = store.stats()
+      ok(usedBytes >= before.usedBytes + block.data.byteLength, `${usedBytes} after ${before.usedBytes}`)
+      ok(capacityBytes === null || usedBytes < capacityBytes, `${usedBytes} of ${capacityBytes}`)
+      strictEqual(capacityBytes, before.capacityBytes)
+      strictEqual(store.poll().full, null)
+    },
+  },
+  {
+    name: 'what tells its files from a copy is the same at each open, and not that of another store',
+    async run(bench) {
+      const { state, put } = await bench.open()
+      await put([append(blockOf(1, 1, [10]))])
+      const { fingerprint } = (await bench.reopen()).state
+      strictEqual(fingerprint, state.fingerprint)
+      const other = await bench.openOther()
+      if (fingerprint !== null) notStrictEqual(other.state.fingerprint, fingerprint)
     },
   },
   {

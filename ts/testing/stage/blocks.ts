@@ -64,6 +64,7 @@ export function entriesOf(block: Block): readonly StageEntry[] {
 /** What the cores use to make and cut blocks. */
 export const stageBlockMaker: BlockMaker = {
   noop: (first: LogIndex, term: Term) => makeBlock(first, term, [NOTHING]),
+  keep: (blocks: readonly Block[]) => blocks,
   slice: (block: Block, first: LogIndex, last: LogIndex) => {
     assert(
       block.first <= first && first <= last && last <= block.last,

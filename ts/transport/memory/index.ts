@@ -9,7 +9,8 @@
 
 import { assert } from '../../errors.js'
 import type { CancelTimer, Clock, Transport } from '../index.js'
-import { type MemoryConnection, MemoryTransport } from './memory-transport.js'
+import { MemoryTransport } from './memory-transport.js'
+import type { MemoryConnection, MemoryWire } from './memory-transport.js'
 
 export interface MemoryNetworkOptions {
   readonly clock: Clock
@@ -37,7 +38,7 @@ interface Path {
   delayMs: number
 }
 
-export class MemoryNetwork {
+export class MemoryNetwork implements MemoryWire {
   readonly clock: Clock
   readonly writeQueueBytesMax: number
   readonly #isManual: boolean

@@ -27,7 +27,6 @@ import {
   type Transport,
   type TransportHandlers,
 } from '../index.js'
-import type { MemoryNetwork } from './index.js'
 
 /** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
 const REDIAL_MS = 50
@@ -49,6 +48,22 @@ interface Dialled {
   readonly peer: Server
   connection: MemoryConnection | null
   cancelTimer: CancelTimer
+}
+
+/** What a transport asks of the network that it is on. */
+export interface MemoryWire {
+  /** What may be on its way in one direction of a connection. */
+  readonly writeQueueBytesMax: number
+  /** False: another transport listens at that address. */
+  listen(transport: MemoryTransport): boolean
+  unlisten(transport: MemoryTransport): void
+  /** Who listens there; null for nobody. */
+  listener(address: string): MemoryTransport | null
+  isCut(from: string, to: string): boolean
+  /** False: it is lost on the way. */
+  carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean
+  forget(connection: MemoryConnection): void
+  timer(delayMs: number, callback: () => void): CancelTimer
 }
 
 /** Two ends and what is between them. Each end learns of the other's end through the network, in order with the messages. */
@@ -82,11 +97,11 @@ export class MemoryConnection {
     return (from === a && to === b) || (from === b && to === a)
   }
 
-  carryToAcceptor(network: MemoryNetwork, deliver: () => void): void {
+  carryToAcceptor(network: MemoryWire, deliver: () => void): void {
     if (!network.carry(this.dialler.address, this.peer.address, this, deliver)) this.hasLost = true
   }
 
-  carryToDialler(network: MemoryNetwork, deliver: () => void): void {
+  carryToDialler(network: MemoryWire, deliver: () => void): void {
     if (!network.carry(this.peer.address, this.dialler.address, this, deliver)) this.hasLost = true
   }
 
@@ -99,7 +114,7 @@ export class MemoryConnection {
 
 export class MemoryTransport implements Transport {
   readonly address: string
-  readonly #network: MemoryNetwork
+  readonly #network: MemoryWire
   readonly #dialled = new Map<ServerId, Dialled>()
   readonly #accepted = new Set<MemoryConnection>()
   readonly #links = new Map<LinkId, MemoryConnection>()
@@ -109,7 +124,7 @@ export class MemoryTransport implements Transport {
   #sessions = 0
   #linkCount = 0
 
-  constructor(network: MemoryNetwork, address: string) {
+  constructor(network: MemoryWire, address: string) {
     this.#network = network
     this.address = address
   }

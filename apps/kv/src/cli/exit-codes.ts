@@ -19,7 +19,7 @@ export const exitCodes = {
   full: 74,
   /** Another process holds the folder. */
   locked: 75,
-  /** The folder belongs to another cluster, or a peer is not who it was. */
+  /** The folder belongs to another cluster or server or is a copy, or a peer is not who it was. */
   mismatch: 78,
 } as const
 
@@ -44,6 +44,8 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_STORE_FULL: exitCodes.full,
   ERR_RAFT_DIR_LOCKED: exitCodes.locked,
   ERR_RAFT_CLUSTER_MISMATCH: exitCodes.mismatch,
+  ERR_RAFT_WRONG_FOLDER: exitCodes.mismatch,
+  ERR_RAFT_COPIED_FOLDER: exitCodes.mismatch,
   ERR_RAFT_PEER_REPLACED: exitCodes.mismatch,
 }
 

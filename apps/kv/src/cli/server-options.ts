@@ -18,6 +18,7 @@ export interface ServerOptions {
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly logLevel: LogLevel
+  readonly acceptCopiedFolder: boolean
   readonly stopWithStdin: boolean
 }
 
@@ -43,6 +44,8 @@ The command line is the same for all servers of a cluster but for --id and --dir
   --config <file>    a JSON file with any of these: {"id": "s1", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "cluster", "maxClients", "heartbeatMs",
                      "electionTimeoutMs", "logLevel"}. The command line wins.
+  --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
+                     server last ran, and never with the original still in use (README, "Copies of a folder")
   --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
   --help
 
@@ -56,7 +59,8 @@ passwords: whoever reaches the Redis address may do everything, and whoever reac
 Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
 69 a port is taken or the addon is missing; 70 the store is poisoned or an entry could not be applied;
 73 the folder cannot be made or written, or holds other things; 74 the disk is full;
-75 another process holds the folder; 78 the folder belongs to another cluster, or a peer is not who it was.
+75 another process holds the folder; 78 the folder belongs to another cluster or server or is a copy, or a peer is not
+who it was.
 `
 
 const specs = {
@@ -71,6 +75,7 @@ const specs = {
   'election-timeout-ms': { takesValue: true },
   'log-level': { takesValue: true },
   config: { takesValue: true },
+  'accept-copied-folder': { takesValue: false },
   'stop-with-stdin': { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -108,6 +113,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     heartbeatMs,
     electionTimeoutMs,
     logLevel,
+    acceptCopiedFolder: given.has('accept-copied-folder'),
     stopWithStdin: given.has('stop-with-stdin'),
   }
 }

@@ -116,6 +116,8 @@ function persistenceLines({ status: raft, dir }: ServerState): ReturnType<Sectio
     ['log_group_commits', raft.store.groupCommits],
     ['log_flushes', raft.store.flushes],
     ['log_bytes_written', raft.store.bytesWritten],
+    ['log_used_bytes', raft.store.usedBytes],
+    ['log_capacity_bytes', raft.store.capacityBytes ?? 0],
   ]
 }
 

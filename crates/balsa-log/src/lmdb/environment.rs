@@ -16,6 +16,10 @@ pub(super) type Environment = Env<WithoutTls>;
 /// The largest pool of libuv threads: each reads at most once at a time.
 const READERS_MAX: u32 = 1024;
 
+/// How a larger map is had.
+const MAP_REMEDY: &str =
+    "The option mapBytes of nativeStore(), or the environment variable BALSA_MAP_BYTES, sets its size.";
+
 /// Opens or creates the environment in `dir`.
 #[allow(unsafe_code)]
 pub(super) fn open(dir: &Path, map_bytes: usize) -> heed::Result<Environment> {
@@ -34,6 +38,11 @@ pub(super) fn used_bytes(environment: &Environment) -> u64 {
     pages.saturating_mul(u64::from(environment.unnamed_database_stat().page_size))
 }
 
+/// Bytes of the file that may hold pages.
+pub(super) fn map_bytes(environment: &Environment) -> u64 {
+    u64::try_from(environment.info().map_size).unwrap_or(u64::MAX)
+}
+
 /// Damage, with the file it was met in.
 pub(super) fn damaged(file: &Path, damage: Damage) -> Error {
     Error::Corrupt { file: file.to_owned(), index: damage.index, detail: damage.detail.to_owned() }
@@ -45,7 +54,7 @@ pub(super) fn lmdb_error(file: &Path, error: heed::Error) -> Error {
         heed::Error::Io(cause) => Error::io(format!("LMDB on {}", file.display()), cause),
         heed::Error::Mdb(MdbError::MapFull) => Error::Full {
             detail: format!(
-                "{} has reached the size of its map. Take a snapshot and compact, or use a new store.",
+                "{} has reached the size of its map. Open it with a larger one: the log in it is whole. {MAP_REMEDY}",
                 file.display()
             ),
         },

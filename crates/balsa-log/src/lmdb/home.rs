@@ -58,7 +58,7 @@ impl Home {
 
     fn of(tree: Tree, dir: &Path, faults: Faults) -> Result<(Self, Stored), Error> {
         let Loaded { store, log, facts } = load(dir, &tree)?;
-        let reservation = Reservation::new(&tree.file)
+        let reservation = Reservation::new(&tree.file, faults.clone())
             .map_err(|cause| Error::io(format!("opening {}", tree.file.display()), cause))?;
         let was_clean = store.clean;
         let home = Self { tree, store, reservation, scratch: Vec::new(), faults };
@@ -78,6 +78,16 @@ impl Home {
     /// What errors name.
     pub(crate) fn file(&self) -> &Path {
         &self.tree.file
+    }
+
+    /// Bytes of the file that hold pages, or have held some.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.tree.used_bytes()
+    }
+
+    /// The bound of `used_bytes`.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.tree.map_bytes()
     }
 
     /// Reads what is durable, beside the writer.
@@ -101,7 +111,6 @@ impl Home {
     /// Takes room on the device for a plan. A full disk shows here, before anything is written: the call may be
     /// repeated.
     pub(crate) fn reserve(&mut self, plan: &Plan<'_>) -> Result<(), Error> {
-        self.faults.check(FaultPoint::Reserve)?;
         self.reservation
             .ensure(self.tree.used_bytes(), bytes_needed(plan))
             .map_err(|cause| Error::io(format!("reserving room in {}", self.tree.file.display()), cause))

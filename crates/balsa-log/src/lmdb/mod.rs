@@ -24,16 +24,21 @@ mod tree;
 pub(crate) use home::{Home, Stored};
 pub(crate) use reader::Reader;
 
-use crate::directory::Engine;
+use crate::directory::{Engine, Mark};
 
 /// The file of LMDB that holds the data.
-const DATA_FILE: &str = "data.mdb";
+pub(crate) const DATA_FILE: &str = "data.mdb";
 /// LMDB's table of readers.
 const READERS_FILE: &str = "lock.mdb";
 
 /// A store whose only home is LMDB.
-pub(crate) const ENGINE: Engine =
-    Engine { name: "lmdb", version: rows::FORMAT_VERSION, files: &[DATA_FILE, READERS_FILE] };
+pub(crate) const ENGINE: Engine = Engine {
+    name: "lmdb",
+    version: rows::FORMAT_VERSION,
+    files: &[DATA_FILE, READERS_FILE],
+    // The magic number of LMDB's first meta page.
+    mark: Mark { file: DATA_FILE, offset: 16, bytes: &0xBEEF_C0DE_u32.to_le_bytes() },
+};
 
 /// Device flushes of one transaction: of the pages, then of the meta page.
 pub(crate) const FLUSHES_PER_TRANSACTION: u64 = 2;

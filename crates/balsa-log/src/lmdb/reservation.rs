@@ -2,11 +2,14 @@
 //! and the same batch can be tried again. LMDB itself reports a full disk with the same number before and after a
 //! failed flush.
 //!
-//! Where the filesystem cannot reserve, a full disk is met by the transaction, and poisons the store.
+//! Where the filesystem cannot reserve, the file is made longer without it: a full disk is then met by the transaction, and
+//! poisons the store. Either way the file is never shorter than its last page, which is how an open tells damage.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use crate::fault::{FaultPoint, Faults};
 use crate::plan::Plan;
 
 /// Pages that a transaction may touch besides its blocks: paths of the tree and of the free list, with splits.
@@ -17,7 +20,6 @@ const PAGE_BYTES: u64 = 4096;
 /// What the free list needs for each page that a truncation frees; an entry rarely fills more than one.
 const FREED_PAGE_BYTES: u64 = 8;
 /// How far the file grows at a time: the cost of a reservation is spread over many group commits.
-#[cfg(target_os = "linux")]
 const RESERVE_STEP_BYTES: u64 = 4 << 20;
 
 /// The most that the transaction of a plan adds to the file.
@@ -31,47 +33,68 @@ pub(super) fn bytes_needed(plan: &Plan<'_>) -> u64 {
 
 /// The room reserved in one data file. It extends the file, and never shrinks it.
 pub(super) struct Reservation {
-    #[cfg(target_os = "linux")]
-    file: std::fs::File,
+    file: File,
+    /// The file is at least this long. It only rises.
+    length: u64,
     /// Every byte of the file below it has a block of the device, as far as this process reserved it. It only rises.
-    #[cfg(target_os = "linux")]
     end: u64,
-    /// Until the filesystem said that it cannot.
-    #[cfg(target_os = "linux")]
-    possible: bool,
+    /// Whether the filesystem reserves; until it said that it does not.
+    binds: bool,
+    /// None outside tests.
+    faults: Faults,
+}
+
+impl Reservation {
+    pub(super) fn new(data_file: &Path, faults: Faults) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(data_file)?;
+        let length = file.metadata()?.len();
+        Ok(Self { file, length, end: 0, binds: true, faults })
+    }
+
+    /// Makes sure that the bytes `used .. used + needed` of the file have blocks, or at least that the file reaches so
+    /// far: LMDB counts a page that a transaction took and gave back, and never writes it.
+    pub(super) fn ensure(&mut self, used: u64, needed: u64) -> io::Result<()> {
+        let wanted = used.saturating_add(needed);
+        let end = wanted.next_multiple_of(RESERVE_STEP_BYTES);
+        if self.binds && wanted > self.end {
+            let from = self.end.max(used);
+            self.binds = self.allocate(from, end - from)?;
+            if self.binds {
+                self.end = end;
+                self.length = self.length.max(end);
+            }
+        }
+        if self.length < wanted {
+            self.file.set_len(end)?;
+            self.length = end;
+        }
+        Ok(())
+    }
+
+    /// False: the filesystem does not reserve.
+    fn allocate(&self, from: u64, bytes: u64) -> io::Result<bool> {
+        loop {
+            let allocated = match self.faults.at(FaultPoint::Reserve) {
+                Some(fault) => Err(fault),
+                None => allocate_blocks(&self.file, from, bytes),
+            };
+            match allocated {
+                Ok(()) => return Ok(true),
+                Err(cause) if cause.kind() == io::ErrorKind::Unsupported => return Ok(false),
+                // A signal that another thread shall handle.
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
-impl Reservation {
-    pub(super) fn new(data_file: &Path) -> io::Result<Self> {
-        let file = std::fs::OpenOptions::new().write(true).open(data_file)?;
-        Ok(Self { file, end: 0, possible: true })
-    }
-
-    /// Makes sure that the bytes `used .. used + needed` of the file have blocks.
-    pub(super) fn ensure(&mut self, used: u64, needed: u64) -> io::Result<()> {
-        let wanted = used.saturating_add(needed);
-        if !self.possible || wanted <= self.end {
-            return Ok(());
-        }
-        let from = self.end.max(used);
-        let end = wanted.next_multiple_of(RESERVE_STEP_BYTES);
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), from, end - from) {
-            Ok(()) => self.end = end,
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.possible = false,
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(())
-    }
+fn allocate_blocks(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), from, bytes)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Reservation {
-    pub(super) fn new(_data_file: &Path) -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    pub(super) fn ensure(&mut self, _used: u64, _needed: u64) -> io::Result<()> {
-        Ok(())
-    }
+fn allocate_blocks(_file: &File, _from: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }

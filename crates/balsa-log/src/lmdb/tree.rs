@@ -99,6 +99,11 @@ impl Tree {
         environment::used_bytes(&self.environment)
     }
 
+    /// The bound of `used_bytes`.
+    pub(super) fn map_bytes(&self) -> u64 {
+        environment::map_bytes(&self.environment)
+    }
+
     pub(super) fn damaged(&self, damage: Damage) -> Error {
         environment::damaged(&self.file, damage)
     }

@@ -4,13 +4,14 @@
 #![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use balsa_log::format::block::{self, KIND_COMMAND};
 use balsa_log::format::operation::{Operation, encode};
-use balsa_log::{Error, Options, ReadOutcome, State, Store};
+use balsa_log::{Error, FaultPoint, Faults, Options, ReadOutcome, State, Store};
 
 /// A wait this long has failed: a store that works needs milliseconds.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -28,6 +29,13 @@ pub fn open_with(dir: &Path, options: &Options) -> Result<Opened, Error> {
     });
     let (store, state) = Store::open(dir, options, wake)?;
     Ok(Opened { store, state, wakes })
+}
+
+/// Options for a store on a filesystem that does not offer `fallocate`.
+pub fn without_reservations() -> Options {
+    let mut options = Options::default();
+    options.faults = Faults::injected(|point| (point == FaultPoint::Reserve).then(|| ErrorKind::Unsupported.into()));
+    options
 }
 
 pub fn open(dir: &Path) -> Opened {
