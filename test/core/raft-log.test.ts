@@ -234,25 +234,4 @@ test('a log that begins later names no term for what it cannot compare', () => {
   )
 })
 
-test('pointers move by methods that refuse what cannot be', () => {
-  const [first, term] = [logIndex(1), termOf(1)]
-  const configurations = [{ index: first, configuration: votersOnly(['s1']) }]
-  const start = { firstIndex: first, lastIndex: first, commitIndex: logIndex(0), termRuns: [{ first, term }] }
-  const log = new RaftLog({ ...start, configurations }, stageBlockMaker)
-  log.append(makeBlock(2, 1, [7, 8]))
-  assert.throws(() => log.commitTo(logIndex(4)), /commit 4 beyond the last entry 3/)
-  assert.throws(() => log.durableTo(logIndex(4)), /durable 4 beyond the last entry 3/)
-  log.commitTo(logIndex(3))
-  log.commitTo(logIndex(2))
-  assert.is(log.commitIndex, 3, 'it never moves back')
-  assert.throws(() => log.appliedTo(logIndex(2)), /applied 2 after 0, committed and durable up to 1/)
-  log.durableTo(logIndex(3))
-  log.appliedTo(logIndex(2))
-  assert.throws(() => log.appliedTo(logIndex(2)), /applied 2 after 2/)
-  assert.throws(() => log.durableTo(logIndex(2)), /durable 2 after 3/)
-  log.heardCommit(logIndex(9))
-  log.heardCommit(logIndex(5))
-  assert.is(log.knownCommitIndex, 9)
-})
-
 test.run()

@@ -41,6 +41,8 @@ export class RaftLog {
   #durableIndex: LogIndex
   #commitIndex: LogIndex
   #appliedIndex: LogIndex
+  /** The end of the log at the start; back with the end of the log. */
+  #openedIndex: LogIndex
   /** The highest commit index that a leader has told of. 0 after a restart. */
   #heardCommit = logIndex(0)
   readonly #maker: BlockMaker
@@ -66,6 +68,7 @@ export class RaftLog {
     this.#durableIndex = start.lastIndex
     this.#commitIndex = logIndex(Math.min(start.commitIndex, start.lastIndex))
     this.#appliedIndex = logIndex(start.firstIndex - 1)
+    this.#openedIndex = start.lastIndex
     this.#runs = [...start.termRuns]
     this.#configurations = [...start.configurations]
     this.#maker = maker
@@ -94,6 +97,11 @@ export class RaftLog {
   /** The last entry that the state machine has applied. Never moves back. */
   get appliedIndex(): LogIndex {
     return this.#appliedIndex
+  }
+
+  /** The last entry that was in the store when it was opened, and still is: up to here bytes may be in the store alone. */
+  get openedIndex(): LogIndex {
+    return this.#openedIndex
   }
 
   get lastTerm(): Term {
@@ -227,6 +235,7 @@ export class RaftLog {
     while ((this.#configurations.at(-1)?.index ?? 0) >= from) this.#configurations.pop()
     this.#lastIndex = logIndex(from - 1)
     this.#durableIndex = logIndex(Math.min(this.durableIndex, from - 1))
+    this.#openedIndex = logIndex(Math.min(this.#openedIndex, from - 1))
   }
 
   /**
