@@ -24,6 +24,11 @@ export function fingerprintOf({ inode, bornNs, changedNs }: FileFacts): string {
   return `${inode}/${isKnown ? bornNs : UNKNOWN}`
 }
 
+/** What is to be remembered once `seen` was found where `known` was expected, and taken: of one file, the text that knows its birth. */
+export function newestFingerprint(known: string, seen: string): string {
+  return isSameFile(known, seen) && seen.endsWith(`/${UNKNOWN}`) ? known : seen
+}
+
 /** Whether both may be of one file: a birth that one of them lacks tells nothing. */
 export function isSameFile(a: string, b: string): boolean {
   const [inodeA, bornA] = a.split('/')

@@ -8,7 +8,7 @@
  */
 
 import { RaftError } from '../../errors.js'
-import { isSameFile } from '../../storage/fingerprint.js'
+import { isSameFile, newestFingerprint } from '../../storage/fingerprint.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { ServerId, StoreOperation } from '../../types.js'
 
@@ -27,8 +27,9 @@ export function claimFolder(owner: FolderOwner, stored: StoredState): readonly S
   const writtenId = textOf(stored, SERVER_ID_FACT)
   if (writtenId !== null && writtenId !== owner.id) throw wrongFolder(owner, writtenId)
   const written = textOf(stored, FINGERPRINT_FACT)
-  const { fingerprint } = stored
   if (isCopy(stored) && !owner.acceptCopiedFolder) throw copiedFolder(owner, stored)
+  const seen = stored.fingerprint
+  const fingerprint = seen === null || written === null ? seen : newestFingerprint(written, seen)
   return [
     ...(writtenId === null ? [put(SERVER_ID_FACT, owner.id)] : []),
     ...(fingerprint === null || fingerprint === written ? [] : [put(FINGERPRINT_FACT, fingerprint)]),
