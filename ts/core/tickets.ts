@@ -48,6 +48,8 @@ export class Tickets {
   #durable = 0
   /** The ticket that holds the term and vote of now, unless they have changed since; 0 when they were stored before the start. */
   #hardStateTicket = 0
+  /** The end of the log that tickets were made for: `lastIndex` at the last `take`, lower when a truncation came after it. */
+  #submittedIndex: LogIndex
   /** The commit index in the newest record of the store; may lag. */
   #commitWritten: LogIndex
 
@@ -55,11 +57,16 @@ export class Tickets {
     this.#log = log
     this.#hardState = hardState
     this.#commitWritten = commitWritten
+    this.#submittedIndex = log.lastIndex
   }
 
   /** Every ticket up to this one is durable. */
   get durable(): number {
     return this.#durable
+  }
+
+  get submittedIndex(): LogIndex {
+    return this.#submittedIndex
   }
 
   get pendingCount(): number {
@@ -95,6 +102,7 @@ export class Tickets {
     this.#log.truncateSuffix(from)
     this.#operations.push({ type: 'truncateSuffix', from })
     this.#truncateFrom = Math.min(this.#truncateFrom, from)
+    this.#submittedIndex = logIndex(Math.min(this.#submittedIndex, from - 1))
   }
 
   /** Everything accepted since the last call, as one write; null when there is nothing. */
@@ -120,6 +128,7 @@ export class Tickets {
       appends: operations.some((operation) => operation.type === 'append'),
       submittedAt: now,
     })
+    this.#submittedIndex = this.#log.lastIndex
     this.#operations = []
     this.#truncateFrom = Infinity
     return { ticket: this.#lastTaken, operations }
