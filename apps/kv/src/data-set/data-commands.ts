@@ -7,7 +7,7 @@ import { BULK_BYTES_MAX } from '../limits.js'
 import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import type { DataSet } from './data-set.js'
 import { expireCommand, persist, remaining } from './expiry-commands.js'
-import { prepareGlob } from './glob.js'
+import { isRefusal, prepareGlob } from './glob.js'
 import { addIntegers, negateInteger, parseInteger, type Integer } from './integer.js'
 import { set } from './set-command.js'
 
@@ -140,6 +140,7 @@ function mset(data: DataSet, words: readonly string[]): Reply {
 
 function keys(data: DataSet, words: readonly string[]): Reply {
   const accepts = prepareGlob(word(words, 1))
+  if (isRefusal(accepts)) return accepts
   const found: string[] = []
   data.scan(0, data.size, (item) => {
     if (accepts(item.key)) found.push(item.key)
@@ -151,7 +152,7 @@ function scan(data: DataSet, words: readonly string[]): Reply {
   const cursor = /^[0-9]{1,15}$/.test(word(words, 1)) ? Number(word(words, 1)) : null
   if (cursor === null) return failure('ERR invalid cursor')
   let count: Integer = 10
-  let accepts = prepareGlob('*')
+  let pattern = '*'
   let wantsStrings = true
   for (let at = 2; at < words.length; at += 2) {
     const value = words[at + 1]
@@ -163,13 +164,15 @@ function scan(data: DataSet, words: readonly string[]): Reply {
       if (number < 1) return syntaxError
       count = number
     } else if (option === 'match') {
-      accepts = prepareGlob(value)
+      pattern = value
     } else if (option === 'type') {
       wantsStrings = value.toLowerCase() === 'string'
     } else {
       return syntaxError
     }
   }
+  const accepts = prepareGlob(pattern)
+  if (isRefusal(accepts)) return accepts
   const found: string[] = []
   const next = data.scan(cursor, Math.min(Number(count), data.size), (item) => {
     if (wantsStrings && accepts(item.key)) found.push(item.key)
