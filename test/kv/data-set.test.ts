@@ -227,6 +227,22 @@ test('a pattern that is too long is refused, and the longest looks at each chara
   assert.is(accepts(longest, 'a'.repeat(1024 * 1024)), false)
 })
 
+test('to clear a data set looks at no key but those that somebody asks about', () => {
+  const data = new DataSet()
+  const changed: string[] = []
+  let asked: readonly boolean[] = []
+  for (let key = 0; key < 1000; key += 1) data.set(`k${key}`, 'v', 0)
+  data.listener = {
+    changed: (key) => void changed.push(key),
+    cleared: (wasThere) => (asked = [wasThere('k1'), wasThere('k1000')]),
+  }
+  data.clear()
+  assert.equal([data.size, changed, asked], [0, [], [true, false]])
+  assert.equal(data.get('k1'), undefined)
+  data.set('k1', 'again', 0)
+  assert.is(data.size, 1)
+})
+
 test('integers have 64 bits and one spelling', () => {
   assert.is(parseInteger('9223372036854775807'), 9223372036854775807n)
   assert.is(parseInteger('9223372036854775808'), null)
