@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
-import { prepareGlob } from 'balsa-kv/data-set/glob.js'
+import { isRefusal, prepareGlob } from 'balsa-kv/data-set/glob.js'
 import { addIntegers, parseInteger } from 'balsa-kv/data-set/integer.js'
 import { keySlot } from 'balsa-kv/cluster/slots.js'
 import { decodeEntry, encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
@@ -167,7 +167,13 @@ test('an entry with a command of a later version halts the state machine instead
   assert.throws(() => new Applied().at(1, 'lpush', 'k', 'v'), /does not know/)
 })
 
-test('globs accept what Redis accepts, and long rows of stars take no time', () => {
+function accepts(pattern: string, text: string): boolean {
+  const glob = prepareGlob(pattern)
+  assert.not(isRefusal(glob), pattern)
+  return !isRefusal(glob) && glob(text)
+}
+
+test('globs accept what Redis accepts', () => {
   const cases: readonly (readonly [pattern: string, text: string, accepted: boolean])[] = [
     ['h?llo', 'hello', true],
     ['h?llo', 'hllo', false],
@@ -188,11 +194,53 @@ test('globs accept what Redis accepts, and long rows of stars take no time', () 
     ['', 'a', false],
     ['\\', '\\', true],
   ]
-  for (const [pattern, text, accepted] of cases) {
-    assert.is(prepareGlob(pattern)(text), accepted, `${pattern} and ${text}`)
+  for (const [pattern, text, accepted] of cases) assert.is(accepts(pattern, text), accepted, `${pattern} and ${text}`)
+})
+
+/** What the pattern says of a text, by trying every way there is. */
+function acceptsSlowly(pattern: string, text: string): boolean {
+  if (pattern === '') return text === ''
+  const rest = pattern.slice(1)
+  if (pattern.startsWith('*'))
+    return acceptsSlowly(rest, text) || (text !== '' && acceptsSlowly(pattern, text.slice(1)))
+  return text !== '' && (pattern.startsWith('?') || pattern[0] === text[0]) && acceptsSlowly(rest, text.slice(1))
+}
+
+test('a glob accepts what trying every way accepts, in patterns of one word and of many', () => {
+  const patterns = fc.array(fc.constantFrom('*', '?', 'a', 'b'), { maxLength: 12 }).map((parts) => parts.join(''))
+  const texts = fc.array(fc.constantFrom('a', 'b'), { maxLength: 10 }).map((parts) => parts.join(''))
+  const property = fc.property(patterns, texts, fc.nat(70), (pattern, text, before) => {
+    const expected = acceptsSlowly(pattern, text)
+    assert.is(accepts(pattern, text), expected, `${pattern} and ${text}`)
+    // The same behind so many other characters, that the places fall into other words.
+    assert.is(accepts('?'.repeat(before) + pattern, 'x'.repeat(before) + text), expected, `${before} x ? ${pattern}`)
+  })
+  fc.assert(property, { seed: drawSeed() })
+})
+
+test('a pattern that is too long is refused, and the longest looks at each character of a key once', () => {
+  assert.match(JSON.stringify(prepareGlob('a*'.repeat(128))), /256 bytes, at most 255 are allowed/)
+  const longest = `${'a*'.repeat(127)}b`
+  assert.is(accepts(longest, 'a'.repeat(5000)), false)
+  assert.is(accepts(longest, `${'a'.repeat(5000)}b`), true)
+  // As long as one key may be: trying every way would take longer than this test may.
+  assert.is(accepts(longest, 'a'.repeat(1024 * 1024)), false)
+})
+
+test('to clear a data set looks at no key but those that somebody asks about', () => {
+  const data = new DataSet()
+  const changed: string[] = []
+  let asked: readonly boolean[] = []
+  for (let key = 0; key < 1000; key += 1) data.set(`k${key}`, 'v', 0)
+  data.listener = {
+    changed: (key) => void changed.push(key),
+    cleared: (wasThere) => (asked = [wasThere('k1'), wasThere('k1000')]),
   }
-  assert.is(prepareGlob('a*'.repeat(5000))('a'.repeat(5000)), true)
-  assert.is(prepareGlob(`${'a*'.repeat(50)}b`)('a'.repeat(5000)), false)
+  data.clear()
+  assert.equal([data.size, changed, asked], [0, [], [true, false]])
+  assert.equal(data.get('k1'), undefined)
+  data.set('k1', 'again', 0)
+  assert.is(data.size, 1)
 })
 
 test('integers have 64 bits and one spelling', () => {

@@ -3,7 +3,14 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
-import { OUTPUT_SOFT_BYTES_MAX, PIPELINE_MAX } from 'balsa-kv/limits.js'
+import {
+  COMMAND_WORDS_MAX,
+  OUTPUT_SOFT_BYTES_MAX,
+  PIPELINE_MAX,
+  SCAN_KEYS_MAX,
+  WATCHED_BYTES_MAX,
+  WATCHED_KEYS_MAX,
+} from 'balsa-kv/limits.js'
 import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
@@ -514,5 +521,64 @@ async function poll(holds: () => boolean, timeoutMs = 10_000): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve))
   }
 }
+
+const many = (count: number): readonly string[] => Array.from({ length: count }, (_, at) => `key${at}`)
+
+test('what one command, one transaction and one WATCH can make every server do is bounded, and said', () =>
+  withServer(async (fixture, client) => {
+    const wide = command('MGET', ...many(COMMAND_WORDS_MAX))
+    assert.is(
+      await client.ask(wide + pipeline(['PING']), '+PONG\r\n'),
+      `-ERR the command has ${COMMAND_WORDS_MAX + 1} words, at most ${COMMAND_WORDS_MAX} are allowed: split it\r\n+PONG\r\n`,
+    )
+    const half = command('MGET', ...many(COMMAND_WORDS_MAX / 2))
+    const twice = await client.ask(pipeline(['MULTI']) + half + half + pipeline(['EXEC'], ['PING']), '+PONG\r\n')
+    assert.match(twice, /QUEUED\r\n-ERR transaction is too large: .*\r\n-EXECABORT/)
+    const walk = await client.ask(pipeline(['MULTI'], ['KEYS', '*'], ['SCAN', '0'], ['EXEC'], ['PING']), '+PONG\r\n')
+    assert.is(walk.match(/-ERR Command not allowed inside a transaction/g)?.length, 2)
+    assert.match(walk, /-EXECABORT/)
+    assert.equal(fixture.raft.batches, [], 'nothing of it went into the log')
+  }))
+
+test('a client may watch so many keys as one entry can hold, and again after UNWATCH', () =>
+  withServer(async (_fixture, client) => {
+    const full = command('WATCH', ...many(WATCHED_KEYS_MAX))
+    assert.is(await client.ask(full, 'OK\r\n'), '+OK\r\n')
+    assert.match(await client.ask(pipeline(['WATCH', 'one more']), '\r\n'), /-ERR too much to watch: .*4096 keys/)
+    assert.is(await client.ask(pipeline(['UNWATCH']) + full, 'OK\r\n+OK\r\n'), '+OK\r\n+OK\r\n')
+    assert.is(await client.ask(pipeline(['UNWATCH'], ['WATCH', 'k']), 'OK\r\n+OK\r\n'), '+OK\r\n+OK\r\n')
+    for (let times = 0; times < 3; times += 1) {
+      const again = pipeline(...many(WATCHED_KEYS_MAX / 2).map(() => ['WATCH', 'k']))
+      assert.not.match(await client.ask(again + pipeline(['PING']), '+PONG\r\n'), /-ERR/, 'the same key is one key')
+    }
+    const large = 'x'.repeat(WATCHED_BYTES_MAX)
+    assert.match(await client.ask(pipeline(['WATCH', large]), '\r\n'), /-ERR too much to watch/)
+  }))
+
+test('FLUSHALL touches the watched keys that lived, and no others', () =>
+  withServer(async (_fixture, client) => {
+    const lived = pipeline(['SET', 'key1', 'v'], ['WATCH', 'key1'], ['FLUSHALL'], ['PING'])
+    await client.ask(lived, '+PONG\r\n')
+    const failed = pipeline(['MULTI'], ['SET', 'a', '1'], ['EXEC'], ['PING'])
+    assert.match(await client.ask(failed, '+PONG\r\n'), /\*-1\r\n/)
+    const unharmed = pipeline(['WATCH', 'not there'], ['FLUSHALL'], ['MULTI'], ['SET', 'a', '1'], ['EXEC'], ['PING'])
+    assert.match(await client.ask(unharmed, '+PONG\r\n'), /\*1\r\n\+OK/)
+  }))
+
+test('SCAN looks at a bounded number of keys, whatever its COUNT, and still finds all', () =>
+  withServer(async (fixture, client) => {
+    for (const key of many(10_000)) fixture.data.set(key, 'v', 0)
+    let cursor = '0'
+    let found = 0
+    let rounds = 0
+    do {
+      const answer = await client.ask(pipeline(['SCAN', cursor, 'COUNT', '1000000'], ['PING']), '+PONG\r\n')
+      cursor = /^\*2\r\n\$\d+\r\n(\d+)/.exec(answer)?.[1] ?? '0'
+      found += answer.match(/key\d/g)?.length ?? 0
+      rounds += 1
+    } while (cursor !== '0')
+    assert.is(found, 10_000)
+    assert.is(rounds, Math.ceil(10_000 / SCAN_KEYS_MAX))
+  }))
 
 test.run()

@@ -30,6 +30,19 @@ export const CLIENTS_MAX = 10_000
 /** Commands of one client that may be under way at once; further ones wait in the client's socket. */
 export const PIPELINE_MAX = 4096
 
+/**
+ * Words of one command, and of all commands of one transaction: what one entry can make every server do, at every start. Redis has no such bound; a command
+ * of so many keys holds its one thread for as long as it takes.
+ */
+export const COMMAND_WORDS_MAX = 64 * 1024
+
+/** Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry holds. */
+export const WATCHED_KEYS_MAX = 4096
+export const WATCHED_BYTES_MAX = 256 * 1024
+
+/** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
+export const SCAN_KEYS_MAX = 4096
+
 /** Commands that a client may queue in one MULTI, and the bytes of one; a longer one could never be one entry. */
 export const TRANSACTION_COMMANDS_MAX = 128 * 1024
 

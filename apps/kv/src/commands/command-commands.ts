@@ -1,7 +1,7 @@
 /** COMMAND and its subcommands. */
 
 import { failure, status, type Reply } from '../resp/reply.js'
-import { prepareGlob } from '../data-set/glob.js'
+import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { keysOf } from './command-keys.js'
 import type { CommandFacts, LocalHandler, Subcommand, Subcommands } from './local-command.js'
 
@@ -71,7 +71,10 @@ function list(all: ReadonlyMap<string, CommandFacts>, words: readonly string[]):
   if (words.length === 0) return names
   const [filter, kind, value] = words.map((word) => word.toLowerCase())
   if (words.length !== 3 || filter !== 'filterby' || value === undefined) return failure('ERR syntax error')
-  if (kind === 'pattern') return names.filter(prepareGlob(value))
+  if (kind === 'pattern') {
+    const accepts = prepareGlob(value)
+    return isRefusal(accepts) ? accepts : names.filter(accepts)
+  }
   if (kind === 'aclcat') return names.filter((name) => all.get(name)?.categories.includes(`@${value}`) === true)
   return kind === 'module' ? [] : failure('ERR syntax error')
 }

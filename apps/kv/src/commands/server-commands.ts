@@ -1,6 +1,6 @@
 /** INFO, CONFIG and ROLE. */
 
-import { prepareGlob } from '../data-set/glob.js'
+import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
@@ -12,8 +12,10 @@ export const configSubcommands: Subcommands = new Map<string, Subcommand>([
 ])
 
 function configGet({ server }: LocalContext, words: readonly string[]): Reply {
-  const patterns = words.slice(2).map((pattern) => prepareGlob(pattern.toLowerCase()))
-  const pairs = [...server.config].filter(([name]) => patterns.some((accepts) => accepts(name)))
+  const globs = words.slice(2).map((pattern) => prepareGlob(pattern.toLowerCase()))
+  const refusal = globs.find(isRefusal)
+  if (refusal !== undefined) return refusal
+  const pairs = [...server.config].filter(([name]) => globs.some((accepts) => !isRefusal(accepts) && accepts(name)))
   return { type: 'map', pairs }
 }
 

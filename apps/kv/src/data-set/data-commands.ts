@@ -3,11 +3,11 @@
  * answers and never throws. Those that write run on every server, when their entry is applied.
  */
 
-import { BULK_BYTES_MAX } from '../limits.js'
+import { BULK_BYTES_MAX, SCAN_KEYS_MAX } from '../limits.js'
 import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import type { DataSet } from './data-set.js'
 import { expireCommand, persist, remaining } from './expiry-commands.js'
-import { prepareGlob } from './glob.js'
+import { isRefusal, prepareGlob } from './glob.js'
 import { addIntegers, negateInteger, parseInteger, type Integer } from './integer.js'
 import { set } from './set-command.js'
 
@@ -16,11 +16,14 @@ export type DataHandler = (data: DataSet, words: readonly string[], now: number)
 
 export interface DataCommand {
   readonly writes: boolean
+  /** Looks at many keys that its words do not name: no part of a transaction, since an entry's work must be bounded by its size. */
+  readonly walks: boolean
   readonly run: DataHandler
 }
 
-const reads = (run: DataHandler): DataCommand => ({ writes: false, run })
-const writes = (run: DataHandler): DataCommand => ({ writes: true, run })
+const reads = (run: DataHandler): DataCommand => ({ writes: false, walks: false, run })
+const walks = (run: DataHandler): DataCommand => ({ writes: false, walks: true, run })
+const writes = (run: DataHandler): DataCommand => ({ writes: true, walks: false, run })
 
 /** By name in lower case. The arity has been checked against the command table. */
 export const dataCommands: ReadonlyMap<string, DataCommand> = new Map([
@@ -46,8 +49,8 @@ export const dataCommands: ReadonlyMap<string, DataCommand> = new Map([
   ['pttl', reads(remaining(1))],
   ['persist', writes(persist)],
   ['type', reads((data, words) => status(data.get(word(words, 1)) === undefined ? 'none' : 'string'))],
-  ['scan', reads(scan)],
-  ['keys', reads(keys)],
+  ['scan', walks(scan)],
+  ['keys', walks(keys)],
   ['dbsize', reads((data) => data.size)],
   ['flushall', writes(flushall)],
 ])
@@ -140,6 +143,7 @@ function mset(data: DataSet, words: readonly string[]): Reply {
 
 function keys(data: DataSet, words: readonly string[]): Reply {
   const accepts = prepareGlob(word(words, 1))
+  if (isRefusal(accepts)) return accepts
   const found: string[] = []
   data.scan(0, data.size, (item) => {
     if (accepts(item.key)) found.push(item.key)
@@ -151,7 +155,7 @@ function scan(data: DataSet, words: readonly string[]): Reply {
   const cursor = /^[0-9]{1,15}$/.test(word(words, 1)) ? Number(word(words, 1)) : null
   if (cursor === null) return failure('ERR invalid cursor')
   let count: Integer = 10
-  let accepts = prepareGlob('*')
+  let pattern = '*'
   let wantsStrings = true
   for (let at = 2; at < words.length; at += 2) {
     const value = words[at + 1]
@@ -163,15 +167,17 @@ function scan(data: DataSet, words: readonly string[]): Reply {
       if (number < 1) return syntaxError
       count = number
     } else if (option === 'match') {
-      accepts = prepareGlob(value)
+      pattern = value
     } else if (option === 'type') {
       wantsStrings = value.toLowerCase() === 'string'
     } else {
       return syntaxError
     }
   }
+  const accepts = prepareGlob(pattern)
+  if (isRefusal(accepts)) return accepts
   const found: string[] = []
-  const next = data.scan(cursor, Math.min(Number(count), data.size), (item) => {
+  const next = data.scan(cursor, Math.min(Number(count), SCAN_KEYS_MAX), (item) => {
     if (wantsStrings && accepts(item.key)) found.push(item.key)
   })
   return [String(next), found]

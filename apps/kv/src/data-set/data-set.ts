@@ -22,6 +22,8 @@ export interface Item {
 /** Told of changes, on every server, whoever caused them. Must not change the data set. */
 export interface ChangeListener {
   changed(key: string): void
+  /** Every key is gone; `wasThere` says of a key whether it lived before. */
+  cleared(wasThere: (key: string) => boolean): void
 }
 
 interface StoredItem extends Item {
@@ -35,7 +37,7 @@ interface StoredItem extends Item {
 }
 
 export class DataSet {
-  readonly #items = new Map<string, StoredItem>()
+  #items = new Map<string, StoredItem>()
   /**
    * All items, in the order in which SCAN walks them: from the end down. A removed item's place is taken by the last one, which a walk that
    * has come down to some place has either returned already or will still meet; so a walk misses no key that lives through it.
@@ -140,10 +142,14 @@ export class DataSet {
     return lived
   }
 
+  /** Takes no longer for a million keys than for one. */
   clear(): void {
-    const listener = this.#listener
-    if (listener !== null) for (const key of this.#items.keys()) listener.changed(key)
-    this.#items.clear()
+    const items = this.#items
+    this.#items = new Map()
+    this.#listener?.cleared((key) => {
+      const item = items.get(key)
+      return item !== undefined && this.#lives(item)
+    })
     this.#order = []
     this.#deadlines.clear()
     this.#expiring = 0

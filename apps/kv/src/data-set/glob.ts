@@ -1,14 +1,30 @@
 /**
  * Redis's glob patterns for KEYS, SCAN and CONFIG GET: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a character that stands for itself.
- * A pattern is prepared once; matching takes time in proportion to pattern and text, also for patterns full of stars.
+ *
+ * A pattern is prepared once, into an automaton: place i is reached when the first i steps of the pattern have been matched, and one bit says so. A
+ * character of the text moves all places at once, 32 to a word, so matching takes time in proportion to the text, whatever the pattern.
  */
+
+import { failure, type ErrorReply } from '../resp/reply.js'
 
 export type Glob = (text: string) => boolean
 
-export function prepareGlob(pattern: string): Glob {
-  if (pattern === '*') return () => true
+export const isRefusal = (glob: Glob | ErrorReply): glob is ErrorReply => typeof glob !== 'function'
+
+/** The longest pattern, so that one character of a key costs at most eight words of places. */
+export const PATTERN_BYTES_MAX = 255
+
+const WORD_BITS = 32
+const CODES = 256
+
+/** Returns the refusal of a pattern that is too long. */
+export function prepareGlob(pattern: string): Glob | ErrorReply {
+  if (pattern.length > PATTERN_BYTES_MAX) {
+    return failure(`ERR the pattern has ${pattern.length} bytes, at most ${PATTERN_BYTES_MAX} are allowed`)
+  }
   const steps = readSteps(pattern)
-  return (text) => matches(steps, text)
+  if (steps.length === 1 && steps[0] === 'star') return () => true
+  return literalGlob(steps) ?? automaton(steps)
 }
 
 /** One character: a code, any, or a set of 256 flags; or a run of anything. */
@@ -24,7 +40,7 @@ function readSteps(pattern: string): readonly Step[] {
     } else if (character === '?') {
       steps.push('any')
     } else if (character === '[') {
-      const set = new Uint8Array(256)
+      const set = new Uint8Array(CODES)
       at = readSet(pattern, at + 1, set)
       steps.push(set)
     } else {
@@ -57,33 +73,72 @@ function readSet(pattern: string, start: number, set: Uint8Array): number {
   return Math.min(at, pattern.length - 1)
 }
 
-/** Only the last star can be worth another try, so one place to fall back to is enough. */
-function matches(steps: readonly Step[], text: string): boolean {
-  let step = 0
-  let at = 0
-  let starStep = -1
-  let starAt = 0
-  while (at < text.length) {
-    const wanted = steps[step]
-    if (wanted === 'star') {
-      starStep = step
-      starAt = at
-      step += 1
-    } else if (wanted !== undefined && accepts(wanted, text.charCodeAt(at))) {
-      step += 1
-      at += 1
-    } else if (starStep !== -1) {
-      step = starStep + 1
-      starAt += 1
-      at = starAt
-    } else {
-      return false
+/** A name, or a prefix with one star behind it: what most patterns are. Null for any other. */
+function literalGlob(steps: readonly Step[]): Glob | null {
+  const hasStar = steps.at(-1) === 'star'
+  const codes = hasStar ? steps.slice(0, -1) : steps
+  if (!codes.every((step) => typeof step === 'number')) return null
+  const literal = String.fromCharCode(...codes)
+  return hasStar ? (text) => text.startsWith(literal) : (text) => text === literal
+}
+
+function automaton(steps: readonly Step[]): Glob {
+  const characters = steps.filter((step) => step !== 'star')
+  const places = characters.length + 1
+  const words = Math.ceil(places / WORD_BITS)
+  /** By code, then word: bit i when the step behind place i - 1 accepts it. Bit 0 is never reached by a step. */
+  const accepted = new Int32Array(CODES * words)
+  /** Bit i when a star stands at place i: whoever is there may stay. */
+  const stays = new Int32Array(words)
+  let place = 0
+  for (const step of steps) {
+    if (step === 'star') {
+      stays[place >> 5] = (stays[place >> 5] ?? 0) | (1 << (place % WORD_BITS))
+      continue
+    }
+    place += 1
+    for (let code = 0; code < CODES; code += 1) {
+      const at = code * words + (place >> 5)
+      if (accepts(step, code)) accepted[at] = (accepted[at] ?? 0) | (1 << (place % WORD_BITS))
     }
   }
-  return step === steps.length || (step === steps.length - 1 && steps[step] === 'star')
+  if (words === 1) return (text) => runWord(text, accepted, stays[0] ?? 0, place)
+  const states = new Int32Array(words)
+  return (text) => runWords(text, accepted, stays, states, place)
 }
 
 function accepts(step: number | 'any' | Uint8Array, code: number): boolean {
   if (step === 'any') return true
   return typeof step === 'number' ? step === code : step[code] === 1
+}
+
+/** Ends early when no place is left to be at. `last` is the place behind the whole pattern. */
+function runWord(text: string, accepted: Int32Array, stays: number, last: number): boolean {
+  let state = 1
+  for (let at = 0; at < text.length && state !== 0; at += 1) {
+    state = ((state << 1) & (accepted[text.charCodeAt(at)] ?? 0)) | (state & stays)
+  }
+  return (state & (1 << last)) !== 0
+}
+
+/** The same for places in several words. */
+function runWords(text: string, accepted: Int32Array, stays: Int32Array, states: Int32Array, last: number): boolean {
+  const words = states.length
+  states.fill(0)
+  states[0] = 1
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at) * words
+    let carry = 0
+    let any = 0
+    for (let word = 0; word < words; word += 1) {
+      const state = states[word] ?? 0
+      const moved = ((state << 1) | carry) & (accepted[code + word] ?? 0)
+      carry = state >>> 31
+      const next = moved | (state & (stays[word] ?? 0))
+      states[word] = next
+      any |= next
+    }
+    if (any === 0) return false
+  }
+  return ((states[last >> 5] ?? 0) & (1 << (last % WORD_BITS))) !== 0
 }

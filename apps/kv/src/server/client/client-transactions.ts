@@ -8,7 +8,7 @@
 import type { LocalContext } from '../../commands/local-command.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { DataSet } from '../../data-set/data-set.js'
-import { ENTRY_BYTES_MAX } from '../../limits.js'
+import { ENTRY_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
 import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
 import { moved } from '../raft-answers.js'
@@ -25,6 +25,9 @@ export class ClientTransactions implements Watching {
   #open: Transaction | null = null
   /** The version at which each watched key was found. */
   readonly #watched = new Map<string, number>()
+  /** With those whose WATCH is under way: how many keys there may be, and their bytes in an entry. */
+  #watchedKeys = 0
+  #watchedBytes = 0
   /** One of them has changed since. */
   #isChanged = false
   #isClosed = false
@@ -99,11 +102,30 @@ export class ClientTransactions implements Watching {
   /** Its answer, or what is to be read for it. */
   watch(command: ClientCommand): ErrorReply | WatchRead {
     if (this.#open !== null) return failure('ERR WATCH inside MULTI is not allowed')
-    return this.#leadership.isLeader ? new WatchRead(command, this) : moved(this.#leadership, command.slot)
+    if (!this.#leadership.isLeader) return moved(this.#leadership, command.slot)
+    const keys = command.keys ?? []
+    const bytes = keys.reduce((sum, key) => sum + watchedBytes(key), 0)
+    if (this.#watchedKeys + keys.length > WATCHED_KEYS_MAX || this.#watchedBytes + bytes > WATCHED_BYTES_MAX) {
+      const bounds = `a client watches at most ${WATCHED_KEYS_MAX} keys with ${WATCHED_BYTES_MAX} bytes`
+      return failure(`ERR too much to watch: ${bounds}, since its EXEC is one Raft entry`)
+    }
+    this.#watchedKeys += keys.length
+    this.#watchedBytes += bytes
+    return new WatchRead(command, this)
+  }
+
+  /** A WATCH of these keys came to nothing: what was set aside for them is free again. */
+  watchFailed(keys: readonly string[]): void {
+    this.#watchedKeys -= keys.length
+    for (const key of keys) this.#watchedBytes -= watchedBytes(key)
   }
 
   watchKey(key: string, version: number): void {
-    if (this.#watched.has(key) || this.#isClosed) return
+    if (this.#isClosed) return
+    if (this.#watched.has(key)) {
+      this.watchFailed([key])
+      return
+    }
     this.#watched.set(key, version)
     this.#watchers.add(key, this)
   }
@@ -115,6 +137,8 @@ export class ClientTransactions implements Watching {
   unwatch(): Reply {
     for (const key of this.#watched.keys()) this.#watchers.remove(key, this)
     this.#watched.clear()
+    this.#watchedKeys = 0
+    this.#watchedBytes = 0
     this.#isChanged = false
     return ok
   }
@@ -157,6 +181,9 @@ export class Execution implements Proposal {
   }
 }
 
+/** What a watched key takes in the entry of EXEC (entry-codec.ts). */
+const watchedBytes = (key: string): number => 12 + key.length
+
 /** WATCH on its way, as a read. */
 export class WatchRead implements Read {
   readonly #command: ClientCommand
@@ -177,6 +204,7 @@ export class WatchRead implements Read {
   }
 
   failed(error: unknown): void {
+    this.#transactions.watchFailed(this.#command.keys ?? [])
     this.#command.failed(error)
   }
 }

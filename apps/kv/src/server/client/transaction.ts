@@ -2,9 +2,16 @@
 
 import { answerLocally, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
-import { ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
+import { COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
 import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
+
+const tooLarge = failure(
+  `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes, ${COMMAND_WORDS_MAX} words and ${TRANSACTION_COMMANDS_MAX} commands`,
+)
+const walksError = failure(
+  'ERR Command not allowed inside a transaction: it looks at the whole data set. Call it outside of MULTI',
+)
 
 interface QueuedCommand {
   readonly row: CommandRow
@@ -14,6 +21,8 @@ interface QueuedCommand {
 export class Transaction {
   readonly #commands: QueuedCommand[] = []
   #dataCommands = 0
+  /** Of the commands that go into the entry. */
+  #words = 0
   #bytes = 12
   /** A command was refused while queueing, so that EXEC must refuse all. */
   #refused = false
@@ -36,17 +45,22 @@ export class Transaction {
 
   /** Null: queued. */
   add(row: CommandRow, words: readonly string[]): ErrorReply | null {
-    const bytes = row.type === 'data' ? commandBytes(words) : 0
-    if (this.#bytes + bytes > ENTRY_BYTES_MAX || this.#commands.length >= TRANSACTION_COMMANDS_MAX) {
-      this.#refused = true
-      return failure(
-        `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes and ${TRANSACTION_COMMANDS_MAX} commands`,
-      )
-    }
+    const isData = row.type === 'data'
+    if (isData && row.command.walks) return this.#refuse(walksError)
+    const bytes = isData ? commandBytes(words) : 0
+    const count = isData ? words.length : 0
+    const fits = this.#bytes + bytes <= ENTRY_BYTES_MAX && this.#words + count <= COMMAND_WORDS_MAX
+    if (!fits || this.#commands.length >= TRANSACTION_COMMANDS_MAX) return this.#refuse(tooLarge)
     this.#bytes += bytes
-    if (row.type === 'data') this.#dataCommands += 1
+    this.#words += count
+    if (isData) this.#dataCommands += 1
     this.#commands.push({ row, words: [row.name, ...words.slice(1)] })
     return null
+  }
+
+  #refuse(error: ErrorReply): ErrorReply {
+    this.#refused = true
+    return error
   }
 
   /** The entry that carries it out, all or nothing. */

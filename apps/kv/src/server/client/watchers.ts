@@ -29,4 +29,8 @@ export class Watchers implements ChangeListener {
     if (this.#byKey.size === 0) return
     for (const watching of this.#byKey.get(key) ?? []) watching.keyChanged()
   }
+
+  cleared(wasThere: (key: string) => boolean): void {
+    for (const key of this.#byKey.keys()) if (wasThere(key)) this.changed(key)
+  }
 }
