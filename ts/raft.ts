@@ -89,6 +89,14 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.status
   }
 
+  /**
+   * What an entry made now would carry as its time, in milliseconds since 1970, as far as this server can know: what is planned by the
+   * time of entries is planned by this clock, not by the machine's date. On a follower it is at most what its leader's clock shows.
+   */
+  get entryTime(): number {
+    return this.#server.entryTime
+  }
+
   /** Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws is logged. */
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
     return this.#server.on(name, listener)

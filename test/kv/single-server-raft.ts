@@ -106,6 +106,7 @@ export class SingleServerRaft implements KvRaft {
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [],
+      clock: { offsetMs: 0, jumps: 0 },
       store: { firstIndex: 1, lastIndex: index, groupCommits: 0, flushes: 0, wakes: 0, bytesWritten: 0 },
       durability: 'none',
       fault: null,

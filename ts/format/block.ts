@@ -26,7 +26,7 @@ const CRC_BYTES = 4
 /** One entry of the offset table. */
 const OFFSET_BYTES = 4
 /** Entry times have 48 bits. */
-const MILLISECONDS_END = 2 ** 48
+export const MILLISECONDS_END = 2 ** 48
 /** The shortest block: one record without payload. */
 const BLOCK_BYTES_MIN = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + OFFSET_BYTES + CRC_BYTES
 /** The unit in which the leader allocates: 16 full blocks. */
@@ -285,7 +285,7 @@ export function entryBlock(
 export class RecordCursor {
   index = logIndex(0)
   kind: EntryKind = 'noop'
-  /** The leader's wall clock, in milliseconds since 1970. */
+  /** When the leader made it, in milliseconds since 1970. */
   time = 0
   private data: Uint8Array = new Uint8Array(0)
   private view = viewOf(this.data)

@@ -9,7 +9,10 @@ import type { LogIndex, Term } from '../types.js'
 export interface Entry<Command> {
   readonly index: LogIndex
   readonly term: Term
-  /** The leader's wall clock when the entry was made, in milliseconds since 1970; never goes back along the log. */
+  /**
+   * When its leader made it, in milliseconds since 1970: never goes back along the log, and passes as real time does to within a
+   * twentieth, whatever is done to the date of a machine (docs/architecture.md, Time).
+   */
   readonly time: number
   readonly command: Command
 }

@@ -18,6 +18,7 @@ import { PendingCall } from './calls/pending-call.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
+import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import { notLeader } from './refusals.js'
 import type { Status } from './status.js'
@@ -37,6 +38,7 @@ export interface ServerParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly deadlines: Deadlines
+  readonly entryClock: EntryClock
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
   readonly inbound: Inbound
@@ -71,6 +73,7 @@ export class Server {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #deadlines: Deadlines
+  readonly #entryClock: EntryClock
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
   readonly #inbound: Inbound
@@ -88,6 +91,7 @@ export class Server {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#deadlines = parts.deadlines
+    this.#entryClock = parts.entryClock
     this.#writes = parts.writes
     this.#loop = parts.loop
     this.#inbound = parts.inbound
@@ -151,10 +155,15 @@ export class Server {
         connected: this.#inbound.isConnected(id),
         matchIndex: core.matchIndexOf(id),
       })),
+      clock: this.#entryClock.status,
       store: this.#store.stats(),
       durability: this.#durability,
       fault: this.#life.fault,
     }
+  }
+
+  get entryTime(): number {
+    return this.#entryClock.now
   }
 
   get counters(): Counters {

@@ -12,6 +12,14 @@ export interface PeerStatus {
   readonly matchIndex: LogIndex
 }
 
+/** How the date of this machine stands to the time that entries carry (docs/architecture.md, Time). */
+export interface ClockStatus {
+  /** How far the wall clock is ahead of entry time, in milliseconds; negative when it is behind. */
+  readonly offsetMs: number
+  /** How often the wall clock has jumped since this server was opened. */
+  readonly jumps: number
+}
+
 export interface Status {
   readonly id: ServerId
   readonly clusterId: string
@@ -25,6 +33,7 @@ export interface Status {
   readonly appliedIndex: LogIndex
   readonly configuration: Configuration
   readonly peers: readonly PeerStatus[]
+  readonly clock: ClockStatus
   readonly store: StoreStats
   /** 'none': a flush means nothing where the folder lies. */
   readonly durability: 'device' | 'none'

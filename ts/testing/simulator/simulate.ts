@@ -3,6 +3,7 @@
 import { checkPlan, checkWhole } from './check-plan.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
 import { ElectionInvariants } from './invariants/election-invariants.js'
+import { EntryTimeInvariants } from './invariants/entry-time-invariants.js'
 import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
 import { LogInvariants } from './invariants/log-invariants.js'
@@ -82,7 +83,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   })
   const invariants = [
     ...[work, new ElectionInvariants(truth), new LogInvariants(truth, () => world.servers)],
-    ...[clients, new TimingInvariants(() => plan)],
+    ...[clients, new TimingInvariants(() => plan), new EntryTimeInvariants()],
   ]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
