@@ -68,10 +68,7 @@ export class SingleServerRaft implements KvRaft {
           time: this.#time,
           command: command.slice(),
         }))
-        Promise.resolve(this.#machine.apply(entries, { now: this.#time, appliedIndex: logIndex(this.#index) })).then(
-          resolve,
-          reject,
-        )
+        Promise.resolve(this.#machine.apply(entries, { appliedIndex: logIndex(this.#index) })).then(resolve, reject)
       })
     })
   }

@@ -1,6 +1,7 @@
 /** The conformance cases of state machines: right machines pass all of them, and each wrong one fails those that are about it. */
 
 import { msgpackCodec } from 'balsa-raft'
+import type { ApplyContext, Entry } from 'balsa-raft'
 import { encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
@@ -50,6 +51,7 @@ const SAME_ANSWERS = 'two machines that apply the same entries answer the same'
 const SAME_STATE = 'two machines that have applied the same entries hold the same state'
 const CUT_ANSWERS = 'batches cut anywhere give the same answers, in the order of the entries'
 const CUT_STATE = 'batches cut anywhere give the same state'
+const CUTS = [CUT_ANSWERS, CUT_STATE]
 const DONE = 'what apply does is done when its answer is there'
 const ROUND_TRIP = 'a machine made from what another holds goes on as that one does'
 const CODEC = 'a command comes back from the codec as it was, whatever was encoded after it'
@@ -89,6 +91,22 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
     'counts batches',
     machine((bank, batch) => {
       bank.note += 1
+      return bank.addAll(batch)
+    }),
+    [CUT_STATE],
+  ],
+  [
+    'answers with how far it is',
+    answering((_, { appliedIndex }) => appliedIndex),
+    [SAME_ANSWERS, SAME_STATE, ...CUTS, ROUND_TRIP],
+  ],
+  ['answers with the size of its batch', answering((batch) => batch.length), CUTS],
+  ['dates entries by the last of their batch', answering((batch) => batch.at(-1)?.time), CUTS],
+  ['dates entries by the first of their batch', answering((batch) => batch[0]?.time), CUTS],
+  [
+    'keeps how many entries came with one',
+    machine((bank, batch) => {
+      bank.note = batch.length
       return bank.addAll(batch)
     }),
     [CUT_STATE],
@@ -152,6 +170,14 @@ function machine(apply: Apply): Options {
     make: () => new Bank(apply),
     roundTrip: (bank) => Object.assign(new Bank(apply), { balances: new Map(bank.balances), note: bank.note }),
   }
+}
+
+/** Does what it should, and answers every entry with one thing that is of its batch. */
+function answering(answer: (batch: readonly Entry<Deposit>[], context: ApplyContext) => unknown): Options {
+  return machine((bank, batch, context) => {
+    bank.addAll(batch)
+    return batch.map(() => answer(batch, context))
+  })
 }
 
 async function failures(cases: readonly ConformanceCase[]): Promise<readonly { name: string; error: unknown }[]> {

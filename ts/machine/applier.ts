@@ -32,11 +32,10 @@ export class Applier<Command> {
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []
     const indexes: LogIndex[] = []
-    let now = 0
-    for (const block of blocks) now = this.#collect(block, first, last, batch, indexes) ?? now
+    for (const block of blocks) this.#collect(block, first, last, batch, indexes)
     if (batch.length === 0) return { last, indexes, results: [] }
     try {
-      const answer = this.#machine.apply(batch, { now, appliedIndex: last })
+      const answer = this.#machine.apply(batch, { appliedIndex: last })
       if (!(answer instanceof Promise)) return checked(last, indexes, answer)
       return answer.then(
         (results) => checked(last, indexes, results),
@@ -47,20 +46,17 @@ export class Applier<Command> {
     }
   }
 
-  /** Hot path: once per block. Returns the time of the last entry taken. */
-  #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): number | null {
+  /** Hot path: once per block. */
+  #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): void {
     const cursor = this.#cursor
-    let time: number | null = null
     cursor.reset(block)
     while (cursor.next()) {
       if (cursor.index < first) continue
       if (cursor.index > last) break
-      time = cursor.time
       if (cursor.kind !== 'command') continue
       indexes.push(cursor.index)
       batch.push({ index: cursor.index, term: block.term, time: cursor.time, command: this.#decode(cursor) })
     }
-    return time
   }
 
   #decode(cursor: RecordCursor): Command {

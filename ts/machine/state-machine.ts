@@ -17,9 +17,11 @@ export interface Entry<Command> {
   readonly command: Command
 }
 
+/**
+ * Of the batch, which every server cuts as it comes, and otherwise again when it replays: nothing that a machine answers or holds may
+ * depend on it, nor on how many entries come together. The clock of a deterministic machine is the time of each entry.
+ */
 export interface ApplyContext {
-  /** The time of the newest entry of the batch: the only clock that a deterministic machine may look at. */
-  readonly now: number
   /** The index up to which the machine is current once this batch is applied; covers entries that are not commands. */
   readonly appliedIndex: LogIndex
 }
