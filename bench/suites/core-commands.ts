@@ -1,6 +1,7 @@
 /** Micro benchmarks of what happens once per command: the request parser, the codecs, the applier, the replies. */
 
 import { Applier } from '#balsa/machine/applier.js'
+import { GuardedCodec, GuardedMachine } from '#balsa/machine/user-code.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
 import { logIndex } from '#balsa/types.js'
 import { msgpackCodec } from 'balsa-raft'
@@ -73,7 +74,7 @@ function parsing(words: readonly string[]): () => void {
 function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => void {
   const answers = new Array<number>(COMMANDS).fill(0)
   const machine: StateMachine<Command, number> = { apply: () => answers }
-  const applier = new Applier<Command>(machine, codec)
+  const applier = new Applier<Command>(new GuardedMachine(machine), new GuardedCodec(codec))
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)
   return () => void applier.apply(logIndex(1), logIndex(COMMANDS), blocks)
 }

@@ -54,7 +54,7 @@ const CUT_STATE = 'batches cut anywhere give the same state'
 const CUTS = [CUT_ANSWERS, CUT_STATE]
 const DONE = 'what apply does is done when its answer is there'
 const ROUND_TRIP = 'a machine made from what another holds goes on as that one does'
-const CODEC = 'a command comes back from the codec as it was, whatever was encoded after it'
+const CODEC = 'a command comes back from the codec as it was'
 
 type Options = Partial<StateMachineConformanceOptions<Deposit, Bank>>
 type Apply = ConstructorParameters<typeof Bank>[0]
@@ -121,11 +121,7 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
   ],
   ['shows nothing of its state', { stateOf: () => 1 }, [SEEN]],
   ['forgets half of what it was made from', { roundTrip: () => new Bank() }, [ROUND_TRIP]],
-  [
-    'has a codec that uses its memory again',
-    { codec: { encode: (command) => overwriting(codec.encode(command)), decode: codec.decode } },
-    [CODEC],
-  ],
+  ['has a codec that forgets the account', { codec: { ...codec, encode: forgetful } }, [CODEC]],
 ]
 
 for (const [what, options, expected] of wrong) {
@@ -136,6 +132,11 @@ for (const [what, options, expected] of wrong) {
     for (const name of names) assert.ok(expected.includes(name), `failed too: ${name}`)
   })
 }
+
+test('a codec that uses its memory again is no worse than another: a server copies what it answers', async () => {
+  const reusing = { encode: (command: Deposit) => overwriting(codec.encode(command)), decode: codec.decode }
+  assert.equal(await failures(stateMachineConformance({ ...all, codec: reusing })), [])
+})
 
 test('a promise that never settles fails within the deadline, by the entry', async () => {
   const options = machine((bank, batch) => (bank.balances.size === 3 ? new Promise(() => {}) : bank.addAll(batch)))
@@ -186,6 +187,10 @@ async function failures(cases: readonly ConformanceCase[]): Promise<readonly { n
     if (skipped === null) await run().catch((error: unknown) => failed.push({ name, error }))
   }
   return failed
+}
+
+function forgetful({ amount }: Deposit): Uint8Array {
+  return codec.encode({ account: '', amount })
 }
 
 const memory = new Uint8Array(256)

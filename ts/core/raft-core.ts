@@ -106,7 +106,7 @@ export class RaftCore {
     if (this.#leader === null) return null
     const { voters, outgoing, nonvoters } = this.#log.configuration
     const server = [...voters, ...(outgoing ?? []), ...nonvoters].find(({ id }) => id === this.#leader)
-    return server === undefined ? null : { id: server.id, address: server.address }
+    return server === undefined ? null : Object.freeze({ id: server.id, address: server.address })
   }
 
   get configuration(): Configuration {

@@ -28,10 +28,12 @@ export interface ApplyContext {
 
 export interface StateMachine<Command, Result, Query = never, Answer = never> {
   /**
-   * Applies a batch in index order and answers with one result per entry. Called again only after the last call has settled.
-   * A throw halts this server: nothing is skipped, nothing after it is applied (ERR_RAFT_APPLY_FAILED).
+   * Applies a batch in index order and answers with one result per entry, or with a promise of that, of whatever library; it is called
+   * again only after that has settled. A throw or a rejection halts this server: nothing is skipped, nothing after it is applied
+   * (ERR_RAFT_APPLY_FAILED, with what was thrown as its cause). Batch and commands are this server's alone: it may write to them.
    */
   apply(batch: readonly Entry<Command>[], context: ApplyContext): readonly Result[] | Promise<readonly Result[]>
+  /** What it throws or rejects with, `read` rejects with, as it is; the server goes on. */
   query?(query: Query): Answer | Promise<Answer>
 }
 
@@ -44,8 +46,14 @@ export function defineStateMachine<Command, Result, Query = never, Answer = neve
 
 /** Turns commands into the bytes that are replicated, and back. `decode(encode(c))` must equal `c`. */
 export interface Codec<Command> {
-  /** A throw becomes ERR_RAFT_ENCODE on that command alone. */
+  /**
+   * Synchronous. The answer is copied before it is called again: it may use its memory for the next command. A throw, or an answer that
+   * is no Uint8Array, becomes ERR_RAFT_ENCODE on that command alone.
+   */
   encode(command: Command): Uint8Array
-  /** `bytes` is a view of memory that nobody writes again; it may be kept, at the price of keeping its block alive. */
+  /**
+   * Synchronous. `bytes` is a view of a copy, made for this server alone: it may be written to, and be kept, at the price of what was
+   * copied with it, at most 64 KiB. A throw halts this server (ERR_RAFT_APPLY_FAILED).
+   */
   decode(bytes: Uint8Array): Command
 }

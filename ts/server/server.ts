@@ -6,6 +6,7 @@
 import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
+import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import { checkTimeout } from '../options.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
@@ -21,6 +22,7 @@ import type { ReadyQueue } from './calls/ready-queue.js'
 import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import { notLeader } from './refusals.js'
+import { copyOf } from './status.js'
 import type { Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
 import type { Inbound } from './turn/inbound.js'
@@ -101,7 +103,7 @@ export class Server {
 
   /** Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of a barrier its index. */
   propose(
-    payloads: readonly Uint8Array[],
+    payloads: readonly Payload[],
     kind: Proposal['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
@@ -148,7 +150,7 @@ export class Server {
       durableIndex: log.durableIndex,
       commitIndex: log.commitIndex,
       appliedIndex: log.appliedIndex,
-      configuration: core.configuration,
+      configuration: copyOf(core.configuration),
       peers: peersOf(core.configuration, serverId).map(({ id, address }) => ({
         id,
         address,

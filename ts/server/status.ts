@@ -2,7 +2,7 @@
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import type { StoreStats } from '../storage/log-store.js'
-import type { Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
 
 export interface PeerStatus {
   readonly id: ServerId
@@ -18,6 +18,16 @@ export interface ClockStatus {
   readonly offsetMs: number
   /** How often the wall clock has jumped since this server was opened. */
   readonly jumps: number
+}
+
+/** The core's own configuration is not given away. */
+export function copyOf({ voters, outgoing, nonvoters }: Configuration): Configuration {
+  const serverOf = ({ id, address }: Server): Server => ({ id, address })
+  return {
+    voters: voters.map(serverOf),
+    outgoing: outgoing?.map(serverOf) ?? null,
+    nonvoters: nonvoters.map((nonvoter) => ({ ...nonvoter })),
+  }
 }
 
 export interface Status {

@@ -6,6 +6,8 @@
 
 import { RaftError } from '../../errors.js'
 import type { ApplyContext, Codec, Entry } from '../../machine/state-machine.js'
+import { bytesOf } from '../../format/payload.js'
+import { GuardedCodec } from '../../machine/user-code.js'
 import { logIndex, termOf } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 
@@ -134,7 +136,7 @@ function clones<Command>(commands: readonly Command[]): () => readonly Command[]
 }
 
 function decodings<Command>(commands: readonly Command[], codec: Codec<Command>): () => readonly Command[] {
-  // Copied: a codec may use its memory again for the next command.
-  const encoded = commands.map((command) => new Uint8Array(codec.encode(command)))
+  const guarded = new GuardedCodec(codec)
+  const encoded = commands.map((command) => bytesOf(guarded.encode(command)))
   return () => encoded.map((bytes) => codec.decode(new Uint8Array(bytes)))
 }
