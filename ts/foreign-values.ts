@@ -26,12 +26,22 @@ export function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value) && (value as Uint8Array)[Symbol.toStringTag] === 'Uint8Array'
 }
 
+/** Whether what it was a view of has been given away, or shrunk: it then looks empty. */
+export function isDetached(bytes: Uint8Array): boolean {
+  try {
+    Uint8Array.prototype.slice.call(bytes)
+    return false
+  } catch {
+    return true
+  }
+}
+
 /** What sort of value it is, for a message: `a Map`, `a promise`, `undefined`. */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (isThenable(value)) return 'a promise'
   const name = typeof value === 'object' ? classOf(value) : typeof value
-  return `${/^[aeiou]/i.test(name) ? 'an' : 'a'} ${name}`
+  return `${/^[aeio]/i.test(name) ? 'an' : 'a'} ${name}`
 }
 
 /** What was thrown, for a message: at most some 1000 characters. */

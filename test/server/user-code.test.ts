@@ -330,17 +330,25 @@ test('a rejection of such a promise halts, with its reason', async (context) => 
 
 test('an apply that promises each answer is awaited for all of them', async (context) => {
   const order: string[] = []
+  let open = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
   const apply = (batch: readonly Entry<unknown>[]): unknown[] =>
     batch.map(async ({ command }) => {
       order.push(`begun ${String(command)}`)
-      for (let turn = 0; turn < 50; turn += 1) await nextTurn()
+      await gate
       order.push(`done ${String(command)}`)
       return command
     })
   const raft = await alone(context, { stateMachine: { apply } })
   const first = raft.applyAll([1, 2])
   await until('the first batch is under way', () => order.length === 2)
-  assert.equal([await raft.apply(3), await first], [3, [1, 2]])
+  const next = raft.apply(3)
+  await until('the next one is committed', () => raft.status.commitIndex === 5)
+  for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+  open()
+  assert.equal([await next, await first], [3, [1, 2]])
   assert.equal(order, ['begun 1', 'begun 2', 'done 1', 'done 2', 'begun 3', 'done 3'])
 })
 

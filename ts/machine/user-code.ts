@@ -7,12 +7,15 @@
  */
 
 import { RaftError } from '../errors.js'
+import type { RaftErrorCode } from '../errors.js'
 import { PAYLOAD_BYTES_MAX } from '../format/block.js'
 import type { Payload } from '../format/block.js'
 import { PayloadSlabs } from '../format/payload.js'
-import { isBytes, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
+import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
 import type { LogIndex } from '../types.js'
 import type { ApplyContext, Codec, Entry, StateMachine } from './state-machine.js'
+
+const OF_A_COMMAND: ReadonlySet<RaftErrorCode> = new Set(['ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
 
 export class GuardedCodec<Command> {
   readonly #codec: Codec<Command>
@@ -30,7 +33,7 @@ export class GuardedCodec<Command> {
       answer = this.#codec.encode(command)
     } catch (cause) {
       // Such as from `msgpackCodec`, which says more.
-      if (cause instanceof RaftError && cause.code === 'ERR_RAFT_ENCODE') throw cause
+      if (cause instanceof RaftError && OF_A_COMMAND.has(cause.code)) throw cause
       throw notEncoded(`threw: ${textOf(cause)}`, cause)
     }
     if (!isBytes(answer)) {
@@ -40,7 +43,7 @@ export class GuardedCodec<Command> {
     // Not `byteLength`, which engines are slow to tell.
     const { length } = answer
     if (length > PAYLOAD_BYTES_MAX) throw tooLarge(length)
-    if (length === 0 && isGone(answer)) throw notEncoded('answered with a Uint8Array whose memory is detached')
+    if (length === 0 && isDetached(answer)) throw notEncoded('answered with a Uint8Array whose memory is detached')
     return this.#slabs.copy(answer)
   }
 
@@ -154,16 +157,6 @@ function notEncoded(what: string, cause?: unknown): RaftError {
 function tooLarge(bytes: number): RaftError {
   const message = `the command has ${bytes} bytes, at most ${PAYLOAD_BYTES_MAX} are allowed: split it`
   return new RaftError('ERR_RAFT_TOO_LARGE', message)
-}
-
-/** Whether what it was a view of has been given away, or shrunk: it then looks empty. */
-function isGone(bytes: Uint8Array): boolean {
-  try {
-    Uint8Array.prototype.slice.call(bytes)
-    return false
-  } catch {
-    return true
-  }
 }
 
 function ignore(): void {}
