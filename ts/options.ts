@@ -6,6 +6,8 @@
 import { systemClock } from './clock.js'
 import { RaftError } from './errors.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
+import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
+import { guardedLogger } from './observe/guarded-logger.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
@@ -42,10 +44,16 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly random?: () => number
 }
 
-/** Checked options, every one of them there. */
-export type Settings<Command, Result, Query = never, Answer = never> = Required<
-  RaftOptions<Command, Result, Query, Answer>
->
+type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
+
+/** Checked options, every one of them there, and what users bring behind its guard. */
+export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
+  Checked<Command, Result, Query, Answer>,
+  'stateMachine' | 'codec'
+> {
+  readonly stateMachine: GuardedMachine<Command, Result, Query, Answer>
+  readonly codec: GuardedCodec<Command>
+}
 
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
@@ -55,7 +63,7 @@ const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
 export function settingsOf<Command, Result, Query, Answer>(
   options: RaftOptions<Command, Result, Query, Answer>,
 ): Settings<Command, Result, Query, Answer> {
-  const settings: Settings<Command, Result, Query, Answer> = {
+  const checked: Checked<Command, Result, Query, Answer> = {
     id: options.id,
     dir: options.dir,
     transport: options.transport,
@@ -71,12 +79,18 @@ export function settingsOf<Command, Result, Query, Answer>(
     clock: options.clock ?? systemClock(),
     random: options.random ?? Math.random,
   }
-  check(settings)
-  return settings
+  check(checked)
+  return {
+    ...checked,
+    bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
+    stateMachine: new GuardedMachine(checked.stateMachine),
+    codec: new GuardedCodec(checked.codec),
+    logger: guardedLogger(checked.logger),
+  }
 }
 
-function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
-  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, stateMachine, codec, transport } = settings
+function check(options: Checked<unknown, unknown, unknown, unknown>): void {
+  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs } = options
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
@@ -90,12 +104,31 @@ function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
       `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
     )
   }
-  if (typeof settings.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
-  if (typeof stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
-  if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function') {
-    fail('codec', 'must have encode and decode functions')
+  if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
+  checkForms(options)
+}
+
+/** Of what is called later: that it can be called. */
+function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
+  const { stateMachine, codec, transport, storage, logger, clock, random } = options
+  if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
+  if (stateMachine.query !== undefined && !has(stateMachine, 'query')) {
+    fail('stateMachine', 'has a query that is not a function')
   }
-  if (typeof transport?.start !== 'function') fail('transport', 'must be a transport, such as tcp({ listen })')
+  if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
+  if (!has(transport, 'start')) fail('transport', 'must be a transport, such as tcp({ listen })')
+  if (!has(storage, 'create')) fail('storage', 'must be a store, such as nativeStore() or fileStore()')
+  if (!has(logger, 'debug', 'info', 'warn', 'error')) {
+    fail('logger', 'must have the functions debug, info, warn and error')
+  }
+  if (!has(clock, 'now', 'wallNow', 'setTimer', 'defer')) {
+    fail('clock', 'must have the functions now, wallNow, setTimer and defer')
+  }
+  if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
+}
+
+function has(value: object | null | undefined, ...names: readonly string[]): boolean {
+  return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 }
 
 /** Bounds of `timeoutMs` in the options of a call; what setTimeout can hold. */

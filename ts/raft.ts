@@ -3,8 +3,9 @@
  */
 
 import { RaftError } from './errors.js'
-import { PAYLOAD_BYTES_MAX } from './format/block.js'
-import type { Codec, StateMachine } from './machine/state-machine.js'
+import type { Payload } from './format/block.js'
+import { NO_PAYLOAD } from './format/payload.js'
+import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import type { RaftEvents } from './observe/events.js'
 import { settingsOf } from './options.js'
 import type { RaftOptions, Settings } from './options.js'
@@ -14,12 +15,10 @@ import type { Server } from './server/server.js'
 import type { Status } from './server/status.js'
 import type { LogIndex } from './types.js'
 
-const NO_PAYLOAD = new Uint8Array(0)
-
 export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #server: Server
-  readonly #machine: StateMachine<Command, Result, Query, Answer>
-  readonly #codec: Codec<Command>
+  readonly #machine: GuardedMachine<Command, Result, Query, Answer>
+  readonly #codec: GuardedCodec<Command>
 
   /** Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as well. */
   constructor(server: Server, settings: Settings<Command, Result, Query, Answer>) {
@@ -43,14 +42,16 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /** Replicates one command; resolves with the state machine's answer once it is committed and applied here. Leader only. */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
-    const [result] = await this.#server.propose([this.#encode(command)], 'command', options)
+    const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
     return result as Result
   }
 
   /** As `apply`, for a list in order, in one append. The first failure rejects the whole call; its outcome covers the list. */
   async applyAll(commands: readonly Command[], options?: WaitOptions): Promise<readonly Result[]> {
     if (commands.length === 0) return []
-    const payloads = commands.map((command) => this.#encode(command))
+    const payloads = new Array<Payload>(commands.length)
+    // Not `map`, which leaves holes where there were some.
+    for (let at = 0; at < payloads.length; at += 1) payloads[at] = this.#codec.encode(commands[at] as Command)
     return (await this.#server.propose(payloads, 'command', options)) as readonly Result[]
   }
 
@@ -60,12 +61,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return index as LogIndex
   }
 
-  /** Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. */
+  /**
+   * Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. What the query throws
+   * or rejects with, this rejects with, as it is; the server goes on.
+   */
   async read(
     query: Query,
     options?: WaitOptions & { readonly consistency?: 'linearizable' | 'stale' },
   ): Promise<Answer> {
-    if (this.#machine.query === undefined) {
+    if (!this.#machine.hasQuery) {
       throw new RaftError('ERR_RAFT_OPTIONS', 'option stateMachine has no query function; give it one to use read')
     }
     if (options?.consistency !== 'stale') await this.readIndex(options)
@@ -89,7 +93,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.status
   }
 
-  /** Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws is logged. */
+  /**
+   * What an entry made now would carry as its time, in milliseconds since 1970, as far as this server can know: what is planned by the
+   * time of entries is planned by this clock, not by the machine's date. On a follower it is at most what its leader's clock shows.
+   */
+  get entryTime(): number {
+    return this.#server.entryTime
+  }
+
+  /** Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws or rejects with is logged. */
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
     return this.#server.on(name, listener)
   }
@@ -106,24 +118,5 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   /** Resolves when the server has closed or halted, with the error that halted it or null. Never rejects. */
   get closed(): Promise<RaftError | null> {
     return this.#server.ended
-  }
-
-  #encode(command: Command): Uint8Array {
-    let payload: Uint8Array
-    try {
-      payload = this.#codec.encode(command)
-    } catch (cause) {
-      throw new RaftError('ERR_RAFT_ENCODE', 'the codec could not encode the command; nothing was appended', { cause })
-    }
-    if (!(payload instanceof Uint8Array)) {
-      throw new RaftError('ERR_RAFT_ENCODE', 'the codec must answer with a Uint8Array; nothing was appended')
-    }
-    if (payload.byteLength > PAYLOAD_BYTES_MAX) {
-      throw new RaftError(
-        'ERR_RAFT_TOO_LARGE',
-        `the command has ${payload.byteLength} bytes, at most ${PAYLOAD_BYTES_MAX} are allowed: split it`,
-      )
-    }
-    return payload
   }
 }

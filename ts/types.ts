@@ -132,7 +132,7 @@ export interface Clock {
   defer(callback: () => void): void
 }
 
-/** One line per event; `fields` is plain data. Never throws. */
+/** One line per event; `fields` is plain data. What it throws or rejects with goes nowhere, and is noted once, as a warning of the process. */
 export interface Logger {
   debug(event: string, fields?: Readonly<Record<string, unknown>>): void
   info(event: string, fields?: Readonly<Record<string, unknown>>): void

@@ -1,6 +1,7 @@
 /** Micro benchmarks of what happens once per command: the request parser, the codecs, the applier, the replies. */
 
 import { Applier } from '#balsa/machine/applier.js'
+import { GuardedCodec, GuardedMachine } from '#balsa/machine/user-code.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
 import { logIndex } from '#balsa/types.js'
 import { msgpackCodec } from 'balsa-raft'
@@ -35,18 +36,18 @@ export function commandCases(bytes: number): readonly CommandCase[] {
     for (let left = COMMANDS; left > 0; left -= 1) operation()
   }
   const kv = 'balsa-kv'
-  const msgpackr = 'msgpackr'
+  const msgpack = 'msgpackCodec'
   return [
     { contender: kv, operation: 'parse a pipelined SET', run: parsing(words) },
     { contender: kv, operation: 'reply OK', run: times(() => void encodeReply(ok, RESP2)) },
     { contender: kv, operation: 'reply with the value, RESP2', run: times(() => void encodeReply(value, RESP2)) },
     { contender: kv, operation: 'reply with the value, RESP3', run: times(() => void encodeReply(value, RESP3)) },
     { contender: kv, operation: 'encode an entry', run: times(() => void encodeCommand(words)) },
-    { contender: msgpackr, operation: 'encode an entry', run: times(() => void messagePack.encode(record)) },
+    { contender: msgpack, operation: 'encode an entry', run: times(() => void messagePack.encode(record)) },
     { contender: kv, operation: 'decode an entry', run: times(() => void decodeEntry(entry)) },
-    { contender: msgpackr, operation: 'decode an entry', run: times(() => void messagePack.decode(packed)) },
+    { contender: msgpack, operation: 'decode an entry', run: times(() => void messagePack.decode(packed)) },
     { contender: 'bytes', operation: 'apply an entry', run: applying(asItIs, packed) },
-    { contender: msgpackr, operation: 'apply an entry', run: applying(messagePack, packed) },
+    { contender: msgpack, operation: 'apply an entry', run: applying(messagePack, packed) },
   ]
 }
 
@@ -73,7 +74,7 @@ function parsing(words: readonly string[]): () => void {
 function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => void {
   const answers = new Array<number>(COMMANDS).fill(0)
   const machine: StateMachine<Command, number> = { apply: () => answers }
-  const applier = new Applier<Command>(machine, codec)
+  const applier = new Applier<Command>(new GuardedMachine(machine), new GuardedCodec(codec))
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)
   return () => void applier.apply(logIndex(1), logIndex(COMMANDS), blocks)
 }

@@ -24,7 +24,7 @@ class Applied {
   entry(time: number, command: Uint8Array): Reply {
     this.index += 1
     const entry = { index: logIndex(this.index), term: termOf(1), time, command }
-    return this.#machine.apply([entry], { now: time, appliedIndex: entry.index })[0] ?? null
+    return this.#machine.apply([entry], { appliedIndex: entry.index })[0] ?? null
   }
 
   at(time: number, ...words: readonly string[]): Reply {

@@ -1,13 +1,14 @@
 /** One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside. */
 
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js'
 import { testUnless } from '../support/skip.js'
+import { until } from '../support/until.js'
 import { command, RawClient } from './kv-fixture.js'
 import { lastEvent, mainPath, ProcessCluster, type Ended, runNode, temporaryDir } from './processes.js'
 import { freePort } from '../../support/free-addresses.js'
@@ -226,5 +227,48 @@ test('a server whose stdin ends closes when it was asked to', async () => {
   assert.is(lastEvent(stderr).event, 'server.closed')
   await cluster.close()
 })
+
+/** A server whose standard error is that file, or a pipe that nobody reads; clients cause lines, and it is closed in order. */
+async function logsInto(file: number | null): Promise<number | null> {
+  const dir = temporaryDir()
+  const port = await freePort()
+  const words = [mainPath, '--port', String(port), '--dir', dir, '--log-level', 'debug', '--stop-with-stdin']
+  const child = spawn(process.execPath, words, { stdio: ['pipe', 'ignore', file ?? 'pipe'] })
+  const ended = new Promise<number | null>((resolve) => {
+    child.once('exit', (code) => resolve(code))
+  })
+  child.stderr?.destroy()
+  const serves = (): Promise<boolean> =>
+    RawClient.connect(port).then(
+      (client) => (client.close(), true),
+      () => false,
+    )
+  await until('it serves, or has ended', async () => child.exitCode !== null || (await serves()))
+  for (let times = 0; times < 3 && child.exitCode === null; times += 1) {
+    // A browser is cut off, which is worth a line.
+    const browser = await RawClient.connect(port)
+    browser.send('POST / HTTP/1.1\r\n')
+    await browser.until((_, isClosed) => isClosed)
+  }
+  child.stdin?.end()
+  const code = await ended
+  rmSync(dir, { recursive: true })
+  return code
+}
+
+test('a log that nobody reads any more ends nothing, whatever clients do', async () => {
+  assert.is(await logsInto(null), 0)
+})
+
+testUnless(
+  test,
+  existsSync('/dev/full') ? null : 'there is no /dev/full here',
+  'a log whose disk is full ends nothing',
+  async () => {
+    const full = openSync('/dev/full', 'w')
+    assert.is(await logsInto(full), 0)
+    closeSync(full)
+  },
+)
 
 test.run()

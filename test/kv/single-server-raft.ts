@@ -68,10 +68,7 @@ export class SingleServerRaft implements KvRaft {
           time: this.#time,
           command: command.slice(),
         }))
-        Promise.resolve(this.#machine.apply(entries, { now: this.#time, appliedIndex: logIndex(this.#index) })).then(
-          resolve,
-          reject,
-        )
+        Promise.resolve(this.#machine.apply(entries, { appliedIndex: logIndex(this.#index) })).then(resolve, reject)
       })
     })
   }
@@ -106,6 +103,7 @@ export class SingleServerRaft implements KvRaft {
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [],
+      clock: { offsetMs: 0, jumps: 0 },
       store: {
         firstIndex: 1,
         lastIndex: index,

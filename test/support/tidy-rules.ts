@@ -18,27 +18,28 @@ export type Rule = (file: SourceFile) => readonly string[]
 const rooms: Readonly<Record<string, readonly string[]>> = {
   index: ['raft', 'options', 'server', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
   raft: ['options', 'server', 'storage', 'transport', 'machine', 'format', 'observe', 'types', 'errors'],
-  options: ['clock', 'storage', 'transport', 'machine', 'types', 'errors'],
+  options: ['clock', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
   server: ['options', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'types', 'errors'],
   core: ['types', 'errors'],
   storage: ['format', 'types', 'errors'],
   transport: ['format', 'types', 'errors'],
-  machine: ['format', 'types', 'errors'],
+  machine: ['format', 'foreign-values', 'types', 'errors'],
   format: ['types', 'errors'],
-  observe: ['types', 'errors'],
+  observe: ['foreign-values', 'types', 'errors'],
   // The simulator looks inside everything; nothing looks into it.
   testing: [
     ...['raft', 'options', 'server', 'core', 'clock', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
-    'errors',
+    ...['foreign-values', 'errors'],
   ],
   native: ['types', 'errors'],
   clock: ['types'],
   errors: ['types'],
+  'foreign-values': [],
   types: [],
 }
 
 /** Rooms that run in a browser: neither Node's modules nor packages. */
-const bareRooms = new Set(['core', 'types', 'errors'])
+const bareRooms = new Set(['core', 'types', 'errors', 'foreign-values'])
 
 /** Rooms that need no package: what tests a user's code must not bring dependencies of its own. */
 const packageFreeRooms = new Set(['testing'])
@@ -205,11 +206,15 @@ export const stageRule: Rule = (file) => {
   ]
 }
 
-const timeKeepers = new Set(['ts/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'])
+const timeKeepers = new Set([
+  ...['ts/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'],
+  ...['ts/machine/msgpack/encoder.ts', 'ts/machine/msgpack/decoder.ts'],
+])
 
 /**
  * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the file store
- * is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the machine's clocks.
+ * is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the machine's clocks; dates are values that
+ * commands may hold.
  */
 export const clockRule: Rule = (file) => {
   if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []

@@ -8,6 +8,8 @@ interface Timer {
 }
 
 export class ManualClock implements Clock {
+  /** How far the wall clock is ahead of the monotonic one: a test sets the date with it. */
+  wallOffsetMs = 0
   #now = 1000
   readonly #timers = new Set<Timer>()
 
@@ -20,7 +22,7 @@ export class ManualClock implements Clock {
   }
 
   wallNow(): number {
-    return this.#now
+    return this.#now + this.wallOffsetMs
   }
 
   setTimer(delayMs: number, callback: () => void): CancelTimer {

@@ -103,7 +103,7 @@ export class RaftCore {
   get leader(): LeaderHint | null {
     if (this.#leader === null) return null
     const server = membersOf(this.#log.configuration).find(({ id }) => id === this.#leader)
-    return server === undefined ? null : { id: server.id, address: server.address }
+    return server === undefined ? null : Object.freeze({ id: server.id, address: server.address })
   }
 
   get configuration(): Configuration {

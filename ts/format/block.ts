@@ -16,7 +16,7 @@ import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
 
 const BLOCK_HEADER_BYTES = 24
-const RECORD_HEADER_BYTES = 32
+export const RECORD_HEADER_BYTES = 32
 /** A batch is cut so that its blocks stay at or below this, unless a single entry is larger. */
 export const BLOCK_BYTES_MAX = 65_536
 /** The longest payload of an entry. */
@@ -26,7 +26,7 @@ const CRC_BYTES = 4
 /** One entry of the offset table. */
 const OFFSET_BYTES = 4
 /** Entry times have 48 bits. */
-const MILLISECONDS_END = 2 ** 48
+export const MILLISECONDS_END = 2 ** 48
 /** The shortest block: one record without payload. */
 const BLOCK_BYTES_MIN = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + OFFSET_BYTES + CRC_BYTES
 /** The unit in which the leader allocates: 16 full blocks. */
@@ -34,6 +34,20 @@ const ARENA_BYTES = 16 * BLOCK_BYTES_MAX
 
 const KIND_CODES = { command: 1, noop: 2, barrier: 3, configuration: 4 } as const satisfies Record<EntryKind, number>
 const KINDS: readonly (EntryKind | undefined)[] = [undefined, 'command', 'noop', 'barrier', 'configuration']
+
+/** Zeroed memory in which payloads wait, each behind room for the header of its record. */
+export interface PayloadSlab {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+/** The content of an entry to be (`PayloadSlabs` makes them). */
+export interface Payload {
+  readonly slab: PayloadSlab
+  /** Where its record begins: the room for the header, then the bytes, then zeros up to a multiple of 8. */
+  readonly at: number
+  readonly byteLength: number
+}
 
 /** Completes a block in place and returns its length: `sealBlock`, or the `seal` of a store. */
 export type Seal = (arena: Uint8Array, offset: number) => number
@@ -69,6 +83,11 @@ export class BlockWriter {
   private term = 0
   private entries = 0
   private lastMilliseconds = 0
+  /** Records that lie in a row in a slab, up to `runEnd`, and belong at `runAt`: copied together, by `flushRun`. */
+  private runSlab: PayloadSlab | null = null
+  private runStart = 0
+  private runEnd = 0
+  private runAt = 0
 
   /** Entries added since `begin`. */
   get count(): number {
@@ -84,6 +103,7 @@ export class BlockWriter {
   begin(first: LogIndex, term: Term): void {
     assert(first >= 1 && term >= 1, `a block begins at index ${first} in term ${term}, below 1`)
     if (this.entries > 0 && this.target === this.arena) this.arena.fill(0, this.start, this.end)
+    this.runSlab = null
     if (this.free + BLOCK_BYTES_MAX > this.arena.length) {
       this.arena = new Uint8Array(ARENA_BYTES)
       this.view = viewOf(this.arena)
@@ -105,30 +125,37 @@ export class BlockWriter {
    */
   // Hot path: once per entry; allocates nothing.
   add(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Uint8Array): boolean {
-    assert(this.term !== 0, 'add without begin')
-    const length = payload.length
-    const bytes = recordLength(length)
-    const sealed = sealedLength(this.entries + 1, this.end - this.start - BLOCK_HEADER_BYTES + bytes)
-    if (sealed > BLOCK_BYTES_MAX) {
-      if (this.entries > 0) return false
-      this.useOwnArena(length, sealed)
-    }
-    // Not even a function that would make the message.
-    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
-      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
-    }
+    const { length } = payload
+    if (!this.hasRoom(length, milliseconds)) return false
     const at = this.end
     writeRecordHeader(this.targetView, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, length)
     this.target.set(payload, at + RECORD_HEADER_BYTES)
-    this.end = at + bytes
-    this.entries += 1
-    this.lastMilliseconds = milliseconds
+    this.added(recordLength(length), milliseconds)
+    return true
+  }
+
+  /** The same for what lies in a slab; the header is made there, and the record copied with those around it. */
+  // Hot path: once per entry; allocates nothing.
+  addPayload(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Payload): boolean {
+    const { slab, at, byteLength } = payload
+    if (!this.hasRoom(byteLength, milliseconds)) return false
+    if (slab !== this.runSlab || at !== this.runEnd) {
+      this.flushRun()
+      this.runSlab = slab
+      this.runStart = at
+      this.runAt = this.end
+    }
+    writeRecordHeader(slab.view, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, byteLength)
+    const bytes = recordLength(byteLength)
+    this.runEnd = at + bytes
+    this.added(bytes, milliseconds)
     return true
   }
 
   /** Seals what was added. The writer never touches the block again. */
   finish(seal: Seal): Block {
     assert(this.entries > 0, 'a block needs at least one entry')
+    this.flushRun()
     writeBlockHeader(this.targetView, this.start, this.first, this.entries, this.end - this.start - BLOCK_HEADER_BYTES)
     const length = seal(this.target, this.start)
     assert(length === this.byteLength, `sealed ${length} bytes of ${this.byteLength}`)
@@ -143,6 +170,34 @@ export class BlockWriter {
     this.entries = 0
     this.term = 0
     return block
+  }
+
+  /** Whether an entry with such a payload fits into the block. */
+  private hasRoom(payloadLength: number, milliseconds: number): boolean {
+    assert(this.term !== 0, 'add without begin')
+    const recordBytes = this.end - this.start - BLOCK_HEADER_BYTES + recordLength(payloadLength)
+    const sealed = sealedLength(this.entries + 1, recordBytes)
+    if (sealed > BLOCK_BYTES_MAX) {
+      if (this.entries > 0) return false
+      this.useOwnArena(payloadLength, sealed)
+    }
+    // Not even a function that would make the message.
+    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
+      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
+    }
+    return true
+  }
+
+  private added(bytes: number, milliseconds: number): void {
+    this.end += bytes
+    this.entries += 1
+    this.lastMilliseconds = milliseconds
+  }
+
+  private flushRun(): void {
+    if (this.runSlab === null) return
+    this.target.set(this.runSlab.bytes.subarray(this.runStart, this.runEnd), this.runAt)
+    this.runSlab = null
   }
 
   private useOwnArena(payloadLength: number, sealed: number): void {
@@ -285,7 +340,7 @@ export function entryBlock(
 export class RecordCursor {
   index = logIndex(0)
   kind: EntryKind = 'noop'
-  /** The leader's wall clock, in milliseconds since 1970. */
+  /** When the leader made it, in milliseconds since 1970. */
   time = 0
   private data: Uint8Array = new Uint8Array(0)
   private view = viewOf(this.data)
@@ -320,8 +375,12 @@ export class RecordCursor {
 
   /** A view of the payload, made at each call; it keeps the block's memory alive. */
   get payload(): Uint8Array {
-    const start = this.data.byteOffset + this.at + RECORD_HEADER_BYTES
-    return new Uint8Array(this.data.buffer, start, this.payloadLength)
+    return this.payloadIn(this.data.buffer, this.data.byteOffset)
+  }
+
+  /** The same of a copy of the block, which begins there. */
+  payloadIn(buffer: ArrayBufferLike, blockOffset: number): Uint8Array {
+    return new Uint8Array(buffer, blockOffset + this.at + RECORD_HEADER_BYTES, this.payloadLength)
   }
 }
 

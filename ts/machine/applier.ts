@@ -3,11 +3,10 @@
  * What throws here halts the server: an entry is never skipped (scenario A4).
  */
 
-import { RaftError } from '../errors.js'
 import { RecordCursor } from '../format/block.js'
-import { logIndex } from '../types.js'
 import type { Block, LogIndex } from '../types.js'
-import type { Codec, Entry, StateMachine } from './state-machine.js'
+import type { Entry } from './state-machine.js'
+import type { GuardedCodec, GuardedMachine } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
 export interface Applied {
@@ -18,12 +17,19 @@ export interface Applied {
   readonly results: readonly unknown[]
 }
 
-export class Applier<Command> {
-  readonly #machine: StateMachine<Command, unknown, unknown, unknown>
-  readonly #codec: Codec<Command>
-  readonly #cursor = new RecordCursor()
+/** Small blocks are copied into memory that they share; larger ones have their own. Whoever keeps a command's bytes keeps at most so much. */
+const SLAB_BYTES = 64 * 1024
+const SHARED_BYTES_MAX = SLAB_BYTES / 4
 
-  constructor(machine: StateMachine<Command, unknown, unknown, unknown>, codec: Codec<Command>) {
+export class Applier<Command> {
+  readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
+  readonly #codec: GuardedCodec<Command>
+  readonly #cursor = new RecordCursor()
+  #slab = new Uint8Array(SLAB_BYTES)
+  #free = 0
+  #copyOffset = 0
+
+  constructor(machine: GuardedMachine<Command, unknown, unknown, unknown>, codec: GuardedCodec<Command>) {
     this.#machine = machine
     this.#codec = codec
   }
@@ -32,43 +38,47 @@ export class Applier<Command> {
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []
     const indexes: LogIndex[] = []
-    let now = 0
-    for (const block of blocks) now = this.#collect(block, first, last, batch, indexes) ?? now
+    for (const block of blocks) this.#collect(block, first, last, batch, indexes)
     if (batch.length === 0) return { last, indexes, results: [] }
-    try {
-      const answer = this.#machine.apply(batch, { now, appliedIndex: last })
-      if (!(answer instanceof Promise)) return checked(last, indexes, answer)
-      return answer.then(
-        (results) => checked(last, indexes, results),
-        (cause: unknown) => Promise.reject(applyFailed(first, last, cause)),
-      )
-    } catch (cause) {
-      throw cause instanceof RaftError ? cause : applyFailed(first, last, cause)
-    }
+    const results = this.#machine.apply(batch, { appliedIndex: last }, { first, last })
+    if (!(results instanceof Promise)) return { last, indexes, results }
+    return results.then((settled) => ({ last, indexes, results: settled }))
   }
 
-  /** Hot path: once per block. Returns the time of the last entry taken. */
-  #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): number | null {
+  /**
+   * Hot path: once per block. The commands are views of a copy: the block goes to the store and to peers as well, and a user may write
+   * to what was a command.
+   */
+  #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): void {
     const cursor = this.#cursor
-    let time: number | null = null
+    let copy: ArrayBuffer | null = null
     cursor.reset(block)
     while (cursor.next()) {
       if (cursor.index < first) continue
       if (cursor.index > last) break
-      time = cursor.time
       if (cursor.kind !== 'command') continue
+      copy ??= this.#copy(block.data)
       indexes.push(cursor.index)
-      batch.push({ index: cursor.index, term: block.term, time: cursor.time, command: this.#decode(cursor) })
+      const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset), cursor.index)
+      batch.push({ index: cursor.index, term: block.term, time: cursor.time, command })
     }
-    return time
   }
 
-  #decode(cursor: RecordCursor): Command {
-    try {
-      return this.#codec.decode(cursor.payload)
-    } catch (cause) {
-      throw applyFailed(cursor.index, cursor.index, cause)
+  /** Answers with the memory in which the copy begins at `#copyOffset`. */
+  #copy(data: Uint8Array): ArrayBuffer {
+    const { length } = data
+    if (length > SHARED_BYTES_MAX) {
+      this.#copyOffset = 0
+      return new Uint8Array(data).buffer
     }
+    if (this.#free + length > SLAB_BYTES) {
+      this.#slab = new Uint8Array(SLAB_BYTES)
+      this.#free = 0
+    }
+    this.#slab.set(data, this.#free)
+    this.#copyOffset = this.#free
+    this.#free += length
+    return this.#slab.buffer
   }
 }
 
@@ -79,21 +89,4 @@ export function resultAt({ indexes, results }: Applied): (index: LogIndex) => un
     while ((indexes[at] ?? Infinity) < index) at += 1
     return results[at]
   }
-}
-
-function checked(last: LogIndex, indexes: readonly LogIndex[], results: readonly unknown[]): Applied {
-  if (!Array.isArray(results) || results.length !== indexes.length) {
-    const answered = Array.isArray(results) ? `${results.length} results` : 'something that is not an array'
-    const first = indexes[0] ?? logIndex(0)
-    throw applyFailed(first, last, new TypeError(`apply answered ${answered} for ${indexes.length} commands`))
-  }
-  return { last, indexes, results }
-}
-
-function applyFailed(first: LogIndex, last: LogIndex, cause: unknown): RaftError {
-  return new RaftError(
-    'ERR_RAFT_APPLY_FAILED',
-    `the state machine failed on the entries ${first} .. ${last}; this server has halted. Correct the state machine and restart: the log is kept`,
-    { outcome: 'applied', cause },
-  )
 }

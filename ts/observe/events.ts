@@ -1,6 +1,7 @@
-/** What a server tells whoever listens. A listener that throws is reported to the log; it never disturbs the server. */
+/** What a server tells whoever listens. A listener that throws or rejects is reported to the log; it never disturbs the server. */
 
 import type { LeaderHint, RaftError } from '../errors.js'
+import { onRejection, textOf } from '../foreign-values.js'
 import type { Logger, Role, ServerId, Term } from '../types.js'
 
 export interface RaftEvents {
@@ -15,7 +16,7 @@ export interface RaftEvents {
   fault: { readonly error: RaftError }
 }
 
-type Listener = (event: never) => void
+type Listener = (event: never) => unknown
 
 export class Events {
   readonly #logger: Logger
@@ -35,12 +36,18 @@ export class Events {
   }
 
   emit<Name extends keyof RaftEvents>(name: Name, event: RaftEvents[Name]): void {
+    Object.freeze(event)
     for (const listener of this.#listeners.get(name) ?? []) {
       try {
-        ;(listener as (event: RaftEvents[Name]) => void)(event)
+        const answer = (listener as (event: RaftEvents[Name]) => unknown)(event)
+        onRejection(answer, (cause) => this.#failed('a listener rejected', name, cause))
       } catch (cause) {
-        this.#logger.error('a listener threw', { event: name, error: String(cause) })
+        this.#failed('a listener threw', name, cause)
       }
     }
+  }
+
+  #failed(what: string, event: keyof RaftEvents, cause: unknown): void {
+    this.#logger.error(what, { event, error: textOf(cause) })
   }
 }

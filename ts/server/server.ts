@@ -6,6 +6,7 @@
 import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
+import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import { checkTimeout } from '../options.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
@@ -18,8 +19,10 @@ import { PendingCall } from './calls/pending-call.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
+import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import { notLeader } from './refusals.js'
+import { copyOf } from './status.js'
 import type { Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
 import type { Inbound } from './turn/inbound.js'
@@ -37,6 +40,7 @@ export interface ServerParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly deadlines: Deadlines
+  readonly entryClock: EntryClock
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
   readonly inbound: Inbound
@@ -71,6 +75,7 @@ export class Server {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #deadlines: Deadlines
+  readonly #entryClock: EntryClock
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
   readonly #inbound: Inbound
@@ -88,6 +93,7 @@ export class Server {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#deadlines = parts.deadlines
+    this.#entryClock = parts.entryClock
     this.#writes = parts.writes
     this.#loop = parts.loop
     this.#inbound = parts.inbound
@@ -97,7 +103,7 @@ export class Server {
 
   /** Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of a barrier its index. */
   propose(
-    payloads: readonly Uint8Array[],
+    payloads: readonly Payload[],
     kind: Proposal['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
@@ -144,7 +150,7 @@ export class Server {
       durableIndex: log.durableIndex,
       commitIndex: log.commitIndex,
       appliedIndex: log.appliedIndex,
-      configuration: core.configuration,
+      configuration: copyOf(core.configuration),
       peers: peersOf(core.configuration, serverId).map(({ id, address }) => ({
         id,
         address,
@@ -152,10 +158,15 @@ export class Server {
         matchIndex: core.matchIndexOf(id),
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
       })),
+      clock: this.#entryClock.status,
       store: this.#store.stats(),
       durability: this.#durability,
       fault: this.#life.fault,
     }
+  }
+
+  get entryTime(): number {
+    return this.#entryClock.now
   }
 
   get counters(): Counters {

@@ -2,7 +2,7 @@
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import type { StoreStats } from '../storage/log-store.js'
-import type { Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
 
 export interface PeerStatus {
   readonly id: ServerId
@@ -12,6 +12,24 @@ export interface PeerStatus {
   readonly matchIndex: LogIndex
   /** Where its log ends, as it last answered this leader; null on other servers, and while it has not. */
   readonly lastIndex: LogIndex | null
+}
+
+/** How the date of this machine stands to the time that entries carry (docs/architecture.md, Time). */
+export interface ClockStatus {
+  /** How far the wall clock is ahead of entry time, in milliseconds; negative when it is behind. */
+  readonly offsetMs: number
+  /** How often the wall clock has jumped since this server was opened. */
+  readonly jumps: number
+}
+
+/** The core's own configuration is not given away. */
+export function copyOf({ voters, outgoing, nonvoters }: Configuration): Configuration {
+  const serverOf = ({ id, address }: Server): Server => ({ id, address })
+  return {
+    voters: voters.map(serverOf),
+    outgoing: outgoing?.map(serverOf) ?? null,
+    nonvoters: nonvoters.map((nonvoter) => ({ ...nonvoter })),
+  }
 }
 
 export interface Status {
@@ -27,6 +45,7 @@ export interface Status {
   readonly appliedIndex: LogIndex
   readonly configuration: Configuration
   readonly peers: readonly PeerStatus[]
+  readonly clock: ClockStatus
   readonly store: StoreStats
   /** 'none': a flush means nothing where the folder lies. */
   readonly durability: 'device' | 'none'

@@ -1,6 +1,8 @@
 /** A user's state machine in a world, and how to make up commands for it. */
 
+import { bytesOf } from '../format/payload.js'
 import type { Codec, StateMachine } from '../machine/state-machine.js'
+import { GuardedCodec } from '../machine/user-code.js'
 
 export interface MachineUnderTest<Command> {
   /** A new one, empty; each start of a server makes one. It may answer with promises, but not wait for real time. */
@@ -18,13 +20,14 @@ export interface FramedMachine {
 }
 
 export function framed<Command>(tested: MachineUnderTest<Command>): FramedMachine {
+  const codec = new GuardedCodec(tested.codec)
   return {
-    command: (random) => tested.codec.encode(tested.command(random)),
+    command: (random) => bytesOf(codec.encode(tested.command(random))),
     create: () => {
       const machine = tested.create()
       return {
         apply: (batch, context) => {
-          const decoded = batch.map((entry) => ({ ...entry, command: tested.codec.decode(entry.command) }))
+          const decoded = batch.map((entry) => ({ ...entry, command: codec.decode(entry.command, entry.index) }))
           return machine.apply(decoded, context)
         },
       }

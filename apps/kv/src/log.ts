@@ -27,6 +27,14 @@ function writeToStderr(line: string): void {
   process.stderr.write(line)
 }
 
+/**
+ * Whoever reads stderr may go, and the disk under it may be full: what cannot be written is lost, and that is all. Clients cause lines, so
+ * otherwise each of them could end the process. To be called once, before anything is written.
+ */
+export function loseUnwritableLines(): void {
+  process.stderr.on('error', () => undefined)
+}
+
 /** Never throws, whatever the fields are. */
 function toJson(fields: Readonly<Record<string, unknown>>): string {
   try {

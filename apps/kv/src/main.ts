@@ -4,10 +4,11 @@
 import { isatty } from 'node:tty'
 import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
 import { readServerOptions, SERVER_HELP, type ServerOptions } from './cli/server-options.js'
-import { jsonLog, type Log } from './log.js'
+import { jsonLog, loseUnwritableLines, type Log } from './log.js'
 import { CLOSE_MAX_MS } from './limits.js'
 import { openKv, type OpenKv } from './open-kv.js'
 
+loseUnwritableLines()
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(words: readonly string[]): Promise<number> {

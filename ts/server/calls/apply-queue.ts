@@ -6,7 +6,8 @@
  */
 
 import type { Outcome, RaftError } from '../../errors.js'
-import type { BlockWriter, Seal } from '../../format/block.js'
+import type { BlockWriter, Payload, Seal } from '../../format/block.js'
+import { NO_PAYLOAD } from '../../format/payload.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, Term } from '../../types.js'
 import { overloaded } from '../refusals.js'
@@ -45,7 +46,8 @@ export class ProposalCall extends PendingCall<readonly unknown[]> {
 
 export interface Proposal {
   readonly kind: 'command' | 'barrier'
-  readonly payload: Uint8Array
+  /** Empty once it is sealed into a block. */
+  payload: Payload
   readonly call: ProposalCall
   /** Which of the call's results is this one's. */
   readonly position: number
@@ -110,15 +112,16 @@ export class ApplyQueue {
     writer.begin(place.first, place.term)
     for (const proposal of this.#waiting) {
       if (bytes > 0 && bytes + proposal.payload.byteLength > place.bytesMax) break
-      if (!writer.add(proposal.kind, place.time, proposal.payload)) {
+      if (!writer.addPayload(proposal.kind, place.time, proposal.payload)) {
         blocks.push(writer.finish(seal))
         writer.begin(logIndex(index), place.term)
-        writer.add(proposal.kind, place.time, proposal.payload)
+        writer.addPayload(proposal.kind, place.time, proposal.payload)
       }
       proposal.index = logIndex(index)
       proposal.call.accepted = true
       this.#accepted.push(proposal)
       bytes += proposal.payload.byteLength
+      proposal.payload = NO_PAYLOAD
       index += 1
       taken += 1
     }

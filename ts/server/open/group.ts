@@ -55,7 +55,7 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
     incarnation: stored.incarnation,
     bootCounter: stored.bootCounter,
   }
-  const entryClock = new EntryClock(clock, lastTime)
+  const entryClock = new EntryClock(clock, logger, lastTime)
   const core = makeCore(settings, stored, clock.now(), entryClock)
   const mailbox = new Mailbox(clock)
   const life = new Life()
@@ -71,8 +71,8 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
     readies: new ReadyQueue(),
     deadlines: new Deadlines(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox }
-  const loop = new EventLoop({ ...shared, transport, logger, pins, entryClock, writes, runner })
+  const shared = { ...calls, core, store, clock, events, life, mailbox, entryClock }
+  const loop = new EventLoop({ ...shared, transport, logger, pins, writes, runner })
   const { durability } = stored
   const server = new Server({ ...shared, loop, inbound, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }

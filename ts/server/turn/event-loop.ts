@@ -121,6 +121,7 @@ export class EventLoop {
     const now = this.#clock.now()
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)
+    this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader')
     this.#cutBatch()
     const read = this.#reads.nextRequest()
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })

@@ -63,7 +63,7 @@ function writeObject(value: object, path: readonly object[]): string {
     return `Map{${pairs.sort().join(',')}}`
   }
   if (types.isSet(value)) return `Set{${Array.from(value, inner).sort().join(',')}}`
-  const about = value instanceof Error ? `(${inner(value.name)},${inner(value.message)})` : ''
+  const about = types.isNativeError(value) ? `(${inner(value.name)},${inner(value.message)})` : ''
   const fields = Object.entries(value).map(([key, held]) => `${JSON.stringify(key)}:${inner(held)}`)
   return `${nameOf(value)}${about}{${fields.sort().join(',')}}`
 }

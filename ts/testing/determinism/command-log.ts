@@ -1,10 +1,13 @@
 /**
  * A stretch of a log around a user's commands, and ways to cut it into batches, both drawn from a seed. As in a real log, there
- * are entries between the commands that never reach the state machine, terms grow, and times stand still or go forward.
+ * are entries between the commands that never reach the state machine, terms grow, and times stand still or go forward, by
+ * milliseconds or, when nobody asked for anything, by days.
  */
 
 import { RaftError } from '../../errors.js'
 import type { ApplyContext, Codec, Entry } from '../../machine/state-machine.js'
+import { bytesOf } from '../../format/payload.js'
+import { GuardedCodec } from '../../machine/user-code.js'
 import { logIndex, termOf } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 
@@ -27,6 +30,9 @@ export const SEED_MAX = 2 ** 32 - 1
 /** Each is applied several times, one by one. */
 const COMMANDS_MAX = 100_000
 
+/** The longest pause is 2^20 seconds, twelve days. */
+const PAUSE_ORDERS = 21
+
 /** 2025-10-09, in milliseconds since 1970. */
 const FIRST_TIME = 1_760_000_000_000
 
@@ -35,7 +41,7 @@ interface Place {
   readonly term: number
   readonly time: number
   /** Up to where a batch that ends here may reach: entries follow that are not commands. */
-  readonly reach: { readonly index: LogIndex; readonly time: number }
+  readonly reach: LogIndex
 }
 
 /** mulberry32: small, and the same on every machine. */
@@ -74,8 +80,7 @@ export class CommandLog<Command> {
     })
     return ({ lo, hi }, reaches) => {
       const last = this.#places[hi - 1]
-      const end = reaches ? last?.reach : last
-      const context = { now: end?.time ?? 0, appliedIndex: end?.index ?? logIndex(0) }
+      const context = { appliedIndex: (reaches ? last?.reach : last?.index) ?? logIndex(0) }
       return { entries: entries.slice(lo, hi), context }
     }
   }
@@ -103,16 +108,19 @@ function drawPlaces(length: number, draw: Draw): readonly Place[] {
   let skipped = 1 + draw(3)
   for (let at = 0; at < length; at += 1) {
     index += skipped + 1
-    time += draw(3) * draw(200)
+    time += draw(3) * draw(200) + drawPause(draw)
     skipped = draw(6) === 0 ? 1 + draw(3) : 0
-    const later = time + (skipped > 0 ? draw(500) : 0)
-    const reach = { index: logIndex(index + skipped), time: later }
-    places.push({ index: logIndex(index), term, time, reach })
-    time = later
+    places.push({ index: logIndex(index), term, time, reach: logIndex(index + skipped) })
+    if (skipped > 0) time += draw(500)
     // A new leader's first entry is a no-op.
     if (skipped > 0 && draw(2) === 0) term += 1 + draw(2)
   }
   return places
+}
+
+/** Mostly none; otherwise of any order between a second and weeks, so that whatever lasts a certain time ends somewhere in the log. */
+function drawPause(draw: Draw): number {
+  return draw(8) === 0 ? 1000 * 2 ** draw(PAUSE_ORDERS) : 0
 }
 
 function clones<Command>(commands: readonly Command[]): () => readonly Command[] {
@@ -128,7 +136,7 @@ function clones<Command>(commands: readonly Command[]): () => readonly Command[]
 }
 
 function decodings<Command>(commands: readonly Command[], codec: Codec<Command>): () => readonly Command[] {
-  // Copied: a codec may use its memory again for the next command.
-  const encoded = commands.map((command) => new Uint8Array(codec.encode(command)))
+  const guarded = new GuardedCodec(codec)
+  const encoded = commands.map((command) => bytesOf(guarded.encode(command)))
   return () => encoded.map((bytes) => codec.decode(new Uint8Array(bytes)))
 }

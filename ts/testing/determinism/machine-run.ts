@@ -1,7 +1,10 @@
 /** Two machines over one log: the first takes its entries one by one, the second in batches; after each batch both must agree. */
 
+import { types } from 'node:util'
+
 import type { Entry, StateMachine } from '../../machine/state-machine.js'
 import { systemClock } from '../../clock.js'
+import { isThenable } from '../../foreign-values.js'
 import { logIndex } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { watchAmbient } from './ambient.js'
@@ -55,9 +58,11 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
     let answer: unknown
     try {
       answer = this.machine.apply(entries, context)
-      if (answer instanceof Promise) answer = await orLate(answer, deadlineMs)
+      if (isThenable(answer)) answer = await orLate(Promise.resolve(answer), deadlineMs)
+      // Each answer promised by itself: a server waits for all of them.
+      if (Array.isArray(answer) && answer.some(isThenable)) answer = await orLate(Promise.all(answer), deadlineMs)
     } catch (cause) {
-      const said = cause instanceof Error ? String(cause) : shortText(cause)
+      const said = types.isNativeError(cause) ? String(cause) : shortText(cause)
       throw new StateMachineFault('threw', `apply threw: ${said}`, { ...place, cause })
     } finally {
       watch.stop()

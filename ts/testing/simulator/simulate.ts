@@ -5,6 +5,7 @@ import { Truth } from '../invariants/truth.js'
 import { checkPlan, checkWhole } from './check-plan.js'
 import { SealedEntries } from './doubles/sealed-entries.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
+import { EntryTimeInvariants } from './invariants/entry-time-invariants.js'
 import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
 import { framed } from '../machine-under-test.js'
@@ -81,7 +82,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
   const ofServers = invariantsOf(truth, () => world.servers)
-  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan)]
+  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan), new EntryTimeInvariants()]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

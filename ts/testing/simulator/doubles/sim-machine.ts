@@ -6,6 +6,7 @@
 
 import { serialize } from 'node:v8'
 
+import { isThenable } from '../../../foreign-values.js'
 import { crc32c } from '../../../format/crc32c.js'
 import type { ApplyContext, Codec, Entry, StateMachine } from '../../../machine/state-machine.js'
 import { logIndex } from '../../../types.js'
@@ -91,7 +92,7 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     if (this.#tested === null) return this.#applied(batch, context, null)
     const inner = batch.map(({ index, term, time, command }) => ({ index, term, time, command: command.inner }))
     const results = this.#tested.apply(inner, context)
-    if (results instanceof Promise) return results.then((answers) => this.#applied(batch, context, answers))
+    if (isThenable(results)) return Promise.resolve(results).then((answers) => this.#applied(batch, context, answers))
     return this.#applied(batch, context, results)
   }
 

@@ -1,0 +1,162 @@
+/**
+ * The one place where a user's codec and state machine are called. Whatever they answer or throw becomes what the contract promises,
+ * or an error that names the culprit.
+ *
+ * Invariants: memory that came from a codec is copied before its code runs again, and what is handed out is a copy (`Applier`): so
+ * nothing that users do to theirs reaches a log. What they answer is looked at once, here.
+ */
+
+import { RaftError } from '../errors.js'
+import type { RaftErrorCode } from '../errors.js'
+import { PAYLOAD_BYTES_MAX } from '../format/block.js'
+import type { Payload } from '../format/block.js'
+import { PayloadSlabs } from '../format/payload.js'
+import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
+import type { LogIndex } from '../types.js'
+import type { ApplyContext, Codec, Entry, StateMachine } from './state-machine.js'
+
+const OF_A_COMMAND: ReadonlySet<RaftErrorCode> = new Set(['ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
+
+export class GuardedCodec<Command> {
+  readonly #codec: Codec<Command>
+  readonly #slabs = new PayloadSlabs()
+
+  constructor(codec: Codec<Command>) {
+    this.#codec = codec
+  }
+
+  /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
+  // Hot path: once per command.
+  encode(command: Command): Payload {
+    let answer: unknown
+    try {
+      answer = this.#codec.encode(command)
+    } catch (cause) {
+      // Such as from `msgpackCodec`, which says more.
+      if (cause instanceof RaftError && OF_A_COMMAND.has(cause.code)) throw cause
+      throw notEncoded(`threw: ${textOf(cause)}`, cause)
+    }
+    if (!isBytes(answer)) {
+      onRejection(answer, ignore)
+      throw notEncoded(`answered with ${kindOf(answer)}, not with a Uint8Array`)
+    }
+    // Not `byteLength`, which engines are slow to tell.
+    const { length } = answer
+    if (length > PAYLOAD_BYTES_MAX) throw tooLarge(length)
+    if (length === 0 && isDetached(answer)) throw notEncoded('answered with a Uint8Array whose memory is detached')
+    return this.#slabs.copy(answer)
+  }
+
+  /** `bytes` may be written to. Throws ERR_RAFT_APPLY_FAILED. */
+  // Hot path: once per command.
+  decode(bytes: Uint8Array, index: LogIndex): Command {
+    let command: Command
+    try {
+      command = this.#codec.decode(bytes)
+      if (typeof command !== 'object' || command === null || !hasThen(command)) return command
+    } catch (cause) {
+      throw halting(`the codec's decode threw on entry ${index}: ${textOf(cause)}`, 'codec', cause)
+    }
+    onRejection(command, ignore)
+    throw halting(`the codec's decode answered with a promise for entry ${index}, not with the command`, 'codec')
+  }
+}
+
+/** What a batch covers, for messages. */
+export interface BatchRange {
+  readonly first: LogIndex
+  readonly last: LogIndex
+}
+
+type Results = readonly unknown[]
+
+export class GuardedMachine<Command, Result, Query, Answer> {
+  readonly #machine: StateMachine<Command, Result, Query, Answer>
+
+  constructor(machine: StateMachine<Command, Result, Query, Answer>) {
+    this.#machine = machine
+  }
+
+  /**
+   * One result per entry, in an array of ours. Synchronous when the machine is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED.
+   */
+  // Hot path: once per batch.
+  apply(batch: readonly Entry<Command>[], context: ApplyContext, range: BatchRange): Results | Promise<Results> {
+    const count = batch.length
+    let answer: unknown
+    try {
+      answer = this.#machine.apply(batch, context)
+    } catch (cause) {
+      throw failed('threw', range, cause)
+    }
+    if (!isThenable(answer)) return takeResults(answer, count, range)
+    return Promise.resolve(answer).then(
+      (results) => takeResults(results, count, range),
+      (cause: unknown) => Promise.reject(failed('rejected', range, cause)),
+    )
+  }
+
+  get hasQuery(): boolean {
+    return this.#machine.query !== undefined
+  }
+
+  /** What the query throws or rejects with goes to whoever asked, as it is. */
+  async query(query: Query): Promise<Answer> {
+    return this.#machine.query?.(query) as Answer | Promise<Answer>
+  }
+}
+
+/** For the hot paths, where what throws is caught around them: `isThenable` asks more. */
+function hasThen(value: object): boolean {
+  return 'then' in value && typeof value.then === 'function'
+}
+
+function takeResults(answer: unknown, count: number, range: BatchRange): Results | Promise<Results> {
+  const about = `for ${count} command${count === 1 ? '' : 's'} on the ${entriesOf(range)}`
+  if (!Array.isArray(answer))
+    throw halting(`the state machine's apply answered with ${kindOf(answer)} ${about}`, 'state machine')
+  if (answer.length !== count)
+    throw halting(`the state machine's apply answered with ${answer.length} results ${about}`, 'state machine')
+  const results = new Array<unknown>(count)
+  let promised = false
+  try {
+    for (let at = 0; at < count; at += 1) {
+      const result: unknown = answer[at]
+      results[at] = result
+      if (typeof result === 'object' && result !== null && hasThen(result)) promised = true
+    }
+  } catch (cause) {
+    throw failed('answered with what cannot be read', range, cause)
+  }
+  if (!promised) return results
+  // Each answer promised by itself: the batch is applied when all of them are there.
+  return Promise.all(results).catch((cause: unknown) => Promise.reject(failed('rejected', range, cause)))
+}
+
+function failed(how: string, range: BatchRange, cause: unknown): RaftError {
+  return halting(
+    `the state machine's apply ${how} on the ${entriesOf(range)}: ${textOf(cause)}`,
+    'state machine',
+    cause,
+  )
+}
+
+function entriesOf({ first, last }: BatchRange): string {
+  return `entries ${first} .. ${last}`
+}
+
+function halting(what: string, culprit: string, cause?: unknown): RaftError {
+  const remedy = `this server has halted. Correct the ${culprit} and restart: the log is kept`
+  return new RaftError('ERR_RAFT_APPLY_FAILED', `${what}; ${remedy}`, { outcome: 'applied', cause })
+}
+
+function notEncoded(what: string, cause?: unknown): RaftError {
+  return new RaftError('ERR_RAFT_ENCODE', `the codec's encode ${what}; nothing was appended`, { cause })
+}
+
+function tooLarge(bytes: number): RaftError {
+  const message = `the command has ${bytes} bytes, at most ${PAYLOAD_BYTES_MAX} are allowed: split it`
+  return new RaftError('ERR_RAFT_TOO_LARGE', message)
+}
+
+function ignore(): void {}
