@@ -29,6 +29,11 @@ class PuppetCore {
   readonly configuration = votersOnly(IDS)
   readonly peers = new Map()
   readonly log: PuppetLog
+  /** Everything that it has accepted is submitted. */
+  get tickets(): { submittedIndex: number; hardStateIsDurable: boolean } {
+    return { submittedIndex: this.log.lastIndex, hardStateIsDurable: true }
+  }
+
 
   constructor(terms: readonly number[]) {
     this.log = new PuppetLog(terms)
@@ -37,6 +42,7 @@ class PuppetCore {
 
 class PuppetLog {
   readonly firstIndex = 1
+  readonly openedIndex = 0
   readonly tailFirst = 1
   commitIndex = 0
   appliedIndex = 0
@@ -49,6 +55,14 @@ class PuppetLog {
 
   get lastIndex(): number {
     return this.terms.length
+  }
+
+  get settledIndex(): number {
+    return Math.max(this.commitIndex, 1)
+  }
+
+  get knownCommitIndex(): number {
+    return this.commitIndex
   }
 
   get lastTerm(): number {
