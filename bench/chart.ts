@@ -1,9 +1,11 @@
 /**
- * A metric of a suite as an SVG, drawn by Vega-Lite: for each case a point at the median and a line from min to max. The circumstance
- * with the most values is the axis, each combination of the others has a panel of its own. Names get the vertical axis, where there is
- * room for them. A suite whose rounds are a distribution gets that one: the share of rounds up to each value.
+ * A metric of a suite as an SVG, drawn by Vega-Lite: for each case a point at the median and a line from min to max.
+ * The circumstance with the most values is the axis, each combination of the others has a panel of its own. Names get
+ * the vertical axis, where there is room for them. A suite whose rounds are a distribution gets that one: the share of
+ * rounds up to each value.
  *
- * Contenders differ in colour and in shape; the colours are those of Okabe and Ito, which stay apart for colour-blind readers.
+ * Contenders differ in colour and in shape; the colours are those of Okabe and Ito, which stay apart for colour-blind
+ * readers.
  */
 
 import { parse, View } from 'vega'

@@ -23,7 +23,9 @@ export interface Machine {
 
 const PROBES = 200
 const PROBE_BYTES = 4096
-/** No device answers a flush as fast as this: a system call that leaves the process and comes back with nothing done. */
+/**
+ * No device answers a flush as fast as this: a system call that leaves the process and comes back with nothing done.
+ */
 const FLUSH_MICROSECONDS_MIN = 10
 const IN_MEMORY = ['tmpfs', 'ramfs', 'devtmpfs']
 

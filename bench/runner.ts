@@ -1,6 +1,6 @@
 /**
- * Runs a suite in rounds: every case once, then every case again (ABAB), so that whatever else the machine does meets all of
- * them alike. What a case does before its measurement begins, its warm-up, is its own affair and is not counted.
+ * Runs a suite in rounds: every case once, then every case again (ABAB), so that whatever else the machine does meets
+ * all of them alike. What a case does before its measurement begins, its warm-up, is its own affair and is not counted.
  */
 
 import type { Settings } from './settings.js'

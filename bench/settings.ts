@@ -1,4 +1,6 @@
-/** What the command line asks for. Whatever it says that does not exist, or is out of bounds, is named in a UsageError. */
+/**
+ * What the command line asks for. Whatever it says that does not exist, or is out of bounds, is named in a UsageError.
+ */
 
 import { parseArgs } from 'node:util'
 

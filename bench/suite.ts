@@ -1,6 +1,6 @@
 /**
- * What a suite is to the runner: cases that are measured in turn, and what was left out and why. A suite knows how to measure;
- * rounds, medians, tables and charts are the same for all and stand elsewhere.
+ * What a suite is to the runner: cases that are measured in turn, and what was left out and why. A suite knows how to
+ * measure; rounds, medians, tables and charts are the same for all and stand elsewhere.
  */
 
 import type { Settings } from './settings.js'

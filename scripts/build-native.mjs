@@ -1,6 +1,7 @@
 /**
- * Builds the addon of this machine with `napi build`, where ts/native/load.ts looks for it. Skips when nothing is newer than
- * what was built, because cargo relinks the top crate each time. Needs installed packages: `npm run build` does both.
+ * Builds the addon of this machine with `napi build`, where ts/native/load.ts looks for it. Skips when nothing is newer
+ * than what was built, because cargo relinks the top crate each time. Needs installed packages: `npm run build` does
+ * both.
  */
 
 import { spawnSync } from 'node:child_process'

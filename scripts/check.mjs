@@ -35,7 +35,10 @@ for (const [name, step] of Object.entries(steps)) {
 process.stdout.write(broken.length === 0 ? '\ncheck: all ok\n' : `\ncheck: FAILED: ${broken.join(', ')}\n`)
 process.exitCode = broken.length === 0 ? 0 : 1
 
-/** The types of the addon that git keeps are those that its build has written: a change of the border is seen in the diff. */
+/**
+ * The types of the addon that git keeps are those that its build has written: a change of the border is seen in the
+ * diff.
+ */
 async function checkBorder() {
   const { builtTypes, keptTypes } = await import('./pack/addon.mjs')
   if (readFileSync(builtTypes, 'utf8') !== readFileSync(keptTypes, 'utf8')) {

@@ -1,7 +1,7 @@
 /**
- * `npm run coverage`: which branches of ts/core the tests and a batch of simulated worlds take. Node collects (V8), counts are carried
- * to the TypeScript by its source maps. Ends with exit code 1 when too few are taken, or when docs/coverage.md and what was not
- * taken differ in one branch: each of them is explained there.
+ * `npm run coverage`: which branches of ts/core the tests and a batch of simulated worlds take. Node collects (V8),
+ * counts are carried to the TypeScript by its source maps. Ends with exit code 1 when too few are taken, or when
+ * docs/coverage.md and what was not taken differ in one branch: each of them is explained there.
  */
 
 import { readFileSync, rmSync } from 'node:fs'
@@ -62,7 +62,10 @@ async function mapped() {
   return report.generate()
 }
 
-/** The branches of a file that were never taken, each named by what stands in the source, so that the name survives edits elsewhere. */
+/**
+ * The branches of a file that were never taken, each named by what stands in the source, so that the name survives
+ * edits elsewhere.
+ */
 function notTaken({ sourcePath, source, data }) {
   return data.branches
     .filter(({ count, ignored }) => count === 0 && !ignored)

@@ -28,8 +28,8 @@ export async function ensureBuilt() {
 }
 
 /**
- * Runs one command in the root with its output passed through, to standard output or to the descriptor `output`; rejects with
- * `complaint` unless it exits with 0.
+ * Runs one command in the root with its output passed through, to standard output or to the descriptor `output`;
+ * rejects with `complaint` unless it exits with 0.
  */
 export function run(command, args, complaint, output = 'inherit') {
   return new Promise((resolve, reject) => {

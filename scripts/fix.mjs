@@ -1,4 +1,6 @@
-/** `npm run fix`: formats everything, repairs what the linter can repair by itself, and copies the types of the addon. */
+/**
+ * `npm run fix`: formats everything, repairs what the linter can repair by itself, and copies the types of the addon.
+ */
 
 import { copyFileSync } from 'node:fs'
 import { ensureBuilt, run } from './ensure-built.mjs'

@@ -1,7 +1,8 @@
 /**
- * `npm run sim:planted`: can the simulator find bugs? Each patch in `test/planted` breaks one rule in a copy of the sources; worlds
- * run on that copy from seed 1 on, until an invariant does not hold. Ends with exit code 1 when a bug is not found, or by an
- * invariant that is not about it, when a patch is out of date, or when the copy without a bug fails on the same seeds.
+ * `npm run sim:planted`: can the simulator find bugs? Each patch in `test/planted` breaks one rule in a copy of the
+ * sources; worlds run on that copy from seed 1 on, until an invariant does not hold. Ends with exit code 1 when a bug
+ * is not found, or by an invariant that is not about it, when a patch is out of date, or when the copy without a bug
+ * fails on the same seeds.
  */
 
 import { fork, spawn } from 'node:child_process'

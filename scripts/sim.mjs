@@ -1,6 +1,6 @@
 /**
- * `npm run sim`: worlds from seeds. One seed, or a range of them; with --trace, the one run as JSON lines on standard output.
- * Ends with exit code 1 when a world did not hold, and prints the line that replays it.
+ * `npm run sim`: worlds from seeds. One seed, or a range of them; with --trace, the one run as JSON lines on standard
+ * output. Ends with exit code 1 when a world did not hold, and prints the line that replays it.
  */
 
 import { readFileSync, writeSync } from 'node:fs'

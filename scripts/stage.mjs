@@ -1,9 +1,9 @@
 /**
  * `node scripts/stage.mjs <folder>` lays out the root package as it is published; the tool goes on from there (`napi
- * create-npm-dirs`, `artifacts` and `pre-publish`, each with `--cwd <folder>`: docs/platforms.md). What is published is not
- * what lies in the tree: it has none of what only the tree needs, which are scripts, workspaces, development dependencies, the
- * inner import map, and references to source maps, which are not shipped; and the tool adds the optional dependencies, which
- * do not exist while the tree that makes them is installed.
+ * create-npm-dirs`, `artifacts` and `pre-publish`, each with `--cwd <folder>`: docs/platforms.md). What is published is
+ * not what lies in the tree: it has none of what only the tree needs, which are scripts, workspaces, development
+ * dependencies, the inner import map, and references to source maps, which are not shipped; and the tool adds the
+ * optional dependencies, which do not exist while the tree that makes them is installed.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -13,7 +13,9 @@ import { fileURLToPath } from 'node:url'
 import { root } from './ensure-built.mjs'
 import { platforms } from './pack/platforms.mjs'
 
-/** Fills `folder` with the root package, and with the licence of each platform package, which the tool does not bring. */
+/**
+ * Fills `folder` with the root package, and with the licence of each platform package, which the tool does not bring.
+ */
 export function stage(folder) {
   if (existsSync(folder)) throw new Error(`${folder} is there already, and what lies in it would be published too`)
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))

@@ -1,4 +1,7 @@
-/** `npm start`: makes sure that everything is built, and starts a cluster on this machine. `npm start -- --help` says how. */
+/**
+ * `npm start`: makes sure that everything is built, and starts a cluster on this machine. `npm start -- --help` says
+ * how.
+ */
 
 import { ensureBuilt } from './ensure-built.mjs'
 

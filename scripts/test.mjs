@@ -1,8 +1,9 @@
 /**
  * `npm test`: builds what is not built, runs the Rust tests, then every built `*.test.js` in a process of its own, and
- * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something
- * open counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node <file>`
- * they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that is emulated.
+ * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something open
+ * counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node
+ * <file>` they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that
+ * is emulated.
  */
 
 import { spawn } from 'node:child_process'

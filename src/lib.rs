@@ -1,5 +1,6 @@
 //! The Node-API border of balsa-log. It translates and decides nothing: names are those of the engine with the prefix
-//! `Native`, stores are handle numbers, errors are `CODE: message`. Building it writes its types, `ts/native/binding.ts`.
+//! `Native`, stores are handle numbers, errors are `CODE: message`. Building it writes its types,
+//! `ts/native/binding.ts`.
 //!
 //! Border rules: one call per batch in, one wake per group commit out, reads into the caller's buffer, no promise and
 //! no object per entry. Every export catches panics; every task catches its own.
@@ -201,8 +202,8 @@ fn native_state(state: State) -> Result<NativeState> {
     })
 }
 
-/// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most once until the
-/// next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
+/// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most
+/// once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open(

@@ -1,8 +1,9 @@
 /**
  * Loopback ports and addresses that nobody listens on at this moment.
  *
- * They lie below the range from which the kernel takes the ports of outgoing connections: one drawn from that range could be
- * taken, before a server listens on it, by a connection that the servers of the same test or bench make to each other.
+ * They lie below the range from which the kernel takes the ports of outgoing connections: one drawn from that range
+ * could be taken, before a server listens on it, by a connection that the servers of the same test or bench make to
+ * each other.
  */
 
 import { createServer } from 'node:net'

@@ -1,6 +1,6 @@
 /**
- * The planted bugs stay in step with the sources: each patch still applies to them, exactly, and says what it is about. Whether
- * the simulator finds them is `npm run sim:planted`, which takes minutes.
+ * The planted bugs stay in step with the sources: each patch still applies to them, exactly, and says what it is about.
+ * Whether the simulator finds them is `npm run sim:planted`, which takes minutes.
  */
 
 import { spawnSync } from 'node:child_process'

@@ -19,6 +19,7 @@ import {
   engineRule,
   focusRule,
   glossaryRule,
+  handwritingRule,
   homeRule,
   importCircles,
   importRule,
@@ -242,6 +243,19 @@ proofs('nothing names this machine or a registry', () => {
   rejects(placeRule, 'docs/a.md', ['see ', 'work', 'main'].join('/'))
   rejects(placeRule, 'package-lock.json', ['"resolved": "https://registry.npmjs', 'org/x"'].join('.'))
   accepts(placeRule, 'docs/a.md', ['network', 'work', 'x and https://example.org', 'work', 'x'].join('/'))
+})
+
+proofs('there is one handwriting', () => {
+  rejects(handwritingRule, 'ts/a.ts', 'class A {\n  private readonly x = 1\n}')
+  rejects(handwritingRule, 'test/a.ts', 'class A {\n  public x = 1\n}')
+  rejects(handwritingRule, 'apps/kv/src/a.ts', 'export const bytesMax = 64 * 1024')
+  rejects(handwritingRule, 'ts/a.ts', `  /** ${'x'.repeat(120)} */`)
+  accepts(
+    handwritingRule,
+    'ts/a.ts',
+    'class A {\n  private constructor() {}\n  #x = 1\n}\nconst BYTES_MAX = 1\nconst x = f()',
+  )
+  accepts(handwritingRule, 'ts/a.ts', `const text = '${'x'.repeat(120)}'\n// ${'x'.repeat(110)}`)
 })
 
 proofs('the engine does not know Node', () => {

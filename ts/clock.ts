@@ -1,4 +1,6 @@
-/** The machine's clocks and timers. The only file of the library that touches them; everything else is given a `Clock`. */
+/**
+ * The machine's clocks and timers. The only file of the library that touches them; everything else is given a `Clock`.
+ */
 
 import type { Clock } from './types.js'
 

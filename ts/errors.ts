@@ -71,7 +71,10 @@ export class AssertionFailure extends Error {
   override readonly name = 'AssertionFailure'
 }
 
-/** Asserts one fact about ourselves; the message holds the numbers. On a hot path it is a function: to write numbers costs more than the fact. */
+/**
+ * Asserts one fact about ourselves; the message holds the numbers. On a hot path it is a function: to write numbers
+ * costs more than the fact.
+ */
 export function assert(condition: boolean, message: string | (() => string)): asserts condition {
   if (!condition) throw new AssertionFailure(typeof message === 'string' ? message : message())
 }

@@ -1,6 +1,6 @@
 /**
- * What can be said of values that users bring, whatever made them: another library, another realm (`vm`, a test runner), or a mistake.
- * Nothing here throws, and nothing here asks `instanceof`, which knows one realm.
+ * What can be said of values that users bring, whatever made them: another library, another realm (`vm`, a test
+ * runner), or a mistake. Nothing here throws, and nothing here asks `instanceof`, which knows one realm.
  */
 
 const TEXT_LENGTH_MAX = 1000
@@ -15,7 +15,9 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   }
 }
 
-/** What it rejects with, if it is a promise and does, goes there and nowhere else: left alone it would end the process. */
+/**
+ * What it rejects with, if it is a promise and does, goes there and nowhere else: left alone it would end the process.
+ */
 export function onRejection(value: unknown, take: (cause: unknown) => void): void {
   // Not by its own `then` with one callback: some expect both.
   if (isThenable(value)) Promise.resolve(value).catch(take)

@@ -1,6 +1,6 @@
 /**
- * What `Raft.open` takes, the check of it (every refusal names the option, the bound and the reason), and the settings that come
- * of it. A default stands here and nowhere else.
+ * What `Raft.open` takes, the check of it (every refusal names the option, the bound and the reason), and the settings
+ * that come of it. A default stands here and nowhere else.
  */
 
 import { systemClock } from './clock.js'
@@ -26,8 +26,8 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
   /**
-   * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is older than
-   * what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
+   * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is
+   * older than what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
    */
   readonly acceptCopiedFolder?: boolean
   /** Default `nativeStore()`; `fileStore()` needs no addon. */

@@ -20,7 +20,10 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
   readonly #codec: GuardedCodec<Command>
 
-  /** Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as well. */
+  /**
+   * Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as
+   * well.
+   */
   constructor(server: Server, settings: Settings<Command, Result, Query, Answer>) {
     this.#server = server
     this.#machine = settings.stateMachine
@@ -40,13 +43,19 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.ready(options)
   }
 
-  /** Replicates one command; resolves with the state machine's answer once it is committed and applied here. Leader only. */
+  /**
+   * Replicates one command; resolves with the state machine's answer once it is committed and applied here. Leader
+   * only.
+   */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
     return result as Result
   }
 
-  /** As `apply`, for a list in order, in one append. The first failure rejects the whole call; its outcome covers the list. */
+  /**
+   * As `apply`, for a list in order, in one append. The first failure rejects the whole call; its outcome covers the
+   * list.
+   */
   async applyAll(commands: readonly Command[], options?: WaitOptions): Promise<readonly Result[]> {
     if (commands.length === 0) return []
     const payloads = new Array<Payload>(commands.length)
@@ -62,8 +71,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. What the query throws
-   * or rejects with, this rejects with, as it is; the server goes on.
+   * Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. What
+   * the query throws or rejects with, this rejects with, as it is; the server goes on.
    */
   async read(
     query: Query,
@@ -77,8 +86,9 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Resolves once this server has proved that it led after the call began, and has applied everything that was committed
-   * then: whatever the state machine holds now is a linearizable read (thesis 6.4). All calls of one turn share one round.
+   * Resolves once this server has proved that it led after the call began, and has applied everything that was
+   * committed then: whatever the state machine holds now is a linearizable read (thesis 6.4). All calls of one turn
+   * share one round.
    */
   readIndex(options?: WaitOptions): Promise<LogIndex> {
     return this.#server.readIndex(options)
@@ -94,14 +104,18 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * What an entry made now would carry as its time, in milliseconds since 1970, as far as this server can know: what is planned by the
-   * time of entries is planned by this clock, not by the machine's date. On a follower it is at most what its leader's clock shows.
+   * What an entry made now would carry as its time, in milliseconds since 1970, as far as this server can know: what is
+   * planned by the time of entries is planned by this clock, not by the machine's date. On a follower it is at most
+   * what its leader's clock shows.
    */
   get entryTime(): number {
     return this.#server.entryTime
   }
 
-  /** Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws or rejects with is logged. */
+  /**
+   * Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws or
+   * rejects with is logged.
+   */
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
     return this.#server.on(name, listener)
   }

@@ -24,8 +24,8 @@ export const isPosition = (value: unknown): value is number => Number.isSafeInte
 export type ServerId = string
 
 /**
- * What a later version says of a server or of a configuration. Whoever does not know it carries it unchanged into the next
- * configuration; when it is required, the configuration is refused instead (docs/storage-format.md).
+ * What a later version says of a server or of a configuration. Whoever does not know it carries it unchanged into the
+ * next configuration; when it is required, the configuration is refused instead (docs/storage-format.md).
  */
 export interface Extension {
   /** 1 to 64 characters of a-z, 0-9 and -, the first one a letter; once in its list. */
@@ -79,7 +79,9 @@ export interface Block {
   readonly configuration: Configuration | null
 }
 
-/** A stretch of the log written in one term: from `first` up to the next run's `first` - 1, or to the end of the log. */
+/**
+ * A stretch of the log written in one term: from `first` up to the next run's `first` - 1, or to the end of the log.
+ */
 export interface TermRun {
   readonly first: LogIndex
   readonly term: Term
@@ -101,7 +103,10 @@ export type StoreOperation =
   /** Deletes every entry with index >= from. Invariant: firstIndex <= from <= lastIndex. */
   | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
   | { readonly type: 'hardState'; readonly hardState: HardState }
-  /** Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most 4 KiB. */
+  /**
+   * Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most
+   * 4 KiB.
+   */
   | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
   | { readonly type: 'delete'; readonly key: string }
 
@@ -128,11 +133,17 @@ export interface Clock {
   /** Milliseconds since 1970, as the machine believes. */
   wallNow(): number
   setTimer(delayMs: number, callback: () => void): CancelTimer
-  /** Runs `callback` once, later, when everything that has arrived by then was handed over; the turns of a server run here. */
+  /**
+   * Runs `callback` once, later, when everything that has arrived by then was handed over; the turns of a server run
+   * here.
+   */
   defer(callback: () => void): void
 }
 
-/** One line per event; `fields` is plain data. What it throws or rejects with goes nowhere, and is noted once, as a warning of the process. */
+/**
+ * One line per event; `fields` is plain data. What it throws or rejects with goes nowhere, and is noted once, as a
+ * warning of the process.
+ */
 export interface Logger {
   debug(event: string, fields?: Readonly<Record<string, unknown>>): void
   info(event: string, fields?: Readonly<Record<string, unknown>>): void

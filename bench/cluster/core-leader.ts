@@ -1,6 +1,6 @@
 /**
- * A leader's core with nothing around it but answers: a disk that is done at once, two peers that take everything, a state
- * machine that has applied as soon as it is asked. What one batch costs here is the core's own work.
+ * A leader's core with nothing around it but answers: a disk that is done at once, two peers that take everything, a
+ * state machine that has applied as soon as it is asked. What one batch costs here is the core's own work.
  */
 
 import { RaftCore } from 'balsa-raft/core'

@@ -1,4 +1,7 @@
-/** Three servers of the key-value store as processes of their own, and a client that speaks one inline command at a time. */
+/**
+ * Three servers of the key-value store as processes of their own, and a client that speaks one inline command at a
+ * time.
+ */
 
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'

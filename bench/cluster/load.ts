@@ -1,6 +1,7 @@
 /**
- * Load on one server, made in its own process. Latency in a closed loop runs from the call; in an open loop from the moment at
- * which the schedule wanted the call, so that a stall is charged to everything that it held up (no coordinated omission).
+ * Load on one server, made in its own process. Latency in a closed loop runs from the call; in an open loop from the
+ * moment at which the schedule wanted the call, so that a stall is charged to everything that it held up (no
+ * coordinated omission).
  */
 
 import type { Raft } from 'balsa-raft'

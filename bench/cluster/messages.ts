@@ -4,7 +4,10 @@ import type { StoreStats } from 'balsa-raft'
 
 export type Work = 'apply' | 'linearizableRead' | 'staleRead'
 
-/** Closed loop: that many callers, each with one operation at a time. Open loop: operations begin at a fixed rate, come what may. */
+/**
+ * Closed loop: that many callers, each with one operation at a time. Open loop: operations begin at a fixed rate, come
+ * what may.
+ */
 export type Pace = { readonly inFlight: number } | { readonly perSecond: number }
 
 export interface Load {
@@ -34,14 +37,19 @@ export interface Usage {
   /** How late the event loop was, at the 99th percentile, since the last restart. */
   readonly loopDelayP99: number
   readonly rssBytes: number
-  /** What of it belongs to files, the map of the log above all: the system takes it back when it needs room. 0 where it does not tell, so that all counts as the process's own. */
+  /**
+   * What of it belongs to files, the map of the log above all: the system takes it back when it needs room. 0 where it
+   * does not tell, so that all counts as the process's own.
+   */
   readonly mappedBytes: number
 }
 
 export interface Loaded {
   readonly type: 'loaded'
   readonly operations: number
-  /** Refused because too much waited. A closed loop asks again after the next answer; an open loop gives the command up. */
+  /**
+   * Refused because too much waited. A closed loop asks again after the next answer; an open loop gives the command up.
+   */
   readonly refused: number
   readonly milliseconds: number
   /** From the planned end, after which nothing is begun, to the last answer. */

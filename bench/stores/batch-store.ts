@@ -1,4 +1,7 @@
-/** What the log stores that are compared have in common: one batch of entries at a time, durable when the promise resolves. */
+/**
+ * What the log stores that are compared have in common: one batch of entries at a time, durable when the promise
+ * resolves.
+ */
 
 export interface BatchStore {
   /** `count` entries of the payload, in one commit. */

@@ -1,4 +1,7 @@
-/** A process that makes a few commits with one store and nothing else, to be run under strace: `count-flushes.js NAME DIR COMMITS ENTRIES BYTES`. */
+/**
+ * A process that makes a few commits with one store and nothing else, to be run under strace: `count-flushes.js NAME
+ * DIR COMMITS ENTRIES BYTES`.
+ */
 
 import { batchStores } from './index.js'
 

@@ -1,4 +1,7 @@
-/** The physical limit: the bytes of the same blocks, sealed beforehand, written over a file that is all there, and flushed. */
+/**
+ * The physical limit: the bytes of the same blocks, sealed beforehand, written over a file that is all there, and
+ * flushed.
+ */
 
 import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
 /**
- * Flushes per commit as the system sees them: the calls that wait for the device, counted by strace over two runs of different
- * length, so that what opening and closing cost cancels out. Writes to files opened with O_DSYNC flush as well, and count.
+ * Flushes per commit as the system sees them: the calls that wait for the device, counted by strace over two runs of
+ * different length, so that what opening and closing cost cancels out. Writes to files opened with O_DSYNC flush as
+ * well, and count.
  */
 
 import { execFile } from 'node:child_process'

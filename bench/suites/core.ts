@@ -1,4 +1,7 @@
-/** Micro benchmarks of what happens once per batch within a process: the core, the block format, the frames; and per command. Timed by tinybench. */
+/**
+ * Micro benchmarks of what happens once per batch within a process: the core, the block format, the frames; and per
+ * command. Timed by tinybench.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
 /**
- * How long writes are held up when the leader is killed: one write at a time, kill -9 of the leader, the time from the kill to
- * the next acknowledged write; then the killed server is started again. One kill per round, and what is asked for is their distribution.
+ * How long writes are held up when the leader is killed: one write at a time, kill -9 of the leader, the time from the
+ * kill to the next acknowledged write; then the killed server is started again. One kill per round, and what is asked
+ * for is their distribution.
  */
 
 import { KvServers } from '../cluster/kv-servers.js'

@@ -1,6 +1,7 @@
 /**
- * The `apply` suite with hashicorp/raft beside it: the same loop, sizes and rounds. The peer is a Go program of this repository,
- * built when the suite opens; each of its measurements starts three fresh servers and prints one line of JSON.
+ * The `apply` suite with hashicorp/raft beside it: the same loop, sizes and rounds. The peer is a Go program of this
+ * repository, built when the suite opens; each of its measurements starts three fresh servers and prints one line of
+ * JSON.
  */
 
 import { execFile } from 'node:child_process'

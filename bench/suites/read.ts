@@ -1,4 +1,6 @@
-/** Reads: linearizable ones on the leader (thesis 6.4: one confirmed round for all that wait), stale ones on a follower. */
+/**
+ * Reads: linearizable ones on the leader (thesis 6.4: one confirmed round for all that wait), stale ones on a follower.
+ */
 
 import type { ChildProcess } from 'node:child_process'
 import type { Work } from '../cluster/messages.js'

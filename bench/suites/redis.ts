@@ -1,4 +1,7 @@
-/** `redis-benchmark` against the leader of the key-value store, and against one redis-server that flushes every write, in the same rounds. */
+/**
+ * `redis-benchmark` against the leader of the key-value store, and against one redis-server that flushes every write,
+ * in the same rounds.
+ */
 
 import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'

@@ -1,4 +1,6 @@
-/** How fast the simulator is: worlds of the swarm, whole, with all invariants on; the steps are the inputs of the cores. */
+/**
+ * How fast the simulator is: worlds of the swarm, whole, with all invariants on; the steps are the inputs of the cores.
+ */
 
 import { simulate } from '#balsa/testing/simulator/simulate.js'
 import type { Settings } from '../settings.js'

@@ -1,4 +1,7 @@
-/** Memory under a long load: the resident set of each server after every slice of it, its own pages apart from those of files. */
+/**
+ * Memory under a long load: the resident set of each server after every slice of it, its own pages apart from those of
+ * files.
+ */
 
 import type { Usage } from '../cluster/messages.js'
 import { RaftServers } from '../cluster/raft-servers.js'

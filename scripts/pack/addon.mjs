@@ -1,7 +1,7 @@
 /**
- * How the addon is built, here and for other machines: by `napi build`. What the tool cannot do is done here: the file says
- * nothing of the machine that made it, and a build that would change nothing is left out. Imports nothing heavy, for every
- * `npm test` asks whether the addon is up to date.
+ * How the addon is built, here and for other machines: by `napi build`. What the tool cannot do is done here: the file
+ * says nothing of the machine that made it, and a build that would change nothing is left out. Imports nothing heavy,
+ * for every `npm test` asks whether the addon is up to date.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -27,7 +27,10 @@ const TYPES_HEADER =
 
 const sources = ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/addon.mjs']
 
-/** Whether a built file is newer than everything it was made from: cargo relinks the top crate even when nothing changed. */
+/**
+ * Whether a built file is newer than everything it was made from: cargo relinks the top crate even when nothing
+ * changed.
+ */
 export function isUpToDate(built) {
   return existsSync(built) && statSync(built).mtimeMs >= Math.max(...sources.map((path) => newestMs(join(root, path))))
 }
@@ -50,8 +53,9 @@ export function addonName(platform) {
 }
 
 /**
- * Builds the addon into `folder`; `args` are more arguments for the tool, `cargoArgs` for cargo. The tool puts each file in
- * its place by a rename: a running process may have the old one mapped. Throws when the build fails, which has said why.
+ * Builds the addon into `folder`; `args` are more arguments for the tool, `cargoArgs` for cargo. The tool puts each
+ * file in its place by a rename: a running process may have the old one mapped. Throws when the build fails, which has
+ * said why.
  */
 export function buildAddon({ folder, args = [], cargoArgs = [], environment = process.env, deadlineMs }) {
   const types = ['--dts', relative(folder, builtTypes), '--dts-header', TYPES_HEADER]
@@ -66,8 +70,8 @@ export function buildAddon({ folder, args = [], cargoArgs = [], environment = pr
 }
 
 /**
- * Each folder of the builder's machine that could get into the addon, and the name that stands for it there. Longer paths come
- * last: rustc takes the last that matches.
+ * Each folder of the builder's machine that could get into the addon, and the name that stands for it there. Longer
+ * paths come last: rustc takes the last that matches.
  */
 function builderFolders(environment = process.env) {
   const cargoHome = resolve(environment.CARGO_HOME || join(homedir(), '.cargo'))
@@ -91,9 +95,10 @@ function rustSysroot(environment) {
 }
 
 /**
- * The environment for cargo: flags that are given by the environment are kept, and the renaming added. They are encoded,
- * for a folder may have a space in its name. Cargo then reads no RUSTFLAGS, so what the tool says there for musl is said
- * here: a library that Node loads shares Node's libc, where Rust's default is to bring its own. Elsewhere it is the default.
+ * The environment for cargo: flags that are given by the environment are kept, and the renaming added. They are
+ * encoded, for a folder may have a space in its name. Cargo then reads no RUSTFLAGS, so what the tool says there for
+ * musl is said here: a library that Node loads shares Node's libc, where Rust's default is to bring its own. Elsewhere
+ * it is the default.
  */
 function addonEnvironment(environment) {
   const encoded = environment.CARGO_ENCODED_RUSTFLAGS

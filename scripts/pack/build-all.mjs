@@ -1,9 +1,10 @@
 /**
- * `node scripts/pack/build-all.mjs [platform ...]` builds the addons of the platforms (default: all that get a package) into
- * `build/addons/` and prints, for each, whether it was built, skipped or failed, and why. All that can be built on Linux is
- * built by `napi build --cross-compile`, which is cargo-zigbuild: with glibc, against one so old that any system still in use
- * has it, since a plain build binds to the glibc of its machine. What it needs it puts below `target/foreign/` (toolbox.mjs);
- * first time, some three minutes a platform. The exit code is 0 when nothing failed, and no platform that was named was skipped.
+ * `node scripts/pack/build-all.mjs [platform ...]` builds the addons of the platforms (default: all that get a package)
+ * into `build/addons/` and prints, for each, whether it was built, skipped or failed, and why. All that can be built on
+ * Linux is built by `napi build --cross-compile`, which is cargo-zigbuild: with glibc, against one so old that any
+ * system still in use has it, since a plain build binds to the glibc of its machine. What it needs it puts below
+ * `target/foreign/` (toolbox.mjs); first time, some three minutes a platform. The exit code is 0 when nothing failed,
+ * and no platform that was named was skipped.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -27,7 +28,10 @@ export function foreignAddon(platform) {
   return join(foreignFolder, addonName(platform.name))
 }
 
-/** Builds one addon unless it is up to date: `state` is built, skipped (it cannot be built here) or failed; `text` says how or why. */
+/**
+ * Builds one addon unless it is up to date: `state` is built, skipped (it cannot be built here) or failed; `text` says
+ * how or why.
+ */
 export function buildOne(platform) {
   try {
     const how = build(platform)
@@ -77,7 +81,9 @@ function recipeFor({ os, libc, triple }) {
   return { target: triple, environment: () => ({}), how: 'for musl' }
 }
 
-/** The installed Rust where it has the standard library of the target; else Debian's, which builds that library first. */
+/**
+ * The installed Rust where it has the standard library of the target; else Debian's, which builds that library first.
+ */
 function compilerFor({ triple }) {
   const probe = ['--print', 'target-libdir', '--target', triple]
   const folder = execFileSync('rustc', probe, { cwd: root, encoding: 'utf8' }).trim()

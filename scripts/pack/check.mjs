@@ -1,7 +1,8 @@
 /**
- * Makes the packages as the release does, with the tool, and uses them as a stranger would: installed in empty folders with
- * install scripts off and no network, under other versions of Node, and those of other platforms under an emulator or another
- * libc where one can be had. Prints each step, then the table of platforms with what was seen of each on this machine.
+ * Makes the packages as the release does, with the tool, and uses them as a stranger would: installed in empty folders
+ * with install scripts off and no network, under other versions of Node, and those of other platforms under an emulator
+ * or another libc where one can be had. Prints each step, then the table of platforms with what was seen of each on
+ * this machine.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -123,7 +124,9 @@ async function buildOthers() {
   }
 }
 
-/** What holds for the file of every platform: its size, what it asks of libc, and that it tells nothing of its builder. */
+/**
+ * What holds for the file of every platform: its size, what it asks of libc, and that it tells nothing of its builder.
+ */
 function checkAddon(platform, addon) {
   const bytes = readFileSync(addon)
   if (bytes.length >= ADDON_BYTES_MAX) throw new Error(`it has ${bytes.length} bytes, at most ${ADDON_BYTES_MAX}`)
@@ -137,8 +140,9 @@ function checkAddon(platform, addon) {
 }
 
 /**
- * The commands of the release (.github/workflows/release.yml). The tool makes the packages of all platforms or none, so it gets
- * an empty file where no addon was built. Here the package holds what gets published, the addon for an old glibc, if there is one.
+ * The commands of the release (.github/workflows/release.yml). The tool makes the packages of all platforms or none, so
+ * it gets an empty file where no addon was built. Here the package holds what gets published, the addon for an old
+ * glibc, if there is one.
  */
 function makePackages() {
   if (!addons.has(here.name)) addons.set(here.name, join(addonFolder, addonName(here.name)))
@@ -255,7 +259,10 @@ async function runSample(node, folder) {
   return run(node, ['--version'], folder)
 }
 
-/** Runs tests of the tree under a Node, with the addon of its package in the place of the built one; returns the closing line. */
+/**
+ * Runs tests of the tree under a Node, with the addon of its package in the place of the built one; returns the closing
+ * line.
+ */
 function runTests({ name }, node, pattern) {
   const args = ['scripts/test.mjs', '--node', node, '--file-deadline-s', String(TEST_FILE_DEADLINE_S), ...pattern]
   return withAddon(join(addonFolder, addonName(name)), addons.get(name), () =>

@@ -1,4 +1,7 @@
-/** The platforms that get a package: `napi.targets` in package.json, as the tool reads it. `ts/native/load.ts` must name the same. */
+/**
+ * The platforms that get a package: `napi.targets` in package.json, as the tool reads it. `ts/native/load.ts` must name
+ * the same.
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -42,7 +42,10 @@ export function npm(args, cwd) {
   return run('npm', args, cwd)
 }
 
-/** Puts an addon in the place where the source tree looks for it while `body` runs, for the tests, which run in the tree. */
+/**
+ * Puts an addon in the place where the source tree looks for it while `body` runs, for the tests, which run in the
+ * tree.
+ */
 export async function withAddon(place, addon, body) {
   const kept = `${place}.kept`
   if (addon === place) return body()

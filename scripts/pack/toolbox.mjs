@@ -1,7 +1,7 @@
 /**
- * What building and trying addons for other platforms needs, fetched by package name with the ordinary clients (pip, apt-get) and
- * unpacked below `target/foreign/`: nothing is installed on the machine, and deleting that folder undoes it all. Each function
- * does nothing when its thing is there, and throws one sentence when it cannot be had.
+ * What building and trying addons for other platforms needs, fetched by package name with the ordinary clients (pip,
+ * apt-get) and unpacked below `target/foreign/`: nothing is installed on the machine, and deleting that folder undoes
+ * it all. Each function does nothing when its thing is there, and throws one sentence when it cannot be had.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -30,7 +30,9 @@ export function zigCommands() {
   return join(venv, 'bin')
 }
 
-/** A folder with the one library that a macOS addon links: zig ships its description, so that no Apple SDK is needed. */
+/**
+ * A folder with the one library that a macOS addon links: zig ships its description, so that no Apple SDK is needed.
+ */
 export function darwinSdk() {
   const sdk = join(cache, 'darwin-sdk')
   const library = join(sdk, 'usr/lib/libSystem.tbd')
@@ -44,8 +46,8 @@ export function darwinSdk() {
 }
 
 /**
- * A Rust compiler that has the sources of its own standard library, to build it for targets that the installed one has none
- * for. Debian's, because the two must be of one version. Returns the path of rustc.
+ * A Rust compiler that has the sources of its own standard library, to build it for targets that the installed one has
+ * none for. Debian's, because the two must be of one version. Returns the path of rustc.
  */
 export function debianRust() {
   const rustc = join(cache, 'rustc')
@@ -60,7 +62,9 @@ export function debianRust() {
   return rustc
 }
 
-/** What a Node is told that runs on this machine, and was made for another: where it lies is the command that starts it. */
+/**
+ * What a Node is told that runs on this machine, and was made for another: where it lies is the command that starts it.
+ */
 const strangerHere = (self) => `process.execPath = ${JSON.stringify(self)}
 // This machine's ldd names this machine's libc: whoever asks it must ask the process itself.
 const fs = require('node:fs')
@@ -69,8 +73,8 @@ fs.openSync = (path, ...how) => openSync(path === '/usr/bin/ldd' ? '/nowhere' : 
 `
 
 /**
- * A Node of `major` for a Linux platform that is not this one: a command that starts it under an emulator of its processor, or
- * under its libc. Child processes must be started by the same command.
+ * A Node of `major` for a Linux platform that is not this one: a command that starts it under an emulator of its
+ * processor, or under its libc. Child processes must be started by the same command.
  */
 export function foreignNode(platform, major) {
   const wheel = platform.libc === 'musl' ? 'musllinux_1_2' : 'manylinux_2_28'
@@ -101,7 +105,8 @@ function emulatorOf(cpu) {
 }
 
 function muslLoader(cpu) {
-  // The libraries that come with these Nodes have packed relocations (DT_RELR), which musl reads since 1.2.4: Debian 13.
+  // The libraries that come with these Nodes have packed relocations (DT_RELR), which musl reads since 1.2.4: Debian
+  // 13.
   const folder = debianPackages(`musl-${cpu}`, ['musl'], aptFor(DEBIAN[cpu], 'trixie'))
   const loader = `ld-musl-${cpu === 'x64' ? 'x86_64' : 'aarch64'}.so.1`
   return ['lib', 'usr/lib'].map((each) => join(folder, each, loader)).find((path) => existsSync(path))

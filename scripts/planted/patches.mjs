@@ -1,6 +1,6 @@
 /**
- * The planted bugs: what is known of each patch in `test/planted`, and how it gets into a copy of the sources. Nothing here
- * touches the sources themselves.
+ * The planted bugs: what is known of each patch in `test/planted`, and how it gets into a copy of the sources. Nothing
+ * here touches the sources themselves.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -16,8 +16,8 @@ const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
 const PLACE = /^ts\/(?:core|server|machine|storage)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
 
 /**
- * Every patch, by name, with its head: what it breaks (`scenario`) and the numbers of the invariants that are meant to notice
- * (`expected`). Throws when one of them does not say so.
+ * Every patch, by name, with its head: what it breaks (`scenario`) and the numbers of the invariants that are meant to
+ * notice (`expected`). Throws when one of them does not say so.
  */
 export function readPatches() {
   return readdirSync(folder)
@@ -51,7 +51,10 @@ export function copySources(target) {
   symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))
 }
 
-/** Returns what is wrong with the patch; null when it went in. Nothing is searched for: the lines around it must be there. With `--check` it does not go in. */
+/**
+ * Returns what is wrong with the patch; null when it went in. Nothing is searched for: the lines around it must be
+ * there. With `--check` it does not go in.
+ */
 export function plant(patch, target, ...options) {
   const { status, stderr, error } = spawnSync('git', ['apply', '--whitespace=nowarn', ...options, patch.path], {
     cwd: target,

@@ -1,6 +1,6 @@
 /**
- * One process of `npm run sim:planted`: runs the worlds of the given seeds on a compiled copy of the library, until one fails,
- * and reports each of them. Arguments: the copy's folder, and the seeds.
+ * One process of `npm run sim:planted`: runs the worlds of the given seeds on a compiled copy of the library, until one
+ * fails, and reports each of them. Arguments: the copy's folder, and the seeds.
  */
 
 import { join } from 'node:path'
@@ -22,7 +22,9 @@ function seedsOf(text) {
   return Array.from({ length: last - first + 1 }, (_, at) => first + at)
 }
 
-/** What an invariant says has a number; an assertion of the library counts as invariant 0; anything else is no finding. */
+/**
+ * What an invariant says has a number; an assertion of the library counts as invariant 0; anything else is no finding.
+ */
 function told({ name, message, invariant, stack }) {
   if (name === 'Violation') return { invariant, message }
   if (name === 'AssertionFailure') return { invariant: 0, message }

@@ -1,6 +1,6 @@
 /**
- * The memory store against a model that could not be simpler: a list of entries that is copied whole at each ticket. Random
- * tickets, completions, crashes, failures and reopens; after each step both hold the same.
+ * The memory store against a model that could not be simpler: a list of entries that is copied whole at each ticket.
+ * Random tickets, completions, crashes, failures and reopens; after each step both hold the same.
  */
 
 import fc from 'fast-check'
@@ -89,58 +89,58 @@ test('whatever is submitted, completed, lost or reopened, the store holds what t
 
 /** The store and the model, side by side. */
 class Pair {
-  private readonly disk = new MemoryDisk({ completion: 'manual' })
-  private store = new MemoryLogStore(this.disk)
-  private boots = 0
-  private durable: Model = { entries: [], hardState: hardState(0, null, 0), facts: [] }
+  readonly #disk = new MemoryDisk({ completion: 'manual' })
+  #store = new MemoryLogStore(this.#disk)
+  #boots = 0
+  #durable: Model = { entries: [], hardState: hardState(0, null, 0), facts: [] }
   /** What the store will hold after each pending ticket, oldest first. */
-  private pending: Model[] = []
-  private durableTicket = 0
-  private failing: { k: number; readonly fate: 'lost' | 'kept' } | null = null
-  private isPoisoned = false
+  #pending: Model[] = []
+  #durableTicket = 0
+  #failing: { k: number; readonly fate: 'lost' | 'kept' } | null = null
+  #isPoisoned = false
 
   async open(): Promise<void> {
-    this.store = new MemoryLogStore(this.disk)
-    const state = await this.store.open(() => {})
-    this.boots += 1
-    this.durableTicket = 0
-    this.isPoisoned = false
-    this.pending = []
-    assert.is(state.bootCounter, this.boots)
-    assert.equal(modelOf(state), withoutEntries(this.durable))
+    this.#store = new MemoryLogStore(this.#disk)
+    const state = await this.#store.open(() => {})
+    this.#boots += 1
+    this.#durableTicket = 0
+    this.#isPoisoned = false
+    this.#pending = []
+    assert.is(state.bootCounter, this.#boots)
+    assert.equal(modelOf(state), withoutEntries(this.#durable))
   }
 
   async run(one: Step): Promise<void> {
     switch (one.type) {
       case 'submit':
-        if (!this.isPoisoned) this.submit(one)
+        if (!this.#isPoisoned) this.#submit(one)
         break
       case 'completeOne':
-        assert.is(this.disk.completeOne(), this.complete(1) > 0)
+        assert.is(this.#disk.completeOne(), this.#complete(1) > 0)
         break
       case 'completeAll':
-        assert.is(this.disk.completeAll(), this.complete(Infinity))
+        assert.is(this.#disk.completeAll(), this.#complete(Infinity))
         break
       case 'crash':
-        this.disk.crash()
+        this.#disk.crash()
         await this.open()
         break
       case 'close':
-        await this.close()
+        await this.#close()
         break
       case 'failTicket':
-        this.failing = { k: one.k, fate: one.fate }
-        this.disk.failTicket(one.k, one.fate)
+        this.#failing = { k: one.k, fate: one.fate }
+        this.#disk.failTicket(one.k, one.fate)
         break
       case 'read':
-        await this.read(one)
+        await this.#read(one)
         break
     }
-    this.compare()
+    this.#compare()
   }
 
-  private submit(drawn: SubmitStep): void {
-    let model = this.pending.at(-1) ?? this.durable
+  #submit(drawn: SubmitStep): void {
+    let model = this.#pending.at(-1) ?? this.#durable
     const operations: StoreOperation[] = []
     const length = model.entries.length
     if (drawn.cutAt !== null && length > 0) {
@@ -165,43 +165,43 @@ class Pair {
       const facts = size === null ? others : [...others, [key, hexOf(value)] as const]
       model = { ...model, facts: facts.toSorted(([a], [b]) => (a < b ? -1 : 1)) }
     }
-    this.store.submit(operations)
-    this.pending.push(model)
+    this.#store.submit(operations)
+    this.#pending.push(model)
   }
 
-  private complete(most: number): number {
+  #complete(most: number): number {
     let done = 0
-    while (done < most && this.pending.length > 0 && !this.isPoisoned) {
-      const [next] = this.pending
+    while (done < most && this.#pending.length > 0 && !this.#isPoisoned) {
+      const [next] = this.#pending
       if (next === undefined) break
-      if (this.failing !== null) this.failing.k -= 1
-      if (this.failing?.k === 0) {
-        if (this.failing.fate === 'kept') this.durable = next
-        this.failing = null
-        this.isPoisoned = true
+      if (this.#failing !== null) this.#failing.k -= 1
+      if (this.#failing?.k === 0) {
+        if (this.#failing.fate === 'kept') this.#durable = next
+        this.#failing = null
+        this.#isPoisoned = true
         break
       }
-      this.durable = next
-      this.pending.shift()
-      this.durableTicket += 1
+      this.#durable = next
+      this.#pending.shift()
+      this.#durableTicket += 1
       done += 1
     }
     return done
   }
 
-  private async close(): Promise<void> {
-    const closed = this.store.close()
-    assert.is(this.disk.completeAll(), this.complete(Infinity))
+  async #close(): Promise<void> {
+    const closed = this.#store.close()
+    assert.is(this.#disk.completeAll(), this.#complete(Infinity))
     await closed
     await this.open()
   }
 
-  private async read(drawn: { readonly from: number; readonly to: number; readonly maxBytes: number }): Promise<void> {
-    const { entries } = this.durable
+  async #read(drawn: { readonly from: number; readonly to: number; readonly maxBytes: number }): Promise<void> {
+    const { entries } = this.#durable
     if (entries.length === 0) return
     const lo = 1 + Math.floor(drawn.from * entries.length)
     const hi = lo + 1 + Math.floor(drawn.to * (entries.length - lo))
-    const blocks = await this.store.read(logIndex(lo), logIndex(hi), drawn.maxBytes)
+    const blocks = await this.#store.read(logIndex(lo), logIndex(hi), drawn.maxBytes)
     const found = entriesOf(blocks)
     const expected = entries.slice(lo - 1, hi - 1).map(({ entry }) => entry)
     assert.ok(found.length >= 1)
@@ -210,17 +210,17 @@ class Pair {
     assert.ok(total <= drawn.maxBytes || found.length === 1)
   }
 
-  private compare(): void {
-    const { durable, fault } = this.store.poll()
-    assert.is(durable, this.durableTicket)
-    assert.is(fault !== null, this.isPoisoned)
-    const { blocks, lastIndex } = this.disk.durable
-    assert.is(lastIndex, this.durable.entries.length)
+  #compare(): void {
+    const { durable, fault } = this.#store.poll()
+    assert.is(durable, this.#durableTicket)
+    assert.is(fault !== null, this.#isPoisoned)
+    const { blocks, lastIndex } = this.#disk.durable
+    assert.is(lastIndex, this.#durable.entries.length)
     assert.equal(
       entriesOf(blocks),
-      this.durable.entries.map(({ entry }) => entry),
+      this.#durable.entries.map(({ entry }) => entry),
     )
-    assert.equal(this.disk.durable.hardState, this.durable.hardState)
+    assert.equal(this.#disk.durable.hardState, this.#durable.hardState)
   }
 }
 

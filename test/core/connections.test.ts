@@ -1,4 +1,7 @@
-/** What a core makes of connections: an old one that ends late, and one to a server that its configuration does not have. */
+/**
+ * What a core makes of connections: an old one that ends late, and one to a server that its configuration does not
+ * have.
+ */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

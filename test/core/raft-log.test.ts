@@ -1,4 +1,6 @@
-/** The log against a model that keeps every entry and every block: random appends, truncations, settlements and trims. */
+/**
+ * The log against a model that keeps every entry and every block: random appends, truncations, settlements and trims.
+ */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,7 +1,9 @@
 /**
- * The core under random faults. Every run is decided by its seed and is checked after every step (ts/testing/invariants).
+ * The core under random faults. Every run is decided by its seed and is checked after every step
+ * (ts/testing/invariants).
  *
- * `BALSA_SEED=n` replays one seed and prints its story; `BALSA_SEEDS=n` runs that many; `BALSA_FIRST_SEED=n` says from where.
+ * `BALSA_SEED=n` replays one seed and prints its story; `BALSA_SEEDS=n` runs that many; `BALSA_FIRST_SEED=n` says from
+ * where.
  */
 
 import { test } from 'uvu'

@@ -1,6 +1,6 @@
 /**
- * The bytes of docs/storage-format.md as fixed vectors. They were written down from the document, not by this code, and the
- * Rust engine reads the same file: whoever disagrees with them has changed the format.
+ * The bytes of docs/storage-format.md as fixed vectors. They were written down from the document, not by this code, and
+ * the Rust engine reads the same file: whoever disagrees with them has changed the format.
  */
 
 import { createHash } from 'node:crypto'

@@ -1,6 +1,6 @@
 /**
- * What a batch costs, counted and not timed: three servers in one process over the real store and real sockets, with a thin
- * layer around store and transport that counts per turn. `poll` is the first thing that every turn does.
+ * What a batch costs, counted and not timed: three servers in one process over the real store and real sockets, with a
+ * thin layer around store and transport that counts per turn. `poll` is the first thing that every turn does.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'

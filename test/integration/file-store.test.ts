@@ -1,4 +1,7 @@
-/** A cluster without the addon: three servers over file stores and TCP elect, apply, are restarted, and still have everything. */
+/**
+ * A cluster without the addon: three servers over file stores and TCP elect, apply, are restarted, and still have
+ * everything.
+ */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

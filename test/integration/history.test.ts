@@ -1,8 +1,8 @@
 /**
  * What concurrent clients see of three real processes is linearizable, while the leader is killed and the next one is
  * paused. The faults follow the progress of the clients, not the clock, so a slow machine has a longer run and no other
- * one. The judge is test/linearizability, which knows nothing of the product. A second one is test/referee, which looks at
- * what the servers did meanwhile: messages, writes, votes, commits.
+ * one. The judge is test/linearizability, which knows nothing of the product. A second one is test/referee, which looks
+ * at what the servers did meanwhile: messages, writes, votes, commits.
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'

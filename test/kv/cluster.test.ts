@@ -104,10 +104,12 @@ test('SIGTERM closes a server cleanly, and the others go on', () =>
   }))
 
 /**
- * Reads everything, in chunks, from a cluster whose servers agree on a leader. Such reads are linearizable only while they go to the leader: when ioredis
- * loses a connection it tries any server, and followers it has told READONLY. So this relies on more: what was acknowledged under an earlier leader is there
- * on every server that follows the present one, or the server waits until it is, if that takes no longer than `leaderWaitMs`. All of `expected` must
- * therefore have been acknowledged before the last change of the leader, or be read over a connection to the leader that is not lost.
+ * Reads everything, in chunks, from a cluster whose servers agree on a leader. Such reads are linearizable only while
+ * they go to the leader: when ioredis loses a connection it tries any server, and followers it has told READONLY. So
+ * this relies on more: what was acknowledged under an earlier leader is there on every server that follows the present
+ * one, or the server waits until it is, if that takes no longer than `leaderWaitMs`. All of `expected` must therefore
+ * have been acknowledged before the last change of the leader, or be read over a connection to the leader that is not
+ * lost.
  */
 async function allThere(client: Cluster, expected: ReadonlyMap<string, string>): Promise<void> {
   const entries = [...expected]

@@ -1,4 +1,7 @@
-/** Every command through ioredis, as applications use it, in both versions of the protocol; on the double of the library. */
+/**
+ * Every command through ioredis, as applications use it, in both versions of the protocol; on the double of the
+ * library.
+ */
 
 import { Redis } from 'ioredis'
 import { suite } from 'uvu'

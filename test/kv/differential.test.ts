@@ -1,6 +1,7 @@
 /**
- * The same commands to a real redis-server and to this server must give the same bytes. Random sequences over few keys, so that commands meet; deadlines
- * far in the future or in the past, so that no clock decides. `BALSA_SEED=<seed>` replays a run.
+ * The same commands to a real redis-server and to this server must give the same bytes. Random sequences over few keys,
+ * so that commands meet; deadlines far in the future or in the past, so that no clock decides. `BALSA_SEED=<seed>`
+ * replays a run.
  */
 
 import { suite } from 'uvu'

@@ -1,4 +1,6 @@
-/** A server process and a folder that is not its own, was copied, or goes away: the exit code, and what the log says. */
+/**
+ * A server process and a folder that is not its own, was copied, or goes away: the exit code, and what the log says.
+ */
 
 import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,6 @@
-/** One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside. */
+/**
+ * One server as a process: its options, its exit codes, and one clear line for everything that can be wrong outside.
+ */
 
 import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -228,7 +230,10 @@ test('a server whose stdin ends closes when it was asked to', async () => {
   await cluster.close()
 })
 
-/** A server whose standard error is that file, or a pipe that nobody reads; clients cause lines, and it is closed in order. */
+/**
+ * A server whose standard error is that file, or a pipe that nobody reads; clients cause lines, and it is closed in
+ * order.
+ */
 async function logsInto(file: number | null): Promise<number | null> {
   const dir = temporaryDir()
   const port = await freePort()

@@ -1,4 +1,7 @@
-/** A real redis-server to compare with, where one is installed: in memory, on a free port of loopback, in a folder of its own. */
+/**
+ * A real redis-server to compare with, where one is installed: in memory, on a free port of loopback, in a folder of
+ * its own.
+ */
 
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'

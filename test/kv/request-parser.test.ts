@@ -1,4 +1,6 @@
-/** The parser of requests: any split of the stream gives the same commands; malformed streams end with Redis's words. */
+/**
+ * The parser of requests: any split of the stream gives the same commands; malformed streams end with Redis's words.
+ */
 
 import fc from 'fast-check'
 import { suite } from 'uvu'

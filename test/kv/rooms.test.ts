@@ -1,4 +1,7 @@
-/** The rooms of the server on a scripted socket and a clock that stands still: what no network and no machine's timer shows exactly. */
+/**
+ * The rooms of the server on a scripted socket and a clock that stands still: what no network and no machine's timer
+ * shows exactly.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -34,7 +37,9 @@ async function withRooms(body: (rooms: Rooms) => Promise<void>): Promise<void> {
   }
 }
 
-/** The double of the library settles in the turn after a call; everything that follows has happened after a few more. */
+/**
+ * The double of the library settles in the turn after a call; everything that follows has happened after a few more.
+ */
 async function turns(count = 8): Promise<void> {
   for (let left = count; left > 0; left -= 1) await new Promise((resolve) => setImmediate(resolve))
 }

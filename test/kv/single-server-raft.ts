@@ -1,6 +1,6 @@
 /**
- * A Raft server of one, in memory, for tests that need no cluster: entries are applied in the next turn of the event loop, in order.
- * Tests steer it: who leads, what fails, and when things settle.
+ * A Raft server of one, in memory, for tests that need no cluster: entries are applied in the next turn of the event
+ * loop, in order. Tests steer it: who leads, what fails, and when things settle.
  */
 
 import {

@@ -383,7 +383,9 @@ function withoutReads(history: History): History {
   return history.filter(({ outcome, steps }) => outcome !== 'unknown' || steps.some((step) => step.op !== 'get'))
 }
 
-/** Lets a read answer a value that was certainly overwritten: set, then set again, each completed before the next began. */
+/**
+ * Lets a read answer a value that was certainly overwritten: set, then set again, each completed before the next began.
+ */
 function withStaleRead(draw: Random, history: History): History {
   const sets = history.filter(({ outcome, steps }) => outcome === 'ok' && steps.length === 1 && steps[0]?.op === 'set')
   const candidates = history.flatMap((read) => {

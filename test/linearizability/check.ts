@@ -3,8 +3,8 @@
  * returned before another was called comes first) and in which every answer is that of the sequential specification.
  *
  * The history is split into groups of keys that no operation connects; it is linearizable exactly when each group is
- * (Herlihy and Wing 1990, locality). Each group is searched as by Wing and Gong, memoised as by Lowe, on
- * (linearized set, state). Clients are sequential, so a linearized set is one position per line of operations that follow one
+ * (Herlihy and Wing 1990, locality). Each group is searched as by Wing and Gong, memoised as by Lowe, on (linearized
+ * set, state). Clients are sequential, so a linearized set is one position per line of operations that follow one
  * another.
  */
 
@@ -114,41 +114,41 @@ interface Frame {
 /** Searches one group of keys. */
 class Search {
   steps = 0
-  private readonly stepsMax: number
+  readonly #stepsMax: number
   /** Completed operations in as many lines as run beside each other, each in order of call. */
-  private readonly lines: Item[][] = []
+  readonly #lines: Item[][] = []
   /** Operations without an answer, in order of call. */
-  private readonly open: Item[] = []
+  readonly #open: Item[] = []
   /** Of those, by what they write: the ones that help only just before an operation that sees it. */
-  private readonly writers = new Map<string, Item>()
+  readonly #writers = new Map<string, Item>()
   /** And the ones that may help at any time. */
-  private readonly helpers: Item[] = []
-  private readonly completed: number
-  private readonly states = new States()
+  readonly #helpers: Item[] = []
+  readonly #completed: number
+  readonly #states = new States()
   /** For each set of completed operations and state: the minimal sets of open operations from which it was visited. */
-  private readonly visited = new Map<string, bigint[]>()
-  private deepest: Frame | null = null
+  readonly #visited = new Map<string, bigint[]>()
+  #deepest: Frame | null = null
 
   constructor(operations: History, stepsMax: number) {
-    this.stepsMax = stepsMax
-    this.admit(operations)
-    this.completed = operations.length - this.open.length
-    this.findRivals()
+    this.#stepsMax = stepsMax
+    this.#admit(operations)
+    this.#completed = operations.length - this.#open.length
+    this.#findRivals()
   }
 
   run(): 'linearizable' | 'violation' | 'undecided' {
-    const stack = [this.start()]
+    const stack = [this.#start()]
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      if (top.depth === this.completed) return 'linearizable'
+      if (top.depth === this.#completed) return 'linearizable'
       const move = top.moves.pop()
       if (move === undefined) {
         stack.pop()
         continue
       }
-      const next = this.take(top, move)
+      const next = this.#take(top, move)
       if (next === null) continue
       this.steps += 1
-      if (this.steps > this.stepsMax) return 'undecided'
+      if (this.steps > this.#stepsMax) return 'undecided'
       stack.push(next)
     }
     return 'violation'
@@ -156,62 +156,62 @@ class Search {
 
   /** The longest order that was found, its end, and what could not follow. */
   explain(): string {
-    const frame = this.deepest ?? this.start()
-    const blocked = this.lines.flatMap((line, at) => line[frame.positions[at] ?? 0] ?? [])
+    const frame = this.#deepest ?? this.#start()
+    const blocked = this.#lines.flatMap((line, at) => line[frame.positions[at] ?? 0] ?? [])
     const lines = blocked
       .toSorted((a, b) => a.returns - b.returns)
       .map(({ operation }) => `  ${JSON.stringify(operation)}`)
     return [
-      `no order exists: ${frame.depth} of ${this.completed} completed operations could be put in order, and then`,
-      `  the keys hold ${JSON.stringify(Object.fromEntries(this.states.valuesOf(frame.values)))}`,
+      `no order exists: ${frame.depth} of ${this.#completed} completed operations could be put in order, and then`,
+      `  the keys hold ${JSON.stringify(Object.fromEntries(this.#states.valuesOf(frame.values)))}`,
       'and none of the next operations fits:',
       ...lines,
     ].join('\n')
   }
 
-  private start(): Frame {
-    const positions = new Uint32Array(this.lines.length)
-    return this.enter({ positions, taken: 0n, values: this.states.empty, depth: 0, lastOpen: null, moves: [] })
+  #start(): Frame {
+    const positions = new Uint32Array(this.#lines.length)
+    return this.#enter({ positions, taken: 0n, values: this.#states.empty, depth: 0, lastOpen: null, moves: [] })
   }
 
-  private admit(operations: History): void {
+  #admit(operations: History): void {
     const registers = registersOf(operations)
     const lineOf = new Map<string, number>()
     for (const [at, operation] of operations.toSorted((a, b) => a.call - b.call).entries()) {
       const shared = { operation, at, sights: sightsOf(operation), rivals: [], haunted: false, twin: null }
       if (operation.return === null) {
-        this.admitOpen(shared, onlyWriteOf(operation, registers))
+        this.#admitOpen(shared, onlyWriteOf(operation, registers))
         continue
       }
-      const line = this.lineFor(operation, lineOf.get(operation.client))
+      const line = this.#lineFor(operation, lineOf.get(operation.client))
       lineOf.set(operation.client, line)
-      const items = this.lines[line] ?? []
+      const items = this.#lines[line] ?? []
       items.push({ ...shared, returns: operation.return, line, position: items.length, bit: 0n })
     }
   }
 
-  private admitOpen(shared: Omit<Item, 'returns' | 'line' | 'position' | 'bit'>, write: string | null): void {
-    const bit = 1n << BigInt(this.open.length)
+  #admitOpen(shared: Omit<Item, 'returns' | 'line' | 'position' | 'bit'>, write: string | null): void {
+    const bit = 1n << BigInt(this.#open.length)
     const name = JSON.stringify(shared.operation.steps)
-    const twin = this.open.findLast((item) => JSON.stringify(item.operation.steps) === name) ?? null
+    const twin = this.#open.findLast((item) => JSON.stringify(item.operation.steps) === name) ?? null
     const item = { ...shared, returns: Infinity, line: -1, position: -1, bit, twin }
-    this.open.push(item)
-    if (write === null) this.helpers.push(item)
-    else this.writers.set(write, item)
+    this.#open.push(item)
+    if (write === null) this.#helpers.push(item)
+    else this.#writers.set(write, item)
   }
 
   /**
-   * Its client's own, or any other whose last operation returned before this one was called: their order is given as well, and
-   * clients that come and go leave no lines behind.
+   * Its client's own, or any other whose last operation returned before this one was called: their order is given as
+   * well, and clients that come and go leave no lines behind.
    */
-  private lineFor({ client, call }: Operation, own: number | undefined): number {
-    if (own !== undefined && this.lines[own]?.at(-1)?.operation.client === client) return own
-    const free = this.lines.findIndex((items) => (items.at(-1)?.returns ?? Infinity) < call)
-    return free === -1 ? this.lines.push([]) - 1 : free
+  #lineFor({ client, call }: Operation, own: number | undefined): number {
+    if (own !== undefined && this.#lines[own]?.at(-1)?.operation.client === client) return own
+    const free = this.#lines.findIndex((items) => (items.at(-1)?.returns ?? Infinity) < call)
+    return free === -1 ? this.#lines.push([]) - 1 : free
   }
 
-  private findRivals(): void {
-    const completed = this.lines.flat().toSorted((a, b) => a.at - b.at)
+  #findRivals(): void {
+    const completed = this.#lines.flat().toSorted((a, b) => a.at - b.at)
     for (const [index, item] of completed.entries()) {
       for (let other = index + 1; other < completed.length; other++) {
         const rival = completed[other]
@@ -221,13 +221,13 @@ class Search {
         item.rivals.push(rival)
         rival.rivals.push(item)
       }
-      item.haunted = this.open.some((open) => open.operation.call <= item.returns && shareKeys(open, item))
+      item.haunted = this.#open.some((open) => open.operation.call <= item.returns && shareKeys(open, item))
     }
   }
 
-  private enter(frame: Frame): Frame {
-    frame.moves.push(...this.movesOf(frame))
-    if (frame.depth > (this.deepest?.depth ?? -1)) this.deepest = frame
+  #enter(frame: Frame): Frame {
+    frame.moves.push(...this.#movesOf(frame))
+    if (frame.depth > (this.#deepest?.depth ?? -1)) this.#deepest = frame
     return frame
   }
 
@@ -236,27 +236,27 @@ class Search {
    * a read whose answer fits, since it changes nothing; and an operation that no other one on its keys may precede. An
    * open operation whose effect the next one would hide need not have happened: that order is found without it.
    */
-  private movesOf(frame: Frame): readonly Item[] {
-    const heads = this.lines.flatMap((line, at) => line[frame.positions[at] ?? 0] ?? [])
+  #movesOf(frame: Frame): readonly Item[] {
+    const heads = this.#lines.flatMap((line, at) => line[frame.positions[at] ?? 0] ?? [])
     const horizon = heads.reduce((earliest, item) => Math.min(earliest, item.returns), Infinity)
     const enabled = heads.filter((item) => item.operation.call <= horizon)
     for (const item of enabled) {
-      if (isReadOnly(item.operation) && this.states.after(frame.values, item) !== null) return [item]
+      if (isReadOnly(item.operation) && this.#states.after(frame.values, item) !== null) return [item]
       if (!item.haunted && item.rivals.every((rival) => (frame.positions[rival.line] ?? 0) > rival.position))
         return [item]
     }
-    const open = this.helpersOf(enabled).filter((item) => item.operation.call <= horizon && isFree(item, frame.taken))
+    const open = this.#helpersOf(enabled).filter((item) => item.operation.call <= horizon && isFree(item, frame.taken))
     const moves = [...open, ...enabled.toSorted((a, b) => b.returns - a.returns)]
     const { lastOpen } = frame
     return lastOpen === null ? moves : moves.filter((item) => !hides(item, lastOpen))
   }
 
   /** The open operations that may come before one of these to any effect, the first one last. */
-  private helpersOf(enabled: readonly Item[]): readonly Item[] {
-    const found = new Set(this.helpers)
+  #helpersOf(enabled: readonly Item[]): readonly Item[] {
+    const found = new Set(this.#helpers)
     for (const { sights } of enabled) {
       for (const sight of sights) {
-        const writer = this.writers.get(sight)
+        const writer = this.#writers.get(sight)
         if (writer !== undefined) found.add(writer)
       }
     }
@@ -264,32 +264,32 @@ class Search {
   }
 
   /** The state after a move; null when its answer does not fit, or when nothing new can come of it. */
-  private take(frame: Frame, item: Item): Frame | null {
-    const values = this.states.after(frame.values, item)
+  #take(frame: Frame, item: Item): Frame | null {
+    const values = this.#states.after(frame.values, item)
     if (values === null) return null
     const positions = frame.positions.slice()
     if (item.line !== -1) positions[item.line] = item.position + 1
     const taken = frame.taken | item.bit
-    if (!this.isNew(positions, taken, values)) return null
+    if (!this.#isNew(positions, taken, values)) return null
     const depth = frame.depth + (item.line === -1 ? 0 : 1)
-    return this.enter({ positions, taken, values, depth, lastOpen: item.line === -1 ? item : null, moves: [] })
+    return this.#enter({ positions, taken, values, depth, lastOpen: item.line === -1 ? item : null, moves: [] })
   }
 
   /**
    * Whether this state was not yet visited with the same or fewer of the open operations used up: those are never
    * forced to take effect, so whatever is possible with fewer left is possible with more left.
    */
-  private isNew(positions: Uint32Array, taken: bigint, values: number): boolean {
+  #isNew(positions: Uint32Array, taken: bigint, values: number): boolean {
     const key = `${values}:${positions.join(',')}`
-    const before = this.visited.get(key)
+    const before = this.#visited.get(key)
     if (before === undefined) {
-      this.visited.set(key, [taken])
+      this.#visited.set(key, [taken])
       return true
     }
     if (before.some((smaller) => (smaller & taken) === smaller)) return false
     const minimal = before.filter((larger) => (larger & taken) !== taken)
     minimal.push(taken)
-    this.visited.set(key, minimal)
+    this.#visited.set(key, minimal)
     return true
   }
 }
@@ -297,34 +297,34 @@ class Search {
 /** Numbers the states that the keys of a group pass through, and remembers what each operation makes of each. */
 class States {
   readonly empty = 0
-  private readonly all: ReadonlyMap<string, string>[] = [new Map()]
-  private readonly numbers = new Map<string, number>([['[]', 0]])
+  readonly #all: ReadonlyMap<string, string>[] = [new Map()]
+  readonly #numbers = new Map<string, number>([['[]', 0]])
   /** By state, then by operation: the state after, or null when its answer does not fit. */
-  private readonly transitions: Map<number, number | null>[] = [new Map()]
+  readonly #transitions: Map<number, number | null>[] = [new Map()]
 
   valuesOf(state: number): ReadonlyMap<string, string> {
-    return this.all[state] ?? new Map()
+    return this.#all[state] ?? new Map()
   }
 
   after(state: number, item: Item): number | null {
-    const known = this.transitions[state]?.get(item.at)
+    const known = this.#transitions[state]?.get(item.at)
     if (known !== undefined) return known
     const values = new Map(this.valuesOf(state))
     const expected = runSteps(values, item.operation.steps)
     const fits = item.operation.results === null || sameResults(item.operation.results, expected)
-    const next = fits ? this.number(values) : null
-    this.transitions[state]?.set(item.at, next)
+    const next = fits ? this.#number(values) : null
+    this.#transitions[state]?.set(item.at, next)
     return next
   }
 
-  private number(values: ReadonlyMap<string, string>): number {
+  #number(values: ReadonlyMap<string, string>): number {
     const name = JSON.stringify([...values].sort(([a], [b]) => (a < b ? -1 : 1)))
-    const known = this.numbers.get(name)
+    const known = this.#numbers.get(name)
     if (known !== undefined) return known
-    this.numbers.set(name, this.all.length)
-    this.all.push(values)
-    this.transitions.push(new Map())
-    return this.all.length - 1
+    this.#numbers.set(name, this.#all.length)
+    this.#all.push(values)
+    this.#transitions.push(new Map())
+    return this.#all.length - 1
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * The history of simulated clients, from the lines of a simulation's trace that tell of calls: `invoked` and `returned`, in
- * the order in which they happened. Their store is a set of registers: a write answers what the register held before.
+ * The history of simulated clients, from the lines of a simulation's trace that tell of calls: `invoked` and
+ * `returned`, in the order in which they happened. Their store is a set of registers: a write answers what the register
+ * held before.
  */
 
 import type { CheckOptions, Verdict } from './check.js'

@@ -1,7 +1,7 @@
 /**
  * What an operation without an answer may still do to a history, and what it cannot: most of them need not be searched.
- * They have no end and need not happen at all, so an order in which one of them has no effect that anybody sees stays an
- * order without it, and an order in which one comes early stays one when it comes just before whoever sees it.
+ * They have no end and need not happen at all, so an order in which one of them has no effect that anybody sees stays
+ * an order without it, and an order in which one comes early stays one when it comes just before whoever sees it.
  */
 
 import type { History, Operation, Step } from './history.js'
@@ -26,7 +26,10 @@ export function withoutSilentWrites(operations: History): History {
   return operations.filter(({ results, steps }) => results !== null || !steps.every(isSilent))
 }
 
-/** What the operation writes, when that is all it does and its key is a register; null otherwise. Read beside `sightsOf`. */
+/**
+ * What the operation writes, when that is all it does and its key is a register; null otherwise. Read beside
+ * `sightsOf`.
+ */
 export function onlyWriteOf({ steps }: Operation, registers: ReadonlySet<string>): string | null {
   const [write, ...more] = steps
   if (write === undefined || more.length > 0 || !('value' in write) || !registers.has(write.key)) return null
@@ -34,8 +37,8 @@ export function onlyWriteOf({ steps }: Operation, registers: ReadonlySet<string>
 }
 
 /**
- * The writes that the operation sees when they come just before it: an open write helps no order but just before one that sees
- * it, for whatever comes next on its key without looking hides it.
+ * The writes that the operation sees when they come just before it: an open write helps no order but just before one
+ * that sees it, for whatever comes next on its key without looking hides it.
  */
 export function sightsOf({ steps, results }: Operation): readonly string[] {
   const sights: string[] = []

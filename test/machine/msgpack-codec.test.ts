@@ -1,4 +1,7 @@
-/** Commands as MessagePack: what comes back is what went in, and what could not come back so is refused, with its place and kind. */
+/**
+ * Commands as MessagePack: what comes back is what went in, and what could not come back so is refused, with its place
+ * and kind.
+ */
 
 import { isDeepStrictEqual } from 'node:util'
 import { runInNewContext } from 'node:vm'

@@ -1,4 +1,6 @@
-/** Section 8: a new leader first learns what is committed; reads do not touch the log; each proposal has one outcome. */
+/**
+ * Section 8: a new leader first learns what is committed; reads do not touch the log; each proposal has one outcome.
+ */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

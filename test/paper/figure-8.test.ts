@@ -1,4 +1,6 @@
-/** Section 5.4.2: an entry of an older term is not committed by counting; it is committed by one of the leader's own. */
+/**
+ * Section 5.4.2: an entry of an older term is not committed by counting; it is committed by one of the leader's own.
+ */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -6,8 +8,8 @@ import { Stage } from '#balsa/testing/stage/stage.js'
 import { termOf } from '#balsa/types.js'
 
 /**
- * Figure 8 (c): s1 led term 2, and leads again; entry 2 of term 2 is on s1 and s2, and now reaches s3. s5 led term 3 and
- * has another entry 2.
+ * Figure 8 (c): s1 led term 2, and leads again; entry 2 of term 2 is on s1 and s2, and now reaches s3. s5 led term 3
+ * and has another entry 2.
  */
 function figure8(): Stage {
   const logs = { s1: [1, 2], s2: [1, 2], s3: [1], s4: [1], s5: [1, 3] }

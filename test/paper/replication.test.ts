@@ -54,7 +54,9 @@ test('a follower takes entries only after the entry before them, of the same ter
   }
 })
 
-/** Figure 7: the leader of term 8, and followers that miss entries, have too many, or both. Entry 1 is the bootstrap. */
+/**
+ * Figure 7: the leader of term 8, and followers that miss entries, have too many, or both. Entry 1 is the bootstrap.
+ */
 const FIGURE_7 = {
   s1: [1, 1, 1, 4, 4, 5, 5, 6, 6, 6],
   a: [1, 1, 1, 4, 4, 5, 5, 6, 6],

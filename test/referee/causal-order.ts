@@ -1,8 +1,8 @@
 /**
- * Puts the traces of real processes into one order that could have been: each server's events stay in their order, and a
- * message is received after it was sent. Equal messages cannot be told apart, so the first sending serves for all: the
- * network may repeat. What the rules ask for holds in every such order or in none, but for what a read must see, which is
- * then asked of its own server alone.
+ * Puts the traces of real processes into one order that could have been: each server's events stay in their order, and
+ * a message is received after it was sent. Equal messages cannot be told apart, so the first sending serves for all:
+ * the network may repeat. What the rules ask for holds in every such order or in none, but for what a read must see,
+ * which is then asked of its own server alone.
  */
 
 import { serverOf } from './trace-format.js'

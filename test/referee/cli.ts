@@ -1,4 +1,6 @@
-/** Judges a recorded trace again: `node build/test/referee/cli.js trace.jsonl`. Exit code 0 only when no rule is broken. */
+/**
+ * Judges a recorded trace again: `node build/test/referee/cli.js trace.jsonl`. Exit code 0 only when no rule is broken.
+ */
 
 import { readFileSync } from 'node:fs'
 import { judgeTrace } from './referee.js'

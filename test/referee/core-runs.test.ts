@@ -1,6 +1,6 @@
 /**
- * The referee over what cores do: the runs of test/core/random-driver.test.ts and the transcripts, judged by someone who has
- * only read the paper. `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on.
+ * The referee over what cores do: the runs of test/core/random-driver.test.ts and the transcripts, judged by someone
+ * who has only read the paper. `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on.
  */
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'

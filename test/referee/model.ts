@@ -1,6 +1,6 @@
 /**
- * What is known of a cluster at one place of its trace: plain sets and maps, one copy of the log for every write. Nothing
- * is clever, so that it can be read beside figure 2 of the paper.
+ * What is known of a cluster at one place of its trace: plain sets and maps, one copy of the log for every write.
+ * Nothing is clever, so that it can be read beside figure 2 of the paper.
  */
 
 import type { AppendEntries, ClusterEvent, Message, RequestVote, ServerEvent, WriteStep } from './trace-format.js'

@@ -1,6 +1,6 @@
 /**
- * Reads without a log entry, as in thesis 6.4: the leader has committed an entry of its term; then a majority answers what
- * it sent after the read began; the answer shows at least what was committed when the read began.
+ * Reads without a log entry, as in thesis 6.4: the leader has committed an entry of its term; then a majority answers
+ * what it sent after the read began; the answer shows at least what was committed when the read began.
  */
 
 import { at, termAt } from './model.js'

@@ -1,6 +1,7 @@
 /**
- * Judges a trace by the rules of the Raft paper (rules.ts). Slow and plain on purpose, and independent: it knows nothing of
- * the library that it judges (a tidy rule sees to that). It goes on after a violation, so later ones may follow from it.
+ * Judges a trace by the rules of the Raft paper (rules.ts). Slow and plain on purpose, and independent: it knows
+ * nothing of the library that it judges (a tidy rule sees to that). It goes on after a violation, so later ones may
+ * follow from it.
  */
 
 import { inOneOrder } from './causal-order.js'

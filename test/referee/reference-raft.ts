@@ -1,6 +1,7 @@
 /**
- * Raft as figure 2 of the paper has it, and nothing more: no pre-vote, no pipelining, every answer waits for the disk. Under
- * a random schedule it makes up traces, to show what the referee accepts; with one of its rules left out, what it finds.
+ * Raft as figure 2 of the paper has it, and nothing more: no pre-vote, no pipelining, every answer waits for the disk.
+ * Under a random schedule it makes up traces, to show what the referee accepts; with one of its rules left out, what it
+ * finds.
  */
 
 import { below, pick } from '../support/seed.js'

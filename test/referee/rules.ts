@@ -1,4 +1,7 @@
-/** The rules that the referee knows, and where they stand: sections and figures of the Raft paper, chapters of the thesis. */
+/**
+ * The rules that the referee knows, and where they stand: sections and figures of the Raft paper, chapters of the
+ * thesis.
+ */
 
 export const RULES = {
   'election safety': '5.2, figure 3: at most one leader in a term',
@@ -49,6 +52,8 @@ export interface Violation {
   readonly place: string
   /** What is wrong, with the numbers. */
   readonly detail: string
-  /** The line of the trace, counted from 1; in `perServer` order the number of the event in the order that was judged. */
+  /**
+   * The line of the trace, counted from 1; in `perServer` order the number of the event in the order that was judged.
+   */
   readonly line: number
 }

@@ -1,6 +1,7 @@
 /**
  * The referee over simulated worlds, faults and all, and the checker of histories over what their clients saw.
- * `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on; `BALSA_STEPS=n` core steps each.
+ * `BALSA_SEED=n` judges one seed; `BALSA_SEEDS=n` that many, from `BALSA_FIRST_SEED` on; `BALSA_STEPS=n` core steps
+ * each.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'

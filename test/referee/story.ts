@@ -1,6 +1,6 @@
 /**
- * Tells a trace step by step. It keeps account of what each server would have by the rules, so that a step says only what
- * is special about it; whoever tells a bad trace overrides what is wrong.
+ * Tells a trace step by step. It keeps account of what each server would have by the rules, so that a step says only
+ * what is special about it; whoever tells a bad trace overrides what is wrong.
  */
 
 import type { Turn } from './model.js'

@@ -1,6 +1,6 @@
 /**
- * A trace: what the servers of one cluster did, one JSON object per line, in the words of the Raft paper (figure 2) and of
- * Ongaro's thesis. The first line names the cluster. README.md says when each line is to be written.
+ * A trace: what the servers of one cluster did, one JSON object per line, in the words of the Raft paper (figure 2) and
+ * of Ongaro's thesis. The first line names the cluster. README.md says when each line is to be written.
  */
 
 /** Consecutive entries of one term: `first`, `first` + 1, ..., one hash for each. */
@@ -73,7 +73,9 @@ export type WriteStep =
 export type TraceEvent =
   | {
       readonly event: 'cluster'
-      /** `global`: the lines stand in the order in which they happened. `perServer`: only those of the same server do. */
+      /**
+       * `global`: the lines stand in the order in which they happened. `perServer`: only those of the same server do.
+       */
       readonly order: 'global' | 'perServer'
       readonly voters: readonly string[]
       /** The other half of a joint configuration. */
@@ -101,7 +103,10 @@ export type TraceEvent =
     }
   /** That write, and all before it, are in stable storage. */
   | { readonly event: 'persisted'; readonly server: string; readonly write: number }
-  /** What it is after it has taken in some messages. `durable`: the last entry that it takes to be in its stable storage. */
+  /**
+   * What it is after it has taken in some messages. `durable`: the last entry that it takes to be in its stable
+   * storage.
+   */
   | {
       readonly event: 'turn'
       readonly server: string

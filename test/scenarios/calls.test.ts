@@ -1,4 +1,7 @@
-/** Clusters of real shells and what their callers are told (scenarios A*, C18, D5, D11, R2, R9, H*); time is the machine's. */
+/**
+ * Clusters of real shells and what their callers are told (scenarios A*, C18, D5, D11, R2, R9, H*); time is the
+ * machine's.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

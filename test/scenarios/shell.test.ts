@@ -1,4 +1,6 @@
-/** One server and what goes wrong around its core: timers, batches, options, identities (scenarios E15, D*, H*, M17). */
+/**
+ * One server and what goes wrong around its core: timers, batches, options, identities (scenarios E15, D*, H*, M17).
+ */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { suite } from 'uvu'

@@ -1,6 +1,7 @@
 /**
- * docs/scenarios.md is what the tests say: every id in the name of a test stands in the table as tested, with that file, and the other
- * way round. `BALSA_REWRITE=1` writes the last column anew; the difference is then to be read like code.
+ * docs/scenarios.md is what the tests say: every id in the name of a test stands in the table as tested, with that
+ * file, and the other way round. `BALSA_REWRITE=1` writes the last column anew; the difference is then to be read like
+ * code.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
- * What a command takes from the heap, counted in a process of its own and the same in every run to within a byte or two: an upper
- * bound, so that whoever adds an allocation per command sees it here. Heap only: payloads lie outside of it. Where less is allocated
- * than the bounds allow, lower them.
+ * What a command takes from the heap, counted in a process of its own and the same in every run to within a byte or
+ * two: an upper bound, so that whoever adds an allocation per command sees it here. Heap only: payloads lie outside of
+ * it. Where less is allocated than the bounds allow, lower them.
  */
 
 import { execFile } from 'node:child_process'
@@ -18,8 +18,9 @@ const COMMANDS = 256
 const ROUNDS = 40
 
 /**
- * Bytes per command. Seen on Node 20: 3187 to 3190, 1266, 4790 to 4793, 2860; Node 22 is just below, Node 24 further. Of a list, 48 are
- * the place to which a command is copied while it waits, and 8 on each server a result in an array that no user can change.
+ * Bytes per command. Seen on Node 20: 3187 to 3190, 1266, 4790 to 4793, 2860; Node 22 is just below, Node 24 further.
+ * Of a list, 48 are the place to which a command is copied while it waits, and 8 on each server a result in an array
+ * that no user can change.
  */
 const BOUNDS = [
   { servers: 1, one: 3260, list: 1300 },

@@ -1,6 +1,6 @@
 /**
- * Entry time over random days: three servers, whose wall clocks are set at random and whose monotonic clocks began at different
- * times, take turns in leading one log. Real time is the judge.
+ * Entry time over random days: three servers, whose wall clocks are set at random and whose monotonic clocks began at
+ * different times, take turns in leading one log. Real time is the judge.
  */
 
 import { suite } from 'uvu'

@@ -1,4 +1,6 @@
-/** The time of entries, through the real shell: what jumps of the wall clock, restarts and changes of leader do to it. */
+/**
+ * The time of entries, through the real shell: what jumps of the wall clock, restarts and changes of leader do to it.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,4 +1,7 @@
-/** A store near the bound of its log: nothing more is proposed, everybody is told, and leaders still change (scenario D7). */
+/**
+ * A store near the bound of its log: nothing more is proposed, everybody is told, and leaders still change (scenario
+ * D7).
+ */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -114,7 +117,9 @@ test('the size of the map is an option or a variable, and a size that cannot be 
   }
 })
 
-/** Adds ones until the leader's store is full; answers with how many. Commands are large, so that it does not take long. */
+/**
+ * Adds ones until the leader's store is full; answers with how many. Commands are large, so that it does not take long.
+ */
 async function fill(leader: TestRaft): Promise<number> {
   const pad = 'x'.repeat(50_000)
   for (let total = 0; ; total += 1) {

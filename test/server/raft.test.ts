@@ -1,4 +1,7 @@
-/** The public class over the real shell and the real core; the store and the network are in memory, time is the machine's. */
+/**
+ * The public class over the real shell and the real core; the store and the network are in memory, time is the
+ * machine's.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -237,7 +240,8 @@ test('an asynchronous state machine is called one batch at a time, and answers i
 })
 
 test('A5 too many waiting commands are refused as overloaded, and the server recovers by itself', async (context) => {
-  // What a busy machine takes for 9000 calls must not cost the leader its lead: the first election is quick all the same.
+  // What a busy machine takes for 9000 calls must not cost the leader its lead: the first election is quick all the
+  // same.
   const { leader } = await open(context, 3, 20_000)
   const calls = Array.from({ length: 9000 }, () => leader.apply({ add: 1 }))
   const settled = await Promise.allSettled(calls)

@@ -1,6 +1,6 @@
 /**
- * What users bring is called in one place, and its memory is not ours: codecs, state machines, listeners and loggers that do what
- * they should not, or what only looks wrong, through the public class.
+ * What users bring is called in one place, and its memory is not ours: codecs, state machines, listeners and loggers
+ * that do what they should not, or what only looks wrong, through the public class.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

@@ -1,6 +1,7 @@
 /**
- * Fits recorded steps to what a cluster of cores does with them. Where the cores say a little more or less than they did in the
- * world, `first` would soon choose another message than the one that arrived there; each is looked up by what it says instead.
+ * Fits recorded steps to what a cluster of cores does with them. Where the cores say a little more or less than they
+ * did in the world, `first` would soon choose another message than the one that arrived there; each is looked up by
+ * what it says instead.
  */
 
 import { Script } from '../support/transcript.js'

@@ -1,7 +1,7 @@
 /**
- * Writes down what reached each core of a world, as commands of the transcripts: turn by turn, each message by its way, lost
- * ones as lost, time as a share of the election timeout. Played back, cores that are equal do the same again, nearly:
- * timeouts are drawn otherwise, entries have other sizes, a wiped disk does not come back.
+ * Writes down what reached each core of a world, as commands of the transcripts: turn by turn, each message by its way,
+ * lost ones as lost, time as a share of the election timeout. Played back, cores that are equal do the same again,
+ * nearly: timeouts are drawn otherwise, entries have other sizes, a wiped disk does not come back.
  */
 
 import type { RaftCore } from '#balsa/core/raft-core.js'

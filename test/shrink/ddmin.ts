@@ -1,9 +1,12 @@
 /**
- * Delta debugging: leaves out whatever can be left out of a list while something stays true of the rest. Large pieces go
- * first, so that a list of which little matters is short after few trials; in the end no single item can go.
+ * Delta debugging: leaves out whatever can be left out of a list while something stays true of the rest. Large pieces
+ * go first, so that a list of which little matters is short after few trials; in the end no single item can go.
  */
 
-/** What is left. `fails` is asked of the whole list too, by nobody: it must hold. It may lie (`false`) to make an end soon. */
+/**
+ * What is left. `fails` is asked of the whole list too, by nobody: it must hold. It may lie (`false`) to make an end
+ * soon.
+ */
 export function ddmin<Item>(items: readonly Item[], fails: (items: readonly Item[]) => boolean): readonly Item[] {
   let left = items
   let size = Math.max(1, left.length >> 1)

@@ -134,7 +134,10 @@ function withoutServers(steps: readonly Step[], fails: Fails): readonly Step[] {
   return !isUsed('s4') && !isUsed('s5') && fails(fewer) ? fewer : left
 }
 
-/** Windows of steps, large ones first, that something coarser may do instead; the last step stays small, for it is what is read. */
+/**
+ * Windows of steps, large ones first, that something coarser may do instead; the last step stays small, for it is what
+ * is read.
+ */
 function withCoarser(steps: readonly Step[], fails: Fails): readonly Step[] {
   const ids = ['s1', 's2', 's3', 's4', 's5'].filter((id) => steps.some(({ command }) => command.includes(id)))
   const coarser = [['settle'], ['deliver'], ...ids.map((id) => [`timeout ${id}`, 'settle'])]

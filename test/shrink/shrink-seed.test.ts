@@ -1,6 +1,6 @@
 /**
- * From a seed to a scenario, end to end. The core is sound, so the bug is made up: an observer, and a watch over the cluster of
- * cores, that hold a certain situation to be a violation.
+ * From a seed to a scenario, end to end. The core is sound, so the bug is made up: an observer, and a watch over the
+ * cluster of cores, that hold a certain situation to be a violation.
  */
 
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'

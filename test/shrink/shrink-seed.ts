@@ -1,6 +1,7 @@
 /**
- * From a world that fails to what a person reads: a smaller world, a scenario for the cores alone, and a timeline, written to
- * a folder, ready to become a regression. Where the cores alone do not fail, it says so, and the smaller world is the result.
+ * From a world that fails to what a person reads: a smaller world, a scenario for the cores alone, and a timeline,
+ * written to a folder, ready to become a regression. Where the cores alone do not fail, it says so, and the smaller
+ * world is the result.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -116,7 +117,10 @@ class Lab {
     return simulate({ seed: plan.seed, plan, steps, observers, actors })
   }
 
-  /** The first of some worlds whose cores fail without everything around them: the smallest, its like, where it came from. */
+  /**
+   * The first of some worlds whose cores fail without everything around them: the smallest, its like, where it came
+   * from.
+   */
   async violatedCores(world: FailingWorld, original: FailingWorld, isOver: () => boolean): Promise<Replay> {
     const first = await this.#replay(world)
     if (first.scenario !== null) return first

@@ -1,6 +1,7 @@
 /**
- * A story, told in the lines of the transcripts, as a mermaid diagram: servers side by side, messages as arrows at the moment
- * they arrive, everything else as notes. What matters least goes first when it is too long, then what is longest ago.
+ * A story, told in the lines of the transcripts, as a mermaid diagram: servers side by side, messages as arrows at the
+ * moment they arrive, everything else as notes. What matters least goes first when it is too long, then what is longest
+ * ago.
  */
 
 /** Lines of a diagram that still fits a page. */

@@ -1,4 +1,7 @@
-/** A user's state machine in simulated worlds: what is right passes, what is wrong is told with its place, and nothing hangs. */
+/**
+ * A user's state machine in simulated worlds: what is right passes, what is wrong is told with its place, and nothing
+ * hangs.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

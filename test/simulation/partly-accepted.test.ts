@@ -1,6 +1,6 @@
 /**
- * Found by the simulator: a call with several commands of which some were accepted, and committed, before leadership was
- * lost. Its outcome is unknown; "not-applied" would invite a retry that applies some of them twice.
+ * Found by the simulator: a call with several commands of which some were accepted, and committed, before leadership
+ * was lost. Its outcome is unknown; "not-applied" would invite a retry that applies some of them twice.
  */
 
 import { test } from 'uvu'
@@ -39,7 +39,10 @@ test('a call of which a part was committed never ends as not-applied', async () 
   assert.is(returned[0]?.code, 'ERR_RAFT_LEADERSHIP_LOST')
 })
 
-/** The first leader's disk hangs with room for two commands; followers commit those, and it must step down with the rest. */
+/**
+ * The first leader's disk hangs with room for two commands; followers commit those, and it must step down with the
+ * rest.
+ */
 function hangAndAsk(world: World): void {
   world.queue.after(10, () => {
     const leader = leaderOf(world)

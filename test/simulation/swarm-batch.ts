@@ -1,4 +1,6 @@
-/** A batch of worlds for a bounded time, from a seed that is printed; what failed is told with the line that replays it. */
+/**
+ * A batch of worlds for a bounded time, from a seed that is printed; what failed is told with the line that replays it.
+ */
 
 import { assert as assertFact } from '#balsa/errors.js'
 import { MUST_REACH, formatCounts } from '#balsa/testing/simulator/batch.js'

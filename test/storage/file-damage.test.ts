@@ -1,4 +1,7 @@
-/** Damage to the file of a file store: a batch that was cut off is dropped, everything else is refused by name, or found on reading. */
+/**
+ * Damage to the file of a file store: a batch that was cut off is dropped, everything else is refused by name, or found
+ * on reading.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,4 +1,7 @@
-/** A disk that fails or is full under a file store: poisoned, with nothing retried; or stalled, and the same tickets go through. */
+/**
+ * A disk that fails or is full under a file store: poisoned, with nothing retried; or stalled, and the same tickets go
+ * through.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -113,17 +113,17 @@ export async function submitAll(store: LogStore, tickets: Tickets, waker: Waker)
 }
 
 export class Waker {
-  private due = false
-  private resolve: () => void = () => {}
+  #due = false
+  #resolve: () => void = () => {}
 
   wake(): void {
-    this.due = true
-    this.resolve()
+    this.#due = true
+    this.#resolve()
   }
 
   async next(): Promise<void> {
-    if (!this.due) await new Promise<void>((resolve) => (this.resolve = resolve))
-    this.due = false
+    if (!this.#due) await new Promise<void>((resolve) => (this.#resolve = resolve))
+    this.#due = false
   }
 }
 

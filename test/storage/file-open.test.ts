@@ -1,4 +1,7 @@
-/** What the file store refuses to open: typed errors that name what was found and the remedy, and nothing that was there is touched. */
+/**
+ * What the file store refuses to open: typed errors that name what was found and the remedy, and nothing that was there
+ * is touched.
+ */
 
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * The file store when the power fails at each call that changes something, with whatever part of the unflushed bytes and names
- * the disk chooses to keep: it holds a whole number of tickets, at least those it reported.
+ * The file store when the power fails at each call that changes something, with whatever part of the unflushed bytes
+ * and names the disk chooses to keep: it holds a whole number of tickets, at least those it reported.
  */
 
 import { suite } from 'uvu'

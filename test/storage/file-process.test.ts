@@ -1,4 +1,7 @@
-/** File stores and real processes: killed ones lose nothing that was reported, live ones keep others out, worker threads give back. */
+/**
+ * File stores and real processes: killed ones lose nothing that was reported, live ones keep others out, worker threads
+ * give back.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,4 +1,7 @@
-/** By what a file is known: a birth that one side lacks tells nothing, and what stands in for a birth is not taken for one. */
+/**
+ * By what a file is known: a birth that one side lacks tells nothing, and what stands in for a birth is not taken for
+ * one.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,4 +1,7 @@
-/** Kills a process during appends, round after round, and looks at what is left: the same for every store on a real disk. */
+/**
+ * Kills a process during appends, round after round, and looks at what is left: the same for every store on a real
+ * disk.
+ */
 
 import * as assert from 'uvu/assert'
 

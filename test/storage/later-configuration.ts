@@ -1,4 +1,6 @@
-/** A sealed, intact block whose configuration has a form of a later version: what an older server may find on its disk. */
+/**
+ * A sealed, intact block whose configuration has a form of a later version: what an older server may find on its disk.
+ */
 
 import { entryBlock, sealBlock } from '#balsa/format/block.js'
 import { encodeConfiguration } from '#balsa/format/configuration.js'

@@ -1,4 +1,7 @@
-/** The native store after its process died: everything that was reported durable is there, and nothing in between is missing. */
+/**
+ * The native store after its process died: everything that was reported durable is there, and nothing in between is
+ * missing.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

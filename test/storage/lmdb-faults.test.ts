@@ -1,4 +1,6 @@
-/** A disk that fails, shown to a real process by strace: the store is poisoned, and says so; a full one is waited for. */
+/**
+ * A disk that fails, shown to a real process by strace: the store is poisoned, and says so; a full one is waited for.
+ */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

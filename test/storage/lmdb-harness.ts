@@ -58,8 +58,8 @@ export async function withStore<T>(
 export class Child {
   readonly process: ChildProcessByStdio<null, Readable, null>
   readonly lines: ChildLine[] = []
-  private readonly ended: Promise<string>
-  private onLine: () => void = () => {}
+  readonly #ended: Promise<string>
+  #onLine: () => void = () => {}
 
   constructor(args: readonly string[], wrapper: readonly string[] = [], variables: NodeJS.ProcessEnv = {}) {
     const [command = process.execPath, ...rest] = [...wrapper, process.execPath, CHILD, ...args]
@@ -68,18 +68,18 @@ export class Child {
     const reader = createInterface({ input: this.process.stdout })
     reader.on('line', (line) => {
       this.lines.push(JSON.parse(line) as ChildLine)
-      this.onLine()
+      this.#onLine()
     })
     const exited = new Promise<string>((resolve) => {
       this.process.once('close', (code, signal) => resolve(signal ?? String(code)))
     })
-    this.ended = exited.finally(() => this.onLine())
+    this.#ended = exited.finally(() => this.#onLine())
   }
 
   /** The first line that fits, waited for. */
   async line(what: string, fits: (line: ChildLine) => boolean): Promise<ChildLine> {
     let ended: string | null = null
-    void this.ended.then((how) => {
+    void this.#ended.then((how) => {
       ended = how
     })
     const timer = setTimeout(() => this.process.kill('SIGKILL'), DEADLINE_MS)
@@ -89,7 +89,7 @@ export class Child {
         if (found !== undefined) return found
         if (ended !== null) throw new Error(`the child ended (${String(ended)}) before: ${what}`)
         await new Promise<void>((resolve) => {
-          this.onLine = resolve
+          this.#onLine = resolve
         })
       }
     } finally {
@@ -101,7 +101,7 @@ export class Child {
   async end(): Promise<string> {
     const timer = setTimeout(() => this.process.kill('SIGKILL'), DEADLINE_MS)
     try {
-      return await this.ended
+      return await this.#ended
     } finally {
       clearTimeout(timer)
     }

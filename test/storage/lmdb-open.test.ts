@@ -1,4 +1,7 @@
-/** What the native store refuses, through Node: typed errors that name the thing and the remedy, and files left untouched. */
+/**
+ * What the native store refuses, through Node: typed errors that name the thing and the remedy, and files left
+ * untouched.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'

@@ -1,6 +1,7 @@
 /**
- * A disk in memory for the file store, as pessimistic as POSIX allows: what was not flushed may be there or not after the power
- * fails, sector by sector and name by name; and after a flush that failed, what was to be flushed passes for clean.
+ * A disk in memory for the file store, as pessimistic as POSIX allows: what was not flushed may be there or not after
+ * the power fails, sector by sector and name by name; and after a flush that failed, what was to be flushed passes for
+ * clean.
  */
 
 import { join } from 'node:path'
@@ -33,103 +34,103 @@ export class ModelDisk implements Disk {
   /** What the writer waits for while the disk is full. */
   onPause: () => Promise<void> = () => new Promise((resolve) => setImmediate(resolve))
   magic: number | null = null
-  private names = new Map<string, Inode>()
-  private durableNames = new Map<string, Inode>()
+  #names = new Map<string, Inode>()
+  #durableNames = new Map<string, Inode>()
   /** Of names, not flushed, oldest first. */
-  private changes: ((names: Map<string, Inode>) => void)[] = []
-  private readonly locked = new Set<string>()
-  private readonly looks = new Set<() => void>()
-  private inodes = 0n
-  private power = 1
+  #changes: ((names: Map<string, Inode>) => void)[] = []
+  readonly #locked = new Set<string>()
+  readonly #looks = new Set<() => void>()
+  #inodes = 0n
+  #power = 1
 
   /**
    * The power fails, if it has not yet, and comes back. `keep` draws for each sector, length and change
    * of a name that was not flushed.
    */
   restart(keep: () => boolean): void {
-    this.power += 1
-    this.locked.clear()
+    this.#power += 1
+    this.#locked.clear()
     this.fateOf = () => 'done'
     this.calls = 0
-    const names = this.durableNames
-    for (const change of this.changes) if (keep()) change(names)
-    this.changes = []
-    this.names = new Map(names)
+    const names = this.#durableNames
+    for (const change of this.#changes) if (keep()) change(names)
+    this.#changes = []
+    this.#names = new Map(names)
     for (const inode of new Set(names.values())) settle(inode, keep)
   }
 
   /** The process dies, and the system goes on. */
   killProcess(): void {
-    this.power += 1
-    this.locked.clear()
+    this.#power += 1
+    this.#locked.clear()
     this.fateOf = () => 'done'
     this.calls = 0
   }
 
   bytesOf(path: string): Uint8Array {
-    const inode = this.names.get(path)
+    const inode = this.#names.get(path)
     if (inode === undefined) throw new Error(`no file ${path}`)
     return inode.current.slice()
   }
 
   /** Puts a file there, durably. */
   place(path: string, bytes: Uint8Array): void {
-    const inode = { ...this.makeInode(), current: bytes.slice(), durable: bytes.slice() }
-    this.names.set(path, inode)
-    this.durableNames.set(path, inode)
+    const inode = { ...this.#makeInode(), current: bytes.slice(), durable: bytes.slice() }
+    this.#names.set(path, inode)
+    this.#durableNames.set(path, inode)
   }
 
   /** Somebody deletes a file, whoever has it open. */
   deleteFile(path: string): void {
-    this.names.delete(path)
+    this.#names.delete(path)
   }
 
   /** The moment at which whoever watches looks. */
   letLook(): void {
-    for (const look of this.looks) look()
+    for (const look of this.#looks) look()
   }
 
   /** A disk of its own with the same durable files: other files, to a filesystem. */
   copy(): ModelDisk {
     const disk = new ModelDisk()
-    disk.inodes = this.inodes
-    for (const [path, inode] of this.names) disk.place(path, inode.current)
+    disk.#inodes = this.#inodes
+    for (const [path, inode] of this.#names) disk.place(path, inode.current)
     return disk
   }
 
   async openFile(path: string): Promise<DiskFile | null> {
-    const inode = this.names.get(path)
-    return inode === undefined ? null : this.fileOf(inode)
+    const inode = this.#names.get(path)
+    return inode === undefined ? null : this.#fileOf(inode)
   }
 
   async createFile(path: string): Promise<DiskFile> {
-    await this.begin('create')
-    const inode = this.makeInode()
-    this.change((names) => names.set(path, inode))
-    return this.fileOf(inode)
+    await this.#begin('create')
+    const inode = this.#makeInode()
+    this.#change((names) => names.set(path, inode))
+    return this.#fileOf(inode)
   }
 
   async readText(path: string): Promise<string | null> {
-    const inode = this.names.get(path)
+    const inode = this.#names.get(path)
     return inode === undefined ? null : new TextDecoder().decode(inode.current)
   }
 
   async readStart(path: string, bytes: number): Promise<Uint8Array> {
-    return this.names.get(path)?.current.slice(0, bytes) ?? new Uint8Array(0)
+    return this.#names.get(path)?.current.slice(0, bytes) ?? new Uint8Array(0)
   }
 
   async fileAt(path: string): Promise<FileAt | null> {
-    const inode = this.names.get(path)
+    const inode = this.#names.get(path)
     return inode === undefined ? null : { device: 1n, inode: inode.number, bornNs: inode.number, changedNs: 0n }
   }
 
   watch(look: () => void): () => void {
-    this.looks.add(look)
-    return () => this.looks.delete(look)
+    this.#looks.add(look)
+    return () => this.#looks.delete(look)
   }
 
   async list(dir: string): Promise<readonly string[]> {
-    return [...this.names.keys()]
+    return [...this.#names.keys()]
       .filter((path) => path.startsWith(join(dir, '/')))
       .map((path) => path.slice(dir.length + 1))
   }
@@ -137,21 +138,21 @@ export class ModelDisk implements Disk {
   async makeDirectory(): Promise<void> {}
 
   async rename(from: string, to: string): Promise<void> {
-    await this.begin('rename')
-    const inode = this.names.get(from)
+    await this.#begin('rename')
+    const inode = this.#names.get(from)
     if (inode === undefined) throw systemError('ENOENT')
-    this.change((names) => names.delete(from) && names.set(to, inode))
+    this.#change((names) => names.delete(from) && names.set(to, inode))
   }
 
   async remove(path: string): Promise<void> {
-    await this.begin('remove')
-    this.change((names) => names.delete(path))
+    await this.#begin('remove')
+    this.#change((names) => names.delete(path))
   }
 
   async syncDirectory(): Promise<void> {
-    await this.begin('syncDirectory')
-    this.durableNames = new Map(this.names)
-    this.changes = []
+    await this.#begin('syncDirectory')
+    this.#durableNames = new Map(this.#names)
+    this.#changes = []
   }
 
   async filesystem(): Promise<number | null> {
@@ -159,12 +160,12 @@ export class ModelDisk implements Disk {
   }
 
   async lock(dir: string): Promise<{ warning: null; release: () => Promise<void> }> {
-    if (this.locked.has(dir)) throw new RaftError('ERR_RAFT_DIR_LOCKED', `${dir} is in use`)
-    this.locked.add(dir)
-    if (!this.names.has(join(dir, 'LOCK'))) this.place(join(dir, 'LOCK'), new Uint8Array(0))
-    const { power } = this
+    if (this.#locked.has(dir)) throw new RaftError('ERR_RAFT_DIR_LOCKED', `${dir} is in use`)
+    this.#locked.add(dir)
+    if (!this.#names.has(join(dir, 'LOCK'))) this.place(join(dir, 'LOCK'), new Uint8Array(0))
+    const power = this.#power
     const release = async (): Promise<void> => {
-      if (power === this.power) this.locked.delete(dir)
+      if (power === this.#power) this.#locked.delete(dir)
     }
     return { warning: null, release }
   }
@@ -174,21 +175,21 @@ export class ModelDisk implements Disk {
     await this.onPause()
   }
 
-  private makeInode(): Inode {
-    this.inodes += 1n
-    return { number: this.inodes, current: new Uint8Array(0), durable: new Uint8Array(0), dirty: new Set() }
+  #makeInode(): Inode {
+    this.#inodes += 1n
+    return { number: this.#inodes, current: new Uint8Array(0), durable: new Uint8Array(0), dirty: new Set() }
   }
 
-  private change(how: (names: Map<string, Inode>) => void): void {
-    how(this.names)
-    this.changes.push(how)
+  #change(how: (names: Map<string, Inode>) => void): void {
+    how(this.#names)
+    this.#changes.push(how)
   }
 
-  private fileOf(inode: Inode): DiskFile {
-    const { power } = this
+  #fileOf(inode: Inode): DiskFile {
+    const power = this.#power
     const begin = async (call: Call): Promise<number> => {
-      if (power !== this.power) throw systemError('EIO: the power failed')
-      return this.begin(call)
+      if (power !== this.#power) throw systemError('EIO: the power failed')
+      return this.#begin(call)
     }
     return {
       write: async (bytes, position) => {
@@ -206,7 +207,7 @@ export class ModelDisk implements Disk {
         return most
       },
       read: async (into, position) => {
-        if (power !== this.power) throw systemError('EIO: the power failed')
+        if (power !== this.#power) throw systemError('EIO: the power failed')
         const part = inode.current.subarray(position, position + into.length)
         into.set(part)
         return part.length
@@ -232,7 +233,7 @@ export class ModelDisk implements Disk {
   }
 
   /** How many bytes a write may take. */
-  private async begin(call: Call): Promise<number> {
+  async #begin(call: Call): Promise<number> {
     this.calls += 1
     const fate = this.fateOf(call, this.calls)
     if (fate === 'done') return Infinity

@@ -1,6 +1,7 @@
 /**
  * Carries out operations of clients and writes down what they saw, as the history rules want it: an answer that is a
- * definite refusal is `failed`, no answer is `unknown`, and after an unknown outcome that client is never heard of again.
+ * definite refusal is `failed`, no answer is `unknown`, and after an unknown outcome that client is never heard of
+ * again.
  */
 
 import type { History, Operation, Result, Step } from '../linearizability/history.js'

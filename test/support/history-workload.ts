@@ -18,8 +18,8 @@ const THINK_MS_MAX = 3
 /** After a refusal, and when nobody listens. */
 const BACKOFF_MS = 20
 /**
- * While no server answers: an election takes a few milliseconds, and what the next leader says in its first ones, before
- * it knows what is committed (6.4), is what reads must not see.
+ * While no server answers: an election takes a few milliseconds, and what the next leader says in its first ones,
+ * before it knows what is committed (6.4), is what reads must not see.
  */
 const ELECTION_BACKOFF_MS = 1
 const ELECTION_AFTER_MS = 100
@@ -159,8 +159,8 @@ export class Roaming implements Route {
 
 /**
  * Works until `stopped` says so. A pipeline of two operations is the work of two clients of the history, since they
- * overlap. A connection on which an answer is late is kept: what is sent on it next waits at the server behind what came
- * before, as it would on any connection to a process that is paused.
+ * overlap. A connection on which an answer is late is kept: what is sent on it next waits at the server behind what
+ * came before, as it would on any connection to a process that is paused.
  */
 export async function runClient(
   client: {

@@ -1,6 +1,6 @@
 /**
- * One server with the real shell, the real core and a store in memory, among peers that the test plays: its transport keeps what
- * is sent and hands in what the test says. Time stands still until the test moves it.
+ * One server with the real shell, the real core and a store in memory, among peers that the test plays: its transport
+ * keeps what is sent and hands in what the test says. Time stands still until the test moves it.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

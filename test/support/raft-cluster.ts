@@ -1,4 +1,7 @@
-/** Servers of one cluster in one process, over any store and transport, with a state machine that shows everything it did. */
+/**
+ * Servers of one cluster in one process, over any store and transport, with a state machine that shows everything it
+ * did.
+ */
 
 import { msgpackCodec, Raft } from 'balsa-raft'
 import type { Clock, Entry, Logger, RaftOptions, StateMachine, StoreFactory, Transport } from 'balsa-raft'

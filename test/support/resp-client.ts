@@ -1,6 +1,6 @@
 /**
- * A client of the Redis protocol (version 2) that does nothing by itself: what it is told to send it sends once, it never
- * connects again, and it follows no redirection. So what it reports is what happened.
+ * A client of the Redis protocol (version 2) that does nothing by itself: what it is told to send it sends once, it
+ * never connects again, and it follows no redirection. So what it reports is what happened.
  */
 
 import { connect } from 'node:net'
@@ -58,7 +58,10 @@ export class RespClient {
     return this.#closed
   }
 
-  /** Sends all groups of commands in one write; each promise has the answers of its group, or rejects with ConnectionLost. */
+  /**
+   * Sends all groups of commands in one write; each promise has the answers of its group, or rejects with
+   * ConnectionLost.
+   */
   send(groups: readonly (readonly (readonly string[])[])[]): readonly Promise<readonly RespReply[]>[] {
     const answers = groups.map((group) => this.#expect(group.length))
     if (this.#closed) this.#onClose()

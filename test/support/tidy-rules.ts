@@ -72,8 +72,8 @@ export const importRule: Rule = (file) => {
 }
 
 /**
- * No file can be reached from itself by imports, types included: what stands in a circle can only be understood all at once.
- * Each circle is told once, from the file of it that comes first.
+ * No file can be reached from itself by imports, types included: what stands in a circle can only be understood all at
+ * once. Each circle is told once, from the file of it that comes first.
  */
 export function importCircles(files: readonly SourceFile[]): readonly string[] {
   const graph = new Map<string, readonly string[]>()
@@ -119,9 +119,9 @@ const serverParts =
   'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|deadlines|pins|events|life'
 
 /**
- * The public face and the shell reach no part of the server through another one: neither `server.loop.fault` nor
- * `const { loop } = server`. What holds parts only in order to hand them on is called `parts`, `host` or `group`. Settings and a Ready have
- * fields of the same names.
+ * The public face and the shell reach no part of the server through another one: neither `server.loop.fault` nor `const
+ * { loop } = server`. What holds parts only in order to hand them on is called `parts`, `host` or `group`. Settings and
+ * a Ready have fields of the same names.
  */
 export const reachRule: Rule = (file) => {
   if (file.path !== 'ts/raft.ts' && !file.path.startsWith('ts/server/')) return []
@@ -166,8 +166,8 @@ export const appImportRule: Rule = (file) => {
 }
 
 /**
- * The checker of histories and the referee of traces are independent of what they judge. Only the recorders know the product,
- * and the tests that bring both together; what judges knows neither.
+ * The checker of histories and the referee of traces are independent of what they judge. Only the recorders know the
+ * product, and the tests that bring both together; what judges knows neither.
  */
 export const checkerImportRule: Rule = (file) => {
   const isReferee = /^test\/referee\/[^/]*$/.test(file.path)
@@ -212,9 +212,9 @@ const timeKeepers = new Set([
 ])
 
 /**
- * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the file store
- * is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the machine's clocks; dates are values that
- * commands may hold.
+ * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the
+ * file store is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the
+ * machine's clocks; dates are values that commands may hold.
  */
 export const clockRule: Rule = (file) => {
   if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []
@@ -222,7 +222,10 @@ export const clockRule: Rule = (file) => {
   return matches(file, codeOnly(file.text), banned, 'belongs in ts/clock.ts alone')
 }
 
-/** Of the key-value server, the rooms that can be run on a clock and on sockets of a test's own; and the files that know the machine's. */
+/**
+ * Of the key-value server, the rooms that can be run on a clock and on sockets of a test's own; and the files that know
+ * the machine's.
+ */
 const givenRooms = /^apps\/kv\/src\/(?:cluster|commands|data-set|replication|resp|server)\//
 const kvTimeKeepers = new Set(['clock', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`))
 const kvSocketHolders = new Set(['kv-server', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`))
@@ -287,6 +290,24 @@ export const placeRule: Rule = (file) => {
 
 const rustComment = /\/\/.*$/gm
 
+/**
+ * One handwriting. What is private begins with `#`, so that it is private when the code runs too; a number that has a name at the
+ * top of a file has it in capitals; a comment is no wider than the code.
+ */
+export const handwritingRule: Rule = (file) => {
+  if (!isTypeScript(file)) return []
+  const code = codeOnly(file.text)
+  const keyword = /^[ ]+(?:private|public)[ ](?!constructor\b)/gm
+  const isProduct = /^(?:ts|apps)\//.test(file.path)
+  const constant = /^(?:export )?const [a-z]\w*(?:: number)? = -?\d[\d_.e*+ ]*$/gm
+  const wide = /^(?=.{121,}$)[ ]*(?:\/\*\*|\*|\/\/)(?!.*(?:oxlint-disable|https?:)).*$/gm
+  return [
+    ...matches(file, code, keyword, 'is written # here'),
+    ...(isProduct ? matches(file, code, constant, 'is written in capitals here') : []),
+    ...matches(file, file.text, wide, 'is a comment wider than 120 characters'),
+  ]
+}
+
 /** The engine does not know Node. */
 export const engineRule: Rule = (file) => {
   if (!/^crates\/.*\.(?:rs|toml)$/.test(file.path)) return []
@@ -298,8 +319,8 @@ export const engineRule: Rule = (file) => {
 const askHome = /^crates\/balsa-log\/src\/(?:store|writer)\.rs$/
 
 /**
- * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store` and `writer` ask the
- * folder for something, and what is in it knows neither of the two, nor the queue that feeds them.
+ * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store` and `writer`
+ * ask the folder for something, and what is in it knows neither of the two, nor the queue that feeds them.
  */
 export const homeRule: Rule = (file) => {
   if (!/^crates\/.*\.rs$/.test(file.path)) return []
@@ -328,6 +349,7 @@ export const rules: readonly Rule[] = [
   focusRule,
   reminderRule,
   placeRule,
+  handwritingRule,
   engineRule,
   homeRule,
 ]

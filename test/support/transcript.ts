@@ -2,13 +2,14 @@
  * A script of commands for a cluster, and what the cluster printed for each. In a file, a command stands on one or more
  * lines, then `----`, then the output up to an empty line; lines that begin with # are for the reader.
  *
- * Besides what a cluster does by itself, a script may make up a message (`make s1>s2 RequestVote term=2 last=1/1`, as a trace would write
- * it, in a cluster that is `madeup`), keep messages back (`hold >s1`, `release`), cut ways (`cut s1 s3 s4`) and fail a disk (`fail s2`).
+ * Besides what a cluster does by itself, a script may make up a message (`make s1>s2 RequestVote term=2 last=1/1`, as a
+ * trace would write it, in a cluster that is `madeup`), keep messages back (`hold >s1`, `release`), cut ways (`cut s1
+ * s3 s4`) and fail a disk (`fail s2`).
  *
- * Single messages are chosen with `first` or `last` (`deliver first s1>s2 RequestVote`), and delivered so that they may arrive once more
- * with `copy`. What one server takes in one turn stands on one line: `turn s2: persist s2; deliver first s1>s2; timeout s2`.
- * `sleep 500` (`sleep until 1500`) lets time pass that nobody notices yet. `restart s2` connects it with
- * all that are up, `start s2` leaves that to `connect s1 s2`. A server that is down takes no part.
+ * Single messages are chosen with `first` or `last` (`deliver first s1>s2 RequestVote`), and delivered so that they may
+ * arrive once more with `copy`. What one server takes in one turn stands on one line: `turn s2: persist s2; deliver
+ * first s1>s2; timeout s2`. `sleep 500` (`sleep until 1500`) lets time pass that nobody notices yet. `restart s2`
+ * connects it with all that are up, `start s2` leaves that to `connect s1 s2`. A server that is down takes no part.
  */
 
 import { assert } from '#balsa/errors.js'
@@ -22,7 +23,10 @@ import { parseMessage } from '#balsa/testing/stage/text.js'
 
 const RULE = '----'
 
-/** Runs the commands of a transcript and returns it with the output that they gave now. `made` is shown each cluster before anything is done with it. */
+/**
+ * Runs the commands of a transcript and returns it with the output that they gave now. `made` is shown each cluster
+ * before anything is done with it.
+ */
 export function replayTranscript(text: string, made: (cluster: Stage) => void = () => {}): string {
   const script = new Script(made)
   const blocks = text.trimEnd().split('\n\n')
@@ -204,7 +208,10 @@ function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
     })
 }
 
-/** `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, and `madeup` where the script makes up messages. */
+/**
+ * `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, and `madeup` where the script makes up
+ * messages.
+ */
 function optionsOf(args: readonly string[]): StageOptions {
   const logs: Record<string, readonly number[]> = {}
   const hardStates: Record<string, Partial<HardState>> = {}

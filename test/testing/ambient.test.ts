@@ -1,4 +1,6 @@
-/** The watch over clocks and chance sees each of them, says from where, changes nothing else, and leaves nothing behind. */
+/**
+ * The watch over clocks and chance sees each of them, says from where, changes nothing else, and leaves nothing behind.
+ */
 
 import { watchAmbient } from '#balsa/testing/determinism/ambient.js'
 import { suite } from 'uvu'

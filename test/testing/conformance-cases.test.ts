@@ -1,4 +1,7 @@
-/** The suites fail what is broken: a case that accepts everything looks exactly like a store or a transport that is right. */
+/**
+ * The suites fail what is broken: a case that accepts everything looks exactly like a store or a transport that is
+ * right.
+ */
 
 import { RaftError } from 'balsa-raft'
 import { memoryStore } from 'balsa-raft/storage'

@@ -1,6 +1,6 @@
 /**
- * Each invariant of stage and simulator, shown to bite: puppets in the place of servers do one forbidden thing, and it is told by
- * its number. What is allowed before it is not found fault with, or the case would end there.
+ * Each invariant of stage and simulator, shown to bite: puppets in the place of servers do one forbidden thing, and it
+ * is told by its number. What is allowed before it is not found fault with, or the case would end there.
  */
 
 import { suite } from 'uvu'
@@ -33,7 +33,6 @@ class PuppetCore {
   get tickets(): { submittedIndex: number; hardStateIsDurable: boolean } {
     return { submittedIndex: this.log.lastIndex, hardStateIsDurable: true }
   }
-
 
   constructor(terms: readonly number[]) {
     this.log = new PuppetLog(terms)

@@ -1,4 +1,6 @@
-/** State machines for tests of what tests state machines: one that is right, and the means to make it wrong in one way. */
+/**
+ * State machines for tests of what tests state machines: one that is right, and the means to make it wrong in one way.
+ */
 
 import type { ApplyContext, Entry } from 'balsa-raft'
 import { StateMachineFault } from 'balsa-raft/testing'

@@ -1,4 +1,6 @@
-/** The stage by itself: it runs anywhere, moves only when it is told to, and throws when a server does what none may do. */
+/**
+ * The stage by itself: it runs anywhere, moves only when it is told to, and throws when a server does what none may do.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

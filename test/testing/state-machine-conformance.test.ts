@@ -1,4 +1,7 @@
-/** The conformance cases of state machines: right machines pass all of them, and each wrong one fails those that are about it. */
+/**
+ * The conformance cases of state machines: right machines pass all of them, and each wrong one fails those that are
+ * about it.
+ */
 
 import { msgpackCodec } from 'balsa-raft'
 import type { ApplyContext, Entry } from 'balsa-raft'

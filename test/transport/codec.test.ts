@@ -1,4 +1,7 @@
-/** Frames and slabs against random and damaged bytes: decoding is total, says what it reads, and finds every flipped bit of a head. */
+/**
+ * Frames and slabs against random and damaged bytes: decoding is total, says what it reads, and finds every flipped bit
+ * of a head.
+ */
 
 import fc from 'fast-check'
 import { Packr, Unpackr } from 'msgpackr'
@@ -356,7 +359,8 @@ test('random and damaged handshake frames never throw', async () => {
 })
 
 test('a handshake that claims more than it brings allocates nothing for it', () => {
-  // array32 of 2^32 - 1 and of 30 million, nested; map32; nested array16; an extension; a string; a map without a value.
+  // array32 of 2^32 - 1 and of 30 million, nested; map32; nested array16; an extension; a string; a map without a
+  // value.
   const bodies = ['ddffffffff', '81a161dd01c9c380', 'dd01c9c380'.repeat(800), 'dfffffffff', 'dcffff'.repeat(1000)]
   for (const body of [...bodies, '91'.repeat(4000), 'c7ff01', 'c6ffffffff', 'dbffffffff61', '81a161']) {
     const frame = frameMemory(frameOf(FrameType.hello, Buffer.from(body, 'hex')))

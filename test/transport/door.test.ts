@@ -1,4 +1,6 @@
-/** `balsa-raft/transport` is enough to write a transport: one that imports nothing else passes the conformance suite. */
+/**
+ * `balsa-raft/transport` is enough to write a transport: one that imports nothing else passes the conformance suite.
+ */
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

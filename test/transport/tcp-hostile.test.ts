@@ -1,4 +1,6 @@
-/** What only TCP can suffer: foreign bytes, silence, ports that are taken. The server cuts the connection and lives on. */
+/**
+ * What only TCP can suffer: foreign bytes, silence, ports that are taken. The server cuts the connection and lives on.
+ */
 
 import { execFile } from 'node:child_process'
 import { connect, createServer, type Server, Socket } from 'node:net'

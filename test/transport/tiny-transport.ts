@@ -1,7 +1,7 @@
 /**
- * A whole transport in one file, written as a stranger would: it imports the door and nothing else of Balsa. It is for reading
- * (docs/transports.md walks through it) and passes the conformance suite; what it lacks beside `tcp()` is speed: it copies
- * every byte that it reads and writes, and dials at one pace.
+ * A whole transport in one file, written as a stranger would: it imports the door and nothing else of Balsa. It is for
+ * reading (docs/transports.md walks through it) and passes the conformance suite; what it lacks beside `tcp()` is
+ * speed: it copies every byte that it reads and writes, and dials at one pace.
  */
 
 import { connect, createServer } from 'node:net'

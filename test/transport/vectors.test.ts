@@ -1,6 +1,6 @@
 /**
- * The bytes of docs/wire-format.md as fixed vectors, with and without what later versions may add. They were written down from
- * the document, not by this code: whoever disagrees with them has changed the wire.
+ * The bytes of docs/wire-format.md as fixed vectors, with and without what later versions may add. They were written
+ * down from the document, not by this code: whoever disagrees with them has changed the wire.
  */
 
 import { readFileSync } from 'node:fs'

@@ -2,7 +2,8 @@
  * A server that wants to lead. First it asks whether it could win, which changes nothing anywhere (preCandidate, thesis
  * 9.6); only then does it raise its term and ask for votes (candidate, 5.2).
  *
- * Invariant: a voter counts once (scenario E3), only for its own term or round, and oneself only when the vote is durable.
+ * Invariant: a voter counts once (scenario E3), only for its own term or round, and oneself only when the vote is
+ * durable.
  */
 
 import { termOf } from '../types.js'

@@ -10,8 +10,8 @@ import { RoleBehaviour } from './role.js'
 import type { CoreContext } from './role.js'
 
 /**
- * What this server owes the leader of this term. Kept as one fact instead of one answer per message, so that answers merge.
- * Invariant: proven only grows, because a leader never replaces an entry of its own term.
+ * What this server owes the leader of this term. Kept as one fact instead of one answer per message, so that answers
+ * merge. Invariant: proven only grows, because a leader never replaces an entry of its own term.
  */
 interface Acknowledgement {
   /** Where the leader's last message came on. */
@@ -146,8 +146,8 @@ export class Follower extends RoleBehaviour {
   }
 
   /**
-   * What to remove because it conflicts (5.3), and what to append. Entries that agree are left alone, whatever the order in
-   * which messages arrive (scenario C10). Blocks that need no cut are passed on as they came.
+   * What to remove because it conflicts (5.3), and what to append. Entries that agree are left alone, whatever the
+   * order in which messages arrive (scenario C10). Blocks that need no cut are passed on as they came.
    */
   #plan(blocks: readonly Block[]): AppendPlan {
     const { log, maker } = this.core

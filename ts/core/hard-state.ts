@@ -1,9 +1,9 @@
 /**
- * Term and vote: what a server must not forget (figure 2, "persistent state"). They change here, and are written by the next ticket
- * as one record.
+ * Term and vote: what a server must not forget (figure 2, "persistent state"). They change here, and are written by the
+ * next ticket as one record.
  *
- * Invariants: the term only grows; at most one vote is given in a term (5.2); the vote is cleared only because the term grows
- * (scenario E2).
+ * Invariants: the term only grows; at most one vote is given in a term (5.2); the vote is cleared only because the term
+ * grows (scenario E2).
  */
 
 import { assert } from '../errors.js'

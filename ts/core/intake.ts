@@ -1,6 +1,7 @@
 /**
- * What this server will take into its log now: a leader asks for the next batch, a follower for what an AppendEntries brings. An
- * accepted ticket becomes durable or poisons the store, there is no third outcome; so room is asked for before anything is accepted.
+ * What this server will take into its log now: a leader asks for the next batch, a follower for what an AppendEntries
+ * brings. An accepted ticket becomes durable or poisons the store, there is no third outcome; so room is asked for
+ * before anything is accepted.
  */
 
 import { logIndex } from '../types.js'
@@ -17,8 +18,8 @@ export const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
 const TICKETS_PENDING_MAX = 2
 /**
- * Only a batch of so many bytes goes behind the ticket in the writer's hands; a smaller one could not be written sooner, and
- * grows while it waits (docs/adr/0006).
+ * Only a batch of so many bytes goes behind the ticket in the writer's hands; a smaller one could not be written
+ * sooner, and grows while it waits (docs/adr/0006).
  */
 export const FULL_BATCH_BYTES = 64 * 1024
 /** Proposals taken in one turn. */
@@ -29,8 +30,8 @@ export class Intake {
   readonly #hardState: TermAndVote
   readonly #tickets: Tickets
   /**
-   * Bytes that the store will take now. Set at each turn, from what the store publishes; less by each block accepted since. May
-   * fall below 0, by the no-op of a new leader, which asks for none.
+   * Bytes that the store will take now. Set at each turn, from what the store publishes; less by each block accepted
+   * since. May fall below 0, by the no-op of a new leader, which asks for none.
    */
   #credit = 0
 

@@ -1,6 +1,6 @@
 /**
- * What must hold of one server after every step: the executable twin of docs/log-pointers.md, row by row and in its words.
- * Tests and the simulator call it after each step; a test compares the rows with those of the page.
+ * What must hold of one server after every step: the executable twin of docs/log-pointers.md, row by row and in its
+ * words. Tests and the simulator call it after each step; a test compares the rows with those of the page.
  */
 
 import { assert } from '../errors.js'

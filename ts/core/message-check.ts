@@ -1,13 +1,17 @@
 /**
- * What a message must be, whoever wrote it: one set of rules for what is sent, what is decoded, what passes by reference, and
- * what the core is given. Only what a message says of itself is judged here; whether it fits this server's log is the business
- * of the role. What has passed is well formed, and may still be late, repeated or out of date.
+ * What a message must be, whoever wrote it: one set of rules for what is sent, what is decoded, what passes by
+ * reference, and what the core is given. Only what a message says of itself is judged here; whether it fits this
+ * server's log is the business of the role. What has passed is well formed, and may still be late, repeated or out of
+ * date.
  */
 
 import { isPosition } from '../types.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 
-/** What no correct peer sends, in words; null when the message makes sense. Total: any field may be any number. Hot path: once per batch. */
+/**
+ * What no correct peer sends, in words; null when the message makes sense. Total: any field may be any number. Hot
+ * path: once per batch.
+ */
 export function messageFlaw(message: Request | Response): string | null {
   switch (message.type) {
     case 'AppendEntries':

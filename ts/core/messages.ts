@@ -6,7 +6,10 @@
 
 import type { Block, LogIndex, Term } from '../types.js'
 
-/** Leader to peer. With no blocks it is a heartbeat: outside the window, answered at once (docs/architecture.md, "The core"). */
+/**
+ * Leader to peer. With no blocks it is a heartbeat: outside the window, answered at once (docs/architecture.md, "The
+ * core").
+ */
 export interface AppendEntries {
   readonly type: 'AppendEntries'
   readonly term: Term
@@ -29,8 +32,8 @@ export interface AppendEntriesResult {
   /** The last entry that is both proven equal to the leader's and durable here. On a conflict: 0. */
   readonly matchIndex: LogIndex
   /**
-   * On a conflict: the highest index at which the logs may agree, and this server's term there, so that the leader skips
-   * whole terms (5.3). A hint only: never used as a match. 0 and 0 otherwise.
+   * On a conflict: the highest index at which the logs may agree, and this server's term there, so that the leader
+   * skips whole terms (5.3). A hint only: never used as a match. 0 and 0 otherwise.
    */
   readonly hintIndex: LogIndex
   readonly hintTerm: Term

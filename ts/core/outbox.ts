@@ -1,8 +1,8 @@
 /**
  * Collects what one `takeReady` will return, and holds back what must not leave before a ticket is durable.
  *
- * Invariant: nothing that reveals a term or a vote leaves before the ticket that holds it is durable (scenarios E1, C9).
- * When the term grows, everything held back for the older term is dropped, never sent late.
+ * Invariant: nothing that reveals a term or a vote leaves before the ticket that holds it is durable (scenarios E1,
+ * C9). When the term grows, everything held back for the older term is dropped, never sent late.
  */
 
 import type { LogIndex, ServerId, Term } from '../types.js'
@@ -77,7 +77,8 @@ export class Outbox {
     this.#fetches = []
   }
 
-  // Hot path: once per turn. One literal: an object that is spread and added to costs as much as the rest of `takeReady`.
+  // Hot path: once per turn. One literal: an object that is spread and added to costs as much as the rest of
+  // `takeReady`.
   drain(ticket: Ready['ticket'], apply: Ready['apply']): Ready {
     const drained = {
       ticket,

@@ -3,8 +3,9 @@
  * done about all of them; between the two nothing leaves. No clock, no randomness but the injected one, no I/O: the
  * same inputs give the same outputs.
  *
- * This file hands each input to whom it concerns, and holds the transitions between roles. What each role does stands in
- * `follower`, `candidate` and `leader/`; how votes are given in `voter`; what is taken in, in `intake`; what may leave, in `outbox`.
+ * This file hands each input to whom it concerns, and holds the transitions between roles. What each role does stands
+ * in `follower`, `candidate` and `leader/`; how votes are given in `voter`; what is taken in, in `intake`; what may
+ * leave, in `outbox`.
  *
  * Invariant: after `halt` nothing leaves any more (rule of poison).
  */
@@ -135,7 +136,10 @@ export class RaftCore {
     return this.#halted ? Infinity : this.#role.nextDeadline()
   }
 
-  /** Whether a batch of proposals with so many bytes would be taken now. Asked once per turn, before the batch is sealed. */
+  /**
+   * Whether a batch of proposals with so many bytes would be taken now. Asked once per turn, before the batch is
+   * sealed.
+   */
   admit(waitingBytes: number): Admission {
     return this.#halted ? { status: 'refuse' } : this.#role.admit(waitingBytes)
   }
@@ -257,7 +261,8 @@ export class RaftCore {
   #handleResponse(from: ServerId, session: number, message: Response): void {
     const flaw = messageFlaw(message)
     if (flaw !== null) return this.#outbox.event({ type: 'breach', peer: from, reason: flaw })
-    // Whatever was asked, a higher term ends this one (5.1); but not that of a pre-vote, which may be only proposed (9.6).
+    // Whatever was asked, a higher term ends this one (5.1); but not that of a pre-vote, which may be only proposed
+    // (9.6).
     if (message.type !== 'PreVoteResult' && message.term > this.#hardState.term) {
       this.#becomeFollower(message.term, null, `a ${message.type} carried term ${message.term}`)
     } else {

@@ -2,15 +2,18 @@
  * The log as the core sees it: where it begins and ends, which term each stretch has, and the newest blocks (the tail).
  * Nothing here is per entry: a block costs one array slot, a leadership one term run.
  *
- * Invariant (docs/log-pointers.md): firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex, durableIndex <= lastIndex,
- * appliedIndex <= durableIndex. `invariants.ts` checks it.
+ * Invariant (docs/log-pointers.md): firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex, durableIndex <=
+ * lastIndex, appliedIndex <= durableIndex. `invariants.ts` checks it.
  */
 
 import { assert } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, LogIndex, Term, TermRun } from '../types.js'
 
-/** What the core needs to know of bytes: how to make the entry that starts a term, how to cut a block and how to keep some. Injected. */
+/**
+ * What the core needs to know of bytes: how to make the entry that starts a term, how to cut a block and how to keep
+ * some. Injected.
+ */
 export interface BlockMaker {
   noop(first: LogIndex, term: Term): Block
   /** A copy that holds only first .. last. */
@@ -99,7 +102,9 @@ export class RaftLog {
     return this.#appliedIndex
   }
 
-  /** The last entry that was in the store when it was opened, and still is: up to here bytes may be in the store alone. */
+  /**
+   * The last entry that was in the store when it was opened, and still is: up to here bytes may be in the store alone.
+   */
   get openedIndex(): LogIndex {
     return this.#openedIndex
   }
@@ -165,7 +170,9 @@ export class RaftLog {
     return last
   }
 
-  /** The first entry of first .. last whose term here is not `term`; null when every one of them that is here agrees. */
+  /**
+   * The first entry of first .. last whose term here is not `term`; null when every one of them that is here agrees.
+   */
   firstConflict(first: LogIndex, last: LogIndex, term: Term): LogIndex | null {
     const end = Math.min(last, this.lastIndex)
     if (first > end) return null
@@ -239,8 +246,8 @@ export class RaftLog {
   }
 
   /**
-   * Blocks from `from` up to `last`, at most `bytesMax` bytes but at least one block; the first is cut when `from` lies inside it.
-   * Invariant: tailFirst <= from <= last <= lastIndex. The last block may reach beyond `last`.
+   * Blocks from `from` up to `last`, at most `bytesMax` bytes but at least one block; the first is cut when `from` lies
+   * inside it. Invariant: tailFirst <= from <= last <= lastIndex. The last block may reach beyond `last`.
    */
   blocks(from: LogIndex, last: LogIndex, bytesMax: number): readonly Block[] {
     const found: Block[] = []

@@ -9,7 +9,10 @@ import type { Request, Response } from './messages.js'
 import type { PersistTicket } from './tickets.js'
 
 export type Input =
-  /** A turn of the shell begins. Sets the time and fires nothing: what has arrived must be seen before a timer may expire (scenario E15). */
+  /**
+   * A turn of the shell begins. Sets the time and fires nothing: what has arrived must be seen before a timer may
+   * expire (scenario E15).
+   */
   | { readonly type: 'turn'; readonly now: number }
   /** Everything that had arrived is in: deadlines may expire now. */
   | { readonly type: 'tick'; readonly now: number }

@@ -15,7 +15,10 @@ export interface CoreSettings {
   /** Election timeouts are drawn from electionTimeoutMs up to twice that. */
   readonly electionTimeoutMs: number
   readonly heartbeatMs: number
-  /** The very first timeout is drawn from this up to twice this; null: as every other. For a cluster that was just bootstrapped. */
+  /**
+   * The very first timeout is drawn from this up to twice this; null: as every other. For a cluster that was just
+   * bootstrapped.
+   */
   readonly firstElectionTimeoutMs: number | null
 }
 
@@ -47,8 +50,8 @@ export interface CoreContext {
 const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
 
 /**
- * A role, as the core asks it. Whatever only some roles can do is refused, or ignored, unless a role says otherwise: the core
- * never asks which role it is that answers.
+ * A role, as the core asks it. Whatever only some roles can do is refused, or ignored, unless a role says otherwise:
+ * the core never asks which role it is that answers.
  */
 export abstract class RoleBehaviour {
   abstract readonly role: Role
@@ -81,7 +84,10 @@ export abstract class RoleBehaviour {
   /** This server has given its vote: whoever got it has time to win (5.2). */
   onVoteGranted(): void {}
 
-  /** When an election is due, for a role that counts the time without a leader; a follower keeps it through a change of term. */
+  /**
+   * When an election is due, for a role that counts the time without a leader; a follower keeps it through a change of
+   * term.
+   */
   get electionAt(): number | null {
     return null
   }

@@ -1,9 +1,9 @@
 /**
- * What the core has asked the store to write, and how much of it is durable. A ticket is one atomic write; tickets become
- * durable in order. Everything accepted in one turn is one ticket.
+ * What the core has asked the store to write, and how much of it is durable. A ticket is one atomic write; tickets
+ * become durable in order. Everything accepted in one turn is one ticket.
  *
- * Invariant: after ticket t is durable, durableIndex = min(t.lastIndex, from - 1 of every truncation still pending), so a
- * late completion never credits entries that were overwritten in the meantime (scenario C7).
+ * Invariant: after ticket t is durable, durableIndex = min(t.lastIndex, from - 1 of every truncation still pending), so
+ * a late completion never credits entries that were overwritten in the meantime (scenario C7).
  */
 
 import { assert } from '../errors.js'
@@ -46,9 +46,15 @@ export class Tickets {
   /** Invariant: #durable <= #lastTaken, and #pending holds what lies between. */
   #lastTaken = 0
   #durable = 0
-  /** The ticket that holds the term and vote of now, unless they have changed since; 0 when they were stored before the start. */
+  /**
+   * The ticket that holds the term and vote of now, unless they have changed since; 0 when they were stored before the
+   * start.
+   */
   #hardStateTicket = 0
-  /** The end of the log that tickets were made for: `lastIndex` at the last `take`, lower when a truncation came after it. */
+  /**
+   * The end of the log that tickets were made for: `lastIndex` at the last `take`, lower when a truncation came after
+   * it.
+   */
   #submittedIndex: LogIndex
   /** The commit index in the newest record of the store; may lag. */
   #commitWritten: LogIndex

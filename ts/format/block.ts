@@ -1,7 +1,7 @@
 /**
- * The block of docs/storage-format.md: consecutive entries of one term as the bytes that the wire, the log and the state
- * machine share. Packing (BlockWriter), sealing, checking, clipping and walking them. Pure: no node: import, and the same
- * bytes on every machine.
+ * The block of docs/storage-format.md: consecutive entries of one term as the bytes that the wire, the log and the
+ * state machine share. Packing (BlockWriter), sealing, checking, clipping and walking them. Pure: no node: import, and
+ * the same bytes on every machine.
  *
  * Two gateways: `verifyBlock` proves bytes that came from outside, once; `decodeBlock` gives them their shape, in O(1).
  * Everything else trusts its block.
@@ -63,60 +63,63 @@ export function recordLength(payloadBytes: number): number {
 }
 
 /**
- * Packs the proposals of a batch into blocks. The blocks are views of arenas that are never written again, so they may be
- * handed to the store, the sockets and the state machine at once; an arena is garbage when its last block is.
+ * Packs the proposals of a batch into blocks. The blocks are views of arenas that are never written again, so they may
+ * be handed to the store, the sockets and the state machine at once; an arena is garbage when its last block is.
  *
  * begin, add until it answers false or nothing is left, finish; then begin again.
  */
 export class BlockWriter {
   /** None before the first block: a server that never leads needs none. */
-  private arena: Uint8Array = new Uint8Array(0)
-  private view = viewOf(this.arena)
+  #arena: Uint8Array = new Uint8Array(0)
+  #view = viewOf(this.#arena)
   /** Invariant: a multiple of 8; bytes from here on are zero, or belong to the block under construction. */
-  private free = 0
-  /** The block under construction: in `arena` from `free` on, or alone in an arena of its own when its entry is too large. */
-  private target: Uint8Array = this.arena
-  private targetView = this.view
-  private start = 0
-  private end = 0
-  private first = 0
-  private term = 0
-  private entries = 0
-  private lastMilliseconds = 0
+  #free = 0
+  /**
+   * The block under construction: in `arena` from `free` on, or alone in an arena of its own when its entry is too
+   * large.
+   */
+  #target: Uint8Array = this.#arena
+  #targetView = this.#view
+  #start = 0
+  #end = 0
+  #first = 0
+  #term = 0
+  #entries = 0
+  #lastMilliseconds = 0
   /** Records that lie in a row in a slab, up to `runEnd`, and belong at `runAt`: copied together, by `flushRun`. */
-  private runSlab: PayloadSlab | null = null
-  private runStart = 0
-  private runEnd = 0
-  private runAt = 0
+  #runSlab: PayloadSlab | null = null
+  #runStart = 0
+  #runEnd = 0
+  #runAt = 0
 
   /** Entries added since `begin`. */
   get count(): number {
-    return this.entries
+    return this.#entries
   }
 
   /** How long the block would be if it were finished now. */
   get byteLength(): number {
-    return sealedLength(this.entries, this.end - this.start - BLOCK_HEADER_BYTES)
+    return sealedLength(this.#entries, this.#end - this.#start - BLOCK_HEADER_BYTES)
   }
 
   /** Starts a block; drops what was added and not finished. */
   begin(first: LogIndex, term: Term): void {
     assert(first >= 1 && term >= 1, `a block begins at index ${first} in term ${term}, below 1`)
-    if (this.entries > 0 && this.target === this.arena) this.arena.fill(0, this.start, this.end)
-    this.runSlab = null
-    if (this.free + BLOCK_BYTES_MAX > this.arena.length) {
-      this.arena = new Uint8Array(ARENA_BYTES)
-      this.view = viewOf(this.arena)
-      this.free = 0
+    if (this.#entries > 0 && this.#target === this.#arena) this.#arena.fill(0, this.#start, this.#end)
+    this.#runSlab = null
+    if (this.#free + BLOCK_BYTES_MAX > this.#arena.length) {
+      this.#arena = new Uint8Array(ARENA_BYTES)
+      this.#view = viewOf(this.#arena)
+      this.#free = 0
     }
-    this.target = this.arena
-    this.targetView = this.view
-    this.start = this.free
-    this.end = this.start + BLOCK_HEADER_BYTES
-    this.first = first
-    this.term = term
-    this.entries = 0
-    this.lastMilliseconds = 0
+    this.#target = this.#arena
+    this.#targetView = this.#view
+    this.#start = this.#free
+    this.#end = this.#start + BLOCK_HEADER_BYTES
+    this.#first = first
+    this.#term = term
+    this.#entries = 0
+    this.#lastMilliseconds = 0
   }
 
   /**
@@ -126,11 +129,19 @@ export class BlockWriter {
   // Hot path: once per entry; allocates nothing.
   add(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Uint8Array): boolean {
     const { length } = payload
-    if (!this.hasRoom(length, milliseconds)) return false
-    const at = this.end
-    writeRecordHeader(this.targetView, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, length)
-    this.target.set(payload, at + RECORD_HEADER_BYTES)
-    this.added(recordLength(length), milliseconds)
+    if (!this.#hasRoom(length, milliseconds)) return false
+    const at = this.#end
+    writeRecordHeader(
+      this.#targetView,
+      at,
+      KIND_CODES[kind],
+      this.#first + this.#entries,
+      this.#term,
+      milliseconds,
+      length,
+    )
+    this.#target.set(payload, at + RECORD_HEADER_BYTES)
+    this.#added(recordLength(length), milliseconds)
     return true
   }
 
@@ -138,74 +149,88 @@ export class BlockWriter {
   // Hot path: once per entry; allocates nothing.
   addPayload(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Payload): boolean {
     const { slab, at, byteLength } = payload
-    if (!this.hasRoom(byteLength, milliseconds)) return false
-    if (slab !== this.runSlab || at !== this.runEnd) {
-      this.flushRun()
-      this.runSlab = slab
-      this.runStart = at
-      this.runAt = this.end
+    if (!this.#hasRoom(byteLength, milliseconds)) return false
+    if (slab !== this.#runSlab || at !== this.#runEnd) {
+      this.#flushRun()
+      this.#runSlab = slab
+      this.#runStart = at
+      this.#runAt = this.#end
     }
-    writeRecordHeader(slab.view, at, KIND_CODES[kind], this.first + this.entries, this.term, milliseconds, byteLength)
+    writeRecordHeader(
+      slab.view,
+      at,
+      KIND_CODES[kind],
+      this.#first + this.#entries,
+      this.#term,
+      milliseconds,
+      byteLength,
+    )
     const bytes = recordLength(byteLength)
-    this.runEnd = at + bytes
-    this.added(bytes, milliseconds)
+    this.#runEnd = at + bytes
+    this.#added(bytes, milliseconds)
     return true
   }
 
   /** Seals what was added. The writer never touches the block again. */
   finish(seal: Seal): Block {
-    assert(this.entries > 0, 'a block needs at least one entry')
-    this.flushRun()
-    writeBlockHeader(this.targetView, this.start, this.first, this.entries, this.end - this.start - BLOCK_HEADER_BYTES)
-    const length = seal(this.target, this.start)
+    assert(this.#entries > 0, 'a block needs at least one entry')
+    this.#flushRun()
+    writeBlockHeader(
+      this.#targetView,
+      this.#start,
+      this.#first,
+      this.#entries,
+      this.#end - this.#start - BLOCK_HEADER_BYTES,
+    )
+    const length = seal(this.#target, this.#start)
     assert(length === this.byteLength, `sealed ${length} bytes of ${this.byteLength}`)
     const block: Block = {
-      first: logIndex(this.first),
-      last: logIndex(this.first + (this.entries - 1)),
-      term: termOf(this.term),
-      data: new Uint8Array(this.target.buffer, this.start, length),
+      first: logIndex(this.#first),
+      last: logIndex(this.#first + (this.#entries - 1)),
+      term: termOf(this.#term),
+      data: new Uint8Array(this.#target.buffer, this.#start, length),
       configuration: null,
     }
-    if (this.target === this.arena) this.free = padded(this.start + length)
-    this.entries = 0
-    this.term = 0
+    if (this.#target === this.#arena) this.#free = padded(this.#start + length)
+    this.#entries = 0
+    this.#term = 0
     return block
   }
 
   /** Whether an entry with such a payload fits into the block. */
-  private hasRoom(payloadLength: number, milliseconds: number): boolean {
-    assert(this.term !== 0, 'add without begin')
-    const recordBytes = this.end - this.start - BLOCK_HEADER_BYTES + recordLength(payloadLength)
-    const sealed = sealedLength(this.entries + 1, recordBytes)
+  #hasRoom(payloadLength: number, milliseconds: number): boolean {
+    assert(this.#term !== 0, 'add without begin')
+    const recordBytes = this.#end - this.#start - BLOCK_HEADER_BYTES + recordLength(payloadLength)
+    const sealed = sealedLength(this.#entries + 1, recordBytes)
     if (sealed > BLOCK_BYTES_MAX) {
-      if (this.entries > 0) return false
-      this.useOwnArena(payloadLength, sealed)
+      if (this.#entries > 0) return false
+      this.#useOwnArena(payloadLength, sealed)
     }
     // Not even a function that would make the message.
-    if (!(milliseconds >= this.lastMilliseconds && milliseconds < MILLISECONDS_END)) {
-      assert(false, `entry time ${milliseconds} is not in ${this.lastMilliseconds} .. 2^48 - 1`)
+    if (!(milliseconds >= this.#lastMilliseconds && milliseconds < MILLISECONDS_END)) {
+      assert(false, `entry time ${milliseconds} is not in ${this.#lastMilliseconds} .. 2^48 - 1`)
     }
     return true
   }
 
-  private added(bytes: number, milliseconds: number): void {
-    this.end += bytes
-    this.entries += 1
-    this.lastMilliseconds = milliseconds
+  #added(bytes: number, milliseconds: number): void {
+    this.#end += bytes
+    this.#entries += 1
+    this.#lastMilliseconds = milliseconds
   }
 
-  private flushRun(): void {
-    if (this.runSlab === null) return
-    this.target.set(this.runSlab.bytes.subarray(this.runStart, this.runEnd), this.runAt)
-    this.runSlab = null
+  #flushRun(): void {
+    if (this.#runSlab === null) return
+    this.#target.set(this.#runSlab.bytes.subarray(this.#runStart, this.#runEnd), this.#runAt)
+    this.#runSlab = null
   }
 
-  private useOwnArena(payloadLength: number, sealed: number): void {
+  #useOwnArena(payloadLength: number, sealed: number): void {
     assert(payloadLength <= PAYLOAD_BYTES_MAX, `a payload of ${payloadLength} bytes is over ${PAYLOAD_BYTES_MAX}`)
-    this.target = new Uint8Array(sealed)
-    this.targetView = viewOf(this.target)
-    this.start = 0
-    this.end = BLOCK_HEADER_BYTES
+    this.#target = new Uint8Array(sealed)
+    this.#targetView = viewOf(this.#target)
+    this.#start = 0
+    this.#end = BLOCK_HEADER_BYTES
   }
 }
 
@@ -274,7 +299,9 @@ export function verifyBlock(data: Uint8Array): boolean {
   return at === tableAt
 }
 
-/** The length of the block that begins at `offset`, so that concatenated blocks can be walked. Throws MalformedBytes. */
+/**
+ * The length of the block that begins at `offset`, so that concatenated blocks can be walked. Throws MalformedBytes.
+ */
 export function blockLengthAt(bytes: Uint8Array, offset: number): number {
   const room = bytes.length - offset
   if (offset < 0 || room < BLOCK_BYTES_MIN) {
@@ -334,57 +361,60 @@ export function entryBlock(
 }
 
 /**
- * Walks the entries of blocks; one cursor serves any number of them. Before the first `next`, and after one that answered
- * false, its fields mean nothing.
+ * Walks the entries of blocks; one cursor serves any number of them. Before the first `next`, and after one that
+ * answered false, its fields mean nothing.
  */
 export class RecordCursor {
   index = logIndex(0)
   kind: EntryKind = 'noop'
   /** When the leader made it, in milliseconds since 1970. */
   time = 0
-  private data: Uint8Array = new Uint8Array(0)
-  private view = viewOf(this.data)
-  private left = 0
-  private at = 0
-  private following = 0
-  private payloadLength = 0
+  #data: Uint8Array = new Uint8Array(0)
+  #view = viewOf(this.#data)
+  #left = 0
+  #at = 0
+  #following = 0
+  #payloadLength = 0
 
   reset(block: Block): void {
-    this.data = block.data
-    this.view = viewOf(block.data)
-    this.left = block.last - block.first + 1
+    this.#data = block.data
+    this.#view = viewOf(block.data)
+    this.#left = block.last - block.first + 1
     this.index = logIndex(block.first - 1)
-    this.following = BLOCK_HEADER_BYTES
+    this.#following = BLOCK_HEADER_BYTES
   }
 
   // Hot path: once per entry; allocates nothing.
   next(): boolean {
-    if (this.left === 0) return false
-    const at = this.following
-    const kind = KINDS[this.view.getUint8(at + 24)]
+    if (this.#left === 0) return false
+    const at = this.#following
+    const kind = KINDS[this.#view.getUint8(at + 24)]
     if (kind === undefined) throw new MalformedBytes('block', `a record of unknown kind at ${at}`)
-    this.left -= 1
-    this.at = at
+    this.#left -= 1
+    this.#at = at
     this.index = logIndex(this.index + 1)
     this.kind = kind
-    this.time = readTime(this.view, at)
-    this.payloadLength = this.view.getUint32(at, true)
-    this.following = at + recordLength(this.payloadLength)
+    this.time = readTime(this.#view, at)
+    this.#payloadLength = this.#view.getUint32(at, true)
+    this.#following = at + recordLength(this.#payloadLength)
     return true
   }
 
   /** A view of the payload, made at each call; it keeps the block's memory alive. */
   get payload(): Uint8Array {
-    return this.payloadIn(this.data.buffer, this.data.byteOffset)
+    return this.payloadIn(this.#data.buffer, this.#data.byteOffset)
   }
 
   /** The same of a copy of the block, which begins there. */
   payloadIn(buffer: ArrayBufferLike, blockOffset: number): Uint8Array {
-    return new Uint8Array(buffer, blockOffset + this.at + RECORD_HEADER_BYTES, this.payloadLength)
+    return new Uint8Array(buffer, blockOffset + this.#at + RECORD_HEADER_BYTES, this.#payloadLength)
   }
 }
 
-/** What is wrong with the header or the first record, or null. Afterwards all lengths that they name lie inside the view. */
+/**
+ * What is wrong with the header or the first record, or null. Afterwards all lengths that they name lie inside the
+ * view.
+ */
 function shapeFault(view: DataView): string | null {
   if (view.byteLength < BLOCK_BYTES_MIN) return `${view.byteLength} bytes are fewer than the shortest block`
   const count = view.getUint32(16, true)

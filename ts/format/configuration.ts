@@ -1,11 +1,12 @@
 /**
- * The payload of a configuration entry: MessagePack of `[1, cluster name, voters, outgoing, nonvoters, extensions]`; the 1 is
- * the version of this form. One configuration has exactly one encoding, in every process and for ever, because the cluster id
- * is a hash of one and because every server must store the same bytes: servers are sorted by id, extensions by name (as
- * JavaScript compares strings), every header is the shortest, no record or extension of MessagePack is used.
+ * The payload of a configuration entry: MessagePack of `[1, cluster name, voters, outgoing, nonvoters, extensions]`;
+ * the 1 is the version of this form. One configuration has exactly one encoding, in every process and for ever, because
+ * the cluster id is a hash of one and because every server must store the same bytes: servers are sorted by id,
+ * extensions by name (as JavaScript compares strings), every header is the shortest, no record or extension of
+ * MessagePack is used.
  *
- * Extensions are what later versions will say of a server or of a configuration. Their values are bytes to everyone else, so
- * that a server which does not know one writes it into the next configuration exactly as it was.
+ * Extensions are what later versions will say of a server or of a configuration. Their values are bytes to everyone
+ * else, so that a server which does not know one writes it into the next configuration exactly as it was.
  */
 
 import { Packr } from 'msgpackr/pack'
@@ -31,9 +32,9 @@ const packr = new Packr({ useRecords: false })
 const LONE_SURROGATE = /\p{Surrogate}/u
 
 /**
- * The payload of the bootstrap entry (1, term 1), which every server writes by itself; the cluster id is a hash of it. It holds
- * ids and addresses alone, never an extension: what may change later, or differ from one server's options to another's,
- * is no part of a cluster's identity and comes with a later configuration.
+ * The payload of the bootstrap entry (1, term 1), which every server writes by itself; the cluster id is a hash of it.
+ * It holds ids and addresses alone, never an extension: what may change later, or differ from one server's options to
+ * another's, is no part of a cluster's identity and comes with a later configuration.
  */
 export function encodeBootstrap(clusterName: string, servers: readonly Server[]): Uint8Array {
   const voters = servers.map(({ id, address }) => ({ id, address }))
@@ -56,8 +57,8 @@ export function encodeConfiguration(payload: ConfigurationPayload): Uint8Array {
 }
 
 /**
- * Total: throws MalformedBytes for whatever `encodeConfiguration` does not produce, and UnknownFormat for what a later version
- * wrote and must not be skipped.
+ * Total: throws MalformedBytes for whatever `encodeConfiguration` does not produce, and UnknownFormat for what a later
+ * version wrote and must not be skipped.
  */
 export function decodeConfiguration(bytes: Uint8Array): ConfigurationPayload {
   const parts = asArray(unpack(bytes), null, 'the payload')

@@ -1,6 +1,6 @@
 /**
- * CRC-32C (Castagnoli), as in iSCSI and ext4: the checksum of records and blocks. Pure TypeScript, sixteen bytes per step
- * through tables; the native store computes the same with the processor's instruction.
+ * CRC-32C (Castagnoli), as in iSCSI and ext4: the checksum of records and blocks. Pure TypeScript, sixteen bytes per
+ * step through tables; the native store computes the same with the processor's instruction.
  */
 
 /** The Castagnoli polynomial, bits reversed. */
@@ -12,8 +12,8 @@ const STRIDE = 16
 const TABLES = makeTables()
 
 /**
- * The checksum of bytes start .. end-1, as an unsigned number. `before` is the checksum of the bytes that came earlier, so
- * that crc32c(b, 0, n) === crc32c(b, k, n, crc32c(b, 0, k)).
+ * The checksum of bytes start .. end-1, as an unsigned number. `before` is the checksum of the bytes that came earlier,
+ * so that crc32c(b, 0, n) === crc32c(b, k, n, crc32c(b, 0, k)).
  */
 // Hot path: once per record and once per block.
 export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, before = 0): number {

@@ -1,7 +1,7 @@
 /**
- * The bytes of the file that `fileStore()` keeps (docs/storage-format.md): one header, then batches, each behind the one
- * before it. Pure. A batch says where it lies, which store it belongs to and what it follows, so that no copy, no leftover
- * and no gap can pass for one.
+ * The bytes of the file that `fileStore()` keeps (docs/storage-format.md): one header, then batches, each behind the
+ * one before it. Pure. A batch says where it lies, which store it belongs to and what it follows, so that no copy, no
+ * leftover and no gap can pass for one.
  */
 
 import { assert } from '../errors.js'
@@ -106,7 +106,10 @@ export function encodeBatch(
   return { bytes, next: { position: place.position + length, sequence: place.sequence + 1, previous: crc } }
 }
 
-/** The header at `at` of these bytes, which begin at `position - at` of the file; null when there is none that is intact. */
+/**
+ * The header at `at` of these bytes, which begin at `position - at` of the file; null when there is none that is
+ * intact.
+ */
 export function decodeBatchHeader(
   identity: FileIdentity,
   bytes: Uint8Array,

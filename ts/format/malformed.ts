@@ -1,6 +1,7 @@
 /**
- * The error of every decoder in this room. Not a RaftError: what it means depends on where the bytes came from, and only the
- * caller knows. A transport ends the connection with this message as the reason; a store answers ERR_RAFT_STORE_CORRUPT.
+ * The error of every decoder in this room. Not a RaftError: what it means depends on where the bytes came from, and
+ * only the caller knows. A transport ends the connection with this message as the reason; a store answers
+ * ERR_RAFT_STORE_CORRUPT.
  */
 
 export type MalformedWhat = 'block' | 'configuration' | 'operations'
@@ -17,8 +18,8 @@ export class MalformedBytes extends Error {
 }
 
 /**
- * Bytes that a later version wrote: nothing is wrong with them, and nothing can be done with them here. Also a MalformedBytes,
- * since whoever reads them must stop just so; only the remedy differs, and it is in the message.
+ * Bytes that a later version wrote: nothing is wrong with them, and nothing can be done with them here. Also a
+ * MalformedBytes, since whoever reads them must stop just so; only the remedy differs, and it is in the message.
  */
 export class UnknownFormat extends MalformedBytes {
   override readonly name = 'UnknownFormat'

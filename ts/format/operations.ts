@@ -1,6 +1,6 @@
 /**
- * The operations of docs/storage-format.md: one ticket as one stretch of bytes, which is how it crosses the border to the
- * native store and how the journal keeps it.
+ * The operations of docs/storage-format.md: one ticket as one stretch of bytes, which is how it crosses the border to
+ * the native store and how the journal keeps it.
  */
 
 import { assert } from '../errors.js'
@@ -33,70 +33,70 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Packs tickets into one arena, again and again. */
 export class OperationPacker {
-  private arena = new Uint8Array(ARENA_BYTES_FIRST)
-  private view = new DataView(this.arena.buffer)
-  private end = 0
+  #arena = new Uint8Array(ARENA_BYTES_FIRST)
+  #view = new DataView(this.#arena.buffer)
+  #end = 0
 
   /** The bytes of one ticket: a view that is valid until the next call. */
   // Hot path: once per batch; one copy per block.
   pack(operations: readonly StoreOperation[]): Uint8Array {
     let room = 0
     for (const operation of operations) room += HEADER_BYTES + bodyBytesMost(operation) + ALIGN
-    this.reserve(room)
-    this.end = 0
-    for (const operation of operations) this.packOne(operation)
-    return new Uint8Array(this.arena.buffer, 0, this.end)
+    this.#reserve(room)
+    this.#end = 0
+    for (const operation of operations) this.#packOne(operation)
+    return new Uint8Array(this.#arena.buffer, 0, this.#end)
   }
 
-  private packOne(operation: StoreOperation): void {
-    const body = this.end + HEADER_BYTES
+  #packOne(operation: StoreOperation): void {
+    const body = this.#end + HEADER_BYTES
     switch (operation.type) {
       case 'append':
-        this.arena.set(operation.block.data, body)
-        this.close(APPEND, operation.block.data.length)
+        this.#arena.set(operation.block.data, body)
+        this.#close(APPEND, operation.block.data.length)
         return
       case 'truncateSuffix':
-        writeU64(this.view, body, operation.from)
-        this.close(TRUNC_SUFFIX, 8)
+        writeU64(this.#view, body, operation.from)
+        this.#close(TRUNC_SUFFIX, 8)
         return
       case 'hardState':
-        this.close(HARDSTATE, this.packHardState(body, operation.hardState))
+        this.#close(HARDSTATE, this.#packHardState(body, operation.hardState))
         return
       case 'put': {
-        const keyBytes = this.writeKey(body + 4, operation.key)
+        const keyBytes = this.#writeKey(body + 4, operation.key)
         const { value } = operation
         assert(value.length <= VALUE_BYTES_MAX, `a value of ${value.length} bytes is over ${VALUE_BYTES_MAX}`)
-        this.view.setUint32(body, keyBytes, true)
-        this.arena.set(value, body + 4 + keyBytes)
-        this.close(KV_PUT, 4 + keyBytes + value.length)
+        this.#view.setUint32(body, keyBytes, true)
+        this.#arena.set(value, body + 4 + keyBytes)
+        this.#close(KV_PUT, 4 + keyBytes + value.length)
         return
       }
       case 'delete':
-        this.close(KV_DEL, this.writeKey(body, operation.key))
+        this.#close(KV_DEL, this.#writeKey(body, operation.key))
         return
       default:
         throw unknownOperation(operation)
     }
   }
 
-  private packHardState(body: number, hardState: HardState): number {
-    writeU64(this.view, body, hardState.term)
-    writeU64(this.view, body + 8, hardState.commitIndex)
-    return 16 + (hardState.votedFor === null ? 0 : this.writeKey(body + 16, hardState.votedFor))
+  #packHardState(body: number, hardState: HardState): number {
+    writeU64(this.#view, body, hardState.term)
+    writeU64(this.#view, body + 8, hardState.commitIndex)
+    return 16 + (hardState.votedFor === null ? 0 : this.#writeKey(body + 16, hardState.votedFor))
   }
 
   /** Writes the header of the operation whose body is in place, and its padding. */
-  private close(code: number, bodyBytes: number): void {
-    this.view.setUint32(this.end, code, true)
-    this.view.setUint32(this.end + 4, bodyBytes, true)
-    writeU64(this.view, this.end + 8, 0)
-    const bodyEnd = this.end + HEADER_BYTES + bodyBytes
-    this.end = padded(bodyEnd)
-    this.arena.fill(0, bodyEnd, this.end)
+  #close(code: number, bodyBytes: number): void {
+    this.#view.setUint32(this.#end, code, true)
+    this.#view.setUint32(this.#end + 4, bodyBytes, true)
+    writeU64(this.#view, this.#end + 8, 0)
+    const bodyEnd = this.#end + HEADER_BYTES + bodyBytes
+    this.#end = padded(bodyEnd)
+    this.#arena.fill(0, bodyEnd, this.#end)
   }
 
-  private writeKey(at: number, key: string): number {
-    const { read, written } = encoder.encodeInto(key, this.arena.subarray(at))
+  #writeKey(at: number, key: string): number {
+    const { read, written } = encoder.encodeInto(key, this.#arena.subarray(at))
     assert(
       read === key.length && written >= 1 && written <= KEY_BYTES_MAX,
       `a key of ${written} bytes, not 1 .. ${KEY_BYTES_MAX}`,
@@ -104,10 +104,10 @@ export class OperationPacker {
     return written
   }
 
-  private reserve(bytes: number): void {
-    if (bytes <= this.arena.length) return
-    this.arena = new Uint8Array(Math.max(bytes, 2 * this.arena.length))
-    this.view = new DataView(this.arena.buffer)
+  #reserve(bytes: number): void {
+    if (bytes <= this.#arena.length) return
+    this.#arena = new Uint8Array(Math.max(bytes, 2 * this.#arena.length))
+    this.#view = new DataView(this.#arena.buffer)
   }
 }
 

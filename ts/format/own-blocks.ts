@@ -1,17 +1,23 @@
 /**
- * Blocks that are to be kept for long, in memory that they fill. What a socket received are views of a slab of 256 KiB or more, and
- * a view keeps all of it alive, whatever else was in it.
+ * Blocks that are to be kept for long, in memory that they fill. What a socket received are views of a slab of 256 KiB
+ * or more, and a view keeps all of it alive, whatever else was in it.
  *
- * Invariant: blocks that are kept hold at most HELD_PER_KEPT times their bytes, as long as blocks of one memory come and go
- * together; who drops some of them asks again for the others.
+ * Invariant: blocks that are kept hold at most HELD_PER_KEPT times their bytes, as long as blocks of one memory come
+ * and go together; who drops some of them asks again for the others.
  */
 
 import type { Block } from '../types.js'
 
-/** Memory that is held for each byte that is kept. Above it the copy is small beside what it sets free, and beside a checksum. */
+/**
+ * Memory that is held for each byte that is kept. Above it the copy is small beside what it sets free, and beside a
+ * checksum.
+ */
 const HELD_PER_KEPT = 4
 
-/** The same blocks; those that keep too much memory alive are copied, all of one memory together. Hot path: once per message. */
+/**
+ * The same blocks; those that keep too much memory alive are copied, all of one memory together. Hot path: once per
+ * message.
+ */
 export function ownBlocks(blocks: readonly Block[]): readonly Block[] {
   let owned: Block[] | null = null
   for (let at = 0; at < blocks.length;) {

@@ -1,6 +1,7 @@
 /**
- * Where the bytes of commands wait to be sealed. Each is copied once, behind room for the header of its record, one record after the
- * other: what was copied in a row goes into a block in one piece (`BlockWriter.addPayload`), and no object is made per copy but its place.
+ * Where the bytes of commands wait to be sealed. Each is copied once, behind room for the header of its record, one
+ * record after the other: what was copied in a row goes into a block in one piece (`BlockWriter.addPayload`), and no
+ * object is made per copy but its place.
  */
 
 import { RECORD_HEADER_BYTES, recordLength } from './block.js'

@@ -17,7 +17,10 @@ export interface Applied {
   readonly results: readonly unknown[]
 }
 
-/** Small blocks are copied into memory that they share; larger ones have their own. Whoever keeps a command's bytes keeps at most so much. */
+/**
+ * Small blocks are copied into memory that they share; larger ones have their own. Whoever keeps a command's bytes
+ * keeps at most so much.
+ */
 const SLAB_BYTES = 64 * 1024
 const SHARED_BYTES_MAX = SLAB_BYTES / 4
 
@@ -34,7 +37,10 @@ export class Applier<Command> {
     this.#codec = codec
   }
 
-  /** Applies first .. last, which the blocks cover. Synchronous when the machine is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED. */
+  /**
+   * Applies first .. last, which the blocks cover. Synchronous when the machine is. Throws, or rejects with,
+   * ERR_RAFT_APPLY_FAILED.
+   */
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []
     const indexes: LogIndex[] = []
@@ -46,8 +52,8 @@ export class Applier<Command> {
   }
 
   /**
-   * Hot path: once per block. The commands are views of a copy: the block goes to the store and to peers as well, and a user may write
-   * to what was a command.
+   * Hot path: once per block. The commands are views of a copy: the block goes to the store and to peers as well, and a
+   * user may write to what was a command.
    */
   #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): void {
     const cursor = this.#cursor

@@ -1,9 +1,9 @@
 /**
- * The one place where a user's codec and state machine are called. Whatever they answer or throw becomes what the contract promises,
- * or an error that names the culprit.
+ * The one place where a user's codec and state machine are called. Whatever they answer or throw becomes what the
+ * contract promises, or an error that names the culprit.
  *
- * Invariants: memory that came from a codec is copied before its code runs again, and what is handed out is a copy (`Applier`): so
- * nothing that users do to theirs reaches a log. What they answer is looked at once, here.
+ * Invariants: memory that came from a codec is copied before its code runs again, and what is handed out is a copy
+ * (`Applier`): so nothing that users do to theirs reaches a log. What they answer is looked at once, here.
  */
 
 import { RaftError } from '../errors.js'
@@ -78,7 +78,8 @@ export class GuardedMachine<Command, Result, Query, Answer> {
   }
 
   /**
-   * One result per entry, in an array of ours. Synchronous when the machine is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED.
+   * One result per entry, in an array of ours. Synchronous when the machine is. Throws, or rejects with,
+   * ERR_RAFT_APPLY_FAILED.
    */
   // Hot path: once per batch.
   apply(batch: readonly Entry<Command>[], context: ApplyContext, range: BatchRange): Results | Promise<Results> {

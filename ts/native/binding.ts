@@ -89,8 +89,8 @@ export interface NativeTermRun {
 }
 
 /**
- * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most once until the
- * next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
+ * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most
+ * once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
  */
 export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, onWake: () => unknown): Promise<NativeState>
 

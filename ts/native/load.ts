@@ -1,7 +1,7 @@
 /**
- * The only importer of the addon: finds it, once, and turns its errors into those of the library. First the package of the
- * platform, then the file that `scripts/build-native.mjs` puts beside this one. `BALSA_NATIVE_PATH` names the file instead,
- * and then nothing else is tried: who sets it wants that file or an error.
+ * The only importer of the addon: finds it, once, and turns its errors into those of the library. First the package of
+ * the platform, then the file that `scripts/build-native.mjs` puts beside this one. `BALSA_NATIVE_PATH` names the file
+ * instead, and then nothing else is tried: who sets it wants that file or an error.
  */
 
 import { createRequire } from 'node:module'
@@ -84,7 +84,10 @@ export function platformName(): string {
   return `linux-${arch}-${isGlibc() ? 'gnu' : 'musl'}`
 }
 
-/** Read from the header of the running program, else from the file system: a report would ask for the name of every peer. */
+/**
+ * Read from the header of the running program, else from the file system: a report would ask for the name of every
+ * peer.
+ */
 function isGlibc(): boolean {
   return !isNonGlibcLinuxSync()
 }

@@ -1,4 +1,7 @@
-/** What a server tells whoever listens. A listener that throws or rejects is reported to the log; it never disturbs the server. */
+/**
+ * What a server tells whoever listens. A listener that throws or rejects is reported to the log; it never disturbs the
+ * server.
+ */
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'

@@ -1,6 +1,6 @@
 /**
- * A user's logger, so that nothing that it does disturbs whoever logs: what it throws, or what a promise of it rejects with, goes
- * nowhere, and is told once, as a warning of the process.
+ * A user's logger, so that nothing that it does disturbs whoever logs: what it throws, or what a promise of it rejects
+ * with, goes nowhere, and is told once, as a warning of the process.
  */
 
 import { emitWarning } from 'node:process'

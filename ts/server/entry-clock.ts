@@ -1,9 +1,11 @@
 /**
- * The time that goes into entries. It passes as the monotonic clock does, whatever somebody does to the date: a leader bends it
- * towards its wall clock, a follower takes it from the entries that reach it, and a new leader goes on from there.
+ * The time that goes into entries. It passes as the monotonic clock does, whatever somebody does to the date: a leader
+ * bends it towards its wall clock, a follower takes it from the entries that reach it, and a new leader goes on from
+ * there.
  *
- * Invariants: along the log it never falls. While `ms` pass, the time of a leader's entries grows by `ms`, give or take `SLEW * ms`:
- * it neither jumps nor stands still, however wrong the wall clock is, or the last entry (docs/architecture.md, Time).
+ * Invariants: along the log it never falls. While `ms` pass, the time of a leader's entries grows by `ms`, give or take
+ * `SLEW * ms`: it neither jumps nor stands still, however wrong the wall clock is, or the last entry
+ * (docs/architecture.md, Time).
  */
 
 import { lastEntryTime, MILLISECONDS_END } from '../format/block.js'
@@ -12,7 +14,10 @@ import type { ClockStatus } from './status.js'
 
 /** How much faster or slower than the monotonic clock entry time may be: an hour is made up for in 20. */
 const SLEW = 1 / 20
-/** The longest time between two looks that counts for the slew: after a pause the wall clock proves no more than before it. */
+/**
+ * The longest time between two looks that counts for the slew: after a pause the wall clock proves no more than before
+ * it.
+ */
 const LOOK_MS_MAX = 1000
 /** A wall clock that moves by so much against the monotonic one was set, or the machine has slept. */
 const JUMP_MS = 1000
@@ -79,7 +84,10 @@ export class EntryClock {
     return time
   }
 
-  /** What an entry made now would be given, as far as this server can know; on a follower at most what its leader's clock shows. */
+  /**
+   * What an entry made now would be given, as far as this server can know; on a follower at most what its leader's
+   * clock shows.
+   */
   get now(): number {
     const passed = Math.floor(Math.max(this.#clock.now(), this.#at) + this.#skew)
     return Math.min(Math.max(passed, this.#newest), MILLISECONDS_END - 1)
@@ -99,8 +107,8 @@ export class EntryClock {
   }
 
   /**
-   * An entry of another leader says what its clock showed when it was made. It may have been long on its way, so what has surely
-   * passed since the one before it counts as well.
+   * An entry of another leader says what its clock showed when it was made. It may have been long on its way, so what
+   * has surely passed since the one before it counts as well.
    */
   #read(lastBlock: Block | null): void {
     if (lastBlock === null || lastBlock === this.#lastBlock) return

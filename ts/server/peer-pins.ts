@@ -1,6 +1,7 @@
 /**
- * Which store stands behind each peer's id. The first incarnation seen is pinned, durably, before anything that the peer
- * says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten its vote.
+ * Which store stands behind each peer's id. The first incarnation seen is pinned, durably, before anything that the
+ * peer says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten
+ * its vote.
  */
 
 import { peersOf } from '../core/configuration.js'

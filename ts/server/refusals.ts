@@ -1,6 +1,6 @@
 /**
- * Why a call is not taken, or ends without its answer, in words: each said in one place. All of them say what became of the
- * command; where that depends on the call, the caller tells it.
+ * Why a call is not taken, or ends without its answer, in words: each said in one place. All of them say what became of
+ * the command; where that depends on the call, the caller tells it.
  */
 
 import { RaftError } from '../errors.js'

@@ -1,6 +1,6 @@
 /**
- * A server that turns, as `raft.ts` sees it: takes calls and puts each into its queue, or refuses it at once; says how things
- * stand. What can be refused without the log is refused here.
+ * A server that turns, as `raft.ts` sees it: takes calls and puts each into its queue, or refuses it at once; says how
+ * things stand. What can be refused without the log is refused here.
  */
 
 import { peersOf } from '../core/configuration.js'
@@ -101,7 +101,10 @@ export class Server {
     this.#durability = parts.durability
   }
 
-  /** Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of a barrier its index. */
+  /**
+   * Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of
+   * a barrier its index.
+   */
   propose(
     payloads: readonly Payload[],
     kind: Proposal['kind'],

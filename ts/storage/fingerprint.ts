@@ -1,9 +1,10 @@
 /**
- * By what a filesystem tells the files of a store from a copy of them: inode and birth of the one file that holds the data, which
- * no store ever replaces. A folder that is moved within its filesystem keeps both; a copy, or what a backup puts back, has others.
+ * By what a filesystem tells the files of a store from a copy of them: inode and birth of the one file that holds the
+ * data, which no store ever replaces. A folder that is moved within its filesystem keeps both; a copy, or what a backup
+ * puts back, has others.
  *
- * Not the device: its number changes when the machine starts. What goes unseen: new contents written into the same file, and an
- * older image of the whole filesystem or disk.
+ * Not the device: its number changes when the machine starts. What goes unseen: new contents written into the same
+ * file, and an older image of the whole filesystem or disk.
  */
 
 /** What `stat` says of a file. */
@@ -19,12 +20,16 @@ const UNKNOWN = '-'
 
 /** `inode/birth`. The same text as the native store makes. */
 export function fingerprintOf({ inode, bornNs, changedNs }: FileFacts): string {
-  // Where the kernel is not asked for the birth, the last change stands in its place, and moves: better no birth than that.
+  // Where the kernel is not asked for the birth, the last change stands in its place, and moves: better no birth than
+  // that.
   const isKnown = bornNs > 0n && bornNs !== changedNs
   return `${inode}/${isKnown ? bornNs : UNKNOWN}`
 }
 
-/** What is to be remembered once `seen` was found where `known` was expected, and taken: of one file, the text that knows its birth. */
+/**
+ * What is to be remembered once `seen` was found where `known` was expected, and taken: of one file, the text that
+ * knows its birth.
+ */
 export function newestFingerprint(known: string, seen: string): string {
   return isSameFile(known, seen) && seen.endsWith(`/${UNKNOWN}`) ? known : seen
 }

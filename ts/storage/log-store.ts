@@ -6,13 +6,17 @@
  * - `submit` copies what it needs before it returns, and never fails for lack of room up to the published credit.
  * - There is no third outcome: a ticket becomes durable, or the store is poisoned, for good, until it is opened again.
  * - `open` reports only state that is durable at that moment, and marks the boot: bootCounter grew by one.
- * - Every entry that leaves the store has been checked against its CRC; a bad one is ERR_RAFT_STORE_CORRUPT with its index.
+ * - Every entry that leaves the store has been checked against its CRC; a bad one is ERR_RAFT_STORE_CORRUPT with its
+ *   index.
  */
 
 import type { Block, Configuration, HardState, LogIndex, StoreOperation, TermRun } from '../types.js'
 import type { RaftError } from '../errors.js'
 
-/** What one read gives out, whatever is asked for; one larger entry comes alone. So no read holds a disk, or memory, for long. */
+/**
+ * What one read gives out, whatever is asked for; one larger entry comes alone. So no read holds a disk, or memory, for
+ * long.
+ */
 export const READ_BYTES_MAX = 1024 * 1024
 
 /** Grows by one with each submit of one open store; the first is 1. */
@@ -36,7 +40,10 @@ export interface StoredState {
   readonly durability: 'device' | 'none'
   /** What the operator should know about the filesystem, in one sentence. */
   readonly warning: string | null
-  /** By what the filesystem tells these files from a copy of them (fingerprint.ts); null where it tells nothing, as in memory. */
+  /**
+   * By what the filesystem tells these files from a copy of them (fingerprint.ts); null where it tells nothing, as in
+   * memory.
+   */
   readonly fingerprint: string | null
 }
 
@@ -51,8 +58,8 @@ export interface StoreProgress {
   /** The disk is full and the writer retries the oldest ticket. */
   readonly stalled: boolean
   /**
-   * Not null: the store has come near a bound of its own. What that is and what helps is what a proposal is refused with. What
-   * other servers had accepted before still fits, and so do a leader's first entry, votes and hard states.
+   * Not null: the store has come near a bound of its own. What that is and what helps is what a proposal is refused
+   * with. What other servers had accepted before still fits, and so do a leader's first entry, votes and hard states.
    */
   readonly full: RaftError | null
 }
@@ -72,11 +79,14 @@ export interface StoreStats {
 }
 
 export interface LogStore {
-  /** Reads what is there; `onWake` is called, at most once per group commit and never inside a call, when `poll` has news. */
+  /**
+   * Reads what is there; `onWake` is called, at most once per group commit and never inside a call, when `poll` has
+   * news.
+   */
   open(onWake: () => void): Promise<StoredState>
   /**
-   * Completes a block whose header and records stand in `arena` at `offset` (block.ts, `BlockWriter`): CRCs, offset table, block CRC.
-   * Returns the length of the sealed block. One synchronous call per batch.
+   * Completes a block whose header and records stand in `arena` at `offset` (block.ts, `BlockWriter`): CRCs, offset
+   * table, block CRC. Returns the length of the sealed block. One synchronous call per batch.
    */
   seal(arena: Uint8Array, offset: number): number
   /** Whether a sealed block that came from outside is intact: every CRC, contiguous indexes, one term. */
@@ -86,8 +96,9 @@ export interface LogStore {
   /** Cheap; called at the start of each turn. The result is the store's own object, valid until the next poll. */
   poll(): StoreProgress
   /**
-   * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` and READ_BYTES_MAX but at least one entry. Only
-   * durable entries may be asked for. What was given out is the caller's: nothing changes it. Never blocks the event loop on a page fault.
+   * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` and READ_BYTES_MAX but at least
+   * one entry. Only durable entries may be asked for. What was given out is the caller's: nothing changes it. Never
+   * blocks the event loop on a page fault.
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
   stats(): StoreStats

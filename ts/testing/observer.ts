@@ -1,7 +1,7 @@
 /**
- * What is told of servers to whoever watches them: by the stage, where cores stand alone, and by the simulator, where they
- * stand in the whole shell. It is one interface, so that one set of invariants holds of both. Calls are synchronous and in the
- * order in which things happen. An observer that throws ends the run.
+ * What is told of servers to whoever watches them: by the stage, where cores stand alone, and by the simulator, where
+ * they stand in the whole shell. It is one interface, so that one set of invariants holds of both. Calls are
+ * synchronous and in the order in which things happen. An observer that throws ends the run.
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '../core/index.js'
@@ -44,7 +44,9 @@ export interface ServerView {
 export interface AppliedCommand {
   readonly index: LogIndex
   readonly term: Term
-  /** What whoever proposed it calls it, unique in one run; 0 for an entry that is no command, which need not be told. */
+  /**
+   * What whoever proposed it calls it, unique in one run; 0 for an entry that is no command, which need not be told.
+   */
   readonly id: number
 }
 

@@ -1,6 +1,6 @@
 /**
- * The door of `balsa-raft/transport`: everything that a transport is written with. The two that come with Balsa use nothing else,
- * and docs/transports.md says how to write another.
+ * The door of `balsa-raft/transport`: everything that a transport is written with. The two that come with Balsa use
+ * nothing else, and docs/transports.md says how to write another.
  */
 
 export type {

@@ -1,10 +1,16 @@
-/** Why one server will not talk to another: said to the other side before the connection ends, so that both logs say why. */
+/**
+ * Why one server will not talk to another: said to the other side before the connection ends, so that both logs say
+ * why.
+ */
 
 import type { RaftError } from '../errors.js'
 import type { Identity, ServerId } from '../types.js'
 
 export interface Refusal {
-  /** A RaftErrorCode, or one of the transport's own words: PROTOCOL, UNKNOWN_FEATURE, WRONG_SERVER, MALFORMED, REJECTED, REPLACED, HANDSHAKE_TIMEOUT. */
+  /**
+   * A RaftErrorCode, or one of the transport's own words: PROTOCOL, UNKNOWN_FEATURE, WRONG_SERVER, MALFORMED, REJECTED,
+   * REPLACED, HANDSHAKE_TIMEOUT.
+   */
   readonly code: string
   readonly reason: string
 }

@@ -9,9 +9,11 @@
  * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
  * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
  * - A connection that ends because one side needs it no more tells the other side why, if the other side can be told.
- * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone down.
+ * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone
+ *   down.
  *
- * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before they return.
+ * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before
+ * they return.
  */
 
 import type { Request, Response } from '../core/messages.js'
@@ -25,8 +27,9 @@ export type LinkId = number
 
 export interface TransportHandlers {
   /**
-   * Called with what a peer says of itself in the handshake, on dialled and on accepted connections. Resolves when it may be
-   * talked to (and what must be durable about it is); rejects with a RaftError, which ends the connection with its message as the reason.
+   * Called with what a peer says of itself in the handshake, on dialled and on accepted connections. Resolves when it
+   * may be talked to (and what must be durable about it is); rejects with a RaftError, which ends the connection with
+   * its message as the reason.
    */
   admit(peer: Identity): Promise<void>
   /** Blocks in `message` are views of memory that nobody writes again. */
@@ -34,7 +37,10 @@ export interface TransportHandlers {
   onResponse(from: ServerId, session: Session, message: Response): void
   /** A dialled connection is ready for requests. */
   onPeerUp(peer: ServerId, session: Session): void
-  /** That session is over; nothing sent on it will be answered any more. Follows each onPeerUp exactly once, before the next. */
+  /**
+   * That session is over; nothing sent on it will be answered any more. Follows each onPeerUp exactly once, before the
+   * next.
+   */
   onPeerDown(peer: ServerId, session: Session, reason: string): void
 }
 

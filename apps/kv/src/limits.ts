@@ -3,7 +3,9 @@
 /** A command is one Raft entry, and the library takes entries up to this. */
 export const ENTRY_BYTES_MAX = 1024 * 1024
 
-/** The longest argument. Redis calls it proto-max-bulk-len (512 MB there); here a longer one could never be replicated. */
+/**
+ * The longest argument. Redis calls it proto-max-bulk-len (512 MB there); here a longer one could never be replicated.
+ */
 export const BULK_BYTES_MAX = 1024 * 1024
 
 /** The longest inline request, and the longest line that announces a count or a length; as in Redis. */
@@ -31,12 +33,15 @@ export const CLIENTS_MAX = 10_000
 export const PIPELINE_MAX = 4096
 
 /**
- * Words of one command, and of all commands of one transaction: what one entry can make every server do, at every start. Redis has no such bound; a command
- * of so many keys holds its one thread for as long as it takes.
+ * Words of one command, and of all commands of one transaction: what one entry can make every server do, at every
+ * start. Redis has no such bound; a command of so many keys holds its one thread for as long as it takes.
  */
 export const COMMAND_WORDS_MAX = 64 * 1024
 
-/** Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry holds. */
+/**
+ * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
+ * holds.
+ */
 export const WATCHED_KEYS_MAX = 4096
 export const WATCHED_BYTES_MAX = 256 * 1024
 
@@ -46,11 +51,16 @@ export const SCAN_KEYS_MAX = 4096
 /** Commands that a client may queue in one MULTI, and the bytes of one; a longer one could never be one entry. */
 export const TRANSACTION_COMMANDS_MAX = 128 * 1024
 
-/** Entries and bytes handed to the library in one call, so that one turn of all clients stays below its queue of 8192 entries. */
+/**
+ * Entries and bytes handed to the library in one call, so that one turn of all clients stays below its queue of 8192
+ * entries.
+ */
 export const BATCH_ENTRIES_MAX = 2048
 export const BATCH_BYTES_MAX = 4 * 1024 * 1024
 
-/** Entries and bytes that may wait for the library's answer; beyond this, clients wait. Half of what the library takes. */
+/**
+ * Entries and bytes that may wait for the library's answer; beyond this, clients wait. Half of what the library takes.
+ */
 export const IN_FLIGHT_ENTRIES_MAX = 4096
 export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 
@@ -58,14 +68,17 @@ export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 export const TIME_ENTRY_INTERVAL_MS = 100
 
 /**
- * After the leader was lost, so long commands wait at a follower for the next one, instead of being sent to a leader that is gone, or told CLUSTERDOWN. Longer than
- * elections take; tools that do not come again by themselves, such as redis-cli, then notice a failover only as a delay. Stale reads wait as long, until
- * this server holds what earlier leaders acknowledged; then they are answered with what is here.
+ * After the leader was lost, so long commands wait at a follower for the next one, instead of being sent to a leader
+ * that is gone, or told CLUSTERDOWN. Longer than elections take; tools that do not come again by themselves, such as
+ * redis-cli, then notice a failover only as a delay. Stale reads wait as long, until this server holds what earlier
+ * leaders acknowledged; then they are answered with what is here.
  */
 export const LEADER_WAIT_MS = 5000
 
 /** How long a closing server waits for its clients to read their last answers. */
 export const CLOSE_GRACE_MS = 1000
 
-/** How long closing may take in all; then the process ends anyway. Less than what the launcher waits before it kills. */
+/**
+ * How long closing may take in all; then the process ends anyway. Less than what the launcher waits before it kills.
+ */
 export const CLOSE_MAX_MS = 8000

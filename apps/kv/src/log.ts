@@ -28,8 +28,8 @@ function writeToStderr(line: string): void {
 }
 
 /**
- * Whoever reads stderr may go, and the disk under it may be full: what cannot be written is lost, and that is all. Clients cause lines, so
- * otherwise each of them could end the process. To be called once, before anything is written.
+ * Whoever reads stderr may go, and the disk under it may be full: what cannot be written is lost, and that is all.
+ * Clients cause lines, so otherwise each of them could end the process. To be called once, before anything is written.
  */
 export function loseUnwritableLines(): void {
   process.stderr.on('error', () => undefined)

@@ -55,7 +55,10 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
   return exitCodes.ok
 }
 
-/** Ends the process when the store does not let go, as on a full disk: what was acknowledged is safe, and nothing else was promised. */
+/**
+ * Ends the process when the store does not let go, as on a full disk: what was acknowledged is safe, and nothing else
+ * was promised.
+ */
 async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
   const timer = setTimeout(() => {
     log.error('server.failed', { message: `not closed within ${CLOSE_MAX_MS} ms: the store still waits for the disk` })

@@ -27,8 +27,8 @@ pub(crate) struct Filesystem {
 }
 
 impl Filesystem {
-    /// What tells a file from a copy of it: `inode/birth`, the birth in nanoseconds since 1970, `-` where none is kept. Not
-    /// the device, whose number changes when the machine starts.
+    /// What tells a file from a copy of it: `inode/birth`, the birth in nanoseconds since 1970, `-` where none is kept.
+    /// Not the device, whose number changes when the machine starts.
     pub(crate) fn fingerprint(&self, file: &Path) -> Option<String> {
         let metadata = std::fs::metadata(file).ok().filter(|_| self.keeps_inodes)?;
         let birth = metadata.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());

@@ -8,10 +8,10 @@
 //! - Every entry that leaves the store has been checked against its CRC.
 //!
 //! The way of a ticket: `store` takes it, `queue` holds it, `writer` drains the queue into a batch, `plan` checks the
-//! batch against the `log`, `lmdb` writes it in one transaction, `progress` says so, and `room` how full the home is. `shared` is
-//! what both threads hold. Only `lmdb/` knows LMDB; only `format/` and the rows in `lmdb/` know bytes. Around the directory stand
-//! `directory` (whose it is), `lock` (who has it open), `watch` (whether it is still there) and `filesystem` (whether
-//! a flush means anything there, and which file is which).
+//! batch against the `log`, `lmdb` writes it in one transaction, `progress` says so, and `room` how full the home is.
+//! `shared` is what both threads hold. Only `lmdb/` knows LMDB; only `format/` and the rows in `lmdb/` know bytes.
+//! Around the directory stand `directory` (whose it is), `lock` (who has it open), `watch` (whether it is still there)
+//! and `filesystem` (whether a flush means anything there, and which file is which).
 //!
 //! This crate decides; the addon at the root of the repository translates.
 

@@ -1,10 +1,12 @@
-//! How full the home of the log is. Its bound cannot be moved while it is open, and nothing shrinks it, so the end must not
-//! be reached: two marks below it keep room for what a cluster needs to go on.
+//! How full the home of the log is. Its bound cannot be moved while it is open, and nothing shrinks it, so the end must
+//! not be reached: two marks below it keep room for what a cluster needs to go on.
 //!
 //! What must hold:
-//! - Beyond the first mark the caller proposes nothing. What remains is for what others proposed before they met their own
+//! - Beyond the first mark the caller proposes nothing. What remains is for what others proposed before they met their
+//!   own
 //!   mark, and for the first entries, votes and hard states of leaders to come.
-//! - Up to the second mark all that was submitted within the credit fits, however it is spread over pages; beyond it there
+//! - Up to the second mark all that was submitted within the credit fits, however it is spread over pages; beyond it
+//!   there
 //!   is no credit. What carries no entries of clients is taken without it.
 
 use std::sync::atomic::{AtomicU64, Ordering};

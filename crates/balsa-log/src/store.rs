@@ -39,8 +39,8 @@ pub struct Options {
     pub queue_capacity_bytes: u64,
     /// See [`CREDIT_RESERVE_BYTES`].
     pub credit_reserve_bytes: u64,
-    /// Bound of the data file: address space, not disk. A multiple of the size of a page. It may be another one at each open;
-    /// a file that is larger counts as full.
+    /// Bound of the data file: address space, not disk. A multiple of the size of a page. It may be another one at each
+    /// open; a file that is larger counts as full.
     pub map_bytes: usize,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,

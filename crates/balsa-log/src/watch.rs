@@ -1,5 +1,5 @@
-//! Whether the files of an open store still stand under their names. A deleted or replaced file goes on taking writes, flushes
-//! and all, and nobody would find them again; a deleted lock file keeps nobody out.
+//! Whether the files of an open store still stand under their names. A deleted or replaced file goes on taking writes,
+//! flushes and all, and nobody would find them again; a deleted lock file keeps nobody out.
 
 use std::fs::Metadata;
 use std::io;

@@ -1,9 +1,10 @@
 /**
- * Writes down what the core of a real server process does, when the process is started with
- * `node --import file:///.../process-hook.js?dir=<folder> main.js --id <server>`. It puts itself in front of two methods of
- * the core and one of the applier, so the library holds no trace of it and pays nothing for it.
+ * Writes down what the core of a real server process does, when the process is started with `node --import
+ * file:///.../process-hook.js?dir=<folder> main.js --id <server>`. It puts itself in front of two methods of the core
+ * and one of the applier, so the library holds no trace of it and pays nothing for it.
  *
- * Everything of a turn is in the file before anything of it leaves the process: a kill loses nothing that others have seen.
+ * Everything of a turn is in the file before anything of it leaves the process: a kill loses nothing that others have
+ * seen.
  */
 
 import { openSync, writeSync } from 'node:fs'

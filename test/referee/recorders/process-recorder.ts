@@ -1,4 +1,7 @@
-/** The trace of one server process, as text: from the inputs of its core, from what its core wants done, from its applier. */
+/**
+ * The trace of one server process, as text: from the inputs of its core, from what its core wants done, from its
+ * applier.
+ */
 
 import { createHash } from 'node:crypto'
 import type { Input, RaftCore, Ready } from '#balsa/core/index.js'

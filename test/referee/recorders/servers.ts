@@ -1,6 +1,6 @@
 /**
- * The trace of servers, on a stage or in a simulated world: an observer as both have them. A server whose disk was wiped goes by
- * another name from then on, since it is another one to everything that Raft promises.
+ * The trace of servers, on a stage or in a simulated world: an observer as both have them. A server whose disk was
+ * wiped goes by another name from then on, since it is another one to everything that Raft promises.
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'

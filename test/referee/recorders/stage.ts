@@ -1,6 +1,6 @@
 /**
- * The trace of a stage, from when its servers have booted: to be called when it has been made and before anything else is done
- * with it.
+ * The trace of a stage, from when its servers have booted: to be called when it has been made and before anything else
+ * is done with it.
  */
 
 import { entriesOf, NOTHING } from '#balsa/testing/stage/blocks.js'

@@ -3,9 +3,10 @@
  *
  * node --expose-gc --no-opt --min-semi-space-size=256 --max-semi-space-size=256 cli.js SERVERS COMMANDS ROUNDS
  *
- * Some servers, all in memory, none of whose timers falls into the count. Young objects have so much room that nothing is collected
- * while it counts: what the heap has grown by is then all that was allocated. Without the optimizing compiler, so that the figure
- * does not depend on when it comes and on what it finds it can do without. Prints one line of JSON.
+ * Some servers, all in memory, none of whose timers falls into the count. Young objects have so much room that nothing
+ * is collected while it counts: what the heap has grown by is then all that was allocated. Without the optimizing
+ * compiler, so that the figure does not depend on when it comes and on what it finds it can do without. Prints one line
+ * of JSON.
  */
 
 import { PerformanceObserver } from 'node:perf_hooks'
@@ -21,7 +22,9 @@ type CountingRaft = Raft<Uint8Array, number>
 
 const WARM_UP_ROUNDS = 10
 const COMMAND_BYTES = 8
-/** Much longer than this process lives: after the first election, which does not wait for it, no timer sends anything. */
+/**
+ * Much longer than this process lives: after the first election, which does not wait for it, no timer sends anything.
+ */
 const TIMING = { heartbeatMs: 60_000, electionTimeoutMs: 600_000 }
 
 const [count = 0, commands = 0, rounds = 0] = process.argv.slice(2).map(Number)

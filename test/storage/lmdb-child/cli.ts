@@ -1,11 +1,11 @@
 /**
- * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on stdout,
- * one JSON line at a time. With BALSA_TEST_STORE=file it is a file store.
+ * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on
+ * stdout, one JSON line at a time. With BALSA_TEST_STORE=file it is a file store.
  *
- * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever)
- * node cli.js hold DIR                      opens, and stays until it is killed
- * node cli.js leave DIR                     opens, submits, and returns without close and without waiting
- * node cli.js replace DIR                   two tickets append 60 blocks each and cut all of them off again; then it kills itself
+ * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever) node
+ * cli.js hold DIR                      opens, and stays until it is killed node cli.js leave DIR
+ * opens, submits, and returns without close and without waiting node cli.js replace DIR                   two tickets
+ * append 60 blocks each and cut all of them off again; then it kills itself
  */
 
 import { RaftError } from '#balsa/errors.js'

@@ -1,6 +1,6 @@
 /**
- * Loads a door of the library, and all that it imports, into a context that has nothing but the language, and lets a cluster
- * elect a leader there. Needs `--experimental-vm-modules`; its argument is the file of the door.
+ * Loads a door of the library, and all that it imports, into a context that has nothing but the language, and lets a
+ * cluster elect a leader there. Needs `--experimental-vm-modules`; its argument is the file of the door.
  */
 
 import { readFileSync } from 'node:fs'

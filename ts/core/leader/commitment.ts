@@ -1,6 +1,6 @@
 /**
- * When an entry is committed: a quorum holds it durably, and it is of the leader's own term. An entry of an older term is
- * committed by what follows it, never by counting: it may still be replaced (5.4.2, figure 8).
+ * When an entry is committed: a quorum holds it durably, and it is of the leader's own term. An entry of an older term
+ * is committed by what follows it, never by counting: it may still be replaced (5.4.2, figure 8).
  */
 
 import { logIndex } from '../../types.js'

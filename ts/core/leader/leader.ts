@@ -8,7 +8,8 @@
  *
  * Leadership transfer, membership changes and the lease of reads will be further duties beside these.
  *
- * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms committed (8).
+ * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms
+ * committed (8).
  */
 
 import { logIndex } from '../../types.js'
@@ -51,8 +52,8 @@ export class Leader extends RoleBehaviour {
   }
 
   /**
-   * Called once, when the role has changed. The no-op asks for no credit: its own vote is durable, tickets are FIFO, and since the
-   * vote this server has accepted no entry, so the store's queue holds none.
+   * Called once, when the role has changed. The no-op asks for no credit: its own vote is durable, tickets are FIFO,
+   * and since the vote this server has accepted no entry, so the store's queue holds none.
    */
   start(): void {
     this.core.setLeader(this.core.id)

@@ -18,16 +18,25 @@ export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
 
 export class Progress {
   readonly peer: ServerId
-  /** Moves by `becomeProbe` and `becomeReplicate` alone. Invariant: `probe` has an empty window, `replicate` reads nothing from the store. */
+  /**
+   * Moves by `becomeProbe` and `becomeReplicate` alone. Invariant: `probe` has an empty window, `replicate` reads
+   * nothing from the store.
+   */
   mode: 'probe' | 'replicate' = 'probe'
   /** The connection that requests leave on; null while the peer is down. */
   session: number | null
   /** The last entry that the peer has, equal and durable: moved by its answers in this term and session. 0 at first. */
   matchIndex: LogIndex = logIndex(0)
-  /** The next entry to send. In `replicate` past what was sent; back on a conflict, a refusal, a stall or a new connection. */
+  /**
+   * The next entry to send. In `replicate` past what was sent; back on a conflict, a refusal, a stall or a new
+   * connection.
+   */
   nextIndex: LogIndex
   readonly inflights = new Inflights(INFLIGHT_MESSAGES_MAX, INFLIGHT_BYTES_MAX)
-  /** In `probe`: a message is on its way, or the peer has no room. Ends with the next heartbeat, if nothing else ends it. */
+  /**
+   * In `probe`: a message is on its way, or the peer has no room. Ends with the next heartbeat, if nothing else ends
+   * it.
+   */
   paused = false
   /** Older entries are being read from the store for this peer. */
   fetching = false

@@ -1,6 +1,6 @@
 /**
- * Whether a leader may go on: it must hear from a quorum within an election timeout (check-quorum, thesis 6.2; scenario E9), and its
- * own disk must make progress (scenario E13). A leader that cannot yields, so that another can be elected.
+ * Whether a leader may go on: it must hear from a quorum within an election timeout (check-quorum, thesis 6.2; scenario
+ * E9), and its own disk must make progress (scenario E13). A leader that cannot yields, so that another can be elected.
  */
 
 import type { ServerId } from '../../types.js'

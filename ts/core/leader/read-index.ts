@@ -10,7 +10,10 @@ import { quorumValue } from '../configuration.js'
 import type { CoreContext } from '../role.js'
 import type { Progress } from './progress.js'
 
-/** Waiting requests; the shell merges all reads of a turn into one, and no round lives longer than a leadership without a quorum. */
+/**
+ * Waiting requests; the shell merges all reads of a turn into one, and no round lives longer than a leadership without
+ * a quorum.
+ */
 export const READS_WAITING_MAX = 8192
 
 /** A read with its position, and the round that will confirm it. */

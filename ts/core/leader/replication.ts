@@ -1,9 +1,10 @@
 /**
- * Brings one peer's log in line with the leader's (5.3; thesis 10.2.1): decides what to send it, reads its answers, and moves what
- * is known of it (`Progress`). Older entries than those in memory are read from the store by the shell (`Fetch`).
+ * Brings one peer's log in line with the leader's (5.3; thesis 10.2.1): decides what to send it, reads its answers, and
+ * moves what is known of it (`Progress`). Older entries than those in memory are read from the store by the shell
+ * (`Fetch`).
  *
- * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what the
- * peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends.
+ * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what
+ * the peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends.
  */
 
 import { logIndex } from '../../types.js'
@@ -39,7 +40,10 @@ export class Replication {
     this.#progress.session = null
   }
 
-  /** Whether an answer belongs to the connection of now: an older one may speak of a log that the peer no longer has (scenario C12). */
+  /**
+   * Whether an answer belongs to the connection of now: an older one may speak of a log that the peer no longer has
+   * (scenario C12).
+   */
   isCurrent(session: number): boolean {
     return this.#progress.session === session
   }
@@ -60,8 +64,8 @@ export class Replication {
       this.#core.outbox.event({ type: 'breach', peer: progress.peer, reason })
       return false
     }
-    // A heartbeat's answer proves nothing new: only what was sent as a probe, once it has arrived, opens the window again,
-    // or a peer without room would be sent a whole window after each heartbeat (scenario C22).
+    // A heartbeat's answer proves nothing new: only what was sent as a probe, once it has arrived, opens the window
+    // again, or a peer without room would be sent a whole window after each heartbeat (scenario C22).
     const arrived = message.matchIndex >= progress.nextIndex
     const isNews = progress.advance(message.matchIndex, now)
     if (message.status === 'busy') {
@@ -100,15 +104,18 @@ export class Replication {
     this.#send(logIndex(this.#progress.matchIndex + 1), [])
   }
 
-  /** A heartbeat is due: appends serve as well, but only while they are answered: that waits for a disk, which may be slow (scenario E14). */
+  /**
+   * A heartbeat is due: appends serve as well, but only while they are answered: that waits for a disk, which may be
+   * slow (scenario E14).
+   */
   sendHeartbeatIfQuiet(): void {
     const quietSince = Math.min(this.#progress.sentAt, this.#progress.contactAt)
     if (this.#core.now - quietSince >= this.#core.settings.heartbeatMs) this.sendHeartbeat()
   }
 
   /**
-   * Once per heartbeat. A probe that was lost or refused for lack of room is sent again; a window without progress for an
-   * election timeout has lost something, and begins again from what is known.
+   * Once per heartbeat. A probe that was lost or refused for lack of room is sent again; a window without progress for
+   * an election timeout has lost something, and begins again from what is known.
    */
   retry(): void {
     const progress = this.#progress
@@ -137,7 +144,8 @@ export class Replication {
     const progress = this.#progress
     const agreed = this.#core.log.lastIndexWithTermAtMost(hintTerm, hintIndex)
     const next = logIndex(Math.max(Math.min(agreed + 1, progress.nextIndex), progress.matchIndex + 1))
-    // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new (scenario C22).
+    // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new
+    // (scenario C22).
     if (!progress.isAsking || next < progress.nextIndex) progress.becomeProbe(next)
   }
 
@@ -170,7 +178,10 @@ export class Replication {
     })
   }
 
-  /** Whether the fetch still serves: term, connection and position may have changed meanwhile. Until the next heartbeat nothing else is read. */
+  /**
+   * Whether the fetch still serves: term, connection and position may have changed meanwhile. Until the next heartbeat
+   * nothing else is read.
+   */
   #endFetch(fetch: Fetch): boolean {
     const progress = this.#progress
     if (progress.session !== fetch.session || !progress.fetching) return false
@@ -181,7 +192,10 @@ export class Replication {
   }
 }
 
-/** Whether the blocks are some, begin at `first` and have no hole: what a store gave back is not believed (scenario C16). */
+/**
+ * Whether the blocks are some, begin at `first` and have no hole: what a store gave back is not believed (scenario
+ * C16).
+ */
 function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
   let next: number = first
   for (const block of blocks) {

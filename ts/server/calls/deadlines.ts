@@ -1,5 +1,6 @@
 /**
- * Deadlines of callers who asked for one, in coarse buckets: no timer per call. A deadline is met up to BUCKET_MS late, never early.
+ * Deadlines of callers who asked for one, in coarse buckets: no timer per call. A deadline is met up to BUCKET_MS late,
+ * never early.
  */
 
 export interface Expirable {

@@ -1,6 +1,6 @@
 /**
- * Linearizable reads on their way (thesis 6.4): all that begin in one turn share one request to the core, and wait first for
- * the leader's confirmation, then for the state machine to reach the index that it gave.
+ * Linearizable reads on their way (thesis 6.4): all that begin in one turn share one request to the core, and wait
+ * first for the leader's confirmation, then for the state machine to reach the index that it gave.
  */
 
 import type { RaftError } from '../../errors.js'

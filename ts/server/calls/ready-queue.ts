@@ -1,4 +1,6 @@
-/** Callers of `ready`: they wait until a leader is known and what was committed when it became known is applied here. */
+/**
+ * Callers of `ready`: they wait until a leader is known and what was committed when it became known is applied here.
+ */
 
 import type { RaftCore } from '../../core/raft-core.js'
 import type { RaftError } from '../../errors.js'

@@ -1,6 +1,7 @@
 /**
- * Which cluster a folder belongs to. A new one gets term 1 and the entry (1, term 1) that holds the first configuration, in one
- * ticket; the cluster id is a hash of that entry's payload, so servers that were started with different lists never talk.
+ * Which cluster a folder belongs to. A new one gets term 1 and the entry (1, term 1) that holds the first
+ * configuration, in one ticket; the cluster id is a hash of that entry's payload, so servers that were started with
+ * different lists never talk.
  */
 
 import { createHash } from 'node:crypto'
@@ -29,8 +30,8 @@ export function clusterIdOf({ facts }: StoredState): string {
 }
 
 /**
- * Makes a new folder a member, or checks that one with state is a member of that cluster and of that server's own. Resolves with
- * what is durable then.
+ * Makes a new folder a member, or checks that one with state is a member of that cluster and of that server's own.
+ * Resolves with what is durable then.
  */
 export async function bootstrap(
   host: Host,
@@ -49,7 +50,8 @@ export async function bootstrap(
     if (claim.length > 0) await host.untilDurable(host.store.submit(claim), 'whose folder it is')
     return stored
   }
-  // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching, 5.3).
+  // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching,
+  // 5.3).
   const block = entryBlock('configuration', logIndex(1), termOf(1), 0, payload)
   const hardState = { term: termOf(1), votedFor: null, commitIndex: logIndex(0) }
   const fact = new TextEncoder().encode(clusterId)

@@ -1,10 +1,10 @@
 /**
- * Whose folder it is: which server's, and whether it is the one that this server left, or a copy of it. Both stand in the store,
- * as facts that are written in the same ticket as the first entry; a store that was made before there were such facts gets them
- * at its next start.
+ * Whose folder it is: which server's, and whether it is the one that this server left, or a copy of it. Both stand in
+ * the store, as facts that are written in the same ticket as the first entry; a store that was made before there were
+ * such facts gets them at its next start.
  *
- * What must hold: nothing is said to a peer from a folder of another server, nor from a copy, unless the operator takes it: what
- * is in it may be older than what this server has acknowledged and voted.
+ * What must hold: nothing is said to a peer from a folder of another server, nor from a copy, unless the operator takes
+ * it: what is in it may be older than what this server has acknowledged and voted.
  */
 
 import { RaftError } from '../../errors.js'
@@ -22,7 +22,10 @@ export interface FolderOwner {
   readonly acceptCopiedFolder: boolean
 }
 
-/** Throws when the folder is not this server's own. Answers with what is to be written so that it is known as that from now on. */
+/**
+ * Throws when the folder is not this server's own. Answers with what is to be written so that it is known as that from
+ * now on.
+ */
 export function claimFolder(owner: FolderOwner, stored: StoredState): readonly StoreOperation[] {
   const writtenId = textOf(stored, SERVER_ID_FACT)
   if (writtenId !== null && writtenId !== owner.id) throw wrongFolder(owner, writtenId)

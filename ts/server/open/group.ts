@@ -1,6 +1,7 @@
 /**
- * What one Raft group has of its own, built over what its host has: the core, the calls, the state machine's applier, the turn.
- * Built in one place, in order, each part from those before it; afterwards nobody reaches from one part through another.
+ * What one Raft group has of its own, built over what its host has: the core, the calls, the state machine's applier,
+ * the turn. Built in one place, in order, each part from those before it; afterwards nobody reaches from one part
+ * through another.
  */
 
 import { peersOf } from '../../core/configuration.js'
@@ -29,8 +30,8 @@ import { clusterIdOf } from './bootstrap.js'
 import type { Host } from './host.js'
 
 /**
- * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than the one
- * before it in the list: the first one usually leads, and votes are rarely split.
+ * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than
+ * the one before it in the list: the first one usually leads, and votes are rarely split.
  */
 const FIRST_ELECTION_TIMEOUT_MS = 150
 const EMPTY = new Uint8Array(0)

@@ -1,4 +1,7 @@
-/** What a process has once, however many groups its folder may come to hold: the store and its news, the wire, the clock, the log. */
+/**
+ * What a process has once, however many groups its folder may come to hold: the store and its news, the wire, the
+ * clock, the log.
+ */
 
 import { RaftError } from '../../errors.js'
 import type { LogStore, StoredState, Ticket } from '../../storage/log-store.js'
@@ -40,7 +43,10 @@ export class Host {
     this.#onNews = callback
   }
 
-  /** Rejects when the store fails, or has no room for `what`: a running server waits for room, one that has not begun says so instead. */
+  /**
+   * Rejects when the store fails, or has no room for `what`: a running server waits for room, one that has not begun
+   * says so instead.
+   */
   async untilDurable(ticket: Ticket, what: string): Promise<void> {
     for (;;) {
       const news = new Promise<void>((resolve) => this.onNews(resolve))

@@ -1,6 +1,6 @@
 /**
- * From settings to a running server: open the store, make sure which cluster it belongs to, build the group over what was stored,
- * start the transport, begin to turn.
+ * From settings to a running server: open the store, make sure which cluster it belongs to, build the group over what
+ * was stored, start the transport, begin to turn.
  *
  * Invariant: nothing is said to a peer before everything that is read here is durable.
  */

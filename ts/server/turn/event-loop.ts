@@ -1,11 +1,12 @@
 /**
  * The order of a turn. One turn runs in the check phase, when libuv has polled everything there is:
  *
- *   store.poll -> mailbox -> clock -> cut the next batch -> core.takeReady -> ReadyRunner -> what the state machine answered
+ *   store.poll -> mailbox -> clock -> cut the next batch -> core.takeReady -> ReadyRunner -> its answers
  *
  * The only file that steps the core: whoever has something for it leaves it in the mailbox.
  *
- * Invariant: after `halt` or `close` nothing reaches the core, the store or a peer any more, and no call stays unsettled.
+ * Invariant: after `halt` or `close` nothing reaches the core, the store or a peer any more, and no call stays
+ * unsettled.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
@@ -73,7 +74,9 @@ export class EventLoop {
   readonly #runner: ReadyRunner
   readonly #timer: TurnTimer
   readonly #writer = new BlockWriter()
-  /** Why the store takes nothing, or nothing new; null while it does. Told once when it begins and once when it ends. */
+  /**
+   * Why the store takes nothing, or nothing new; null while it does. Told once when it begins and once when it ends.
+   */
   #stall: string | null = null
   /** What a proposal is refused with while the store is full. */
   #full: RaftError | null = null
@@ -117,7 +120,8 @@ export class EventLoop {
       if (mail.type === 'failed') return this.#halt(mail.error)
       this.#take(mail)
     }
-    // Only now may a deadline expire: a blocked event loop must not start an election while heartbeats lie unread (scenario E15).
+    // Only now may a deadline expire: a blocked event loop must not start an election while heartbeats lie unread
+    // (scenario E15).
     const now = this.#clock.now()
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)

@@ -1,6 +1,6 @@
 /**
- * What peers send, on its way to the core. Entries are checked here, once, before anything believes them: damage on the wire
- * must end a connection, not poison a store.
+ * What peers send, on its way to the core. Entries are checked here, once, before anything believes them: damage on the
+ * wire must end a connection, not poison a store.
  */
 
 import type { Request, Response } from '../../core/messages.js'

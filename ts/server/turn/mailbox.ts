@@ -1,6 +1,6 @@
 /**
- * What waits for the next turn. Whoever has news leaves it here and knows nothing of the turn: sockets, the store's wake,
- * timers, calls, and the state machine when it answers late. A leaf: it calls nobody but the clock.
+ * What waits for the next turn. Whoever has news leaves it here and knows nothing of the turn: sockets, the store's
+ * wake, timers, calls, and the state machine when it answers late. A leaf: it calls nobody but the clock.
  *
  * Invariant: however much is left here, one turn is asked for; after `close` nothing is taken and no turn begins.
  */

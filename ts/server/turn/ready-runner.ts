@@ -1,10 +1,10 @@
 /**
- * Carries out one Ready: one write per peer, one ticket to the store, the state machine. What comes of it at once is the answer
- * of `run`; what comes later is left in the mailbox.
+ * Carries out one Ready: one write per peer, one ticket to the store, the state machine. What comes of it at once is
+ * the answer of `run`; what comes later is left in the mailbox.
  *
- * Invariant: the order inside is wire, disk, state machine: what takes longest starts first. A command waits for the disk of
- * this server, or for the way to a peer and back and the disk there (thesis 10.2.1); the core has already held back whatever
- * must wait for this disk.
+ * Invariant: the order inside is wire, disk, state machine: what takes longest starts first. A command waits for the
+ * disk of this server, or for the way to a peer and back and the disk there (thesis 10.2.1); the core has already held
+ * back whatever must wait for this disk.
  */
 
 import type { ApplyRange, CoreEvent, Fetch, Ready } from '../../core/ready.js'
@@ -51,8 +51,8 @@ export class ReadyRunner {
   }
 
   /**
-   * Hot path: once per turn. Returns the error that must halt this server, or what the state machine has answered; null when it
-   * had nothing to do, or answers later.
+   * Hot path: once per turn. Returns the error that must halt this server, or what the state machine has answered; null
+   * when it had nothing to do, or answers later.
    */
   run(ready: Ready): RaftError | Applied | null {
     this.report(ready)
@@ -63,7 +63,10 @@ export class ReadyRunner {
     return ready.apply === null ? null : this.#apply(ready.apply)
   }
 
-  /** Only what the core has to tell, to the log and to whoever listens: all that is done with the last Ready before silence. */
+  /**
+   * Only what the core has to tell, to the log and to whoever listens: all that is done with the last Ready before
+   * silence.
+   */
   report(ready: Ready): void {
     for (const event of ready.events) this.#tell(event)
   }

@@ -1,4 +1,7 @@
-/** The one timer of a server: asks for a turn when something is due. Moved only to an earlier time; one that fires early costs an empty turn. */
+/**
+ * The one timer of a server: asks for a turn when something is due. Moved only to an earlier time; one that fires early
+ * costs an empty turn.
+ */
 
 import type { CancelTimer, Clock } from '../../types.js'
 import type { Mailbox } from './mailbox.js'

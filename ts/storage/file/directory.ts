@@ -1,7 +1,7 @@
 /**
- * Whose directory it is, for a file store. `FORMAT`, one line of text, says that a store was made here completely; it appears by
- * a rename, only after the header of the log is durable. What is not ours is never touched. Where the directory lies decides
- * whether a flush means anything.
+ * Whose directory it is, for a file store. `FORMAT`, one line of text, says that a store was made here completely; it
+ * appears by a rename, only after the header of the log is durable. What is not ours is never touched. Where the
+ * directory lies decides whether a flush means anything.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -84,7 +84,10 @@ export async function inspectPlace(disk: Disk, dir: string, allowRemote: boolean
   throw unusableError(dir, reason)
 }
 
-/** Whether a store stands there; false when there is nothing, or the rest of a creation that was cut off. Touches nothing. */
+/**
+ * Whether a store stands there; false when there is nothing, or the rest of a creation that was cut off. Touches
+ * nothing.
+ */
 export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
   const text = await disk.readText(join(dir, FORMAT_FILE))
   if (text !== null) {

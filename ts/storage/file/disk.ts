@@ -1,7 +1,7 @@
 /**
- * Everything that the file store asks of the system, as one object, so that tests can pass a disk that fails, tears writes or
- * loses its power; and the real one, over node:fs. No call blocks the event loop. Dates and the one pause are here too: a
- * store of files is never simulated, it has no clock of its own.
+ * Everything that the file store asks of the system, as one object, so that tests can pass a disk that fails, tears
+ * writes or loses its power; and the real one, over node:fs. No call blocks the event loop. Dates and the one pause are
+ * here too: a store of files is never simulated, it has no clock of its own.
  */
 
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
@@ -58,7 +58,10 @@ export interface FileAt extends FileFacts {
   readonly device: bigint
 }
 
-/** How long a folder that is gone may go unnoticed: rare enough not to matter, soon enough that little is acknowledged meanwhile. */
+/**
+ * How long a folder that is gone may go unnoticed: rare enough not to matter, soon enough that little is acknowledged
+ * meanwhile.
+ */
 const WATCH_EVERY_MS = 1000
 /** Soon enough to go on, rare enough not to matter. */
 const FULL_DISK_PAUSE_MS = 200
@@ -114,34 +117,34 @@ export function errorCode(error: unknown): string {
 }
 
 class NodeFile implements DiskFile {
-  private readonly handle: FileHandle
+  readonly #handle: FileHandle
 
   constructor(handle: FileHandle) {
-    this.handle = handle
+    this.#handle = handle
   }
 
   async write(bytes: Uint8Array, position: number): Promise<number> {
-    return (await this.handle.write(bytes, 0, bytes.length, position)).bytesWritten
+    return (await this.#handle.write(bytes, 0, bytes.length, position)).bytesWritten
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
-    return (await this.handle.read(into, 0, into.length, position)).bytesRead
+    return (await this.#handle.read(into, 0, into.length, position)).bytesRead
   }
 
   datasync(): Promise<void> {
-    return this.handle.datasync()
+    return this.#handle.datasync()
   }
 
   truncate(length: number): Promise<void> {
-    return this.handle.truncate(length)
+    return this.#handle.truncate(length)
   }
 
   async size(): Promise<number> {
-    return (await this.handle.stat()).size
+    return (await this.#handle.stat()).size
   }
 
   close(): Promise<void> {
-    return this.handle.close()
+    return this.#handle.close()
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * The store without the addon: the contract of log-store.ts in plain TypeScript, over one file that only grows. A group commit
- * is one batch, written and flushed before the next one is begun; what is submitted meanwhile becomes the next one. Made to be
- * small and plainly right: opening reads the whole file, and checksums are computed on the event loop.
+ * The store without the addon: the contract of log-store.ts in plain TypeScript, over one file that only grows. A group
+ * commit is one batch, written and flushed before the next one is begun; what is submitted meanwhile becomes the next
+ * one. Made to be small and plainly right: opening reads the whole file, and checksums are computed on the event loop.
  *
- * What it does without, and why: segments and rewriting, since nothing is removed from the front of a log before there are
- * snapshots; a cache of the tail, since the core keeps the tail and the system caches the file.
+ * What it does without, and why: segments and rewriting, since nothing is removed from the front of a log before there
+ * are snapshots; a cache of the tail, since the core keeps the tail and the system caches the file.
  */
 
 import { join, resolve } from 'node:path'
@@ -29,15 +29,20 @@ const CREDIT_BYTES = 64 * 1024 * 1024
 const RESERVE_BYTES = 4 * 1024 * 1024
 /** What a queued ticket costs besides its bytes; it also bounds the number of small ones. */
 const TICKET_OVERHEAD_BYTES = 64
-/** A batch takes tickets up to this, so that one flush serves many and none takes too long; one larger ticket goes alone. */
+/**
+ * A batch takes tickets up to this, so that one flush serves many and none takes too long; one larger ticket goes
+ * alone.
+ */
 const BATCH_BYTES = 1024 * 1024
 
 /**
- * Stores in one file each, without the addon: for platforms where it does not load. Durable by one write and one `fdatasync` per
- * group commit. It cannot open the directory of `nativeStore()`, nor the reverse (ERR_RAFT_STORE_FORMAT); begin in an empty one.
+ * Stores in one file each, without the addon: for platforms where it does not load. Durable by one write and one
+ * `fdatasync` per group commit. It cannot open the directory of `nativeStore()`, nor the reverse
+ * (ERR_RAFT_STORE_FORMAT); begin in an empty one.
  *
- * Bounds: 64 MiB waiting to be written; in memory 20 bytes per block of the log, and the facts. Opening reads the whole log,
- * and the file is never rewritten: it grows until there are snapshots. Linux: needs the program `flock` to keep out other containers.
+ * Bounds: 64 MiB waiting to be written; in memory 20 bytes per block of the log, and the facts. Opening reads the whole
+ * log, and the file is never rewritten: it grows until there are snapshots. Linux: needs the program `flock` to keep
+ * out other containers.
  */
 export function fileStore(): StoreFactory {
   return { name: 'file', create: (dir) => new FileLogStore(dir) }
@@ -50,42 +55,42 @@ interface QueuedTicket {
 }
 
 export class FileLogStore implements LogStore {
-  private readonly dir: string
-  private readonly path: string
-  private readonly disk: Disk
-  private readonly packer = new OperationPacker()
-  private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
-  private onWake: () => void = () => {}
-  private opened: Promise<unknown> = Promise.resolve()
-  private closed: Promise<void> | null = null
-  private at: OpenFile | null = null
+  readonly #dir: string
+  readonly #path: string
+  readonly #disk: Disk
+  readonly #packer = new OperationPacker()
+  #phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
+  #onWake: () => void = () => {}
+  #opened: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | null = null
+  #at: OpenFile | null = null
   /** The durable head with everything queued: what the next ticket must fit. */
-  private accepted = new LogHead()
-  private queue: QueuedTicket[] = []
+  #accepted = new LogHead()
+  #queue: QueuedTicket[] = []
   /** Of tickets that are not durable, overhead included. Invariant: at most CREDIT_BYTES + RESERVE_BYTES. */
-  private queuedBytes = 0
-  private submitted: Ticket = 0
-  private durable: Ticket = 0
-  private fault: RaftError | null = null
-  private stalled = false
+  #queuedBytes = 0
+  #submitted: Ticket = 0
+  #durable: Ticket = 0
+  #fault: RaftError | null = null
+  #stalled = false
   /** Not null while batches are written; one at a time. Rejects only for a defect, which then ends the process. */
-  private writing: Promise<void> | null = null
+  #writing: Promise<void> | null = null
   /** A file has no bound of its own: it is never full while its disk is not. */
-  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false, full: null }
-  private readonly counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
+  readonly #progress = { durable: 0, credit: 0, fault: this.#fault, stalled: false, full: null }
+  readonly #counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
   constructor(dir: string, disk: Disk = nodeDisk) {
-    this.dir = resolve(dir)
-    this.path = join(this.dir, LOG_FILE)
-    this.disk = disk
+    this.#dir = resolve(dir)
+    this.#path = join(this.#dir, LOG_FILE)
+    this.#disk = disk
   }
 
   open(onWake: () => void): Promise<StoredState> {
-    assert(this.phase === 'new', `open of a store that is ${this.phase}`)
-    this.phase = 'opening'
-    this.onWake = onWake
-    const opening = this.openOnce()
-    this.opened = opening.catch(() => {})
+    assert(this.#phase === 'new', `open of a store that is ${this.#phase}`)
+    this.#phase = 'opening'
+    this.#onWake = onWake
+    const opening = this.#openOnce()
+    this.#opened = opening.catch(() => {})
     return opening
   }
 
@@ -99,71 +104,74 @@ export class FileLogStore implements LogStore {
 
   // Hot path: once per batch.
   submit(operations: readonly StoreOperation[]): Ticket {
-    if (this.phase !== 'open') throw this.closedError('submit')
-    if (this.fault !== null) throw this.fault
+    if (this.#phase !== 'open') throw this.#closedError('submit')
+    if (this.#fault !== null) throw this.#fault
     assert(operations.length > 0, 'a ticket without operations')
-    const bytes = this.packer.pack(operations).slice()
+    const bytes = this.#packer.pack(operations).slice()
     const queued = { bytes, operations: decodeOperations(bytes) }
-    this.check(queued)
-    this.queue.push(queued)
-    this.queuedBytes += costOf(queued)
-    this.submitted += 1
-    this.writing ??= this.writeQueue()
-    return this.submitted
+    this.#check(queued)
+    this.#queue.push(queued)
+    this.#queuedBytes += costOf(queued)
+    this.#submitted += 1
+    this.#writing ??= this.#writeQueue()
+    return this.#submitted
   }
 
   // Hot path: once per turn.
   poll(): StoreProgress {
-    this.progress.durable = this.durable
-    this.progress.credit = this.phase === 'open' && this.fault === null ? this.credit() : 0
-    this.progress.fault = this.fault
-    this.progress.stalled = this.stalled
-    return this.progress
+    this.#progress.durable = this.#durable
+    this.#progress.credit = this.#phase === 'open' && this.#fault === null ? this.#credit() : 0
+    this.#progress.fault = this.#fault
+    this.#progress.stalled = this.#stalled
+    return this.#progress
   }
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
-    if (this.phase !== 'open' || this.at === null) throw this.closedError('read')
+    if (this.#phase !== 'open' || this.#at === null) throw this.#closedError('read')
     assert(lo >= 1 && lo < hi, `read of ${lo} .. ${hi - 1}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
-    const { file, image } = this.at
+    const { file, image } = this.#at
     const end = logIndex(Math.min(hi, image.head.lastIndex + 1))
-    return lo < end ? readBlocks(file, this.path, image.places, { lo, hi: end, maxBytes }) : []
+    return lo < end ? readBlocks(file, this.#path, image.places, { lo, hi: end, maxBytes }) : []
   }
 
   stats(): StoreStats {
-    assert(this.at !== null, `stats of a store that is ${this.phase}`)
-    const { image, writer } = this.at
+    assert(this.#at !== null, `stats of a store that is ${this.#phase}`)
+    const { image, writer } = this.#at
     const { flushes, usedBytes } = writer
-    return { firstIndex: 1, lastIndex: image.head.lastIndex, flushes, usedBytes, capacityBytes: null, ...this.counts }
+    return { firstIndex: 1, lastIndex: image.head.lastIndex, flushes, usedBytes, capacityBytes: null, ...this.#counts }
   }
 
   close(): Promise<void> {
-    this.closed ??= this.closeOnce()
-    return this.closed
+    this.#closed ??= this.#closeOnce()
+    return this.#closed
   }
 
-  private async openOnce(): Promise<StoredState> {
+  async #openOnce(): Promise<StoredState> {
     try {
-      const { at, stored } = await openStoreFile(this.disk, this.dir)
-      this.at = at
-      this.accepted = at.image.head.copy()
-      this.phase = 'open'
-      at.watch.start((error) => this.poison(error))
+      const { at, stored } = await openStoreFile(this.#disk, this.#dir)
+      this.#at = at
+      this.#accepted = at.image.head.copy()
+      this.#phase = 'open'
+      at.watch.start((error) => this.#poison(error))
       return stored
     } catch (error) {
-      this.phase = 'closed'
+      this.#phase = 'closed'
       throw error
     }
   }
 
-  /** What must hold of a ticket; what does not is a defect of the caller. The room first: what it refuses has moved nothing. */
+  /**
+   * What must hold of a ticket; what does not is a defect of the caller. The room first: what it refuses has moved
+   * nothing.
+   */
   // Hot path: once per batch.
-  private check(queued: QueuedTicket): void {
+  #check(queued: QueuedTicket): void {
     let blockBytes = 0
     for (const operation of queued.operations) {
       if (operation.type === 'append') blockBytes += operation.block.data.length
     }
-    const room = blockBytes > 0 ? this.credit() : CREDIT_BYTES + RESERVE_BYTES - this.queuedBytes
+    const room = blockBytes > 0 ? this.#credit() : CREDIT_BYTES + RESERVE_BYTES - this.#queuedBytes
     const asked = blockBytes > 0 ? blockBytes : costOf(queued)
     assert(asked <= room, `a ticket of ${asked} bytes, there is room for ${room}`)
     for (const operation of queued.operations) {
@@ -171,109 +179,109 @@ export class FileLogStore implements LogStore {
         const { first, data } = operation.block
         assert(verifyBlock(data), () => `the block from ${first} does not match its checksum`)
       }
-      const violation = this.accepted.step(operation)
-      assert(violation === null, () => `submitted to ${this.path}: ${violation}`)
+      const violation = this.#accepted.step(operation)
+      assert(violation === null, () => `submitted to ${this.#path}: ${violation}`)
     }
   }
 
-  private credit(): number {
-    return Math.max(0, CREDIT_BYTES - this.queuedBytes)
+  #credit(): number {
+    return Math.max(0, CREDIT_BYTES - this.#queuedBytes)
   }
 
-  private async writeQueue(): Promise<void> {
-    while (this.queue.length > 0 && this.fault === null) {
-      const tickets = this.takeTickets()
+  async #writeQueue(): Promise<void> {
+    while (this.#queue.length > 0 && this.#fault === null) {
+      const tickets = this.#takeTickets()
       try {
-        await this.commit(tickets)
+        await this.#commit(tickets)
       } catch (error) {
         if (error instanceof AssertionFailure) throw error
-        this.fault ??= this.poisonedError(error)
+        this.#fault ??= this.#poisonedError(error)
       }
-      this.stalled = false
-      this.wake()
+      this.#stalled = false
+      this.#wake()
     }
-    this.writing = null
+    this.#writing = null
   }
 
-  private takeTickets(): readonly QueuedTicket[] {
+  #takeTickets(): readonly QueuedTicket[] {
     let count = 0
     let bytes = 0
-    for (const ticket of this.queue) {
+    for (const ticket of this.#queue) {
       if (count > 0 && bytes + ticket.bytes.length > BATCH_BYTES) break
       bytes += ticket.bytes.length
       count += 1
     }
-    return this.queue.splice(0, count)
+    return this.#queue.splice(0, count)
   }
 
   // Hot path: once per batch.
-  private async commit(tickets: readonly QueuedTicket[]): Promise<void> {
-    assert(this.at !== null, 'a commit of a store that is not open')
-    const { writer, image } = this.at
+  async #commit(tickets: readonly QueuedTicket[]): Promise<void> {
+    assert(this.#at !== null, 'a commit of a store that is not open')
+    const { writer, image } = this.#at
     const parts = tickets.map(({ bytes }) => bytes)
-    let position = await writer.append('tickets', parts, () => this.waitForRoom())
+    let position = await writer.append('tickets', parts, () => this.#waitForRoom())
     // What went to a file that is gone by now is not durable.
-    if (this.fault !== null) return
+    if (this.#fault !== null) return
     for (const ticket of tickets) {
       image.apply(ticket.operations, ticket.bytes, position)
       position += ticket.bytes.length
-      this.queuedBytes -= costOf(ticket)
-      this.counts.bytesWritten += ticket.bytes.length
+      this.#queuedBytes -= costOf(ticket)
+      this.#counts.bytesWritten += ticket.bytes.length
     }
-    this.durable += tickets.length
-    this.counts.groupCommits += 1
+    this.#durable += tickets.length
+    this.#counts.groupCommits += 1
   }
 
   /** Whether to try again: not when it closes, for then nobody would wait. */
-  private async waitForRoom(): Promise<boolean> {
-    if (!this.stalled) {
-      this.stalled = true
-      this.wake()
+  async #waitForRoom(): Promise<boolean> {
+    if (!this.#stalled) {
+      this.#stalled = true
+      this.#wake()
     }
-    if (this.phase === 'open') await this.disk.pause()
-    return this.phase === 'open' && this.fault === null
+    if (this.#phase === 'open') await this.#disk.pause()
+    return this.#phase === 'open' && this.#fault === null
   }
 
-  private poison(error: RaftError): void {
-    this.fault ??= error
-    this.wake()
+  #poison(error: RaftError): void {
+    this.#fault ??= error
+    this.#wake()
   }
 
-  private wake(): void {
-    this.counts.wakes += 1
-    this.onWake()
+  #wake(): void {
+    this.#counts.wakes += 1
+    this.#onWake()
   }
 
-  private async closeOnce(): Promise<void> {
-    await this.opened
-    if (this.phase === 'new') this.phase = 'closed'
-    if (this.phase !== 'open' || this.at === null) return
-    this.phase = 'closing'
-    const { writer, file, lock, watch } = this.at
+  async #closeOnce(): Promise<void> {
+    await this.#opened
+    if (this.#phase === 'new') this.#phase = 'closed'
+    if (this.#phase !== 'open' || this.#at === null) return
+    this.#phase = 'closing'
+    const { writer, file, lock, watch } = this.#at
     watch.end()
-    await this.writing
+    await this.#writing
     try {
       // Behind the mark a damaged last batch of tickets is told from one that was cut off.
-      if (this.fault === null) await writer.append('close', [], async () => false)
+      if (this.#fault === null) await writer.append('close', [], async () => false)
     } catch (error) {
       if (error instanceof AssertionFailure) throw error
-      this.fault = this.poisonedError(error)
+      this.#fault = this.#poisonedError(error)
     } finally {
-      this.phase = 'closed'
+      this.#phase = 'closed'
       await file.close()
       await lock.release()
     }
   }
 
-  private poisonedError(cause: unknown): RaftError {
+  #poisonedError(cause: unknown): RaftError {
     if (cause instanceof RaftError) return cause
     const said = cause instanceof Error ? cause.message : String(cause)
-    const message = `The store refuses to go on: ${this.path}: ${said}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
+    const message = `The store refuses to go on: ${this.#path}: ${said}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
     return new RaftError('ERR_RAFT_STORE_POISONED', message, { outcome: 'unknown', cause })
   }
 
-  private closedError(call: string): RaftError {
-    const message = `${call} on the store in ${this.dir}, which is not open; open it, or make another`
+  #closedError(call: string): RaftError {
+    const message = `${call} on the store in ${this.#dir}, which is not open; open it, or make another`
     return new RaftError('ERR_RAFT_CLOSED', message)
   }
 }

@@ -1,7 +1,7 @@
 /**
  * What the file of a file store means: each operation carried out on the few things that are held in memory. The log is
- * held as the places of its blocks, twenty bytes for each, never as entries; a truncation inside a block only moves the end of
- * what counts of it.
+ * held as the places of its blocks, twenty bytes for each, never as entries; a truncation inside a block only moves the
+ * end of what counts of it.
  */
 
 import { MalformedBytes } from '../../format/malformed.js'
@@ -29,11 +29,11 @@ export class LogHead {
   step(operation: StoreOperation): string | null {
     switch (operation.type) {
       case 'append':
-        return this.append(operation.block)
+        return this.#append(operation.block)
       case 'truncateSuffix':
-        return this.truncateSuffix(operation.from)
+        return this.#truncateSuffix(operation.from)
       case 'hardState':
-        return this.setHardState(operation.hardState)
+        return this.#setHardState(operation.hardState)
       case 'put':
       case 'delete':
         return null
@@ -42,7 +42,7 @@ export class LogHead {
     }
   }
 
-  private append({ first, last, term }: Block): string | null {
+  #append({ first, last, term }: Block): string | null {
     const lastTerm = this.termRuns.at(-1)?.term ?? 0
     if (first !== this.lastIndex + 1) return `a block from ${first} behind index ${this.lastIndex}`
     if (term < lastTerm) return `a block of term ${term} behind term ${lastTerm}`
@@ -51,7 +51,7 @@ export class LogHead {
     return null
   }
 
-  private truncateSuffix(from: LogIndex): string | null {
+  #truncateSuffix(from: LogIndex): string | null {
     if (from < 1 || from > this.lastIndex) return `a truncation from ${from} in a log of 1 .. ${this.lastIndex}`
     this.lastIndex = logIndex(from - 1)
     while ((this.termRuns.at(-1)?.first ?? 0) >= from) this.termRuns.pop()
@@ -59,7 +59,7 @@ export class LogHead {
   }
 
   /** The term never goes back, and a vote is cast once in a term (figure 2). */
-  private setHardState(next: HardState): string | null {
+  #setHardState(next: HardState): string | null {
     const { term, votedFor } = this.hardState
     if (next.term < term) return `a hard state of term ${next.term} behind term ${term}`
     if (next.term === term && votedFor !== null && next.votedFor !== votedFor) return `a second vote in term ${term}`
@@ -75,8 +75,8 @@ export class FileImage {
   readonly configurations: StoredState['configurations'][number][] = []
 
   /**
-   * Carries out the operations of a batch whose body, `body`, lies at `position` of the file: blocks and values are views of
-   * it. Throws MalformedBytes when the rules of the log are broken.
+   * Carries out the operations of a batch whose body, `body`, lies at `position` of the file: blocks and values are
+   * views of it. Throws MalformedBytes when the rules of the log are broken.
    */
   // Hot path: once per batch.
   apply(operations: readonly StoreOperation[], body: Uint8Array, position: number): void {

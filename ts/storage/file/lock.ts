@@ -1,10 +1,10 @@
 /**
  * One opener per directory, with locks that the kernel gives back when the process dies. Node has no call for one, so:
  *
- * - Linux: a socket of the abstract namespace, named by the directory's device and inode, keeps out every process of the same
- *   network namespace; `flock` on the file LOCK keeps out the rest (other containers) and `nativeStore()`. The lock belongs to
- *   the open file, so the program `flock`, to which the descriptor is passed, takes it and ends, and it stays. Where that
- *   program is missing the socket stands alone, and the warning says so.
+ * - Linux: a socket of the abstract namespace, named by the directory's device and inode, keeps out every process of
+ *   the same network namespace; `flock` on the file LOCK keeps out the rest (other containers) and `nativeStore()`. The
+ *   lock belongs to the open file, so the program `flock`, to which the descriptor is passed, takes it and ends, and it
+ *   stays. Where that program is missing the socket stands alone, and the warning says so.
  * - Windows: a named pipe, of which there can be one first instance.
  * - Elsewhere: the flag O_EXLOCK of open, which is `flock` (macOS, the BSDs).
  *

@@ -1,6 +1,7 @@
 /**
- * From a directory to an open file of a file store: whose is it, lock, make or replay, and then the mark of this open. Nothing is
- * reported before all of it, and what was read, is durable: state that a killed process left only in a cache is not acted on.
+ * From a directory to an open file of a file store: whose is it, lock, make or replay, and then the mark of this open.
+ * Nothing is reported before all of it, and what was read, is durable: state that a killed process left only in a cache
+ * is not acted on.
  */
 
 import { join } from 'node:path'
@@ -72,9 +73,9 @@ async function openFile(disk: Disk, path: string): Promise<DiskFile> {
 }
 
 /**
- * What was read may be in the system's cache alone, left there by a process that was killed or that saw a flush fail. Only the
- * last batch can be; it is written once more, since after a failed flush its pages pass for clean, and flushed before anything
- * is put behind it. So is the entry of FORMAT.
+ * What was read may be in the system's cache alone, left there by a process that was killed or that saw a flush fail.
+ * Only the last batch can be; it is written once more, since after a failed flush its pages pass for clean, and flushed
+ * before anything is put behind it. So is the entry of FORMAT.
  */
 async function makeDurable(disk: Disk, dir: string, file: DiskFile, { last, end, size }: Replayed): Promise<void> {
   if (size > end.position) await file.truncate(end.position)

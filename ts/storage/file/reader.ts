@@ -1,4 +1,6 @@
-/** Entries out of the file of a file store: one read of the system for each call, every block checked before it leaves. */
+/**
+ * Entries out of the file of a file store: one read of the system for each call, every block checked before it leaves.
+ */
 
 import { decodeBlock, verifyBlock } from '../../format/block.js'
 import { logIndex } from '../../types.js'
@@ -19,7 +21,9 @@ interface Stretch {
   readonly length: number
 }
 
-/** Blocks clipped to lo .. hi-1, all of which the log holds; at most `maxBytes` and READ_BYTES_MAX, at least one entry. */
+/**
+ * Blocks clipped to lo .. hi-1, all of which the log holds; at most `maxBytes` and READ_BYTES_MAX, at least one entry.
+ */
 export async function readBlocks(
   file: DiskFile,
   path: string,

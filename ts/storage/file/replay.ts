@@ -1,7 +1,8 @@
 /**
- * Reads the file of a file store from its first byte to its last, and says what it holds. Every batch is checked: place,
- * sequence, chain and both checksums. The first that is not intact is the end, if nothing follows it: a batch is begun only when
- * the one before it is durable, so it was never reported. An intact header behind it proves that it was, and that it is damaged.
+ * Reads the file of a file store from its first byte to its last, and says what it holds. Every batch is checked:
+ * place, sequence, chain and both checksums. The first that is not intact is the end, if nothing follows it: a batch is
+ * begun only when the one before it is durable, so it was never reported. An intact header behind it proves that it
+ * was, and that it is damaged.
  */
 
 import { RaftError } from '../../errors.js'
@@ -146,25 +147,25 @@ async function findHeader(window: Window, identity: FileIdentity, from: number):
 /** A stretch of the file in memory. */
 class Window {
   readonly size: number
-  private readonly file: DiskFile
-  private bytes: Uint8Array = new Uint8Array(0)
-  private start = 0
+  readonly #file: DiskFile
+  #bytes: Uint8Array = new Uint8Array(0)
+  #start = 0
 
   constructor(file: DiskFile, size: number) {
-    this.file = file
+    this.#file = file
     this.size = size
   }
 
   /** A view that is valid until the next call; null when the file ends before it does. */
   async take(position: number, length: number): Promise<Uint8Array | null> {
     if (position + length > this.size) return null
-    if (position < this.start || position + length > this.start + this.bytes.length) {
-      this.bytes = new Uint8Array(Math.min(Math.max(length, WINDOW_BYTES), this.size - position))
-      this.start = position
-      await readFully(this.file, this.bytes, position)
+    if (position < this.#start || position + length > this.#start + this.#bytes.length) {
+      this.#bytes = new Uint8Array(Math.min(Math.max(length, WINDOW_BYTES), this.size - position))
+      this.#start = position
+      await readFully(this.#file, this.#bytes, position)
     }
-    const at = position - this.start
-    return this.bytes.subarray(at, at + length)
+    const at = position - this.#start
+    return this.#bytes.subarray(at, at + length)
   }
 }
 

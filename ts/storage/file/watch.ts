@@ -1,6 +1,6 @@
 /**
- * Whether the files of an open store still stand under their names. A deleted or replaced file goes on taking writes, flushes and
- * all, and nobody would find them again; a deleted lock file keeps nobody out.
+ * Whether the files of an open store still stand under their names. A deleted or replaced file goes on taking writes,
+ * flushes and all, and nobody would find them again; a deleted lock file keeps nobody out.
  */
 
 import { join } from 'node:path'
@@ -11,18 +11,23 @@ import { LOCK_FILE, LOG_FILE } from './directory.js'
 import { errorCode } from './disk.js'
 import type { Disk, FileAt } from './disk.js'
 
-export class Watch {
-  private readonly disk: Disk
-  private readonly dir: string
-  /** As they were when the store was opened; they are open and stay so: their inodes go to no other file. */
-  private readonly files: readonly { readonly path: string; readonly at: FileAt }[]
-  private isLooking = false
-  private stop: () => void = () => {}
+interface Watched {
+  readonly path: string
+  readonly at: FileAt
+}
 
-  private constructor(disk: Disk, dir: string, files: Watch['files']) {
-    this.disk = disk
-    this.dir = dir
-    this.files = files
+export class Watch {
+  readonly #disk: Disk
+  readonly #dir: string
+  /** As they were when the store was opened; they are open and stay so: their inodes go to no other file. */
+  readonly #files: readonly Watched[]
+  #isLooking = false
+  #stop: () => void = () => {}
+
+  private constructor(disk: Disk, dir: string, files: readonly Watched[]) {
+    this.#disk = disk
+    this.#dir = dir
+    this.#files = files
   }
 
   /** `dir` is absolute: a process may change its working directory. */
@@ -39,33 +44,33 @@ export class Watch {
 
   /** Calls `onGone`, once, when a file is gone or another one has its name. */
   start(onGone: (error: RaftError) => void): void {
-    this.stop = this.disk.watch(() => {
-      if (this.isLooking) return
-      this.isLooking = true
-      void this.look(onGone).finally(() => {
-        this.isLooking = false
+    this.#stop = this.#disk.watch(() => {
+      if (this.#isLooking) return
+      this.#isLooking = true
+      void this.#look(onGone).finally(() => {
+        this.#isLooking = false
       })
     })
   }
 
   end(): void {
-    this.stop()
-    this.stop = () => {}
+    this.#stop()
+    this.#stop = () => {}
   }
 
-  private async look(onGone: (error: RaftError) => void): Promise<void> {
-    for (const { path, at } of this.files) {
-      if (!(await this.isLost(path, at))) continue
+  async #look(onGone: (error: RaftError) => void): Promise<void> {
+    for (const { path, at } of this.#files) {
+      if (!(await this.#isLost(path, at))) continue
       this.end()
-      onGone(goneError(this.dir, path))
+      onGone(goneError(this.#dir, path))
       return
     }
   }
 
   /** A look that fails in another way, such as for want of rights, says nothing about the file. */
-  private async isLost(path: string, { device, inode }: FileAt): Promise<boolean> {
+  async #isLost(path: string, { device, inode }: FileAt): Promise<boolean> {
     try {
-      const found = await this.disk.fileAt(path)
+      const found = await this.#disk.fileAt(path)
       return found === null || found.device !== device || found.inode !== inode
     } catch (error) {
       return errorCode(error) === 'ENOTDIR'

@@ -1,6 +1,6 @@
 /**
- * The end of the file where batches go, one after the other: each is written at its place and flushed before the next one is
- * made. So at most the last batch of a file can be incomplete.
+ * The end of the file where batches go, one after the other: each is written at its place and flushed before the next
+ * one is made. So at most the last batch of a file can be incomplete.
  */
 
 import { RaftError } from '../../errors.js'
@@ -13,57 +13,57 @@ import type { DiskFile } from './disk.js'
 export type OnFull = () => Promise<boolean>
 
 export class FileWriter {
-  private readonly file: DiskFile
-  private readonly path: string
-  private readonly identity: FileIdentity
+  readonly #file: DiskFile
+  readonly #path: string
+  readonly #identity: FileIdentity
   /** Moves when a batch is durable. */
-  private place: BatchPlace
-  private flushCount = 0
+  #place: BatchPlace
+  #flushCount = 0
 
   constructor(file: DiskFile, path: string, identity: FileIdentity, place: BatchPlace) {
-    this.file = file
-    this.path = path
-    this.identity = identity
-    this.place = place
+    this.#file = file
+    this.#path = path
+    this.#identity = identity
+    this.#place = place
   }
 
   /** Bytes of the file that hold batches. */
   get usedBytes(): number {
-    return this.place.position
+    return this.#place.position
   }
 
   /** Device flushes that it asked for. */
   get flushes(): number {
-    return this.flushCount
+    return this.#flushCount
   }
 
   /**
-   * Makes one batch durable; answers with the position of its body. After an error nothing may be appended: what is in the file
-   * behind the last batch is unknown.
+   * Makes one batch durable; answers with the position of its body. After an error nothing may be appended: what is in
+   * the file behind the last batch is unknown.
    */
   // Hot path: once per batch.
   async append(kind: BatchKind, parts: readonly Uint8Array[], onFull: OnFull): Promise<number> {
-    const { bytes, next } = encodeBatch(this.identity, this.place, kind, parts)
-    const { position } = this.place
-    await this.writeWhenRoom(bytes, position, onFull)
-    this.flushCount += 1
-    await this.file.datasync()
-    this.place = next
+    const { bytes, next } = encodeBatch(this.#identity, this.#place, kind, parts)
+    const { position } = this.#place
+    await this.#writeWhenRoom(bytes, position, onFull)
+    this.#flushCount += 1
+    await this.#file.datasync()
+    this.#place = next
     return position + BATCH_HEADER_BYTES
   }
 
   /**
-   * A full disk shows in the write, before any flush: the same bytes may then be written again at the same place. Not so in a
-   * flush: after one that failed the kernel has dropped the pages, and the next would succeed without them.
+   * A full disk shows in the write, before any flush: the same bytes may then be written again at the same place. Not
+   * so in a flush: after one that failed the kernel has dropped the pages, and the next would succeed without them.
    */
-  private async writeWhenRoom(bytes: Uint8Array, position: number, onFull: OnFull): Promise<void> {
+  async #writeWhenRoom(bytes: Uint8Array, position: number, onFull: OnFull): Promise<void> {
     for (;;) {
       try {
-        await writeAll(this.file, bytes, position)
+        await writeAll(this.#file, bytes, position)
         return
       } catch (error) {
         if (!isFull(error)) throw error
-        if (!(await onFull())) throw fullError(this.path, error)
+        if (!(await onFull())) throw fullError(this.#path, error)
       }
     }
   }

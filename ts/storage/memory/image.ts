@@ -1,6 +1,6 @@
 /**
- * What a store holds, in memory: the log as blocks, the hard state and the facts. `apply` is the meaning of each operation
- * written out plainly, and asserts everything that the contract asks of whoever submits.
+ * What a store holds, in memory: the log as blocks, the hard state and the facts. `apply` is the meaning of each
+ * operation written out plainly, and asserts everything that the contract asks of whoever submits.
  */
 
 import { assert, RaftError } from '../../errors.js'
@@ -32,11 +32,11 @@ export class MemoryImage implements ReadonlyImage {
   readonly blocks: Block[] = []
   readonly facts = new Map<string, Uint8Array>()
   hardState: HardState = { term: termOf(0), votedFor: null, commitIndex: logIndex(0) }
-  private bytes = 0
+  #bytes = 0
 
   /** Of all blocks. */
   get blockBytes(): number {
-    return this.bytes
+    return this.#bytes
   }
 
   get lastIndex(): LogIndex {
@@ -48,14 +48,14 @@ export class MemoryImage implements ReadonlyImage {
   }
 
   termAt(index: LogIndex): Term | null {
-    const block = this.blocks[this.blockAt(index)]
+    const block = this.blocks[this.#blockAt(index)]
     return block !== undefined && block.first <= index ? block.term : null
   }
 
   copy(): MemoryImage {
     const image = new MemoryImage()
     for (const block of this.blocks) image.blocks.push(block)
-    image.bytes = this.bytes
+    image.#bytes = this.#bytes
     for (const [key, value] of this.facts) image.facts.set(key, value)
     image.hardState = this.hardState
     return image
@@ -64,13 +64,13 @@ export class MemoryImage implements ReadonlyImage {
   apply(operation: StoreOperation): void {
     switch (operation.type) {
       case 'append':
-        this.append(operation.block)
+        this.#append(operation.block)
         return
       case 'truncateSuffix':
-        this.truncateSuffix(operation.from)
+        this.#truncateSuffix(operation.from)
         return
       case 'hardState':
-        this.setHardState(operation.hardState)
+        this.#setHardState(operation.hardState)
         return
       case 'put':
         checkKey(operation.key)
@@ -102,11 +102,14 @@ export class MemoryImage implements ReadonlyImage {
     return found
   }
 
-  /** Blocks clipped to lo .. hi-1 within `maxBytes` and READ_BYTES_MAX, at least one entry. Damage is ERR_RAFT_STORE_CORRUPT. */
+  /**
+   * Blocks clipped to lo .. hi-1 within `maxBytes` and READ_BYTES_MAX, at least one entry. Damage is
+   * ERR_RAFT_STORE_CORRUPT.
+   */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Block[] {
     const blocks: Block[] = []
     let left = Math.min(maxBytes, READ_BYTES_MAX)
-    for (let at = this.blockAt(lo); at < this.blocks.length; at += 1) {
+    for (let at = this.#blockAt(lo); at < this.blocks.length; at += 1) {
       const block = this.blocks[at]
       if (block === undefined || block.first >= hi) break
       if (!verifyBlock(block.data)) throw corruptError(block)
@@ -121,28 +124,28 @@ export class MemoryImage implements ReadonlyImage {
     return blocks
   }
 
-  private append(block: Block): void {
+  #append(block: Block): void {
     const { lastIndex, lastTerm } = this
     assert(block.first === lastIndex + 1, () => `append at ${block.first} behind ${lastIndex}`)
     assert(block.term >= lastTerm, () => `append in term ${block.term} behind term ${lastTerm}`)
     this.blocks.push(block)
-    this.bytes += block.data.byteLength
+    this.#bytes += block.data.byteLength
   }
 
-  private truncateSuffix(from: LogIndex): void {
+  #truncateSuffix(from: LogIndex): void {
     const { firstIndex, lastIndex } = this
     assert(firstIndex <= from && from <= lastIndex, `truncate from ${from} in ${firstIndex} .. ${lastIndex}`)
-    const at = this.blockAt(from)
+    const at = this.#blockAt(from)
     const removed = this.blocks.splice(at)
-    for (const block of removed) this.bytes -= block.data.byteLength
+    for (const block of removed) this.#bytes -= block.data.byteLength
     const [cut] = removed
     if (cut === undefined || cut.first === from) return
     const kept = sliceBlock(cut, cut.first, logIndex(from - 1))
     this.blocks.push(kept)
-    this.bytes += kept.data.byteLength
+    this.#bytes += kept.data.byteLength
   }
 
-  private setHardState(next: HardState): void {
+  #setHardState(next: HardState): void {
     const { term, votedFor } = this.hardState
     assert(next.term >= term, () => `hard state goes back from term ${term} to ${next.term}`)
     const keepsVote = next.term > term || votedFor === null || votedFor === next.votedFor
@@ -151,7 +154,7 @@ export class MemoryImage implements ReadonlyImage {
   }
 
   /** The position of the block that holds `index`, by halving. */
-  private blockAt(index: LogIndex): number {
+  #blockAt(index: LogIndex): number {
     let low = 0
     let high = this.blocks.length
     while (low < high) {

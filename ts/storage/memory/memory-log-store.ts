@@ -1,7 +1,7 @@
 /**
  * A store in memory, for tests and the simulator: the real semantics without a disk. A `MemoryDisk` is what survives; a
- * `MemoryLogStore` is one process that has it open. What is submitted becomes durable when the test says so, or when the
- * scheduler that was passed runs the commit; until then a crash loses it.
+ * `MemoryLogStore` is one process that has it open. What is submitted becomes durable when the test says so, or when
+ * the scheduler that was passed runs the commit; until then a crash loses it.
  *
  * Never a thing that pretends to be durable: `durability` is 'none'.
  */
@@ -20,8 +20,8 @@ const CAPACITY_BYTES = 16 * 1024 * 1024
 const PENDING_TICKETS_MAX = 65_536
 
 /**
- * The part of `logBytesMax` that is left when the store says that it is full, and the part that no block may take: the same
- * marks as in the native store, for what other servers had accepted, and for the first entries of leaders to come.
+ * The part of `logBytesMax` that is left when the store says that it is full, and the part that no block may take: the
+ * same marks as in the native store, for what other servers had accepted, and for the first entries of leaders to come.
  */
 const RESERVE_PART = 16
 const LAST_RESERVE_PART = 32
@@ -31,9 +31,9 @@ export type ScheduleCommit = (commit: () => void) => void
 
 export interface MemoryDiskOptions {
   /**
-   * When what was submitted becomes durable: 'manual' waits for `completeOne` or `completeAll`; a function is called once for
-   * each group commit that is due. The default, `queueMicrotask`, commits as soon as the turn that submitted is over; the
-   * simulator passes its own queue of events, a test with a clock `(commit) => clock.setTimer(5, commit)`.
+   * When what was submitted becomes durable: 'manual' waits for `completeOne` or `completeAll`; a function is called
+   * once for each group commit that is due. The default, `queueMicrotask`, commits as soon as the turn that submitted
+   * is over; the simulator passes its own queue of events, a test with a clock `(commit) => clock.setTimer(5, commit)`.
    */
   readonly completion?: 'manual' | ScheduleCommit
   /** Bytes of blocks that may be pending: the credit of an idle store. */
@@ -62,99 +62,99 @@ export class MemoryDisk {
   readonly incarnation: string
   /** What is durable now, for checkers; the store that is open changes it. */
   readonly durable: ReadonlyImage
-  private boots = 0
-  private user: MemoryLogStore | null = null
-  private readonly image = new MemoryImage()
-  private full = false
-  private failing: { ticketsLeft: number; readonly fate: FailedTicketFate } | null = null
+  #boots = 0
+  #user: MemoryLogStore | null = null
+  readonly #image = new MemoryImage()
+  #full = false
+  #failing: { ticketsLeft: number; readonly fate: FailedTicketFate } | null = null
 
   constructor(options: MemoryDiskOptions = {}) {
     this.capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
     this.logBytesMax = options.logBytesMax ?? null
     this.completion = options.completion ?? queueMicrotask
     this.incarnation = (options.drawIncarnation ?? randomIncarnation)()
-    this.durable = this.image
+    this.durable = this.#image
   }
 
   /** Tickets of the open store that are not durable. */
   get pendingTickets(): number {
-    return this.user?.pendingTickets ?? 0
+    return this.#user?.pendingTickets ?? 0
   }
 
   get bootCounter(): number {
-    return this.boots
+    return this.#boots
   }
 
   /** Makes the oldest pending ticket durable, as a group commit of its own; whether there was one, and room for it. */
   completeOne(): boolean {
-    return (this.user?.commit(1) ?? 0) > 0
+    return (this.#user?.commit(1) ?? 0) > 0
   }
 
   /** Makes everything pending durable in one group commit; answers with the number of tickets. */
   completeAll(): number {
-    return this.user?.commit(Infinity) ?? 0
+    return this.#user?.commit(Infinity) ?? 0
   }
 
   /**
-   * The process dies: what is not durable is gone, the store that was open is dead and silent, and the disk can be opened again.
-   * `completeOne()` before it is the crash between write and acknowledgement.
+   * The process dies: what is not durable is gone, the store that was open is dead and silent, and the disk can be
+   * opened again. `completeOne()` before it is the crash between write and acknowledgement.
    */
   crash(): void {
-    const user = this.user
-    this.user = null
+    const user = this.#user
+    this.#user = null
     user?.die()
   }
 
   /** The k-th completion from now on fails (1: the next one), and its store is poisoned. */
   failTicket(k: number, fate: FailedTicketFate): void {
     assert(Number.isSafeInteger(k) && k >= 1, `the ticket to fail is number ${k}, not 1 or more`)
-    this.failing = { ticketsLeft: k, fate }
+    this.#failing = { ticketsLeft: k, fate }
   }
 
   /** The disk is full: nothing completes until `resume`. */
   stall(): void {
-    this.full = true
+    this.#full = true
   }
 
   resume(): void {
-    this.full = false
-    this.user?.retry()
+    this.#full = false
+    this.#user?.retry()
   }
 
   /** Bit rot: changes one bit of the block that holds `index`. The next read of it finds out. */
   flipBit(index: LogIndex, bit: number): void {
-    const at = this.image.blocks.findIndex((block) => block.first <= index && index <= block.last)
-    const block = this.image.blocks[at]
+    const at = this.#image.blocks.findIndex((block) => block.first <= index && index <= block.last)
+    const block = this.#image.blocks[at]
     assert(block !== undefined, `no durable block holds ${index}`)
     const data = new Uint8Array(block.data)
     const byte = (bit >>> 3) % data.length
     data[byte] = (data[byte] ?? 0) ^ (1 << (bit & 7))
-    this.image.blocks[at] = { ...block, data }
+    this.#image.blocks[at] = { ...block, data }
   }
 
   /** For MemoryLogStore: takes the disk, as the lock on a directory does. */
   attach(user: MemoryLogStore): MemoryImage {
-    if (this.user !== null) {
+    if (this.#user !== null) {
       throw new RaftError('ERR_RAFT_DIR_LOCKED', 'the memory disk is open in another store; close that one first')
     }
-    this.user = user
-    this.boots += 1
-    return this.image
+    this.#user = user
+    this.#boots += 1
+    return this.#image
   }
 
   /** For MemoryLogStore: gives the disk back. */
   detach(user: MemoryLogStore): void {
-    if (this.user === user) this.user = null
+    if (this.#user === user) this.#user = null
   }
 
   /** For MemoryLogStore: what happens to the next ticket that is written. */
   nextWrite(): 'written' | 'full' | FailedTicketFate {
-    if (this.full) return 'full'
-    if (this.failing === null) return 'written'
-    this.failing.ticketsLeft -= 1
-    if (this.failing.ticketsLeft > 0) return 'written'
-    const { fate } = this.failing
-    this.failing = null
+    if (this.#full) return 'full'
+    if (this.#failing === null) return 'written'
+    this.#failing.ticketsLeft -= 1
+    if (this.#failing.ticketsLeft > 0) return 'written'
+    const { fate } = this.#failing
+    this.#failing = null
     return fate
   }
 }
@@ -180,48 +180,48 @@ export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory
 
 /** One process's use of a disk, from `open` to `close` or to the crash. */
 export class MemoryLogStore implements LogStore {
-  private readonly disk: MemoryDisk
-  private phase: 'new' | 'open' | 'closing' | 'closed' = 'new'
-  private onWake: () => void = () => {}
-  private durable = new MemoryImage()
+  readonly #disk: MemoryDisk
+  #phase: 'new' | 'open' | 'closing' | 'closed' = 'new'
+  #onWake: () => void = () => {}
+  #durable = new MemoryImage()
   /** The durable image with everything pending applied: what the next ticket must fit. */
-  private accepted = new MemoryImage()
-  private readonly pending: PendingTicket[] = []
-  private pendingBytes = 0
-  private lastTicket: Ticket = 0
-  private durableTicket: Ticket = 0
-  private fault: RaftError | null = null
-  private stalled = false
-  private isCommitDue = false
-  private isInCall = false
-  private closed: Promise<void> | null = null
-  private onReleased: () => void = () => {}
-  private readonly progress = { durable: 0, credit: 0, fault: this.fault, stalled: false, full: this.fault }
-  private readonly counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
+  #accepted = new MemoryImage()
+  readonly #pending: PendingTicket[] = []
+  #pendingBytes = 0
+  #lastTicket: Ticket = 0
+  #durableTicket: Ticket = 0
+  #fault: RaftError | null = null
+  #stalled = false
+  #isCommitDue = false
+  #isInCall = false
+  #closed: Promise<void> | null = null
+  #onReleased: () => void = () => {}
+  readonly #progress = { durable: 0, credit: 0, fault: this.#fault, stalled: false, full: this.#fault }
+  readonly #counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
   constructor(disk: MemoryDisk) {
-    this.disk = disk
+    this.#disk = disk
   }
 
   get pendingTickets(): number {
-    return this.pending.length
+    return this.#pending.length
   }
 
   async open(onWake: () => void): Promise<StoredState> {
-    assert(this.phase === 'new', `open of a store that is ${this.phase}`)
-    this.durable = this.disk.attach(this)
-    this.accepted = this.durable.copy()
-    this.onWake = onWake
-    this.phase = 'open'
+    assert(this.#phase === 'new', `open of a store that is ${this.#phase}`)
+    this.#durable = this.#disk.attach(this)
+    this.#accepted = this.#durable.copy()
+    this.#onWake = onWake
+    this.#phase = 'open'
     return {
-      firstIndex: this.durable.firstIndex,
-      lastIndex: this.durable.lastIndex,
-      hardState: this.durable.hardState,
-      termRuns: this.durable.termRuns(),
-      configurations: this.durable.configurations(),
-      incarnation: this.disk.incarnation,
-      bootCounter: this.disk.bootCounter,
-      facts: new Map(this.durable.facts),
+      firstIndex: this.#durable.firstIndex,
+      lastIndex: this.#durable.lastIndex,
+      hardState: this.#durable.hardState,
+      termRuns: this.#durable.termRuns(),
+      configurations: this.#durable.configurations(),
+      incarnation: this.#disk.incarnation,
+      bootCounter: this.#disk.bootCounter,
+      facts: new Map(this.#durable.facts),
       durability: 'none',
       warning: null,
       fingerprint: null,
@@ -237,151 +237,151 @@ export class MemoryLogStore implements LogStore {
   }
 
   submit(operations: readonly StoreOperation[]): Ticket {
-    if (this.phase !== 'open') throw closedError('submit')
-    if (this.fault !== null) throw this.fault
+    if (this.#phase !== 'open') throw closedError('submit')
+    if (this.#fault !== null) throw this.#fault
     assert(operations.length > 0, 'a ticket without operations')
-    assert(this.pending.length < PENDING_TICKETS_MAX, () => `${this.pending.length} tickets are pending`)
+    assert(this.#pending.length < PENDING_TICKETS_MAX, () => `${this.#pending.length} tickets are pending`)
     const copies = operations.map(copyOperation)
     const blockBytes = copies.reduce((sum, step) => sum + (step.type === 'append' ? step.block.data.byteLength : 0), 0)
     // A leader's first entry asks for no credit; the end of the log's bound is far behind the last of it.
     assert(
-      blockBytes <= this.queueRoom(),
-      () => `a ticket with ${blockBytes} bytes of blocks, the queue has room for ${this.queueRoom()}`,
+      blockBytes <= this.#queueRoom(),
+      () => `a ticket with ${blockBytes} bytes of blocks, the queue has room for ${this.#queueRoom()}`,
     )
-    for (const operation of copies) this.accepted.apply(operation)
-    this.lastTicket += 1
-    this.pending.push({ ticket: this.lastTicket, operations: copies, blockBytes })
-    this.pendingBytes += blockBytes
-    this.scheduleCommit()
-    return this.lastTicket
+    for (const operation of copies) this.#accepted.apply(operation)
+    this.#lastTicket += 1
+    this.#pending.push({ ticket: this.#lastTicket, operations: copies, blockBytes })
+    this.#pendingBytes += blockBytes
+    this.#scheduleCommit()
+    return this.#lastTicket
   }
 
   poll(): StoreProgress {
-    this.progress.durable = this.durableTicket
-    this.progress.credit = this.credit()
-    this.progress.fault = this.fault
-    this.progress.stalled = this.stalled
-    this.progress.full = this.bytesBelow(RESERVE_PART) > 0 ? null : (this.progress.full ?? logFullError())
-    return this.progress
+    this.#progress.durable = this.#durableTicket
+    this.#progress.credit = this.#credit()
+    this.#progress.fault = this.#fault
+    this.#progress.stalled = this.#stalled
+    this.#progress.full = this.#bytesBelow(RESERVE_PART) > 0 ? null : (this.#progress.full ?? logFullError())
+    return this.#progress
   }
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
-    if (this.phase !== 'open') throw closedError('read')
-    const { firstIndex, lastIndex } = this.durable
+    if (this.#phase !== 'open') throw closedError('read')
+    const { firstIndex, lastIndex } = this.#durable
     assert(
       firstIndex <= lo && lo < hi && hi <= lastIndex + 1,
       `read ${lo} .. ${hi - 1} of ${firstIndex} .. ${lastIndex}`,
     )
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
-    return this.durable.read(lo, hi, maxBytes)
+    return this.#durable.read(lo, hi, maxBytes)
   }
 
   stats(): StoreStats {
-    const { firstIndex, lastIndex } = this.durable
-    const bounds = { usedBytes: this.durable.blockBytes, capacityBytes: this.disk.logBytesMax }
-    return { firstIndex, lastIndex, flushes: 0, ...bounds, ...this.counts }
+    const { firstIndex, lastIndex } = this.#durable
+    const bounds = { usedBytes: this.#durable.blockBytes, capacityBytes: this.#disk.logBytesMax }
+    return { firstIndex, lastIndex, flushes: 0, ...bounds, ...this.#counts }
   }
 
   close(): Promise<void> {
-    if (this.closed !== null) return this.closed
-    if (this.phase === 'new') this.phase = 'closed'
-    if (this.phase === 'open') this.phase = 'closing'
-    this.closed = new Promise((resolve) => {
-      this.onReleased = resolve
+    if (this.#closed !== null) return this.#closed
+    if (this.#phase === 'new') this.#phase = 'closed'
+    if (this.#phase === 'open') this.#phase = 'closing'
+    this.#closed = new Promise((resolve) => {
+      this.#onReleased = resolve
     })
-    this.maybeRelease()
-    return this.closed
+    this.#maybeRelease()
+    return this.#closed
   }
 
   /** For MemoryDisk: one group commit of up to `most` tickets; answers with how many became durable. */
   commit(most: number): number {
-    assert(!this.isInCall, 'the scheduler of a memory disk ran the commit before it returned')
-    if (this.fault !== null || this.phase === 'closed' || this.pending.length === 0) return 0
+    assert(!this.#isInCall, 'the scheduler of a memory disk ran the commit before it returned')
+    if (this.#fault !== null || this.#phase === 'closed' || this.#pending.length === 0) return 0
     let done = 0
     let outcome = 'written'
     while (done < most && outcome === 'written') {
-      const next = this.pending[0]
+      const next = this.#pending[0]
       if (next === undefined) break
-      outcome = this.hasRoomFor(next) ? this.disk.nextWrite() : 'beyond'
-      if (outcome === 'written' || outcome === 'kept') this.write(next)
+      outcome = this.#hasRoomFor(next) ? this.#disk.nextWrite() : 'beyond'
+      if (outcome === 'written' || outcome === 'kept') this.#write(next)
       if (outcome === 'written') {
-        this.pending.shift()
-        this.pendingBytes -= next.blockBytes
-        this.durableTicket = next.ticket
+        this.#pending.shift()
+        this.#pendingBytes -= next.blockBytes
+        this.#durableTicket = next.ticket
         done += 1
       }
     }
-    if (done > 0) this.counts.groupCommits += 1
-    if (outcome === 'lost' || outcome === 'kept') this.fault = poisonedError(this.durableTicket + 1)
-    if (outcome === 'beyond') this.fault = logFullError('unknown')
-    const wasStalled = this.stalled
-    this.stalled = outcome === 'full'
-    if (done > 0 || this.fault !== null || this.stalled !== wasStalled) this.wake()
-    this.maybeRelease()
+    if (done > 0) this.#counts.groupCommits += 1
+    if (outcome === 'lost' || outcome === 'kept') this.#fault = poisonedError(this.#durableTicket + 1)
+    if (outcome === 'beyond') this.#fault = logFullError('unknown')
+    const wasStalled = this.#stalled
+    this.#stalled = outcome === 'full'
+    if (done > 0 || this.#fault !== null || this.#stalled !== wasStalled) this.#wake()
+    this.#maybeRelease()
     return done
   }
 
   /** For MemoryDisk: there is room again. */
   retry(): void {
-    if (this.stalled) this.scheduleCommit()
+    if (this.#stalled) this.#scheduleCommit()
   }
 
   /** For MemoryDisk: the process is gone; it is never woken again. */
   die(): void {
-    this.phase = 'closed'
-    this.onReleased()
+    this.#phase = 'closed'
+    this.#onReleased()
   }
 
   /** Whether the log stays within its bound: who goes by the credit never meets it. */
-  private hasRoomFor({ blockBytes }: PendingTicket): boolean {
-    return this.durable.blockBytes + blockBytes <= (this.disk.logBytesMax ?? Infinity)
+  #hasRoomFor({ blockBytes }: PendingTicket): boolean {
+    return this.#durable.blockBytes + blockBytes <= (this.#disk.logBytesMax ?? Infinity)
   }
 
-  private credit(): number {
-    if (this.fault !== null) return 0
-    return Math.max(0, Math.min(this.queueRoom(), this.bytesBelow(LAST_RESERVE_PART) - this.pendingBytes))
+  #credit(): number {
+    if (this.#fault !== null) return 0
+    return Math.max(0, Math.min(this.#queueRoom(), this.#bytesBelow(LAST_RESERVE_PART) - this.#pendingBytes))
   }
 
-  private queueRoom(): number {
-    return this.disk.capacityBytes - this.pendingBytes
+  #queueRoom(): number {
+    return this.#disk.capacityBytes - this.#pendingBytes
   }
 
   /** How much the durable log may grow until only that part of its bound is left. */
-  private bytesBelow(part: number): number {
-    const { logBytesMax } = this.disk
-    return logBytesMax === null ? Infinity : logBytesMax - logBytesMax / part - this.durable.blockBytes
+  #bytesBelow(part: number): number {
+    const { logBytesMax } = this.#disk
+    return logBytesMax === null ? Infinity : logBytesMax - logBytesMax / part - this.#durable.blockBytes
   }
 
-  private write(pending: PendingTicket): void {
-    for (const operation of pending.operations) this.durable.apply(operation)
-    this.counts.bytesWritten += pending.blockBytes
+  #write(pending: PendingTicket): void {
+    for (const operation of pending.operations) this.#durable.apply(operation)
+    this.#counts.bytesWritten += pending.blockBytes
   }
 
-  private scheduleCommit(): void {
-    const { completion } = this.disk
-    if (completion === 'manual' || this.isCommitDue) return
-    this.isCommitDue = true
-    this.isInCall = true
+  #scheduleCommit(): void {
+    const { completion } = this.#disk
+    if (completion === 'manual' || this.#isCommitDue) return
+    this.#isCommitDue = true
+    this.#isInCall = true
     completion(() => {
-      this.isCommitDue = false
+      this.#isCommitDue = false
       this.commit(Infinity)
     })
-    this.isInCall = false
+    this.#isInCall = false
   }
 
-  private wake(): void {
-    this.counts.wakes += 1
-    this.onWake()
+  #wake(): void {
+    this.#counts.wakes += 1
+    this.#onWake()
   }
 
   /** Closing ends when everything is durable, or never will be: a disk that is full now is not waited for. */
-  private maybeRelease(): void {
-    if (this.phase === 'closed') this.onReleased()
-    if (this.phase === 'closing' && this.stalled) this.fault ??= fullError()
-    if (this.phase !== 'closing' || (this.pending.length > 0 && this.fault === null)) return
-    this.phase = 'closed'
-    this.disk.detach(this)
-    this.onReleased()
+  #maybeRelease(): void {
+    if (this.#phase === 'closed') this.#onReleased()
+    if (this.#phase === 'closing' && this.#stalled) this.#fault ??= fullError()
+    if (this.#phase !== 'closing' || (this.#pending.length > 0 && this.#fault === null)) return
+    this.#phase = 'closed'
+    this.#disk.detach(this)
+    this.#onReleased()
   }
 }
 

@@ -34,9 +34,9 @@ const MAP_STEP_BYTES = MIB
 
 export interface NativeStoreOptions {
   /**
-   * The bound of a log's data file, in bytes: address space, not disk. 4 MiB .. 64 TiB, rounded up to a MiB; it may be another
-   * one at each start. Default: the environment variable BALSA_MAP_BYTES, else 64 GiB (1 GiB on 32-bit machines). From 15/16
-   * of it on nothing is proposed (ERR_RAFT_STORE_FULL).
+   * The bound of a log's data file, in bytes: address space, not disk. 4 MiB .. 64 TiB, rounded up to a MiB; it may be
+   * another one at each start. Default: the environment variable BALSA_MAP_BYTES, else 64 GiB (1 GiB on 32-bit
+   * machines). From 15/16 of it on nothing is proposed (ERR_RAFT_STORE_FULL).
    */
   readonly mapBytes?: number
 }
@@ -49,44 +49,44 @@ export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
 
 /** While it is open it keeps the process alive, as an open socket does. */
 export class NativeLogStore implements LogStore {
-  private readonly dir: string
-  private readonly packer = new OperationPacker()
-  private readonly mapBytes: number | null
-  private readonly polled = new Float64Array(5)
-  private readonly progress: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } = {
+  readonly #dir: string
+  readonly #packer = new OperationPacker()
+  readonly #mapBytes: number | null
+  readonly #polled = new Float64Array(5)
+  readonly #progress: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } = {
     durable: 0,
     credit: 0,
     fault: null,
     stalled: false,
     full: null,
   }
-  private phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
-  private native: NativeBinding | null = null
-  private handle = 0
-  private opened: Promise<unknown> = Promise.resolve()
-  private closed: Promise<void> | null = null
-  private lastStats: StoreStats | null = null
+  #phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
+  #native: NativeBinding | null = null
+  #handle = 0
+  #opened: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | null = null
+  #lastStats: StoreStats | null = null
   /** A buffer that the last read did not hand out. */
-  private spare: Uint8Array | null = null
+  #spare: Uint8Array | null = null
 
   /** `mapBytes` null: as the environment says. */
   constructor(dir: string, mapBytes: number | null = null) {
-    this.dir = dir
-    this.mapBytes = mapBytes
+    this.#dir = dir
+    this.#mapBytes = mapBytes
   }
 
   open(onWake: () => void): Promise<StoredState> {
-    assert(this.phase === 'new', `open of a store that is ${this.phase}`)
-    this.phase = 'opening'
-    const opening = this.openOnce(onWake)
-    this.opened = opening.catch(() => {})
+    assert(this.#phase === 'new', `open of a store that is ${this.#phase}`)
+    this.#phase = 'opening'
+    const opening = this.#openOnce(onWake)
+    this.#opened = opening.catch(() => {})
     return opening
   }
 
   // Hot path: once per batch.
   seal(arena: Uint8Array, offset: number): number {
     try {
-      return this.binding().seal(arena, offset)
+      return this.#binding().seal(arena, offset)
     } catch (error) {
       throw nativeError(error)
     }
@@ -94,16 +94,16 @@ export class NativeLogStore implements LogStore {
 
   // Hot path: once per batch.
   verify(block: Uint8Array): boolean {
-    return this.binding().verify(block)
+    return this.#binding().verify(block)
   }
 
   // Hot path: once per batch.
   submit(operations: readonly StoreOperation[]): Ticket {
-    if (this.phase !== 'open') throw closedError(this.dir, 'submit')
+    if (this.#phase !== 'open') throw closedError(this.#dir, 'submit')
     assert(operations.length > 0, 'a ticket without operations')
-    const packed = this.packer.pack(operations)
+    const packed = this.#packer.pack(operations)
     try {
-      return this.binding().submit(this.handle, packed, packed.length)
+      return this.#binding().submit(this.#handle, packed, packed.length)
     } catch (error) {
       throw nativeError(error)
     }
@@ -111,121 +111,121 @@ export class NativeLogStore implements LogStore {
 
   // Hot path: once per turn.
   poll(): StoreProgress {
-    if (this.phase === 'open' || this.phase === 'closing') this.refresh(this.binding())
-    return this.progress
+    if (this.#phase === 'open' || this.#phase === 'closing') this.#refresh(this.#binding())
+    return this.#progress
   }
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
-    if (this.phase !== 'open') throw closedError(this.dir, 'read')
+    if (this.#phase !== 'open') throw closedError(this.#dir, 'read')
     assert(lo >= 1 && lo < hi, `read of ${lo} .. ${hi - 1}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
     const most = Math.min(maxBytes, READ_BYTES_MAX)
-    let out = this.takeBuffer(most)
+    let out = this.#takeBuffer(most)
     try {
-      let filled = await this.binding().read(this.handle, lo, hi, most, out)
+      let filled = await this.#binding().read(this.#handle, lo, hi, most, out)
       if (filled < 0) {
         out = Buffer.allocUnsafeSlow(-filled)
-        filled = await this.binding().read(this.handle, lo, hi, most, out)
+        filled = await this.#binding().read(this.#handle, lo, hi, most, out)
       }
       assert(filled >= 0, `a read of ${lo} needs ${-filled} bytes, more than it said`)
-      return decodeBlocks(this.dir, this.keepOrCopy(out, filled))
+      return decodeBlocks(this.#dir, this.#keepOrCopy(out, filled))
     } catch (error) {
       throw error instanceof RaftError ? error : nativeError(error)
     }
   }
 
   stats(): StoreStats {
-    if (this.lastStats !== null) return this.lastStats
-    assert(this.phase === 'open' || this.phase === 'closing', `stats of a store that is ${this.phase}`)
-    const { first, last, ...counts } = this.binding().stats(this.handle)
+    if (this.#lastStats !== null) return this.#lastStats
+    assert(this.#phase === 'open' || this.#phase === 'closing', `stats of a store that is ${this.#phase}`)
+    const { first, last, ...counts } = this.#binding().stats(this.#handle)
     return { firstIndex: first, lastIndex: last, ...counts }
   }
 
   close(): Promise<void> {
-    this.closed ??= this.closeOnce()
-    return this.closed
+    this.#closed ??= this.#closeOnce()
+    return this.#closed
   }
 
-  private async openOnce(onWake: () => void): Promise<StoredState> {
+  async #openOnce(onWake: () => void): Promise<StoredState> {
     let wasOpened = false
     try {
-      this.native = loadNative()
-      this.handle = this.native.create()
+      this.#native = loadNative()
+      this.#handle = this.#native.create()
       const allowRemote = process.env[ALLOW_REMOTE_VARIABLE] === '1'
-      const mapBytes = this.mapBytes ?? mapBytesOfEnvironment()
-      const state = await this.native.open(this.handle, this.dir, allowRemote, mapBytes, () => {
-        if (this.phase !== 'closed') onWake()
+      const mapBytes = this.#mapBytes ?? mapBytesOfEnvironment()
+      const state = await this.#native.open(this.#handle, this.#dir, allowRemote, mapBytes, () => {
+        if (this.#phase !== 'closed') onWake()
       })
       wasOpened = true
-      const stored = storedState(this.dir, state)
-      this.phase = 'open'
+      const stored = storedState(this.#dir, state)
+      this.#phase = 'open'
       return stored
     } catch (error) {
-      this.phase = 'closed'
-      await this.giveUp(wasOpened)
+      this.#phase = 'closed'
+      await this.#giveUp(wasOpened)
       throw error instanceof RaftError ? error : nativeError(error)
     }
   }
 
-  private async closeOnce(): Promise<void> {
-    await this.opened
-    if (this.phase === 'new') this.phase = 'closed'
-    if (this.phase !== 'open') return
-    this.phase = 'closing'
-    const native = this.binding()
+  async #closeOnce(): Promise<void> {
+    await this.#opened
+    if (this.#phase === 'new') this.#phase = 'closed'
+    if (this.#phase !== 'open') return
+    this.#phase = 'closing'
+    const native = this.#binding()
     try {
-      await native.close(this.handle)
+      await native.close(this.#handle)
     } catch (error) {
       throw nativeError(error)
     } finally {
-      this.refresh(native)
-      this.lastStats = this.stats()
-      this.phase = 'closed'
-      native.release(this.handle)
+      this.#refresh(native)
+      this.#lastStats = this.stats()
+      this.#phase = 'closed'
+      native.release(this.#handle)
     }
   }
 
   /** After a failed open: a store that was opened before the failure is closed. */
-  private async giveUp(wasOpened: boolean): Promise<void> {
-    if (this.native === null) return
-    if (wasOpened) await this.native.close(this.handle)
-    this.native.release(this.handle)
+  async #giveUp(wasOpened: boolean): Promise<void> {
+    if (this.#native === null) return
+    if (wasOpened) await this.#native.close(this.#handle)
+    this.#native.release(this.#handle)
   }
 
-  private binding(): NativeBinding {
-    if (this.native === null) throw closedError(this.dir, 'a call')
-    return this.native
+  #binding(): NativeBinding {
+    if (this.#native === null) throw closedError(this.#dir, 'a call')
+    return this.#native
   }
 
-  private refresh(native: NativeBinding): void {
-    native.poll(this.handle, this.polled)
-    this.progress.durable = this.polled[0] ?? 0
-    this.progress.credit = this.polled[1] ?? 0
-    this.progress.stalled = this.polled[3] === 1
-    if (this.polled[2] === 1 && this.progress.fault === null) this.progress.fault = faultOf(native, this.handle)
+  #refresh(native: NativeBinding): void {
+    native.poll(this.#handle, this.#polled)
+    this.#progress.durable = this.#polled[0] ?? 0
+    this.#progress.credit = this.#polled[1] ?? 0
+    this.#progress.stalled = this.#polled[3] === 1
+    if (this.#polled[2] === 1 && this.#progress.fault === null) this.#progress.fault = faultOf(native, this.#handle)
     // The map has this size until the store is opened again, and nothing shrinks what is in it.
-    if (this.polled[4] === 1 && this.progress.full === null) this.progress.full = this.fullError()
+    if (this.#polled[4] === 1 && this.#progress.full === null) this.#progress.full = this.#fullError()
   }
 
-  private fullError(): RaftError {
+  #fullError(): RaftError {
     const { usedBytes, capacityBytes } = this.stats()
     return new RaftError(
       'ERR_RAFT_STORE_FULL',
-      `the log in ${this.dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
+      `the log in ${this.#dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
     )
   }
 
-  private takeBuffer(bytes: number): Uint8Array {
-    const spare = this.spare
-    this.spare = null
+  #takeBuffer(bytes: number): Uint8Array {
+    const spare = this.#spare
+    this.#spare = null
     return spare !== null && spare.length >= bytes ? spare : Buffer.allocUnsafeSlow(bytes)
   }
 
   /** A buffer that is mostly empty is not worth keeping alive for its blocks. */
-  private keepOrCopy(out: Uint8Array, filled: number): Uint8Array {
+  #keepOrCopy(out: Uint8Array, filled: number): Uint8Array {
     const view = out.subarray(0, filled)
     if (filled > out.length / 2) return view
-    this.spare = out
+    this.#spare = out
     return new Uint8Array(view)
   }
 }
@@ -299,7 +299,10 @@ function decodeBlocks(dir: string, bytes: Uint8Array): readonly Block[] {
   return blocks
 }
 
-/** Bytes with a right checksum that mean nothing: written by something that is not this version of Balsa, or by a later one. */
+/**
+ * Bytes with a right checksum that mean nothing: written by something that is not this version of Balsa, or by a later
+ * one.
+ */
 function corruptError(dir: string, index: number, cause: unknown): Error {
   if (!(cause instanceof MalformedBytes)) return nativeError(cause)
   const code = cause instanceof UnknownFormat ? 'ERR_RAFT_STORE_FORMAT' : 'ERR_RAFT_STORE_CORRUPT'

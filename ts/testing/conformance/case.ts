@@ -1,6 +1,6 @@
 /**
- * What a conformance suite is: a list of cases that any test runner can register, or a plain loop can run. A case fails by
- * rejecting, with an AssertionError or with what the implementation threw, and never hangs: what does not settle is
+ * What a conformance suite is: a list of cases that any test runner can register, or a plain loop can run. A case fails
+ * by rejecting, with an AssertionError or with what the implementation threw, and never hangs: what does not settle is
  * reported after `deadlineMs`.
  */
 

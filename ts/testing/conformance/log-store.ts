@@ -1,6 +1,6 @@
 /**
- * What every LogStore does (the contract of `balsa-raft/storage`), as cases that run over any of them. What a store cannot
- * offer is null, and the cases that need it say so.
+ * What every LogStore does (the contract of `balsa-raft/storage`), as cases that run over any of them. What a store
+ * cannot offer is null, and the cases that need it say so.
  */
 
 import { deepStrictEqual, match, notStrictEqual, ok, strictEqual, throws } from 'node:assert'
@@ -568,33 +568,33 @@ interface Opened {
 
 /** One case's directory and whatever it opened there. */
 class Bench {
-  private readonly options: LogStoreConformanceOptions
-  private readonly dir: string
-  private readonly waitMs: number
-  private readonly otherDirs: string[] = []
-  private readonly stores: LogStore[] = []
-  private opened: Opened | null = null
+  readonly #options: LogStoreConformanceOptions
+  readonly #dir: string
+  readonly #waitMs: number
+  readonly #otherDirs: string[] = []
+  readonly #stores: LogStore[] = []
+  #opened: Opened | null = null
 
   constructor(options: LogStoreConformanceOptions, dir: string, waitMs: number) {
-    this.options = options
-    this.dir = dir
-    this.waitMs = waitMs
+    this.#options = options
+    this.#dir = dir
+    this.#waitMs = waitMs
   }
 
   async open(): Promise<Opened> {
-    this.opened = await this.openIn(this.dir)
-    return this.opened
+    this.#opened = await this.#openIn(this.#dir)
+    return this.#opened
   }
 
   async openOther(): Promise<Opened> {
-    const dir = await this.options.makeDir()
-    this.otherDirs.push(dir)
-    return this.openIn(dir)
+    const dir = await this.#options.makeDir()
+    this.#otherDirs.push(dir)
+    return this.#openIn(dir)
   }
 
   current(): Opened {
-    if (this.opened === null) throw new Error('nothing is open')
-    return this.opened
+    if (this.#opened === null) throw new Error('nothing is open')
+    return this.#opened
   }
 
   async reopen(): Promise<Opened> {
@@ -603,31 +603,31 @@ class Bench {
   }
 
   createSecond(): LogStore {
-    return this.create(this.dir)
+    return this.#create(this.#dir)
   }
 
   failNextWrite(): void {
-    this.options.failNextWrite?.(this.dir)
+    this.#options.failNextWrite?.(this.#dir)
   }
 
   crash(): void {
-    this.options.crash?.(this.dir)
+    this.#options.crash?.(this.#dir)
   }
 
   async dispose(): Promise<void> {
-    for (const store of this.stores) await store.close()
-    for (const dir of [this.dir, ...this.otherDirs]) await this.options.removeDir(dir)
+    for (const store of this.#stores) await store.close()
+    for (const dir of [this.#dir, ...this.#otherDirs]) await this.#options.removeDir(dir)
   }
 
-  private create(dir: string): LogStore {
-    const store = this.options.create(dir)
-    this.stores.push(store)
+  #create(dir: string): LogStore {
+    const store = this.#options.create(dir)
+    this.#stores.push(store)
     return store
   }
 
-  private async openIn(dir: string): Promise<Opened> {
-    const store = this.create(dir)
-    const waker = new Waker(this.waitMs)
+  async #openIn(dir: string): Promise<Opened> {
+    const store = this.#create(dir)
+    const waker = new Waker(this.#waitMs)
     const state = await store.open(() => waker.wake())
     const until = async (ticket: Ticket): Promise<void> => {
       for (;;) {
@@ -645,24 +645,24 @@ class Bench {
 /** Turns wakes into something to wait for, with a deadline. */
 class Waker {
   count = 0
-  private readonly waitMs: number
-  private resolve: (() => void) | null = null
+  readonly #waitMs: number
+  #resolve: (() => void) | null = null
 
   constructor(waitMs: number) {
-    this.waitMs = waitMs
+    this.#waitMs = waitMs
   }
 
   wake(): void {
     this.count += 1
-    this.resolve?.()
+    this.#resolve?.()
   }
 
   next(waitingFor: string): Promise<void> {
-    const { waitMs } = this
+    const waitMs = this.#waitMs
     return new Promise((resolve, reject) => {
       const late = (): void => reject(new Error(`no wake within ${waitMs} ms: ${waitingFor}`))
       const cancel = systemClock().setTimer(waitMs, late)
-      this.resolve = () => {
+      this.#resolve = () => {
         cancel()
         resolve()
       }

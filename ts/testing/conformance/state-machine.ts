@@ -23,7 +23,10 @@ export interface StateMachineConformanceOptions<Command, Machine> {
   readonly make: () => Machine | Promise<Machine>
   /** Applied in this order, 1 .. 100,000. As many kinds as there are, and some that meet each other's effects. */
   readonly commands: readonly Command[]
-  /** The codec that the server will use. Without it, `structuredClone` copies commands, and nothing is said of the codec. */
+  /**
+   * The codec that the server will use. Without it, `structuredClone` copies commands, and nothing is said of the
+   * codec.
+   */
   readonly codec?: Codec<Command>
   /** Whether two answers count as equal. Default: they say the same, field by field. */
   readonly equal?: (a: ResultOf<Machine>, b: ResultOf<Machine>) => boolean
@@ -60,7 +63,10 @@ const drawnWays: readonly number[] = Array.from({ length: WAYS - 1 }, (_, way) =
 /** Turns of the event loop in which what was left undone would show. */
 const IDLE_TURNS = 3
 
-/** The cases for one machine; each makes machines of its own. Run one after another: they watch the clocks of the process. */
+/**
+ * The cases for one machine; each makes machines of its own. Run one after another: they watch the clocks of the
+ * process.
+ */
 export function stateMachineConformance<Command, Machine extends TestedMachine<Command>>(
   options: StateMachineConformanceOptions<Command, Machine>,
 ): readonly ConformanceCase[] {

@@ -1,9 +1,9 @@
 /**
- * Sees whether code asks the machine's clocks or its sources of chance while it is watched, and may show it another time.
- * The only other file that knows those sources, besides the clock of the shell.
+ * Sees whether code asks the machine's clocks or its sources of chance while it is watched, and may show it another
+ * time. The only other file that knows those sources, besides the clock of the shell.
  *
- * It replaces them for the whole process while something is watched: whatever else runs meanwhile is seen too. Not seen:
- * what was taken out of its object before (`const { now } = Date`), and what `node:crypto` gives by import.
+ * It replaces them for the whole process while something is watched: whatever else runs meanwhile is seen too. Not
+ * seen: what was taken out of its object before (`const { now } = Date`), and what `node:crypto` gives by import.
  */
 
 export interface AmbientUse {

@@ -1,6 +1,6 @@
 /**
- * Whether a state machine is one that can be replicated: two of it that apply the same entries give the same answers and hold
- * the same state, however the entries are cut into batches and whatever time it is.
+ * Whether a state machine is one that can be replicated: two of it that apply the same entries give the same answers
+ * and hold the same state, however the entries are cut into batches and whatever time it is.
  */
 
 import type { Codec, StateMachine } from '../../machine/state-machine.js'
@@ -14,11 +14,13 @@ import { deadlineOf, wholeNumber } from '../options.js'
 export type ResultOf<Machine> = Machine extends StateMachine<never, infer Result, never, unknown> ? Result : never
 
 export interface DeterminismOptions<Command, Machine> {
-  /** Draws the log around the commands and the cuts, 0 .. 2^32 - 1. Default: drawn; the report and each fault name it. */
+  /**
+   * Draws the log around the commands and the cuts, 0 .. 2^32 - 1. Default: drawn; the report and each fault name it.
+   */
   readonly seed?: number
   /**
-   * In how many ways the commands are cut, 1 .. 1000; each makes two machines. The first is one by one, the second all in one
-   * batch, the others are drawn. Default 8.
+   * In how many ways the commands are cut, 1 .. 1000; each makes two machines. The first is one by one, the second all
+   * in one batch, the others are drawn. Default 8.
    */
   readonly cuts?: number
   /** Gives each machine commands of its own, as a server does. Default: `structuredClone`. */

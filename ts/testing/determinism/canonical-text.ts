@@ -9,7 +9,10 @@ import { types } from 'node:util'
 const SHORT_CHARACTERS = 96
 const HASH_DIGITS = 16
 
-/** What is visible of the value from outside: not private fields, closures, getters of prototypes or the stack of an error. */
+/**
+ * What is visible of the value from outside: not private fields, closures, getters of prototypes or the stack of an
+ * error.
+ */
 export function canonicalText(value: unknown): string {
   return write(value, [])
 }

@@ -1,7 +1,7 @@
 /**
- * A stretch of a log around a user's commands, and ways to cut it into batches, both drawn from a seed. As in a real log, there
- * are entries between the commands that never reach the state machine, terms grow, and times stand still or go forward, by
- * milliseconds or, when nobody asked for anything, by days.
+ * A stretch of a log around a user's commands, and ways to cut it into batches, both drawn from a seed. As in a real
+ * log, there are entries between the commands that never reach the state machine, terms grow, and times stand still or
+ * go forward, by milliseconds or, when nobody asked for anything, by days.
  */
 
 import { RaftError } from '../../errors.js'
@@ -118,7 +118,10 @@ function drawPlaces(length: number, draw: Draw): readonly Place[] {
   return places
 }
 
-/** Mostly none; otherwise of any order between a second and weeks, so that whatever lasts a certain time ends somewhere in the log. */
+/**
+ * Mostly none; otherwise of any order between a second and weeks, so that whatever lasts a certain time ends somewhere
+ * in the log.
+ */
 function drawPause(draw: Draw): number {
   return draw(8) === 0 ? 1000 * 2 ** draw(PAUSE_ORDERS) : 0
 }

@@ -1,4 +1,7 @@
-/** Two machines over one log: the first takes its entries one by one, the second in batches; after each batch both must agree. */
+/**
+ * Two machines over one log: the first takes its entries one by one, the second in batches; after each batch both must
+ * agree.
+ */
 
 import { types } from 'node:util'
 

@@ -1,7 +1,7 @@
 /**
- * What must hold of votes, leaders and what they say, compared among all servers: who leads has the votes of a quorum (1) and
- * every committed entry (6); only the leader of a term sends its entries, as they were written (18), and a match is equal to its
- * log (10); nobody listens to a server that was wiped (3).
+ * What must hold of votes, leaders and what they say, compared among all servers: who leads has the votes of a quorum
+ * (1) and every committed entry (6); only the leader of a term sends its entries, as they were written (18), and a
+ * match is equal to its log (10); nobody listens to a server that was wiped (3).
  */
 
 import type { AppendEntries, AppendEntriesResult, RaftCore, Request, Response } from '../../core/index.js'
@@ -58,7 +58,8 @@ export class ElectionInvariants implements Observer {
 
   #checkCompleteness({ id }: ServerView, { term, log }: RaftCore): void {
     const { committed, committedIn } = this.#truth
-    // A vote that was on its way for long may make a leader of an older term: what later terms committed it need not have.
+    // A vote that was on its way for long may make a leader of an older term: what later terms committed it need not
+    // have.
     let { commitIndex } = this.#truth
     while ((committedIn[commitIndex] ?? 0) >= term) commitIndex -= 1
     // Whole terms at a time: within a run of equal terms, its last entry stands for all of them.

@@ -1,4 +1,7 @@
-/** The one set of invariants that hold of servers, on the stage and in the simulator, in the order in which they are asked. */
+/**
+ * The one set of invariants that hold of servers, on the stage and in the simulator, in the order in which they are
+ * asked.
+ */
 
 import type { Observer, ServerView } from '../observer.js'
 import { ElectionInvariants } from './election-invariants.js'

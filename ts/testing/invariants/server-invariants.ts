@@ -1,8 +1,8 @@
 /**
- * What must hold of each server by itself, whatever the others say to it: nothing goes back (2), one vote in a term (3), for a
- * log as up-to-date as its own (6), the order of the pointers (9), nothing leaves before it is durable (10), nothing needless is
- * truncated (12), and a server that has failed is silent (17). It compares what a server does with its own disk and its own
- * past, and tells the truth what the server has accepted (4) and which term it leads (1).
+ * What must hold of each server by itself, whatever the others say to it: nothing goes back (2), one vote in a term
+ * (3), for a log as up-to-date as its own (6), the order of the pointers (9), nothing leaves before it is durable (10),
+ * nothing needless is truncated (12), and a server that has failed is silent (17). It compares what a server does with
+ * its own disk and its own past, and tells the truth what the server has accepted (4) and which term it leads (1).
  */
 
 import type {

@@ -1,12 +1,14 @@
 /**
- * What is true of all servers together, kept naively beside them: every entry that any of them has accepted, who has led which
- * term, and the one sequence of entries that was committed. Nothing here is taken back.
+ * What is true of all servers together, kept naively beside them: every entry that any of them has accepted, who has
+ * led which term, and the one sequence of entries that was committed. Nothing here is taken back.
  */
 
 import type { Block, ServerId, TermRun } from '../../types.js'
 import { hold } from './violation.js'
 
-/** Reads blocks entry by entry: `begin`, then `next` until it answers false. How they are sealed only their maker knows. */
+/**
+ * Reads blocks entry by entry: `begin`, then `next` until it answers false. How they are sealed only their maker knows.
+ */
 export interface EntryReader {
   /** Whether the bytes are still those that were sealed. */
   isIntact(block: Block): boolean
@@ -37,7 +39,9 @@ interface Leadership {
 export class Truth {
   /** Entry i at position i; position 0 is not used. */
   readonly committed: KnownEntry[] = [{ term: 0, fingerprint: 0, prevTerm: 0, command: 0 }]
-  /** The term of the leader that committed entry i first, at position i; 0 for what was committed before the run began. */
+  /**
+   * The term of the leader that committed entry i first, at position i; 0 for what was committed before the run began.
+   */
   readonly committedIn: number[] = [0]
   /** Commands among the first i committed entries, at position i. */
   readonly commandsUpTo: number[] = [0]

@@ -1,6 +1,6 @@
 /**
- * The clients of a world: each has one call under way at a time, to whichever server it believes in, and never asks again
- * for what may have been done: an outcome that is unknown stays unknown.
+ * The clients of a world: each has one call under way at a time, to whichever server it believes in, and never asks
+ * again for what may have been done: an outcome that is unknown stays unknown.
  */
 
 import { RaftError } from '../../errors.js'

@@ -1,4 +1,6 @@
-/** What one seed decides about its world before it begins: sizes, speeds, what clients do, what goes wrong how often. */
+/**
+ * What one seed decides about its world before it begins: sizes, speeds, what clients do, what goes wrong how often.
+ */
 
 import type { FaultName } from './faults/fault-names.js'
 import type { DiskPlan } from './doubles/sim-disk.js'

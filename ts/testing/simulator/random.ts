@@ -1,6 +1,7 @@
 /**
- * Chance from one integer (sfc32, seeded through splitmix32): small, and the same on every machine. A world draws everything
- * from one of these, and gives parts of it streams of their own, so that one part more or less does not shift the others.
+ * Chance from one integer (sfc32, seeded through splitmix32): small, and the same on every machine. A world draws
+ * everything from one of these, and gives parts of it streams of their own, so that one part more or less does not
+ * shift the others.
  */
 
 const RANGE = 2 ** 32

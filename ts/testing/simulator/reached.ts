@@ -1,4 +1,6 @@
-/** Counts the rare situations that a batch of worlds has been in: one that misses some has tested less than it claims. */
+/**
+ * Counts the rare situations that a batch of worlds has been in: one that misses some has tested less than it claims.
+ */
 
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'

@@ -1,4 +1,6 @@
-/** One number for everything that was observed in a run: equal for equal seeds, in every process and on every machine. */
+/**
+ * One number for everything that was observed in a run: equal for equal seeds, in every process and on every machine.
+ */
 
 import type { Request, Response } from '../../core/messages.js'
 import type { LogIndex, ServerId } from '../../types.js'

@@ -1,6 +1,7 @@
 /**
- * Makes the world of a failure smaller: fewer servers, faults, clients and kinds of trouble, fewer steps, as long as the same
- * invariant breaks. A smaller world is another one from its first event on, so each is tried with several seeds.
+ * Makes the world of a failure smaller: fewer servers, faults, clients and kinds of trouble, fewer steps, as long as
+ * the same invariant breaks. A smaller world is another one from its first event on, so each is tried with several
+ * seeds.
  */
 
 import { FAULT_NAMES } from './faults/fault-names.js'

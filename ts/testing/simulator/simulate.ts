@@ -66,7 +66,10 @@ const STEPS = 10_000
 /** The length of the first phase in election timeouts, at most. */
 const TIMEOUTS_MAX = 1000
 
-/** Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of range. */
+/**
+ * Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of
+ * range.
+ */
 export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
   const { seed, steps = STEPS } = options
   checkWhole('seed', seed, 0, SEED_END - 1)

@@ -1,6 +1,6 @@
 /**
- * From a seed to a plan. Every world enables a random subset of the faults, with weights that differ by orders of magnitude:
- * a world with everything on drowns the rare orders of events in the common ones.
+ * From a seed to a plan. Every world enables a random subset of the faults, with weights that differ by orders of
+ * magnitude: a world with everything on drowns the rare orders of events in the common ones.
  */
 
 import type { FaultName } from './faults/fault-names.js'

@@ -1,4 +1,7 @@
-/** Tells a run as JSON lines, one for each call of an observer, with the simulated time. Equal for equal seeds, byte for byte. */
+/**
+ * Tells a run as JSON lines, one for each call of an observer, with the simulated time. Equal for equal seeds, byte for
+ * byte.
+ */
 
 import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'

@@ -1,7 +1,7 @@
 /**
- * One cluster, its clients and everything that happens to them, in simulated time: one queue of events, one seed. After an
- * event from which promises may have followed, those are waited for, so the next event finds what it would find in a real
- * process.
+ * One cluster, its clients and everything that happens to them, in simulated time: one queue of events, one seed. After
+ * an event from which promises may have followed, those are waited for, so the next event finds what it would find in a
+ * real process.
  *
  * Invariant: a run ends. It is bounded in core steps, in events and in simulated time, whatever happens in it.
  */
@@ -146,7 +146,8 @@ export class World {
           reject(error instanceof Error ? error : new Error(String(error)))
         }
       }
-      // What a microtask asks of `nextTick` comes when no microtask is left: every promise has had all its consequences.
+      // What a microtask asks of `nextTick` comes when no microtask is left: every promise has had all its
+      // consequences.
       const pumpAfterAll = (): void => nextTick(pump)
       setImmediate(pump)
     })

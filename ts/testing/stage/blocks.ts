@@ -1,6 +1,6 @@
 /**
- * Blocks whose bytes say what they are: each entry is (index, term, payload), so that a wrong slice, a hole or a block in
- * the wrong place is seen. The core never looks inside, and nothing here is shared with the format that is stored.
+ * Blocks whose bytes say what they are: each entry is (index, term, payload), so that a wrong slice, a hole or a block
+ * in the wrong place is seen. The core never looks inside, and nothing here is shared with the format that is stored.
  */
 
 import { assert } from '../../errors.js'

@@ -1,6 +1,6 @@
 /**
- * The door of `balsa-raft/testing/stage`: cores alone, step by step, in Node or in a browser. A door of its own, because what
- * stands behind `balsa-raft/testing` needs Node.
+ * The door of `balsa-raft/testing/stage`: cores alone, step by step, in Node or in a browser. A door of its own,
+ * because what stands behind `balsa-raft/testing` needs Node.
  */
 
 export { Violation } from '../invariants/violation.js'

@@ -1,6 +1,6 @@
 /**
- * What clients have asked of the servers of a stage, and what came of it: everything has one outcome, and a true one (invariant
- * 14), and a read is confirmed no lower than what was committed before it began (13).
+ * What clients have asked of the servers of a stage, and what came of it: everything has one outcome, and a true one
+ * (invariant 14), and a read is confirmed no lower than what was committed before it began (13).
  */
 
 import type { ReadOutcome } from '../../core/index.js'

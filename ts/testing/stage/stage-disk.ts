@@ -1,6 +1,7 @@
 /**
- * A disk with the semantics of the log store: atomic tickets, in order, durable only when `write` says so. A crash drops
- * what was not written; a write that was not yet reported survives it. It asserts what a store asks of whoever submits.
+ * A disk with the semantics of the log store: atomic tickets, in order, durable only when `write` says so. A crash
+ * drops what was not written; a write that was not yet reported survives it. It asserts what a store asks of whoever
+ * submits.
  */
 
 import type { ConfigurationAt, LogStart, PersistTicket, TicketOperation } from '../../core/index.js'

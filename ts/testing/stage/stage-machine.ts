@@ -12,7 +12,9 @@ export class StageMachine {
   /** Depends on everything that was applied, and on its order. */
   hash = 0
 
-  /** Answers with what was in the range; `stored` are the entries on the disk, for what the range does not hold itself. */
+  /**
+   * Answers with what was in the range; `stored` are the entries on the disk, for what the range does not hold itself.
+   */
   apply({ first, last, blocks }: ApplyRange, stored: readonly StageEntry[]): readonly AppliedCommand[] {
     const { applied } = this
     assert(first === applied.length + 1, `state machine: ${first} is to be applied after ${applied.length}`)

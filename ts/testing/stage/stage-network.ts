@@ -1,6 +1,7 @@
 /**
- * The network of a stage is a list of messages under way. Each server dials each other one; requests leave on the dialled
- * session, answers come back on its link. A message is delivered, dropped or repeated only when somebody says so.
+ * The network of a stage is a list of messages under way. Each server dials each other one; requests leave on the
+ * dialled session, answers come back on its link. A message is delivered, dropped or repeated only when somebody says
+ * so.
  */
 
 import type { Input, OutgoingMessage, Request, Response } from '../../core/index.js'

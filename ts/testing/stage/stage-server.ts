@@ -1,6 +1,7 @@
 /**
- * One server of a stage: its disk, which survives a crash, and the process that runs on it, which does not. Around the core it
- * does what a shell does: turns, carries out what the core decides, applies, reads for peers; and each of these only when told.
+ * One server of a stage: its disk, which survives a crash, and the process that runs on it, which does not. Around the
+ * core it does what a shell does: turns, carries out what the core decides, applies, reads for peers; and each of these
+ * only when told.
  */
 
 import { FULL_BATCH_BYTES, RaftCore } from '../../core/index.js'

@@ -1,9 +1,9 @@
 /**
- * A stage: cores alone, with nothing real around them. The network is a list, disks complete when told, the clock is a number,
- * randomness is injected. It runs wherever JavaScript does, and moves only when it is told to: step by step (`step`, `drain`,
- * `write`), in turns as a shell takes them (`turn`, `tick`, `receive`, `persist`), or in bold strokes (`run`, `settle`,
- * `elect`). Whatever happens is checked by the invariants that the simulator checks as well; what does not hold is thrown as a
- * `Violation`.
+ * A stage: cores alone, with nothing real around them. The network is a list, disks complete when told, the clock is a
+ * number, randomness is injected. It runs wherever JavaScript does, and moves only when it is told to: step by step
+ * (`step`, `drain`, `write`), in turns as a shell takes them (`turn`, `tick`, `receive`, `persist`), or in bold strokes
+ * (`run`, `settle`, `elect`). Whatever happens is checked by the invariants that the simulator checks as well; what
+ * does not hold is thrown as a `Violation`.
  */
 
 import { assertInvariants } from '../../core/index.js'
@@ -182,7 +182,10 @@ export class Stage {
     this.turn(id, { type: 'tick', now: this.now })
   }
 
-  /** Goes to the next deadline of one server and lets it expire; one that is overdue by much is first put off (scenario E15). */
+  /**
+   * Goes to the next deadline of one server and lets it expire; one that is overdue by much is first put off (scenario
+   * E15).
+   */
   timeout(id: ServerId): void {
     this.inOneTurn(id, () => {
       const deadline = this.core(id).nextDeadline()
@@ -271,7 +274,10 @@ export class Stage {
 
   // Clients
 
-  /** The payloads of a batch that was taken; null when the core does not take one now. It asks as for a full batch, unless told. */
+  /**
+   * The payloads of a batch that was taken; null when the core does not take one now. It asks as for a full batch,
+   * unless told.
+   */
   propose(id: ServerId, count = 1, size?: number, waitingBytes?: number): readonly number[] | null {
     let payloads: readonly number[] | null = null
     this.inOneTurn(id, () => {

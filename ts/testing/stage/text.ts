@@ -31,7 +31,10 @@ export function formatMessage(message: Request | Response): string {
   }
 }
 
-/** Reads what `formatMessage` writes; what is left out is 0. The payloads of blocks say where they stand and in which term. */
+/**
+ * Reads what `formatMessage` writes; what is left out is 0. The payloads of blocks say where they stand and in which
+ * term.
+ */
 export function parseMessage(text: string): Request | Response {
   const [type = '', ...words] = text.split(' ')
   const fields = new Map(words.filter((word) => word.includes('=')).map((word) => word.split('=') as [string, string]))

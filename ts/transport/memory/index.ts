@@ -1,7 +1,7 @@
 /**
- * A network in memory, for tests and the simulator: the same contract as TCP without sockets. Messages pass by reference,
- * checked as a decoder would check them. Everything that happens is a parcel or a timer in one queue with one order, so a
- * run is repeated by repeating its calls; time comes from the given clock only.
+ * A network in memory, for tests and the simulator: the same contract as TCP without sockets. Messages pass by
+ * reference, checked as a decoder would check them. Everything that happens is a parcel or a timer in one queue with
+ * one order, so a run is repeated by repeating its calls; time comes from the given clock only.
  *
  * What tests can do to it: hold, drop and delay what goes from one address to another, cut a connection, part two
  * addresses, and, in manual mode, decide when each next thing happens.
@@ -92,8 +92,8 @@ export class MemoryNetwork implements MemoryWire {
   }
 
   /**
-   * What is sent from now on is lost, and nobody is told: a half-open connection. Order without gaps is the contract, so a
-   * connection that lost something carries nothing more in that direction and is reset by `heal`.
+   * What is sent from now on is lost, and nobody is told: a half-open connection. Order without gaps is the contract,
+   * so a connection that lost something carries nothing more in that direction and is reset by `heal`.
    */
   drop(from: string, to: string): void {
     this.#path(from, to).isDropping = true
@@ -199,7 +199,10 @@ export class MemoryNetwork implements MemoryWire {
     this.#cancelPump = this.clock.setTimer(Math.max(0, due - this.clock.now()), () => this.#pump())
   }
 
-  /** Delivers what is there now; what comes of it waits for the next timer, so that two peers cannot keep the loop to themselves. */
+  /**
+   * Delivers what is there now; what comes of it waits for the next timer, so that two peers cannot keep the loop to
+   * themselves.
+   */
   #pump(): void {
     this.#cancelPump = null
     this.#pumpDue = Infinity

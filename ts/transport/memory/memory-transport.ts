@@ -1,6 +1,6 @@
 /**
- * One server's end of a `MemoryNetwork`. A connection goes the way of a TCP one: the dialling side's identity travels, the
- * accepting side checks it and admits, its identity travels back, the dialling side checks and admits, and is up.
+ * One server's end of a `MemoryNetwork`. A connection goes the way of a TCP one: the dialling side's identity travels,
+ * the accepting side checks it and admits, its identity travels back, the dialling side checks and admits, and is up.
  */
 
 import { assert, RaftError } from '../../errors.js'
@@ -66,7 +66,10 @@ export interface MemoryWire {
   timer(delayMs: number, callback: () => void): CancelTimer
 }
 
-/** Two ends and what is between them. Each end learns of the other's end through the network, in order with the messages. */
+/**
+ * Two ends and what is between them. Each end learns of the other's end through the network, in order with the
+ * messages.
+ */
 export class MemoryConnection {
   readonly dialler: MemoryTransport
   readonly peer: Server

@@ -5,7 +5,10 @@ export interface Address {
   readonly port: number
 }
 
-/** Null when the text is not `host:port`. The host of an IPv6 address stands in brackets, or the port could not be told from it. */
+/**
+ * Null when the text is not `host:port`. The host of an IPv6 address stands in brackets, or the port could not be told
+ * from it.
+ */
 export function parseAddress(text: string): Address | null {
   const match = /^(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:[\]/]+)):(\d{1,5})$/.exec(text)
   if (match === null) return null

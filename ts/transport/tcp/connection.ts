@@ -2,9 +2,9 @@
  * One connection, dialled or accepted: shakes hands, then turns bytes into messages and messages into bytes, and ends
  * exactly once, with a reason. Who the peer may be, and what becomes of its messages, is the owner's business.
  *
- * The dialling side says hello, the accepting side says hello once it has read that; each then asks its own `admit`. The
- * accepting side says welcome when its has resolved; the connection opens on the dialling side with the welcome and its
- * own `admit`, so that no request is on its way before both sides want it.
+ * The dialling side says hello, the accepting side says hello once it has read that; each then asks its own `admit`.
+ * The accepting side says welcome when its has resolved; the connection opens on the dialling side with the welcome and
+ * its own `admit`, so that no request is on its way before both sides want it.
  */
 
 import { connect, Socket } from 'node:net'
@@ -42,13 +42,18 @@ import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
 import { takeOver } from './take-over.js'
 
-/** Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text. */
+/**
+ * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
+ */
 export const MAGIC = Buffer.from('BALSA\r\n\0', 'latin1')
 
 /** How long a connection that ends with words for the peer may stay, so that they arrive. */
 const FAREWELL_MS = 1000
 
-/** After so much silence the kernel asks whether the peer is still there: finds a half-open connection on which nothing is sent. */
+/**
+ * After so much silence the kernel asks whether the peer is still there: finds a half-open connection on which nothing
+ * is sent.
+ */
 const KEEP_ALIVE_MS = 10_000
 
 export interface ConnectionContext {
@@ -155,8 +160,8 @@ export class Connection {
   }
 
   /**
-   * Queues a message; dropped when the connection is not open. May end the connection. True when it is the first since the
-   * last flush. Hot path: once per batch.
+   * Queues a message; dropped when the connection is not open. May end the connection. True when it is the first since
+   * the last flush. Hot path: once per batch.
    */
   send(message: Request | Response): boolean {
     if (!this.#isOpen) return false
@@ -184,7 +189,10 @@ export class Connection {
     this.#end(reason, refusal === null ? null : encodeRefusal(refusal))
   }
 
-  /** Ends the connection because this side needs it no more. A peer that understands is told so; otherwise nothing lingers. */
+  /**
+   * Ends the connection because this side needs it no more. A peer that understands is told so; otherwise nothing
+   * lingers.
+   */
   leave(reason: string): void {
     if (this.#isOpen && this.#writer.features.has('goodbye')) {
       this.#isLeaving = true

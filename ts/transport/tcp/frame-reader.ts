@@ -1,8 +1,8 @@
 /**
- * The receiving end of a connection's bytes: hands out the memory into which the socket reads, and finds whole frames in
- * it. Memory is a slab that is filled once from front to back, so that blocks can be lent out as views of it; a slab that
- * has lent nothing is used again. A frame that does not fit into what is left moves, as far as it has come, to a slab
- * of its own size: nothing is ever put together from pieces.
+ * The receiving end of a connection's bytes: hands out the memory into which the socket reads, and finds whole frames
+ * in it. Memory is a slab that is filled once from front to back, so that blocks can be lent out as views of it; a slab
+ * that has lent nothing is used again. A frame that does not fit into what is left moves, as far as it has come, to a
+ * slab of its own size: nothing is ever put together from pieces.
  */
 
 import { assert } from '../../errors.js'
@@ -67,7 +67,8 @@ export class FrameReader {
     }
     const fits = this.#start + length <= this.#slab.length
     const room = this.#slab.length - this.#end
-    // A frame that fits is awaited in place even when little room is left: room is then the rest of that frame at least.
+    // A frame that fits is awaited in place even when little room is left: room is then the rest of that frame at
+    // least.
     if (!fits || (room < READ_BYTES_MIN && length === 0) || room === 0) this.#move(length)
     return this.#slab.subarray(this.#end)
   }
@@ -86,8 +87,8 @@ export class FrameReader {
   }
 
   /**
-   * What is wrong with the frame at `start` that is not yet whole, as far as its head has come, or null. A length that was damaged
-   * on the way would otherwise swallow everything that follows before it is found.
+   * What is wrong with the frame at `start` that is not yet whole, as far as its head has come, or null. A length that
+   * was damaged on the way would otherwise swallow everything that follows before it is found.
    */
   earlyFlaw(): string | null {
     return this.available < FRAME_HEADER_BYTES ? null : headFlaw(this.#memory, this.#start, this.available)

@@ -12,11 +12,17 @@ export interface TcpOptions {
   readonly dialTimeoutMs?: number
   /** From connecting to the end of the handshake, `admit` of both sides included. 10 .. 60000, default 5000. */
   readonly handshakeTimeoutMs?: number
-  /** After a failed dial the next one waits this long at first, then twice as long each time, less up to half at random. 1 .. 60000, default 50. */
+  /**
+   * After a failed dial the next one waits this long at first, then twice as long each time, less up to half at random.
+   * 1 .. 60000, default 50.
+   */
   readonly backoffMinMs?: number
   /** Up to this. `backoffMinMs` .. 600000, default 2000. */
   readonly backoffMaxMs?: number
-  /** A session whose requests nobody has answered for so long is over: its connection may be half-open. 100 .. 3600000, default 10000. */
+  /**
+   * A session whose requests nobody has answered for so long is over: its connection may be half-open. 100 .. 3600000,
+   * default 10000.
+   */
   readonly silenceMaxMs?: number
   /** What may wait for the peer on one connection. 64 KiB .. 1 GiB, default 16 MiB. */
   readonly writeQueueBytesMax?: number

@@ -15,8 +15,8 @@ import { decodeMessage } from './message-codec.js'
 export type Frame = Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye
 
 /**
- * Reads the frame at [start, end); blocks are views of the memory. Total: any bytes give a frame or what is wrong with them.
- * Hot path: once per batch.
+ * Reads the frame at [start, end); blocks are views of the memory. Total: any bytes give a frame or what is wrong with
+ * them. Hot path: once per batch.
  */
 export function decodeFrame(memory: FrameMemory, start = 0, end = memory.bytes.length): Frame | Malformed {
   const flaw = frameFlaw(memory, start, end)

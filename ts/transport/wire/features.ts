@@ -1,6 +1,6 @@
 /**
- * What two servers agree on before they talk: each offers the features that it has, both use what both offer, and nothing of a
- * feature is sent to a peer that did not offer it. A name means the same for ever.
+ * What two servers agree on before they talk: each offers the features that it has, both use what both offer, and
+ * nothing of a feature is sent to a peer that did not offer it. A name means the same for ever.
  */
 
 /**

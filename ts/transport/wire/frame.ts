@@ -1,7 +1,8 @@
 /**
- * The outline that every frame shares (docs/wire-format.md draws it): its length, its type, the length of its head, the group,
- * then fields, then a checksum of all that, which ends the head; sealed blocks may follow, which carry checksums of their own.
- * Every bit of a frame is thus under one checksum or another, and a frame can follow another on any stream of bytes.
+ * The outline that every frame shares (docs/wire-format.md draws it): its length, its type, the length of its head, the
+ * group, then fields, then a checksum of all that, which ends the head; sealed blocks may follow, which carry checksums
+ * of their own. Every bit of a frame is thus under one checksum or another, and a frame can follow another on any
+ * stream of bytes.
  *
  * Eight bytes for a Raft group are in every frame from the first version on, so that many groups can share a connection
  * later without a format break; for now the group is 0.
@@ -19,8 +20,8 @@ export const CHECKSUM_BYTES = 4
 export const FRAME_BYTES_MIN = FRAME_HEADER_BYTES + CHECKSUM_BYTES
 
 /**
- * All of a frame but its blocks: room for the fields of later versions. While hands are shaken it bounds the whole frame, so that
- * whoever has not said who it is gets no more memory.
+ * All of a frame but its blocks: room for the fields of later versions. While hands are shaken it bounds the whole
+ * frame, so that whoever has not said who it is gets no more memory.
  */
 export const HEAD_BYTES_MAX = 4096
 
@@ -76,8 +77,9 @@ export function headLengthAt({ view }: FrameMemory, at: number): number {
 }
 
 /**
- * Completes the head of a frame at `at` whose fields stand from FRAME_HEADER_BYTES on and end at `fieldsEnd`. Returns where it
- * ends. Invariant: CHECKSUM_BYTES are left behind the fields; `blocksBytes` of blocks will follow. Hot path: once per frame.
+ * Completes the head of a frame at `at` whose fields stand from FRAME_HEADER_BYTES on and end at `fieldsEnd`. Returns
+ * where it ends. Invariant: CHECKSUM_BYTES are left behind the fields; `blocksBytes` of blocks will follow. Hot path:
+ * once per frame.
  */
 export function finishHead(
   { bytes, view }: FrameMemory,
@@ -95,8 +97,8 @@ export function finishHead(
 }
 
 /**
- * What is wrong with the head of the frame at `at`, or null. Total, when FRAME_HEADER_BYTES are there and the frame is no longer
- * than it may be; of a head that has not come whole, only its length is judged. Hot path: once per frame.
+ * What is wrong with the head of the frame at `at`, or null. Total, when FRAME_HEADER_BYTES are there and the frame is
+ * no longer than it may be; of a head that has not come whole, only its length is judged. Hot path: once per frame.
  */
 export function headFlaw(memory: FrameMemory, at: number, available: number): string | null {
   const { bytes, view } = memory

@@ -1,7 +1,7 @@
 /**
- * What two servers say besides messages: hello, welcome and refusal before anything else, refusal and goodbye at the end. The
- * fields of these frames are one MessagePack map, so that later versions can add keys; unknown keys are skipped. Every protocol
- * version reads them, or two servers that share no version could not tell each other so.
+ * What two servers say besides messages: hello, welcome and refusal before anything else, refusal and goodbye at the
+ * end. The fields of these frames are one MessagePack map, so that later versions can add keys; unknown keys are
+ * skipped. Every protocol version reads them, or two servers that share no version could not tell each other so.
  */
 
 import { Packr } from 'msgpackr'
@@ -45,7 +45,9 @@ export interface Hello extends Identity {
   readonly requires: readonly string[]
 }
 
-/** Sent by a peer that this code cannot talk to: its other keys may mean something else there, and were not looked at. */
+/**
+ * Sent by a peer that this code cannot talk to: its other keys may mean something else there, and were not looked at.
+ */
 export interface ForeignHello {
   readonly type: 'foreignHello'
   readonly protocol: ProtocolRange
@@ -71,8 +73,8 @@ export interface Goodbye {
 const REASON_LENGTH_MAX = 1000
 
 /**
- * Maps, so that a key such as `__proto__` is only a key. No records: nothing that one peer sends shapes what another's means. A
- * number of 64 bits is a number: other writers of MessagePack use that form.
+ * Maps, so that a key such as `__proto__` is only a key. No records: nothing that one peer sends shapes what another's
+ * means. A number of 64 bits is a number: other writers of MessagePack use that form.
  */
 const packr = new Packr({
   useRecords: false,

@@ -1,8 +1,8 @@
 /**
- * Messages to bytes and back. Fixed fields are written by hand at fixed places, optional ones behind them; the sealed blocks of
- * an AppendEntries follow its head back to back and are never copied here: on send they are handed on as they are, on receipt
- * they are views of the memory that was read. Decoding is a total function: any bytes give a message or a named flaw, never an
- * exception.
+ * Messages to bytes and back. Fixed fields are written by hand at fixed places, optional ones behind them; the sealed
+ * blocks of an AppendEntries follow its head back to back and are never copied here: on send they are handed on as they
+ * are, on receipt they are views of the memory that was read. Decoding is a total function: any bytes give a message or
+ * a named flaw, never an exception.
  */
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
@@ -62,8 +62,8 @@ export function encodeMessage(message: Request | Response, features: FeatureSet)
 }
 
 /**
- * Writes a message's frame but for its blocks, which the caller sends after it. Returns where the head ends. `features` are those
- * of the connection: what the other side did not offer is left out. Invariant: the message has no flaw, and
+ * Writes a message's frame but for its blocks, which the caller sends after it. Returns where the head ends. `features`
+ * are those of the connection: what the other side did not offer is left out. Invariant: the message has no flaw, and
  * MESSAGE_HEAD_BYTES_MAX bytes are left at `at`. Hot path: once per batch.
  */
 export function encodeHead(message: Request | Response, features: FeatureSet, memory: FrameMemory, at: number): number {
@@ -126,8 +126,8 @@ function blocksLength(blocks: readonly Block[]): number {
 }
 
 /**
- * Reads the message at [start, end). Invariant: the frame's outline has no flaw. Blocks are views of the memory. Hot path: once
- * per batch.
+ * Reads the message at [start, end). Invariant: the frame's outline has no flaw. Blocks are views of the memory. Hot
+ * path: once per batch.
  */
 export function decodeMessage(memory: FrameMemory, start: number, end: number): Request | Response | Malformed {
   const message = decodeByType(memory, start, end)

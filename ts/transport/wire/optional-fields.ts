@@ -1,6 +1,7 @@
 /**
- * What stands between the fixed fields of a message and the checksum of its head: fields that a later version has added, each
- * with a tag and its length. A version that does not know a tag skips the field, unless the tag says that it must not.
+ * What stands between the fixed fields of a message and the checksum of its head: fields that a later version has
+ * added, each with a tag and its length. A version that does not know a tag skips the field, unless the tag says that
+ * it must not.
  *
  *   u16 tag (bit 15: required)   u16 length   value
  *

@@ -1,4 +1,7 @@
-/** With which code the process ends (after sysexits.h), so that whoever started it knows whether starting it again can help. */
+/**
+ * With which code the process ends (after sysexits.h), so that whoever started it knows whether starting it again can
+ * help.
+ */
 
 import { RaftError, type RaftErrorCode } from 'balsa-raft'
 
@@ -11,7 +14,10 @@ export const exitCodes = {
   damaged: 65,
   /** A port is taken, or the addon is missing. */
   unavailable: 69,
-  /** The store failed and no longer says what is on the disk, or an entry could not be applied. Only a person should decide to go on. */
+  /**
+   * The store failed and no longer says what is on the disk, or an entry could not be applied. Only a person should
+   * decide to go on.
+   */
   poisoned: 70,
   /** The folder cannot be made or written, or holds other things. */
   cannotCreate: 73,

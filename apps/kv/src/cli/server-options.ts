@@ -1,4 +1,7 @@
-/** The options of one server, from its command line and its configuration file; what is wrong is named with its bound and its reason. */
+/**
+ * The options of one server, from its command line and its configuration file; what is wrong is named with its bound
+ * and its reason.
+ */
 
 import { readFileSync } from 'node:fs'
 import { makeMember, type HostPort, type Member } from '../cluster/members.js'

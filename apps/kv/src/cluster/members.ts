@@ -1,6 +1,6 @@
 /**
- * Who is in the cluster, as its clients see it: for each server id the address its peers dial and the address its clients dial. The list is the same on every
- * server, so that each of them can name the leader's Redis address.
+ * Who is in the cluster, as its clients see it: for each server id the address its peers dial and the address its
+ * clients dial. The list is the same on every server, so that each of them can name the leader's Redis address.
  */
 
 import { createHash } from 'node:crypto'

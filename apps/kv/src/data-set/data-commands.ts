@@ -1,6 +1,7 @@
 /**
- * The commands that touch the data set. Each is a function of the data set, its arguments and a time, and of nothing else; it answers what Redis 7
- * answers and never throws. Those that write run on every server, when their entry is applied.
+ * The commands that touch the data set. Each is a function of the data set, its arguments and a time, and of nothing
+ * else; it answers what Redis 7 answers and never throws. Those that write run on every server, when their entry is
+ * applied.
  */
 
 import { BULK_BYTES_MAX, SCAN_KEYS_MAX } from '../limits.js'
@@ -16,7 +17,10 @@ export type DataHandler = (data: DataSet, words: readonly string[], now: number)
 
 export interface DataCommand {
   readonly writes: boolean
-  /** Looks at many keys that its words do not name: no part of a transaction, since an entry's work must be bounded by its size. */
+  /**
+   * Looks at many keys that its words do not name: no part of a transaction, since an entry's work must be bounded by
+   * its size.
+   */
   readonly walks: boolean
   readonly run: DataHandler
 }
@@ -126,8 +130,8 @@ function append(data: DataSet, words: readonly string[]): Reply {
 }
 
 /**
- * V8 joins strings by reference, 32 bytes for each join, until somebody looks inside: a value of a million one-byte appends took 32 MB. So
- * it is made to look every 4 KiB (then 1 MB). Changes nothing but memory.
+ * V8 joins strings by reference, 32 bytes for each join, until somebody looks inside: a value of a million one-byte
+ * appends took 32 MB. So it is made to look every 4 KiB (then 1 MB). Changes nothing but memory.
  */
 function flatten(value: string): void {
   value.charCodeAt(0)

@@ -1,11 +1,12 @@
 /**
- * The keys and their values, in memory: what all servers of a cluster agree on. Pure and deterministic: the same entries in the same order
- * make the same data set, down to the order in which SCAN walks it. Its only clock is the time of the last applied entry.
+ * The keys and their values, in memory: what all servers of a cluster agree on. Pure and deterministic: the same
+ * entries in the same order make the same data set, down to the order in which SCAN walks it. Its only clock is the
+ * time of the last applied entry.
  *
  * Keys and values are strings of bytes (see resp/reply.ts).
  *
- * A key is dead when its deadline <= `time`. Dead keys are never seen; they are removed a bounded number at a time, at places that
- * depend on the entries alone.
+ * A key is dead when its deadline <= `time`. Dead keys are never seen; they are removed a bounded number at a time, at
+ * places that depend on the entries alone.
  */
 
 import { Deadlines, type Deadline } from './deadlines.js'
@@ -39,8 +40,9 @@ interface StoredItem extends Item {
 export class DataSet {
   #items = new Map<string, StoredItem>()
   /**
-   * All items, in the order in which SCAN walks them: from the end down. A removed item's place is taken by the last one, which a walk that
-   * has come down to some place has either returned already or will still meet; so a walk misses no key that lives through it.
+   * All items, in the order in which SCAN walks them: from the end down. A removed item's place is taken by the last
+   * one, which a walk that has come down to some place has either returned already or will still meet; so a walk misses
+   * no key that lives through it.
    */
   #order: StoredItem[] = []
   readonly #deadlines = new Deadlines()
@@ -162,8 +164,8 @@ export class DataSet {
   }
 
   /**
-   * One step of a walk: visits up to `count` items, and returns where to go on; 0 = all were visited. Start with 0. Every key that is there
-   * during the whole walk is visited at least once, whatever changes meanwhile.
+   * One step of a walk: visits up to `count` items, and returns where to go on; 0 = all were visited. Start with 0.
+   * Every key that is there during the whole walk is visited at least once, whatever changes meanwhile.
    */
   scan(cursor: number, count: number, visit: (item: Item) => void): number {
     const from = cursor === 0 ? this.#order.length : Math.min(cursor, this.#order.length)

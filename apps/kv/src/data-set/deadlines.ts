@@ -1,6 +1,6 @@
 /**
- * When keys die: a binary heap of (deadline, key), smallest first. A deadline that was changed leaves its old place behind; such places
- * are dropped when they come up, or all at once when they outnumber the living.
+ * When keys die: a binary heap of (deadline, key), smallest first. A deadline that was changed leaves its old place
+ * behind; such places are dropped when they come up, or all at once when they outnumber the living.
  */
 
 export interface Deadline {

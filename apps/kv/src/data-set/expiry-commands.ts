@@ -15,8 +15,8 @@ export interface DeadlineUnits {
 }
 
 /**
- * Turns an amount as a client gave it into a deadline, or says why not, in the order in which Redis looks. Deadlines beyond 2^53 (the year
- * 287,396) are kept to 53 bits.
+ * Turns an amount as a client gave it into a deadline, or says why not, in the order in which Redis looks. Deadlines
+ * beyond 2^53 (the year 287,396) are kept to 53 bits.
  */
 export function deadlineFrom(command: string, amount: string, units: DeadlineUnits): number | ErrorReply {
   const value = parseInteger(amount)

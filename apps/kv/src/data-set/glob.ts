@@ -1,8 +1,10 @@
 /**
- * Redis's glob patterns for KEYS, SCAN and CONFIG GET: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a character that stands for itself.
+ * Redis's glob patterns for KEYS, SCAN and CONFIG GET: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a character that
+ * stands for itself.
  *
- * A pattern is prepared once, into an automaton: place i is reached when the first i steps of the pattern have been matched, and one bit says so. A
- * character of the text moves all places at once, 32 to a word, so matching takes time in proportion to the text, whatever the pattern.
+ * A pattern is prepared once, into an automaton: place i is reached when the first i steps of the pattern have been
+ * matched, and one bit says so. A character of the text moves all places at once, 32 to a word, so matching takes time
+ * in proportion to the text, whatever the pattern.
  */
 
 import { failure, type ErrorReply } from '../resp/reply.js'

@@ -1,5 +1,6 @@
 /**
- * The folder in which the launcher keeps what its servers write. A marker says what the launcher made there; nothing else is ever deleted.
+ * The folder in which the launcher keeps what its servers write. A marker says what the launcher made there; nothing
+ * else is ever deleted.
  */
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * `npm start`: starts the servers of a cluster as processes of their own, waits until they agree on a leader, says where everything is, and keeps watch until it
- * is told to stop.
+ * `npm start`: starts the servers of a cluster as processes of their own, waits until they agree on a leader, says
+ * where everything is, and keeps watch until it is told to stop.
  */
 
 import { formatAddress, type Member } from '../cluster/members.js'

@@ -56,7 +56,8 @@ export class ServerProcess {
     this.#timer = null
     const log = openSync(this.log, 'a')
     const words = ['--servers', formatServers(this.#options.members), '--id', this.member.id, '--dir', this.dir]
-    // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher is killed.
+    // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher
+    // is killed.
     const child = spawn(process.execPath, [MAIN_PATH, ...words, '--stop-with-stdin'], {
       stdio: ['pipe', log, log],
       detached: true,

@@ -1,8 +1,10 @@
 /**
  * What one Raft entry of this server holds. Numbers are little-endian.
  *
- * - A command: u32 count of its words, then each word as u32 length and bytes. The first word is the name, in lower case.
- * - A transaction: u32 0xffffffff; u32 count of watched keys, each u32 length, bytes, and the version it must still have as f64; u32 count of
+ * - A command: u32 count of its words, then each word as u32 length and bytes. The first word is the name, in lower
+ *   case.
+ * - A transaction: u32 0xffffffff; u32 count of watched keys, each u32 length, bytes, and the version it must still
+ *   have as f64; u32 count of
  *   commands, each as above.
  * - Time: u32 0. Changes nothing but the data set's clock.
  *

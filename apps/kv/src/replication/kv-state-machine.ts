@@ -44,7 +44,8 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   #run(words: readonly string[]): Reply {
     const name = words[0] ?? ''
     const command = dataCommands.get(name)
-    // An entry of a later version. Going on without it would make this server's data differ from the others': better to stop here.
+    // An entry of a later version. Going on without it would make this server's data differ from the others': better to
+    // stop here.
     if (command === undefined) throw new Error(`entry holds the command '${name}', which this version does not know`)
     return command.run(this.#data, words, this.#data.time)
   }

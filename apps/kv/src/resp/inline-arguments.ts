@@ -1,6 +1,6 @@
 /**
- * Splits an inline request, the form of a person with a terminal: words apart by white space, "double quotes" with escapes, 'single quotes'.
- * The rules, quirks included, are those that Redis answers with.
+ * Splits an inline request, the form of a person with a terminal: words apart by white space, "double quotes" with
+ * escapes, 'single quotes'. The rules, quirks included, are those that Redis answers with.
  */
 
 /** Null: the quotes do not balance. */

@@ -1,7 +1,8 @@
 /**
  * Writes an answer in RESP2 or RESP3, as a string of bytes (see reply.ts).
  *
- * Joining strings leaves the copying of values to the one write of the socket, where V8 flattens all answers of a turn at once.
+ * Joining strings leaves the copying of values to the one write of the socket, where V8 flattens all answers of a turn
+ * at once.
  */
 
 import type { Reply } from './reply.js'

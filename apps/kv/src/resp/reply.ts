@@ -1,8 +1,9 @@
 /**
  * An answer, before it is known in which version of the protocol it is written.
  *
- * A string is a bulk string, a number or bigint an integer, null the null of that version, an array an array. Strings hold bytes: one
- * character each, 0 to 255 ("latin1"), as everywhere in this server; that keeps keys and values exact and cheap to compare and to join.
+ * A string is a bulk string, a number or bigint an integer, null the null of that version, an array an array. Strings
+ * hold bytes: one character each, 0 to 255 ("latin1"), as everywhere in this server; that keeps keys and values exact
+ * and cheap to compare and to join.
  */
 
 export type Reply =

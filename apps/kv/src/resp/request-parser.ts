@@ -1,11 +1,13 @@
 /**
- * Cuts a client's byte stream into commands: arrays of bulk strings, or inline lines. Any split of the stream into chunks gives the same
- * commands; malformed input gives the error text that Redis gives, and ends the stream.
+ * Cuts a client's byte stream into commands: arrays of bulk strings, or inline lines. Any split of the stream into
+ * chunks gives the same commands; malformed input gives the error text that Redis gives, and ends the stream.
  *
- * Why our own: the one parser on the registry that is fast, redis-parser 3.0, reads answers. It takes every type of answer for a command, knows no inline
- * requests and no bounds, its errors are not Redis's, and it no longer changes. Measured on two cores that were busy with other work, chunks of 64 KiB cut
- * anywhere, medians of seven, two runs, in millions of commands per second: GET of a key of 10 bytes 1.7 and 2.1 (redis-parser: 2.4 and 4.7 as buffers, 1.0 and
- * 1.4 as strings); SET of 256 bytes 2.2 and 1.1 (1.9 and 0.9; 0.7 and 1.5). So it is not the faster one, but fast enough not to matter beside the rest.
+ * Why our own: the one parser on the registry that is fast, redis-parser 3.0, reads answers. It takes every type of
+ * answer for a command, knows no inline requests and no bounds, its errors are not Redis's, and it no longer changes.
+ * Measured on two cores that were busy with other work, chunks of 64 KiB cut anywhere, medians of seven, two runs, in
+ * millions of commands per second: GET of a key of 10 bytes 1.7 and 2.1 (redis-parser: 2.4 and 4.7 as buffers, 1.0 and
+ * 1.4 as strings); SET of 256 bytes 2.2 and 1.1 (1.9 and 0.9; 0.7 and 1.5). So it is not the faster one, but fast
+ * enough not to matter beside the rest.
  */
 
 import { splitInline } from './inline-arguments.js'
@@ -69,7 +71,10 @@ export class RequestParser {
     this.#end += chunk.copy(this.#buffer, this.#end)
   }
 
-  /** The next whole command as latin1 strings, or null: more bytes are needed, or `fault` says why there are no more commands. */
+  /**
+   * The next whole command as latin1 strings, or null: more bytes are needed, or `fault` says why there are no more
+   * commands.
+   */
   next(): string[] | null {
     while (this.#fault === null) {
       if (this.#missing === 0 && !this.#beginCommand()) break
@@ -91,7 +96,10 @@ export class RequestParser {
     return null
   }
 
-  /** Reads `*<count>` or an inline line. False: it is not all there, or there is a fault. A count below 1 is no command at all. */
+  /**
+   * Reads `*<count>` or an inline line. False: it is not all there, or there is a fault. A count below 1 is no command
+   * at all.
+   */
   #beginCommand(): boolean {
     if (this.#start >= this.#end) return false
     if (this.#buffer[this.#start] !== ASTERISK) return this.#readInline()
@@ -138,7 +146,9 @@ export class RequestParser {
     return true
   }
 
-  /** Reads the number of a `*` or `$` line and steps over the line; null: the line is not whole, or there is a fault. */
+  /**
+   * Reads the number of a `*` or `$` line and steps over the line; null: the line is not whole, or there is a fault.
+   */
   #readLength(tooLong: string, invalid: string): number | null {
     const buffer = this.#buffer
     let at = this.#start + 1

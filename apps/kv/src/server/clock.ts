@@ -1,4 +1,7 @@
-/** Time and turns, as the rooms of this server are given them. The only file of the server that touches the machine's; tests bring their own. */
+/**
+ * Time and turns, as the rooms of this server are given them. The only file of the server that touches the machine's;
+ * tests bring their own.
+ */
 
 import type { Clock } from 'balsa-raft'
 

@@ -1,8 +1,10 @@
 /**
- * The leader's part in expiry. A key is dead only when the time of an applied entry has reached its deadline, so that all servers agree; when a deadline
- * has come by this server's clock and nobody writes, an entry that holds nothing but its time must go into the log.
+ * The leader's part in expiry. A key is dead only when the time of an applied entry has reached its deadline, so that
+ * all servers agree; when a deadline has come by this server's clock and nobody writes, an entry that holds nothing but
+ * its time must go into the log.
  *
- * - A read of a key that is due, by this server's clock, but not dead yet, waits for such an entry: a client that counts the seconds never sees a key for
+ * - A read of a key that is due, by this server's clock, but not dead yet, waits for such an entry: a client that
+ *   counts the seconds never sees a key for
  *   longer than it asked for.
  * - Time entries are at least `TIME_ENTRY_INTERVAL_MS` apart, one at a time, and there are none without a reason.
  */

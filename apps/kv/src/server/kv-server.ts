@@ -1,6 +1,7 @@
 /**
- * The Redis-protocol server on top of one Raft server: accepts clients, and runs their commands in turns. Whatever has arrived from all clients in one turn of
- * the event loop becomes one batch; whatever settles at once leaves with one write per client.
+ * The Redis-protocol server on top of one Raft server: accepts clients, and runs their commands in turns. Whatever has
+ * arrived from all clients in one turn of the event loop becomes one batch; whatever settles at once leaves with one
+ * write per client.
  */
 
 import { createServer, type AddressInfo, type Server } from 'node:net'
@@ -32,7 +33,10 @@ export interface KvServerOptions {
   readonly port: number
   readonly dir: string
   readonly clientsMax?: number
-  /** How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it. Default 5000. */
+  /**
+   * How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it.
+   * Default 5000.
+   */
   readonly leaderWaitMs?: number
   readonly log: Log
   /** Default: the machine's. */
@@ -137,7 +141,10 @@ export class KvServer implements ServerState {
     this.#nextClient += 1
   }
 
-  /** Takes no more clients and commands, answers what is under way once `raft` has settled it, and ends every connection. Does not close `raft`. */
+  /**
+   * Takes no more clients and commands, answers what is under way once `raft` has settled it, and ends every
+   * connection. Does not close `raft`.
+   */
   async close(settled: Promise<unknown>): Promise<void> {
     this.#isClosing = true
     this.#listener?.close()

@@ -1,9 +1,10 @@
 /**
  * Where the leader is, as this server knows it: kept from the library's events, so that no command has to ask.
  *
- * A change of the leader begins when this server starts, when the old one is lost, or when a new one is heard of. It ends when this server leads itself, or follows a leader and has
- * applied an entry of that leader's term: then it holds everything that was acknowledged in earlier terms, for that precedes the entry in the log (5.4.2).
- * Commands may wait for that, but no longer than one wait: it is not begun anew while it runs, however often the leader changes.
+ * A change of the leader begins when this server starts, when the old one is lost, or when a new one is heard of. It
+ * ends when this server leads itself, or follows a leader and has applied an entry of that leader's term: then it holds
+ * everything that was acknowledged in earlier terms, for that precedes the entry in the log (5.4.2). Commands may wait
+ * for that, but no longer than one wait: it is not begun anew while it runs, however often the leader changes.
  */
 
 import type { LeaderHint } from 'balsa-raft'
@@ -76,22 +77,27 @@ export class Leadership {
     return this.#isLeader ? this.self : this.#leader
   }
 
-  /** The leader is lost, or was never known, and its successor is not known yet, since not long ago: a command for the leader had better wait. */
+  /**
+   * The leader is lost, or was never known, and its successor is not known yet, since not long ago: a command for the
+   * leader had better wait.
+   */
   get isChanging(): boolean {
     return this.#cancelWait !== null && this.#isLost
   }
 
   /**
-   * The change of the leader has not ended here, since not long ago: a stale read had better wait. It is now that clients come here for what the lost leader
-   * acknowledged, some without having chosen a stale read (ioredis says READONLY by itself, and tries any server when one is lost).
+   * The change of the leader has not ended here, since not long ago: a stale read had better wait. It is now that
+   * clients come here for what the lost leader acknowledged, some without having chosen a stale read (ioredis says
+   * READONLY by itself, and tries any server when one is lost).
    */
   get isBehind(): boolean {
     return this.#cancelWait !== null
   }
 
   /**
-   * Whom to name as owner of the slots. While there is no leader that is the last one known, or this server: a client that is told of no owner at all
-   * forgets the whole cluster, while one that asks any server is told CLUSTERDOWN and comes again.
+   * Whom to name as owner of the slots. While there is no leader that is the last one known, or this server: a client
+   * that is told of no owner at all forgets the whole cluster, while one that asks any server is told CLUSTERDOWN and
+   * comes again.
    */
   get owner(): Member {
     return this.leader ?? this.#lastLeader ?? this.self

@@ -1,8 +1,9 @@
 /**
  * What a client is told when its command could not be carried out here.
  *
- * MOVED, CLUSTERDOWN and TRYAGAIN make cluster clients send the command again, by themselves. So they are said only of commands that were not applied and
- * never will be; a write whose outcome is unknown is always `ERR RAFT_UNKNOWN`, or an INCR could count twice.
+ * MOVED, CLUSTERDOWN and TRYAGAIN make cluster clients send the command again, by themselves. So they are said only of
+ * commands that were not applied and never will be; a write whose outcome is unknown is always `ERR RAFT_UNKNOWN`, or
+ * an INCR could count twice.
  */
 
 import { RaftError } from 'balsa-raft'
@@ -15,8 +16,9 @@ const overloaded = failure('TRYAGAIN this server has more commands waiting than 
 const closing = failure('CLUSTERDOWN this server is closing')
 
 /**
- * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as well, and clients
- * (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error instead of following it.
+ * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as
+ * well, and clients (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error
+ * instead of following it.
  */
 export function moved(leadership: Leadership, slot: number, leader: Member | null = leadership.leader): ErrorReply {
   if (leader === null || leader === leadership.self) return noLeader

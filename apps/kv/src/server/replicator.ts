@@ -1,12 +1,15 @@
 /**
- * Between the clients and the library: gathers what all clients want in one turn of the event loop, into one append and one ReadIndex round.
+ * Between the clients and the library: gathers what all clients want in one turn of the event loop, into one append and
+ * one ReadIndex round.
  *
  * What makes reads linearizable:
- * - A read waits for `readIndex`, called after the read arrived: the data set then holds everything that was committed before the read (6.4).
+ * - A read waits for `readIndex`, called after the read arrived: the data set then holds everything that was committed
+ *   before the read (6.4).
  *   If a write of its own client is still under way, it waits for that too, which keeps their order.
- * - A read that arrives in the same turn as such a write, before that is proposed, waits for the write alone. A quorum accepts the write from this
- *   leader after the read arrived, so no later leader can have acknowledged anything before that. For a write proposed in an earlier turn this does not
- *   hold: it may have been committed long ago, and be applied only now, by a leader that was deposed in between.
+ * - A read that arrives in the same turn as such a write, before that is proposed, waits for the write alone. A quorum
+ *   accepts the write from this leader after the read arrived, so no later leader can have acknowledged anything before
+ *   that. For a write proposed in an earlier turn this does not hold: it may have been committed long ago, and be
+ *   applied only now, by a leader that was deposed in between.
  * In both cases it may see writes that were applied still later; they are concurrent with it.
  */
 

@@ -15,12 +15,17 @@ export interface Proposal {
 export interface Read {
   /** The keys it looks at; null: all of them. */
   readonly keys: readonly string[] | null
-  /** The data set holds all that the read must see. `now`: milliseconds since 1970, not before the data set's own time. */
+  /**
+   * The data set holds all that the read must see. `now`: milliseconds since 1970, not before the data set's own time.
+   */
   execute(data: DataSet, now: number): void
   failed(error: unknown): void
 }
 
-/** Invariants: as many owners as entries; what is settled holds neither, since a client may hold on to its latest batch for long. */
+/**
+ * Invariants: as many owners as entries; what is settled holds neither, since a client may hold on to its latest batch
+ * for long.
+ */
 export class TurnBatch {
   #entries: Uint8Array[] = []
   #owners: Proposal[] = []

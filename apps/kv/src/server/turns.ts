@@ -1,6 +1,7 @@
 /**
- * When clients are served. What has arrived from all of them in one turn of the event loop is begun at its end, and handed over together; what settles
- * at once leaves with one write per client. Whoever asks is served once, however often it asks, in the order of asking.
+ * When clients are served. What has arrived from all of them in one turn of the event loop is begun at its end, and
+ * handed over together; what settles at once leaves with one write per client. Whoever asks is served once, however
+ * often it asks, in the order of asking.
  *
  * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
  */

@@ -2,8 +2,8 @@
 //! and the same batch can be tried again. LMDB itself reports a full disk with the same number before and after a
 //! failed flush.
 //!
-//! Where the filesystem cannot reserve, the file is made longer without it: a full disk is then met by the transaction, and
-//! poisons the store. Either way the file is never shorter than its last page, which is how an open tells damage.
+//! Where the filesystem cannot reserve, the file is made longer without it: a full disk is then met by the transaction,
+//! and poisons the store. Either way the file is never shorter than its last page, which is how an open tells damage.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,6 +1,6 @@
 /**
- * The entries of the blocks that real stores and wires carry (docs/storage-format.md), as the truth reads them. Written from
- * the format, without the library's own reader.
+ * The entries of the blocks that real stores and wires carry (docs/storage-format.md), as the truth reads them. Written
+ * from the format, without the library's own reader.
  */
 
 import { verifyBlock } from '../../../format/block.js'

@@ -1,6 +1,7 @@
 /**
  * The disk of one simulated machine: when it gets to its work, and what goes wrong there. What survives is in `memory`.
- * One group commit is under way at a time; its tickets become durable one by one, and between any two the process may die.
+ * One group commit is under way at a time; its tickets become durable one by one, and between any two the process may
+ * die.
  */
 
 import { MemoryDisk } from '../../../storage/memory/memory-log-store.js'

@@ -1,7 +1,7 @@
 /**
  * The state machine of a simulated process: registers, which answer a write with what the register held before, so that
- * every command's place in the order can be told from its answer; and beside them the machine under test, if there is one.
- * Its hash covers all answers so far: two servers share it at an index exactly when they agree.
+ * every command's place in the order can be told from its answer; and beside them the machine under test, if there is
+ * one. Its hash covers all answers so far: two servers share it at an index exactly when they agree.
  */
 
 import { serialize } from 'node:v8'

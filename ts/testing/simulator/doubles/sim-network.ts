@@ -1,6 +1,7 @@
 /**
- * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order without
- * gaps is the transport's contract; what breaks it on purpose (`chaos`) is only what the core must stand as well.
+ * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order
+ * without gaps is the transport's contract; what breaks it on purpose (`chaos`) is only what the core must stand as
+ * well.
  */
 
 import { MemoryNetwork } from '../../../transport/memory/index.js'
@@ -79,7 +80,9 @@ export class SimNetwork extends MemoryNetwork {
     }
   }
 
-  /** How long what is on its way between them still takes: on a path that was slow, whatever follows waits behind it. */
+  /**
+   * How long what is on its way between them still takes: on a path that was slow, whatever follows waits behind it.
+   */
   backlogMs(from: string, to: string): number {
     return Math.max(0, this.#sim(from, to).lastDue - this.#queue.now)
   }

@@ -1,7 +1,7 @@
 /**
- * One process of a simulated server, from its start to its end: the real shell over the doubles. Everything that reaches it
- * comes through `arrive`, everything it does by itself is a turn that the world decides on; so it can be paused, with a flood
- * after, and it can die between any two steps.
+ * One process of a simulated server, from its start to its end: the real shell over the doubles. Everything that
+ * reaches it comes through `arrive`, everything it does by itself is a turn that the world decides on; so it can be
+ * paused, with a flood after, and it can die between any two steps.
  */
 
 import type { Request, Response } from '../../../core/messages.js'

@@ -1,6 +1,6 @@
 /**
- * One server of a world: its machine (disk, clock, address), which stays, and the process that runs on it, which comes and
- * goes. What faults do to a server they do here.
+ * One server of a world: its machine (disk, clock, address), which stays, and the process that runs on it, which comes
+ * and goes. What faults do to a server they do here.
  */
 
 import type { RaftCore } from '../../../core/raft-core.js'
@@ -103,7 +103,9 @@ export class SimServer implements ServerView {
     process.start()
   }
 
-  /** The process dies. `silent`: the machine loses its power, and peers are not told that their connections are gone. */
+  /**
+   * The process dies. `silent`: the machine loses its power, and peers are not told that their connections are gone.
+   */
   crash(how: string, silent: boolean): void {
     const { process } = this
     if (process === null) return

@@ -65,7 +65,8 @@ export function starve(world: World, server: SimServer, bytes: number, ms: numbe
 
 /**
  * Only while the rest can still win a vote, so that the damage stays recoverable; and only once every other server has
- * pinned the store that goes: identity is trusted on first use, so a server that was never met can come back as another.
+ * pinned the store that goes: identity is trusted on first use, so a server that was never met can come back as
+ * another.
  */
 function mayBeWiped(world: World, server: SimServer): boolean {
   const others = world.servers.filter((other) => other !== server)

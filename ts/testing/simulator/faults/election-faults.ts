@@ -9,15 +9,18 @@ import type { Path } from './network-faults.js'
 import { dieSoon, pauseFor } from './process-faults.js'
 import type { World } from '../world.js'
 
-/** Reads from a leader that does not know better, and as many writes to the one that follows it, by clients that come late. */
+/**
+ * Reads from a leader that does not know better, and as many writes to the one that follows it, by clients that come
+ * late.
+ */
 const VISITS_MAX = 5
 
 type ElectionFault = 'depose' | 'stale-leader' | 'race' | 'overtake' | 'orphan-votes'
 
 export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> = {
   /**
-   * The leader is cut off while clients still press it: its entries are left to be overwritten. In some cases whoever follows
-   * it begins to lead without anything in memory, in some it finds no room on its own disk when it comes back.
+   * The leader is cut off while clients still press it: its entries are left to be overwritten. In some cases whoever
+   * follows it begins to lead without anything in memory, in some it finds no room on its own disk when it comes back.
    */
   depose: (world, random) => {
     const leader = leaderOf(world)
@@ -31,8 +34,9 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     return cutFor(world, between([leader], hit), ms)
   },
   /**
-   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it, also some
-   * that come late; others find the next leader. In half of the cases what the others have said before still reaches it, bit by bit.
+   * The leader is cut off and its clock stands still: it goes on believing that it leads, and clients go on asking it,
+   * also some that come late; others find the next leader. In half of the cases what the others have said before still
+   * reaches it, bit by bit.
    */
   'stale-leader': (world, random) => {
     const leader = leaderOf(world)
@@ -56,7 +60,10 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     world.queue.after(world.plan.electionTimeoutMs * random.between(0.05, 0.6), () => cutFor(world, paths, ms))
     return `${leader.id}, which still hears`
   },
-  /** All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their votes. */
+  /**
+   * All but a leader that is cut off wake up at once, late for an election, with disks that are slow to write their
+   * votes.
+   */
   race: (world, random) => {
     const leader = leaderOf(world)
     if (leader === null) return null
@@ -84,8 +91,8 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     return `${follower.id}, ${cutFor(world, between([leader], rest), ms)}`
   },
   /**
-   * The leader is cut off with entries that nobody else has, and whoever wants to follow it stops while it is being voted for: those that
-   * voted are then in a later term, with a shorter log.
+   * The leader is cut off with entries that nobody else has, and whoever wants to follow it stops while it is being
+   * voted for: those that voted are then in a later term, with a shorter log.
    */
   'orphan-votes': (world, random) => {
     const leader = leaderOf(world)

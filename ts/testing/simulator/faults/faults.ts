@@ -1,4 +1,7 @@
-/** The menu: what can go wrong, by name. A feature of the core that brings faults of its own adds a file and a line here. */
+/**
+ * The menu: what can go wrong, by name. A feature of the core that brings faults of its own adds a file and a line
+ * here.
+ */
 
 import { clockFaults } from './clock-faults.js'
 import { diskFaults } from './disk-faults.js'

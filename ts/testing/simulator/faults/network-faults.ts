@@ -1,4 +1,7 @@
-/** Networks that part, one way or both, in all the shapes in which consensus was seen to fail; that are slow, that reset. */
+/**
+ * Networks that part, one way or both, in all the shapes in which consensus was seen to fail; that are slow, that
+ * reset.
+ */
 
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'

@@ -1,7 +1,7 @@
 /**
- * What clients may rely on: invariants 13 (linearizable) and 14 (exactly one outcome, and a true one). The world knows the
- * one order of all commands, so a history is judged as it grows, without a search: what a call saw may not lie before what
- * was already seen when it began.
+ * What clients may rely on: invariants 13 (linearizable) and 14 (exactly one outcome, and a true one). The world knows
+ * the one order of all commands, so a history is judged as it grows, without a search: what a call saw may not lie
+ * before what was already seen when it began.
  */
 
 import type { Truth } from '../../invariants/truth.js'

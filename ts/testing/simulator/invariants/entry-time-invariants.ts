@@ -1,6 +1,6 @@
 /**
- * Invariant 24: the time of entries never falls along a log, across blocks, restarts and leaders; whatever is planned by it (expiry,
- * limits by rate) is done once, and in order.
+ * Invariant 24: the time of entries never falls along a log, across blocks, restarts and leaders; whatever is planned
+ * by it (expiry, limits by rate) is done once, and in order.
  */
 
 import { RecordCursor } from '../../../format/block.js'

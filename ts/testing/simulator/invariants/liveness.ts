@@ -1,6 +1,6 @@
 /**
- * The second phase: only a quorum is mended, drawn at random; the others stay as broken as they are, and may disturb. Then
- * the mended ones must elect a leader, agree on everything, answer everybody who asks them, and come to rest.
+ * The second phase: only a quorum is mended, drawn at random; the others stay as broken as they are, and may disturb.
+ * Then the mended ones must elect a leader, agree on everything, answer everybody who asks them, and come to rest.
  */
 
 import { leaderOf } from '../faults/fault.js'
@@ -9,7 +9,10 @@ import type { SimServer } from '../doubles/sim-server.js'
 import { hold, Violation } from '../../invariants/violation.js'
 import type { World } from '../world.js'
 
-/** Until a leader that stays, and agreement: in longest election timeouts, and on top what a dial may take to be given up. */
+/**
+ * Until a leader that stays, and agreement: in longest election timeouts, and on top what a dial may take to be given
+ * up.
+ */
 const TIMEOUTS_MAX = 10
 const DIAL_MS = 4000
 /** A log that must be replayed or caught up with costs time as well: this much for each entry, in writes and reads. */

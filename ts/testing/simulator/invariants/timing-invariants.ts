@@ -1,7 +1,7 @@
 /**
- * What must hold of time, on each server's own clock: invariant 22, a leader that cannot do its work makes room for another
- * (thesis 6.2), and invariant 23, a deadline expires only when everything that had arrived was looked at. Neither is a
- * matter of safety, and both are what keeps a cluster that could work from standing still.
+ * What must hold of time, on each server's own clock: invariant 22, a leader that cannot do its work makes room for
+ * another (thesis 6.2), and invariant 23, a deadline expires only when everything that had arrived was looked at.
+ * Neither is a matter of safety, and both are what keeps a cluster that could work from standing still.
  */
 
 import type { RaftCore } from '../../../core/raft-core.js'
@@ -27,7 +27,9 @@ interface Seen {
   unseen: number
   /** The term that it leads, or the last one that it led. */
   leads: number
-  /** Since when it is a leader whose event loop was never away for long: whatever was missed before that does not count. */
+  /**
+   * Since when it is a leader whose event loop was never away for long: whatever was missed before that does not count.
+   */
   since: number
   readonly contactAt: Map<ServerId, number>
   readonly unwritten: { readonly ticket: number; readonly at: number }[]

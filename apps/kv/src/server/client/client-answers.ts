@@ -1,8 +1,9 @@
 /**
  * Answers leave in the order of the commands, as many as are ready with one write.
  *
- * Bounds. Answers are made into bytes only as far as the client reads them: beyond `OUTPUT_SOFT_BYTES_MAX` unsent bytes the rest waits here. One answer
- * may be larger than that, but not than `OUTPUT_BYTES_MAX`: such a client is cut off, before the bytes are made.
+ * Bounds. Answers are made into bytes only as far as the client reads them: beyond `OUTPUT_SOFT_BYTES_MAX` unsent bytes
+ * the rest waits here. One answer may be larger than that, but not than `OUTPUT_BYTES_MAX`: such a client is cut off,
+ * before the bytes are made.
  */
 
 import type { Counters } from '../../commands/local-command.js'
@@ -40,7 +41,10 @@ export class ClientAnswers {
     return this.#pending[0]?.reply !== undefined
   }
 
-  /** The command has begun: its answer, whenever it comes, is written behind those of the commands that began before, in the form of now. */
+  /**
+   * The command has begun: its answer, whenever it comes, is written behind those of the commands that began before, in
+   * the form of now.
+   */
   expect(command: ClientCommand): void {
     command.version = this.#session.nextAnswerVersion()
     this.#pending.push(command)

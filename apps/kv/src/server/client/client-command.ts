@@ -16,7 +16,8 @@ export interface CommandOwner {
   settled(command: ClientCommand): void
 }
 
-// Hot path: one object per command, and no other that lives as long. Plain fields: private ones cost 7 % of a pipelined SET when they are made.
+// Hot path: one object per command, and no other that lives as long. Plain fields: private ones cost 7 % of a pipelined
+// SET when they are made.
 export class ClientCommand implements Proposal, Read {
   readonly owner: CommandOwner
   readonly leadership: Leadership

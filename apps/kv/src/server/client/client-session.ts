@@ -1,4 +1,7 @@
-/** What one client has said of itself and of how it wants to be answered, and what is known of it: what CLIENT, HELLO and READONLY read and set. */
+/**
+ * What one client has said of itself and of how it wants to be answered, and what is known of it: what CLIENT, HELLO
+ * and READONLY read and set.
+ */
 
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
 
@@ -30,7 +33,9 @@ export class ClientSession {
     this.activeAt = now
   }
 
-  /** In which version the next answer is written; null: not at all. To be called once for each answer, in their order. */
+  /**
+   * In which version the next answer is written; null: not at all. To be called once for each answer, in their order.
+   */
   nextAnswerVersion(): ProtocolVersion | null {
     if (this.replies === 'off') return null
     if (this.skips === 0) return this.version

@@ -1,8 +1,9 @@
 /**
- * A client's bytes: what has come in is handed on as it comes, and what goes out is one write per call. The only file that knows the sockets of node:net;
- * whoever has other bytes, such as a test, brings another `ClientSocket`.
+ * A client's bytes: what has come in is handed on as it comes, and what goes out is one write per call. The only file
+ * that knows the sockets of node:net; whoever has other bytes, such as a test, brings another `ClientSocket`.
  *
- * A client that has unread answers and takes none of them for `UNREAD_ANSWERS_MS` is cut off; an idle one may stay for ever.
+ * A client that has unread answers and takes none of them for `UNREAD_ANSWERS_MS` is cut off; an idle one may stay for
+ * ever.
  */
 
 import type { Socket } from 'node:net'

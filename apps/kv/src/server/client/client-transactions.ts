@@ -1,8 +1,10 @@
 /**
- * MULTI, EXEC, DISCARD, WATCH and UNWATCH of one client: the transaction that it puts together, and the keys that it watches.
+ * MULTI, EXEC, DISCARD, WATCH and UNWATCH of one client: the transaction that it puts together, and the keys that it
+ * watches.
  *
- * WATCH is a read: a key's version is taken where a read of it would be carried out. EXEC is one entry, which every server carries out only if all
- * watched keys still have their versions; that it is known here before of a key that was changed saves the log such an entry (watchers.ts).
+ * WATCH is a read: a key's version is taken where a read of it would be carried out. EXEC is one entry, which every
+ * server carries out only if all watched keys still have their versions; that it is known here before of a key that was
+ * changed saves the log such an entry (watchers.ts).
  */
 
 import type { LocalContext } from '../../commands/local-command.js'

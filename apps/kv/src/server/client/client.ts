@@ -1,8 +1,10 @@
 /**
- * One client: what it sends is cut into commands, which wait until they may begin (ordering.ts) and go to whom they concern (dispatcher.ts); their answers leave
- * in the same order (client-answers.ts). Here is when: bytes have arrived, the client's turn has come, answers are ready, the connection ends.
+ * One client: what it sends is cut into commands, which wait until they may begin (ordering.ts) and go to whom they
+ * concern (dispatcher.ts); their answers leave in the same order (client-answers.ts). Here is when: bytes have arrived,
+ * the client's turn has come, answers are ready, the connection ends.
  *
- * Bounds. While a client has more under way, or more unread answers, than it may, or the server has no room, nothing more is read from its socket.
+ * Bounds. While a client has more under way, or more unread answers, than it may, or the server has no room, nothing
+ * more is read from its socket.
  */
 
 import { findCommand } from '../../commands/command-table.js'

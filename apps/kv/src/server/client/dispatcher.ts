@@ -1,6 +1,6 @@
 /**
- * Whom a command concerns: this server by itself, the client's transaction, the log, the data set, or the connection. Each is checked, counted and handed on
- * once, when it begins; what it must wait for is asked of the ordering.
+ * Whom a command concerns: this server by itself, the client's transaction, the log, the data set, or the connection.
+ * Each is checked, counted and handed on once, when it begins; what it must wait for is asked of the ordering.
  */
 
 import { answerLocally, checkCommand, unknownCommand } from '../../commands/command-table.js'
@@ -22,7 +22,9 @@ type DataRow = CommandRow & { readonly type: 'data' }
 type ControlRow = CommandRow & { readonly type: 'control' }
 type SteeringName = Exclude<ControlName, 'security'>
 
-/** It has begun; it cannot begin yet; it has begun and is the last; it is not a command, but what a web browser says. */
+/**
+ * It has begun; it cannot begin yet; it has begun and is the last; it is not a command, but what a web browser says.
+ */
 export type Dispatched = 'begun' | 'waits' | 'quits' | 'intrudes'
 
 export class Dispatcher {

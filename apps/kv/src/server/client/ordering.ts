@@ -2,12 +2,15 @@
  * Who waits for whom. A client's commands take effect, and are answered, in the order in which the client sent them:
  * - Writes follow each other into the log without waiting.
  * - A read behind writes that are under way waits for them (replicator.ts says why that is enough).
- * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not stop at each turn from reads to
- *   writes, a read of single keys that has a write behind it in what has arrived goes into the log like a write, and is answered in its place there.
- * - A command that steers the connection waits for the reads before it, as a write does. Not WATCH, which is a read itself, nor MULTI, which only begins.
- *   EXEC with watched keys waits for the client's own writes too: only when they are applied is it known whether they touched such a key.
+ * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not
+ *   stop at each turn from reads to writes, a read of single keys that has a write behind it in what has arrived goes
+ *   into the log like a write, and is answered in its place there.
+ * - A command that steers the connection waits for the reads before it, as a write does. Not WATCH, which is a read
+ *   itself, nor MULTI, which only begins. EXEC with watched keys waits for the client's own writes too: only when they
+ *   are applied is it known whether they touched such a key.
  *
- * What has begun stands among the answers (client-answers.ts) in the order in which it began, so what need not wait for anything may be answered at once.
+ * What has begun stands among the answers (client-answers.ts) in the order in which it began, so what need not wait for
+ * anything may be answered at once.
  */
 
 import type { CommandRow, ControlName } from '../../commands/command-table.js'

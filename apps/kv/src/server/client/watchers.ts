@@ -7,8 +7,8 @@ export interface Watching {
 }
 
 /**
- * This only saves the log a transaction that must fail, and notices a key that was made and deleted again: whether EXEC may go ahead is decided by the
- * versions in its entry, where every server sees the same.
+ * This only saves the log a transaction that must fail, and notices a key that was made and deleted again: whether EXEC
+ * may go ahead is decided by the versions in its entry, where every server sees the same.
  */
 export class Watchers implements ChangeListener {
   readonly #byKey = new Map<string, Set<Watching>>()
