@@ -14,7 +14,7 @@ import type { LeaderHint } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, HardState, LogIndex, Role, ServerId, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
-import { Follower } from './follower.js'
+import { Follower, UNAPPLIED_BYTES_MAX } from './follower.js'
 import { Leader } from './leader/leader.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
@@ -68,6 +68,8 @@ export class RaftCore {
   readonly #tailBytesMax: number
   #role: Follower | PreCandidate | Candidate | Leader
   #leader: ServerId | null = null
+  /** The term in which the leader was told last. */
+  #leaderTerm = termOf(0)
   #now: number
   #credit = 0
   #preVoteRound = 0
@@ -146,10 +148,14 @@ export class RaftCore {
   /** Whether a batch of proposals with so many bytes would be taken now. Asked once per turn, before the batch is sealed. */
   admit(waitingBytes: number): Admission {
     if (this.#role.role !== 'leader' || this.#halted) return { status: 'refuse' }
-    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - this.#log.bytesAbove(this.#log.commitIndex))
+    const log = this.#log
+    const uncommitted = log.bytesAbove(log.commitIndex)
+    // What a state machine that hangs does not take stays in memory.
+    const unapplied = log.bytesAbove(log.appliedIndex)
+    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - uncommitted, UNAPPLIED_BYTES_MAX - unapplied)
     const pendingMax = waitingBytes < FULL_BATCH_BYTES ? TICKETS_PENDING_MAX - 1 : TICKETS_PENDING_MAX
     if (room <= 0 || this.#tickets.pendingCount >= pendingMax) return { status: 'wait' }
-    const first = logIndex(this.#log.lastIndex + 1)
+    const first = logIndex(log.lastIndex + 1)
     return { status: 'accept', first, term: this.#tickets.term, bytesMax: Math.min(room, BATCH_BYTES_MAX) }
   }
 
@@ -365,9 +371,12 @@ export class RaftCore {
   }
 
   #setLeader(leader: ServerId | null): void {
-    if (leader === this.#leader) return
+    const { term } = this.#tickets
+    // Who leads again in a later term may have been deposed in between, and another may have committed: that is news.
+    if (leader === this.#leader && (leader === null || term === this.#leaderTerm)) return
     this.#leader = leader
-    this.#outbox.event({ type: 'leader', leader: this.leader, term: this.#tickets.term })
+    this.#leaderTerm = term
+    this.#outbox.event({ type: 'leader', leader: this.leader, term })
   }
 
   #becomeFollower(term: Term, leader: ServerId | null, reason: string): void {

@@ -8,7 +8,7 @@
 
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, ServerId } from '../../types.js'
-import { peersOf, quorumValue } from '../configuration.js'
+import { isVoter, peersOf, quorumValue } from '../configuration.js'
 import type { AppendEntries, AppendEntriesResult, Response } from '../messages.js'
 import { Progress } from './progress.js'
 import { ReadIndexQueue } from './read-index.js'
@@ -17,6 +17,11 @@ import type { LeaderDuties, RoleBehaviour, RoleContext } from '../role.js'
 
 /** Entries in one message; a single larger block goes alone. Far below the frame bound of the transports (4 MiB). */
 const APPEND_BYTES_MAX = 1024 * 1024
+/**
+ * Election timeouts for which a quorum may write nothing of what waits. More than a leader gives its own disk: that it yields helps nobody
+ * but its callers, and a message of APPEND_BYTES_MAX may take seconds over a slow link.
+ */
+const QUORUM_STALL_TIMEOUTS = 6
 
 export class Leader implements RoleBehaviour, LeaderDuties {
   readonly role = 'leader'
@@ -28,6 +33,8 @@ export class Leader implements RoleBehaviour, LeaderDuties {
   #round = 0
   #heartbeatAt: number
   #heartbeatDue = false
+  /** The last heartbeat at which nothing waited to be committed. */
+  #restedAt: number
   /** Older answers do not count: not before this leadership began, nor before the event loop came back. */
   #contactFloor: number
 
@@ -35,6 +42,7 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     this.#core = core
     this.#heartbeatAt = core.now
     this.#contactFloor = core.now
+    this.#restedAt = core.now
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
     for (const { id } of peersOf(core.configuration, core.id)) {
       this.#peers.set(id, new Progress(id, this.#firstOfTerm, core.sessions.get(id) ?? null, core.now))
@@ -73,6 +81,8 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     } else if (now >= this.#stalledAt()) {
       this.#core.becomeFollower(tickets.term, null, 'its own disk made no progress for two election timeouts')
     } else if (now >= this.#heartbeatAt) {
+      const stall = this.#quorumStall()
+      if (stall !== null) return this.#core.becomeFollower(tickets.term, null, stall)
       this.#heartbeatAt = now + settings.heartbeatMs
       this.#heartbeatDue = true
       for (const progress of this.#peers.values()) this.#retry(progress)
@@ -289,6 +299,28 @@ export class Leader implements RoleBehaviour, LeaderDuties {
     const { configuration, id, now, settings } = this.#core
     const contactAt = quorumValue(configuration, (v) => (v === id ? now : (this.#peers.get(v)?.contactAt ?? 0)))
     return Math.max(contactAt, this.#contactFloor) + settings.electionTimeoutMs
+  }
+
+  /**
+   * Why a leader must yield whose quorum hears it and writes nothing of what waits: its callers would wait for ever (scenario E13). Null
+   * when it need not. A voter moves when it has everything, or its match grows. Looked at with each heartbeat.
+   */
+  #quorumStall(): string | null {
+    const { log, configuration, id, now, settings } = this.#core
+    if (log.commitIndex === log.lastIndex) this.#restedAt = now
+    const floor = Math.max(this.#restedAt, this.#contactFloor)
+    const movedAt = (peer: Progress | undefined): number => {
+      if (peer === undefined || peer.matchIndex === log.lastIndex) return now
+      return Math.max(peer.advancedAt, floor)
+    }
+    const limit = now - QUORUM_STALL_TIMEOUTS * settings.electionTimeoutMs
+    if (quorumValue(configuration, (v) => (v === id ? now : movedAt(this.#peers.get(v)))) > limit) return null
+    const stalled = [...this.#peers.values()].filter(
+      (peer) => isVoter(configuration, peer.peer) && movedAt(peer) <= limit,
+    )
+    const names = stalled.map(({ peer }) => peer).join(', ')
+    const waiting = `${log.commitIndex + 1} .. ${log.lastIndex}`
+    return `${names} wrote nothing of the entries ${waiting} for ${QUORUM_STALL_TIMEOUTS} election timeouts`
   }
 
   /** A leader whose disk hangs must yield (scenario E13). */
