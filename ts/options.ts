@@ -4,8 +4,8 @@
  */
 
 import { systemClock } from './clock.js'
-import { RaftError } from './errors.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
+import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
@@ -42,6 +42,26 @@ export type Settings<Command, Result, Query = never, Answer = never> = Required<
   RaftOptions<Command, Result, Query, Answer>
 >
 
+/** Every name that `Raft.open` takes. */
+const OPTION_NAMES = Object.keys({
+  id: true,
+  dir: true,
+  transport: true,
+  bootstrap: true,
+  cluster: true,
+  stateMachine: true,
+  codec: true,
+  storage: true,
+  logger: true,
+  heartbeatMs: true,
+  electionTimeoutMs: true,
+  clock: true,
+  random: true,
+} satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
+/** Every name that a call takes which can be waited for. */
+const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
+
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
@@ -50,6 +70,7 @@ const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
 export function settingsOf<Command, Result, Query, Answer>(
   options: RaftOptions<Command, Result, Query, Answer>,
 ): Settings<Command, Result, Query, Answer> {
+  checkOptionNames('Raft.open', options, OPTION_NAMES)
   const settings: Settings<Command, Result, Query, Answer> = {
     id: options.id,
     dir: options.dir,
@@ -70,7 +91,7 @@ export function settingsOf<Command, Result, Query, Answer>(
 }
 
 function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
-  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, stateMachine, codec, transport } = settings
+  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, transport } = settings
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
@@ -84,16 +105,66 @@ function check(settings: Settings<unknown, unknown, unknown, unknown>): void {
       `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
     )
   }
-  if (typeof stateMachine?.apply !== 'function') fail('stateMachine', 'must have an apply function')
-  if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function') {
-    fail('codec', 'must have encode and decode functions')
+  checkParts(settings)
+  for (const { id: server, address } of bootstrap) {
+    const flaw = transport.addressFlaw?.(address) ?? null
+    if (flaw !== null) fail('bootstrap', `gives ${server} the address '${address}'; ${flaw}`)
   }
-  if (typeof transport?.start !== 'function') fail('transport', 'must be a transport, such as tcp({ listen })')
 }
 
-/** Bounds of `timeoutMs` in the options of a call; what setTimeout can hold. */
-export function checkTimeout(timeoutMs: number | undefined): void {
+/** What a caller brings that has functions: all those that will be called are there. */
+function checkParts(settings: Settings<unknown, unknown, unknown, unknown>): void {
+  const { stateMachine, codec, transport, storage, logger, clock, random } = settings
+  if (!hasFunctions(stateMachine, ['apply'])) fail('stateMachine', 'must have an apply function')
+  if (stateMachine.query !== undefined && !hasFunctions(stateMachine, ['query'])) {
+    fail('stateMachine', 'has a query that is not a function')
+  }
+  if (!hasFunctions(codec, ['encode', 'decode'])) fail('codec', 'must have encode and decode functions')
+  if (!hasFunctions(transport, ['start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close'])) {
+    fail('transport', 'must be a transport, such as tcp({ listen })')
+  }
+  if (!hasFunctions(storage, ['create'])) fail('storage', 'must be a store factory, such as nativeStore()')
+  checkFunctions('logger', logger, ['debug', 'info', 'warn', 'error'])
+  checkFunctions('clock', clock, ['now', 'wallNow', 'setTimer', 'defer'])
+  if (typeof random !== 'function') fail('random', 'must be a function with results in [0, 1)')
+}
+
+function checkFunctions(name: string, value: unknown, functions: readonly string[]): void {
+  if (!hasFunctions(value, functions)) fail(name, `must have the functions ${functions.join(', ')}`)
+}
+
+function hasFunctions(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return names.every((name) => typeof Reflect.get(value, name) === 'function')
+}
+
+/** Throws ERR_RAFT_OPTIONS when the options of a call that can be waited for are wrong; `call` is its name. */
+export function checkCallOptions(call: string, options: object | undefined): void {
+  if (options !== undefined) checkWait(call, options, CALL_OPTION_NAMES)
+}
+
+/** As `checkCallOptions`, for a read. */
+export function checkReadOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, READ_OPTION_NAMES)
+  const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
+  if (consistency !== 'linearizable' && consistency !== 'stale') {
+    fail('consistency', `is ${shown(consistency)}; must be linearizable or stale`)
+  }
+}
+
+function checkWait(call: string, options: object, names: readonly string[]): void {
+  checkOptionNames(call, options, names)
+  const { signal, timeoutMs } = options as { readonly signal?: unknown; readonly timeoutMs?: unknown }
+  // What setTimeout can hold.
   if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
+  if (signal !== undefined && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
+}
+
+/** Told by what it has: a signal of another realm is none of this one's AbortSignals. */
+function isSignal(value: unknown): boolean {
+  if (!hasFunctions(value, ['addEventListener', 'removeEventListener'])) return false
+  return typeof (value as { readonly aborted?: unknown }).aborted === 'boolean'
 }
 
 function checkServers(servers: readonly Server[], self: ServerId): void {
@@ -102,7 +173,8 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
   }
   const ids = new Set<ServerId>()
   const addresses = new Set<string>()
-  for (const server of servers) {
+  for (const [at, server] of servers.entries()) {
+    if (typeof server !== 'object' || server === null) fail('bootstrap', `has no { id, address } at place ${at + 1}`)
     checkName('bootstrap: id', server.id)
     checkName('bootstrap: address', server.address)
     if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
@@ -121,10 +193,10 @@ function checkName(name: string, value: unknown): void {
 
 function checkNumber(name: string, value: unknown, min: number, max: number): void {
   if (typeof value !== 'number' || !(value >= min && value <= max)) {
-    fail(name, `is ${String(value)}; must be a number of ${min} .. ${max}`)
+    fail(name, `is ${shown(value)}; must be a number of ${min} .. ${max}`)
   }
 }
 
 function fail(name: string, reason: string): never {
-  throw new RaftError('ERR_RAFT_OPTIONS', `option ${name} ${reason}`)
+  throw optionsError(`option ${name} ${reason}`)
 }

@@ -8,6 +8,7 @@
 
 import { assert, RaftError } from '../../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
+import { checkOptionNames } from '../../option-checks.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 import { MemoryImage } from './image.js'
@@ -155,6 +156,7 @@ export interface MemoryStoreFactory extends StoreFactory {
 }
 
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
+  checkOptionNames('memoryStore', options, ['completion', 'capacityBytes', 'drawIncarnation'])
   const disks = new Map<string, MemoryDisk>()
   const disk = (dir: string): MemoryDisk => {
     const known = disks.get(dir) ?? new MemoryDisk(options)

@@ -10,6 +10,7 @@ import { MalformedBytes } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
 import type { NativeBinding, NativeState } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
+import { checkOptionNames } from '../../option-checks.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
@@ -21,7 +22,8 @@ const READ_BYTES_MAX = 1024 * 1024
 const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
 
 /** Stores in LMDB, one for each directory. */
-export function nativeStore(): StoreFactory {
+export function nativeStore(options: Readonly<Record<string, never>> = {}): StoreFactory {
+  checkOptionNames('nativeStore', options, [])
   return { name: 'lmdb', create: (dir) => new LmdbLogStore(dir) }
 }
 
