@@ -51,9 +51,17 @@ export async function openStoreFile(disk: Disk, dir: string): Promise<{ at: Open
     const stored = storedState(replayed, bootCounter, { durability: place.durability, warning })
     return { at: { file, lock, writer, image: replayed.image }, stored }
   } catch (error) {
-    await file?.close()
-    await lock?.release()
+    await giveBack(file, lock)
     throw openError(dir, path, error)
+  }
+}
+
+/** The lock goes whatever becomes of the file. */
+export async function giveBack(file: DiskFile | null, lock: DirectoryLock | null): Promise<void> {
+  try {
+    await file?.close()
+  } finally {
+    await lock?.release()
   }
 }
 

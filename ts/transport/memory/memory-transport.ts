@@ -8,6 +8,7 @@ import { assert, RaftError } from '../../errors.js'
 import type { CancelTimer, Clock, Identity, Logger, Server, ServerId } from '../../types.js'
 import type { MemoryNetwork } from './index.js'
 import { messageFlaw } from '../message-flaw.js'
+import { notNew } from '../not-new.js'
 import { QuietLog } from '../quiet-log.js'
 import { identityRefusal, refusalOf } from '../refusal.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../transport.js'
@@ -98,7 +99,7 @@ export class MemoryTransport implements Transport {
   }
 
   async start(self: Identity, handlers: TransportHandlers, _clock: Clock, logger: Logger): Promise<string> {
-    assert(this.#started === null && !this.#isClosed, `a transport at ${this.address} is started a second time`)
+    if (this.#started !== null || this.#isClosed) throw notNew(this.#isClosed)
     if (!this.#network.listen(this)) {
       const remedy = 'close the transport that has it, or choose another address'
       throw new RaftError('ERR_RAFT_LISTEN', `cannot listen on ${this.address}: it is in use; ${remedy}`)
