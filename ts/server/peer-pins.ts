@@ -7,20 +7,38 @@ import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import type { Identity, ServerId, StoreOperation } from '../types.js'
+import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
+/** Claims that wait for the disk: a few for each peer that there can be, whoever else knows the name of the cluster. */
+const CLAIMS_MAX = 64
 
 interface Pin {
   readonly incarnation: string
   readonly bootCounter: number
 }
 
-interface Admission {
+/** Of a peer to be who it says, until that is durable. Whoever claims the same meanwhile waits for the same. */
+class Claim {
   readonly peer: ServerId
   readonly pin: Pin
-  readonly resolve: () => void
-  readonly reject: (error: RaftError) => void
+  readonly admitted: Promise<void>
+  resolve: () => void = () => {}
+  reject: (error: RaftError) => void = () => {}
+
+  constructor(peer: ServerId, pin: Pin) {
+    this.peer = peer
+    this.pin = pin
+    this.admitted = new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+  }
+
+  isOf({ serverId, incarnation, bootCounter }: Identity): boolean {
+    return this.peer === serverId && this.pin.incarnation === incarnation && this.pin.bootCounter === bootCounter
+  }
 }
 
 export class PeerPins {
@@ -28,8 +46,9 @@ export class PeerPins {
   readonly #core: RaftCore
   readonly #mailbox: Mailbox
   readonly #pins = new Map<ServerId, Pin>()
-  #fresh: Admission[] = []
-  #writing: readonly Admission[] = []
+  #fresh: readonly Claim[] = []
+  /** At most one for each peer: what is durable in the end is what was believed first. */
+  #writing: readonly Claim[] = []
 
   constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
     this.#self = self
@@ -40,36 +59,46 @@ export class PeerPins {
     }
   }
 
+  /** Claims that are not durable yet. */
+  get count(): number {
+    return this.#fresh.length + this.#writing.length
+  }
+
   /** Resolves when the peer may be talked to. */
   admit(peer: Identity): Promise<void> {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
-    const { incarnation, bootCounter } = peer
-    if (this.#pins.get(peer.serverId)?.bootCounter === bootCounter) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.#fresh.push({ peer: peer.serverId, pin: { incarnation, bootCounter }, resolve, reject })
-      this.#mailbox.schedule()
-    })
+    const { serverId, incarnation, bootCounter } = peer
+    if (this.#pins.get(serverId)?.bootCounter === bootCounter) return Promise.resolve()
+    const known = [...this.#writing, ...this.#fresh].find((claim) => claim.isOf(peer))
+    if (known !== undefined) return known.admitted
+    if (this.count >= CLAIMS_MAX) return Promise.reject(overloaded(`${this.count} peers wait to be written down`))
+    const claim = new Claim(serverId, { incarnation, bootCounter })
+    this.#fresh = [...this.#fresh, claim]
+    this.#mailbox.schedule()
+    return claim.admitted
   }
 
   /** What to write now. One write is under way at a time; the caller reports its end with `written` or `failAll`. */
   takeWrites(): readonly StoreOperation[] {
     if (this.#writing.length > 0 || this.#fresh.length === 0) return []
-    this.#writing = this.#fresh
-    this.#fresh = []
+    const writing = new Map<ServerId, Claim>()
+    const waiting: Claim[] = []
+    for (const claim of this.#fresh) {
+      const refusal = this.#refusalOfPin(claim.peer, claim.pin)
+      if (refusal !== null) claim.reject(refusal)
+      else if (writing.has(claim.peer)) waiting.push(claim)
+      else writing.set(claim.peer, claim)
+    }
+    this.#fresh = waiting
+    this.#writing = [...writing.values()]
     return this.#writing.map(({ peer, pin }) => ({ type: 'put', key: KEY_PREFIX + peer, value: encodePin(pin) }))
   }
 
   written(): void {
-    const admissions = this.#writing
+    const written = this.#writing
     this.#writing = []
-    for (const { peer, pin, resolve, reject } of admissions) {
-      // Another store may have claimed the same id while the first claim was being written: the first is the one.
-      const known = this.#pins.get(peer)
-      if (known !== undefined && known.incarnation !== pin.incarnation) {
-        reject(replaced(peer, known, pin))
-        continue
-      }
+    for (const { peer, pin, resolve } of written) {
       this.#pins.set(peer, pin)
       resolve()
     }
@@ -77,10 +106,10 @@ export class PeerPins {
   }
 
   failAll(error: RaftError): void {
-    const admissions = [...this.#writing, ...this.#fresh]
+    const claims = [...this.#writing, ...this.#fresh]
     this.#writing = []
     this.#fresh = []
-    for (const { reject } of admissions) reject(error)
+    for (const { reject } of claims) reject(error)
   }
 
   #refusal(peer: Identity): RaftError | null {
@@ -96,11 +125,14 @@ export class PeerPins {
       const why = isSelf ? 'is the id of this server itself' : 'is not a member of the cluster'
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
-    const pin = this.#pins.get(peer.serverId)
-    if (pin !== undefined && (pin.incarnation !== peer.incarnation || pin.bootCounter > peer.bootCounter)) {
-      return replaced(peer.serverId, pin, peer)
-    }
-    return null
+    return this.#refusalOfPin(peer.serverId, peer)
+  }
+
+  #refusalOfPin(peer: ServerId, seen: Pin): RaftError | null {
+    const known = this.#pins.get(peer)
+    if (known === undefined) return null
+    const isSame = known.incarnation === seen.incarnation && known.bootCounter <= seen.bootCounter
+    return isSame ? null : replaced(peer, known, seen)
   }
 }
 

@@ -7,18 +7,18 @@ import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
 import type { Events, RaftEvents } from '../observe/events.js'
-import { checkTimeout } from '../options.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
-import { logIndex } from '../types.js'
 import type { Clock, Identity, LogIndex } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
-import type { ApplyQueue, Proposal } from './calls/apply-queue.js'
+import type { ApplyQueue } from './calls/apply-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { PendingCall } from './calls/pending-call.js'
 import type { WaitOptions } from './calls/pending-call.js'
+import type { Signals } from './calls/signals.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
 import type { Life } from './life.js'
+import type { PeerPins } from './peer-pins.js'
 import { notLeader } from './refusals.js'
 import type { Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
@@ -37,6 +37,8 @@ export interface ServerParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly deadlines: Deadlines
+  readonly signals: Signals
+  readonly pins: PeerPins
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
   readonly inbound: Inbound
@@ -52,9 +54,15 @@ export interface Counters {
   /** Proposals in the log that have no outcome yet. */
   readonly accepted: number
   readonly reads: number
+  /** Requests to the core for reads that wait. */
+  readonly readRounds: number
   readonly readies: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
+  /** Signals that are listened to. */
+  readonly signals: number
+  /** Peers whose stores are being written down. */
+  readonly admissions: number
   /** Tickets given to the store and not yet durable. */
   readonly writes: number
 }
@@ -71,6 +79,8 @@ export class Server {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #deadlines: Deadlines
+  readonly #signals: Signals
+  readonly #pins: PeerPins
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
   readonly #inbound: Inbound
@@ -88,6 +98,8 @@ export class Server {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#deadlines = parts.deadlines
+    this.#signals = parts.signals
+    this.#pins = parts.pins
     this.#writes = parts.writes
     this.#loop = parts.loop
     this.#inbound = parts.inbound
@@ -95,17 +107,24 @@ export class Server {
     this.#durability = parts.durability
   }
 
+  /**
+   * Throws why so many commands, with so many bytes so far, are not taken now. Asked before any more of them is encoded; `propose`
+   * asks again.
+   */
+  checkRoom(count: number, bytes: number): void {
+    const refusal = this.#life.refusal ?? this.#notLeader() ?? this.#proposals.refusal(count, bytes)
+    if (refusal !== null) throw refusal
+  }
+
   /** Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of a barrier its index. */
   propose(
     payloads: readonly Uint8Array[],
-    kind: Proposal['kind'],
+    kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
-    const call = new ProposalCall(this.#proposals, payloads.length)
+    const call = new ProposalCall(kind, payloads)
     if (!this.#begin(call, options)) return call.promise
-    const index = logIndex(0)
-    const proposals = payloads.map((payload, position): Proposal => ({ kind, payload, call, position, index }))
-    const refusal = this.#notLeader() ?? this.#proposals.add(proposals)
+    const refusal = this.#notLeader() ?? this.#proposals.add(call)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
     return call.promise
@@ -163,8 +182,11 @@ export class Server {
       waitingBytes: this.#proposals.waitingBytes,
       accepted: this.#proposals.acceptedCount,
       reads: this.#reads.count,
+      readRounds: this.#reads.rounds,
       readies: this.#readies.count,
       deadlines: this.#deadlines.count,
+      signals: this.#signals.count,
+      admissions: this.#pins.count,
       writes: this.#writes.count,
     }
   }
@@ -187,10 +209,11 @@ export class Server {
 
   /** False: the call has ended before it began. */
   #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined): boolean {
-    checkTimeout(options?.timeoutMs)
     const { refusal } = this.#life
-    if (refusal === null) call.arm(options, this.#deadlines, this.#clock.now())
-    else call.reject(refusal)
+    if (refusal !== null) call.reject(refusal)
+    else if (options !== undefined) {
+      call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, this.#clock.now())
+    }
     return !call.settled
   }
 

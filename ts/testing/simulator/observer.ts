@@ -7,6 +7,7 @@ import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { Input, Ready } from '../../core/ready.js'
 import type { Outcome } from '../../errors.js'
+import type { Counters } from '../../server/server.js'
 import type { MemoryDisk } from '../../storage/memory/memory-log-store.js'
 import type { LogIndex, ServerId, StoreOperation, Term } from '../../types.js'
 
@@ -24,9 +25,8 @@ export interface ServerView {
   /** Whether its store has failed or its state machine threw: it must be silent. */
   readonly halted: boolean
   readonly paused: boolean
-  /** What the shell keeps for callers: proposals that wait, proposals that were accepted. */
-  readonly waiting: number
-  readonly accepted: number
+  /** Of the shell's rooms; null while there is no shell. */
+  readonly counters: Counters | null
 }
 
 export interface AppliedCommand {
