@@ -148,6 +148,14 @@ test('an entry after one of a later term than its leader is in is refused', () =
   }
 })
 
+test('entries after the largest index that there is are refused, since nothing could follow them', () => {
+  const message = { ...append, prevIndex: logIndex(2 ** 53 - 1), blocks: [] }
+  for (const { cluster, id } of eachRole()) {
+    feed(cluster, id, { type: 'request', from: 's3', link: 0, message })
+    assert.is(cluster.faults.length, 1, id)
+  }
+})
+
 test('an entry of term 0 is refused, because no leader ever had that term', () => {
   const cluster = new Stage()
   const message = {
