@@ -19,8 +19,7 @@ interface Pin {
 }
 
 interface Admission {
-  readonly peer: ServerId
-  readonly pin: Pin
+  readonly peer: Identity
   readonly resolve: () => void
   readonly reject: (error: RaftError) => void
 }
@@ -29,8 +28,11 @@ export class PeerPins {
   readonly #self: Identity
   readonly #core: RaftCore
   readonly #mailbox: Mailbox
+  /** By peer: what is durable here. */
   readonly #pins = new Map<ServerId, Pin>()
-  #fresh: Admission[] = []
+  /** What asked to be admitted and is not pinned yet, in the order in which it asked. */
+  #waiting: Admission[] = []
+  /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Admission[] = []
 
   constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
@@ -46,43 +48,58 @@ export class PeerPins {
   admit(peer: Identity): Promise<void> {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
-    const { incarnation, bootCounter } = peer
-    if (this.#pins.get(peer.serverId)?.bootCounter === bootCounter) return Promise.resolve()
+    if (this.#isPinned(peer)) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      this.#fresh.push({ peer: peer.serverId, pin: { incarnation, bootCounter }, resolve, reject })
+      this.#waiting.push({ peer, resolve, reject })
       this.#mailbox.schedule()
     })
   }
 
-  /** What to write now. One write is under way at a time; the caller reports its end with `written` or `failAll`. */
+  /**
+   * What to write now. One write is under way at a time; the caller reports its end with `written` or `failAll`. Each
+   * claim is judged again, by what was pinned since it asked, and waits while another one for its peer is being
+   * written: no claim that is refused in memory may stand on the disk.
+   */
   takeWrites(): readonly StoreOperation[] {
-    if (this.#writing.length > 0 || this.#fresh.length === 0) return []
-    this.#writing = this.#fresh
-    this.#fresh = []
-    return this.#writing.map(({ peer, pin }) => ({ type: 'put', key: KEY_PREFIX + peer, value: encodePin(pin) }))
+    if (this.#writing.length > 0 || this.#waiting.length === 0) return []
+    const writing = new Map<ServerId, Admission>()
+    const waiting: Admission[] = []
+    for (const admission of this.#waiting) {
+      const { peer, resolve, reject } = admission
+      const refusal = this.#refusal(peer)
+      if (refusal !== null) reject(refusal)
+      else if (this.#isPinned(peer)) resolve()
+      else if (writing.has(peer.serverId)) waiting.push(admission)
+      else writing.set(peer.serverId, admission)
+    }
+    this.#writing = [...writing.values()]
+    this.#waiting = waiting
+    return this.#writing.map(({ peer }) => ({
+      type: 'put',
+      key: KEY_PREFIX + peer.serverId,
+      value: encodePin(peer),
+    }))
   }
 
   written(): void {
-    const admissions = this.#writing
-    this.#writing = []
-    for (const { peer, pin, resolve, reject } of admissions) {
-      // Another store may have claimed the same id while the first claim was being written: the first is the one.
-      const known = this.#pins.get(peer)
-      if (known !== undefined && known.incarnation !== pin.incarnation) {
-        reject(replaced(peer, known, pin))
-        continue
-      }
-      this.#pins.set(peer, pin)
+    for (const { peer, resolve } of this.#writing) {
+      this.#pins.set(peer.serverId, peer)
       resolve()
     }
-    if (this.#fresh.length > 0) this.#mailbox.schedule()
+    this.#writing = []
+    if (this.#waiting.length > 0) this.#mailbox.schedule()
   }
 
   failAll(error: RaftError): void {
-    const admissions = [...this.#writing, ...this.#fresh]
+    const admissions = [...this.#writing, ...this.#waiting]
     this.#writing = []
-    this.#fresh = []
+    this.#waiting = []
     for (const { reject } of admissions) reject(error)
+  }
+
+  /** Whether a claim that nothing speaks against says what is on the disk already. */
+  #isPinned({ serverId, bootCounter }: Identity): boolean {
+    return this.#pins.get(serverId)?.bootCounter === bootCounter
   }
 
   #refusal(peer: Identity): RaftError | null {

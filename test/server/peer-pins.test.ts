@@ -1,0 +1,112 @@
+/** Which store stands behind a peer's id: what is on the disk never says another thing than what was admitted. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { PeerPins } from '#balsa/server/peer-pins.js'
+import { Mailbox } from '#balsa/server/turn/mailbox.js'
+import { MachineClock } from '../transport/machine-clock.js'
+import { Stage } from '#balsa/testing/stage/stage.js'
+import type { Identity, StoreOperation } from '#balsa/types.js'
+
+const CLUSTER = 'c'.repeat(32)
+const idOf = (serverId: string, incarnation: string, bootCounter: number): Identity => {
+  return { clusterId: CLUSTER, serverId, incarnation: incarnation.repeat(32), bootCounter }
+}
+
+/** Server s1 over a disk that is a map, written when the test says so. */
+class Pinning {
+  readonly disk = new Map<string, Uint8Array>()
+  readonly outcomes: string[] = []
+  pins = this.#opened()
+
+  #opened(): PeerPins {
+    return new PeerPins(idOf('s1', 'f', 1), this.disk, new Stage().core('s1'), new Mailbox(new MachineClock()))
+  }
+
+  reopen(): void {
+    this.pins = this.#opened()
+  }
+
+  claim(peer: Identity): void {
+    const name = `${peer.incarnation.slice(0, 1)}${peer.bootCounter}`
+    this.pins.admit(peer).then(
+      () => this.outcomes.push(`${name} is admitted`),
+      (error: unknown) => this.outcomes.push(`${name}: ${(error as { code: string }).code}`),
+    )
+  }
+
+  /** What is written now and durable at once, or later by `written`. */
+  take(): readonly StoreOperation[] {
+    const writes = this.pins.takeWrites()
+    for (const write of writes) if (write.type === 'put') this.disk.set(write.key, write.value)
+    return writes
+  }
+
+  async written(): Promise<void> {
+    this.pins.written()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  onDisk(peer: string): string {
+    return new TextDecoder().decode(this.disk.get(`peer/${peer}`)).replace(/^(.)\1+/, '$1')
+  }
+}
+
+test('another store that comes while the first is being pinned is refused, and never written', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 1))
+  pinning.take()
+  pinning.claim(idOf('s2', 'b', 1))
+  await pinning.written()
+  assert.equal(pinning.take(), [])
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a1 is admitted', 'b1: ERR_RAFT_PEER_REPLACED'])
+  assert.is(pinning.onDisk('s2'), 'a 1')
+  pinning.reopen()
+  pinning.claim(idOf('s2', 'b', 2))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.is(pinning.outcomes.at(-1), 'b2: ERR_RAFT_PEER_REPLACED')
+})
+
+test('of two stores that claim one id in one turn, the first is pinned, on the disk too', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 1))
+  pinning.claim(idOf('s2', 'b', 1))
+  pinning.claim(idOf('s3', 'd', 4))
+  assert.is(pinning.take().length, 2)
+  await pinning.written()
+  assert.equal(pinning.take(), [])
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a1 is admitted', 'd4 is admitted', 'b1: ERR_RAFT_PEER_REPLACED'])
+  assert.is(pinning.onDisk('s2'), 'a 1')
+  assert.is(pinning.onDisk('s3'), 'd 4')
+})
+
+test('an older boot of the same store that comes beside a newer one does not take its place', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 3))
+  pinning.claim(idOf('s2', 'a', 2))
+  pinning.claim(idOf('s2', 'a', 3))
+  pinning.take()
+  await pinning.written()
+  assert.equal(pinning.take(), [])
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a3 is admitted', 'a2: ERR_RAFT_PEER_REPLACED', 'a3 is admitted'])
+  assert.is(pinning.onDisk('s2'), 'a 3')
+})
+
+test('the next boot of a store waits for its own pin', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 1))
+  pinning.take()
+  pinning.claim(idOf('s2', 'a', 2))
+  assert.equal(pinning.take(), [])
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a1 is admitted'])
+  assert.is(pinning.take().length, 1)
+  assert.is(pinning.onDisk('s2'), 'a 2')
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a1 is admitted', 'a2 is admitted'])
+})
+
+test.run()
