@@ -40,10 +40,14 @@ export class EntryClock {
   /** The newest block that was looked at, and the time of the newest entry. */
   #lastBlock: Block | null = null
   #newest: number
+  /** This server led at the last look: what has come to the log since is of its own making. */
   #leads = false
+  /** Jumps of the wall clock since the server was opened, and how many of them are in the log of this process. */
   #jumps = 0
   #toldJumps = 0
+  /** How far the last one went: forward above 0. */
   #lastJumpMs = 0
+  /** Monotonic time before which no further line is written. */
   #quietUntil = -Infinity
 
   /** `newest` is the time of the newest stored entry, 0 when there is none. */

@@ -12,7 +12,9 @@ export class Life {
   readonly ended: Promise<RaftError | null>
   /** What halted this server: its store is poisoned, or its state machine threw. Set once, by `halt`. */
   #fault: RaftError | null = null
+  /** `close` was called; stays so. */
   #isClosing = false
+  /** Resolves `ended`; called when the last part of the server is silent. */
   #end: (fault: RaftError | null) => void = () => {}
 
   constructor() {

@@ -13,6 +13,7 @@ import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
 
+/** The part of an identity that must not change, or not fall, while its id stays. */
 interface Pin {
   readonly incarnation: string
   readonly bootCounter: number

@@ -55,7 +55,9 @@ export interface Counters {
   readonly waitingBytes: number
   /** Proposals in the log that have no outcome yet. */
   readonly accepted: number
+  /** `readIndex` calls that wait to be confirmed, or for the state machine. */
   readonly reads: number
+  /** `ready` calls that wait for a leader. */
   readonly readies: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number

@@ -6,7 +6,9 @@ import type { Configuration, LogIndex, Role, Server, ServerId, Term } from '../t
 
 export interface PeerStatus {
   readonly id: ServerId
+  /** As the configuration says it. */
   readonly address: string
+  /** The connection that this server dials to it is up and admitted; what it dials to us does not count. */
   readonly connected: boolean
   /** As the leader knows it; 0 on other servers. */
   readonly matchIndex: LogIndex
@@ -36,14 +38,23 @@ export interface Status {
   readonly id: ServerId
   readonly clusterId: string
   readonly role: Role
+  /** Never falls; grows with each election that this server hears of. */
   readonly term: Term
+  /** The leader of this term, as far as this server has heard; null while none is known. */
   readonly leader: LeaderHint | null
+  /** The oldest entry that is kept: 1 until there are snapshots. */
   readonly firstIndex: LogIndex
+  /** The newest entry, written or not. Falls when a leader replaces entries that were never committed. */
   readonly lastIndex: LogIndex
+  /** Up to here the log is on this server's disk. */
   readonly durableIndex: LogIndex
+  /** Up to here this server knows the log to be committed; never falls while it runs. */
   readonly commitIndex: LogIndex
+  /** Up to here the state machine has answered; at most the smaller of the two before it. */
   readonly appliedIndex: LogIndex
+  /** The newest in the log, committed or not (thesis 4.1). */
   readonly configuration: Configuration
+  /** Every member but this server. */
   readonly peers: readonly PeerStatus[]
   readonly clock: ClockStatus
   readonly store: StoreStats

@@ -23,7 +23,9 @@ export class ProposalCall extends PendingCall<readonly unknown[]> {
   /** At least one of its commands is in the log: the outcome of a failure is unknown. */
   accepted = false
   readonly #queue: ApplyQueue
+  /** By position in the call; filled as its entries are applied. */
   readonly #results: unknown[]
+  /** Results that are still missing. */
   #left: number
 
   constructor(queue: ApplyQueue, count: number) {
@@ -57,17 +59,20 @@ export interface Proposal {
 
 /** Where a batch is to be sealed, and the clock for its entries. */
 export interface BatchPlace {
+  /** The index of the batch's first entry: the one after the log's last. */
   readonly first: LogIndex
   readonly term: Term
+  /** What the core takes now, in bytes of payload: the rest waits. */
   readonly bytesMax: number
   /** Entry times: not below that of the entry before. */
   readonly time: number
 }
 
 export class ApplyQueue {
+  /** In the order of their calls; `#waitingBytes` is the sum of their payloads. */
   #waiting: Proposal[] = []
   #waitingBytes = 0
-  /** Slots below #head are settled. */
+  /** By ascending index; slots below `#head` are settled, and hold nothing any more. */
   #accepted: (Proposal | undefined)[] = []
   #head = 0
 

@@ -10,6 +10,7 @@ export interface Expirable {
 const BUCKET_MS = 8
 
 export class Deadlines {
+  /** By the end of the bucket in BUCKET_MS: what expires when that has come. None is empty. */
   readonly #buckets = new Map<number, Set<Expirable>>()
   /** Invariant: not above the end of any bucket. */
   #nextAt = Infinity

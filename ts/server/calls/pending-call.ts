@@ -16,9 +16,12 @@ export interface WaitOptions {
 }
 
 export class PendingCall<Value> implements Expirable {
+  /** What the caller was given. */
   readonly promise: Promise<Value>
+  /** Null once the call is settled; both go together. */
   #resolve: ((value: Value) => void) | null = null
   #reject: ((error: Error) => void) | null = null
+  /** Takes the deadline and the signal back; null while there is neither. */
   #disarm: (() => void) | null = null
 
   constructor() {

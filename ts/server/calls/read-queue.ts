@@ -14,11 +14,15 @@ const READS_MAX = 65_536
 type Read = PendingCall<LogIndex>
 
 export class ReadQueue {
+  /** Reads of this turn, which no request stands for yet. */
   #fresh: Read[] = []
+  /** The newest request; ids are never used again. */
   #lastId = 0
+  /** By request: the reads that wait for its confirmation. */
   readonly #asked = new Map<number, readonly Read[]>()
   /** Ascending by index: confirmations come in order. */
   #confirmed: { readonly index: LogIndex; readonly reads: readonly Read[] }[] = []
+  /** Reads in all three of them, less those that ended by themselves. */
   #count = 0
 
   /** Reads that have no outcome yet. */

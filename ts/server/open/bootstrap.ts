@@ -20,7 +20,9 @@ const CLUSTER_ID_FACT = 'clusterId'
 
 /** What the options say of the cluster. */
 export interface Bootstrap {
+  /** Two clusters with the same name and servers are taken for one: their bootstrap entries are equal. */
   readonly clusterName: string
+  /** The same list in the same order on every server. */
   readonly servers: readonly Server[]
 }
 

@@ -42,8 +42,11 @@ export interface Group {
   readonly server: Server
   /** Where the transport hands in what arrives. */
   readonly inbound: Inbound
+  /** Whom the store's news asks for a turn. */
   readonly mailbox: Mailbox
+  /** What the transport shows to peers. */
   readonly identity: Identity
+  /** Whom the transport dials: the members that the log knew at the start, less this one. */
   readonly peers: readonly Peer[]
 }
 

@@ -22,6 +22,7 @@ export class Host {
   readonly transport: Transport
   readonly clock: Clock
   readonly logger: Logger
+  /** Whom the store wakes: first whoever waits for a write of the start, then the turn. */
   #onNews: () => void = () => {}
 
   constructor(parts: HostParts) {

@@ -73,6 +73,7 @@ export class EventLoop {
   readonly #writes: WritesUnderWay
   readonly #runner: ReadyRunner
   readonly #timer: TurnTimer
+  /** Packs what waits into blocks; holds nothing from one batch to the next. */
   readonly #writer = new BlockWriter()
   /**
    * Why the store takes nothing, or nothing new; null while it does. Told once when it begins and once when it ends.
@@ -82,6 +83,7 @@ export class EventLoop {
   #full: RaftError | null = null
   /** The state machine has a range and will answer in a later turn. */
   #isApplying = false
+  /** What `close` answers with, however often it is called; null before the first time. */
   #closing: Promise<void> | null = null
 
   constructor(parts: EventLoopParts) {

@@ -19,8 +19,11 @@ export type Mail =
 
 export class Mailbox {
   readonly #clock: Clock
+  /** In the order in which it came; emptied once per turn. */
   #mail: Mail[] = []
+  /** The loop's turn, once the loop serves this mailbox. */
   #turn: () => void = () => {}
+  /** A turn is asked for and has not begun. */
   #isTurnDue = false
   #isClosed = false
 

@@ -11,6 +11,7 @@ export class TurnTimer {
   readonly #mailbox: Mailbox
   /** Infinity while nothing is armed. */
   #at = Infinity
+  /** Of the timer that is set for `#at`; null while none is. */
   #cancel: CancelTimer | null = null
 
   constructor(clock: Clock, mailbox: Mailbox) {

@@ -12,15 +12,18 @@ import type { HardState, StoreOperation } from '../../types.js'
 import type { PeerPins } from '../peer-pins.js'
 
 interface Write {
+  /** The store's own number for it; durable in this order. */
   readonly storeTicket: Ticket
   /** Null when it holds nothing of the core's. */
   readonly coreTicket: number | null
+  /** Claims of peers were written beside: the pins are told when they are durable. */
   readonly holdsPins: boolean
 }
 
 export class WritesUnderWay {
   readonly #store: LogStore
   readonly #pins: PeerPins
+  /** Not yet durable, ascending in both numberings. */
   #writes: Write[] = []
 
   constructor(store: LogStore, pins: PeerPins) {
