@@ -111,7 +111,7 @@ export class Follower extends RoleBehaviour {
       return
     }
     if (plan.truncateFrom !== null) this.core.tickets.truncateSuffix(plan.truncateFrom)
-    for (const block of this.core.maker.keep(plan.append)) this.core.intake.accept(block)
+    for (const block of plan.append) this.core.intake.accept(block)
     const proven = message.blocks.at(-1)?.last ?? message.prevIndex
     acknowledgement.proven = logIndex(Math.max(acknowledgement.proven, proven))
     // Entries are answered when they are durable; a message without any at once.

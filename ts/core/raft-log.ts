@@ -217,6 +217,7 @@ export class RaftLog {
     if (block.configuration !== null) {
       this.#configurations.push({ index: block.first, configuration: block.configuration })
     }
+    if (block.data.buffer !== this.lastBlock?.data.buffer) this.#leaveMemory()
     this.#push(block)
     this.#lastIndex = block.last
   }
@@ -225,19 +226,14 @@ export class RaftLog {
   truncateSuffix(from: LogIndex): void {
     assert(from > this.settledIndex, `log: truncation from ${from} would remove settled entry ${this.settledIndex}`)
     assert(from <= this.lastIndex, `log: truncation from ${from} beyond the last entry ${this.lastIndex}`)
-    const left: Block[] = []
-    let memory: unknown = null
-    for (let block = this.#pop(); block !== undefined; block = this.#pop()) {
-      if (block.last < from && block.data.buffer !== memory) {
-        this.#push(block)
-        break
-      }
-      // What stood behind it in the same memory goes: that is then held for what is left of it alone.
-      memory = block.data.buffer
-      if (block.last < from) left.unshift(block)
-      else if (block.first < from) left.unshift(this.#maker.slice(block, block.first, logIndex(from - 1)))
+    let cut: Block | null = null
+    for (let block = this.lastBlock; block !== null && block.last >= from; block = this.lastBlock) {
+      this.#pop(block)
+      if (block.first < from) cut = this.#maker.slice(block, block.first, logIndex(from - 1))
     }
-    for (const block of this.#maker.keep(left)) this.#push(block)
+    // Of this memory some is gone now: it may be held for little.
+    this.#leaveMemory()
+    if (cut !== null) this.#push(cut)
     while ((this.#runs.at(-1)?.first ?? 0) >= from) this.#runs.pop()
     while ((this.#configurations.at(-1)?.index ?? 0) >= from) this.#configurations.pop()
     this.#lastIndex = logIndex(from - 1)
@@ -292,12 +288,24 @@ export class RaftLog {
     this.#ends.push(this.#bytesEnd)
   }
 
-  #pop(): Block | undefined {
-    if (this.#tail.length === this.#head) return undefined
-    const block = this.#tail.pop()
+  /** Removes the newest block, which the caller has looked at. */
+  #pop({ data }: Block): void {
+    this.#tail.pop()
     this.#ends.pop()
-    this.#bytesEnd -= block?.data.byteLength ?? 0
-    return block
+    this.#bytesEnd -= data.byteLength
+  }
+
+  /**
+   * No further block will lie in the memory of the newest one: all blocks of it stay there, or leave it together when
+   * it is held for little. Not before: a slab that is still being filled would be left block by block, however full it
+   * gets. So one such memory at a time is held for whatever it holds.
+   */
+  #leaveMemory(): void {
+    const memory = this.lastBlock?.data.buffer
+    let start = this.#tail.length
+    while (start > this.#head && this.#tail[start - 1]?.data.buffer === memory) start -= 1
+    const run = this.#tail.slice(start).filter((block) => block !== undefined)
+    for (const [at, block] of this.#maker.keep(run).entries()) this.#tail[start + at] = block
   }
 
   /** The position of the run that holds `index`. Invariant: firstIndex <= index <= lastIndex. */

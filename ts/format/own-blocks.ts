@@ -1,6 +1,7 @@
 /**
  * Blocks that are to be kept for long, in memory that they fill. What a socket received are views of a slab of 256 KiB
- * or more, and a view keeps all of it alive, whatever else was in it.
+ * or more, and a view keeps all of it alive, whatever else was in it. To be asked when nothing more will come in that
+ * memory: while a slab is being filled, how much of it will be kept is not known.
  *
  * Invariant: blocks that are kept hold at most HELD_PER_KEPT times their bytes, as long as blocks of one memory come
  * and go together; who drops some of them asks again for the others.
@@ -16,7 +17,7 @@ const HELD_PER_KEPT = 4
 
 /**
  * The same blocks; those that keep too much memory alive are copied, all of one memory together. Hot path: once per
- * message.
+ * slab.
  */
 export function ownBlocks(blocks: readonly Block[]): readonly Block[] {
   let owned: Block[] | null = null
