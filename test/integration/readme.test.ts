@@ -1,6 +1,6 @@
-/** The sample in the README is code that runs, prints what its comments say, and is short. */
+/** The sample in the README is code that runs, prints what its comments say, compiles as TypeScript, and is short. */
 
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,8 +10,9 @@ import { freeAddresses } from '../../support/free-addresses.js'
 
 const SAMPLE_LINES_MAX = 30
 
+const [, sample = ''] = /```js\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8')) ?? []
+
 test('the sample of the README runs and prints what it says', async () => {
-  const [, sample = ''] = /```js\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8')) ?? []
   const said = /console\.log\(.*\) \/\/ (.*)\n/.exec(sample)?.[1]
   assert.ok(
     sample.trimEnd().split('\n').length <= SAMPLE_LINES_MAX,
@@ -29,6 +30,21 @@ test('the sample of the README runs and prints what it says', async () => {
   } finally {
     rmSync(script, { force: true })
     rmSync(dir, { recursive: true })
+  }
+})
+
+test('it is TypeScript as well, as strict as can be', () => {
+  // Inside the package, so that `balsa-raft` means this one.
+  const script = join(process.cwd(), 'build', `readme-sample-${process.pid}.mts`)
+  const strict = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes', '--noUnusedParameters']
+  const target = ['--noEmit', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--ignoreConfig']
+  try {
+    writeFileSync(script, sample)
+    const tsc = join(process.cwd(), 'node_modules/typescript/bin/tsc')
+    const { stdout, status } = spawnSync(process.execPath, [tsc, ...target, ...strict, script], { encoding: 'utf8' })
+    assert.is(status, 0, stdout)
+  } finally {
+    rmSync(script, { force: true })
   }
 })
 
