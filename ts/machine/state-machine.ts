@@ -40,10 +40,17 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
   query?(query: Query): Answer | Promise<Answer>
 }
 
-/** Returns its argument; an object literal passed through it has its parameter types inferred. */
+/**
+ * Returns its argument; an object literal passed through it has its parameter types inferred. A `query` without a
+ * parameter is asked by `raft.read()`.
+ */
+export function defineStateMachine<Command, Result, Answer>(
+  machine: StateMachine<Command, Result, void, Answer> & { query(): Answer | Promise<Answer> },
+): StateMachine<Command, Result, void, Answer>
 export function defineStateMachine<Command, Result, Query = never, Answer = never>(
   machine: StateMachine<Command, Result, Query, Answer>,
-): StateMachine<Command, Result, Query, Answer> {
+): StateMachine<Command, Result, Query, Answer>
+export function defineStateMachine(machine: unknown): unknown {
   return machine
 }
 
