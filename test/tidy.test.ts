@@ -20,6 +20,7 @@ import {
   focusRule,
   glossaryRule,
   handwritingRule,
+  realmRule,
   homeRule,
   importCircles,
   importRule,
@@ -256,6 +257,13 @@ proofs('there is one handwriting', () => {
     'class A {\n  private constructor() {}\n  #x = 1\n}\nconst BYTES_MAX = 1\nconst x = f()',
   )
   accepts(handwritingRule, 'ts/a.ts', `const text = '${'x'.repeat(120)}'\n// ${'x'.repeat(110)}`)
+})
+
+proofs('a library knows values of other realms', () => {
+  rejects(realmRule, 'ts/storage/a.ts', 'if (cause instanceof Error) return cause.message')
+  rejects(realmRule, 'ts/format/a.ts', 'if (!(bytes instanceof Uint8Array)) fail()')
+  accepts(realmRule, 'ts/storage/a.ts', 'if (cause instanceof RaftError) return cause')
+  accepts(realmRule, 'ts/testing/a.ts', 'if (cause instanceof Error) return cause.message')
 })
 
 proofs('the engine does not know Node', () => {

@@ -46,6 +46,18 @@ export function kindOf(value: unknown): string {
   return `${/^[aeio]/i.test(name) ? 'an' : 'a'} ${name}`
 }
 
+/** What an error says of itself, by its message alone; of anything else that was thrown, what `textOf` says. */
+export function messageOf(thrown: unknown): string {
+  const message: unknown = fieldOf(thrown, 'message')
+  return typeof message === 'string' ? textOf(message) : textOf(thrown)
+}
+
+/** `ENOENT` and the like; empty when it is not an error of the system. */
+export function systemCodeOf(thrown: unknown): string {
+  const code: unknown = fieldOf(thrown, 'code')
+  return typeof code === 'string' ? code : ''
+}
+
 /** What was thrown, for a message: at most some 1000 characters. */
 export function textOf(thrown: unknown): string {
   let text: string
@@ -55,6 +67,15 @@ export function textOf(thrown: unknown): string {
     text = kindOf(thrown)
   }
   return text.length <= TEXT_LENGTH_MAX ? text : `${text.slice(0, TEXT_LENGTH_MAX)}...`
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  if (value === null || typeof value !== 'object') return undefined
+  try {
+    return (value as Readonly<Record<string, unknown>>)[name]
+  } catch {
+    return undefined
+  }
 }
 
 function classOf(value: object): string {

@@ -12,6 +12,7 @@
 import { Packr } from 'msgpackr/pack'
 
 import { assert } from '../errors.js'
+import { isBytes } from '../foreign-values.js'
 import type { Configuration, Extension, Nonvoter, Server } from '../types.js'
 import { MalformedBytes, UnknownFormat } from './malformed.js'
 
@@ -165,7 +166,7 @@ function asExtension(value: unknown): Extension {
   const bytes = row[2]
   if (typeof name !== 'string' || !EXTENSION_NAME.test(name)) fail('an extension has no name of a-z, 0-9 and -')
   if (typeof isRequired !== 'boolean') fail(`whether the extension ${name} is required is not a boolean`)
-  if (!(bytes instanceof Uint8Array)) fail(`the value of the extension ${name} is not bytes`)
+  if (!isBytes(bytes)) fail(`the value of the extension ${name} is not bytes`)
   // A copy: the payload is a view of a larger block, which must not be kept alive for this.
   return { name, isRequired, value: new Uint8Array(bytes) }
 }

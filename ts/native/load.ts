@@ -6,17 +6,20 @@
 
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isNonGlibcLinuxSync } from 'detect-libc'
 
 import { AssertionFailure, RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
+import { messageOf } from '../foreign-values.js'
 import type * as binding from './binding.js'
 
 /** Functions throw errors with the message `CODE: text`; `nativeError` makes them what they are. */
 export type NativeBinding = typeof binding
 
-const require = createRequire(import.meta.url)
+/** Of this file; what bundles a program as CommonJS leaves none of it, and then it is the bundle's. */
+const here = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href
+const require = createRequire(here)
 
 /** Literal names, so that bundlers see them. */
 const PACKAGES: Readonly<Record<string, () => unknown>> = {
@@ -67,7 +70,7 @@ export function loadNative(): NativeBinding {
 
 /** An error of the addon, or the text of a fault, as the library's own. */
 export function nativeError(error: unknown): Error {
-  const text = error instanceof Error ? error.message : String(error)
+  const text = messageOf(error)
   const split = text.indexOf(': ')
   const code = CODES[text.slice(0, split)]
   // What has no code of ours is a defect on this side of the border or on the other: never an error about the world.
@@ -112,7 +115,7 @@ function find(platform: string): NativeBinding {
       if (isBinding(binding)) return binding
       attempts.push({ source, cause: new Error('it is of another version: its exports are not those of this library') })
     } catch (error) {
-      attempts.push({ source, cause: error instanceof Error ? error : new Error(String(error)) })
+      attempts.push({ source, cause: new Error(messageOf(error), { cause: error }) })
     }
   }
   const causes = attempts.map(({ cause }) => cause)
@@ -123,7 +126,7 @@ function find(platform: string): NativeBinding {
 
 /** The package first; then the file of the source tree, which published packages do not have. */
 function usualSources(platform: string): readonly Source[] {
-  const path = fileURLToPath(new URL(`balsa-native.${platform}.node`, import.meta.url))
+  const path = fileURLToPath(new URL(`balsa-native.${platform}.node`, here))
   const published = PACKAGES[platform]
   const local = { name: path, load: () => require(path) as unknown }
   return published === undefined ? [local] : [{ name: packageName(platform), load: published }, local]

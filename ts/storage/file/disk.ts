@@ -8,6 +8,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:f
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
+import { systemCodeOf } from '../../foreign-values.js'
 import type { FileFacts } from '../fingerprint.js'
 import { lockDirectory } from './lock.js'
 import type { DirectoryLock } from './lock.js'
@@ -111,11 +112,6 @@ export const nodeDisk: Disk = {
   },
 }
 
-/** `ENOENT` and the like; empty when it is not an error of the system. */
-export function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-}
-
 class NodeFile implements DiskFile {
   readonly #handle: FileHandle
 
@@ -171,7 +167,7 @@ async function unlessAbsent<T>(look: () => Promise<T>): Promise<T | null> {
   try {
     return await look()
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null
+    if (systemCodeOf(error) === 'ENOENT') return null
     throw error
   }
 }

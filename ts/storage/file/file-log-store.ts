@@ -10,6 +10,7 @@
 import { join, resolve } from 'node:path'
 
 import { assert, AssertionFailure, RaftError } from '../../errors.js'
+import { messageOf } from '../../foreign-values.js'
 import { sealBlock, verifyBlock } from '../../format/block.js'
 import { decodeOperations, OperationPacker } from '../../format/operations.js'
 import { logIndex } from '../../types.js'
@@ -275,8 +276,7 @@ export class FileLogStore implements LogStore {
 
   #poisonedError(cause: unknown): RaftError {
     if (cause instanceof RaftError) return cause
-    const said = cause instanceof Error ? cause.message : String(cause)
-    const message = `The store refuses to go on: ${this.#path}: ${said}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
+    const message = `The store refuses to go on: ${this.#path}: ${messageOf(cause)}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
     return new RaftError('ERR_RAFT_STORE_POISONED', message, { outcome: 'unknown', cause })
   }
 

@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 
 import { AssertionFailure, RaftError } from '../../errors.js'
+import { messageOf } from '../../foreign-values.js'
 import { encodeBoot } from '../../format/file-batch.js'
 import { logIndex } from '../../types.js'
 import { createStore, hasStore, inspectPlace, LOG_FILE, unusableError } from './directory.js'
@@ -110,6 +111,5 @@ function storedState(
 function openError(dir: string, path: string, error: unknown): unknown {
   if (error instanceof RaftError || error instanceof AssertionFailure) return error
   if (isFull(error)) return fullError(path, error)
-  const said = error instanceof Error ? error.message : String(error)
-  return unusableError(dir, `cannot be used: ${said}. Check its owner, its mode and the mount`, error)
+  return unusableError(dir, `cannot be used: ${messageOf(error)}. Check its owner, its mode and the mount`, error)
 }

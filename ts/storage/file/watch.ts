@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { RaftError } from '../../errors.js'
 import { neverEmpty } from '../lost-data.js'
 import { LOCK_FILE, LOG_FILE } from './directory.js'
-import { errorCode } from './disk.js'
+import { systemCodeOf } from '../../foreign-values.js'
 import type { Disk, FileAt } from './disk.js'
 
 interface Watched {
@@ -73,7 +73,7 @@ export class Watch {
       const found = await this.#disk.fileAt(path)
       return found === null || found.device !== device || found.inode !== inode
     } catch (error) {
-      return errorCode(error) === 'ENOTDIR'
+      return systemCodeOf(error) === 'ENOTDIR'
     }
   }
 }

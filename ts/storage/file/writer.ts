@@ -6,7 +6,7 @@
 import { RaftError } from '../../errors.js'
 import { BATCH_HEADER_BYTES, encodeBatch } from '../../format/file-batch.js'
 import type { BatchKind, BatchPlace, FileIdentity } from '../../format/file-batch.js'
-import { errorCode } from './disk.js'
+import { systemCodeOf } from '../../foreign-values.js'
 import type { DiskFile } from './disk.js'
 
 /** Answers whether to try again; asked each time when the disk was full before anything of the batch was flushed. */
@@ -80,7 +80,7 @@ export async function writeAll(file: DiskFile, bytes: Uint8Array, position: numb
 
 /** No room on the device, within the quota, or within what one file may take. */
 export function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(errorCode(error))
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error))
 }
 
 export function fullError(path: string, cause: unknown): RaftError {

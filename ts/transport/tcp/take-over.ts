@@ -13,9 +13,10 @@ import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
  * yet.
  */
 export function takeOver(accepted: Socket, onread: OnReadOpts): Socket | null {
-  const inside = accepted as Socket & { _handle?: unknown }
+  const inside = accepted as Socket & { _handle?: { readonly useUserBuffer?: unknown } | null }
   const handle = inside._handle
-  if (typeof handle !== 'object' || handle === null) return null
+  // Other runtimes have a field of that name, and something else in it.
+  if (typeof handle?.useUserBuffer !== 'function') return null
   inside._handle = null
   accepted.destroy()
   return new Socket({ handle, onread, readable: true, writable: true } as SocketConstructorOpts)

@@ -265,7 +265,7 @@ function listening(server: NetServer, address: Address): Promise<void> {
 }
 
 function listenError(listen: string, cause: unknown): RaftError {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+  const code = String((cause as { readonly code?: unknown } | null)?.code ?? cause)
   const remedy = REMEDIES[code] ?? "check the host and the port given as 'listen'"
   return new RaftError('ERR_RAFT_LISTEN', `cannot listen on ${listen}: ${code}; ${remedy}`, { cause })
 }
