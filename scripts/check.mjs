@@ -9,6 +9,9 @@ import { ensureBuilt, run } from './ensure-built.mjs'
 const tool = (path, ...args) => run(process.execPath, [`node_modules/${path}`, ...args], 'see above')
 const cargo = (...args) => run('cargo', args, 'see above')
 
+/** The one feature that adds code: the tests with many orders of threads. */
+const INTERLEAVINGS = ['--features', 'balsa-log/interleavings']
+
 const steps = {
   types: ensureBuilt,
   border: checkBorder,
@@ -17,7 +20,7 @@ const steps = {
   tidy: () => run(process.execPath, ['scripts/test.mjs', '/tidy.test.js$'], 'see above'),
   unused: () => tool('knip/bin/knip.js', '--no-progress'),
   rustfmt: () => cargo('fmt', '--all', '--check'),
-  clippy: () => cargo('clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'),
+  clippy: () => cargo('clippy', '--workspace', '--all-targets', ...INTERLEAVINGS, '--locked', '--', '-D', 'warnings'),
 }
 
 const broken = []

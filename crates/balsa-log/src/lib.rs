@@ -22,6 +22,8 @@ mod error;
 mod fault;
 mod filesystem;
 pub mod format;
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
 mod lmdb;
 mod lock;
 mod log;
@@ -32,6 +34,7 @@ mod read;
 mod room;
 mod shared;
 mod store;
+mod sync;
 mod watch;
 mod writer;
 

@@ -5,8 +5,10 @@
 //! - The caller is woken once for all that is new since its last `poll`, and never misses the last of it: the wake is
 //!   set behind the news, and `poll` clears it before it looks.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Called from the writer thread when `poll` has news: at most once until the next `poll`. Must not block.
 pub type Wake = Box<dyn Fn() + Send + Sync>;

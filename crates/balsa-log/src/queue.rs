@@ -7,13 +7,14 @@
 //! - The phase moves forward only: open, closing, poisoned.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::format::length;
 use crate::format::operation::{Operation, Operations};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A group commit takes tickets until it holds this much, so that one slow flush serves many, and none takes too long.
 const GROUP_COMMIT_BYTES: usize = 1 << 20;

@@ -3,13 +3,11 @@
 //!
 //! What must hold:
 //! - Beyond the first mark the caller proposes nothing. What remains is for what others proposed before they met their
-//!   own
-//!   mark, and for the first entries, votes and hard states of leaders to come.
+//!   own mark, and for the first entries, votes and hard states of leaders to come.
 //! - Up to the second mark all that was submitted within the credit fits, however it is spread over pages; beyond it
-//!   there
-//!   is no credit. What carries no entries of clients is taken without it.
+//!   there is no credit. What carries no entries of clients is taken without it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The part of the home beyond the first mark. Servers of one cluster fill their homes alike, but not to the page.
 const RESERVE_PART: u64 = 16;
