@@ -4,7 +4,6 @@
  */
 
 import { RaftError } from '../../errors.js'
-import type { LogIndex } from '../../types.js'
 import type { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
 import type { Operation, Returned } from './world-observer.js'
@@ -32,6 +31,9 @@ export interface ClientSite {
 
 /** By length: commands only differ in it, and nobody writes to them. */
 const paddings: Uint8Array[] = []
+
+/** What a call that failed brings. */
+const NOTHING = { index: 0, applied: 0, value: 0 }
 
 interface Pending {
   readonly operation: Operation
@@ -87,7 +89,7 @@ export class SimClient {
 
   /** That process is gone, and what was asked of it will not be answered. */
   gone(server: SimServer): void {
-    if (this.#pending?.server === server) this.#end(this.#pending, { status: 'lost', code: null, index: 0, value: 0 })
+    if (this.#pending?.server === server) this.#end(this.#pending, { status: 'lost', code: null, ...NOTHING })
   }
 
   #think(times: number): void {
@@ -113,11 +115,14 @@ export class SimClient {
     this.#site.promised()
     this.#call(raft, operation)
       .then(
-        ({ index, value }) => this.#end(pending, { status: 'ok', code: null, index, value }),
+        ({ index, value }) => {
+          const applied = server.core?.log.appliedIndex ?? 0
+          this.#end(pending, { status: 'ok', code: null, index, applied, value })
+        },
         (error: unknown) => {
           if (!(error instanceof RaftError)) throw error
           if (error.leader !== null) this.#follow(error.leader.id)
-          this.#end(pending, { status: error.outcome, code: error.code, index: 0, value: 0 })
+          this.#end(pending, { status: error.outcome, code: error.code, ...NOTHING })
         },
       )
       // Such as an invariant of those who watch.
@@ -147,7 +152,7 @@ export class SimClient {
           ? 'writes'
           : draw < read
             ? 'read'
-            : 'barrier'
+            : this.#random.pick(['barrier', 'readIndex', 'ready'] as const)
     return this.#operation(server, kind, kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0)
   }
 
@@ -156,12 +161,13 @@ export class SimClient {
     const id = this.#site.nextId()
     const commands = Array.from({ length: count }, () => this.#site.nextId())
     const key = this.#random.int(0, plan.keys)
-    return { id, kind, client: this.#ordinal, server: server.id, key, commands }
+    const timeoutMs = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
+    const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
+    return { id, kind, client: this.#ordinal, server: server.id, key, commands, timeoutMs, deadline }
   }
 
-  async #call(raft: SimRaft, { kind, commands, key }: Operation): Promise<SimAnswer> {
-    const { plan } = this.#site
-    const options = this.#random.chance(plan.deadlines) ? { timeoutMs: this.#random.int(1, plan.deadlineMs + 1) } : {}
+  async #call(raft: SimRaft, { kind, commands, key, timeoutMs }: Operation): Promise<SimAnswer> {
+    const options = timeoutMs === null ? {} : { timeoutMs }
     switch (kind) {
       case 'write':
         return raft.apply({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)
@@ -174,10 +180,13 @@ export class SimClient {
       }
       case 'read':
         return raft.read(key, options)
-      case 'barrier': {
-        const index: LogIndex = await raft.barrier(options)
-        return { index, value: 0 }
-      }
+      case 'readIndex':
+        return { index: await raft.readIndex(options), value: 0 }
+      case 'barrier':
+        return { index: await raft.barrier(options), value: 0 }
+      case 'ready':
+        await raft.ready(options)
+        return { index: 0, value: 0 }
     }
   }
 

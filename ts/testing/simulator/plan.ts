@@ -13,7 +13,7 @@ export interface ClientPlan {
   /** From a refusal to the next call, so that a world without a leader is not all questions. */
   readonly refusedMs: number
   readonly keys: number
-  /** What is asked for how often; weights. */
+  /** What is asked for how often; weights. Half of `barrier` ask for something else that writes nothing. */
   readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
   readonly paddingMax: number
   /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */

@@ -6,12 +6,16 @@ import type { Observer } from '../observer.js'
 
 export interface Operation {
   readonly id: number
-  readonly kind: 'write' | 'writes' | 'read' | 'barrier'
+  readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier'
   readonly client: number
   readonly server: ServerId
   readonly key: number
-  /** The ids of its commands; empty for a read or a barrier. */
+  /** The ids of its commands; empty for all but writes. */
   readonly commands: readonly number[]
+  /** How long it waits at most, in milliseconds of the server's clock; null: as long as it takes. */
+  readonly timeoutMs: number | null
+  /** When that is over, by the server's clock; Infinity for never. */
+  readonly deadline: number
 }
 
 /** How an operation ended. `lost`: the process that it was put to is gone, so its outcome is unknown. */
@@ -21,6 +25,8 @@ export interface Returned {
   readonly code: string | null
   /** Ok: where its last command stands, or what the state machine had applied when it was read; 0 otherwise. */
   readonly index: number
+  /** Ok: what was applied on that server when the call returned; 0 otherwise. */
+  readonly applied: number
   /** Ok: what the key held before (write) or holds (read); 0 for nothing. */
   readonly value: number
 }

@@ -1,13 +1,19 @@
 /**
- * What clients may rely on: invariants 13 (linearizable) and 14 (exactly one outcome, and a true one). The world knows
- * the one order of all commands, so a history is judged as it grows, without a search: what a call saw may not lie
- * before what was already seen when it began.
+ * What clients may rely on: invariants 13 (linearizable), 14 (exactly one outcome, and a true one) and 25 (a call ends
+ * at its deadline, and what it tells is applied where it was told). The world knows the one order of all commands, so a
+ * history is judged as it grows, without a search: what a call saw may not lie before what was already seen when it
+ * began.
  */
 
 import type { Truth } from '../../invariants/truth.js'
 import { hold } from '../../invariants/violation.js'
+import type { RaftCore } from '../../../core/raft-core.js'
+import type { Input } from '../../../core/ready.js'
 import type { AppliedCommand, ServerView } from '../../observer.js'
 import type { Operation, Returned, WorldObserver } from '../world-observer.js'
+
+/** How long after its deadline a call may end: one bucket of `Deadlines`. */
+const GRAIN_MS = 8
 
 type Fate = 'open' | 'ok' | 'not-applied' | 'unknown'
 
@@ -19,6 +25,8 @@ export class ClientInvariants implements WorldObserver {
   readonly #appliedAt: (number | undefined)[] = []
   readonly #fates: (Fate | undefined)[] = []
   readonly #open = new Map<number, { readonly operation: Operation; readonly floor: number }>()
+  /** By server: its calls with a deadline, and when its deadlines were last looked at. */
+  readonly #due = new Map<string, { readonly calls: Map<number, Operation>; lookedAt: number }>()
   /** The furthest place in the order that any returned call has proved to be committed. */
   #floor = 0
 
@@ -38,16 +46,29 @@ export class ClientInvariants implements WorldObserver {
 
   invoked(operation: Operation): void {
     this.#open.set(operation.id, { operation, floor: this.#floor })
+    if (operation.timeoutMs !== null) this.#dueOn(operation.server).calls.set(operation.id, operation)
     for (const id of operation.commands) this.#fates[id] = 'open'
   }
 
-  returned({ id, kind, commands, server }: Operation, { status, index }: Returned): void {
+  // Hot path: once per core step.
+  stepped(server: ServerView, _core: RaftCore, input: Input): void {
+    if (input.type !== 'turn' && input.type !== 'tick') return
+    const due = this.#due.get(server.id)
+    if (due === undefined || due.calls.size === 0) return
+    if (input.type === 'tick') due.lookedAt = input.now
+    else for (const call of due.calls.values()) checkDeadline(call, due.lookedAt)
+  }
+
+  returned({ id, kind, commands, server }: Operation, { status, index, applied }: Returned): void {
     const open = this.#open.get(id)
     hold(open !== undefined, 14, () => `operation ${id} has a second outcome, ${status}`)
     this.#open.delete(id)
+    this.#due.get(server)?.calls.delete(id)
     for (const command of commands) this.#settle(command, status, index)
     if (status !== 'ok') return
     this.succeeded += 1
+    hold(index <= applied, 25, () => `a ${kind} on ${server} returned with ${index}, and ${applied} is applied there`)
+    if (kind === 'ready') return
     const { floor } = open
     const { commandsUpTo } = this.#truth
     const last = commands.at(-1)
@@ -59,10 +80,16 @@ export class ClientInvariants implements WorldObserver {
     const first = commands.length === 0 ? index : (this.#appliedAt[commands[0] ?? 0] ?? 0)
     // The state machine is told of commands only, so a read is judged by the commands that it saw.
     const saw = commandsUpTo[index] ?? 0
-    hold(kind === 'read' ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
+    hold(kind === 'read' || kind === 'readIndex' ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
       return `a ${kind} on ${server} saw the order up to ${first}, when ${floor} had been seen before it began`
     })
     this.#floor = Math.max(this.#floor, index)
+  }
+
+  #dueOn(server: string): { readonly calls: Map<number, Operation>; lookedAt: number } {
+    const known = this.#due.get(server) ?? { calls: new Map<number, Operation>(), lookedAt: -Infinity }
+    this.#due.set(server, known)
+    return known
   }
 
   #settle(command: number, status: Returned['status'], index: number): void {
@@ -81,4 +108,10 @@ export class ClientInvariants implements WorldObserver {
     }
     this.#fates[command] = status === 'applied' || status === 'lost' ? 'unknown' : status
   }
+}
+
+function checkDeadline({ kind, server, deadline }: Operation, lookedAt: number): void {
+  hold(deadline + GRAIN_MS > lookedAt, 25, () => {
+    return `a ${kind} on ${server} waits on, and its deadline was ${lookedAt - deadline} ms before deadlines were last looked at`
+  })
 }
