@@ -8,7 +8,6 @@ import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
-import { checkTimeout } from '../options.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
 import { logIndex } from '../types.js'
 import type { Clock, Identity, LogIndex } from '../types.js'
@@ -204,7 +203,6 @@ export class Server {
 
   /** False: the call has ended before it began. */
   #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined): boolean {
-    checkTimeout(options?.timeoutMs)
     const { refusal } = this.#life
     if (refusal === null) call.arm(options, this.#deadlines, this.#clock.now())
     else call.reject(refusal)

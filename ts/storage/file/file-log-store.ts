@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path'
 import { assert, AssertionFailure, RaftError } from '../../errors.js'
 import { sealBlock, verifyBlock } from '../../format/block.js'
 import { decodeOperations, OperationPacker } from '../../format/operations.js'
+import { checkOptionNames } from '../../option-checks.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import { LOG_FILE } from './directory.js'
@@ -44,7 +45,8 @@ const BATCH_BYTES = 1024 * 1024
  * log, and the file is never rewritten: it grows until there are snapshots. Linux: needs the program `flock` to keep
  * out other containers.
  */
-export function fileStore(): StoreFactory {
+export function fileStore(options: Readonly<Record<string, never>> = {}): StoreFactory {
+  checkOptionNames('fileStore', options, [])
   return { name: 'file', create: (dir) => new FileLogStore(dir) }
 }
 

@@ -58,6 +58,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
   }
 
+  addressFlaw(address: string): string | null {
+    const parsed = parseAddress(address)
+    if (parsed !== null && parsed.port > 0) return null
+    return 'it must be host:port, such as kv-1.internal:7600 or [::1]:7600'
+  }
+
   /** A copy of the counters. */
   stats(): Readonly<TcpStats> {
     return { ...this.#stats }
