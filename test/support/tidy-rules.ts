@@ -24,8 +24,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   options: ['option-checks', 'clock', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
   'option-checks': ['errors'],
   server: [
-    ...['options', 'option-checks', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
-    'errors',
+    ...['options', 'option-checks', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'foreign-values'],
+    ...['types', 'errors'],
   ],
   core: ['types', 'errors'],
   storage: ['option-checks', 'format', 'types', 'errors'],

@@ -52,7 +52,7 @@ export interface Group {
 
 /** `lastTime` is that of the newest stored entry. */
 export function makeGroup(settings: GroupSettings, host: Host, stored: StoredState, lastTime: number): Group {
-  const { store, transport, clock, logger } = host
+  const { dir, store, transport, clock, logger } = host
   const identity: Identity = {
     clusterId: clusterIdOf(stored),
     serverId: settings.id,
@@ -76,7 +76,7 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
     deadlines: new Deadlines(),
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, entryClock }
-  const loop = new EventLoop({ ...shared, transport, logger, pins, writes, runner })
+  const loop = new EventLoop({ ...shared, dir, transport, logger, pins, writes, runner })
   const { durability } = stored
   const server = new Server({ ...shared, loop, inbound, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }

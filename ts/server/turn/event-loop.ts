@@ -27,6 +27,7 @@ import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import { closeStore, closeTransport } from '../closing.js'
 import { closed, halted, leadershipLost, notLeader, overloaded } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
 import type { Mail, Mailbox } from './mailbox.js'
@@ -37,6 +38,7 @@ import type { WritesUnderWay } from './writes-under-way.js'
 const DISK_IS_FULL = 'the disk is full: writes wait until there is room'
 
 export interface EventLoopParts {
+  readonly dir: string
   readonly core: RaftCore
   readonly store: LogStore
   readonly transport: Transport
@@ -56,6 +58,8 @@ export interface EventLoopParts {
 }
 
 export class EventLoop {
+  /** The folder, for what is said of it. */
+  readonly #dir: string
   readonly #core: RaftCore
   readonly #store: LogStore
   readonly #transport: Transport
@@ -87,6 +91,7 @@ export class EventLoop {
   #closing: Promise<void> | null = null
 
   constructor(parts: EventLoopParts) {
+    this.#dir = parts.dir
     this.#core = parts.core
     this.#store = parts.store
     this.#transport = parts.transport
@@ -107,7 +112,10 @@ export class EventLoop {
     this.#mailbox.serve(() => this.#turn())
   }
 
-  /** Settles every call, leaves the peers, makes the commit index durable, and releases the folder. Idempotent. */
+  /**
+   * Settles every call, leaves the peers, makes the commit index durable, and releases the folder; whatever fails on
+   * the way, the rest is done. Idempotent.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -133,6 +141,8 @@ export class EventLoop {
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })
     const fault = this.#carryOut(this.#core.takeReady())
     if (fault !== null) return this.#halt(fault)
+    // A listener may have closed this server.
+    if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
     if (this.#mayApplyMore()) this.#mailbox.schedule()
     this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt))
@@ -231,23 +241,46 @@ export class EventLoop {
     this.#settleReads(ready)
     this.#settleAll(halted(error))
     this.#events.emit('fault', { error })
-    const silence = this.#transport.close()
-    void silence.catch(() => {}).then(() => this.#life.end())
+    void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }
 
   async #close(): Promise<void> {
     this.#life.close()
     this.#stopTurning()
     this.#settleAll(closed)
-    await this.#transport.close()
-    if (this.#life.fault === null) this.#submitLast()
-    await this.#store.close()
-    this.#life.end()
+    try {
+      await closeTransport(this.#transport, this.#clock, this.#logger)
+    } finally {
+      await this.#releaseStore()
+    }
   }
 
-  #submitLast(): void {
+  async #releaseStore(): Promise<void> {
+    let trouble: RaftError | null = null
+    try {
+      if (this.#life.fault === null) this.#failed(this.#submitLast())
+      await closeStore(this.#store, this.#dir, this.#clock)
+      if (this.#life.fault === null) this.#failed(this.#store.poll().fault)
+    } catch (error) {
+      if (error instanceof RaftError) trouble = error
+      throw error
+    } finally {
+      this.#life.end(trouble)
+    }
+  }
+
+  #submitLast(): RaftError | null {
     const { term, votedFor, log } = this.#core
-    this.#writes.submitLast({ term, votedFor, commitIndex: log.commitIndex })
+    return this.#writes.submitLast({ term, votedFor, commitIndex: log.commitIndex })
+  }
+
+  /**
+   * The store has failed while this server closes: all calls have ended by now, so it changes nothing but what is told.
+   */
+  #failed(fault: RaftError | null): void {
+    if (fault === null) return
+    this.#life.halt(fault)
+    this.#logger.error('the store failed while this server closed', { code: fault.code, error: fault.message })
   }
 
   #stopTurning(): void {

@@ -19,7 +19,7 @@ import { LOG_FILE } from './directory.js'
 import { nodeDisk } from './disk.js'
 import type { Disk } from './disk.js'
 import { LogHead } from './image.js'
-import { openStoreFile } from './open.js'
+import { giveBack, openStoreFile } from './open.js'
 import type { OpenFile } from './open.js'
 import { readBlocks } from './reader.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
@@ -270,8 +270,7 @@ export class FileLogStore implements LogStore {
       this.#fault = this.#poisonedError(error)
     } finally {
       this.#phase = 'closed'
-      await file.close()
-      await lock.release()
+      await giveBack(file, lock)
     }
   }
 

@@ -11,6 +11,7 @@ import {
   type Identity,
   type LinkId,
   type Logger,
+  notNew,
   peerChanged,
   QuietLog,
   type Request,
@@ -70,9 +71,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   async start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
-    assert(this.#phase === 'new', `start of a transport that is ${this.#phase}`)
+    if (this.#phase !== 'new') throw notNew(this.#phase === 'closed')
     this.#phase = 'started'
-    const bound = await this.#listen()
+    const bound = await this.#listen().catch((error: unknown) => {
+      if (!this.#isClosed()) this.#phase = 'new'
+      throw error
+    })
     if (this.#isClosed()) {
       await new Promise((resolve) => this.#server.close(resolve))
       throw new RaftError('ERR_RAFT_CLOSED', `the transport on ${bound} was closed while it started`)
@@ -262,11 +266,17 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
 function listening(server: NetServer, address: Address): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ host: address.host, port: address.port }, () => {
-      server.off('error', reject)
+    const onListening = (): void => {
+      server.off('error', onError)
       resolve()
-    })
+    }
+    const onError = (error: Error): void => {
+      server.off('listening', onListening)
+      reject(error)
+    }
+    server.once('error', onError)
+    server.once('listening', onListening)
+    server.listen({ host: address.host, port: address.port })
   })
 }
 
