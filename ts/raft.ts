@@ -52,13 +52,14 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     checkCallOptions('apply', options)
+    this.#server.checkRoom(1, 0)
     const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
     return result as Result
   }
 
   /**
    * As `apply`, for a list in order, in one append. The first failure rejects the whole call; its outcome covers the
-   * list.
+   * list. At most 8192 commands, and 16 MiB of them encoded: else ERR_RAFT_TOO_LARGE.
    */
   async applyAll(commands: readonly Command[], options?: WaitOptions): Promise<readonly Result[]> {
     checkCallOptions('applyAll', options)
@@ -66,10 +67,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
       throw optionsError(`applyAll takes an array of commands, and was given ${shown(commands)}`)
     }
     if (commands.length === 0) return []
-    const payloads = new Array<Payload>(commands.length)
-    // Not `map`, which leaves holes where there were some.
-    for (let at = 0; at < payloads.length; at += 1) payloads[at] = this.#codec.encode(commands[at] as Command)
-    return (await this.#server.propose(payloads, 'command', options)) as readonly Result[]
+    return (await this.#server.propose(this.#encodeAll(commands), 'command', options)) as readonly Result[]
   }
 
   /** Commits an empty entry; resolves with its index once everything before it is applied here. Leader only. */
@@ -133,7 +131,11 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.on(name, listener)
   }
 
-  /** Settles every call, makes the commit index durable and releases the folder. Idempotent. */
+  /**
+   * Settles every call, makes the commit index durable and releases the folder. Idempotent. Whatever fails on the way,
+   * the rest is done; it rejects with a RaftError only when the folder may not be free, as when the disk does not
+   * answer within 30 s.
+   */
   close(): Promise<void> {
     return this.#server.close()
   }
@@ -142,8 +144,27 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.close()
   }
 
-  /** Resolves when the server has closed or halted, with the error that halted it or null. Never rejects. */
+  /**
+   * Resolves when the server has closed or halted, with the error that halted it or that kept it from closing, or null.
+   * Never rejects.
+   */
   get closed(): Promise<RaftError | null> {
     return this.#server.ended
+  }
+
+  /** Stops at the first command that there is no room for any more. */
+  #encodeAll(commands: readonly Command[]): readonly Payload[] {
+    const { length } = commands
+    this.#server.checkRoom(length, 0)
+    const payloads = new Array<Payload>(length)
+    let bytes = 0
+    // Not `map`, which leaves holes where there were some.
+    for (let at = 0; at < length; at += 1) {
+      const payload = this.#codec.encode(commands[at] as Command)
+      bytes += payload.byteLength
+      this.#server.checkRoom(length, bytes)
+      payloads[at] = payload
+    }
+    return payloads
   }
 }

@@ -1,8 +1,27 @@
-/** Disks that hang, of a leader or of its quorum: every call ends, and it is said whose disk it is (scenario E13). */
+/**
+ * Disks that hang, of the leader or of a quorum: every call ends, and it is said whose disk it is (scenarios A3, E13).
+ */
 
-import { test } from 'uvu'
+import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { RaftError } from 'balsa-raft'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import { failure } from '../support/failure.js'
+import { LoneServer } from '../support/lone-server.js'
+import { appendEntries } from '../support/messages.js'
+
+interface Context {
+  closes: (() => Promise<void>)[]
+}
+
+const test = suite<Context>('scenarios of stalls')
+
+test.before.each((context) => {
+  context.closes = []
+})
+test.after.each(async (context) => {
+  for (const close of context.closes) await close()
+})
 
 const { electionTimeoutMs, heartbeatMs } = SETTINGS
 /** By then a leader whose quorum writes nothing has yielded. */
@@ -108,6 +127,77 @@ test('E13 an idle leader leads on, and its patience begins when something waits'
   stage.stalledDisks.clear()
   stage.run(heartbeatMs)
   assert.is(stage.core('s1').log.commitIndex, 3)
+})
+
+const textOf = ({ code, outcome, retryable }: RaftError): string => `${code} ${outcome} ${retryable}`
+
+/** s1 leads, its disk hangs, and the others have committed what it was asked: a command, and a read behind it. */
+async function hanging(context: Context): Promise<{
+  readonly server: LoneServer
+  readonly write: Promise<RaftError>
+  readonly read: Promise<RaftError>
+}> {
+  const server = await LoneServer.open()
+  const disk = server.storage.disk('/s1')
+  context.closes.push(async () => disk.resume())
+  context.closes.push(() => server.raft.close())
+  await server.lead()
+  await server.acknowledge()
+  disk.stall()
+  const write = failure(server.raft.apply({ add: 1 }))
+  await server.turns()
+  await server.acknowledge(['s2', 's3'])
+  assert.is(server.raft.status.commitIndex, 3)
+  const read = failure(server.raft.readIndex())
+  await server.turns()
+  await server.acknowledge(['s2', 's3'])
+  assert.equal([server.server.counters.accepted, server.server.counters.reads], [1, 1])
+  return { server, write, read }
+}
+
+test('A3 what a leader with a hanging disk has committed ends with its leadership: applied, and the answer lost', async (context) => {
+  const { server, write, read } = await hanging(context)
+  for (let beat = 0; beat < 21; beat += 1) {
+    server.clock.advance(100)
+    await server.acknowledge(['s2', 's3'])
+  }
+  assert.is(server.raft.status.role, 'follower')
+  assert.is(textOf(await write), 'ERR_RAFT_LEADERSHIP_LOST applied false')
+  assert.is(textOf(await read), 'ERR_RAFT_NO_LEADER not-applied true')
+  assert.equal(server.occupied, { writes: 1 })
+})
+
+test('A3 a higher term ends what is committed and not applied here, reads too, and the new leader is named', async (context) => {
+  const { server, write, read } = await hanging(context)
+  server.transport.handlers.onRequest('s3', 1, appendEntries(5, '3/2', []))
+  await server.turns()
+  assert.is(textOf(await write), 'ERR_RAFT_LEADERSHIP_LOST applied false')
+  const refused = await read
+  assert.is(textOf(refused), 'ERR_RAFT_NOT_LEADER not-applied true')
+  assert.is(refused.leader?.id, 's3')
+})
+
+test('A3 what the state machine answers in the turn of the step-down is answered', async (context) => {
+  const server = await LoneServer.open()
+  context.closes.push(() => server.raft.close())
+  await server.lead()
+  await server.acknowledge()
+  const write = server.raft.apply({ add: 7 })
+  await server.turns()
+  // The same turn brings the commit and the end of the leadership.
+  const acknowledged = server.acknowledge()
+  server.transport.handlers.onRequest('s3', 1, appendEntries(5, '3/2', []))
+  await acknowledged
+  assert.is(await write, 7)
+})
+
+test('A3 a close says that what was committed is applied, and that its answer is lost', async (context) => {
+  const { server, write, read } = await hanging(context)
+  const closing = server.raft.close()
+  assert.is(textOf(await write), 'ERR_RAFT_CLOSED applied false')
+  assert.is(textOf(await read), 'ERR_RAFT_CLOSED not-applied false')
+  server.storage.disk('/s1').resume()
+  await closing
 })
 
 test.run()

@@ -578,7 +578,7 @@ test('user code may call the server back, and close it, from wherever it is call
   assert.equal(await Promise.all(calls), ['once'])
   const last = raft.apply('close')
   const outcome = await last.catch((error: RaftError) => `${error.code} ${error.outcome}`)
-  assert.ok(outcome === 'close' || outcome === 'ERR_RAFT_CLOSED unknown', String(outcome))
+  assert.ok(outcome === 'close' || outcome === 'ERR_RAFT_CLOSED applied', String(outcome))
   assert.is(await raft.closed, null)
   const other = await site.open('s1', {})
   other.on('role', () => void other.close())

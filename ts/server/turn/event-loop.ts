@@ -10,7 +10,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { Ready } from '../../core/ready.js'
+import type { Admission, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
 import { BlockWriter } from '../../format/block.js'
 import { resultAt } from '../../machine/applier.js'
@@ -18,7 +18,6 @@ import type { Applied } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { Transport } from '../../transport/transport.js'
-import { logIndex } from '../../types.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
@@ -136,7 +135,8 @@ export class EventLoop {
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)
     this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader')
-    this.#cutBatch()
+    const isHeldBack = !this.#cutBatch()
+    const { appliedIndex } = this.#core.log
     const read = this.#reads.nextRequest()
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })
     const fault = this.#carryOut(this.#core.takeReady())
@@ -144,7 +144,9 @@ export class EventLoop {
     // A listener may have closed this server.
     if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
-    if (this.#mayApplyMore()) this.#mailbox.schedule()
+    // What was applied may have made room for the batch that was held back before.
+    const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
+    if (mayCut || this.#mayApplyMore()) this.#mailbox.schedule()
     this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt))
   }
 
@@ -172,27 +174,34 @@ export class EventLoop {
     else this.#core.step(mail)
   }
 
-  /** Everything that waits becomes one batch, if the core takes it now. */
-  #cutBatch(): void {
+  /** Everything that waits becomes one batch, if it is taken now. False: it is held back. */
+  #cutBatch(): boolean {
     const proposals = this.#proposals
-    if (proposals.waitingCount === 0) return
-    const admission = this.#core.admit(proposals.waitingBytes)
+    if (proposals.waitingCount === 0) return true
+    const admission = this.#admission()
     if (admission.status === 'refuse') {
       const { leader } = this.#core
       // Of a call that went in with several commands some may be in the log already, and even committed.
       proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : notLeader(leader)))
-      return
+      return true
     }
     const full = this.#full
     if (full !== null) {
       // Waiting would be of no use: the bound stays until the store is opened again.
       proposals.failWaiting((outcome) => new RaftError(full.code, full.message, { outcome, cause: full }))
-      return
+      return true
     }
-    if (admission.status === 'wait') return
+    if (admission.status === 'wait') return false
     const place = { ...admission, time: this.#entryClock.next(this.#core.log.lastBlock) }
     const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
     for (const block of blocks) this.#core.step({ type: 'propose', block })
+    return true
+  }
+
+  /** Bytes are the core's to bound, callers are not. */
+  #admission(): Admission {
+    const admission = this.#core.admit(this.#proposals.waitingBytes)
+    return admission.status === 'accept' && this.#proposals.holdsMost ? { status: 'wait' } : admission
   }
 
   /** Returns the error that must halt this server. */
@@ -203,7 +212,17 @@ export class EventLoop {
     this.#settleReads(ready)
     if (answer !== null) this.#answered(answer)
     else if (ready.apply !== null) this.#isApplying = true
+    if (ready.lostAbove !== null) this.#endLeadership()
     return null
+  }
+
+  /**
+   * What the ended leadership has committed, and the state machine has not answered by now, is not waited for: with a
+   * disk or a state machine that hangs it would be for ever (scenario A3).
+   */
+  #endLeadership(): void {
+    this.#proposals.failCommitted(leadershipLost)
+    this.#reads.failAll(notLeader(this.#core.leader))
   }
 
   #settleReads({ reads }: Ready): void {
@@ -289,12 +308,9 @@ export class EventLoop {
   }
 
   #settleAll(errorOf: ErrorOf): void {
-    const outcomeOfCommitted = this.#life.fault?.outcome
     this.#proposals.failAccepted(this.#core.log.commitIndex, errorOf)
     // What is committed is applied by the other servers, even where it was the entry that this one failed on.
-    this.#proposals.failAccepted(logIndex(0), (outcome) =>
-      errorOf(outcomeOfCommitted === 'applied' ? 'applied' : outcome),
-    )
+    this.#proposals.failCommitted(errorOf)
     this.#proposals.failWaiting(errorOf)
     this.#reads.failAll(errorOf('not-applied'))
     this.#pins.failAll(errorOf('not-applied'))

@@ -118,9 +118,10 @@ function agreed(core: readonly SimServer[]): boolean {
 
 /** Invariant 16: whatever counts or queues is at zero when nothing is asked. */
 function checkRest(server: SimServer): void {
-  const { core, id, waiting, accepted } = server
-  hold(waiting === 0, 16, () => `${id} keeps ${waiting} proposals waiting, at rest`)
-  hold(accepted === 0, 16, () => `${id} keeps ${accepted} accepted proposals without an outcome, at rest`)
+  const { core, id } = server
+  for (const [room, count] of Object.entries(server.counters ?? {})) {
+    hold(count === 0, 16, () => `${id} keeps ${count} in its room "${room}", at rest`)
+  }
   const bytes = core?.log.bytesAbove(core.log.commitIndex) ?? 0
   hold(bytes === 0, 16, () => `${id} counts ${bytes} uncommitted bytes, at rest`)
 }
