@@ -129,6 +129,20 @@ test('E13 an idle leader leads on, and its patience begins when something waits'
   assert.is(stage.core('s1').log.commitIndex, 3)
 })
 
+test('E13 disks that hang while a quorum does without them are given their time once they are needed', () => {
+  const stage = led(5)
+  for (const id of ['s4', 's5']) stage.stalledDisks.add(id)
+  stage.propose('s1')
+  stage.run(20 * electionTimeoutMs)
+  stage.crash('s2')
+  stage.disconnect('s1', 's2')
+  stage.propose('s1')
+  stage.run(5 * electionTimeoutMs)
+  assert.equal(stepDowns(stage), [])
+  stage.run(2 * electionTimeoutMs)
+  assert.match(stepDowns(stage)[0] ?? '', /s2, s4, s5/)
+})
+
 const textOf = ({ code, outcome, retryable }: RaftError): string => `${code} ${outcome} ${retryable}`
 
 /** s1 leads, its disk hangs, and the others have committed what it was asked: a command, and a read behind it. */

@@ -120,6 +120,24 @@ test('many small commands that a state machine does not apply are bounded in num
   assert.equal(server.occupied, {})
 })
 
+test('what was held back for the number of callers is taken in the turn after they are answered, without any other news', async (context) => {
+  const server = await leading(context, new SizedCodec(1))
+  const { raft } = server
+  const calls: Promise<unknown>[] = []
+  // No peer answers: more and more is accepted, and then the next list waits.
+  for (let count = 0; count < 20 && server.server.counters.waiting === 0; count += 1) {
+    calls.push(raft.applyAll(Array.from({ length: 8000 }, () => ({ add: 1 }))))
+    await server.turns()
+  }
+  const { accepted } = server.server.counters
+  assert.ok(accepted >= 65_536, `${accepted} are accepted, and the next list waits`)
+  await server.acknowledge()
+  assert.is(server.machine.applied.length, accepted)
+  assert.equal([server.server.counters.accepted, server.server.counters.waiting], [8000, 0])
+  await server.acknowledge()
+  await Promise.all(calls)
+})
+
 test('a list that never fits is too large, and not worth a second try', async (context) => {
   const codec = new SizedCodec(1)
   const { raft } = await leading(context, codec)
