@@ -71,6 +71,14 @@ export class ReadQueue {
     }
   }
 
+  /** Ends those that wait for the state machine alone; what becomes of the others the core tells. */
+  failConfirmed(error: RaftError): void {
+    for (const round of this.#asked.values()) {
+      if (round.index === null) continue
+      for (const read of this.#take(round)) read.reject(error)
+    }
+  }
+
   failAll(error: RaftError): void {
     const rounds = [...this.#asked.values(), this.#fresh]
     this.#fresh = this.#nextRound()

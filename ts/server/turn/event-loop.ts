@@ -222,7 +222,7 @@ export class EventLoop {
    */
   #endLeadership(): void {
     this.#proposals.failCommitted(leadershipLost)
-    this.#reads.failAll(notLeader(this.#core.leader))
+    this.#reads.failConfirmed(notLeader(this.#core.leader))
   }
 
   #settleReads({ reads }: Ready): void {
