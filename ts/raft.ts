@@ -156,15 +156,20 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   #encodeAll(commands: readonly Command[]): readonly Payload[] {
     const { length } = commands
     this.#server.checkRoom(length, 0)
-    const payloads = new Array<Payload>(length)
+    const payloads: Payload[] = []
     let bytes = 0
-    // Not `map`, which leaves holes where there were some.
-    for (let at = 0; at < length; at += 1) {
-      const payload = this.#codec.encode(commands[at] as Command)
-      bytes += payload.byteLength
-      this.#server.checkRoom(length, bytes)
-      payloads[at] = payload
+    try {
+      // Not `map`, which leaves holes where there were some.
+      for (let at = 0; at < length; at += 1) {
+        const payload = this.#codec.encode(commands[at] as Command)
+        payloads.push(payload)
+        bytes += payload.byteLength
+        this.#server.checkRoom(length, bytes)
+      }
+      return payloads
+    } catch (error) {
+      for (const { slab } of payloads) slab.release()
+      throw error
     }
-    return payloads
   }
 }

@@ -36,7 +36,7 @@ export class ProposalCall extends PendingCall<readonly unknown[]> {
   accepted = 0
   /** The bytes of the others: less by each one that is sealed. */
   waitingBytes = 0
-  /** By position in the call. Empty once all of them are in the log. */
+  /** By position in the call; those below `accepted` are released. Empty once none of them waits. */
   payloads: readonly Payload[]
   /** By position in the call; filled as its entries are applied. */
   readonly #results: unknown[]
@@ -51,6 +51,14 @@ export class ProposalCall extends PendingCall<readonly unknown[]> {
     this.#results = new Array<unknown>(payloads.length)
     this.#left = payloads.length
     for (const payload of payloads) this.waitingBytes += payload.byteLength
+  }
+
+  /** However it ends, what of it is not in the log goes no further: its room has let go of it by then. */
+  override reject(error: Error): void {
+    const { payloads } = this
+    this.payloads = NONE
+    for (let at = this.accepted; at < payloads.length; at += 1) payloads[at]?.slab.release()
+    super.reject(error)
   }
 
   complete(position: number, result: unknown): void {
@@ -171,6 +179,8 @@ export class ApplyQueue implements Room<readonly unknown[]> {
         }
         call.accepted += 1
         call.waitingBytes -= payload.byteLength
+        // The writer has it until the block is finished, and nothing is copied into its slab before that.
+        payload.slab.release()
         bytes += payload.byteLength
         index += 1
       }
