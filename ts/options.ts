@@ -4,10 +4,10 @@
  */
 
 import { systemClock } from './clock.js'
-import { RaftError } from './errors.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
+import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
@@ -55,6 +55,27 @@ export interface Settings<Command, Result, Query = never, Answer = never> extend
   readonly codec: GuardedCodec<Command>
 }
 
+/** Every name that `Raft.open` takes. */
+const OPTION_NAMES = Object.keys({
+  id: true,
+  dir: true,
+  transport: true,
+  bootstrap: true,
+  cluster: true,
+  stateMachine: true,
+  codec: true,
+  acceptCopiedFolder: true,
+  storage: true,
+  logger: true,
+  heartbeatMs: true,
+  electionTimeoutMs: true,
+  clock: true,
+  random: true,
+} satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
+/** Every name that a call takes which can be waited for. */
+const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
+
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
@@ -63,6 +84,7 @@ const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
 export function settingsOf<Command, Result, Query, Answer>(
   options: RaftOptions<Command, Result, Query, Answer>,
 ): Settings<Command, Result, Query, Answer> {
+  checkOptionNames('Raft.open', options, OPTION_NAMES)
   const checked: Checked<Command, Result, Query, Answer> = {
     id: options.id,
     dir: options.dir,
@@ -90,7 +112,7 @@ export function settingsOf<Command, Result, Query, Answer>(
 }
 
 function check(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs } = options
+  const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, transport } = options
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
@@ -106,6 +128,10 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   }
   if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
   checkForms(options)
+  for (const { id: server, address } of bootstrap) {
+    const flaw = transport.addressFlaw?.(address) ?? null
+    if (flaw !== null) fail('bootstrap', `gives ${server} the address '${address}'; ${flaw}`)
+  }
 }
 
 /** Of what is called later: that it can be called. */
@@ -116,7 +142,9 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
     fail('stateMachine', 'has a query that is not a function')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
-  if (!has(transport, 'start')) fail('transport', 'must be a transport, such as tcp({ listen })')
+  if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
+    fail('transport', 'must be a transport, such as tcp({ listen })')
+  }
   if (!has(storage, 'create')) fail('storage', 'must be a store, such as nativeStore() or fileStore()')
   if (!has(logger, 'debug', 'info', 'warn', 'error')) {
     fail('logger', 'must have the functions debug, info, warn and error')
@@ -127,13 +155,37 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
 }
 
-function has(value: object | null | undefined, ...names: readonly string[]): boolean {
+function has(value: unknown, ...names: readonly string[]): boolean {
   return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 }
 
-/** Bounds of `timeoutMs` in the options of a call; what setTimeout can hold. */
-export function checkTimeout(timeoutMs: number | undefined): void {
+/** Throws ERR_RAFT_OPTIONS when the options of a call that can be waited for are wrong; `call` is its name. */
+export function checkCallOptions(call: string, options: object | undefined): void {
+  if (options !== undefined) checkWait(call, options, CALL_OPTION_NAMES)
+}
+
+/** As `checkCallOptions`, for a read. */
+export function checkReadOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, READ_OPTION_NAMES)
+  const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
+  if (consistency !== 'linearizable' && consistency !== 'stale') {
+    fail('consistency', `is ${shown(consistency)}; must be linearizable or stale`)
+  }
+}
+
+function checkWait(call: string, options: object, names: readonly string[]): void {
+  checkOptionNames(call, options, names)
+  const { signal, timeoutMs } = options as { readonly signal?: unknown; readonly timeoutMs?: unknown }
+  // What setTimeout can hold.
   if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
+  if (signal !== undefined && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
+}
+
+/** Told by what it has: a signal of another realm is none of this one's AbortSignals. */
+function isSignal(value: unknown): boolean {
+  if (!has(value, 'addEventListener', 'removeEventListener')) return false
+  return typeof (value as { readonly aborted?: unknown }).aborted === 'boolean'
 }
 
 function checkServers(servers: readonly Server[], self: ServerId): void {
@@ -142,7 +194,8 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
   }
   const ids = new Set<ServerId>()
   const addresses = new Set<string>()
-  for (const server of servers) {
+  for (const [at, server] of servers.entries()) {
+    if (typeof server !== 'object' || server === null) fail('bootstrap', `has no { id, address } at place ${at + 1}`)
     checkName('bootstrap: id', server.id)
     checkName('bootstrap: address', server.address)
     if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
@@ -161,10 +214,10 @@ function checkName(name: string, value: unknown): void {
 
 function checkNumber(name: string, value: unknown, min: number, max: number): void {
   if (typeof value !== 'number' || !(value >= min && value <= max)) {
-    fail(name, `is ${String(value)}; must be a number of ${min} .. ${max}`)
+    fail(name, `is ${shown(value)}; must be a number of ${min} .. ${max}`)
   }
 }
 
 function fail(name: string, reason: string): never {
-  throw new RaftError('ERR_RAFT_OPTIONS', `option ${name} ${reason}`)
+  throw optionsError(`option ${name} ${reason}`)
 }

@@ -6,8 +6,10 @@ import { RaftError } from './errors.js'
 import type { Payload } from './format/block.js'
 import { NO_PAYLOAD } from './format/payload.js'
 import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
+import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
-import { settingsOf } from './options.js'
+import { optionsError, shown } from './option-checks.js'
+import { checkCallOptions, checkReadOptions, settingsOf } from './options.js'
 import type { RaftOptions, Settings } from './options.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
 import { openServer } from './server/open/open-server.js'
@@ -39,8 +41,9 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /** Resolves when a leader is known and what was committed when it became known is applied here. */
-  ready(options?: WaitOptions): Promise<void> {
-    return this.#server.ready(options)
+  async ready(options?: WaitOptions): Promise<void> {
+    checkCallOptions('ready', options)
+    await this.#server.ready(options)
   }
 
   /**
@@ -48,24 +51,28 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    * only.
    */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
+    checkCallOptions('apply', options)
+    this.#server.checkRoom(1, 0)
     const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
     return result as Result
   }
 
   /**
    * As `apply`, for a list in order, in one append. The first failure rejects the whole call; its outcome covers the
-   * list.
+   * list. At most 8192 commands, and 16 MiB of them encoded: else ERR_RAFT_TOO_LARGE.
    */
   async applyAll(commands: readonly Command[], options?: WaitOptions): Promise<readonly Result[]> {
+    checkCallOptions('applyAll', options)
+    if (!Array.isArray(commands)) {
+      throw optionsError(`applyAll takes an array of commands, and was given ${shown(commands)}`)
+    }
     if (commands.length === 0) return []
-    const payloads = new Array<Payload>(commands.length)
-    // Not `map`, which leaves holes where there were some.
-    for (let at = 0; at < payloads.length; at += 1) payloads[at] = this.#codec.encode(commands[at] as Command)
-    return (await this.#server.propose(payloads, 'command', options)) as readonly Result[]
+    return (await this.#server.propose(this.#encodeAll(commands), 'command', options)) as readonly Result[]
   }
 
   /** Commits an empty entry; resolves with its index once everything before it is applied here. Leader only. */
   async barrier(options?: WaitOptions): Promise<LogIndex> {
+    checkCallOptions('barrier', options)
     const [index] = await this.#server.propose([NO_PAYLOAD], 'barrier', options)
     return index as LogIndex
   }
@@ -78,10 +85,11 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     query: Query,
     options?: WaitOptions & { readonly consistency?: 'linearizable' | 'stale' },
   ): Promise<Answer> {
+    checkReadOptions('read', options)
     if (!this.#machine.hasQuery) {
       throw new RaftError('ERR_RAFT_OPTIONS', 'option stateMachine has no query function; give it one to use read')
     }
-    if (options?.consistency !== 'stale') await this.readIndex(options)
+    if (options?.consistency !== 'stale') await this.#server.readIndex(options)
     return this.#machine.query(query)
   }
 
@@ -90,13 +98,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    * committed then: whatever the state machine holds now is a linearizable read (thesis 6.4). All calls of one turn
    * share one round.
    */
-  readIndex(options?: WaitOptions): Promise<LogIndex> {
+  async readIndex(options?: WaitOptions): Promise<LogIndex> {
+    checkCallOptions('readIndex', options)
     return this.#server.readIndex(options)
   }
 
   /** Resolves once a quorum of voters has confirmed, after the call began, that this server leads. */
   async verifyLeader(options?: WaitOptions): Promise<void> {
-    await this.readIndex(options)
+    checkCallOptions('verifyLeader', options)
+    await this.#server.readIndex(options)
   }
 
   get status(): Status {
@@ -114,13 +124,18 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws or
-   * rejects with is logged.
+   * rejects with is logged. Throws ERR_RAFT_OPTIONS for an event that there is not.
    */
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+    checkListener(name, listener)
     return this.#server.on(name, listener)
   }
 
-  /** Settles every call, makes the commit index durable and releases the folder. Idempotent. */
+  /**
+   * Settles every call, makes the commit index durable and releases the folder. Idempotent. Whatever fails on the way,
+   * the rest is done; it rejects with a RaftError only when the folder may not be free, as when the disk does not
+   * answer within 30 s.
+   */
   close(): Promise<void> {
     return this.#server.close()
   }
@@ -129,8 +144,32 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.close()
   }
 
-  /** Resolves when the server has closed or halted, with the error that halted it or null. Never rejects. */
+  /**
+   * Resolves when the server has closed or halted, with the error that halted it or that kept it from closing, or null.
+   * Never rejects.
+   */
   get closed(): Promise<RaftError | null> {
     return this.#server.ended
+  }
+
+  /** Stops at the first command that there is no room for any more. */
+  #encodeAll(commands: readonly Command[]): readonly Payload[] {
+    const { length } = commands
+    this.#server.checkRoom(length, 0)
+    const payloads: Payload[] = []
+    let bytes = 0
+    try {
+      // Not `map`, which leaves holes where there were some.
+      for (let at = 0; at < length; at += 1) {
+        const payload = this.#codec.encode(commands[at] as Command)
+        payloads.push(payload)
+        bytes += payload.byteLength
+        this.#server.checkRoom(length, bytes)
+      }
+      return payloads
+    } catch (error) {
+      for (const { slab } of payloads) slab.release()
+      throw error
+    }
   }
 }

@@ -36,7 +36,7 @@ const draws = fc.array(
     followsBarrier: fc.boolean(),
     endsBatch: fc.boolean(),
   }),
-  { minLength: 1, maxLength: 60 },
+  { minLength: 1, maxLength: 60, size: 'max' },
 )
 
 /** What a leader makes of them, by one way to add an entry or the other. */
@@ -75,6 +75,9 @@ test('make the same blocks as bytes that are added one by one, whatever becomes 
         writer.add(kind, 5, at === null ? new Uint8Array(0) : (items[at]?.bytes ?? new Uint8Array(0))),
       )
       const slabs = new PayloadSlabs()
+      // 64 KiB that were used before, and are used again for what follows.
+      const used = Array.from({ length: 16 }, () => slabs.copy(new Uint8Array(4096 - 32).fill(0xdd)))
+      for (const { slab } of used) slab.release()
       const payloads = items.map(({ bytes }): Payload => {
         const given = bytes.slice()
         const payload = slabs.copy(given)
@@ -92,8 +95,25 @@ test('make the same blocks as bytes that are added one by one, whatever becomes 
         assert.ok(Buffer.compare(data, expected[at]?.data ?? new Uint8Array(0)) === 0, `block ${at} differs`)
       }
     }),
-    300,
+    100,
   )
+})
+
+test('memory is used again when all of it was released, and not before', () => {
+  const slabs = new PayloadSlabs()
+  // 16 of them fill a slab.
+  const filled = (byte: number): readonly Payload[] =>
+    Array.from({ length: 16 }, () => slabs.copy(new Uint8Array(4096 - 32).fill(byte)))
+  const first = filled(1)
+  const others = [filled(2), filled(3)]
+  for (const { slab } of first.slice(1)) slab.release()
+  const later = filled(4)
+  assert.equal(bytesOf(first[0] ?? NO_PAYLOAD), new Uint8Array(4096 - 32).fill(1))
+  for (const { slab } of others.flat()) assert.ok(slab !== later[0]?.slab)
+  first[0]?.slab.release()
+  const isUsedAgain = filled(5)[0]?.slab === first[0]?.slab
+  assert.ok(isUsedAgain)
+  for (const payload of later) assert.equal(bytesOf(payload), new Uint8Array(4096 - 32).fill(4))
 })
 
 test('a block that is given up leaves nothing behind in the next one', () => {

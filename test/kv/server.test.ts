@@ -241,6 +241,27 @@ test('a stale read waits for a new leader that it hears of before it has missed 
     { leaderWaitMs: 60_000 },
   ))
 
+test('a stale read waits for a leader that leads a later term: another may have acknowledged in between', () =>
+  withServer(
+    async ({ raft, port }, client) => {
+      const other = await RawClient.connect(port)
+      const leader = { id: 's2', address: '127.0.0.1:7102' }
+      raft.follow(leader)
+      const old = '+OK\r\n$-1\r\n'
+      assert.is(await client.ask(pipeline(['READONLY'], ['GET', 'k']), old), old)
+      raft.hold()
+      void raft.replicate([encodeCommand(['set', 'k', 'v'])])
+      raft.follow(leader, 3)
+      client.send(pipeline(['GET', 'k'], ['PING']))
+      await other.ask(command('PING'), '+PONG\r\n')
+      assert.is(client.received, old)
+      raft.release()
+      other.close()
+      assert.is(await client.until((text) => text.endsWith('PONG\r\n')), `${old}$1\r\nv\r\n+PONG\r\n`)
+    },
+    { leaderWaitMs: 60_000 },
+  ))
+
 test('a stale read waits only so long, for no leader, for one that is behind, and for one after the other', () =>
   withServer(
     async ({ raft, port }, client) => {

@@ -143,11 +143,11 @@ export class SingleServerRaft implements KvRaft {
   }
 
   /** Another server leads, or nobody does. */
-  follow(leader: LeaderHint | null): void {
+  follow(leader: LeaderHint | null, term = 2): void {
     this.#role = 'follower'
     this.#leader = leader
-    this.#emit('role', { role: 'follower', term: termOf(2) })
-    this.#emit('leader', { leader, term: termOf(2) })
+    this.#emit('role', { role: 'follower', term: termOf(term) })
+    this.#emit('leader', { leader, term: termOf(term) })
     this.#enqueue(() => this.#settleReady())
   }
 

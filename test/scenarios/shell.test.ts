@@ -69,6 +69,17 @@ test('E15 what arrived while the event loop was blocked is read before the elect
   assert.equal(roles, ['preCandidate'], 'without a heartbeat it does expire')
 })
 
+test('A6 a listener hears of each term of a leader, once, though the leader stays the same', async (context) => {
+  const { raft, transport, turns } = await stage(context)
+  const heard: string[] = []
+  raft.on('leader', ({ leader, term }) => heard.push(`${leader?.id ?? 'nobody'} of ${term}`))
+  for (const term of [2, 2, 3, 3, 7]) {
+    transport.handlers.onRequest('s2', 1, appendEntries(term, '1/1', []))
+    await turns()
+  }
+  assert.equal(heard, ['s2 of 2', 's2 of 3', 's2 of 7'])
+})
+
 test('H2-1 a higher term that arrives while a batch is sealed does not get into the batch', async (context) => {
   let onSeal = (): void => {}
   const server = await stage(context, (storage) => noticing('seal', storage, () => onSeal()))

@@ -109,4 +109,42 @@ test('the next boot of a store waits for its own pin', async () => {
   assert.equal(pinning.outcomes, ['a1 is admitted', 'a2 is admitted'])
 })
 
+test('a peer that asks again while it is being written waits for the same write, and is kept once', async () => {
+  const pinning = new Pinning()
+  const asks = 100
+  for (let count = 0; count < asks; count += 1) pinning.claim(idOf('s2', 'a', 1))
+  assert.is(pinning.pins.count, 1)
+  assert.is(pinning.take().length, 1)
+  for (let count = 0; count < asks; count += 1) pinning.claim(idOf('s2', 'a', 1))
+  assert.is(pinning.pins.count, 1)
+  await pinning.written()
+  assert.equal(pinning.outcomes, new Array(2 * asks).fill('a1 is admitted'))
+  assert.is(pinning.pins.count, 0)
+  assert.equal(pinning.take(), [])
+})
+
+test('claims that wait for a disk that hangs are bounded; the one being written still counts as one', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 1))
+  pinning.take()
+  for (let boot = 2; boot < 200; boot += 1) pinning.claim(idOf('s2', 'b', boot))
+  pinning.claim(idOf('s2', 'a', 1))
+  assert.is(pinning.pins.count, 64)
+  await pinning.written()
+  pinning.take()
+  await pinning.written()
+  const counts = new Map<string, number>()
+  for (const outcome of pinning.outcomes) {
+    const kind = outcome.replace(/^b\d+/, 'b')
+    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  }
+  assert.equal(Object.fromEntries(counts), {
+    'b: ERR_RAFT_OVERLOADED': 135,
+    'a1 is admitted': 2,
+    'b: ERR_RAFT_PEER_REPLACED': 63,
+  })
+  assert.is(pinning.onDisk('s2'), 'a 1')
+  assert.is(pinning.pins.count, 0)
+})
+
 test.run()

@@ -5,13 +5,16 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { msgpackCodec, Raft } from 'balsa-raft'
+import { settingsOf } from '#balsa/options.js'
+import { openServer } from '#balsa/server/open/open-server.js'
+import type { Server } from '#balsa/server/server.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
 import type { RaftOptions, StoreFactory } from 'balsa-raft'
 import type { Request, Response } from '#balsa/core/index.js'
 import { ManualClock } from '../transport/manual-clock.js'
-import { preVoteResult, vote } from './messages.js'
+import { matched, preVoteResult, vote } from './messages.js'
 import { SumMachine } from './raft-cluster.js'
 import type { Answer, Command } from './raft-cluster.js'
 
@@ -59,22 +62,30 @@ export class LoneServer {
   readonly storage: MemoryStoreFactory
   readonly machine: SumMachine
   readonly raft: LoneRaft
+  /** What `raft` is the face of. */
+  readonly server: Server
 
-  private constructor(raft: LoneRaft, parts: Parts) {
+  private constructor(raft: LoneRaft, server: Server, parts: Parts) {
     this.raft = raft
+    this.server = server
     this.transport = parts.transport
     this.clock = parts.clock
     this.storage = parts.storage
     this.machine = parts.machine
   }
 
-  /** s1 of s1, s2, s3. `wrap` puts something between the server and its store. */
-  static async open(wrap: (storage: StoreFactory) => StoreFactory = (storage) => storage): Promise<LoneServer> {
+  /** s1 of s1, s2, s3. `wrap` puts something between the server and its store; `extra` are further options. */
+  static async open(
+    wrap: (storage: StoreFactory) => StoreFactory = (storage) => storage,
+    extra: Partial<LoneOptions> = {},
+  ): Promise<LoneServer> {
     const storage = memoryStore()
     const parts = { storage, transport: new StageTransport(), clock: new ManualClock(), machine: new SumMachine() }
     const { transport, clock, machine } = parts
     const options = { ...optionsOf(wrap(storage), transport), clock, stateMachine: machine, random: () => 0.5 }
-    return new LoneServer(await Raft.open(options), parts)
+    const settings = settingsOf({ ...options, ...extra })
+    const server = await openServer(settings)
+    return new LoneServer(new Raft(server, settings), server, parts)
   }
 
   /** Everything that waits for a turn has had it, and what the store completes at once is durable. */
@@ -94,6 +105,20 @@ export class LoneServer {
     handlers.onResponse('s2', 1, vote(2, true))
     await this.turns()
     if (this.raft.status.role !== 'leader') throw new Error(`s1 does not lead, it is ${this.raft.status.role}`)
+  }
+
+  /** Peers say that they have everything up to the last entry, and have heard the round that was sent last. */
+  async acknowledge(peers: readonly string[] = ['s2']): Promise<void> {
+    const { term, lastIndex } = this.raft.status
+    const last = this.transport.requests.findLast(({ message }) => message.type === 'AppendEntries')?.message
+    const round = last?.type === 'AppendEntries' ? last.round : 0
+    for (const peer of peers) this.transport.handlers.onResponse(peer, 1, matched(term, lastIndex, round))
+    await this.turns()
+  }
+
+  /** The rooms in which something stands. */
+  get occupied(): Readonly<Record<string, number>> {
+    return Object.fromEntries(Object.entries(this.server.counters).filter(([, count]) => count !== 0))
   }
 }
 

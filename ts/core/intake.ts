@@ -13,7 +13,10 @@ import type { Tickets } from './tickets.js'
 
 /** Uncommitted bytes above which a leader takes no more. */
 export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
-/** Bytes that are not yet applied, and so must stay in memory; a follower at this bound answers `busy`. */
+/**
+ * Bytes that are not yet applied, and so must stay in memory: at this bound a leader lets proposals wait, a follower
+ * answers `busy`.
+ */
 export const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
 /** Tickets under way above which new proposals wait and merge: one in the writer's hands, one behind it. */
 const TICKETS_PENDING_MAX = 2
@@ -47,10 +50,14 @@ export class Intake {
 
   /** Where a leader puts the next batch, if it takes one of so many bytes now. */
   admit(waitingBytes: number): Admission {
-    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - this.#log.bytesAbove(this.#log.commitIndex))
+    const log = this.#log
+    const uncommitted = log.bytesAbove(log.commitIndex)
+    // What a state machine that hangs does not take stays in memory.
+    const unapplied = log.bytesAbove(log.appliedIndex)
+    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - uncommitted, UNAPPLIED_BYTES_MAX - unapplied)
     const pendingMax = waitingBytes < FULL_BATCH_BYTES ? TICKETS_PENDING_MAX - 1 : TICKETS_PENDING_MAX
     if (room <= 0 || this.#tickets.pendingCount >= pendingMax) return { status: 'wait' }
-    const first = logIndex(this.#log.lastIndex + 1)
+    const first = logIndex(log.lastIndex + 1)
     return { status: 'accept', first, term: this.#hardState.term, bytesMax: Math.min(room, BATCH_BYTES_MAX) }
   }
 

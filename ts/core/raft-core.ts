@@ -65,6 +65,8 @@ export class RaftCore {
   #role: RoleBehaviour
   /** The leader of this term as far as it is known; null while none is. */
   #leader: ServerId | null = null
+  /** The term in which a leader was last told. */
+  #leaderTerm = termOf(0)
   /** The time of this turn, on the clock of the inputs. Never goes back. */
   #now: number
   /** Names each attempt to ask for pre-votes. */
@@ -325,9 +327,12 @@ export class RaftCore {
   }
 
   #setLeader(leader: ServerId | null): void {
-    if (leader === this.#leader) return
+    const { term } = this.#hardState
+    // Who leads again in a later term may have been deposed in between, and another may have committed: that is news.
+    if (leader === this.#leader && (leader === null || term === this.#leaderTerm)) return
     this.#leader = leader
-    this.#outbox.event({ type: 'leader', leader: this.leader, term: this.#hardState.term })
+    this.#leaderTerm = term
+    this.#outbox.event({ type: 'leader', leader: this.leader, term })
   }
 
   #becomeFollower(term: Term, leader: ServerId | null, reason: string): RoleBehaviour {

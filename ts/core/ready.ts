@@ -39,7 +39,10 @@ export type Input =
 export type Admission =
   /** Seal it at this place; at most `bytesMax` bytes, though a single block may be larger. */
   | { readonly status: 'accept'; readonly first: LogIndex; readonly term: Term; readonly bytesMax: number }
-  /** Keep it: two tickets are under way, or there is no room just now. What waits merges. */
+  /**
+   * Keep it: two tickets are under way, or there is no room just now, on the disk or before the state machine. What
+   * waits merges.
+   */
   | { readonly status: 'wait' }
   /** Not leader. */
   | { readonly status: 'refuse' }

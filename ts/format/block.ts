@@ -35,10 +35,12 @@ const ARENA_BYTES = 16 * BLOCK_BYTES_MAX
 const KIND_CODES = { command: 1, noop: 2, barrier: 3, configuration: 4 } as const satisfies Record<EntryKind, number>
 const KINDS: readonly (EntryKind | undefined)[] = [undefined, 'command', 'noop', 'barrier', 'configuration']
 
-/** Zeroed memory in which payloads wait, each behind room for the header of its record. */
+/** Memory in which payloads wait, each behind room for the header of its record. */
 export interface PayloadSlab {
   readonly bytes: Uint8Array
   readonly view: DataView
+  /** One payload of it is no longer needed; said once for each. */
+  release(): void
 }
 
 /** The content of an entry to be (`PayloadSlabs` makes them). */

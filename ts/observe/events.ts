@@ -5,6 +5,7 @@
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
+import { meant, optionsError, shown } from '../option-checks.js'
 import type { Logger, Role, ServerId, Term } from '../types.js'
 
 export interface RaftEvents {
@@ -17,6 +18,25 @@ export interface RaftEvents {
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
   fault: { readonly error: RaftError }
+}
+
+const EVENT_NAMES = Object.keys({
+  leader: true,
+  role: true,
+  peer: true,
+  stall: true,
+  fault: true,
+} satisfies Record<keyof RaftEvents, true>)
+
+/** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */
+export function checkListener(name: unknown, listener: unknown): void {
+  const given = shown(name)
+  if (typeof name !== 'string' || !EVENT_NAMES.includes(name)) {
+    throw optionsError(`event ${given} is unknown: ${meant(given, EVENT_NAMES)} There are ${EVENT_NAMES.join(', ')}`)
+  }
+  if (typeof listener !== 'function') {
+    throw optionsError(`the listener of ${name} must be a function, and is ${shown(listener)}`)
+  }
 }
 
 type Listener = (event: never) => unknown

@@ -8,7 +8,10 @@ import type { RaftError } from '../errors.js'
 import { closed, halted } from './refusals.js'
 
 export class Life {
-  /** Resolves when the server has halted or closed, with the error that halted it or null. Never rejects. */
+  /**
+   * Resolves when the server has halted or closed, with the error that halted it or that kept it from closing, or null.
+   * Never rejects.
+   */
   readonly ended: Promise<RaftError | null>
   /** What halted this server: its store is poisoned, or its state machine threw. Set once, by `halt`. */
   #fault: RaftError | null = null
@@ -45,8 +48,8 @@ export class Life {
     this.#isClosing = true
   }
 
-  /** Nothing of this server moves any more. */
-  end(): void {
-    this.#end(this.#fault)
+  /** Nothing of this server moves any more. `trouble`: what went wrong in ending it. */
+  end(trouble: RaftError | null = null): void {
+    this.#end(this.#fault ?? trouble)
   }
 }

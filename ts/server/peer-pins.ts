@@ -9,6 +9,7 @@ import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import type { Identity, ServerId, StoreOperation } from '../types.js'
+import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
@@ -19,10 +20,28 @@ interface Pin {
   readonly bootCounter: number
 }
 
-interface Admission {
+/** Claims that wait for the disk, whoever else knows the name of the cluster: a few for each peer that there can be. */
+const CLAIMS_MAX = 64
+
+/** Of a peer to be who it says, until that is durable. */
+class Claim {
   readonly peer: Identity
-  readonly resolve: () => void
-  readonly reject: (error: RaftError) => void
+  readonly admitted: Promise<void>
+  /** Both settle `admitted`, once. */
+  resolve: () => void = () => {}
+  reject: (error: RaftError) => void = () => {}
+
+  constructor(peer: Identity) {
+    this.peer = peer
+    this.admitted = new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+  }
+
+  isOf({ incarnation, bootCounter }: Identity): boolean {
+    return this.peer.incarnation === incarnation && this.peer.bootCounter === bootCounter
+  }
 }
 
 export class PeerPins {
@@ -31,10 +50,10 @@ export class PeerPins {
   readonly #mailbox: Mailbox
   /** By peer: what is durable here. */
   readonly #pins = new Map<ServerId, Pin>()
-  /** What asked to be admitted and is not pinned yet, in the order in which it asked. */
-  #waiting: Admission[] = []
+  /** What asked to be admitted and is not pinned yet, in the order in which it asked. Bounded, with `#writing`. */
+  #waiting: Claim[] = []
   /** What is being written: at most one claim for each peer, each judged when its write began. */
-  #writing: readonly Admission[] = []
+  #writing: readonly Claim[] = []
 
   constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
     this.#self = self
@@ -45,15 +64,23 @@ export class PeerPins {
     }
   }
 
-  /** Resolves when the peer may be talked to. */
+  /** Claims that are not durable yet. */
+  get count(): number {
+    return this.#waiting.length + this.#writing.length
+  }
+
+  /** Resolves when the peer may be talked to. One that asks again while its claim waits, waits for the same. */
   admit(peer: Identity): Promise<void> {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
     if (this.#isPinned(peer)) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ peer, resolve, reject })
-      this.#mailbox.schedule()
-    })
+    const known = this.#claimOf(peer)
+    if (known !== null) return known.admitted
+    if (this.count >= CLAIMS_MAX) return Promise.reject(overloaded(`${this.count} claims of peers wait for the disk`))
+    const claim = new Claim(peer)
+    this.#waiting.push(claim)
+    this.#mailbox.schedule()
+    return claim.admitted
   }
 
   /**
@@ -63,15 +90,15 @@ export class PeerPins {
    */
   takeWrites(): readonly StoreOperation[] {
     if (this.#writing.length > 0 || this.#waiting.length === 0) return []
-    const writing = new Map<ServerId, Admission>()
-    const waiting: Admission[] = []
-    for (const admission of this.#waiting) {
-      const { peer, resolve, reject } = admission
+    const writing = new Map<ServerId, Claim>()
+    const waiting: Claim[] = []
+    for (const claim of this.#waiting) {
+      const { peer } = claim
       const refusal = this.#refusal(peer)
-      if (refusal !== null) reject(refusal)
-      else if (this.#isPinned(peer)) resolve()
-      else if (writing.has(peer.serverId)) waiting.push(admission)
-      else writing.set(peer.serverId, admission)
+      if (refusal !== null) claim.reject(refusal)
+      else if (this.#isPinned(peer)) claim.resolve()
+      else if (writing.has(peer.serverId)) waiting.push(claim)
+      else writing.set(peer.serverId, claim)
     }
     this.#writing = [...writing.values()]
     this.#waiting = waiting
@@ -83,19 +110,26 @@ export class PeerPins {
   }
 
   written(): void {
-    for (const { peer, resolve } of this.#writing) {
-      this.#pins.set(peer.serverId, peer)
-      resolve()
+    for (const claim of this.#writing) {
+      this.#pins.set(claim.peer.serverId, claim.peer)
+      claim.resolve()
     }
     this.#writing = []
     if (this.#waiting.length > 0) this.#mailbox.schedule()
   }
 
   failAll(error: RaftError): void {
-    const admissions = [...this.#writing, ...this.#waiting]
+    const claims = [...this.#writing, ...this.#waiting]
     this.#writing = []
     this.#waiting = []
-    for (const { reject } of admissions) reject(error)
+    for (const claim of claims) claim.reject(error)
+  }
+
+  /** The same claim, if it is the one being written, or the last that waits for that peer. */
+  #claimOf(peer: Identity): Claim | null {
+    const isOfPeer = (claim: Claim): boolean => claim.peer.serverId === peer.serverId
+    const candidates = [this.#writing.find(isOfPeer), this.#waiting.findLast(isOfPeer)]
+    return candidates.find((claim) => claim?.isOf(peer)) ?? null
   }
 
   /** Whether a claim that nothing speaks against says what is on the disk already. */

@@ -19,9 +19,15 @@ export function notLeader(leader: LeaderHint | null): RaftError {
   return new RaftError('ERR_RAFT_NOT_LEADER', message, { leader, retryable: true })
 }
 
-/** What becomes of accepted commands is not known here any more. */
+/**
+ * Accepted commands whose leadership has ended: what becomes of them is not known here any more, or their answer is
+ * not.
+ */
 export function leadershipLost(outcome: Outcome): RaftError {
-  const message = 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
+  const message =
+    outcome === 'applied'
+      ? 'leadership was lost after the command was committed: it is applied by the other servers, and its answer is lost'
+      : 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
   return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
 }
 
@@ -39,6 +45,11 @@ export function overloaded(what: string): RaftError {
   return new RaftError('ERR_RAFT_OVERLOADED', `${what}: slow down and try again`, { retryable: true })
 }
 
+/** So much was asked for as never fits, and so much would. */
+export function tooLarge(what: string): RaftError {
+  return new RaftError('ERR_RAFT_TOO_LARGE', `${what}: split it`)
+}
+
 export function timedOut(outcome: Outcome): RaftError {
   return givenUp('ERR_RAFT_TIMEOUT', 'the call took longer than its timeoutMs', outcome)
 }
@@ -53,5 +64,12 @@ function givenUp(code: 'ERR_RAFT_TIMEOUT' | 'ERR_RAFT_ABORTED', why: string, out
 }
 
 function whatBecame(outcome: Outcome): string {
-  return outcome === 'unknown' ? 'the command may still be applied' : 'nothing was appended'
+  switch (outcome) {
+    case 'unknown':
+      return 'the command may still be applied'
+    case 'applied':
+      return 'the command is committed, and its answer is lost'
+    case 'not-applied':
+      return 'nothing was appended'
+  }
 }

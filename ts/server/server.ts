@@ -8,19 +8,19 @@ import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
-import { checkTimeout } from '../options.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
-import { logIndex } from '../types.js'
 import type { Clock, Identity, LogIndex } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
-import type { ApplyQueue, Proposal } from './calls/apply-queue.js'
+import type { ApplyQueue } from './calls/apply-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { PendingCall } from './calls/pending-call.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
+import type { Signals } from './calls/signals.js'
 import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
+import type { PeerPins } from './peer-pins.js'
 import { notLeader } from './refusals.js'
 import { copyOf } from './status.js'
 import type { Status } from './status.js'
@@ -40,6 +40,8 @@ export interface ServerParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly deadlines: Deadlines
+  readonly signals: Signals
+  readonly pins: PeerPins
   readonly entryClock: EntryClock
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
@@ -57,10 +59,16 @@ export interface Counters {
   readonly accepted: number
   /** `readIndex` calls that wait to be confirmed, or for the state machine. */
   readonly reads: number
+  /** Requests to the core whose reads wait. */
+  readonly readRounds: number
   /** `ready` calls that wait for a leader. */
   readonly readies: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
+  /** Signals that are listened to. */
+  readonly signals: number
+  /** Claims of peers that are not written down yet. */
+  readonly admissions: number
   /** Tickets given to the store and not yet durable. */
   readonly writes: number
 }
@@ -77,6 +85,8 @@ export class Server {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #deadlines: Deadlines
+  readonly #signals: Signals
+  readonly #pins: PeerPins
   readonly #entryClock: EntryClock
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
@@ -95,6 +105,8 @@ export class Server {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#deadlines = parts.deadlines
+    this.#signals = parts.signals
+    this.#pins = parts.pins
     this.#entryClock = parts.entryClock
     this.#writes = parts.writes
     this.#loop = parts.loop
@@ -104,19 +116,26 @@ export class Server {
   }
 
   /**
+   * Throws why so many commands, with so many bytes so far, are not taken now. Asked before any more of them is
+   * encoded; `propose` asks again.
+   */
+  checkRoom(count: number, bytes: number): void {
+    const refusal = this.#life.refusal ?? this.#notLeader() ?? this.#proposals.refusal(count, bytes)
+    if (refusal !== null) throw refusal
+  }
+
+  /**
    * Proposes the payloads in order, in one append. Resolves with one result each: of a command the machine's answer, of
    * a barrier its index.
    */
   propose(
     payloads: readonly Payload[],
-    kind: Proposal['kind'],
+    kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
-    const call = new ProposalCall(this.#proposals, payloads.length)
+    const call = new ProposalCall(kind, payloads)
     if (!this.#begin(call, options)) return call.promise
-    const index = logIndex(0)
-    const proposals = payloads.map((payload, position): Proposal => ({ kind, payload, call, position, index }))
-    const refusal = this.#notLeader() ?? this.#proposals.add(proposals)
+    const refusal = this.#notLeader() ?? this.#proposals.add(call)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
     return call.promise
@@ -180,8 +199,11 @@ export class Server {
       waitingBytes: this.#proposals.waitingBytes,
       accepted: this.#proposals.acceptedCount,
       reads: this.#reads.count,
+      readRounds: this.#reads.rounds,
       readies: this.#readies.count,
       deadlines: this.#deadlines.count,
+      signals: this.#signals.count,
+      admissions: this.#pins.count,
       writes: this.#writes.count,
     }
   }
@@ -204,10 +226,11 @@ export class Server {
 
   /** False: the call has ended before it began. */
   #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined): boolean {
-    checkTimeout(options?.timeoutMs)
     const { refusal } = this.#life
-    if (refusal === null) call.arm(options, this.#deadlines, this.#clock.now())
-    else call.reject(refusal)
+    if (refusal !== null) call.reject(refusal)
+    else if (options !== undefined) {
+      call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, this.#clock.now())
+    }
     return !call.settled
   }
 

@@ -102,7 +102,10 @@ export interface LogStore {
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
   stats(): StoreStats
-  /** Waits until everything submitted is durable, then releases the directory. Idempotent. */
+  /**
+   * Waits until everything submitted is durable, then releases the directory. Idempotent. `poll` still tells a fault
+   * afterwards.
+   */
   close(): Promise<void>
 }
 

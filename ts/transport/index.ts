@@ -15,6 +15,7 @@ export type {
 } from '../core/messages.js'
 export type { Block, CancelTimer, Clock, Identity, Logger, LogIndex, Server, ServerId, Term } from '../types.js'
 export { messageFlaw } from '../core/message-check.js'
+export { notNew } from './not-new.js'
 export { QuietLog } from './quiet-log.js'
 export { closedByPeer, identityRefusal, peerChanged, refusalOf, refusedByPeer, serverCloses } from './refusal.js'
 export type { Refusal } from './refusal.js'

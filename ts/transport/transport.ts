@@ -45,7 +45,15 @@ export interface TransportHandlers {
 }
 
 export interface Transport {
-  /** Starts to accept. Resolves with the address to which it is bound; rejects with ERR_RAFT_LISTEN naming it. */
+  /**
+   * What is wrong with an address at which a peer is to be dialled, with the remedy; null when nothing is. Without it
+   * every text is taken.
+   */
+  addressFlaw?(address: string): string | null
+  /**
+   * Starts to accept. Resolves with the address to which it is bound; rejects with ERR_RAFT_LISTEN naming it, and then
+   * has nothing open and may be started again. One that runs, or was closed, rejects with ERR_RAFT_OPTIONS.
+   */
   start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string>
   /** Dials these peers, and keeps dialling with backoff; ends the sessions of all others. Does not include oneself. */
   setPeers(peers: readonly Server[]): void

@@ -78,10 +78,11 @@ export class Leader extends RoleBehaviour {
 
   tick(): void {
     const { now, settings, hardState } = this.core
-    const reason = this.#quorum.reasonToYield()
+    const isHeartbeat = now >= this.#heartbeatAt
+    const reason = this.#quorum.reasonToYield() ?? (isHeartbeat ? this.#quorum.stallOfQuorum() : null)
     if (reason !== null) {
       this.core.becomeFollower(hardState.term, null, reason)
-    } else if (now >= this.#heartbeatAt) {
+    } else if (isHeartbeat) {
       this.#heartbeatAt = now + settings.heartbeatMs
       this.#heartbeatDue = true
       for (const replication of this.#replications.values()) replication.retry()

@@ -1,12 +1,14 @@
 /**
  * A promise that was given to a caller, with whatever may end the wait for it.
  *
- * Invariant: settled exactly once; later attempts do nothing. Once it is settled, nothing of it is armed.
+ * Invariant: settled exactly once; later attempts do nothing. Once it is settled, nothing of it is armed, and it stands
+ * in no room.
  */
 
 import type { Outcome } from '../../errors.js'
 import { aborted, timedOut } from '../refusals.js'
 import type { Deadlines, Expirable } from './deadlines.js'
+import type { Abortable, Signals } from './signals.js'
 
 export interface WaitOptions {
   /** Stops the wait, never the command. */
@@ -15,7 +17,22 @@ export interface WaitOptions {
   readonly timeoutMs?: number
 }
 
-export class PendingCall<Value> implements Expirable {
+/** Where a call waits for its outcome. */
+export interface Room<Value> {
+  /**
+   * Takes out a call whose caller has given up, at the same cost however many others wait; says what that means for its
+   * command.
+   */
+  withdraw(call: PendingCall<Value>): Outcome
+}
+
+/** What can end the wait for a call from outside. */
+export interface Alarms {
+  readonly deadlines: Deadlines
+  readonly signals: Signals
+}
+
+export class PendingCall<Value> implements Expirable, Abortable {
   /** What the caller was given. */
   readonly promise: Promise<Value>
   /** Null once the call is settled; both go together. */
@@ -23,6 +40,8 @@ export class PendingCall<Value> implements Expirable {
   #reject: ((error: Error) => void) | null = null
   /** Takes the deadline and the signal back; null while there is neither. */
   #disarm: (() => void) | null = null
+  /** Who is to forget the call when its wait is given up; null before a room has taken it, and once it is settled. */
+  #room: Room<Value> | null = null
 
   constructor() {
     this.promise = new Promise((resolve, reject) => {
@@ -33,6 +52,11 @@ export class PendingCall<Value> implements Expirable {
 
   get settled(): boolean {
     return this.#resolve === null
+  }
+
+  /** Called by the room that has taken it in. */
+  enter(room: Room<Value>): void {
+    this.#room = room
   }
 
   resolve(value: Value): void {
@@ -46,33 +70,33 @@ export class PendingCall<Value> implements Expirable {
   }
 
   expire(): void {
-    if (!this.settled) this.reject(timedOut(this.abandoned()))
+    if (!this.settled) this.reject(timedOut(this.#withdraw()))
+  }
+
+  abort(reason: unknown): void {
+    if (!this.settled) this.reject(aborted(this.#withdraw(), reason))
   }
 
   /** Ends the wait at a deadline or a signal, when the caller asked for that. */
-  arm(options: WaitOptions | undefined, deadlines: Deadlines, now: number): void {
-    const { signal, timeoutMs } = options ?? {}
+  arm({ signal, timeoutMs }: WaitOptions, { deadlines, signals }: Alarms, now: number): void {
     if (signal === undefined && timeoutMs === undefined) return
+    if (signal?.aborted === true) return this.abort(signal.reason)
     const bucket = timeoutMs === undefined ? null : deadlines.add(now + timeoutMs, this)
-    const onAbort = (): void => {
-      if (!this.settled) this.reject(aborted(this.abandoned(), signal?.reason))
-    }
-    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal !== undefined) signals.add(signal, this)
     this.#disarm = () => {
       if (bucket !== null) deadlines.remove(bucket, this)
-      signal?.removeEventListener('abort', onAbort)
+      if (signal !== undefined) signals.remove(signal, this)
     }
-    if (signal?.aborted === true) onAbort()
   }
 
-  /** What it means for the command that the wait is given up now; called at most once. */
-  protected abandoned(): Outcome {
-    return 'not-applied'
+  #withdraw(): Outcome {
+    return this.#room?.withdraw(this) ?? 'not-applied'
   }
 
   #end(): void {
     this.#resolve = null
     this.#reject = null
+    this.#room = null
     this.#disarm?.()
     this.#disarm = null
   }

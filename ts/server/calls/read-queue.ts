@@ -3,10 +3,10 @@
  * first for the leader's confirmation, then for the state machine to reach the index that it gave.
  */
 
-import type { RaftError } from '../../errors.js'
+import type { Outcome, RaftError } from '../../errors.js'
 import type { LogIndex } from '../../types.js'
 import { overloaded } from '../refusals.js'
-import type { PendingCall } from './pending-call.js'
+import type { PendingCall, Room } from './pending-call.js'
 
 /** Reads waiting in one server; above that `readIndex` answers OVERLOADED. */
 const READS_MAX = 65_536
@@ -14,15 +14,16 @@ const READS_MAX = 65_536
 type Read = PendingCall<LogIndex>
 
 export class ReadQueue {
-  /** Reads of this turn, which no request stands for yet. */
-  #fresh: Read[] = []
-  /** The newest request; ids are never used again. */
+  /** The newest request, given to a round when it begins; never used again. */
   #lastId = 0
-  /** By request: the reads that wait for its confirmation. */
-  readonly #asked = new Map<number, readonly Read[]>()
-  /** Ascending by index: confirmations come in order. */
-  #confirmed: { readonly index: LogIndex; readonly reads: readonly Read[] }[] = []
-  /** Reads in all three of them, less those that ended by themselves. */
+  /** The reads that came since the last request. */
+  #fresh = this.#nextRound()
+  /**
+   * By the id of their request, in the order of the requests. Confirmations come in that order, so their indexes
+   * ascend. No round in it is without a read.
+   */
+  readonly #asked = new Map<number, Round>()
+  /** The members of all rounds, the fresh one among them. */
   #count = 0
 
   /** Reads that have no outcome yet. */
@@ -30,57 +31,104 @@ export class ReadQueue {
     return this.#count
   }
 
+  /** Requests whose reads wait, for the leader or for the state machine. */
+  get rounds(): number {
+    return this.#asked.size
+  }
+
   /** Returns the refusal when there is no room. */
   add(read: Read): RaftError | null {
     if (this.#count >= READS_MAX) return overloaded(`${this.#count} reads wait, which is the bound`)
-    this.#fresh.push(read)
+    this.#fresh.add(read)
     this.#count += 1
     return null
   }
 
   /** The request to put to the core for everything that came since the last; null when nothing did. */
   nextRequest(): number | null {
-    if (this.#fresh.length === 0) return null
-    this.#lastId += 1
-    this.#asked.set(this.#lastId, this.#fresh)
-    this.#fresh = []
-    return this.#lastId
+    const round = this.#fresh
+    if (round.members.size === 0) return null
+    this.#asked.set(round.id, round)
+    this.#fresh = this.#nextRound()
+    return round.id
   }
 
   confirmed(id: number, index: LogIndex): void {
-    const reads = this.#asked.get(id) ?? []
-    this.#asked.delete(id)
-    this.#confirmed.push({ index, reads })
+    const round = this.#asked.get(id)
+    if (round !== undefined) round.index = index
   }
 
   failed(id: number, error: RaftError): void {
-    const reads = this.#asked.get(id) ?? []
-    this.#asked.delete(id)
-    this.#reject(reads, error)
+    for (const read of this.#take(this.#asked.get(id))) read.reject(error)
   }
 
   /** The state machine has reached this index. */
   applied(appliedIndex: LogIndex): void {
-    let ready = 0
-    for (const { index, reads } of this.#confirmed) {
-      if (index > appliedIndex) break
-      for (const read of reads) read.resolve(index)
-      this.#count -= reads.length
-      ready += 1
+    for (const round of this.#asked.values()) {
+      const { index } = round
+      if (index === null || index > appliedIndex) break
+      for (const read of this.#take(round)) read.resolve(index)
     }
-    if (ready > 0) this.#confirmed = this.#confirmed.slice(ready)
+  }
+
+  /** Ends those that wait for the state machine alone; what becomes of the others the core tells. */
+  failConfirmed(error: RaftError): void {
+    for (const round of this.#asked.values()) {
+      if (round.index === null) continue
+      for (const read of this.#take(round)) read.reject(error)
+    }
   }
 
   failAll(error: RaftError): void {
-    const waiting = [this.#fresh, ...this.#asked.values(), ...this.#confirmed.map(({ reads }) => reads)]
-    this.#fresh = []
-    this.#asked.clear()
-    this.#confirmed = []
-    for (const reads of waiting) this.#reject(reads, error)
+    const rounds = [...this.#asked.values(), this.#fresh]
+    this.#fresh = this.#nextRound()
+    for (const round of rounds) {
+      for (const read of this.#take(round)) read.reject(error)
+    }
   }
 
-  #reject(reads: readonly Read[], error: RaftError): void {
-    for (const read of reads) read.reject(error)
-    this.#count -= reads.length
+  #nextRound(): Round {
+    this.#lastId += 1
+    return new Round(this.#lastId, (round) => this.#left(round))
+  }
+
+  /** A read of that round has ended by itself. */
+  #left(round: Round): void {
+    this.#count -= 1
+    if (round.members.size === 0) this.#asked.delete(round.id)
+  }
+
+  /** The reads of a round that is over: whoever asks for them settles them all. */
+  #take(round: Round | undefined): Iterable<Read> {
+    if (round === undefined) return []
+    this.#asked.delete(round.id)
+    this.#count -= round.members.size
+    return round.members
+  }
+}
+
+/** The reads that share one request. */
+class Round implements Room<LogIndex> {
+  readonly id: number
+  /** Those that have no outcome yet, until the round is over. */
+  readonly members = new Set<Read>()
+  /** Null until the leader has confirmed them. */
+  index: LogIndex | null = null
+  readonly #onLeft: (round: Round) => void
+
+  constructor(id: number, onLeft: (round: Round) => void) {
+    this.id = id
+    this.#onLeft = onLeft
+  }
+
+  add(read: Read): void {
+    read.enter(this)
+    this.members.add(read)
+  }
+
+  withdraw(read: Read): Outcome {
+    this.members.delete(read)
+    this.#onLeft(this)
+    return 'not-applied'
   }
 }

@@ -3,33 +3,42 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { RaftError } from '../../errors.js'
-import type { PendingCall } from './pending-call.js'
+import type { Outcome, RaftError } from '../../errors.js'
+import type { PendingCall, Room } from './pending-call.js'
 
-export class ReadyQueue {
-  #waiting: PendingCall<void>[] = []
+export class ReadyQueue implements Room<void> {
+  /** Those that have no outcome yet. */
+  #waiting = new Set<PendingCall<void>>()
 
   get count(): number {
-    return this.#waiting.length
+    return this.#waiting.size
   }
 
   add(call: PendingCall<void>): void {
-    this.#waiting.push(call)
+    call.enter(this)
+    this.#waiting.add(call)
+  }
+
+  withdraw(call: PendingCall<void>): Outcome {
+    this.#waiting.delete(call)
+    return 'not-applied'
   }
 
   /** Looked at once per turn. What a leader of an older term committed says nothing yet: its own term must have (8). */
   settle({ leader, log, term }: RaftCore): void {
-    if (this.#waiting.length === 0) return
+    if (this.#waiting.size === 0) return
     const isCurrent = leader !== null && log.termAt(log.commitIndex) === term
     if (!isCurrent || log.appliedIndex < log.knownCommitIndex) return
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const call of waiting) call.resolve()
+    for (const call of this.#takeAll()) call.resolve()
   }
 
   failAll(error: RaftError): void {
+    for (const call of this.#takeAll()) call.reject(error)
+  }
+
+  #takeAll(): ReadonlySet<PendingCall<void>> {
     const waiting = this.#waiting
-    this.#waiting = []
-    for (const call of waiting) call.reject(error)
+    this.#waiting = new Set()
+    return waiting
   }
 }

@@ -17,6 +17,7 @@ import { ApplyQueue } from '../calls/apply-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
+import { Signals } from '../calls/signals.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
 import { PeerPins } from '../peer-pins.js'
@@ -52,7 +53,7 @@ export interface Group {
 
 /** `lastTime` is that of the newest stored entry. */
 export function makeGroup(settings: GroupSettings, host: Host, stored: StoredState, lastTime: number): Group {
-  const { store, transport, clock, logger } = host
+  const { dir, store, transport, clock, logger } = host
   const identity: Identity = {
     clusterId: clusterIdOf(stored),
     serverId: settings.id,
@@ -74,9 +75,10 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
     deadlines: new Deadlines(),
+    signals: new Signals(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox, entryClock }
-  const loop = new EventLoop({ ...shared, transport, logger, pins, writes, runner })
+  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock }
+  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
   const { durability } = stored
   const server = new Server({ ...shared, loop, inbound, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }

@@ -3,14 +3,18 @@
  * clock, the log.
  */
 
-import { RaftError } from '../../errors.js'
-import type { LogStore, StoredState, Ticket } from '../../storage/log-store.js'
-import type { Transport } from '../../transport/transport.js'
-import type { Clock, Logger } from '../../types.js'
+import { AssertionFailure, RaftError } from '../../errors.js'
+import type { RaftErrorCode } from '../../errors.js'
+import { textOf } from '../../foreign-values.js'
+import { optionsError, shown } from '../../option-checks.js'
+import type { LogStore, StoredState, StoreFactory, Ticket } from '../../storage/log-store.js'
+import type { Transport, TransportHandlers } from '../../transport/transport.js'
+import type { Clock, Identity, Logger } from '../../types.js'
+import { closeStore, closeTransport } from '../closing.js'
 
 export interface HostParts {
   readonly dir: string
-  readonly store: LogStore
+  readonly storage: StoreFactory
   readonly transport: Transport
   readonly clock: Clock
   readonly logger: Logger
@@ -24,19 +28,29 @@ export class Host {
   readonly logger: Logger
   /** Whom the store wakes: first whoever waits for a write of the start, then the turn. */
   #onNews: () => void = () => {}
+  /** This host has started the transport, so it is this host's to close. Set once. */
+  #isListening = false
 
+  /** Throws ERR_RAFT_OPTIONS when the factory makes no store. */
   constructor(parts: HostParts) {
     this.dir = parts.dir
-    this.store = parts.store
+    this.store = makeStore(parts.storage, parts.dir)
     this.transport = parts.transport
     this.clock = parts.clock
     this.logger = parts.logger
   }
 
   async open(): Promise<StoredState> {
-    const stored = await this.store.open(() => this.#onNews())
+    const opening = this.store.open(() => this.#onNews())
+    const stored = await orRaftError(opening, 'ERR_RAFT_DIR_UNUSABLE', `the store in ${this.dir} cannot be opened`)
     if (stored.warning !== null) this.logger.warn('store', { dir: this.dir, warning: stored.warning })
     return stored
+  }
+
+  async listen(self: Identity, handlers: TransportHandlers): Promise<void> {
+    const starting = this.transport.start(self, handlers, this.clock, this.logger)
+    await orRaftError(starting, 'ERR_RAFT_LISTEN', 'the transport cannot start')
+    this.#isListening = true
   }
 
   /** From now on the store's news goes here. */
@@ -59,9 +73,49 @@ export class Host {
     }
   }
 
-  async close(): Promise<void> {
-    await this.transport.close()
-    await this.store.close()
+  /**
+   * After an open that failed: gives back what was taken. A transport that was not started is not this host's to close.
+   */
+  async giveUp(): Promise<void> {
+    try {
+      if (this.#isListening) await closeTransport(this.transport, this.clock, this.logger)
+    } finally {
+      await this.#giveUpStore()
+    }
+  }
+
+  /** Why it could not open is what the caller is told; this is for the log. */
+  async #giveUpStore(): Promise<void> {
+    try {
+      await closeStore(this.store, this.dir, this.clock)
+    } catch (error) {
+      if (!(error instanceof RaftError)) throw error
+      this.logger.error('store left behind', { code: error.code, error: error.message })
+    }
+  }
+}
+
+function makeStore(storage: StoreFactory, dir: string): LogStore {
+  let store: unknown
+  try {
+    store = storage.create(dir)
+  } catch (error) {
+    if (error instanceof RaftError || error instanceof AssertionFailure) throw error
+    const what = `option storage: the factory ${storage.name} made no store for ${dir}`
+    throw optionsError(`${what}: ${textOf(error)}`, error)
+  }
+  const isStore = typeof store === 'object' && store !== null && 'open' in store && typeof store.open === 'function'
+  if (isStore) return store as LogStore
+  throw optionsError(`option storage: the factory ${storage.name} made ${shown(store)} and no store for ${dir}`)
+}
+
+/** An error of what users bring, as the library's own. */
+async function orRaftError<Value>(doing: Promise<Value>, code: RaftErrorCode, what: string): Promise<Value> {
+  try {
+    return await doing
+  } catch (error) {
+    if (error instanceof RaftError || error instanceof AssertionFailure) throw error
+    throw new RaftError(code, `${what}: ${textOf(error)}`, { cause: error })
   }
 }
 

@@ -2,7 +2,8 @@
  * From settings to a running server: open the store, make sure which cluster it belongs to, build the group over what
  * was stored, start the transport, begin to turn.
  *
- * Invariant: nothing is said to a peer before everything that is read here is durable.
+ * Invariants: nothing is said to a peer before everything that is read here is durable. An open that fails leaves
+ * nothing open, and touches nothing that it has not opened.
  */
 
 import { lastEntryTime } from '../../format/block.js'
@@ -14,24 +15,38 @@ import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
+import { claimTransport, releaseTransport } from './transport-claims.js'
 
 export async function openServer(settings: GroupSettings): Promise<Server> {
-  const { dir, storage, transport, clock, logger } = settings
-  const host = new Host({ dir, store: storage.create(dir), transport, clock, logger })
+  const { id, transport } = settings
+  claimTransport(transport, id)
+  try {
+    const server = await openHost(settings)
+    void server.ended.then(() => releaseTransport(transport))
+    return server
+  } catch (error) {
+    releaseTransport(transport)
+    throw error
+  }
+}
+
+async function openHost(settings: GroupSettings): Promise<Server> {
+  const host = new Host(settings)
   try {
     const found = await host.open()
     const lastTime = await lastTimeOf(host.store, found)
     const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
     const stored = await bootstrap(host, found, cluster, settings)
-    if (isCopy(found)) logger.warn('copied folder', { dir, reason: 'taken, since acceptCopiedFolder is set' })
+    if (isCopy(found))
+      host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     const group = makeGroup(settings, host, stored, lastTime)
     host.onNews(() => group.mailbox.schedule())
-    await transport.start(group.identity, group.inbound, clock, logger)
-    transport.setPeers(group.peers)
+    await host.listen(group.identity, group.inbound)
+    host.transport.setPeers(group.peers)
     group.mailbox.schedule()
     return group.server
   } catch (error) {
-    await host.close()
+    await host.giveUp()
     throw error
   }
 }

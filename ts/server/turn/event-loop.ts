@@ -10,7 +10,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { Ready } from '../../core/ready.js'
+import type { Admission, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
 import { BlockWriter } from '../../format/block.js'
 import { resultAt } from '../../machine/applier.js'
@@ -18,7 +18,6 @@ import type { Applied } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { Transport } from '../../transport/transport.js'
-import { logIndex } from '../../types.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
@@ -27,6 +26,7 @@ import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import { closeStore, closeTransport } from '../closing.js'
 import { closed, halted, leadershipLost, notLeader, overloaded } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
 import type { Mail, Mailbox } from './mailbox.js'
@@ -37,6 +37,7 @@ import type { WritesUnderWay } from './writes-under-way.js'
 const DISK_IS_FULL = 'the disk is full: writes wait until there is room'
 
 export interface EventLoopParts {
+  readonly dir: string
   readonly core: RaftCore
   readonly store: LogStore
   readonly transport: Transport
@@ -56,6 +57,8 @@ export interface EventLoopParts {
 }
 
 export class EventLoop {
+  /** The folder, for what is said of it. */
+  readonly #dir: string
   readonly #core: RaftCore
   readonly #store: LogStore
   readonly #transport: Transport
@@ -87,6 +90,7 @@ export class EventLoop {
   #closing: Promise<void> | null = null
 
   constructor(parts: EventLoopParts) {
+    this.#dir = parts.dir
     this.#core = parts.core
     this.#store = parts.store
     this.#transport = parts.transport
@@ -107,7 +111,10 @@ export class EventLoop {
     this.#mailbox.serve(() => this.#turn())
   }
 
-  /** Settles every call, leaves the peers, makes the commit index durable, and releases the folder. Idempotent. */
+  /**
+   * Settles every call, leaves the peers, makes the commit index durable, and releases the folder; whatever fails on
+   * the way, the rest is done. Idempotent.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -128,13 +135,18 @@ export class EventLoop {
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)
     this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader')
-    this.#cutBatch()
+    const isHeldBack = !this.#cutBatch()
+    const { appliedIndex } = this.#core.log
     const read = this.#reads.nextRequest()
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })
     const fault = this.#carryOut(this.#core.takeReady())
     if (fault !== null) return this.#halt(fault)
+    // A listener may have closed this server.
+    if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
-    if (this.#mayApplyMore()) this.#mailbox.schedule()
+    // What was applied may have made room for the batch that was held back before.
+    const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
+    if (mayCut || this.#mayApplyMore()) this.#mailbox.schedule()
     this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt))
   }
 
@@ -162,27 +174,34 @@ export class EventLoop {
     else this.#core.step(mail)
   }
 
-  /** Everything that waits becomes one batch, if the core takes it now. */
-  #cutBatch(): void {
+  /** Everything that waits becomes one batch, if it is taken now. False: it is held back. */
+  #cutBatch(): boolean {
     const proposals = this.#proposals
-    if (proposals.waitingCount === 0) return
-    const admission = this.#core.admit(proposals.waitingBytes)
+    if (proposals.waitingCount === 0) return true
+    const admission = this.#admission()
     if (admission.status === 'refuse') {
       const { leader } = this.#core
       // Of a call that went in with several commands some may be in the log already, and even committed.
       proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : notLeader(leader)))
-      return
+      return true
     }
     const full = this.#full
     if (full !== null) {
       // Waiting would be of no use: the bound stays until the store is opened again.
       proposals.failWaiting((outcome) => new RaftError(full.code, full.message, { outcome, cause: full }))
-      return
+      return true
     }
-    if (admission.status === 'wait') return
+    if (admission.status === 'wait') return false
     const place = { ...admission, time: this.#entryClock.next(this.#core.log.lastBlock) }
     const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
     for (const block of blocks) this.#core.step({ type: 'propose', block })
+    return true
+  }
+
+  /** Bytes are the core's to bound, callers are not. */
+  #admission(): Admission {
+    const admission = this.#core.admit(this.#proposals.waitingBytes)
+    return admission.status === 'accept' && this.#proposals.holdsMost ? { status: 'wait' } : admission
   }
 
   /** Returns the error that must halt this server. */
@@ -193,7 +212,17 @@ export class EventLoop {
     this.#settleReads(ready)
     if (answer !== null) this.#answered(answer)
     else if (ready.apply !== null) this.#isApplying = true
+    if (ready.lostAbove !== null) this.#endLeadership()
     return null
+  }
+
+  /**
+   * What the ended leadership has committed, and the state machine has not answered by now, is not waited for: with a
+   * disk or a state machine that hangs it would be for ever (scenario A3).
+   */
+  #endLeadership(): void {
+    this.#proposals.failCommitted(leadershipLost)
+    this.#reads.failConfirmed(notLeader(this.#core.leader))
   }
 
   #settleReads({ reads }: Ready): void {
@@ -231,23 +260,46 @@ export class EventLoop {
     this.#settleReads(ready)
     this.#settleAll(halted(error))
     this.#events.emit('fault', { error })
-    const silence = this.#transport.close()
-    void silence.catch(() => {}).then(() => this.#life.end())
+    void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }
 
   async #close(): Promise<void> {
     this.#life.close()
     this.#stopTurning()
     this.#settleAll(closed)
-    await this.#transport.close()
-    if (this.#life.fault === null) this.#submitLast()
-    await this.#store.close()
-    this.#life.end()
+    try {
+      await closeTransport(this.#transport, this.#clock, this.#logger)
+    } finally {
+      await this.#releaseStore()
+    }
   }
 
-  #submitLast(): void {
+  async #releaseStore(): Promise<void> {
+    let trouble: RaftError | null = null
+    try {
+      if (this.#life.fault === null) this.#failed(this.#submitLast())
+      await closeStore(this.#store, this.#dir, this.#clock)
+      if (this.#life.fault === null) this.#failed(this.#store.poll().fault)
+    } catch (error) {
+      if (error instanceof RaftError) trouble = error
+      throw error
+    } finally {
+      this.#life.end(trouble)
+    }
+  }
+
+  #submitLast(): RaftError | null {
     const { term, votedFor, log } = this.#core
-    this.#writes.submitLast({ term, votedFor, commitIndex: log.commitIndex })
+    return this.#writes.submitLast({ term, votedFor, commitIndex: log.commitIndex })
+  }
+
+  /**
+   * The store has failed while this server closes: all calls have ended by now, so it changes nothing but what is told.
+   */
+  #failed(fault: RaftError | null): void {
+    if (fault === null) return
+    this.#life.halt(fault)
+    this.#logger.error('the store failed while this server closed', { code: fault.code, error: fault.message })
   }
 
   #stopTurning(): void {
@@ -256,12 +308,9 @@ export class EventLoop {
   }
 
   #settleAll(errorOf: ErrorOf): void {
-    const outcomeOfCommitted = this.#life.fault?.outcome
     this.#proposals.failAccepted(this.#core.log.commitIndex, errorOf)
     // What is committed is applied by the other servers, even where it was the entry that this one failed on.
-    this.#proposals.failAccepted(logIndex(0), (outcome) =>
-      errorOf(outcomeOfCommitted === 'applied' ? 'applied' : outcome),
-    )
+    this.#proposals.failCommitted(errorOf)
     this.#proposals.failWaiting(errorOf)
     this.#reads.failAll(errorOf('not-applied'))
     this.#pins.failAll(errorOf('not-applied'))

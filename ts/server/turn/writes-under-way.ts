@@ -40,19 +40,19 @@ export class WritesUnderWay {
     const facts = this.#pins.takeWrites()
     const operations: readonly StoreOperation[] = [...(ticket?.operations ?? []), ...facts]
     if (operations.length === 0) return null
-    try {
-      const storeTicket = this.#store.submit(operations)
-      this.#writes.push({ storeTicket, coreTicket: ticket?.ticket ?? null, holdsPins: facts.length > 0 })
-      return null
-    } catch (error) {
-      if (error instanceof RaftError) return error
-      throw error
-    }
+    const storeTicket = this.#submit(operations)
+    if (storeTicket instanceof RaftError) return storeTicket
+    this.#writes.push({ storeTicket, coreTicket: ticket?.ticket ?? null, holdsPins: facts.length > 0 })
+    return null
   }
 
-  /** The commit index never causes a write, but for this last one: a restart then knows what may be applied. */
-  submitLast(hardState: HardState): void {
-    this.#store.submit([{ type: 'hardState', hardState }])
+  /**
+   * The commit index never causes a write, but for this last one: a restart then knows what may be applied. Returns the
+   * error of a store that is poisoned.
+   */
+  submitLast(hardState: HardState): RaftError | null {
+    const storeTicket = this.#submit([{ type: 'hardState', hardState }])
+    return storeTicket instanceof RaftError ? storeTicket : null
   }
 
   /** The store has come this far. Returns the core's newest ticket among what is durable now; null when none is. */
@@ -67,5 +67,14 @@ export class WritesUnderWay {
     }
     if (done > 0) this.#writes = this.#writes.slice(done)
     return coreTicket
+  }
+
+  #submit(operations: readonly StoreOperation[]): Ticket | RaftError {
+    try {
+      return this.#store.submit(operations)
+    } catch (error) {
+      if (error instanceof RaftError) return error
+      throw error
+    }
   }
 }

@@ -13,13 +13,14 @@ import { assert, AssertionFailure, RaftError } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
 import { sealBlock, verifyBlock } from '../../format/block.js'
 import { decodeOperations, OperationPacker } from '../../format/operations.js'
+import { checkOptionNames } from '../../option-checks.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import { LOG_FILE } from './directory.js'
 import { nodeDisk } from './disk.js'
 import type { Disk } from './disk.js'
 import { LogHead } from './image.js'
-import { openStoreFile } from './open.js'
+import { giveBack, openStoreFile } from './open.js'
 import type { OpenFile } from './open.js'
 import { readBlocks } from './reader.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
@@ -45,7 +46,8 @@ const BATCH_BYTES = 1024 * 1024
  * log, and the file is never rewritten: it grows until there are snapshots. Linux: needs the program `flock` to keep
  * out other containers.
  */
-export function fileStore(): StoreFactory {
+export function fileStore(options: Readonly<Record<string, never>> = {}): StoreFactory {
+  checkOptionNames('fileStore', options, [])
   return { name: 'file', create: (dir) => new FileLogStore(dir) }
 }
 
@@ -269,8 +271,7 @@ export class FileLogStore implements LogStore {
       this.#fault = this.#poisonedError(error)
     } finally {
       this.#phase = 'closed'
-      await file.close()
-      await lock.release()
+      await giveBack(file, lock)
     }
   }
 

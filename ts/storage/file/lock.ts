@@ -48,16 +48,19 @@ export async function lockDirectory(dir: string): Promise<DirectoryLock> {
     const flocked = process.platform === 'linux' ? await flock(file) : 'locked'
     if (flocked === 'held') throw await lockedError(dir)
     await nameHolder(file)
-    const locked = file
-    const release = async (): Promise<void> => {
-      await locked.close()
-      await stop(server)
-    }
+    const release = (): Promise<void> => unlock(file, server)
     return { warning: flocked === 'locked' ? null : NO_FLOCK, release }
   } catch (error) {
-    await file?.close()
-    await stop(server)
+    await unlock(file, server)
     throw error
+  }
+}
+
+async function unlock(file: FileHandle | null, server: Server | null): Promise<void> {
+  try {
+    await file?.close()
+  } finally {
+    await stop(server)
   }
 }
 

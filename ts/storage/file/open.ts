@@ -60,9 +60,17 @@ export async function openStoreFile(disk: Disk, dir: string): Promise<{ at: Open
     const watch = await Watch.over(disk, dir)
     return { at: { file, lock, writer, image: replayed.image, watch }, stored }
   } catch (error) {
-    await file?.close()
-    await lock?.release()
+    await giveBack(file, lock)
     throw openError(dir, path, error)
+  }
+}
+
+/** The lock goes whatever becomes of the file. */
+export async function giveBack(file: DiskFile | null, lock: DirectoryLock | null): Promise<void> {
+  try {
+    await file?.close()
+  } finally {
+    await lock?.release()
   }
 }
 

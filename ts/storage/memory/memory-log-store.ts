@@ -9,6 +9,7 @@
 import { assert, RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
+import { checkOptionNames } from '../../option-checks.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 import { MemoryImage } from './image.js'
@@ -168,6 +169,7 @@ export interface MemoryStoreFactory extends StoreFactory {
 }
 
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
+  checkOptionNames('memoryStore', options, ['completion', 'capacityBytes', 'logBytesMax', 'drawIncarnation'])
   const disks = new Map<string, MemoryDisk>()
   const disk = (dir: string): MemoryDisk => {
     const known = disks.get(dir) ?? new MemoryDisk(options)

@@ -11,6 +11,7 @@ import { OperationPacker } from '../../format/operations.js'
 import type { NativeState } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
 import type { NativeBinding } from '../../native/load.js'
+import { checkOptionNames } from '../../option-checks.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, LogIndex, StoreOperation } from '../../types.js'
 import { READ_BYTES_MAX } from '../log-store.js'
@@ -43,6 +44,7 @@ export interface NativeStoreOptions {
 
 /** Stores in LMDB, one for each directory. */
 export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
+  checkOptionNames('nativeStore', options, ['mapBytes'])
   const mapBytes = options.mapBytes === undefined ? null : checkMapBytes('option mapBytes', options.mapBytes)
   return { name: 'lmdb', create: (dir) => new NativeLogStore(dir, mapBytes) }
 }

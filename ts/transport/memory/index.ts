@@ -8,6 +8,7 @@
  */
 
 import { assert } from '../../errors.js'
+import { checkOptionNames } from '../../option-checks.js'
 import type { CancelTimer, Clock, Transport } from '../index.js'
 import { MemoryTransport } from './memory-transport.js'
 import type { MemoryConnection, MemoryWire } from './memory-transport.js'
@@ -51,6 +52,7 @@ export class MemoryNetwork implements MemoryWire {
   #pumpDue = Infinity
 
   constructor(options: MemoryNetworkOptions) {
+    checkOptionNames('MemoryNetwork', options, ['clock', 'manual', 'writeQueueBytesMax'])
     this.clock = options.clock
     this.#isManual = options.manual ?? false
     this.writeQueueBytesMax = options.writeQueueBytesMax ?? 16 * 2 ** 20

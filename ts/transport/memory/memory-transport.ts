@@ -13,6 +13,7 @@ import {
   type LinkId,
   type Logger,
   messageFlaw,
+  notNew,
   peerChanged,
   QuietLog,
   type Refusal,
@@ -133,7 +134,7 @@ export class MemoryTransport implements Transport {
   }
 
   async start(self: Identity, handlers: TransportHandlers, _clock: Clock, logger: Logger): Promise<string> {
-    assert(this.#started === null && !this.#isClosed, `a transport at ${this.address} is started a second time`)
+    if (this.#started !== null || this.#isClosed) throw notNew(this.#isClosed)
     if (!this.#network.listen(this)) {
       const remedy = 'close the transport that has it, or choose another address'
       throw new RaftError('ERR_RAFT_LISTEN', `cannot listen on ${this.address}: it is in use; ${remedy}`)

@@ -1,6 +1,6 @@
 /** What `tcp` takes: every bound of the transport with its default, checked before anything starts. */
 
-import { RaftError } from '../../errors.js'
+import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
 import { parseAddress } from './address.js'
 
 export interface TcpOptions {
@@ -38,10 +38,24 @@ export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & {
   readonly readInPlace: boolean
 }
 
+const OPTION_NAMES = Object.keys({
+  listen: true,
+  advertise: true,
+  dialTimeoutMs: true,
+  handshakeTimeoutMs: true,
+  backoffMinMs: true,
+  backoffMaxMs: true,
+  silenceMaxMs: true,
+  writeQueueBytesMax: true,
+  acceptedMax: true,
+  random: true,
+} satisfies Record<keyof TcpOptions, true>)
+
 export function tcpSettings(options: TcpOptions): TcpSettings {
+  checkOptionNames('tcp', options, OPTION_NAMES)
   const backoffMinMs = bounded('backoffMinMs', options.backoffMinMs ?? 50, { min: 1, max: 60_000 })
   return {
-    listen: options.listen,
+    listen: listened(options.listen),
     advertise: advertised(options.advertise),
     dialTimeoutMs: bounded('dialTimeoutMs', options.dialTimeoutMs ?? 2000, { min: 10, max: 60_000 }),
     handshakeTimeoutMs: bounded('handshakeTimeoutMs', options.handshakeTimeoutMs ?? 5000, { min: 10, max: 60_000 }),
@@ -56,18 +70,29 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
       max: 2 ** 30,
     }),
     acceptedMax: bounded('acceptedMax', options.acceptedMax ?? 256, { min: 1, max: 65_536 }),
-    random: options.random ?? Math.random,
+    random: drawn(options.random),
     readInPlace: true,
   }
 }
 
+/** Only that it is a text: what is wrong with the text shows when it starts to listen. */
+function listened(address: unknown): string {
+  if (typeof address === 'string') return address
+  throw optionsError(`tcp: listen is ${shown(address)}; it must be host:port, such as 127.0.0.1:7600 or [::1]:7600`)
+}
+
 function advertised(address: string | undefined): string | null {
   if (address === undefined) return null
-  if (address.length <= 255 && parseAddress(address) !== null) return address
-  throw new RaftError('ERR_RAFT_OPTIONS', `tcp: advertise is '${address}'; it must be host:port, up to 255 characters`)
+  if (typeof address === 'string' && address.length <= 255 && parseAddress(address) !== null) return address
+  throw optionsError(`tcp: advertise is '${shown(address)}'; it must be host:port, up to 255 characters`)
+}
+
+function drawn(random: (() => number) | undefined): () => number {
+  if (random === undefined || typeof random === 'function') return random ?? Math.random
+  throw optionsError('tcp: random must be a function with results in [0, 1)')
 }
 
 function bounded(name: string, value: number, range: { readonly min: number; readonly max: number }): number {
   if (Number.isFinite(value) && value >= range.min && value <= range.max) return value
-  throw new RaftError('ERR_RAFT_OPTIONS', `tcp: ${name} is ${value}; it must be in ${range.min} .. ${range.max}`)
+  throw optionsError(`tcp: ${name} is ${shown(value)}; it must be in ${range.min} .. ${range.max}`)
 }

@@ -11,6 +11,7 @@ import {
   type Identity,
   type LinkId,
   type Logger,
+  notNew,
   peerChanged,
   QuietLog,
   type Request,
@@ -58,15 +59,24 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
   }
 
+  addressFlaw(address: string): string | null {
+    const parsed = parseAddress(address)
+    if (parsed !== null && parsed.port > 0) return null
+    return 'it must be host:port, such as kv-1.internal:7600 or [::1]:7600'
+  }
+
   /** A copy of the counters. */
   stats(): Readonly<TcpStats> {
     return { ...this.#stats }
   }
 
   async start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
-    assert(this.#phase === 'new', `start of a transport that is ${this.#phase}`)
+    if (this.#phase !== 'new') throw notNew(this.#phase === 'closed')
     this.#phase = 'started'
-    const bound = await this.#listen()
+    const bound = await this.#listen().catch((error: unknown) => {
+      if (!this.#isClosed()) this.#phase = 'new'
+      throw error
+    })
     if (this.#isClosed()) {
       await new Promise((resolve) => this.#server.close(resolve))
       throw new RaftError('ERR_RAFT_CLOSED', `the transport on ${bound} was closed while it started`)
@@ -256,11 +266,17 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
 function listening(server: NetServer, address: Address): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ host: address.host, port: address.port }, () => {
-      server.off('error', reject)
+    const onListening = (): void => {
+      server.off('error', onError)
       resolve()
-    })
+    }
+    const onError = (error: Error): void => {
+      server.off('listening', onListening)
+      reject(error)
+    }
+    server.once('error', onError)
+    server.once('listening', onListening)
+    server.listen({ host: address.host, port: address.port })
   })
 }
 

@@ -1,10 +1,11 @@
 /**
  * Where the leader is, as this server knows it: kept from the library's events, so that no command has to ask.
  *
- * A change of the leader begins when this server starts, when the old one is lost, or when a new one is heard of. It
- * ends when this server leads itself, or follows a leader and has applied an entry of that leader's term: then it holds
- * everything that was acknowledged in earlier terms, for that precedes the entry in the log (5.4.2). Commands may wait
- * for that, but no longer than one wait: it is not begun anew while it runs, however often the leader changes.
+ * A change of the leader begins when this server starts, when the old one is lost, or when a new one is heard of, which
+ * may be the old one in a later term: another may have led, and acknowledged, in between. It ends when this server
+ * leads itself, or follows a leader and has applied an entry of that leader's term: then it holds everything that was
+ * acknowledged in earlier terms, for that precedes the entry in the log (5.4.2). Commands may wait for that, but no
+ * longer than one wait: it is not begun anew while it runs, however often the leader changes.
  */
 
 import type { LeaderHint } from 'balsa-raft'
@@ -53,6 +54,7 @@ export class Leadership {
         this.#isLeader = event.role === 'leader'
         this.#changed(false)
       }),
+      // Once for each term of a leader.
       raft.on('leader', (event) => {
         this.#leader = this.#member(event.leader)
         this.#lastLeader = this.#leader ?? this.#lastLeader

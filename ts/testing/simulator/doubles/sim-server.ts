@@ -6,6 +6,7 @@
 import type { RaftCore } from '../../../core/raft-core.js'
 import type { RaftError } from '../../../errors.js'
 import type { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
+import type { Counters } from '../../../server/server.js'
 import type { Server, ServerId } from '../../../types.js'
 import type { EventQueue } from '../event-queue.js'
 import type { FramedMachine } from '../../machine-under-test.js'
@@ -85,12 +86,9 @@ export class SimServer implements ServerView {
     return this.process?.raft !== null && this.process !== null && !this.halted
   }
 
-  get waiting(): number {
-    return this.process?.server?.counters.waiting ?? 0
-  }
-
-  get accepted(): number {
-    return this.process?.server?.counters.accepted ?? 0
+  /** Of the shell's rooms; null while there is none. */
+  get counters(): Counters | null {
+    return this.process?.server?.counters ?? null
   }
 
   start(): void {

@@ -1,0 +1,10 @@
+/** The refusal of a transport that is to be started and cannot be: it runs, or is over. */
+
+import type { RaftError } from '../errors.js'
+import { optionsError } from '../option-checks.js'
+
+export function notNew(isClosed: boolean): RaftError {
+  return optionsError(
+    `this transport ${isClosed ? 'was closed' : 'is started already'}: make one for each server that is opened`,
+  )
+}
