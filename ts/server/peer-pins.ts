@@ -8,10 +8,18 @@ import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
+import { isPosition, STORED_MAX } from '../types.js'
 import type { Identity, ServerId, StoreOperation } from '../types.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
+
+/**
+ * How far a boot counter may be above the one known here, or above 0 at the first contact: a start a second for twelve
+ * days, none of which has reached this server. What is believed once shuts out every lower one, so a hello that was
+ * forged or damaged must not be believed for being high.
+ */
+export const BOOT_JUMP_MAX = 2 ** 20
 
 /** The part of an identity that must not change, or not fall, while its id stays. */
 interface Pin {
@@ -31,12 +39,21 @@ export class PeerPins {
   readonly #mailbox: Mailbox
   /** By peer: what is durable here. */
   readonly #pins = new Map<ServerId, Pin>()
+  /** Peers whose next boot counter is believed, whatever was known: the operator says so. */
+  readonly #excused: Set<ServerId>
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. */
   #waiting: Admission[] = []
   /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Admission[] = []
 
-  constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
+  constructor(
+    self: Identity,
+    facts: ReadonlyMap<string, Uint8Array>,
+    core: RaftCore,
+    mailbox: Mailbox,
+    excused: readonly ServerId[] = [],
+  ) {
+    this.#excused = new Set(excused)
     this.#self = self
     this.#core = core
     this.#mailbox = mailbox
@@ -85,6 +102,7 @@ export class PeerPins {
   written(): void {
     for (const { peer, resolve } of this.#writing) {
       this.#pins.set(peer.serverId, peer)
+      this.#excused.delete(peer.serverId)
       resolve()
     }
     this.#writing = []
@@ -100,7 +118,7 @@ export class PeerPins {
 
   /** Whether a claim that nothing speaks against says what is on the disk already. */
   #isPinned({ serverId, bootCounter }: Identity): boolean {
-    return this.#pins.get(serverId)?.bootCounter === bootCounter
+    return this.#pins.get(serverId)?.bootCounter === bootCounter && !this.#excused.has(serverId)
   }
 
   #refusal(peer: Identity): RaftError | null {
@@ -117,10 +135,11 @@ export class PeerPins {
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
     const pin = this.#pins.get(peer.serverId)
-    if (pin !== undefined && (pin.incarnation !== peer.incarnation || pin.bootCounter > peer.bootCounter)) {
-      return replaced(peer.serverId, pin, peer)
-    }
-    return null
+    if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
+    if (this.#excused.has(peer.serverId)) return null
+    if (pin !== undefined && pin.bootCounter > peer.bootCounter) return replaced(peer.serverId, pin, peer)
+    const known = pin?.bootCounter ?? 0
+    return peer.bootCounter - known > BOOT_JUMP_MAX ? implausible(peer, known) : null
   }
 }
 
@@ -135,14 +154,25 @@ function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
   )
 }
 
+function implausible({ serverId, bootCounter }: Identity, known: number): RaftError {
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${serverId} says that this is its boot ${bootCounter}, and ${known} was the last one known here: no server starts 2^20 times unseen, so this is damage or a forgery, and it is not believed. If the count of that server is right, start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${serverId})`,
+  )
+}
+
 function encodePin({ incarnation, bootCounter }: Pin): Uint8Array {
   return new TextEncoder().encode(`${incarnation} ${bootCounter}`)
 }
 
 function decodePin(value: Uint8Array): Pin {
   const [incarnation, bootCounter] = new TextDecoder().decode(value).split(' ')
-  if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !/^\d+$/.test(bootCounter ?? '')) {
+  if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !isBoot(bootCounter)) {
     throw new RaftError('ERR_RAFT_STORE_CORRUPT', `the stored identity of a peer cannot be read. ${neverEmpty}`)
   }
   return { incarnation, bootCounter: Number(bootCounter) }
+}
+
+function isBoot(text: string | undefined): boolean {
+  return /^\d+$/.test(text ?? '') && isPosition(Number(text), STORED_MAX)
 }

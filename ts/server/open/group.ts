@@ -64,7 +64,7 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
   const mailbox = new Mailbox(clock)
   const life = new Life()
   const events = new Events(logger)
-  const pins = new PeerPins(identity, stored.facts, core, mailbox)
+  const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
   const writes = new WritesUnderWay(store, pins)
   const applier = new Applier(settings.stateMachine, settings.codec)
   const runner = new ReadyRunner({ store, transport, applier, writes, mailbox, events, logger })
