@@ -18,13 +18,8 @@ abstract class Campaign extends RoleBehaviour {
   abstract override readonly role: 'preCandidate' | 'candidate'
   /** The voters that have said yes. */
   readonly #grants = new Set<ServerId>()
-  /** When this attempt is given up for another one. */
-  readonly #electionAt: number
-
-  constructor(core: CoreContext) {
-    super(core)
-    this.#electionAt = core.now + core.drawElectionTimeout()
-  }
+  /** When this attempt is given up for another one; Infinity while what it asks has not left. */
+  #electionAt = Infinity
 
   protected abstract question(): Request
   protected abstract win(): void
@@ -45,6 +40,11 @@ abstract class Campaign extends RoleBehaviour {
   handleAppendEntries(from: ServerId, link: number, message: AppendEntries): void {
     const follower = this.core.becomeFollower(message.term, from, `${from} leads term ${message.term}`)
     follower.handleAppendEntries(from, link, message)
+  }
+
+  /** The voters have been asked: they get an election timeout to answer. */
+  protected asked(): void {
+    this.#electionAt = this.core.now + this.core.drawElectionTimeout()
   }
 
   protected askAll(): void {
@@ -78,6 +78,7 @@ export class PreCandidate extends Campaign {
   /** Called once, when the role has changed. */
   start(): void {
     this.askAll()
+    this.asked()
     this.grantedBy(this.core.id)
   }
 
@@ -104,16 +105,23 @@ export class PreCandidate extends Campaign {
   }
 }
 
-/** Invariant: term and own vote are in the ticket that every message of this candidacy waits for. */
+/**
+ * Invariant: term and own vote are in the ticket that every message of this candidacy waits for. The time for answers
+ * begins when that ticket is durable, or a disk slower than an election timeout would never win.
+ */
 export class Candidate extends Campaign {
   readonly role = 'candidate'
+  #hasOwnVote = false
 
   start(): void {
     this.askAll()
   }
 
   override onPersisted(): void {
-    if (this.core.tickets.hardStateIsDurable) this.grantedBy(this.core.id)
+    if (this.#hasOwnVote || !this.core.tickets.hardStateIsDurable) return
+    this.#hasOwnVote = true
+    this.asked()
+    this.grantedBy(this.core.id)
   }
 
   onResponse(from: ServerId, _session: number, message: Response): void {
