@@ -286,4 +286,15 @@ test('a candidate whose vote is being written waits for its disk, and then as lo
   assert.is(cluster.core('s1').nextDeadline(), cluster.now + 1.1 * electionTimeoutMs)
 })
 
+test('a pre-candidate whose term is being written waits for its disk, and then as long for the answers', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.ask('s3', 's1', requestVote(2, '0/0'))
+  cluster.timeout('s1')
+  assert.is(cluster.core('s1').role, 'preCandidate')
+  cluster.pass(5 * electionTimeoutMs)
+  cluster.persist('s1')
+  assert.is(cluster.inFlight.filter(({ from, to }) => from === 's1' && to === 's2').length, 1)
+  assert.is(cluster.core('s1').nextDeadline(), cluster.now + 1.1 * electionTimeoutMs)
+})
+
 test.run()

@@ -42,10 +42,18 @@ abstract class Campaign extends RoleBehaviour {
     follower.handleAppendEntries(from, link, message)
   }
 
-  /** The voters have been asked: they get an election timeout to answer. */
-  protected asked(): void {
+  /**
+   * What it asks leaves when term and vote are durable, and only then does the time for answers begin: a disk slower
+   * than an election timeout would never win.
+   */
+  override onPersisted(): void {
+    if (this.#electionAt < Infinity || !this.core.tickets.hardStateIsDurable) return
     this.#electionAt = this.core.now + this.core.drawElectionTimeout()
+    this.asked()
   }
+
+  /** Called once, when its questions leave. */
+  protected asked(): void {}
 
   protected askAll(): void {
     for (const [peer, session] of this.core.sessions) this.ask(peer, session)
@@ -78,7 +86,7 @@ export class PreCandidate extends Campaign {
   /** Called once, when the role has changed. */
   start(): void {
     this.askAll()
-    this.asked()
+    this.onPersisted()
     this.grantedBy(this.core.id)
   }
 
@@ -105,22 +113,15 @@ export class PreCandidate extends Campaign {
   }
 }
 
-/**
- * Invariant: term and own vote are in the ticket that every message of this candidacy waits for. The time for answers
- * begins when that ticket is durable, or a disk slower than an election timeout would never win.
- */
+/** Invariant: term and own vote are in the ticket that every message of this candidacy waits for. */
 export class Candidate extends Campaign {
   readonly role = 'candidate'
-  #hasOwnVote = false
 
   start(): void {
     this.askAll()
   }
 
-  override onPersisted(): void {
-    if (this.#hasOwnVote || !this.core.tickets.hardStateIsDurable) return
-    this.#hasOwnVote = true
-    this.asked()
+  protected override asked(): void {
     this.grantedBy(this.core.id)
   }
 
