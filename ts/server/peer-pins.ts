@@ -9,7 +9,7 @@ import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { isPosition, STORED_MAX } from '../types.js'
-import type { Identity, ServerId, StoreOperation } from '../types.js'
+import type { Identity, LogIndex, ServerId, StoreOperation } from '../types.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
@@ -41,6 +41,8 @@ export class PeerPins {
   readonly #pins = new Map<ServerId, Pin>()
   /** Peers whose next boot counter is believed, whatever was known: the operator says so. */
   readonly #excused: Set<ServerId>
+  /** Peers that have lost what they had acknowledged, each until it starts again. */
+  readonly #expelled = new Map<ServerId, { readonly pin: Pin; readonly error: RaftError }>()
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. */
   #waiting: Admission[] = []
   /** What is being written: at most one claim for each peer, each judged when its write began. */
@@ -62,6 +64,11 @@ export class PeerPins {
     }
   }
 
+  /** Whether that is the id of another member. */
+  isPeer(peer: ServerId): boolean {
+    return peersOf(this.#core.configuration, this.#self.serverId).some(({ id }) => id === peer)
+  }
+
   /** Resolves when the peer may be talked to. */
   admit(peer: Identity): Promise<void> {
     const refusal = this.#refusal(peer)
@@ -71,6 +78,12 @@ export class PeerPins {
       this.#waiting.push({ peer, resolve, reject })
       this.#mailbox.schedule()
     })
+  }
+
+  /** From now on this boot of the peer is refused. Invariant: it was admitted. */
+  expel(peer: ServerId, error: RaftError): void {
+    const pin = this.#pins.get(peer)
+    if (pin !== undefined) this.#expelled.set(peer, { pin, error })
   }
 
   /**
@@ -130,12 +143,14 @@ export class PeerPins {
       )
     }
     const isSelf = peer.serverId === serverId
-    if (isSelf || !peersOf(this.#core.configuration, serverId).some(({ id }) => id === peer.serverId)) {
+    if (isSelf || !this.isPeer(peer.serverId)) {
       const why = isSelf ? 'is the id of this server itself' : 'is not a member of the cluster'
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
     const pin = this.#pins.get(peer.serverId)
     if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
+    const expelled = this.#expelled.get(peer.serverId)
+    if (expelled !== undefined && expelled.pin.bootCounter >= peer.bootCounter) return expelled.error
     if (this.#excused.has(peer.serverId)) return null
     if (pin !== undefined && pin.bootCounter > peer.bootCounter) return replaced(peer.serverId, pin, peer)
     const known = pin?.bootCounter ?? 0
@@ -158,6 +173,15 @@ function implausible({ serverId, bootCounter }: Identity, known: number): RaftEr
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
     `server ${serverId} says that this is its boot ${bootCounter}, and ${known} was the last one known here: no server starts 2^20 times unseen, so this is damage or a forgery, and it is not believed. If the count of that server is right, start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${serverId})`,
+  )
+}
+
+/** What a leader finds of a peer that has come back with less than it had. */
+export function lostEntries(peer: ServerId, acknowledged: LogIndex, lastIndex: LogIndex | null): RaftError {
+  const now = lastIndex === null ? 'its log does not agree so far' : `its log ends at ${lastIndex}`
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${peer} has lost entries: it had acknowledged all up to ${acknowledged}, and now ${now}, or differs before that. Its disk was rolled back or has lost writes, and it may have forgotten votes. Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member`,
   )
 }
 

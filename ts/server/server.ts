@@ -21,6 +21,7 @@ import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
 import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
+import type { PeerRefusals } from './peer-refusals.js'
 import { notLeader } from './refusals.js'
 import { copyOf } from './status.js'
 import type { Status } from './status.js'
@@ -44,6 +45,7 @@ export interface ServerParts {
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
   readonly inbound: Inbound
+  readonly refusals: PeerRefusals
   readonly identity: Identity
   readonly durability: StoredState['durability']
 }
@@ -81,6 +83,7 @@ export class Server {
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
   readonly #inbound: Inbound
+  readonly #refusals: PeerRefusals
   readonly #identity: Identity
   readonly #durability: StoredState['durability']
 
@@ -99,6 +102,7 @@ export class Server {
     this.#writes = parts.writes
     this.#loop = parts.loop
     this.#inbound = parts.inbound
+    this.#refusals = parts.refusals
     this.#identity = parts.identity
     this.#durability = parts.durability
   }
@@ -162,6 +166,7 @@ export class Server {
         connected: this.#inbound.isConnected(id),
         matchIndex: core.matchIndexOf(id),
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
+        refusal: this.#refusals.of(id),
       })),
       clock: this.#entryClock.status,
       store: this.#store.stats(),

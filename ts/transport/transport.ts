@@ -12,10 +12,11 @@
  * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone
  *   down.
  *
- * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before
+ * `setPeers`, `send`, `respond`, `flush`, `reject`, `expel` and `close` may end a session, and then call `onPeerDown` before
  * they return.
  */
 
+import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../types.js'
 
@@ -57,6 +58,12 @@ export interface Transport {
   flush(): void
   /** Ends one inbound connection because of what it sent; the reason is logged. Does nothing when the link is gone. */
   reject(link: LinkId, reason: string): void
+  /**
+   * Ends every connection with that peer, whoever dialled it: it is no longer what it was admitted as, and is told so as
+   * when `admit` rejects. Dialling goes on. A transport without this leaves such a peer connected, where it counts for
+   * nothing.
+   */
+  expel?(peer: ServerId, error: RaftError): void
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Request, Response } from '../../core/messages.js'
+import { RaftError } from '../../errors.js'
 import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
@@ -11,12 +12,14 @@ import type { LinkId, Session, Transport, TransportHandlers } from '../../transp
 import type { Block, Identity, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import type { PeerRefusals } from '../peer-refusals.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly pins: PeerPins
+  readonly refusals: PeerRefusals
   readonly mailbox: Mailbox
   readonly life: Life
   readonly events: Events
@@ -27,6 +30,7 @@ export class Inbound implements TransportHandlers {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #pins: PeerPins
+  readonly #refusals: PeerRefusals
   readonly #mailbox: Mailbox
   readonly #life: Life
   readonly #events: Events
@@ -40,6 +44,7 @@ export class Inbound implements TransportHandlers {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#pins = parts.pins
+    this.#refusals = parts.refusals
     this.#mailbox = parts.mailbox
     this.#life = parts.life
     this.#events = parts.events
@@ -55,8 +60,16 @@ export class Inbound implements TransportHandlers {
     return this.#lastIndexes.get(peer) ?? null
   }
 
-  admit(peer: Identity): Promise<void> {
-    return this.#pins.admit(peer)
+  async admit(peer: Identity): Promise<void> {
+    try {
+      await this.#pins.admit(peer)
+    } catch (error) {
+      // What ends because this server does says nothing of the peer; who is no member may call itself anything.
+      const isTold = this.#life.isRunning && this.#pins.isPeer(peer.serverId)
+      if (error instanceof RaftError && isTold) this.#refusals.refused(peer.serverId, error)
+      throw error
+    }
+    this.#refusals.admitted(peer.serverId)
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {

@@ -14,7 +14,10 @@ import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Logger } from '../../types.js'
+import type { Logger, ServerId } from '../../types.js'
+import { lostEntries } from '../peer-pins.js'
+import type { PeerPins } from '../peer-pins.js'
+import type { PeerRefusals } from '../peer-refusals.js'
 import type { Mailbox } from './mailbox.js'
 import type { WritesUnderWay } from './writes-under-way.js'
 
@@ -25,6 +28,8 @@ export interface ReadyRunnerParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly applier: Applier<unknown>
+  readonly pins: PeerPins
+  readonly refusals: PeerRefusals
   readonly writes: WritesUnderWay
   readonly mailbox: Mailbox
   readonly events: Events
@@ -35,6 +40,8 @@ export class ReadyRunner {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #applier: Applier<unknown>
+  readonly #pins: PeerPins
+  readonly #refusals: PeerRefusals
   readonly #writes: WritesUnderWay
   readonly #mailbox: Mailbox
   readonly #events: Events
@@ -44,6 +51,8 @@ export class ReadyRunner {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#applier = parts.applier
+    this.#pins = parts.pins
+    this.#refusals = parts.refusals
     this.#writes = parts.writes
     this.#mailbox = parts.mailbox
     this.#events = parts.events
@@ -81,9 +90,18 @@ export class ReadyRunner {
         return this.#events.emit('leader', { leader: event.leader, term: event.term })
       case 'steppedDown':
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
+      case 'regressed':
+        return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, event.lastIndex))
       case 'breach':
         return this.#logger.error('a peer broke the protocol', { peer: event.peer, reason: event.reason })
     }
+  }
+
+  /** The peer stays out until it comes with another boot: it may have got back what it lost. */
+  #expel(peer: ServerId, error: RaftError): void {
+    this.#pins.expel(peer, error)
+    this.#refusals.refused(peer, error)
+    this.#transport.expel?.(peer, error)
   }
 
   #send(ready: Ready): void {

@@ -13,6 +13,7 @@ import {
   type Logger,
   peerChanged,
   QuietLog,
+  refusalOf,
   type Request,
   type Response,
   type Server,
@@ -127,6 +128,13 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   reject(link: LinkId, reason: string): void {
     this.#links.get(link)?.end(`rejected: ${reason}`, { code: 'REJECTED', reason })
+  }
+
+  expel(peer: ServerId, error: RaftError): void {
+    const refusal = refusalOf(error)
+    this.#diallers.get(peer)?.refuse(refusal)
+    const link = this.#linkOfPeer.get(peer)
+    if (link !== undefined) this.#links.get(link)?.end(refusal.reason, refusal)
   }
 
   async close(): Promise<void> {
