@@ -246,7 +246,9 @@ test('H1-4 a leader that restarts at once is elected again, or replaced, within 
   assert.is(cluster.leader?.up.term, 3)
 })
 
-/** Time passes with a network that works, and disks that take `flushMs` for everything that waits when a flush begins. */
+/**
+ * Time passes with a network that works, and disks that take `flushMs` for everything that waits when a flush begins.
+ */
 function runWithSlowDisks(cluster: Stage, ms: number, flushMs: number): void {
   const flushes = new Map<ServerId, { readonly count: number; readonly endsAt: number }>()
   for (const id of cluster.ids) cluster.stalledDisks.add(id)

@@ -18,8 +18,8 @@ export const TERM_JUMP_MAX = 2 ** 32
 
 /**
  * What no correct peer sends, in words; null when the message makes sense. Total: any field may be any number. A
- * number is at most `max`: by default, all that the wire carries; the core believes no more than POSITION_MAX. Hot path:
- * once per batch.
+ * number is at most `max`: by default, all that the wire carries; the core believes no more than POSITION_MAX. Hot
+ * path: once per batch.
  */
 export function messageFlaw(message: Request | Response, max = Number.MAX_SAFE_INTEGER): string | null {
   switch (message.type) {

@@ -13,7 +13,9 @@ export interface RaftEvents {
   role: { readonly role: Role; readonly term: Term }
   /** A connection to a peer came up or went down. */
   peer: { readonly id: ServerId; readonly connected: boolean; readonly reason: string }
-  /** This server begins to refuse a peer, or refuses it for another reason; `status.peers` has it as long as it lasts. */
+  /**
+   * This server begins to refuse a peer, or refuses it for another reason; `status.peers` has it as long as it lasts.
+   */
   refused: { readonly id: ServerId; readonly code: RaftErrorCode; readonly reason: string }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }

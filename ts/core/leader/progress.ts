@@ -24,8 +24,8 @@ export class Progress {
    */
   mode: 'probe' | 'replicate' = 'probe'
   /**
-   * What was known of it when this session began. Whatever it says on this session was said after it had all that, and a
-   * log only loses entries of an earlier term, to a leader of a later one.
+   * What was known of it when this session began. Whatever it says on this session was said after it had all that, and
+   * a log only loses entries of an earlier term, to a leader of a later one.
    */
   matchFloor: LogIndex = logIndex(0)
   /** The session on which it has shown less than the floor; null while it has not. */

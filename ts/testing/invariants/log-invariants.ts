@@ -1,7 +1,8 @@
 /**
  * What must hold of logs, commit and state machines, compared among all servers (figure 3 of the paper): committed
  * entries never change (5), commit is what the disks allow (7), state machines are given what was committed, and agree
- * (8), and no peer is said to have lost what its disk still holds (12). Only terms and counts are taken from the core; what entries are is read from what it writes.
+ * (8), and no peer is said to have lost what its disk still holds (12). Only terms and counts are taken from the core;
+ * what entries are is read from what it writes.
  */
 
 import { assertInvariants } from '../../core/index.js'
