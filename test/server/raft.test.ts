@@ -303,13 +303,20 @@ test('C13 a server with another store under a known id is refused by the others'
   await leader.apply({ add: 1 })
   await cluster.close(id)
   storage.wipe(`/${id}`)
+  const told: string[] = []
+  leader.on('refused', (event) => told.push(`${event.id} ${event.code}`))
   const wiped = await cluster.open(id)
   await leader.apply({ add: 1 })
   // It is dialled and refused every time: it learns nothing and is counted for nothing.
   await until('the server is refused', () => !leader.status.peers.some((peer) => peer.id === id && peer.connected))
+  const { code, reason, since, count } = peerOf(leader, id).refusal ?? { code: '', reason: '', since: 0, count: 0 }
+  assert.is(code, 'ERR_RAFT_PEER_REPLACED')
+  assert.match(reason, 'has another store')
+  assert.ok(since > 0 && count > 0)
   const error = await failure(wiped.ready({ timeoutMs: 1500 }))
   says(error, 'ERR_RAFT_TIMEOUT', 'not-applied')
   assert.is(wiped.status.commitIndex, 0)
+  assert.equal(told, [`${id} ERR_RAFT_PEER_REPLACED`])
 })
 
 test('a peer that comes back without what it acknowledged is refused, counts for nothing, and is told of once', async (context) => {

@@ -12,6 +12,7 @@ import { RaftError } from '../../errors.js'
 import type { Applied, Applier } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
 import type { Logger, ServerId } from '../../types.js'
@@ -46,6 +47,7 @@ export class ReadyRunner {
   readonly #mailbox: Mailbox
   readonly #events: Events
   readonly #logger: Logger
+  readonly #quiet: QuietLog
 
   constructor(parts: ReadyRunnerParts) {
     this.#store = parts.store
@@ -57,6 +59,7 @@ export class ReadyRunner {
     this.#mailbox = parts.mailbox
     this.#events = parts.events
     this.#logger = parts.logger
+    this.#quiet = new QuietLog(parts.logger)
   }
 
   /**
@@ -93,7 +96,7 @@ export class ReadyRunner {
       case 'regressed':
         return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, event.lastIndex))
       case 'breach':
-        return this.#logger.error('a peer broke the protocol', { peer: event.peer, reason: event.reason })
+        return this.#quiet.error('a peer broke the protocol', event.peer, event.reason, { peer: event.peer })
     }
   }
 
