@@ -138,6 +138,19 @@ test('a peer that lost entries is noticed by what it agrees to, by its end, and 
   }
 })
 
+test('what a peer acknowledged and lost again is no ground to commit on', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.elect('s1')
+  const { lastIndex, commitIndex } = cluster.core('s1').log
+  cluster.propose('s1')
+  cluster.answer('s3', 's1', endingAt(lastIndex + 1, matched(2, lastIndex + 1)))
+  assert.is(cluster.core('s1').matchIndexOf('s3'), lastIndex + 1)
+  cluster.connect('s1', 's3')
+  cluster.answer('s3', 's1', endingAt(1, conflict(2, '1/1')))
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').log.commitIndex, commitIndex)
+})
+
 test('late and repeated answers show no loss, neither of this session nor of an earlier one', () => {
   const cluster = new Stage({ madeUp: true })
   cluster.elect('s1')

@@ -8,7 +8,7 @@ function spied() {
   const lines: string[] = []
   const say = (level: string) => (event: string, fields?: Readonly<Record<string, unknown>>) => {
     if (level !== 'debug')
-      lines.push(`${level} ${event} ${String(fields?.['reason'])} ${String(fields?.['times'] ?? '')}`)
+      lines.push(`${level} ${event} ${String(fields?.['reason'])} ${JSON.stringify(fields?.['times']) ?? ''}`)
   }
   const logger = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
   return { lines, quiet: new QuietLog(logger) }
