@@ -30,6 +30,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * older than what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
    */
   readonly acceptCopiedFolder?: boolean
+  /**
+   * Peers whose boot counter is believed once, as they say it next, whatever was known here: the way back after a
+   * forged or damaged hello was believed (SECURITY.md). Never for a peer that was restored. Default none.
+   */
+  readonly acceptPeerBoot?: readonly ServerId[]
   /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
   /** Default: says nothing. */
@@ -65,6 +70,7 @@ const OPTION_NAMES = Object.keys({
   stateMachine: true,
   codec: true,
   acceptCopiedFolder: true,
+  acceptPeerBoot: true,
   storage: true,
   logger: true,
   heartbeatMs: true,
@@ -94,6 +100,7 @@ export function settingsOf<Command, Result, Query, Answer>(
     stateMachine: options.stateMachine,
     codec: options.codec,
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
+    acceptPeerBoot: options.acceptPeerBoot ?? [],
     storage: options.storage ?? nativeStore(),
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
@@ -127,6 +134,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
     )
   }
   if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
+  checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
   checkForms(options)
   for (const { id: server, address } of bootstrap) {
     const flaw = transport.addressFlaw?.(address) ?? null
@@ -204,6 +212,13 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
     addresses.add(server.address)
   }
   if (!ids.has(self)) fail('bootstrap', `does not name this server, ${self}; it names ${[...ids].join(', ')}`)
+}
+
+function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
+  if (!Array.isArray(ids)) fail(name, 'must be a list of ids of peers')
+  for (const id of ids) {
+    if (!servers.some((server) => server.id === id)) fail(name, `names ${String(id)}, which bootstrap does not name`)
+  }
 }
 
 function checkName(name: string, value: unknown): void {

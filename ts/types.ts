@@ -17,8 +17,22 @@ export const logIndex = (value: number): LogIndex => value as LogIndex
 /** Names a term. The caller has checked it, or computed it from one that was; gateways check with `isPosition`. */
 export const termOf = (value: number): Term => value as Term
 
-/** Whether a number that came from outside may be an index or a term: a whole number in 0 .. 2^53 - 1. */
-export const isPosition = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+/**
+ * The largest index, term, round or boot counter that is believed when a peer says it. Servers count on from what they
+ * believe, and what they count must still be a whole number that can be stored, sent and counted on from: half of all
+ * are kept for that. Whoever counts a million times a second comes here after 140 years.
+ */
+export const POSITION_MAX = 2 ** 52
+
+/**
+ * The same for what a server finds in its own store: what it believed, and what it counted on from there. Above it lies
+ * room for 2^32 more elections or starts.
+ */
+export const STORED_MAX = 2 ** 53 - 2 ** 32
+
+/** Whether a number that came from outside may be an index or a term: a whole number in 0 .. max. */
+export const isPosition = (value: unknown, max = Number.MAX_SAFE_INTEGER): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max
 
 /** The id of a server: 1 to 255 bytes of UTF-8, chosen by the operator, never reused for another store. */
 export type ServerId = string

@@ -2,15 +2,15 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { logIndex, termOf } from '#balsa/types.js'
-import { assertInvariants } from '#balsa/core/index.js'
-import type { Input, Request, Response } from '#balsa/core/index.js'
+import { logIndex, POSITION_MAX, STORED_MAX, termOf } from '#balsa/types.js'
+import { assertInvariants, TERM_JUMP_MAX } from '#balsa/core/index.js'
+import type { AppendEntries, AppendEntriesResult, Input, Request, Response } from '#balsa/core/index.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
 
-const BAD_NUMBERS = [NaN, Infinity, -1, 1.5, 2 ** 53, 2 ** 60]
+const BAD_NUMBERS = [NaN, Infinity, -1, 1.5, POSITION_MAX + 1, 2 ** 53 - 2, 2 ** 53 - 1, 2 ** 53, 2 ** 60]
 
-const append: Request = {
+const append: AppendEntries = {
   type: 'AppendEntries',
   term: termOf(2),
   prevIndex: logIndex(2),
@@ -20,6 +20,8 @@ const append: Request = {
   round: 1,
 }
 
+const heartbeat: AppendEntries = { ...append, blocks: [] }
+
 const requests: readonly Request[] = [
   append,
   { ...append, blocks: [] },
@@ -27,7 +29,7 @@ const requests: readonly Request[] = [
   { type: 'PreVote', proposedTerm: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2), round: 1 },
 ]
 
-const result: Response = {
+const matched: AppendEntriesResult = {
   type: 'AppendEntriesResult',
   term: termOf(2),
   status: 'matched',
@@ -36,6 +38,8 @@ const result: Response = {
   hintTerm: termOf(0),
   round: 1,
 }
+
+const result: Response = matched
 
 const responses: readonly Response[] = [
   result,
@@ -149,10 +153,66 @@ test('an entry after one of a later term than its leader is in is refused', () =
 })
 
 test('entries after the largest index that there is are refused, since nothing could follow them', () => {
-  const message = { ...append, prevIndex: logIndex(2 ** 53 - 1), blocks: [] }
+  const message = { ...append, prevIndex: logIndex(POSITION_MAX), blocks: [] }
   for (const { cluster, id } of eachRole()) {
     feed(cluster, id, { type: 'request', from: 's3', link: 0, message })
     assert.is(cluster.faults.length, 1, id)
+  }
+})
+
+/** Every message that makes its receiver take a term, in that term. */
+function inTerm(term: number): readonly (Request | Response)[] {
+  return [
+    { ...heartbeat, term: termOf(term) },
+    { type: 'RequestVote', term: termOf(term), lastIndex: logIndex(9), lastTerm: termOf(2) },
+    { type: 'PreVote', proposedTerm: termOf(term), lastIndex: logIndex(9), lastTerm: termOf(2), round: 1 },
+    { ...matched, term: termOf(term) },
+    { type: 'RequestVoteResult', term: termOf(term), granted: false },
+    { type: 'PreVoteResult', term: termOf(term), granted: false, round: 1 },
+  ]
+}
+
+function inputOf(cluster: Stage, id: string, message: Request | Response): Input {
+  if (message.type === 'AppendEntries' || message.type === 'RequestVote' || message.type === 'PreVote') {
+    return { type: 'request', from: 's3', link: 0, message }
+  }
+  return { type: 'response', from: 's3', session: cluster.server(id).sessions.get('s3') ?? 0, message }
+}
+
+test('a term that no election can have reached is refused, whatever message carries it to whatever role', () => {
+  for (const { cluster, id } of eachRole()) {
+    for (const term of [cluster.core(id).term + TERM_JUMP_MAX + 1, POSITION_MAX]) {
+      for (const message of inTerm(term)) {
+        const { length } = cluster.faults
+        feed(cluster, id, inputOf(cluster, id, message))
+        assert.is(cluster.faults.length, length + 1, JSON.stringify(message))
+      }
+    }
+  }
+})
+
+test('the highest term that elections may have reached is taken, and elections go on from it', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.elect('s1')
+  const term = termOf(cluster.core('s2').term + TERM_JUMP_MAX)
+  cluster.turn('s1', inputOf(cluster, 's1', { type: 'RequestVoteResult', term, granted: false }))
+  assert.is(cluster.core('s1').term, term)
+  assert.equal(cluster.faults, [])
+  cluster.run(5000)
+  assert.is(cluster.leader?.up.term, term + 1)
+})
+
+test('a server whose term is the largest that is taken goes on, alone or not', () => {
+  for (const servers of [1, 3]) {
+    const hardStates = Object.fromEntries(['s1', 's2', 's3'].map((id) => [id, { term: termOf(POSITION_MAX - 1) }]))
+    const cluster = new Stage({ madeUp: true, servers, hardStates })
+    if (servers > 1)
+      cluster.turn(
+        's1',
+        inputOf(cluster, 's1', { type: 'RequestVoteResult', term: termOf(POSITION_MAX), granted: false }),
+      )
+    cluster.run(20_000)
+    for (const id of cluster.ids) assert.ok(cluster.core(id).term <= STORED_MAX, id)
   }
 })
 

@@ -3,6 +3,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { termOf } from '#balsa/types.js'
+import type { ServerId } from '#balsa/types.js'
+import { SeededRandom } from '#balsa/testing/simulator/random.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
 
@@ -242,6 +244,59 @@ test('H1-4 a leader that restarts at once is elected again, or replaced, within 
   cluster.run(4 * electionTimeoutMs)
   assert.is.not(cluster.leader, null)
   assert.is(cluster.leader?.up.term, 3)
+})
+
+/**
+ * Time passes with a network that works, and disks that take `flushMs` for everything that waits when a flush begins.
+ */
+function runWithSlowDisks(cluster: Stage, ms: number, flushMs: number): void {
+  const flushes = new Map<ServerId, { readonly count: number; readonly endsAt: number }>()
+  for (const id of cluster.ids) cluster.stalledDisks.add(id)
+  for (const end = cluster.now + ms; cluster.now < end;) {
+    cluster.pass(heartbeatMs / 2)
+    cluster.settle()
+    for (const id of cluster.ids) {
+      const flush = flushes.get(id)
+      if (flush !== undefined && cluster.now < flush.endsAt) continue
+      if (flush !== undefined) cluster.persist(id, flush.count)
+      const count = cluster.server(id).disk.pendingTickets
+      if (count > 0) flushes.set(id, { count, endsAt: cluster.now + flushMs })
+      else flushes.delete(id)
+    }
+  }
+}
+
+for (const flushMs of [electionTimeoutMs / 2, electionTimeoutMs, 1.5 * electionTimeoutMs]) {
+  test(`servers whose disks take ${flushMs} ms for a flush elect a leader, and it commits`, () => {
+    const random = new SeededRandom(7)
+    const cluster = new Stage({ random: () => () => random.next() })
+    runWithSlowDisks(cluster, 40 * electionTimeoutMs, flushMs)
+    assert.is.not(cluster.leader, null)
+    assert.ok((cluster.leader?.up.log.commitIndex ?? 0) > 1)
+  })
+}
+
+test('a candidate whose vote is being written waits for its disk, and then as long for the answers', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.timeout('s1')
+  cluster.deliver()
+  cluster.deliver()
+  cluster.pass(5 * electionTimeoutMs)
+  assert.is(cluster.core('s1').role, 'candidate')
+  assert.is(cluster.core('s1').term, 2)
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').nextDeadline(), cluster.now + 1.1 * electionTimeoutMs)
+})
+
+test('a pre-candidate whose term is being written waits for its disk, and then as long for the answers', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.ask('s3', 's1', requestVote(2, '0/0'))
+  cluster.timeout('s1')
+  assert.is(cluster.core('s1').role, 'preCandidate')
+  cluster.pass(5 * electionTimeoutMs)
+  cluster.persist('s1')
+  assert.is(cluster.inFlight.filter(({ from, to }) => from === 's1' && to === 's2').length, 1)
+  assert.is(cluster.core('s1').nextDeadline(), cluster.now + 1.1 * electionTimeoutMs)
 })
 
 test.run()

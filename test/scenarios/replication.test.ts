@@ -4,11 +4,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/progress.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/intake.js'
-import type { AppendEntries, Input } from '#balsa/core/index.js'
+import type { AppendEntries, AppendEntriesResult, Input } from '#balsa/core/index.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, endingAt, matched } from '../support/messages.js'
+import { appendEntries, conflict, endingAt, matched } from '../support/messages.js'
+
+const { electionTimeoutMs, heartbeatMs } = SETTINGS
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
@@ -89,6 +91,83 @@ test('C12 an acknowledgement of an earlier connection is not credited', () => {
   cluster.answer('s2', 's1', matched(2, 3))
   assert.is(cluster.core('s1').matchIndexOf('s2'), 3)
 })
+
+test('a peer that lost what it acknowledged counts for nothing: a leader with it alone yields', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.settle()
+  assert.is(cluster.core('s1').matchIndexOf('s3'), 3)
+  cluster.crash('s2')
+  cluster.connect('s1', 's3')
+  cluster.propose('s1')
+  cluster.persist('s1')
+  const before = cluster.core('s1').log.commitIndex
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const answer = (message: AppendEntriesResult): void => {
+    cluster.drop()
+    cluster.turn('s1', { type: 'response', from: 's3', session, message })
+  }
+  for (const end = cluster.now + 3 * electionTimeoutMs; cluster.now < end;) {
+    cluster.tick('s1', cluster.now + heartbeatMs)
+    answer(endingAt(1, conflict(2, '1/1')))
+  }
+  assert.is.not(cluster.core('s1').role, 'leader')
+  assert.is(cluster.core('s1').log.commitIndex, before)
+  const told = cluster.trace?.filter((line) => line.includes('finds that s3 has lost some of its 3 entries'))
+  assert.is(told?.length, 1, 'told once for the session')
+})
+
+test('a peer that lost entries is noticed by what it agrees to, by its end, and by an end that is another leader’s', () => {
+  const losses = [conflict(2, '1/1'), endingAt(1, matched(2, 3)), endingAt(5, conflict(2, '3/1')), conflict(2, '2/2')]
+  for (const loss of losses) {
+    const cluster = new Stage({ madeUp: true })
+    cluster.elect('s1')
+    cluster.propose('s1')
+    cluster.settle()
+    cluster.connect('s1', 's3')
+    cluster.answer('s3', 's1', loss)
+    assert.is(lossesOf(cluster), 1, JSON.stringify(loss))
+    cluster.connect('s1', 's3')
+    cluster.answer('s3', 's1', loss)
+    assert.is(lossesOf(cluster), 2, 'told again on the next session')
+    cluster.answer('s3', 's1', endingAt(4, matched(2, 3)))
+    cluster.connect('s1', 's3')
+    cluster.answer('s3', 's1', endingAt(3, conflict(2, '3/2')))
+    assert.is(lossesOf(cluster), 2, 'it has got back what it had')
+  }
+})
+
+test('what a peer acknowledged and lost again is no ground to commit on', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.elect('s1')
+  const { lastIndex, commitIndex } = cluster.core('s1').log
+  cluster.propose('s1')
+  cluster.answer('s3', 's1', endingAt(lastIndex + 1, matched(2, lastIndex + 1)))
+  assert.is(cluster.core('s1').matchIndexOf('s3'), lastIndex + 1)
+  cluster.connect('s1', 's3')
+  cluster.answer('s3', 's1', endingAt(1, conflict(2, '1/1')))
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').log.commitIndex, commitIndex)
+})
+
+test('late and repeated answers show no loss, neither of this session nor of an earlier one', () => {
+  const cluster = new Stage({ madeUp: true })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.settle()
+  cluster.answer('s3', 's1', endingAt(1, conflict(2, '1/1')))
+  cluster.answer('s3', 's1', endingAt(1, matched(2, 1)))
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  cluster.connect('s1', 's3')
+  const late = endingAt(1, conflict(2, '1/1'))
+  cluster.turn('s1', { type: 'response', from: 's3', session, message: late })
+  assert.is(lossesOf(cluster), 0)
+})
+
+function lossesOf(cluster: Stage): number {
+  return cluster.trace?.filter((line) => line.includes('has lost some of its')).length ?? 0
+}
 
 test('C12 what is read for an earlier connection, or an earlier term, is not sent', () => {
   const cluster = laggingPeer()

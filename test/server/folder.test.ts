@@ -9,6 +9,8 @@ import * as assert from 'uvu/assert'
 import { fileStore, msgpackCodec, nativeStore, Raft, RaftError } from 'balsa-raft'
 import type { Logger, RaftErrorCode, StoreFactory } from 'balsa-raft'
 import { systemClock } from '#balsa/clock.js'
+import { logIndex, STORED_MAX, termOf } from '#balsa/types.js'
+import type { StoreOperation } from '#balsa/types.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { SumMachine } from '../support/raft-cluster.js'
@@ -23,6 +25,7 @@ interface Opening {
   readonly id: string
   readonly dir: string
   readonly acceptCopiedFolder?: boolean
+  readonly acceptPeerBoot?: readonly string[]
   readonly logger?: Logger
 }
 
@@ -144,6 +147,28 @@ memory('a store that the filesystem knows nothing of still knows its server', as
   await refusal(open(storage, { id: 's2', dir: 'one' }), 'ERR_RAFT_WRONG_FOLDER')
 })
 
+memory(
+  'a store with a number that nothing could follow is refused by name, not opened to end with an assertion',
+  async () => {
+    for (const term of [2 ** 53 - 1, STORED_MAX + 1]) {
+      const storage = memoryStore()
+      await openAndClose(storage, { id: 's1', dir: 'one' })
+      await submit(storage, 'one', [
+        { type: 'hardState', hardState: { term: termOf(term), votedFor: null, commitIndex: logIndex(1) } },
+      ])
+      const error = await refusal(open(storage, { id: 's1', dir: 'one' }), 'ERR_RAFT_STORE_CORRUPT')
+      for (const text of ['the folder one', `the term ${term}`, 'in an empty directory'])
+        assert.match(error.message, text)
+    }
+  },
+)
+
+memory('a peer whose boot is to be accepted must be a member', async () => {
+  const opening = { id: 's1', dir: 'one', acceptPeerBoot: ['s9'] }
+  const error = await refusal(open(memoryStore(), opening), 'ERR_RAFT_OPTIONS')
+  assert.match(error.message, 'acceptPeerBoot names s9')
+})
+
 function open(storage: StoreFactory, { id, dir, ...more }: Opening): Promise<TestRaft> {
   const network = new MemoryNetwork({ clock: systemClock() })
   return Raft.open({
@@ -158,11 +183,19 @@ async function openAndClose(storage: StoreFactory, opening: Opening): Promise<vo
   await (await open(storage, opening)).close()
 }
 
-async function forgetFacts(storage: StoreFactory, dir: string): Promise<void> {
+function forgetFacts(storage: StoreFactory, dir: string): Promise<void> {
+  return submit(
+    storage,
+    dir,
+    ['serverId', 'fingerprint'].map((key) => ({ type: 'delete', key }) as const),
+  )
+}
+
+async function submit(storage: StoreFactory, dir: string, operations: readonly StoreOperation[]): Promise<void> {
   const store = storage.create(dir)
   await store.open(() => {})
-  const ticket = store.submit(['serverId', 'fingerprint'].map((key) => ({ type: 'delete', key }) as const))
-  await until('the facts are gone', () => store.poll().durable >= ticket)
+  const ticket = store.submit(operations)
+  await until('it is durable', () => store.poll().durable >= ticket)
   await store.close()
 }
 

@@ -2,10 +2,11 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { PeerPins } from '#balsa/server/peer-pins.js'
+import { BOOT_JUMP_MAX, PeerPins } from '#balsa/server/peer-pins.js'
 import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import { MachineClock } from '../transport/machine-clock.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
+import { POSITION_MAX } from '#balsa/types.js'
 import type { Identity, StoreOperation } from '#balsa/types.js'
 
 const CLUSTER = 'c'.repeat(32)
@@ -19,12 +20,13 @@ class Pinning {
   readonly outcomes: string[] = []
   pins = this.#opened()
 
-  #opened(): PeerPins {
-    return new PeerPins(idOf('s1', 'f', 1), this.disk, new Stage().core('s1'), new Mailbox(new MachineClock()))
+  #opened(excused: readonly string[] = []): PeerPins {
+    const mailbox = new Mailbox(new MachineClock())
+    return new PeerPins(idOf('s1', 'f', 1), this.disk, new Stage().core('s1'), mailbox, excused)
   }
 
-  reopen(): void {
-    this.pins = this.#opened()
+  reopen(excused: readonly string[] = []): void {
+    this.pins = this.#opened(excused)
   }
 
   claim(peer: Identity): void {
@@ -45,6 +47,12 @@ class Pinning {
   async written(): Promise<void> {
     this.pins.written()
     await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  async pin(peer: Identity): Promise<void> {
+    this.claim(peer)
+    assert.is(this.take().length, 1)
+    await this.written()
   }
 
   onDisk(peer: string): string {
@@ -145,6 +153,45 @@ test('claims that wait for a disk that hangs are bounded; the one being written 
   })
   assert.is(pinning.onDisk('s2'), 'a 1')
   assert.is(pinning.pins.count, 0)
+})
+
+test('a boot counter that jumps further than a server starts unseen is refused, and not written', async () => {
+  for (const [known, said] of [
+    [0, BOOT_JUMP_MAX + 1],
+    [0, POSITION_MAX],
+    [7, 7 + BOOT_JUMP_MAX + 1],
+    [7, POSITION_MAX],
+  ] as const) {
+    const pinning = new Pinning()
+    if (known > 0) await pinning.pin(idOf('s2', 'a', known))
+    const before = pinning.onDisk('s2')
+    pinning.claim(idOf('s2', 'a', said))
+    assert.equal(pinning.take(), [])
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.is(pinning.outcomes.at(-1), `a${said}: ERR_RAFT_PEER_REPLACED`)
+    assert.is(pinning.onDisk('s2'), before)
+    await pinning.pin(idOf('s2', 'a', known + BOOT_JUMP_MAX))
+    assert.is(pinning.outcomes.at(-1), `a${known + BOOT_JUMP_MAX} is admitted`)
+  }
+})
+
+test('the operator lets a peer in again whose forged boot counter was believed: once, and only the same store', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 500))
+  pinning.reopen(['s2'])
+  pinning.claim(idOf('s2', 'b', 3))
+  await pinning.pin(idOf('s2', 'a', 3))
+  assert.equal(pinning.outcomes.slice(1), ['b3: ERR_RAFT_PEER_REPLACED', 'a3 is admitted'])
+  assert.is(pinning.onDisk('s2'), 'a 3')
+  pinning.claim(idOf('s2', 'a', 2))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.is(pinning.outcomes.at(-1), 'a2: ERR_RAFT_PEER_REPLACED')
+})
+
+test('a stored boot counter that nothing could follow is a damaged store, named as such', () => {
+  const pinning = new Pinning()
+  pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} ${2 ** 53 - 1}`))
+  assert.throws(() => pinning.reopen(), /identity of a peer cannot be read/)
 })
 
 test.run()

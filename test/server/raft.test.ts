@@ -5,8 +5,10 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { logIndex } from '#balsa/types.js'
 import { msgpackCodec, Raft } from 'balsa-raft'
-import type { LeaderHint, Outcome, RaftError, RaftErrorCode, Transport } from 'balsa-raft'
+import type { LeaderHint, Outcome, RaftError, RaftErrorCode, StoreFactory, Transport } from 'balsa-raft'
+import type { LogStore, StoredState } from '#balsa/storage/log-store.js'
 import { systemClock } from '#balsa/clock.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
@@ -301,14 +303,102 @@ test('C13 a server with another store under a known id is refused by the others'
   await leader.apply({ add: 1 })
   await cluster.close(id)
   storage.wipe(`/${id}`)
+  const told: string[] = []
+  leader.on('refused', (event) => told.push(`${event.id} ${event.code}`))
   const wiped = await cluster.open(id)
   await leader.apply({ add: 1 })
   // It is dialled and refused every time: it learns nothing and is counted for nothing.
   await until('the server is refused', () => !leader.status.peers.some((peer) => peer.id === id && peer.connected))
+  const { code, reason, since, count } = peerOf(leader, id).refusal ?? { code: '', reason: '', since: 0, count: 0 }
+  assert.is(code, 'ERR_RAFT_PEER_REPLACED')
+  assert.match(reason, 'has another store')
+  assert.ok(since > 0 && count > 0)
   const error = await failure(wiped.ready({ timeoutMs: 1500 }))
   says(error, 'ERR_RAFT_TIMEOUT', 'not-applied')
   assert.is(wiped.status.commitIndex, 0)
+  assert.equal(told, [`${id} ERR_RAFT_PEER_REPLACED`])
 })
+
+test('a peer that comes back without what it acknowledged is refused, counts for nothing, and is told of once', async (context) => {
+  const { cluster, leader, storage } = await open(context, 3, 300)
+  const [lost, other] = cluster.followers(leader).map(({ status }) => status.id)
+  assert.ok(lost !== undefined && other !== undefined)
+  const told: { readonly id: string; readonly code: string; readonly reason: string }[] = []
+  leader.on('refused', (event) => told.push(event))
+  for (const add of [1, 2, 3]) await leader.apply({ add })
+  const acknowledged = (): number => peerOf(leader, lost).matchIndex
+  await until('it has acknowledged all', () => acknowledged() === leader.status.lastIndex)
+  await cluster.close(lost)
+  await rollBack(storage, `/${lost}`)
+  await cluster.open(lost)
+  await until('the leader refuses it', () => peerOf(leader, lost).refusal !== null)
+  const refusal = peerOf(leader, lost).refusal
+  assert.is(refusal?.code, 'ERR_RAFT_PEER_REPLACED')
+  assert.match(refusal?.reason ?? '', `server ${lost} has lost entries`)
+  assert.match(refusal?.reason ?? '', 'its log ends at 2')
+  await until('it comes again, in vain', () => (peerOf(leader, lost).refusal?.count ?? 0) > 5)
+  assert.is(peerOf(leader, lost).connected, false)
+  assert.is(told.length, 1)
+  assert.is(told[0]?.id, lost)
+  await cluster.close(other)
+  await until('the leader, alone with it, leads no more', () => leader.status.role !== 'leader')
+})
+
+test('a peer is refused no longer than there is a reason', async (context) => {
+  const { cluster, leader, storage } = await open(context)
+  const [lost] = cluster.followers(leader).map(({ status }) => status.id)
+  assert.ok(lost !== undefined)
+  for (const add of [1, 2, 3]) await leader.apply({ add })
+  await until('it has acknowledged all', () => peerOf(leader, lost).matchIndex === leader.status.lastIndex)
+  await cluster.close(lost)
+  const restore = await rollBack(storage, `/${lost}`)
+  await cluster.open(lost)
+  await until('the leader refuses it', () => peerOf(leader, lost).refusal !== null)
+  await cluster.close(lost)
+  await restore()
+  await cluster.open(lost)
+  await until('it is back', () => {
+    const { connected, refusal, lastIndex } = peerOf(leader, lost)
+    return connected && refusal === null && lastIndex === leader.status.lastIndex
+  })
+})
+
+function peerOf(server: TestRaft, peer: string): TestRaft['status']['peers'][number] {
+  const found = server.status.peers.find(({ id }) => id === peer)
+  assert.ok(found)
+  return found
+}
+
+/** The log in that folder ends at index 2 from now on. Answers with what puts back what it had. */
+async function rollBack(storage: StoreFactory, dir: string): Promise<() => Promise<void>> {
+  const blocks = await inStore(storage, dir, async (store, { lastIndex, hardState }) => {
+    const rest = await store.read(logIndex(3), logIndex(lastIndex + 1), 2 ** 20)
+    const shorter = { ...hardState, commitIndex: logIndex(1) }
+    const ticket = store.submit([
+      { type: 'truncateSuffix', from: logIndex(3) },
+      { type: 'hardState', hardState: shorter },
+    ])
+    await until('it is shorter', () => store.poll().durable >= ticket)
+    return rest
+  })
+  return () =>
+    inStore(storage, dir, async (store) => {
+      const ticket = store.submit(blocks.map((block) => ({ type: 'append', block })))
+      await until('it is as it was', () => store.poll().durable >= ticket)
+    })
+}
+
+async function inStore<T>(
+  storage: StoreFactory,
+  dir: string,
+  run: (store: LogStore, stored: StoredState) => Promise<T>,
+): Promise<T> {
+  const store = storage.create(dir)
+  const stored = await store.open(() => {})
+  const result = await run(store, stored)
+  await store.close()
+  return result
+}
 
 test('options are refused by name, bound and reason', async () => {
   const good = {

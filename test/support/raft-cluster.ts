@@ -68,7 +68,7 @@ export class TestCluster {
     await Promise.all([...this.servers.values()].map((server) => server.ready({ timeoutMs: 20_000 })))
   }
 
-  async open(id: string): Promise<TestRaft> {
+  async open(id: string, more: Partial<RaftOptions<Command, number, 'total', Answer>> = {}): Promise<TestRaft> {
     const { sites, storage, transportOf, extra, clock, logger } = this.#options
     const site = sites.find((each) => each.id === id)
     if (site === undefined) throw new Error(`no site ${id}`)
@@ -84,6 +84,7 @@ export class TestCluster {
       ...(clock === undefined ? {} : { clock }),
       ...(logger === undefined ? {} : { logger }),
       ...extra,
+      ...more,
     })
     this.servers.set(id, server)
     this.machines.set(id, machine)

@@ -133,7 +133,7 @@ class Theatre {
 
   decide(server: Puppet, ...operations: PersistTicket['operations']): void {
     const ticket = operations.length === 0 ? null : { ticket: 1, operations }
-    this.watch.decided(server, server.core, { ticket } as Ready)
+    this.watch.decided(server, server.core, { ticket, events: [] as Ready['events'] } as Ready)
   }
 
   /** It accepts entries, and has them durable. */
@@ -393,6 +393,15 @@ const cases: readonly Case[] = [
       on.move(on.s1, { commitIndex: 1 })
       const block = makeBlock(1, 2, [7])
       on.decide(on.s1, { type: 'truncateSuffix', from: logIndex(1) }, { type: 'append', block })
+    },
+  ],
+  [
+    12,
+    /s1 says that s2 has lost what it acknowledged up to 3, and its disk holds it/,
+    (on) => {
+      on.committed()
+      const accused = { type: 'regressed', peer: 's2', acknowledged: logIndex(3), lastIndex: logIndex(1) } as const
+      on.watch.decided(on.s1, on.s1.core, { ticket: null, events: [accused] as Ready['events'] } as Ready)
     },
   ],
   [

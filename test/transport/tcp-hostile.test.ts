@@ -573,18 +573,50 @@ test('a peer that is down is one warning, not one per dial', async (context) => 
   assert.match(String(failed('warn')[0]?.fields['reason']), 'ECONNREFUSED')
 })
 
-test('connections over the bound are closed, and places come free again', async (context) => {
+test('over the bound the oldest that has not shaken hands goes; who has, keeps a place of its own', async (context) => {
   const { site, address } = await start(context, 'a', { acceptedMax: 2 })
-  const first = await RawPeer.dial(context, address)
-  const second = await RawPeer.dial(context, address)
-  second.hello('b', 'a')
-  await second.welcome()
-  const third = await RawPeer.dial(context, address)
-  await until('the third is closed', () => third.isClosed)
-  assert.is(site.warnings('the bound is 2').length, 1)
-  first.close()
-  second.close()
-  await until('the second is gone', () => site.lines.some(({ event }) => event === 'transport.link-down'))
+  const member = await RawPeer.dial(context, address)
+  member.hello('b', 'a')
+  await member.welcome()
+  const idle: RawPeer[] = []
+  for (let n = 0; n < 5; n++) idle.push(await RawPeer.dial(context, address))
+  await until('three are closed', () => idle.filter(({ isClosed }) => isClosed).length === 3)
+  assert.equal(
+    idle.map(({ isClosed }) => isClosed),
+    [true, true, true, false, false],
+  )
+  assert.is(site.warnings('the bound is 2').length, 1, 'one line, not one for each')
+  assert.not(member.isClosed)
+  await assertLivesOn(context, site, address)
+  assert.not(member.isClosed)
+})
+
+test('300 idle connections keep no member out, though no deadline comes', async (context) => {
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', {}, clock)
+  const idle: RawPeer[] = []
+  for (let n = 0; n < 300; n++) idle.push(await RawPeer.dial(context, address))
+  for (const id of ['b', 'c']) {
+    const member = await RawPeer.dial(context, address)
+    member.hello(id, 'a')
+    await member.welcome()
+    member.socket.write(messageFrame(heartbeat(1)))
+    await until(`${id} is heard`, () => site.requests.some(({ from }) => from === id))
+  }
+  const kept = idle.filter(({ isClosed }) => !isClosed)
+  assert.is(kept.length, 64 - 1, 'of one address, a quarter of all may wait; one made room for the second member')
+  assert.equal(kept, idle.slice(-kept.length), 'the newest')
+})
+
+test('whoever is refused and does not hang up makes room as well', async (context) => {
+  const clock = new ManualClock()
+  const { site, address } = await start(context, 'a', { acceptedMax: 4 }, clock)
+  for (let n = 0; n < 6; n++) {
+    const peer = new RawPeer(connect({ host: '127.0.0.1', port: Number(address.split(':')[1]), allowHalfOpen: true }))
+    context.open.push(peer)
+    peer.socket.write('nonsense')
+    await peer.refusal()
+  }
   await assertLivesOn(context, site, address)
 })
 

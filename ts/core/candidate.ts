@@ -18,13 +18,8 @@ abstract class Campaign extends RoleBehaviour {
   abstract override readonly role: 'preCandidate' | 'candidate'
   /** The voters that have said yes. */
   readonly #grants = new Set<ServerId>()
-  /** When this attempt is given up for another one. */
-  readonly #electionAt: number
-
-  constructor(core: CoreContext) {
-    super(core)
-    this.#electionAt = core.now + core.drawElectionTimeout()
-  }
+  /** When this attempt is given up for another one; Infinity while what it asks has not left. */
+  #electionAt = Infinity
 
   protected abstract question(): Request
   protected abstract win(): void
@@ -46,6 +41,19 @@ abstract class Campaign extends RoleBehaviour {
     const follower = this.core.becomeFollower(message.term, from, `${from} leads term ${message.term}`)
     follower.handleAppendEntries(from, link, message)
   }
+
+  /**
+   * What it asks leaves when term and vote are durable, and only then does the time for answers begin: a disk slower
+   * than an election timeout would never win.
+   */
+  override onPersisted(): void {
+    if (this.#electionAt < Infinity || !this.core.tickets.hardStateIsDurable) return
+    this.#electionAt = this.core.now + this.core.drawElectionTimeout()
+    this.asked()
+  }
+
+  /** Called once, when its questions leave. */
+  protected asked(): void {}
 
   protected askAll(): void {
     for (const [peer, session] of this.core.sessions) this.ask(peer, session)
@@ -78,6 +86,7 @@ export class PreCandidate extends Campaign {
   /** Called once, when the role has changed. */
   start(): void {
     this.askAll()
+    this.onPersisted()
     this.grantedBy(this.core.id)
   }
 
@@ -112,8 +121,8 @@ export class Candidate extends Campaign {
     this.askAll()
   }
 
-  override onPersisted(): void {
-    if (this.core.tickets.hardStateIsDurable) this.grantedBy(this.core.id)
+  protected override asked(): void {
+    this.grantedBy(this.core.id)
   }
 
   onResponse(from: ServerId, _session: number, message: Response): void {

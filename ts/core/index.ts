@@ -12,6 +12,7 @@ export type {
   RequestVoteResult,
   Response,
 } from './messages.js'
+export { TERM_JUMP_MAX } from './message-check.js'
 export { RaftCore } from './raft-core.js'
 export type { CoreOptions } from './raft-core.js'
 export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'

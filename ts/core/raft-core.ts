@@ -12,7 +12,7 @@
 
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
-import { logIndex, termOf } from '../types.js'
+import { logIndex, POSITION_MAX, termOf } from '../types.js'
 import type { Block, Configuration, HardState, LogIndex, Role, ServerId, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
 import { membersOf } from './configuration.js'
@@ -21,7 +21,7 @@ import { TermAndVote } from './hard-state.js'
 import { Intake } from './intake.js'
 import { Leader } from './leader/leader.js'
 import type { Progress } from './leader/progress.js'
-import { messageFlaw } from './message-check.js'
+import { messageFlaw, termFlaw } from './message-check.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
 import { RaftLog } from './raft-log.js'
@@ -245,7 +245,7 @@ export class RaftCore {
   }
 
   #handleRequest(from: ServerId, link: number, message: Request): void {
-    const flaw = messageFlaw(message)
+    const flaw = messageFlaw(message, POSITION_MAX) ?? termFlaw(message, this.#hardState.term)
     if (flaw !== null) return this.#outbox.breach(from, link, flaw)
     switch (message.type) {
       case 'AppendEntries':
@@ -261,7 +261,7 @@ export class RaftCore {
   }
 
   #handleResponse(from: ServerId, session: number, message: Response): void {
-    const flaw = messageFlaw(message)
+    const flaw = messageFlaw(message, POSITION_MAX) ?? termFlaw(message, this.#hardState.term)
     if (flaw !== null) return this.#outbox.event({ type: 'breach', peer: from, reason: flaw })
     // Whatever was asked, a higher term ends this one (5.1); but not that of a pre-vote, which may be only proposed
     // (9.6).

@@ -79,6 +79,14 @@ export type CoreEvent =
   | { readonly type: 'role'; readonly role: Role; readonly term: Term }
   | { readonly type: 'leader'; readonly leader: LeaderHint | null; readonly term: Term }
   | { readonly type: 'steppedDown'; readonly term: Term; readonly reason: string }
+  /** A peer has lost entries that it had acknowledged to this leader. */
+  | {
+      readonly type: 'regressed'
+      readonly peer: ServerId
+      readonly acknowledged: LogIndex
+      /** Where its log ends now; null when it does not say. */
+      readonly lastIndex: LogIndex | null
+    }
   /** A peer sent what no correct server sends; nothing was done with it. */
   | { readonly type: 'breach'; readonly peer: ServerId; readonly reason: string }
 

@@ -27,6 +27,12 @@ const CRC_BYTES = 4
 const OFFSET_BYTES = 4
 /** Entry times have 48 bits. */
 export const MILLISECONDS_END = 2 ** 48
+
+/**
+ * Of what is believed when a peer says it, the year 6429: entry time never falls, so above it must be room for all that
+ * is still to come.
+ */
+export const MILLISECONDS_BELIEVED_END = 2 ** 47
 /** The shortest block: one record without payload. */
 const BLOCK_BYTES_MIN = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + OFFSET_BYTES + CRC_BYTES
 /** The unit in which the leader allocates: 16 full blocks. */

@@ -3,7 +3,7 @@
  * server.
  */
 
-import type { LeaderHint, RaftError } from '../errors.js'
+import type { LeaderHint, RaftError, RaftErrorCode } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
 import { meant, optionsError, shown } from '../option-checks.js'
 import type { Logger, Role, ServerId, Term } from '../types.js'
@@ -14,6 +14,10 @@ export interface RaftEvents {
   role: { readonly role: Role; readonly term: Term }
   /** A connection to a peer came up or went down. */
   peer: { readonly id: ServerId; readonly connected: boolean; readonly reason: string }
+  /**
+   * This server begins to refuse a peer, or refuses it for another reason; `status.peers` has it as long as it lasts.
+   */
+  refused: { readonly id: ServerId; readonly code: RaftErrorCode; readonly reason: string }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
@@ -24,6 +28,7 @@ const EVENT_NAMES = Object.keys({
   leader: true,
   role: true,
   peer: true,
+  refused: true,
   stall: true,
   fault: true,
 } satisfies Record<keyof RaftEvents, true>)

@@ -8,7 +8,7 @@
  * (docs/architecture.md, Time).
  */
 
-import { lastEntryTime, MILLISECONDS_END } from '../format/block.js'
+import { lastEntryTime, MILLISECONDS_BELIEVED_END, MILLISECONDS_END } from '../format/block.js'
 import type { Block, Clock, Logger } from '../types.js'
 import type { ClockStatus } from './status.js'
 
@@ -128,7 +128,7 @@ export class EntryClock {
   /** What cannot be the time of an entry counts as `otherwise`. */
   #wall(otherwise: number): number {
     const wall = this.#clock.wallNow()
-    return wall >= 0 && wall < MILLISECONDS_END ? wall : otherwise
+    return wall >= 0 && wall < MILLISECONDS_BELIEVED_END ? wall : otherwise
   }
 
   #lookAtWall(): void {

@@ -8,11 +8,19 @@ import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
-import type { Identity, ServerId, StoreOperation } from '../types.js'
+import { isPosition, STORED_MAX } from '../types.js'
+import type { Identity, LogIndex, ServerId, StoreOperation } from '../types.js'
 import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 const KEY_PREFIX = 'peer/'
+
+/**
+ * How far a boot counter may be above the one known here, or above 0 at the first contact: a start a second for twelve
+ * days, none of which has reached this server. What is believed once shuts out every lower one, so a hello that was
+ * forged or damaged must not be believed for being high.
+ */
+export const BOOT_JUMP_MAX = 2 ** 20
 
 /** The part of an identity that must not change, or not fall, while its id stays. */
 interface Pin {
@@ -50,12 +58,23 @@ export class PeerPins {
   readonly #mailbox: Mailbox
   /** By peer: what is durable here. */
   readonly #pins = new Map<ServerId, Pin>()
+  /** Peers whose next boot counter is believed, whatever was known: the operator says so. */
+  readonly #excused: Set<ServerId>
+  /** Peers that have lost what they had acknowledged, each until it starts again. */
+  readonly #expelled = new Map<ServerId, { readonly pin: Pin; readonly error: RaftError }>()
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. Bounded, with `#writing`. */
   #waiting: Claim[] = []
   /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Claim[] = []
 
-  constructor(self: Identity, facts: ReadonlyMap<string, Uint8Array>, core: RaftCore, mailbox: Mailbox) {
+  constructor(
+    self: Identity,
+    facts: ReadonlyMap<string, Uint8Array>,
+    core: RaftCore,
+    mailbox: Mailbox,
+    excused: readonly ServerId[] = [],
+  ) {
+    this.#excused = new Set(excused)
     this.#self = self
     this.#core = core
     this.#mailbox = mailbox
@@ -67,6 +86,11 @@ export class PeerPins {
   /** Claims that are not durable yet. */
   get count(): number {
     return this.#waiting.length + this.#writing.length
+  }
+
+  /** Whether that is the id of another member. */
+  isPeer(peer: ServerId): boolean {
+    return peersOf(this.#core.configuration, this.#self.serverId).some(({ id }) => id === peer)
   }
 
   /** Resolves when the peer may be talked to. One that asks again while its claim waits, waits for the same. */
@@ -81,6 +105,12 @@ export class PeerPins {
     this.#waiting.push(claim)
     this.#mailbox.schedule()
     return claim.admitted
+  }
+
+  /** From now on this boot of the peer is refused. Invariant: it was admitted. */
+  expel(peer: ServerId, error: RaftError): void {
+    const pin = this.#pins.get(peer)
+    if (pin !== undefined) this.#expelled.set(peer, { pin, error })
   }
 
   /**
@@ -111,7 +141,9 @@ export class PeerPins {
 
   written(): void {
     for (const claim of this.#writing) {
-      this.#pins.set(claim.peer.serverId, claim.peer)
+      const { serverId } = claim.peer
+      this.#pins.set(serverId, claim.peer)
+      this.#excused.delete(serverId)
       claim.resolve()
     }
     this.#writing = []
@@ -134,7 +166,7 @@ export class PeerPins {
 
   /** Whether a claim that nothing speaks against says what is on the disk already. */
   #isPinned({ serverId, bootCounter }: Identity): boolean {
-    return this.#pins.get(serverId)?.bootCounter === bootCounter
+    return this.#pins.get(serverId)?.bootCounter === bootCounter && !this.#excused.has(serverId)
   }
 
   #refusal(peer: Identity): RaftError | null {
@@ -146,15 +178,18 @@ export class PeerPins {
       )
     }
     const isSelf = peer.serverId === serverId
-    if (isSelf || !peersOf(this.#core.configuration, serverId).some(({ id }) => id === peer.serverId)) {
+    if (isSelf || !this.isPeer(peer.serverId)) {
       const why = isSelf ? 'is the id of this server itself' : 'is not a member of the cluster'
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
     const pin = this.#pins.get(peer.serverId)
-    if (pin !== undefined && (pin.incarnation !== peer.incarnation || pin.bootCounter > peer.bootCounter)) {
-      return replaced(peer.serverId, pin, peer)
-    }
-    return null
+    if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
+    const expelled = this.#expelled.get(peer.serverId)
+    if (expelled !== undefined && expelled.pin.bootCounter >= peer.bootCounter) return expelled.error
+    if (this.#excused.has(peer.serverId)) return null
+    if (pin !== undefined && pin.bootCounter > peer.bootCounter) return replaced(peer.serverId, pin, peer)
+    const known = pin?.bootCounter ?? 0
+    return peer.bootCounter - known > BOOT_JUMP_MAX ? implausible(peer, known) : null
   }
 }
 
@@ -169,14 +204,34 @@ function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
   )
 }
 
+function implausible({ serverId, bootCounter }: Identity, known: number): RaftError {
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${serverId} says that this is its boot ${bootCounter}, and ${known} was the last one known here: no server starts 2^20 times unseen, so this is damage or a forgery, and it is not believed. If the count of that server is right, start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${serverId})`,
+  )
+}
+
+/** What a leader finds of a peer that has come back with less than it had. */
+export function lostEntries(peer: ServerId, acknowledged: LogIndex, lastIndex: LogIndex | null): RaftError {
+  const now = lastIndex === null ? 'its log does not agree so far' : `its log ends at ${lastIndex}`
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${peer} has lost entries: it had acknowledged all up to ${acknowledged}, and now ${now}, or differs before that. Its disk was rolled back or has lost writes, and it may have forgotten votes. Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member`,
+  )
+}
+
 function encodePin({ incarnation, bootCounter }: Pin): Uint8Array {
   return new TextEncoder().encode(`${incarnation} ${bootCounter}`)
 }
 
 function decodePin(value: Uint8Array): Pin {
   const [incarnation, bootCounter] = new TextDecoder().decode(value).split(' ')
-  if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !/^\d+$/.test(bootCounter ?? '')) {
+  if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !isBoot(bootCounter)) {
     throw new RaftError('ERR_RAFT_STORE_CORRUPT', `the stored identity of a peer cannot be read. ${neverEmpty}`)
   }
   return { incarnation, bootCounter: Number(bootCounter) }
+}
+
+function isBoot(text: string | undefined): boolean {
+  return /^\d+$/.test(text ?? '') && isPosition(Number(text), STORED_MAX)
 }

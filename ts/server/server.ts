@@ -21,6 +21,7 @@ import type { Signals } from './calls/signals.js'
 import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
+import type { PeerRefusals } from './peer-refusals.js'
 import { notLeader } from './refusals.js'
 import { copyOf } from './status.js'
 import type { Status } from './status.js'
@@ -46,6 +47,7 @@ export interface ServerParts {
   readonly writes: WritesUnderWay
   readonly loop: EventLoop
   readonly inbound: Inbound
+  readonly refusals: PeerRefusals
   readonly identity: Identity
   readonly durability: StoredState['durability']
 }
@@ -91,6 +93,7 @@ export class Server {
   readonly #writes: WritesUnderWay
   readonly #loop: EventLoop
   readonly #inbound: Inbound
+  readonly #refusals: PeerRefusals
   readonly #identity: Identity
   readonly #durability: StoredState['durability']
 
@@ -111,6 +114,7 @@ export class Server {
     this.#writes = parts.writes
     this.#loop = parts.loop
     this.#inbound = parts.inbound
+    this.#refusals = parts.refusals
     this.#identity = parts.identity
     this.#durability = parts.durability
   }
@@ -181,6 +185,7 @@ export class Server {
         connected: this.#inbound.isConnected(id),
         matchIndex: core.matchIndexOf(id),
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
+        refusal: this.#refusals.of(id),
       })),
       clock: this.#entryClock.status,
       store: this.#store.stats(),

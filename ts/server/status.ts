@@ -1,6 +1,7 @@
 /** How a server stands, as it sees itself: one look, no promise. */
 
 import type { LeaderHint, RaftError } from '../errors.js'
+import type { PeerRefusal } from './peer-refusals.js'
 import type { StoreStats } from '../storage/log-store.js'
 import type { Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
 
@@ -14,6 +15,8 @@ export interface PeerStatus {
   readonly matchIndex: LogIndex
   /** Where its log ends, as it last answered this leader; null on other servers, and while it has not. */
   readonly lastIndex: LogIndex | null
+  /** Why this server refuses whoever comes as this peer, and since when; null when it let it in the last time. */
+  readonly refusal: PeerRefusal | null
 }
 
 /** How the date of this machine stands to the time that entries carry (docs/architecture.md, Time). */

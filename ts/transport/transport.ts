@@ -1,10 +1,11 @@
 /**
- * The contract between a server and whatever carries its messages. Every implementation passes
- * `transportConformance` of `balsa-raft/testing`.
+ * The contract between a server and whatever carries its messages. Every implementation passes `transportConformance`
+ * of `balsa-raft/testing`.
  *
  * Each server dials each peer and sends its requests on the connection it dialled; answers come back on the same one.
  * What must hold:
- * - Requests arrive in the order in which they were sent on a session, or the session ends. Never twice, never changed.
+ * - Requests arrive in the order in which they were sent on a session, or the session ends. Never twice, never
+ *   changed.
  * - A peer is up only after both sides have shaken hands and `admit` has resolved; nothing is delivered before.
  * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
  * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
@@ -12,10 +13,11 @@
  * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone
  *   down.
  *
- * `setPeers`, `send`, `respond`, `flush`, `reject` and `close` may end a session, and then call `onPeerDown` before
- * they return.
+ * `setPeers`, `send`, `respond`, `flush`, `reject`, `expel` and `close` may end a session, and then call `onPeerDown`
+ * before they return.
  */
 
+import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../types.js'
 
@@ -65,6 +67,12 @@ export interface Transport {
   flush(): void
   /** Ends one inbound connection because of what it sent; the reason is logged. Does nothing when the link is gone. */
   reject(link: LinkId, reason: string): void
+  /**
+   * Ends every connection with that peer, whoever dialled it: it is no longer what it was admitted as, and is told so
+   * as when `admit` rejects. Dialling goes on. A transport without this leaves such a peer connected, where it counts
+   * for nothing.
+   */
+  expel?(peer: ServerId, error: RaftError): void
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -37,6 +37,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,
     acceptCopiedFolder: options.acceptCopiedFolder,
+    acceptPeerBoot: options.acceptPeerBoot,
     logger: log,
   })
   const server = new KvServer({

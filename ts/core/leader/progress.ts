@@ -23,6 +23,13 @@ export class Progress {
    * nothing from the store.
    */
   mode: 'probe' | 'replicate' = 'probe'
+  /**
+   * What was known of it when this session began. Whatever it says on this session was said after it had all that, and
+   * a log only loses entries of an earlier term, to a leader of a later one.
+   */
+  matchFloor: LogIndex = logIndex(0)
+  /** The session on which it has shown less than the floor; null while it has not. */
+  regressedOn: number | null = null
   /** The connection that requests leave on; null while the peer is down. */
   session: number | null
   /** The last entry that the peer has, equal and durable: moved by its answers in this term and session. 0 at first. */

@@ -4,7 +4,8 @@
  * (`Fetch`).
  *
  * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what
- * the peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends.
+ * the peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends. A peer that has
+ * lost what it acknowledged is told of, and counts for nothing from then on.
  */
 
 import { logIndex } from '../../types.js'
@@ -32,6 +33,7 @@ export class Replication {
   connected(session: number): void {
     const progress = this.#progress
     progress.session = session
+    progress.matchFloor = progress.matchIndex
     // At least the last entry is sent, so that a peer that lags is noticed without waiting for a proposal.
     progress.becomeProbe(progress.matchIndex === 0 ? this.#core.log.lastIndex : logIndex(progress.matchIndex + 1))
   }
@@ -52,6 +54,11 @@ export class Replication {
   handleResult(message: AppendEntriesResult): boolean {
     const progress = this.#progress
     const { log, now } = this.#core
+    if (this.#showsLoss(message)) {
+      this.#regressed(message)
+      return false
+    }
+    progress.regressedOn = null
     progress.contactAt = now
     progress.ackedRound = Math.max(progress.ackedRound, Math.min(message.round, this.#rounds.current))
     if (message.status === 'conflict') {
@@ -137,6 +144,25 @@ export class Replication {
   /** Tried again after the next heartbeat, never around the hole (scenario C16). */
   fetchFailed(fetch: Fetch): void {
     this.#endFetch(fetch)
+  }
+
+  /**
+   * Whether an answer shows that the peer has lost what it had acknowledged before this session: its log ends below
+   * that, or does not agree up to there. An answer of an earlier session shows nothing, and does not come here.
+   */
+  #showsLoss({ status, lastIndex, hintIndex, hintTerm }: AppendEntriesResult): boolean {
+    const { matchFloor } = this.#progress
+    if (lastIndex !== undefined && lastIndex < matchFloor) return true
+    return status === 'conflict' && this.#core.log.lastIndexWithTermAtMost(hintTerm, hintIndex) < matchFloor
+  }
+
+  /** Once for each session: whoever hears of it ends the session. */
+  #regressed({ lastIndex }: AppendEntriesResult): void {
+    const progress = this.#progress
+    if (progress.regressedOn === progress.session) return
+    progress.regressedOn = progress.session
+    const { peer, matchFloor: acknowledged } = progress
+    this.#core.outbox.event({ type: 'regressed', peer, acknowledged, lastIndex: lastIndex ?? null })
   }
 
   /** The logs differ at what was sent: whole terms are skipped on the way back to where they agree (5.3). */

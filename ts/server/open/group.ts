@@ -21,6 +21,7 @@ import { Signals } from '../calls/signals.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
 import { PeerPins } from '../peer-pins.js'
+import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
@@ -65,11 +66,12 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
   const mailbox = new Mailbox(clock)
   const life = new Life()
   const events = new Events(logger)
-  const pins = new PeerPins(identity, stored.facts, core, mailbox)
+  const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
+  const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins)
   const applier = new Applier(settings.stateMachine, settings.codec)
-  const runner = new ReadyRunner({ store, transport, applier, writes, mailbox, events, logger })
-  const inbound = new Inbound({ store, transport, pins, mailbox, life, events, logger })
+  const runner = new ReadyRunner({ store, transport, applier, pins, refusals, writes, mailbox, events, logger })
+  const inbound = new Inbound({ store, transport, pins, refusals, mailbox, life, events, logger })
   const calls = {
     proposals: new ApplyQueue(),
     reads: new ReadQueue(),
@@ -80,7 +82,7 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock }
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
   const { durability } = stored
-  const server = new Server({ ...shared, loop, inbound, writes, identity, durability })
+  const server = new Server({ ...shared, loop, inbound, refusals, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
 }
 

@@ -7,8 +7,10 @@
  */
 
 import { lastEntryTime } from '../../format/block.js'
+import { neverEmpty } from '../../storage/lost-data.js'
 import type { LogStore, StoredState } from '../../storage/log-store.js'
-import { logIndex } from '../../types.js'
+import { RaftError } from '../../errors.js'
+import { isPosition, logIndex, STORED_MAX } from '../../types.js'
 import type { Server } from '../server.js'
 import { bootstrap } from './bootstrap.js'
 import { isCopy } from './folder.js'
@@ -34,6 +36,7 @@ async function openHost(settings: GroupSettings): Promise<Server> {
   const host = new Host(settings)
   try {
     const found = await host.open()
+    checkNumbers(host.dir, found)
     const lastTime = await lastTimeOf(host.store, found)
     const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
     const stored = await bootstrap(host, found, cluster, settings)
@@ -48,6 +51,18 @@ async function openHost(settings: GroupSettings): Promise<Server> {
   } catch (error) {
     await host.giveUp()
     throw error
+  }
+}
+
+/** Every number in the store must have room above it for what is counted from it. */
+function checkNumbers(dir: string, { lastIndex, hardState, bootCounter }: StoredState): void {
+  const numbers = { 'last index': lastIndex, term: hardState.term, 'commit index': hardState.commitIndex, bootCounter }
+  for (const [name, value] of Object.entries(numbers)) {
+    if (isPosition(value, STORED_MAX)) continue
+    throw new RaftError(
+      'ERR_RAFT_STORE_CORRUPT',
+      `the folder ${dir} holds the ${name} ${value}, and ${STORED_MAX} is the largest that a server can go on from: no server counts so far, so it is damaged or forged. The others go on without this server while they are a majority. ${neverEmpty}`,
+    )
   }
 }
 

@@ -4,18 +4,22 @@
  */
 
 import type { Request, Response } from '../../core/messages.js'
+import { RaftError } from '../../errors.js'
+import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
-import type { Identity, Logger, LogIndex, ServerId } from '../../types.js'
+import type { Block, Identity, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import type { PeerRefusals } from '../peer-refusals.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly pins: PeerPins
+  readonly refusals: PeerRefusals
   readonly mailbox: Mailbox
   readonly life: Life
   readonly events: Events
@@ -26,6 +30,7 @@ export class Inbound implements TransportHandlers {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #pins: PeerPins
+  readonly #refusals: PeerRefusals
   readonly #mailbox: Mailbox
   readonly #life: Life
   readonly #events: Events
@@ -39,6 +44,7 @@ export class Inbound implements TransportHandlers {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#pins = parts.pins
+    this.#refusals = parts.refusals
     this.#mailbox = parts.mailbox
     this.#life = parts.life
     this.#events = parts.events
@@ -54,19 +60,38 @@ export class Inbound implements TransportHandlers {
     return this.#lastIndexes.get(peer) ?? null
   }
 
-  admit(peer: Identity): Promise<void> {
-    return this.#pins.admit(peer)
+  async admit(peer: Identity): Promise<void> {
+    try {
+      await this.#pins.admit(peer)
+    } catch (error) {
+      // What ends because this server does says nothing of the peer; who is no member may call itself anything.
+      const isTold = this.#life.isRunning && this.#pins.isPeer(peer.serverId)
+      if (error instanceof RaftError && isTold) this.#refusals.refused(peer.serverId, error)
+      throw error
+    }
+    this.#refusals.admitted(peer.serverId)
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {
     if (message.type === 'AppendEntries') {
-      const damaged = message.blocks.find((block) => !this.#store.verify(block.data))
-      if (damaged !== undefined) {
-        this.#transport.reject(link, `the block with the entries ${damaged.first} .. ${damaged.last} is damaged`)
-        return
-      }
+      const flaw = this.#flawOf(message.blocks)
+      if (flaw !== null) return this.#transport.reject(link, flaw)
     }
     this.#mailbox.push({ type: 'request', from, link, message })
+  }
+
+  /**
+   * What must not be stored: damage, a kind of entry that is not known here (`verify` tells both), and a time that no
+   * later entry could follow.
+   */
+  #flawOf(blocks: readonly Block[]): string | null {
+    for (const block of blocks) {
+      const entries = `the block with the entries ${block.first} .. ${block.last}`
+      if (!this.#store.verify(block.data)) return `${entries} is damaged, or holds what this version does not know`
+      const time = lastEntryTime(block)
+      if (time >= MILLISECONDS_BELIEVED_END) return `${entries} ends at time ${time}, which is after the year 6429`
+    }
+    return null
   }
 
   onResponse(from: ServerId, session: Session, message: Response): void {

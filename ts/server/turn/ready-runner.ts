@@ -12,9 +12,13 @@ import { RaftError } from '../../errors.js'
 import type { Applied, Applier } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Logger } from '../../types.js'
+import type { Logger, ServerId } from '../../types.js'
+import { lostEntries } from '../peer-pins.js'
+import type { PeerPins } from '../peer-pins.js'
+import type { PeerRefusals } from '../peer-refusals.js'
 import type { Mailbox } from './mailbox.js'
 import type { WritesUnderWay } from './writes-under-way.js'
 
@@ -25,6 +29,8 @@ export interface ReadyRunnerParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly applier: Applier<unknown>
+  readonly pins: PeerPins
+  readonly refusals: PeerRefusals
   readonly writes: WritesUnderWay
   readonly mailbox: Mailbox
   readonly events: Events
@@ -35,19 +41,25 @@ export class ReadyRunner {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #applier: Applier<unknown>
+  readonly #pins: PeerPins
+  readonly #refusals: PeerRefusals
   readonly #writes: WritesUnderWay
   readonly #mailbox: Mailbox
   readonly #events: Events
   readonly #logger: Logger
+  readonly #quiet: QuietLog
 
   constructor(parts: ReadyRunnerParts) {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#applier = parts.applier
+    this.#pins = parts.pins
+    this.#refusals = parts.refusals
     this.#writes = parts.writes
     this.#mailbox = parts.mailbox
     this.#events = parts.events
     this.#logger = parts.logger
+    this.#quiet = new QuietLog(parts.logger)
   }
 
   /**
@@ -81,9 +93,18 @@ export class ReadyRunner {
         return this.#events.emit('leader', { leader: event.leader, term: event.term })
       case 'steppedDown':
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
+      case 'regressed':
+        return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, event.lastIndex))
       case 'breach':
-        return this.#logger.error('a peer broke the protocol', { peer: event.peer, reason: event.reason })
+        return this.#quiet.error('a peer broke the protocol', event.peer, event.reason, { peer: event.peer })
     }
+  }
+
+  /** The peer stays out until it comes with another boot: it may have got back what it lost. */
+  #expel(peer: ServerId, error: RaftError): void {
+    this.#pins.expel(peer, error)
+    this.#refusals.refused(peer, error)
+    this.#transport.expel?.(peer, error)
   }
 
   #send(ready: Ready): void {

@@ -533,6 +533,21 @@ function addEnds(add: Add): void {
     await a.up('b', session)
   })
 
+  add(
+    'a peer that is expelled loses the connections of both directions, is told why, and may come again',
+    async (stage) => {
+      const { a, b, session } = await stage.pair()
+      if (a.transport.expel === undefined) return
+      await stage.dial(b, 'a')
+      const back = await b.up('a')
+      a.transport.expel('b', new RaftError('ERR_RAFT_PEER_REPLACED', 'b has lost entries'))
+      match(await a.down('b', session), /b has lost entries/)
+      match(await b.down('a', back), /b has lost entries/)
+      await a.up('b', session)
+      await b.up('a', back)
+    },
+  )
+
   add('after close no handler is called, and every session has gone down before', async (stage) => {
     const { a, b, session } = await stage.pair()
     await stage.dial(b, 'a')

@@ -1,16 +1,19 @@
 /**
  * What must hold of logs, commit and state machines, compared among all servers (figure 3 of the paper): committed
  * entries never change (5), commit is what the disks allow (7), state machines are given what was committed, and agree
- * (8). Only terms and counts are taken from the core; what entries are is read from what it writes.
+ * (8), and no peer is said to have lost what its disk still holds (12). Only terms and counts are taken from the core;
+ * what entries are is read from what it writes.
  */
 
 import { assertInvariants } from '../../core/index.js'
-import type { RaftCore } from '../../core/index.js'
+import type { CoreEvent, RaftCore, Ready } from '../../core/index.js'
 import type { LogIndex, ServerId } from '../../types.js'
 import type { AppliedCommand, DiskView, Observer, ServerView } from '../observer.js'
 import { isQuorum } from './quorum.js'
 import type { Truth } from './truth.js'
 import { hold } from './violation.js'
+
+type Accusation = Extract<CoreEvent, { readonly type: 'regressed' }>
 
 /** Core steps between two full sweeps. */
 const SWEEP_STEPS = 1000
@@ -52,6 +55,20 @@ export class LogInvariants implements Observer {
     if (this.#untilSweep > 0) return
     this.#untilSweep = SWEEP_STEPS
     this.#sweep()
+  }
+
+  // Hot path: once per turn.
+  decided(server: ServerView, core: RaftCore, { events }: Ready): void {
+    for (const event of events) if (event.type === 'regressed') this.#accused(server, core, event)
+  }
+
+  #accused({ id: by }: ServerView, core: RaftCore, { peer, acknowledged }: Accusation): void {
+    const term = core.log.termAt(acknowledged)
+    for (const { id, disk } of this.#servers()) {
+      hold(id !== peer || disk.durable.termAt(acknowledged) !== term, 12, () => {
+        return `${by} says that ${peer} has lost what it acknowledged up to ${acknowledged}, and its disk holds it`
+      })
+    }
   }
 
   applied(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void {

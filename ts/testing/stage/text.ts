@@ -87,6 +87,8 @@ export function formatEvent(event: CoreEvent): string {
       return event.leader === null ? 'knows no leader' : `follows ${event.leader.id} in term ${event.term}`
     case 'steppedDown':
       return `steps down: ${event.reason}`
+    case 'regressed':
+      return `finds that ${event.peer} has lost some of its ${event.acknowledged} entries`
     case 'breach':
       return `blames ${event.peer}: ${event.reason}`
   }

@@ -212,6 +212,13 @@ export class MemoryTransport implements Transport {
     this.endAccepted(connection, `rejected: ${reason}`, refusedByPeer({ code: 'REJECTED', reason }))
   }
 
+  expel(peer: ServerId, error: RaftError): void {
+    const refusal = refusalOf(error)
+    const dialled = this.#dialled.get(peer)?.connection
+    if (dialled !== undefined && dialled !== null) this.endDialled(dialled, refusal.reason, refusedByPeer(refusal))
+    for (const link of [...this.#links.values()]) if (link.from === peer) this.#refuseAccepted(link, refusal)
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return
     if (this.#started !== null) this.#leaveAll(serverCloses(this.#started.self.serverId))

@@ -203,6 +203,16 @@ export class Connection {
     if (!this.#isLeaving) this.#socket.destroy()
   }
 
+  /** Ended, and the socket stays until the last words have arrived. */
+  get isLingering(): boolean {
+    return this.#isEnded && !this.#socket.destroyed
+  }
+
+  /** No more waiting for the last words. Invariant: it has ended. */
+  hangUp(): void {
+    this.#socket.destroy()
+  }
+
   #end(reason: string, lastWords: Uint8Array | null): void {
     if (this.#isEnded) return
     const wasOpen = this.#isOpen

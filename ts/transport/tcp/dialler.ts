@@ -10,6 +10,7 @@ import type {
   Identity,
   Logger,
   QuietLog,
+  Refusal,
   Request,
   Response,
   Server,
@@ -71,6 +72,11 @@ export class Dialler implements ConnectionOwner {
     this.#isStopped = true
     this.#cancelRedial()
     this.#connection?.leave(reason)
+  }
+
+  /** Ends the connection of now because of what the peer is. */
+  refuse(refusal: Refusal): void {
+    this.#connection?.end(refusal.reason, refusal)
   }
 
   admit(peer: Identity): Promise<void> {

@@ -26,7 +26,10 @@ export interface TcpOptions {
   readonly silenceMaxMs?: number
   /** What may wait for the peer on one connection. 64 KiB .. 1 GiB, default 16 MiB. */
   readonly writeQueueBytesMax?: number
-  /** Accepted connections at a time, from known and unknown peers. 1 .. 65536, default 256. */
+  /**
+   * Accepted connections at a time that have not shaken hands; of them a quarter from one address, or 8. Over that the
+   * oldest goes. Members that have shaken hands do not count. 1 .. 65536, default 256.
+   */
   readonly acceptedMax?: number
   /** 0 <= random() < 1, for the jitter of the backoff. Default `Math.random`. */
   readonly random?: () => number

@@ -14,6 +14,7 @@ import {
   notNew,
   peerChanged,
   QuietLog,
+  refusalOf,
   type Request,
   type Response,
   type Server,
@@ -28,6 +29,11 @@ import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { emptyStats, type TcpStats } from './stats.js'
+
+/**
+ * Connections that have not shaken hands may be as many as this from one address, or a quarter of all, if that is more.
+ */
+const SHARE_MIN = 8
 
 /** A transport over TCP that will listen on `listen`. Throws ERR_RAFT_OPTIONS when a bound is out of its own. */
 export function tcp(options: TcpOptions): TcpTransport {
@@ -47,8 +53,10 @@ export class TcpTransport implements Transport, ConnectionOwner {
   #dirty: Connection[] = []
   /** Links given out so far. */
   #linkCount = 0
-  /** Accepted connections that are not closed. */
-  #acceptedCount = 0
+  /** Accepted connections that have not shaken hands, the oldest first. */
+  readonly #strangers = new Set<Connection>()
+  /** Accepted connections that have ended and stay for their last words, the oldest first. */
+  readonly #leaving = new Set<Connection>()
   #sessions = 0
   #context: DiallerContext | null = null
   #phase: 'new' | 'started' | 'closed' = 'new'
@@ -139,6 +147,13 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#links.get(link)?.end(`rejected: ${reason}`, { code: 'REJECTED', reason })
   }
 
+  expel(peer: ServerId, error: RaftError): void {
+    const refusal = refusalOf(error)
+    this.#diallers.get(peer)?.refuse(refusal)
+    const link = this.#linkOfPeer.get(peer)
+    if (link !== undefined) this.#links.get(link)?.end(refusal.reason, refusal)
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed()) return
     const wasListening = this.#server.listening
@@ -161,6 +176,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       connection.end('the peer has a newer connection', { code: 'REPLACED', reason: 'you have a newer connection' })
       return
     }
+    this.#strangers.delete(connection)
     this.#links.set(link, connection)
     this.#linkOfPeer.set(hello.serverId, link)
     if (other !== undefined) {
@@ -201,13 +217,15 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#links.delete(link)
     if (peer !== undefined && this.#linkOfPeer.get(peer) === link) this.#linkOfPeer.delete(peer)
     const fields = { peer: peer ?? null, link, remote: connection.remote }
+    this.#strangers.delete(connection)
+    if (connection.isLingering) this.#lingers(connection)
     if (wasOpen) logger.info('transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
   }
 
   closed(connection: Connection): void {
     this.#connections.delete(connection)
-    if (connection.link > 0) this.#acceptedCount--
+    this.#leaving.delete(connection)
     if (this.#isClosed() && this.#connections.size === 0) this.#onLastClosed()
   }
 
@@ -227,14 +245,35 @@ export class TcpTransport implements Transport, ConnectionOwner {
       socket.destroy()
       return
     }
-    if (this.#acceptedCount >= this.#settings.acceptedMax) {
-      const reason = `${this.#acceptedCount} connections are accepted already, the bound is ${this.#settings.acceptedMax}`
-      context.quiet.warn('transport.link-refused', 'all', reason, { remote: socket.remoteAddress })
-      socket.destroy()
-      return
+    const connection = Connection.accept(socket, ++this.#linkCount, context, this)
+    this.#connections.add(connection)
+    this.#strangers.add(connection)
+    this.#makeRoom(connection)
+  }
+
+  /**
+   * Whoever says nothing must not keep a member out: the oldest goes, of the newcomer's address when that has more than
+   * its share. A member that has shaken hands has a place of its own, and keeps it.
+   */
+  #makeRoom({ remoteHost }: Connection): void {
+    const { acceptedMax } = this.#settings
+    const shareMax = Math.max(Math.floor(acceptedMax / 4), SHARE_MIN)
+    const ofAddress = [...this.#strangers].filter((stranger) => stranger.remoteHost === remoteHost)
+    if (ofAddress.length > shareMax) {
+      const reason = `over the connections of one address that have not shaken hands: the bound is ${shareMax}`
+      firstToGo(ofAddress)?.end(reason)
+    } else if (this.#strangers.size + this.#leaving.size > acceptedMax) {
+      firstToGo([...this.#strangers])?.end(
+        `over the connections that have not shaken hands: the bound is ${acceptedMax}`,
+      )
     }
-    this.#acceptedCount++
-    this.#connections.add(Connection.accept(socket, ++this.#linkCount, context, this))
+  }
+
+  /** Last words may take half of the places. */
+  #lingers(connection: Connection): void {
+    this.#leaving.add(connection)
+    const [oldest] = this.#leaving
+    if (this.#leaving.size > Math.max(this.#settings.acceptedMax >> 1, 1)) oldest?.hangUp()
   }
 
   #isClosed(): boolean {
@@ -262,6 +301,11 @@ export class TcpTransport implements Transport, ConnectionOwner {
     assert(bound !== null && typeof bound === 'object', `listening on ${listen} without an address`)
     return formatAddress({ host: address.host, port: bound.port })
   }
+}
+
+/** The oldest that has not said whose it is; when all have, the oldest of them. */
+function firstToGo(strangers: readonly Connection[]): Connection | undefined {
+  return strangers.find(({ peer }) => peer === null) ?? strangers[0]
 }
 
 function listening(server: NetServer, address: Address): Promise<void> {

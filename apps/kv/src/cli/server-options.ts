@@ -22,6 +22,7 @@ export interface ServerOptions {
   readonly electionTimeoutMs: number
   readonly logLevel: LogLevel
   readonly acceptCopiedFolder: boolean
+  readonly acceptPeerBoot: readonly string[]
   readonly stopWithStdin: boolean
 }
 
@@ -49,6 +50,8 @@ The command line is the same for all servers of a cluster but for --id and --dir
                      "electionTimeoutMs", "logLevel"}. The command line wins.
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
+  --accept-peer-boot <id>    believe once the boot counter that this peer says next, whatever was known of it; only after a
+                     forged or damaged one was believed (SECURITY.md), and never for a peer that was restored
   --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
   --help
 
@@ -79,6 +82,7 @@ const specs = {
   'log-level': { takesValue: true },
   config: { takesValue: true },
   'accept-copied-folder': { takesValue: false },
+  'accept-peer-boot': { takesValue: true },
   'stop-with-stdin': { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -117,8 +121,17 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     electionTimeoutMs,
     logLevel,
     acceptCopiedFolder: given.has('accept-copied-folder'),
+    acceptPeerBoot: peersGiven(given.get('accept-peer-boot'), members),
     stopWithStdin: given.has('stop-with-stdin'),
   }
+}
+
+function peersGiven(id: string | undefined, members: readonly Member[]): readonly string[] {
+  if (id === undefined) return []
+  if (members.some((member) => member.id === id)) return [id]
+  throw new UsageError(
+    `--accept-peer-boot is ${id}; it must be one of ${members.map((member) => member.id).join(', ')}`,
+  )
 }
 
 /** The command line's form of a list of servers. */

@@ -1,5 +1,6 @@
 /** One process's transport in a world: the memory transport, watched, with the points at which a process may die. */
 
+import type { RaftError } from '../../../errors.js'
 import type { Request, Response } from '../../../core/messages.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../../../types.js'
@@ -51,6 +52,10 @@ export class SimTransport implements Transport {
 
   reject(link: LinkId, reason: string): void {
     this.#inner.reject(link, reason)
+  }
+
+  expel(peer: ServerId, error: RaftError): void {
+    this.#inner.expel?.(peer, error)
   }
 
   close(): Promise<void> {

@@ -1,12 +1,13 @@
 /**
  * What must hold of time, on each server's own clock: invariant 22, a leader that cannot do its work makes room for
- * another (thesis 6.2), and invariant 23, a deadline expires only when everything that had arrived was looked at.
+ * another (thesis 6.2), and invariant 23, a deadline expires only when everything that had arrived was looked at, and
+ * that of a candidate only when what it asks has left.
  * Neither is a matter of safety, and both are what keeps a cluster that could work from standing still.
  */
 
 import type { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
-import type { ServerId } from '../../../types.js'
+import type { Role, ServerId } from '../../../types.js'
 import { isQuorum } from '../../invariants/quorum.js'
 import { hold } from '../../invariants/violation.js'
 import type { Observer, ServerView } from '../../observer.js'
@@ -32,6 +33,10 @@ interface Seen {
    */
   since: number
   readonly contactAt: Map<ServerId, number>
+  /** In the last turn that it has decided. */
+  role: Role
+  /** The ticket with its vote for itself, of its last candidacy; 0 before the first. */
+  vote: number
   readonly unwritten: { readonly ticket: number; readonly at: number }[]
 }
 
@@ -45,7 +50,16 @@ export class TimingInvariants implements Observer {
 
   booted({ ordinal }: ServerView): void {
     const now = -Infinity
-    this.#seen[ordinal] = { now, unseen: 0, leads: 0, since: now, contactAt: new Map(), unwritten: [] }
+    this.#seen[ordinal] = {
+      now,
+      unseen: 0,
+      leads: 0,
+      since: now,
+      contactAt: new Map(),
+      role: 'follower',
+      vote: 0,
+      unwritten: [],
+    }
   }
 
   // Hot path: once per message.
@@ -73,12 +87,22 @@ export class TimingInvariants implements Observer {
         return `${server.id} lets its deadlines expire before it looks at ${seen.unseen} messages that have arrived`
       })
       if (core.role === 'leader') this.#leads(server, core, seen)
+      else if (core.role === 'preCandidate' && seen.role === 'candidate') this.#givesUp(server, core, seen)
     }
   }
 
-  decided({ ordinal }: ServerView, _core: RaftCore, { ticket }: Ready): void {
+  decided({ ordinal }: ServerView, { role }: RaftCore, { ticket }: Ready): void {
     const seen = this.#seen[ordinal]
-    if (ticket !== null) seen?.unwritten.push({ ticket: ticket.ticket, at: seen.now })
+    if (seen === undefined) return
+    if (ticket !== null) seen.unwritten.push({ ticket: ticket.ticket, at: seen.now })
+    if (ticket !== null && role === 'candidate' && seen.role !== 'candidate') seen.vote = ticket.ticket
+    seen.role = role
+  }
+
+  #givesUp({ id }: ServerView, { term }: RaftCore, { unwritten, vote }: Seen): void {
+    hold(!unwritten.some(({ ticket }) => ticket === vote), 23, () => {
+      return `${id} gives up its candidacy of term ${term} before its own vote is written, and anybody could answer it`
+    })
   }
 
   #leads({ id }: ServerView, core: RaftCore, seen: Seen): void {
