@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { DataSet } from 'balsa-kv/data-set/data-set.js'
+import { DataSet, type Item } from 'balsa-kv/data-set/data-set.js'
 import { isRefusal, prepareGlob } from 'balsa-kv/data-set/glob.js'
 import { addIntegers, parseInteger } from 'balsa-kv/data-set/integer.js'
 import { keySlot } from 'balsa-kv/cluster/slots.js'
@@ -20,11 +20,21 @@ class Applied {
   readonly data = new DataSet()
   readonly #machine = new KvStateMachine(this.data)
   index = 0
+  /** Whether somebody waits for the answers. */
+  isAwaited = true
 
   entry(time: number, command: Uint8Array): Reply {
     this.index += 1
     const entry = { index: logIndex(this.index), term: termOf(1), time, command }
-    return this.#machine.apply([entry], { appliedIndex: entry.index })[0] ?? null
+    return this.#machine.apply([entry], { appliedIndex: entry.index, isAwaited: () => this.isAwaited })[0] ?? null
+  }
+
+  items(): readonly Item[] {
+    const items: Item[] = []
+    this.data.scan(0, this.data.size, ({ key, value, deadline, version }) =>
+      items.push({ key, value, deadline, version }),
+    )
+    return items
   }
 
   at(time: number, ...words: readonly string[]): Reply {
@@ -41,6 +51,44 @@ test('a lifetime begins at the time of its entry and ends with the entry at its 
   applied.entry(11_000, timeEntry)
   assert.is(applied.data.get('k'), undefined)
   assert.is(applied.data.size, 1)
+})
+
+test('what only reads is carried out for those who wait, and changes nothing where nobody does', () => {
+  const reads = [['keys', '*'], ['scan', '0'], ['mget', 'k1', 'k9'], ['exists', 'k1'], ['pttl', 'k1'], ['dbsize']]
+  const inOldLogs = encodeTransaction(
+    [{ key: 'k1', version: 2 }],
+    [
+      ['keys', '*'],
+      ['incr', 'n'],
+      ['mget', 'k1', 'k2'],
+      ['scan', '0'],
+      ['getdel', 'k2'],
+    ],
+  )
+  const [awaited, replayed] = [true, false].map((isAwaited) => {
+    const applied = Object.assign(new Applied(), { isAwaited })
+    let looks = 0
+    const { data } = applied
+    const { get, scan } = data
+    data.get = (key) => ((looks += 1), get.call(data, key))
+    data.scan = (...how) => ((looks += 1), scan.apply(data, how))
+    for (let n = 0; n < 3; n += 1) applied.at(1000, 'set', `k${n}`, 'v', 'px', '500')
+    const before = looks
+    const replies = reads.map((words) => applied.at(1000, ...words))
+    const byReads = looks - before
+    const transaction = applied.entry(1000, inOldLogs)
+    return { byReads, replies, transaction, items: applied.items(), index: data.index, time: data.time }
+  })
+  assert.ok(awaited && replayed)
+  const found = ['k2', 'k1', 'k0']
+  assert.equal(awaited.replies, [found, ['0', found], ['v', null], 1, 500, 3])
+  assert.equal(replayed.replies, new Array(reads.length).fill(null))
+  assert.is(replayed.byReads, 0)
+  assert.equal(awaited.transaction, [found, 1, ['v', 'v'], ['0', ['n', ...found]], 'v'])
+  assert.equal(replayed.items, awaited.items)
+  assert.equal([replayed.index, replayed.time], [awaited.index, awaited.time])
+  const stranger = Object.assign(new Applied(), { isAwaited: false })
+  assert.throws(() => stranger.at(1000, 'hget', 'k', 'f'), /which this version does not know/)
 })
 
 test('a dead key is as good as no key to the entry that finds it', () => {

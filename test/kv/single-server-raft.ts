@@ -68,7 +68,9 @@ export class SingleServerRaft implements KvRaft {
           time: this.#time,
           command: command.slice(),
         }))
-        Promise.resolve(this.#machine.apply(entries, { appliedIndex: logIndex(this.#index) })).then(resolve, reject)
+        Promise.resolve(
+          this.#machine.apply(entries, { appliedIndex: logIndex(this.#index), isAwaited: () => true }),
+        ).then(resolve, reject)
       })
     })
   }

@@ -136,6 +136,20 @@ export class ApplyQueue {
     return blocks
   }
 
+  /** Whether the command at this index was proposed here, and its caller still waits. */
+  isAwaited(index: LogIndex): boolean {
+    let from = this.#head
+    let to = this.#accepted.length
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      const proposal = this.#accepted[middle]
+      if (proposal?.index === index) return !proposal.call.settled
+      if (proposal === undefined || proposal.index < index) from = middle + 1
+      else to = middle
+    }
+    return false
+  }
+
   /** Entries up to `last` are applied; `resultAt` gives the state machine's answer to a command. */
   complete(last: LogIndex, resultAt: (index: LogIndex) => unknown): void {
     for (;;) {
