@@ -21,6 +21,7 @@ interface Rooms extends Fixture {
 async function withRooms(body: (rooms: Rooms) => Promise<void>): Promise<void> {
   const clock = new ManualClock()
   const fixture = await startServer({
+    entryTime: () => clock.now(),
     clock: {
       ...machineClock,
       wallNow: () => clock.wallNow(),
@@ -97,6 +98,63 @@ test('deadlines that come one after the other are put into the log no more often
     assert.equal(raft.batches, [3, 1, 1])
     assert.is(data.size, 0)
     assert.is(clock.pending, 0)
+  }))
+
+for (const [what, offsetMs] of [
+  ['an hour ahead', 3_600_000],
+  ['a minute back', -60_000],
+] as const) {
+  test(`a date that is set ${what} neither ends a lifetime nor makes it longer`, () =>
+    withRooms(async ({ client, clock, data, raft }) => {
+      client.receive(command('SET', 'before', 'v', 'PX', '1000'))
+      await turns()
+      clock.wallOffsetMs = offsetMs
+      client.receive(command('SET', 'after', 'v', 'PX', '2000') + command('PTTL', 'before'))
+      await turns()
+      assert.equal(client.writes.splice(0), ['+OK\r\n', '+OK\r\n:1000\r\n'])
+      clock.advance(300)
+      client.receive(command('GET', 'before') + command('PTTL', 'after'))
+      await turns()
+      assert.equal(client.writes.splice(0), ['$1\r\nv\r\n:1700\r\n'])
+      assert.equal(raft.batches, [1, 1], 'nobody needed the time')
+      clock.wallOffsetMs = 0
+      clock.advance(700)
+      await turns()
+      assert.is(data.size, 1)
+      clock.wallOffsetMs = offsetMs
+      clock.advance(999)
+      await turns()
+      assert.is(data.size, 1)
+      clock.advance(1)
+      await turns()
+      assert.is(data.size, 0)
+    }))
+}
+
+test('a follower answers nil for what is dead by entry time as it knows it, also when nobody leads', () =>
+  withRooms(async ({ client, clock, data, raft }) => {
+    client.receive(command('SET', 'k', 'v', 'PX', '100') + command('SET', 'kept', 'w'))
+    await turns()
+    raft.follow(null)
+    await turns()
+    client.receive(command('READONLY') + command('PTTL', 'k'))
+    clock.wallOffsetMs = 3_600_000
+    await turns()
+    assert.equal(client.writes.splice(0), ['+OK\r\n+OK\r\n', '+OK\r\n:100\r\n'])
+    clock.advance(100)
+    client.receive(command('GET', 'k') + command('TTL', 'k') + command('EXISTS', 'k', 'kept') + command('KEYS', '*'))
+    await turns()
+    assert.equal(client.writes, ['$-1\r\n:-2\r\n:1\r\n*1\r\n$4\r\nkept\r\n'])
+    assert.is(data.size, 2, 'only an entry removes it')
+    assert.is(data.get('k')?.value, 'v')
+  }))
+
+test('INFO tells how far the date is off, and how often it has jumped', () =>
+  withRooms(async ({ client, raft }) => {
+    raft.clock = { offsetMs: -60_000, jumps: 2 }
+    client.receive(command('INFO', 'raft'))
+    await turns()
+    assert.match(client.writes.join(''), /raft_clock_offset_ms:-60000\r\nraft_clock_jumps:2\r\n/)
   }))
 
 test('a time entry goes into the log with what clients write in the same turn', () =>

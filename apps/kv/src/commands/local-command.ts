@@ -46,8 +46,10 @@ export interface ServerState {
   readonly counters: Counters
   readonly startedAt: number
   readonly clientsMax: number
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, by the date of the machine: for what is told, never for deadlines. */
   readonly now: () => number
+  /** Milliseconds since 1970, as an entry made now would carry it: what deadlines are set and judged by. */
+  readonly entryTime: number
   /** Where the log lies, and what CONFIG GET tells. */
   readonly dir: string
   readonly config: ReadonlyMap<string, string>

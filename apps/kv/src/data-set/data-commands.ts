@@ -12,7 +12,7 @@ import { isRefusal, prepareGlob } from './glob.js'
 import { addIntegers, negateInteger, parseInteger, type Integer } from './integer.js'
 import { set } from './set-command.js'
 
-/** `words[0]` is the command's name in lower case; `now` is the time by which TTL counts and EX begins. */
+/** `words[0]` is the command's name in lower case; `now`: entry time, by which TTL counts and EX begins. */
 export type DataHandler = (data: DataSet, words: readonly string[], now: number) => Reply
 
 export interface DataCommand {

@@ -48,6 +48,8 @@ export class DataSet {
   readonly #deadlines = new Deadlines()
   #expiring = 0
   #time = 0
+  /** By which keys live or are dead: `#time`, but within `readAt`. */
+  #seenAt = 0
   #index = 0
   #listener: ChangeListener | null = null
 
@@ -89,6 +91,7 @@ export class DataSet {
   advance(index: number, time: number, removals: number): void {
     this.#index = index
     if (time > this.#time) this.#time = time
+    this.#seenAt = this.#time
     for (let left = removals; left > 0; left -= 1) {
       const due = this.#deadlines.first
       if (due === undefined || due.at > this.#time) return
@@ -164,6 +167,19 @@ export class DataSet {
   }
 
   /**
+   * Reads by a time that may be ahead of the entries, where nobody puts the time into the log for this reader: what is
+   * due by then is not seen. `read` is given the time, changes nothing, and is over when it returns.
+   */
+  readAt<Answer>(time: number, read: (time: number) => Answer): Answer {
+    this.#seenAt = Math.max(time, this.#time)
+    try {
+      return read(this.#seenAt)
+    } finally {
+      this.#seenAt = this.#time
+    }
+  }
+
+  /**
    * One step of a walk: visits up to `count` items, and returns where to go on; 0 = all were visited. Start with 0.
    * Every key that is there during the whole walk is visited at least once, whatever changes meanwhile.
    */
@@ -183,7 +199,7 @@ export class DataSet {
   }
 
   #lives(item: Item): boolean {
-    return item.deadline === 0 || item.deadline > this.#time
+    return item.deadline === 0 || item.deadline > this.#seenAt
   }
 
   #touch(item: StoredItem): void {

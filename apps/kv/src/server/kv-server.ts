@@ -85,7 +85,7 @@ export class KvServer implements ServerState {
     const watchers = new Watchers()
     data.listener = watchers
     this.#turns = new Turns(clock, () => this.replicator.endTurn())
-    const expiry = new ExpiryClock(data, this.leadership, clock, this.#turns)
+    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns)
     this.replicator = new Replicator(raft, expiry, this.#turns)
     this.#host = {
       server: this,
@@ -99,6 +99,10 @@ export class KvServer implements ServerState {
 
   get status(): Status {
     return this.#options.raft.status
+  }
+
+  get entryTime(): number {
+    return this.#options.raft.entryTime
   }
 
   get clients(): Iterable<Client> {

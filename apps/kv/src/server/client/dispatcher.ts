@@ -108,8 +108,11 @@ export class Dispatcher {
     if (inTheLog && !this.#ordering.mayWrite) return 'waits'
     this.#count(row.name)
     if (!isLeader) {
-      const { data } = this.#server
-      return this.#answer(command, row.command.run(data, words, Math.max(this.#server.now(), data.time)))
+      const { data, entryTime } = this.#server
+      return this.#answer(
+        command,
+        data.readAt(entryTime, (now) => row.command.run(data, words, now)),
+      )
     }
     if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
