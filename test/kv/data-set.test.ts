@@ -91,6 +91,50 @@ test('what only reads is carried out for those who wait, and changes nothing whe
   assert.throws(() => stranger.at(1000, 'hget', 'k', 'f'), /which this version does not know/)
 })
 
+test('a walk visits what was there when it began, as it was, once, whatever changes between its steps', () => {
+  const key = fc.integer({ min: 0, max: 11 }).map((n) => `k${n}`)
+  const change = fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(fc.constant('set'), key, fc.string({ maxLength: 3 })) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('set'), key, fc.constant('v'), fc.constant('px'), fc.constant('5')) },
+    { weight: 4, arbitrary: fc.tuple(fc.constant('del'), key) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('pexpire'), key, fc.constantFrom('3', '-1', '50')) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('flushall')) },
+    { weight: 2, arbitrary: fc.constant(null) },
+  )
+  const before = fc.array(change, { maxLength: 30 })
+  const during = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), change), { maxLength: 40 })
+  fc.assert(
+    fc.property(before, during, fc.integer({ min: 0, max: 39 }), (past, changes, secondAt) => {
+      const applied = new Applied()
+      let time = 1000
+      // Null: time passes, and what is dead is removed.
+      const apply = (words: readonly string[] | null): Reply =>
+        words === null ? applied.entry((time += 2), timeEntry) : applied.at(time, ...words)
+      for (const words of past) apply(words)
+      const begin = (): { expected: readonly Item[]; seen: Item[]; go: (count: number) => boolean } => {
+        const seen: Item[] = []
+        const walk = applied.data.walk(({ key: name, value, deadline, version }) =>
+          seen.push({ key: name, value, deadline, version }),
+        )
+        return { expected: applied.items(), seen, go: (count) => walk.step(count) }
+      }
+      const walks = [begin()]
+      for (const [at, [steps, words]] of changes.entries()) {
+        if (at === secondAt) walks.push(begin())
+        if (steps > 0) for (const { go } of walks) go(steps)
+        apply(words)
+      }
+      for (const { expected, seen, go } of walks) {
+        while (go(2));
+        const byKey = (a: Item, b: Item): number => (a.key < b.key ? -1 : 1)
+        assert.equal(seen.toSorted(byKey), expected.toSorted(byKey))
+      }
+      assert.is(applied.data.walks, 0)
+    }),
+    { numRuns: 2000 },
+  )
+})
+
 test('a dead key is as good as no key to the entry that finds it', () => {
   const applied = new Applied()
   applied.at(1000, 'set', 'n', '5', 'px', '10')

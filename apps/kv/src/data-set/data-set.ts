@@ -10,6 +10,7 @@
  */
 
 import { Deadlines, type Deadline } from './deadlines.js'
+import { Walk, type PlacedItem } from './walk.js'
 
 export interface Item {
   readonly key: string
@@ -27,14 +28,12 @@ export interface ChangeListener {
   cleared(wasThere: (key: string) => boolean): void
 }
 
-interface StoredItem extends Item {
+interface StoredItem extends PlacedItem {
   value: string
   deadline: number
   version: number
   /** Its place among the deadlines that counts; all others of this key are stale. */
   due: Deadline | null
-  /** Where the key stands in `#order`. */
-  place: number
 }
 
 export class DataSet {
@@ -46,6 +45,8 @@ export class DataSet {
    */
   #order: StoredItem[] = []
   readonly #deadlines = new Deadlines()
+  /** Those that must be told before anything changes. */
+  readonly #walks = new Set<Walk>()
   #expiring = 0
   #time = 0
   /** By which keys live or are dead: `#time`, but within `readAt`. */
@@ -122,6 +123,7 @@ export class DataSet {
       this.#items.set(key, item)
       this.#order.push(item)
     } else {
+      this.#changing(item)
       item.value = value
     }
     this.#setDeadline(item, deadline)
@@ -133,6 +135,7 @@ export class DataSet {
     const item = this.#live(key)
     if (item === undefined) return false
     if (deadline !== 0 && deadline <= this.#time) return this.delete(key)
+    this.#changing(item)
     this.#setDeadline(item, deadline)
     this.#touch(item)
     return true
@@ -156,6 +159,8 @@ export class DataSet {
       return item !== undefined && this.#lives(item)
     })
     this.#order = []
+    // Those that are under way have the old order to themselves.
+    this.#walks.clear()
     this.#deadlines.clear()
     this.#expiring = 0
   }
@@ -193,6 +198,21 @@ export class DataSet {
     return to
   }
 
+  /**
+   * Begins a walk over what is there now, in steps, whatever changes between them. `visit` changes nothing, keeps no
+   * item, and may be called at any change.
+   */
+  walk(visit: (item: Item) => void): Walk {
+    const walk = new Walk(this.#order, this.#seenAt, visit, (ended) => this.#walks.delete(ended))
+    this.#walks.add(walk)
+    return walk
+  }
+
+  /** Walks under way that are told of changes. */
+  get walks(): number {
+    return this.#walks.size
+  }
+
   #live(key: string): StoredItem | undefined {
     const item = this.#items.get(key)
     return item !== undefined && this.#lives(item) ? item : undefined
@@ -200,6 +220,11 @@ export class DataSet {
 
   #lives(item: Item): boolean {
     return item.deadline === 0 || item.deadline > this.#seenAt
+  }
+
+  #changing(item: StoredItem): void {
+    if (this.#walks.size === 0) return
+    for (const walk of this.#walks) walk.changing(item)
   }
 
   #touch(item: StoredItem): void {
@@ -220,13 +245,16 @@ export class DataSet {
   }
 
   #remove(item: StoredItem): void {
+    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removing(item)
     this.#items.delete(item.key)
     if (item.deadline !== 0) this.#expiring -= 1
     const last = this.#order.pop()
-    if (last !== undefined && last !== item) {
-      this.#order[item.place] = last
-      last.place = item.place
+    const moved = last !== undefined && last !== item ? last : null
+    if (moved !== null) {
+      this.#order[item.place] = moved
+      moved.place = item.place
     }
+    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removed(moved, this.#order.length)
   }
 }
 
