@@ -29,21 +29,28 @@ const all = { make: () => new Bank(), commands: deposits, stateOf, codec, roundT
 registerCases(bankTest, stateMachineConformance(all))
 bankTest.run()
 
-const kvTest = suite('the state machine of the key-value server')
-registerCases(
-  kvTest,
-  stateMachineConformance({
-    make: () => {
-      const data = new DataSet()
-      return Object.assign(new KvStateMachine(data), { data })
-    },
-    commands: kvCommands(),
-    stateOf: ({ data }) => everythingIn(data),
-    codec: { encode: (command) => command, decode: (bytes) => bytes },
-    seed: 12,
-  }),
-)
-kvTest.run()
+let looks = 0
+const hurried = { now: () => (looks += 100), defer: (callback: () => void) => void setImmediate(callback) }
+for (const [how, pace] of [
+  ['at once', null],
+  ['in slices', hurried],
+] as const) {
+  const kvTest = suite(`the state machine of the key-value server, ${how}`)
+  registerCases(
+    kvTest,
+    stateMachineConformance({
+      make: () => {
+        const data = new DataSet()
+        return Object.assign(new KvStateMachine(data, pace), { data })
+      },
+      commands: kvCommands(),
+      stateOf: ({ data }) => everythingIn(data),
+      codec: { encode: (command) => command, decode: (bytes) => bytes },
+      seed: 12,
+    }),
+  )
+  kvTest.run()
+}
 
 const test = suite('conformance of state machines')
 

@@ -10,16 +10,8 @@
  */
 
 import { Deadlines, type Deadline } from './deadlines.js'
-import { Walk, type PlacedItem } from './walk.js'
-
-export interface Item {
-  readonly key: string
-  readonly value: string
-  /** Milliseconds since 1970; 0 = lives for ever. */
-  readonly deadline: number
-  /** The index of the entry that last changed this key; what WATCH compares. */
-  readonly version: number
-}
+import type { Item, PlacedItem } from './item.js'
+import { Walk } from './walk.js'
 
 /** Told of changes, on every server, whoever caused them. Must not change the data set. */
 export interface ChangeListener {

@@ -6,12 +6,7 @@
  * from `#left` on are visited already or newer than the walk; those below are to be visited, but for those in `#done`.
  */
 
-import type { Item } from './data-set.js'
-
-/** An item with its place in the order of the data set. */
-export interface PlacedItem extends Item {
-  place: number
-}
+import type { Item, PlacedItem } from './item.js'
 
 export class Walk {
   readonly #order: readonly PlacedItem[]

@@ -15,6 +15,7 @@ import { TIME_ENTRY_INTERVAL_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
 import type { KvRaft } from './kv-raft.js'
 import type { Leadership } from './leadership.js'
+import type { Reads } from './reads.js'
 import type { Proposal, Read } from './turn-batch.js'
 import type { Turns } from './turns.js'
 
@@ -28,6 +29,7 @@ export class ExpiryClock implements Proposal {
   readonly #leadership: Leadership
   readonly #clock: Pick<KvClock, 'setTimer'>
   readonly #turns: Turns
+  readonly #reads: Reads
   /** Reads of keys that are due but not yet dead. */
   #dueReads: Read[] = []
   #cancelTimer: (() => void) | null = null
@@ -44,25 +46,21 @@ export class ExpiryClock implements Proposal {
     leadership: Leadership,
     clock: Pick<KvClock, 'setTimer'>,
     turns: Turns,
+    reads: Reads,
   ) {
     this.#raft = raft
     this.#data = data
     this.#leadership = leadership
     this.#clock = clock
     this.#turns = turns
+    this.#reads = reads
   }
 
-  /** Carries out reads now, but for those that wait until a key is dead. */
+  /** Carries out reads, but for those that wait until a key is dead. */
   execute(reads: readonly Read[]): void {
     if (reads.length === 0) return
-    const data = this.#data
-    // Without deadlines no read depends on the time.
-    const now = data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#raft.entryTime
-    const at = Math.max(now, data.time)
-    for (const read of reads) {
-      if (data.nextDeadline <= now && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute(data, at)
-    }
+    if (this.#data.nextDeadline > this.#now()) return this.#reads.execute(reads, this.#now())
+    this.#executeOrWait(reads, (read, now) => this.#isDue(read, now))
     if (this.#dueReads.length > 0) this.watch()
   }
 
@@ -95,13 +93,8 @@ export class ExpiryClock implements Proposal {
     this.#timeEntry = 'none'
     const reads = this.#dueReads
     this.#dueReads = []
-    const now = this.#raft.entryTime
-    const at = Math.max(now, this.#data.time)
-    for (const read of reads) {
-      // Of all keys some may be due at any moment, so a read of all waits once.
-      if (read.keys !== null && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute(this.#data, at)
-    }
+    // Of all keys some may be due at any moment, so a read of all waits once.
+    this.#executeOrWait(reads, (read, now) => read.keys !== null && this.#isDue(read, now))
   }
 
   failed(error: unknown): void {
@@ -126,6 +119,18 @@ export class ExpiryClock implements Proposal {
     this.#timeEntryAt = now
     this.#timeEntry = 'wanted'
     this.#turns.ask()
+  }
+
+  #executeOrWait(reads: readonly Read[], waits: (read: Read, now: number) => boolean): void {
+    const now = this.#now()
+    const ready: Read[] = []
+    for (const read of reads) (waits(read, now) ? this.#dueReads : ready).push(read)
+    this.#reads.execute(ready, now)
+  }
+
+  /** Without deadlines no read depends on the time. */
+  #now(): number {
+    return this.#data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#raft.entryTime
   }
 
   #isDue(read: Read, now: number): boolean {
