@@ -4,12 +4,14 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
+import type { Item } from 'balsa-kv/data-set/item.js'
 import { isRefusal, prepareGlob } from 'balsa-kv/data-set/glob.js'
 import { addIntegers, parseInteger } from 'balsa-kv/data-set/integer.js'
 import { keySlot } from 'balsa-kv/cluster/slots.js'
 import { decodeEntry, encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
 import { nullArray, type Reply } from 'balsa-kv/resp/reply.js'
+import { encodeReply } from 'balsa-kv/resp/reply-encoder.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 
@@ -20,11 +22,22 @@ class Applied {
   readonly data = new DataSet()
   readonly #machine = new KvStateMachine(this.data)
   index = 0
+  /** Whether somebody waits for the answers. */
+  isAwaited = true
 
   entry(time: number, command: Uint8Array): Reply {
     this.index += 1
     const entry = { index: logIndex(this.index), term: termOf(1), time, command }
-    return this.#machine.apply([entry], { appliedIndex: entry.index })[0] ?? null
+    const context = { appliedIndex: entry.index, isAwaited: () => this.isAwaited }
+    return (this.#machine.apply([entry], context) as readonly Reply[])[0] ?? null
+  }
+
+  items(): readonly Item[] {
+    const items: Item[] = []
+    this.data.scan(0, this.data.size, ({ key, value, deadline, version }) =>
+      items.push({ key, value, deadline, version }),
+    )
+    return items
   }
 
   at(time: number, ...words: readonly string[]): Reply {
@@ -41,6 +54,120 @@ test('a lifetime begins at the time of its entry and ends with the entry at its 
   applied.entry(11_000, timeEntry)
   assert.is(applied.data.get('k'), undefined)
   assert.is(applied.data.size, 1)
+})
+
+test('what only reads is carried out for those who wait, and changes nothing where nobody does', () => {
+  const reads = [['keys', '*'], ['scan', '0'], ['mget', 'k1', 'k9'], ['exists', 'k1'], ['pttl', 'k1'], ['dbsize']]
+  const inOldLogs = encodeTransaction(
+    [{ key: 'k1', version: 2 }],
+    [
+      ['keys', '*'],
+      ['incr', 'n'],
+      ['mget', 'k1', 'k2'],
+      ['scan', '0'],
+      ['getdel', 'k2'],
+    ],
+  )
+  const [awaited, replayed] = [true, false].map((isAwaited) => {
+    const applied = Object.assign(new Applied(), { isAwaited })
+    let looks = 0
+    const { data } = applied
+    const { get, scan } = data
+    data.get = (key) => ((looks += 1), get.call(data, key))
+    data.scan = (...how) => ((looks += 1), scan.apply(data, how))
+    for (let n = 0; n < 3; n += 1) applied.at(1000, 'set', `k${n}`, 'v', 'px', '500')
+    const before = looks
+    const replies = reads.map((words) => applied.at(1000, ...words))
+    const byReads = looks - before
+    const transaction = applied.entry(1000, inOldLogs)
+    return { byReads, replies, transaction, items: applied.items(), index: data.index, time: data.time }
+  })
+  assert.ok(awaited && replayed)
+  const found = ['k2', 'k1', 'k0']
+  const all = { type: 'encoded', chunks: ['*3\r\n', found.map((key) => `$2\r\n${key}\r\n`).join('')] }
+  assert.equal(awaited.replies, [all, ['0', found], ['v', null], 1, 500, 3])
+  assert.equal(replayed.replies, new Array(reads.length).fill(null))
+  assert.is(replayed.byReads, 0)
+  assert.equal(awaited.transaction, [all, 1, ['v', 'v'], ['0', ['n', ...found]], 'v'])
+  assert.equal(replayed.items, awaited.items)
+  assert.equal([replayed.index, replayed.time], [awaited.index, awaited.time])
+  const stranger = Object.assign(new Applied(), { isAwaited: false })
+  assert.throws(() => stranger.at(1000, 'hget', 'k', 'f'), /which this version does not know/)
+})
+
+test('a walk visits what was there when it began, as it was, once, whatever changes between its steps', () => {
+  const key = fc.integer({ min: 0, max: 11 }).map((n) => `k${n}`)
+  const change = fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(fc.constant('set'), key, fc.string({ maxLength: 3 })) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('set'), key, fc.constant('v'), fc.constant('px'), fc.constant('5')) },
+    { weight: 4, arbitrary: fc.tuple(fc.constant('del'), key) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('pexpire'), key, fc.constantFrom('3', '-1', '50')) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('flushall')) },
+    { weight: 2, arbitrary: fc.constant(null) },
+  )
+  const before = fc.array(change, { maxLength: 30 })
+  const during = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), change), { maxLength: 40 })
+  fc.assert(
+    fc.property(before, during, fc.integer({ min: 0, max: 39 }), (past, changes, secondAt) => {
+      const applied = new Applied()
+      let time = 1000
+      // Null: time passes, and what is dead is removed.
+      const apply = (words: readonly string[] | null): Reply =>
+        words === null ? applied.entry((time += 2), timeEntry) : applied.at(time, ...words)
+      for (const words of past) apply(words)
+      const begin = (): { expected: readonly Item[]; seen: Item[]; go: (count: number) => boolean } => {
+        const seen: Item[] = []
+        const walk = applied.data.walk(({ key: name, value, deadline, version }) =>
+          seen.push({ key: name, value, deadline, version }),
+        )
+        return { expected: applied.items(), seen, go: (count) => walk.step(count) }
+      }
+      const walks = [begin()]
+      for (const [at, [steps, words]] of changes.entries()) {
+        if (at === secondAt) walks.push(begin())
+        if (steps > 0) for (const { go } of walks) go(steps)
+        apply(words)
+      }
+      for (const { expected, seen, go } of walks) {
+        while (go(2));
+        const byKey = (a: Item, b: Item): number => (a.key < b.key ? -1 : 1)
+        assert.equal(seen.toSorted(byKey), expected.toSorted(byKey))
+      }
+      assert.is(applied.data.walks, 0)
+    }),
+    { numRuns: 2000, seed: drawSeed() },
+  )
+})
+
+test('a long batch is applied in slices: between two entries, and to the same end', async () => {
+  const data = new DataSet()
+  let now = 0
+  const deferred: (() => void)[] = []
+  const pace = { now: () => (now += 3), defer: (callback: () => void) => void deferred.push(callback) }
+  const batch = Array.from({ length: 50 }, (_, n) => {
+    const command = encodeTransaction(
+      [],
+      [
+        ['incr', 'a'],
+        ['incr', 'b'],
+      ],
+    )
+    return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
+  })
+  const answer = new KvStateMachine(data, pace).apply(batch, { appliedIndex: logIndex(50), isAwaited: () => true })
+  assert.instance(answer, Promise)
+  let slices = 1
+  for (; deferred.length > 0; slices += 1) {
+    assert.is(data.get('a')?.value, data.get('b')?.value)
+    assert.ok(Number(data.get('a')?.value) <= 16 * slices, 'four looks of 3 ms each')
+    deferred.shift()?.()
+    await Promise.resolve()
+  }
+  assert.is(slices, 4)
+  assert.equal(
+    await answer,
+    batch.map(({ index }) => [index, index]),
+  )
 })
 
 test('a dead key is as good as no key to the entry that finds it', () => {
@@ -75,7 +202,7 @@ test('all keys that die at once are removed by a bounded number at a time, and u
   for (let key = 0; key < 10_500; key += 1) applied.at(1000, 'set', `k${key}`, 'v', 'px', '10')
   applied.entry(1010, timeEntry)
   assert.is(applied.data.size, 500)
-  assert.equal(applied.at(1010, 'keys', '*'), [])
+  assert.is(encodeReply(applied.at(1010, 'keys', '*'), 2), '*0\r\n')
   applied.entry(2100, timeEntry)
   assert.is(applied.data.size, 0)
   assert.is(applied.data.expiring, 0)

@@ -27,16 +27,23 @@ export interface FixtureOptions {
   readonly now?: () => number
   /** Instead of the machine's and of `now`. */
   readonly clock?: KvClock
+  /** Of the library's double. Default: the date. */
+  readonly entryTime?: () => number
   readonly clientsMax?: number
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
 }
 
-export async function startServer({ prepare, now = Date.now, ...options }: FixtureOptions = {}): Promise<Fixture> {
+export async function startServer({
+  prepare,
+  now = Date.now,
+  entryTime,
+  ...options
+}: FixtureOptions = {}): Promise<Fixture> {
   const { clock = { ...machineClock, wallNow: now } } = options
   const data = new DataSet()
-  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', now: () => clock.wallNow() })
+  const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', now: entryTime ?? (() => clock.wallNow()) })
   prepare?.(raft)
   const events: string[] = []
   const log = (event: string): void => void events.push(event)

@@ -5,7 +5,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { OUTPUT_SOFT_BYTES_MAX, TIME_ENTRY_INTERVAL_MS } from 'balsa-kv/limits.js'
+import { OUTPUT_SOFT_BYTES_MAX, READ_SLICE_MS, TIME_ENTRY_INTERVAL_MS, WALK_SLICE_MS } from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { command, startServer, type Fixture } from './kv-fixture.js'
@@ -16,23 +16,34 @@ const test = suite('rooms of the kv server')
 interface Rooms extends Fixture {
   readonly clock: ManualClock
   readonly client: ScriptedSocket
+  /** Another client. */
+  readonly join: () => ScriptedSocket
 }
 
 async function withRooms(body: (rooms: Rooms) => Promise<void>): Promise<void> {
   const clock = new ManualClock()
+  let looks = 0
   const fixture = await startServer({
+    entryTime: () => clock.now(),
     clock: {
       ...machineClock,
+      // Each look at it costs a millisecond: what a turn does is bounded by looks, not by this machine.
+      now: () => (looks += 1),
       wallNow: () => clock.wallNow(),
       setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
     },
   })
-  const client = new ScriptedSocket()
-  fixture.server.accept(client)
+  const clients: ScriptedSocket[] = []
+  const join = (): ScriptedSocket => {
+    const socket = new ScriptedSocket()
+    clients.push(socket)
+    fixture.server.accept(socket)
+    return socket
+  }
   try {
-    await body({ ...fixture, clock, client })
+    await body({ ...fixture, clock, client: join(), join })
   } finally {
-    client.close()
+    for (const socket of clients) socket.close()
     await fixture.close()
   }
 }
@@ -42,6 +53,13 @@ async function withRooms(body: (rooms: Rooms) => Promise<void>): Promise<void> {
  */
 async function turns(count = 8): Promise<void> {
   for (let left = count; left > 0; left -= 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** All walks have come to their end, and what follows has happened. */
+async function walked({ walks }: Fixture['server']): Promise<void> {
+  do await turns()
+  while (walks.count > 0)
+  await turns()
 }
 
 test('what one turn brings in is answered with one write, and so is what waited for the log', () =>
@@ -80,6 +98,117 @@ test('a client that takes no answers is not read any further, and goes on where 
     assert.ok(client.writes.join('') === `+OK\r\n${answer.repeat(count)}$4\r\nlast\r\n`)
   }))
 
+test('a walk over all keys takes its time in slices, and answers as if it had taken none', () =>
+  withRooms(async ({ client, data, join, server }) => {
+    const count = 20_000
+    for (let n = 0; n < count; n += 1) data.set(`k${n}`, 'v', 0)
+    const other = join()
+    client.receive(command('KEYS', '*') + command('CLUSTER', 'COUNTKEYSINSLOT', '0') + command('SET', 'last', 'v'))
+    await turns()
+    assert.equal(client.writes, [])
+    assert.is(data.walks, 1)
+    other.receive(command('SET', 'new', 'v') + command('DEL', 'k3', 'k19999') + command('SET', 'k5', 'w'))
+    await turns()
+    assert.equal(other.writes, ['+OK\r\n:2\r\n+OK\r\n'], 'another client is served meanwhile')
+    assert.equal(client.writes, [])
+    let between = 0
+    for (; client.writes.length === 0; between += 1) await turns(1)
+    await walked(server)
+    assert.ok(between > (0.6 * count) / 64 / WALK_SLICE_MS, `${between} turns`)
+    const [head, ...words] = client.writes.join('').split('\r\n')
+    assert.is(head, `*${count}`)
+    const keys = words.slice(0, 2 * count).filter((_, at) => at % 2 === 1)
+    assert.equal(keys.toSorted(), Array.from({ length: count }, (_, n) => `k${n}`).toSorted())
+    assert.match(words.slice(2 * count).join(' '), /^:\d+ \+OK $/)
+    assert.is(data.walks, 0)
+  }))
+
+test('the answer of a walk goes out as its client reads it, and one walk of a client at a time', () =>
+  withRooms(async ({ client, data, server }) => {
+    for (let n = 0; n < 3000; n += 1) data.set(`${'k'.repeat(1000)}${n}`, 'v', 0)
+    client.receive(command('KEYS', '*').repeat(3) + command('PING'))
+    await walked(server)
+    const most = OUTPUT_SOFT_BYTES_MAX + 100_000
+    for (let drains = 0; client.writes.at(-1)?.endsWith('+PONG\r\n') !== true; drains += 1) {
+      assert.ok(drains < 20, 'three answers of 3 MB')
+      assert.ok(client.unsent > 0 && client.unsent <= most, `${client.unsent} bytes`)
+      assert.ok(server.walks.count <= 1)
+      client.drain()
+      await walked(server)
+    }
+    assert.is(client.writes.join('').split('*3000\r\n').length, 4)
+  }))
+
+test('a walk whose answer would be too long ends with an error, and one whose client is gone with nothing', () =>
+  withRooms(async ({ client, data, server }) => {
+    const long = 'k'.repeat(1_000_000)
+    for (let n = 0; n < 70; n += 1) data.set(`${long}${n}`, 'v', 0)
+    client.receive(command('KEYS', '*') + command('PING'))
+    await walked(server)
+    assert.is(client.writes.join(''), '-ERR the answer is longer than 67108864 bytes: use SCAN\r\n+PONG\r\n')
+    for (let n = 0; n < 5000; n += 1) data.set(`k${n}`, 'v', 0)
+    client.receive(command('KEYS', 'x'))
+    await turns()
+    assert.is(data.walks, 1)
+    client.close()
+    await turns()
+    assert.is(data.walks, 0)
+    assert.is(server.walks.count, 0)
+  }))
+
+test('reads that one turn confirms are carried out in slices, in their order, and before what is written behind them', () =>
+  withRooms(async ({ client, data, join, server }) => {
+    const count = 1000
+    data.set('k', 'v', 0)
+    const { get } = data
+    let reads = 0
+    data.get = (key) => ((reads += 1), get.call(data, key))
+    client.receive(command('GET', 'k').repeat(count))
+    let most = 0
+    const turn = async (): Promise<void> => {
+      const before = reads
+      await turns(1)
+      most = Math.max(most, reads - before)
+    }
+    while (server.counters.commands < count) await turn()
+    client.receive(command('SET', 'k', 'w'))
+    const other = join()
+    other.receive(command('PING'))
+    await turn()
+    await turn()
+    assert.equal(other.writes, ['+PONG\r\n'])
+    assert.ok(reads < count, 'another client is served meanwhile')
+    while (server.reads.count > 0) await turn()
+    await turns()
+    assert.is(client.writes.join(''), `${'$1\r\nv\r\n'.repeat(count)}+OK\r\n`)
+    assert.is(reads, count + 1, 'SET looks once')
+    assert.ok(most > 0 && most <= 4 * READ_SLICE_MS, `${most} reads in one turn`)
+  }))
+
+test('what looks at every key is no part of a transaction', () =>
+  withRooms(async ({ client }) => {
+    client.receive(command('MULTI') + command('CLUSTER', 'COUNTKEYSINSLOT', '0') + command('EXEC'))
+    await turns()
+    assert.match(client.writes.join(''), /^\+OK\r\n-ERR Command not allowed inside a transaction.*\r\n-EXECABORT/)
+  }))
+
+test('a turn begins so many commands as its time allows, and clients take turns', () =>
+  withRooms(async ({ client, join, server }) => {
+    const other = join()
+    client.receive(command('INFO').repeat(1000))
+    other.receive(command('PING'))
+    await turns(2)
+    const begun = server.counters.commands
+    assert.ok(begun > 0 && begun < 400, `${begun} commands in two turns`)
+    assert.equal(other.writes, ['+PONG\r\n'])
+    while (server.counters.commands < 1001) {
+      const before = server.counters.commands
+      client.drain()
+      await turns(1)
+      assert.ok(server.counters.commands - before < 200)
+    }
+  }))
+
 test('deadlines that come one after the other are put into the log no more often than the interval', () =>
   withRooms(async ({ client, clock, data, raft }) => {
     for (const ms of [10, 20, TIME_ENTRY_INTERVAL_MS]) client.receive(command('SET', `k${ms}`, 'v', 'PX', `${ms}`))
@@ -97,6 +226,63 @@ test('deadlines that come one after the other are put into the log no more often
     assert.equal(raft.batches, [3, 1, 1])
     assert.is(data.size, 0)
     assert.is(clock.pending, 0)
+  }))
+
+for (const [what, offsetMs] of [
+  ['an hour ahead', 3_600_000],
+  ['a minute back', -60_000],
+] as const) {
+  test(`a date that is set ${what} neither ends a lifetime nor makes it longer`, () =>
+    withRooms(async ({ client, clock, data, raft }) => {
+      client.receive(command('SET', 'before', 'v', 'PX', '1000'))
+      await turns()
+      clock.wallOffsetMs = offsetMs
+      client.receive(command('SET', 'after', 'v', 'PX', '2000') + command('PTTL', 'before'))
+      await turns()
+      assert.equal(client.writes.splice(0), ['+OK\r\n', '+OK\r\n:1000\r\n'])
+      clock.advance(300)
+      client.receive(command('GET', 'before') + command('PTTL', 'after'))
+      await turns()
+      assert.equal(client.writes.splice(0), ['$1\r\nv\r\n:1700\r\n'])
+      assert.equal(raft.batches, [1, 1], 'nobody needed the time')
+      clock.wallOffsetMs = 0
+      clock.advance(700)
+      await turns()
+      assert.is(data.size, 1)
+      clock.wallOffsetMs = offsetMs
+      clock.advance(999)
+      await turns()
+      assert.is(data.size, 1)
+      clock.advance(1)
+      await turns()
+      assert.is(data.size, 0)
+    }))
+}
+
+test('a follower answers nil for what is dead by entry time as it knows it, also when nobody leads', () =>
+  withRooms(async ({ client, clock, data, raft }) => {
+    client.receive(command('SET', 'k', 'v', 'PX', '100') + command('SET', 'kept', 'w'))
+    await turns()
+    raft.follow(null)
+    await turns()
+    client.receive(command('READONLY') + command('PTTL', 'k'))
+    clock.wallOffsetMs = 3_600_000
+    await turns()
+    assert.equal(client.writes.splice(0), ['+OK\r\n+OK\r\n', '+OK\r\n:100\r\n'])
+    clock.advance(100)
+    client.receive(command('GET', 'k') + command('TTL', 'k') + command('EXISTS', 'k', 'kept') + command('KEYS', '*'))
+    await turns()
+    assert.is(client.writes.join(''), '$-1\r\n:-2\r\n:1\r\n*1\r\n$4\r\nkept\r\n')
+    assert.is(data.size, 2, 'only an entry removes it')
+    assert.is(data.get('k')?.value, 'v')
+  }))
+
+test('INFO tells how far the date is off, and how often it has jumped', () =>
+  withRooms(async ({ client, raft }) => {
+    raft.clock = { offsetMs: -60_000, jumps: 2 }
+    client.receive(command('INFO', 'raft'))
+    await turns()
+    assert.match(client.writes.join(''), /raft_clock_offset_ms:-60000\r\nraft_clock_jumps:2\r\n/)
   }))
 
 test('a time entry goes into the log with what clients write in the same turn', () =>

@@ -19,6 +19,7 @@ type Listener = (event: never) => void
 
 export interface SingleServerOptions {
   readonly id: string
+  /** For the time of entries. */
   readonly now?: () => number
 }
 
@@ -41,6 +42,8 @@ export class SingleServerRaft implements KvRaft {
   /** Sizes of the batches that came. */
   readonly batches: number[] = []
   readIndexCalls = 0
+  /** What `status` tells of the clock. */
+  clock = { offsetMs: 0, jumps: 0 }
 
   constructor(machine: StateMachine<Uint8Array, Reply>, options: SingleServerOptions) {
     this.#machine = machine
@@ -68,7 +71,9 @@ export class SingleServerRaft implements KvRaft {
           time: this.#time,
           command: command.slice(),
         }))
-        Promise.resolve(this.#machine.apply(entries, { appliedIndex: logIndex(this.#index) })).then(resolve, reject)
+        Promise.resolve(
+          this.#machine.apply(entries, { appliedIndex: logIndex(this.#index), isAwaited: () => true }),
+        ).then(resolve, reject)
       })
     })
   }
@@ -88,6 +93,10 @@ export class SingleServerRaft implements KvRaft {
     return new Promise((resolve) => this.#enqueue(() => resolve(logIndex(this.#index))))
   }
 
+  get entryTime(): number {
+    return Math.max(this.#time, this.#now())
+  }
+
   get status(): Status {
     const index = logIndex(this.#index)
     return {
@@ -103,7 +112,7 @@ export class SingleServerRaft implements KvRaft {
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [],
-      clock: { offsetMs: 0, jumps: 0 },
+      clock: this.clock,
       store: {
         firstIndex: 1,
         lastIndex: index,

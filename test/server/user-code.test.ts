@@ -272,7 +272,57 @@ test('a batch says nothing but how far it goes', async (context) => {
   }
   const raft = await alone(context, { stateMachine: { apply } })
   await raft.apply(1)
-  assert.equal(contexts, [{ appliedIndex: 3 }])
+  assert.equal(
+    contexts.map(({ appliedIndex }) => appliedIndex),
+    [3],
+  )
+  assert.equal(Object.keys(contexts[0] ?? {}).toSorted(), ['appliedIndex', 'isAwaited'])
+})
+
+test('a machine is told whose answers are awaited: not on followers, nor in a replay, nor after a deadline', async (context) => {
+  const awaited = new Map<string, boolean[]>()
+  const telling = (name: string): AnyMachine => ({
+    apply(batch, { isAwaited }) {
+      const told = awaited.get(name) ?? []
+      awaited.set(name, told)
+      for (const { index } of batch) told.push(isAwaited(index))
+      return batch.map(() => null)
+    },
+  })
+  const { leader, followers } = await new Site(context, 3).openAll((id) => ({ stateMachine: telling(id) }))
+  const rafts = [leader, ...followers]
+  await leader.applyAll(['a', 'b', 'c'])
+  await until('all have applied it', () =>
+    rafts.every(({ status }) => status.appliedIndex === leader.status.appliedIndex),
+  )
+  for (const { status } of rafts) assert.equal(awaited.get(status.id), new Array(3).fill(status.role === 'leader'))
+
+  // One that gives up while an entry before its own is being applied.
+  const gate = new AbortController()
+  const opened: { proceed: () => void } = { proceed: () => {} }
+  const seen: boolean[] = []
+  const slow: AnyMachine = {
+    apply: async (batch, { isAwaited }) => {
+      await new Promise<void>((resolve) => (opened.proceed = resolve))
+      for (const { index } of batch) seen.push(isAwaited(index))
+      return batch.map(() => null)
+    },
+  }
+  const single = new Site(context)
+  const raft = await single.open('s1', { stateMachine: slow })
+  await raft.ready()
+  const waiting = raft.apply('kept')
+  const given = failure(raft.apply('given up', { signal: gate.signal }))
+  await until('both are committed', () => raft.status.commitIndex === 4)
+  gate.abort()
+  assert.is((await given).code, 'ERR_RAFT_ABORTED')
+  opened.proceed()
+  await waiting
+  assert.equal(seen, [true, false])
+  await raft.close()
+
+  await (await single.open('s1', { stateMachine: telling('again') })).ready()
+  assert.equal(awaited.get('again'), [false, false])
 })
 
 test('what a machine does to its batch is its own business', async (context) => {

@@ -29,21 +29,28 @@ const all = { make: () => new Bank(), commands: deposits, stateOf, codec, roundT
 registerCases(bankTest, stateMachineConformance(all))
 bankTest.run()
 
-const kvTest = suite('the state machine of the key-value server')
-registerCases(
-  kvTest,
-  stateMachineConformance({
-    make: () => {
-      const data = new DataSet()
-      return Object.assign(new KvStateMachine(data), { data })
-    },
-    commands: kvCommands(),
-    stateOf: ({ data }) => everythingIn(data),
-    codec: { encode: (command) => command, decode: (bytes) => bytes },
-    seed: 12,
-  }),
-)
-kvTest.run()
+let looks = 0
+const hurried = { now: () => (looks += 100), defer: (callback: () => void) => void setImmediate(callback) }
+for (const [how, pace] of [
+  ['at once', null],
+  ['in slices', hurried],
+] as const) {
+  const kvTest = suite(`the state machine of the key-value server, ${how}`)
+  registerCases(
+    kvTest,
+    stateMachineConformance({
+      make: () => {
+        const data = new DataSet()
+        return Object.assign(new KvStateMachine(data, pace), { data })
+      },
+      commands: kvCommands(),
+      stateOf: ({ data }) => everythingIn(data),
+      codec: { encode: (command) => command, decode: (bytes) => bytes },
+      seed: 12,
+    }),
+  )
+  kvTest.run()
+}
 
 const test = suite('conformance of state machines')
 
@@ -56,6 +63,7 @@ const CUT_ANSWERS = 'batches cut anywhere give the same answers, in the order of
 const CUT_STATE = 'batches cut anywhere give the same state'
 const CUTS = [CUT_ANSWERS, CUT_STATE]
 const DONE = 'what apply does is done when its answer is there'
+const AWAITED = 'what is held, and what is answered to those who wait, does not depend on who waits'
 const ROUND_TRIP = 'a machine made from what another holds goes on as that one does'
 const CODEC = 'a command comes back from the codec as it was'
 
@@ -74,7 +82,7 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
   [
     'answers by chance',
     machine((bank, batch) => bank.addAll(batch).map(() => Math.random())),
-    [CHANCE, SAME_ANSWERS, SAME_STATE, CUT_ANSWERS, CUT_STATE, ROUND_TRIP],
+    [CHANCE, SAME_ANSWERS, SAME_STATE, CUT_ANSWERS, CUT_STATE, AWAITED, ROUND_TRIP],
   ],
   [
     'keeps the year',
@@ -101,7 +109,14 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
   [
     'answers with how far it is',
     answering((_, { appliedIndex }) => appliedIndex),
-    [SAME_ANSWERS, SAME_STATE, ...CUTS, ROUND_TRIP],
+    [SAME_ANSWERS, SAME_STATE, ...CUTS, AWAITED, ROUND_TRIP],
+  ],
+  [
+    'does only what somebody waits for',
+    machine((bank, batch, { isAwaited }) =>
+      batch.map(({ index, command }) => (isAwaited(index) ? bank.add(command) : null)),
+    ),
+    [AWAITED],
   ],
   ['answers with the size of its batch', answering((batch) => batch.length), CUTS],
   ['dates entries by the last of their batch', answering((batch) => batch.at(-1)?.time), CUTS],

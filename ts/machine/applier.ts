@@ -5,7 +5,7 @@
 
 import { RecordCursor } from '../format/block.js'
 import type { Block, LogIndex } from '../types.js'
-import type { Entry } from './state-machine.js'
+import type { ApplyContext, Entry } from './state-machine.js'
 import type { GuardedCodec, GuardedMachine } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
@@ -27,14 +27,20 @@ const SHARED_BYTES_MAX = SLAB_BYTES / 4
 export class Applier<Command> {
   readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
   readonly #codec: GuardedCodec<Command>
+  readonly #isAwaited: ApplyContext['isAwaited']
   readonly #cursor = new RecordCursor()
   #slab = new Uint8Array(SLAB_BYTES)
   #free = 0
   #copyOffset = 0
 
-  constructor(machine: GuardedMachine<Command, unknown, unknown, unknown>, codec: GuardedCodec<Command>) {
+  constructor(
+    machine: GuardedMachine<Command, unknown, unknown, unknown>,
+    codec: GuardedCodec<Command>,
+    isAwaited: ApplyContext['isAwaited'],
+  ) {
     this.#machine = machine
     this.#codec = codec
+    this.#isAwaited = isAwaited
   }
 
   /**
@@ -46,7 +52,7 @@ export class Applier<Command> {
     const indexes: LogIndex[] = []
     for (const block of blocks) this.#collect(block, first, last, batch, indexes)
     if (batch.length === 0) return { last, indexes, results: [] }
-    const results = this.#machine.apply(batch, { appliedIndex: last }, { first, last })
+    const results = this.#machine.apply(batch, { appliedIndex: last, isAwaited: this.#isAwaited }, { first, last })
     if (!(results instanceof Promise)) return { last, indexes, results }
     return results.then((settled) => ({ last, indexes, results: settled }))
   }

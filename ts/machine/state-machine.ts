@@ -24,6 +24,12 @@ export interface Entry<Command> {
  * time of each entry.
  */
 export interface ApplyContext {
+  /**
+   * Whether a caller of this server waits for the answer to that entry of the batch: never on another server than the
+   * one that proposed it, nor in a replay, nor once the caller has given up. A machine need not make answers that
+   * nobody gets, and may answer such an entry with anything; what it holds afterwards must not depend on this.
+   */
+  readonly isAwaited: (index: LogIndex) => boolean
   /** The index up to which the machine is current once this batch is applied; covers entries that are not commands. */
   readonly appliedIndex: LogIndex
 }

@@ -48,6 +48,18 @@ export const WATCHED_BYTES_MAX = 256 * 1024
 /** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
 export const SCAN_KEYS_MAX = 4096
 
+/**
+ * What one turn spends on walks over all keys, on beginning commands, on reads and on entries; the rest goes on in the
+ * next turn, so that no client keeps the leader from its heartbeats.
+ */
+export const WALK_SLICE_MS = 5
+export const RUN_SLICE_MS = 10
+export const READ_SLICE_MS = 10
+export const APPLY_SLICE_MS = 10
+
+/** Walks over all keys that go on at a time; each change of a key is shown to all of them. */
+export const WALKS_MAX = 4
+
 /** Commands that a client may queue in one MULTI, and the bytes of one; a longer one could never be one entry. */
 export const TRANSACTION_COMMANDS_MAX = 128 * 1024
 

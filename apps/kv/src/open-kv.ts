@@ -9,6 +9,7 @@ import { DataSet } from './data-set/data-set.js'
 import type { Log } from './log.js'
 import { KvStateMachine } from './replication/kv-state-machine.js'
 import type { Reply } from './resp/reply.js'
+import { machineClock } from './server/clock.js'
 import { KvServer } from './server/kv-server.js'
 
 export interface OpenKv {
@@ -32,7 +33,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     cluster: options.cluster,
     transport: tcp({ listen: formatAddress(at(self.peer)), advertise: formatAddress(self.peer) }),
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
-    stateMachine: new KvStateMachine(data),
+    stateMachine: new KvStateMachine(data, machineClock),
     codec: bytesCodec,
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,

@@ -194,6 +194,19 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     return blocks
   }
 
+  /** Whether the command at this index was proposed here, and its caller still waits. */
+  isAwaited(index: LogIndex): boolean {
+    let from = this.#head
+    let to = this.#accepted.length
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if ((this.#accepted[middle]?.last ?? 0) < index) from = middle + 1
+      else to = middle
+    }
+    const run = this.#accepted[from]
+    return run !== undefined && run.first <= index && !run.call.settled
+  }
+
   /** Entries up to `last` are applied; `resultAt` gives the state machine's answer to a command. */
   complete(last: LogIndex, resultAt: (index: LogIndex) => unknown): void {
     for (;;) {

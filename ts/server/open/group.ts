@@ -69,11 +69,12 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
   const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins)
-  const applier = new Applier(settings.stateMachine, settings.codec)
+  const proposals = new ApplyQueue()
+  const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
   const runner = new ReadyRunner({ store, transport, applier, pins, refusals, writes, mailbox, events, logger })
   const inbound = new Inbound({ store, transport, pins, refusals, mailbox, life, events, logger })
   const calls = {
-    proposals: new ApplyQueue(),
+    proposals,
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
     deadlines: new Deadlines(),

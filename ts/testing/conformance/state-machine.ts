@@ -10,9 +10,10 @@ import type { Codec } from '../../machine/state-machine.js'
 import { comparePair, judgementOf, OTHER_DAY_MS } from '../determinism/assert-deterministic.js'
 import type { ResultOf } from '../determinism/assert-deterministic.js'
 import { canonicalText, hashOf, shortText } from '../determinism/canonical-text.js'
-import { CommandLog, cutsOf, drawFrom } from '../determinism/command-log.js'
+import { CommandLog, cutsOf, drawFrom, SEED_MAX } from '../determinism/command-log.js'
 import { compareOver, MachineRun } from '../determinism/machine-run.js'
 import type { Judgement, TestedMachine } from '../determinism/machine-run.js'
+import type { LogIndex } from '../../types.js'
 import { deadlineOf } from '../options.js'
 import { StateMachineFault } from '../determinism/state-machine-fault.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
@@ -145,6 +146,19 @@ const behaviours: readonly Behaviour[] = [
     run: ({ options, log, withStates }) => compareWays(options.make, log, drawnWays, withStates),
   },
   {
+    name: 'what is held, and what is answered to those who wait, does not depend on who waits',
+    async run({ options: { make }, log, withStates }) {
+      const draw = drawFrom(withStates.seed)
+      const salt = draw(SEED_MAX)
+      // Nobody, as in a replay; and about half of the callers, in no order.
+      for (const isAwaited of [() => false, (index: LogIndex) => drawFrom(salt + index)(2) === 0]) {
+        const first = new MachineRun(await make(), log, withStates)
+        const second = new MachineRun(await make(), log, withStates, { isAwaited })
+        for (const cut of cutsOf(log.length, 0, draw)) await compareOver(first, second, cut, draw, withStates)
+      }
+    },
+  },
+  {
     name: 'apply asks no clock and no source of chance',
     async run({ options, log, answersOnly }) {
       const { seed } = answersOnly
@@ -186,7 +200,7 @@ const behaviours: readonly Behaviour[] = [
       for (const at of new Set([0, Math.floor(log.length / 2), log.length, draw(log.length)])) {
         const first = new MachineRun(await make(), log, withStates)
         for (let lo = 0; lo < at; lo += 1) await first.apply({ lo, hi: lo + 1 }, false)
-        const second = new MachineRun(await roundTrip(first.machine), log, withStates, OTHER_DAY_MS)
+        const second = new MachineRun(await roundTrip(first.machine), log, withStates, { shiftMs: OTHER_DAY_MS })
         for (let lo = at; lo < log.length; lo += 1)
           await compareOver(first, second, { lo, hi: lo + 1 }, draw, withStates)
         const [a, b] = [await first.state(), await second.state()]

@@ -79,7 +79,7 @@ export function judgementOf<Command, Machine>(options: DeterminismOptions<Comman
   }
 }
 
-/** Two new machines, one way to cut; answers with the number of batches. */
+/** Two new machines, one way to cut, the second on another day; answers with the number of batches. */
 export async function comparePair<Command, Machine extends TestedMachine<Command>>(
   make: () => Machine | Promise<Machine>,
   log: CommandLog<Command>,
@@ -89,7 +89,7 @@ export async function comparePair<Command, Machine extends TestedMachine<Command
 ): Promise<number> {
   const { deadlineMs } = judgement
   const first = new MachineRun(await madeBy(make, deadlineMs), log, judgement)
-  const second = new MachineRun(await madeBy(make, deadlineMs), log, judgement, OTHER_DAY_MS)
+  const second = new MachineRun(await madeBy(make, deadlineMs), log, judgement, { shiftMs: OTHER_DAY_MS })
   const cutting = cutsOf(log.length, way, draw)
   for (const cut of cutting) await compareOver(first, second, cut, draw, judgement)
   return cutting.length

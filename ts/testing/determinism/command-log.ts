@@ -73,14 +73,14 @@ export class CommandLog<Command> {
   }
 
   /** The log for one machine, with commands of its own: a server decodes them for itself, and may change them. */
-  forOneMachine(): (cut: Cut, reaches: boolean) => Batch<Command> {
+  forOneMachine(isAwaited: ApplyContext['isAwaited']): (cut: Cut, reaches: boolean) => Batch<Command> {
     const commands = this.#copies()
     const entries = this.#places.map(({ index, term, time }, at) => {
       return { index, term: termOf(term), time, command: commands[at] as Command }
     })
     return ({ lo, hi }, reaches) => {
       const last = this.#places[hi - 1]
-      const context = { appliedIndex: (reaches ? last?.reach : last?.index) ?? logIndex(0) }
+      const context = { appliedIndex: (reaches ? last?.reach : last?.index) ?? logIndex(0), isAwaited }
       return { entries: entries.slice(lo, hi), context }
     }
   }

@@ -5,7 +5,7 @@
 
 import { types } from 'node:util'
 
-import type { Entry, StateMachine } from '../../machine/state-machine.js'
+import type { ApplyContext, Entry, StateMachine } from '../../machine/state-machine.js'
 import { systemClock } from '../../clock.js'
 import { isThenable } from '../../foreign-values.js'
 import { logIndex } from '../../types.js'
@@ -35,6 +35,15 @@ export interface Answers {
   /** Of the results at the moment at which they were answered: what they refer to may change later. */
   readonly texts: readonly string[]
   readonly uses: readonly AmbientUse[]
+  /** Of the results, whether somebody gets them. */
+  readonly awaited: readonly boolean[]
+}
+
+/** Where and for whom a machine runs. */
+export interface Surroundings {
+  /** How far ahead it finds the clocks: as on another server, on another day. */
+  readonly shiftMs?: number
+  readonly isAwaited?: ApplyContext['isAwaited']
 }
 
 /** One machine, its part of the log and how it is judged. */
@@ -42,20 +51,28 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
   readonly machine: Machine
   readonly #batchOf: (cut: Cut, reaches: boolean) => Batch<Command>
   readonly #judgement: Judgement<Machine>
-  /** How far ahead this machine finds the clocks: as on another server, on another day. */
   readonly #shiftMs: number
+  readonly #isAwaited: ApplyContext['isAwaited']
 
-  constructor(machine: Machine, log: CommandLog<Command>, judgement: Judgement<Machine>, shiftMs = 0) {
+  /** By itself it runs here and now, and each answer is awaited. */
+  constructor(
+    machine: Machine,
+    log: CommandLog<Command>,
+    judgement: Judgement<Machine>,
+    { shiftMs = 0, isAwaited = () => true }: Surroundings = {},
+  ) {
     this.machine = machine
-    this.#batchOf = log.forOneMachine()
+    this.#batchOf = log.forOneMachine(isAwaited)
     this.#judgement = judgement
     this.#shiftMs = shiftMs
+    this.#isAwaited = isAwaited
   }
 
   /** Applies one batch and checks the answer's form as a server does, and that it comes. */
   async apply(cut: Cut, reaches: boolean): Promise<Answers> {
     const { seed, deadlineMs } = this.#judgement
     const { entries, context } = this.#batchOf(cut, reaches)
+    const awaited = entries.map(({ index }) => this.#isAwaited(index))
     const place = { ...placeOf(entries), seed }
     const watch = watchAmbient(this.#shiftMs)
     let answer: unknown
@@ -81,7 +98,7 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
       const finding = `apply answered ${answer.length} results for ${entries.length} entries`
       throw new StateMachineFault('wrong-length', finding, place)
     }
-    return { results: answer, texts: answer.map(canonicalText), uses: watch.uses }
+    return { results: answer, texts: answer.map(canonicalText), uses: watch.uses, awaited }
   }
 
   /** The state as text; null when it is not compared. */
@@ -116,17 +133,19 @@ export async function compareOver<Command, Machine extends TestedMachine<Command
 ): Promise<void> {
   const results: unknown[] = []
   const texts: string[] = []
+  const awaited: boolean[] = []
   const uses: AmbientUse[] = []
   for (let at = cut.lo; at < cut.hi; at += 1) {
     const answers = await first.apply({ lo: at, hi: at + 1 }, draw(2) === 0)
     results.push(...answers.results)
     texts.push(...answers.texts)
+    awaited.push(...answers.awaited)
     uses.push(...answers.uses)
   }
   const other = await second.apply(cut, draw(2) === 0)
   uses.push(...other.uses)
   const sides = { first, cut, judgement, remedy: remedyFor(cut, uses) }
-  compareAnswers(sides, { results, texts, uses }, other)
+  compareAnswers(sides, { results, texts, uses, awaited }, other)
   await compareStates(sides, second)
 }
 
@@ -145,7 +164,7 @@ function compareAnswers<Command, Machine extends TestedMachine<Command>>(
   const { equal, seed } = judgement
   const isEqual = (at: number): boolean =>
     equal === null ? one.texts[at] === other.texts[at] : equal(one.results[at], other.results[at])
-  const at = one.texts.findIndex((_, n) => !isEqual(n))
+  const at = one.texts.findIndex((_, n) => one.awaited[n] === true && other.awaited[n] === true && !isEqual(n))
   if (at < 0) return
   const { index } = first.place({ lo: cut.lo + at, hi: cut.lo + at + 1 })
   const results = [one.results[at], other.results[at]] as const

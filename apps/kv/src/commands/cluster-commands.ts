@@ -2,8 +2,8 @@
 
 import { keySlot, SLOT_COUNT } from '../cluster/slots.js'
 import type { Member } from '../cluster/members.js'
-import { failure, notAnInteger, status, type Reply } from '../resp/reply.js'
-import { parseInteger } from '../data-set/integer.js'
+import { countKeysInSlotWalk } from '../data-set/key-walk.js'
+import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 
 export const clusterSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -13,7 +13,8 @@ export const clusterSubcommands: Subcommands = new Map<string, Subcommand>([
   ['info', { arity: 2, run: clusterInfo }],
   ['myid', { arity: 2, run: ({ server }) => server.leadership.self.nodeId }],
   ['keyslot', { arity: 3, run: (_context, words) => keySlot(words[2] ?? '') }],
-  ['countkeysinslot', { arity: 3, run: countKeysInSlot }],
+  // There is no index by slot, since all slots live in one place.
+  ['countkeysinslot', { arity: 3, walkOf: countKeysInSlotWalk }],
   ['help', { arity: 2, run: () => help }],
 ])
 
@@ -88,18 +89,6 @@ function clusterInfo({ server }: LocalContext): Reply {
     'total_cluster_links_buffer_limit_exceeded:0',
   ]
   return { type: 'verbatim', text: lines.map((line) => `${line}\r\n`).join('') }
-}
-
-/** Counts by looking at every key: there is no index by slot, since all slots live in one place. */
-function countKeysInSlot({ server }: LocalContext, words: readonly string[]): Reply {
-  const slot = parseInteger(words[2] ?? '')
-  if (slot === null) return notAnInteger
-  if (slot < 0 || slot >= SLOT_COUNT) return failure('ERR Invalid slot')
-  let count = 0
-  server.data.scan(0, server.data.size, ({ key }) => {
-    if (keySlot(key) === slot) count += 1
-  })
-  return count
 }
 
 function isConnected({ leadership, status }: ServerState, member: Member): boolean {

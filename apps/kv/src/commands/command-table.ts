@@ -1,6 +1,7 @@
 /** One row per command: what COMMAND tells of it, and who carries it out. */
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
+import type { KeyWalkOf } from '../data-set/key-walk.js'
 import { COMMAND_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
@@ -175,8 +176,17 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
 export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
   if (row.type === 'local') return row.run(context, words)
   if (row.type !== 'container') return ok
-  const run = row.subcommands.get((words[1] ?? '').toLowerCase())?.run ?? row.alone
+  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  const run = subcommand !== undefined && 'run' in subcommand ? subcommand.run : row.alone
   return run === null ? ok : run(context, words)
+}
+
+/** How a command is carried out that looks at every key; null: it does not, or at so few that it needs no slices. */
+export function walkOf(row: CommandRow, words: readonly string[]): KeyWalkOf | null {
+  if (row.type === 'data') return row.command.walkOf
+  if (row.type !== 'container') return null
+  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  return subcommand !== undefined && 'walkOf' in subcommand ? subcommand.walkOf : null
 }
 
 function arityFits(arity: number, words: number): boolean {

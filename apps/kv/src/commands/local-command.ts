@@ -1,6 +1,7 @@
 /** What commands need that one server answers by itself: about the connection, the server, the cluster. */
 
 import type { Status } from 'balsa-raft'
+import type { KeyWalkOf } from '../data-set/key-walk.js'
 import type { DataSet } from '../data-set/data-set.js'
 import type { Reply } from '../resp/reply.js'
 import type { ClientSession } from '../server/client/client-session.js'
@@ -46,8 +47,10 @@ export interface ServerState {
   readonly counters: Counters
   readonly startedAt: number
   readonly clientsMax: number
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, by the date of the machine: for what is told, never for deadlines. */
   readonly now: () => number
+  /** Milliseconds since 1970, as an entry made now would carry it: what deadlines are set and judged by. */
+  readonly entryTime: number
   /** Where the log lies, and what CONFIG GET tells. */
   readonly dir: string
   readonly config: ReadonlyMap<string, string>
@@ -69,10 +72,13 @@ export interface LocalContext {
 
 export type LocalHandler = (context: LocalContext, words: readonly string[]) => Reply
 
-export interface Subcommand {
+export type Subcommand = {
   /** Counts the container's name too. */
   readonly arity: number
-  readonly run: LocalHandler
-}
+} & (
+  | { readonly run: LocalHandler }
+  /** Looks at every key, and is no part of a transaction. */
+  | { readonly walkOf: KeyWalkOf }
+)
 
 export type Subcommands = ReadonlyMap<string, Subcommand>

@@ -178,6 +178,8 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
       `raft_peer_${peer.id}`,
       `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}`,
     ]),
+    ['raft_clock_offset_ms', raft.clock.offsetMs],
+    ['raft_clock_jumps', raft.clock.jumps],
     ['raft_fault', raft.fault === null ? '' : raft.fault.code],
   ]
 }

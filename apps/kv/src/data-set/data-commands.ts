@@ -10,9 +10,10 @@ import type { DataSet } from './data-set.js'
 import { expireCommand, persist, remaining } from './expiry-commands.js'
 import { isRefusal, prepareGlob } from './glob.js'
 import { addIntegers, negateInteger, parseInteger, type Integer } from './integer.js'
+import { keysWalk, type KeyWalkOf } from './key-walk.js'
 import { set } from './set-command.js'
 
-/** `words[0]` is the command's name in lower case; `now` is the time by which TTL counts and EX begins. */
+/** `words[0]` is the command's name in lower case; `now`: entry time, by which TTL counts and EX begins. */
 export type DataHandler = (data: DataSet, words: readonly string[], now: number) => Reply
 
 export interface DataCommand {
@@ -22,12 +23,16 @@ export interface DataCommand {
    * its size.
    */
   readonly walks: boolean
+  /** How it is carried out in slices; null: `run` is short enough. */
+  readonly walkOf: KeyWalkOf | null
   readonly run: DataHandler
 }
 
-const reads = (run: DataHandler): DataCommand => ({ writes: false, walks: false, run })
-const walks = (run: DataHandler): DataCommand => ({ writes: false, walks: true, run })
-const writes = (run: DataHandler): DataCommand => ({ writes: true, walks: false, run })
+const reads = (run: DataHandler): DataCommand => ({ writes: false, walks: false, walkOf: null, run })
+const walks = (run: DataHandler, walkOf: KeyWalkOf | null = null): DataCommand => {
+  return { writes: false, walks: true, walkOf, run }
+}
+const writes = (run: DataHandler): DataCommand => ({ writes: true, walks: false, walkOf: null, run })
 
 /** By name in lower case. The arity has been checked against the command table. */
 export const dataCommands: ReadonlyMap<string, DataCommand> = new Map([
@@ -54,7 +59,7 @@ export const dataCommands: ReadonlyMap<string, DataCommand> = new Map([
   ['persist', writes(persist)],
   ['type', reads((data, words) => status(data.get(word(words, 1)) === undefined ? 'none' : 'string'))],
   ['scan', walks(scan)],
-  ['keys', walks(keys)],
+  ['keys', walks(keys, keysWalk)],
   ['dbsize', reads((data) => data.size)],
   ['flushall', writes(flushall)],
 ])
@@ -145,14 +150,12 @@ function mset(data: DataSet, words: readonly string[]): Reply {
   return ok
 }
 
+/** All at once, as entries of earlier versions may ask for it; a client's own is a walk. */
 function keys(data: DataSet, words: readonly string[]): Reply {
-  const accepts = prepareGlob(word(words, 1))
-  if (isRefusal(accepts)) return accepts
-  const found: string[] = []
-  data.scan(0, data.size, (item) => {
-    if (accepts(item.key)) found.push(item.key)
-  })
-  return found
+  const walk = keysWalk(words)
+  if ('type' in walk) return walk
+  data.scan(0, data.size, (item) => walk.visit(item))
+  return walk.answer()
 }
 
 function scan(data: DataSet, words: readonly string[]): Reply {

@@ -10,15 +10,8 @@
  */
 
 import { Deadlines, type Deadline } from './deadlines.js'
-
-export interface Item {
-  readonly key: string
-  readonly value: string
-  /** Milliseconds since 1970; 0 = lives for ever. */
-  readonly deadline: number
-  /** The index of the entry that last changed this key; what WATCH compares. */
-  readonly version: number
-}
+import type { Item, PlacedItem } from './item.js'
+import { Walk } from './walk.js'
 
 /** Told of changes, on every server, whoever caused them. Must not change the data set. */
 export interface ChangeListener {
@@ -27,14 +20,12 @@ export interface ChangeListener {
   cleared(wasThere: (key: string) => boolean): void
 }
 
-interface StoredItem extends Item {
+interface StoredItem extends PlacedItem {
   value: string
   deadline: number
   version: number
   /** Its place among the deadlines that counts; all others of this key are stale. */
   due: Deadline | null
-  /** Where the key stands in `#order`. */
-  place: number
 }
 
 export class DataSet {
@@ -46,8 +37,12 @@ export class DataSet {
    */
   #order: StoredItem[] = []
   readonly #deadlines = new Deadlines()
+  /** Those that must be told before anything changes. */
+  readonly #walks = new Set<Walk>()
   #expiring = 0
   #time = 0
+  /** By which keys live or are dead: `#time`, but within `readAt`. */
+  #seenAt = 0
   #index = 0
   #listener: ChangeListener | null = null
 
@@ -89,6 +84,7 @@ export class DataSet {
   advance(index: number, time: number, removals: number): void {
     this.#index = index
     if (time > this.#time) this.#time = time
+    this.#seenAt = this.#time
     for (let left = removals; left > 0; left -= 1) {
       const due = this.#deadlines.first
       if (due === undefined || due.at > this.#time) return
@@ -119,6 +115,7 @@ export class DataSet {
       this.#items.set(key, item)
       this.#order.push(item)
     } else {
+      this.#changing(item)
       item.value = value
     }
     this.#setDeadline(item, deadline)
@@ -130,6 +127,7 @@ export class DataSet {
     const item = this.#live(key)
     if (item === undefined) return false
     if (deadline !== 0 && deadline <= this.#time) return this.delete(key)
+    this.#changing(item)
     this.#setDeadline(item, deadline)
     this.#touch(item)
     return true
@@ -153,6 +151,8 @@ export class DataSet {
       return item !== undefined && this.#lives(item)
     })
     this.#order = []
+    // Those that are under way have the old order to themselves.
+    this.#walks.clear()
     this.#deadlines.clear()
     this.#expiring = 0
   }
@@ -161,6 +161,19 @@ export class DataSet {
   isDue(key: string, now: number): boolean {
     const item = this.#live(key)
     return item !== undefined && item.deadline !== 0 && item.deadline <= now
+  }
+
+  /**
+   * Reads by a time that may be ahead of the entries, where nobody puts the time into the log for this reader: what is
+   * due by then is not seen. `read` is given the time, changes nothing, and is over when it returns.
+   */
+  readAt<Answer>(time: number, read: (time: number) => Answer): Answer {
+    this.#seenAt = Math.max(time, this.#time)
+    try {
+      return read(this.#seenAt)
+    } finally {
+      this.#seenAt = this.#time
+    }
   }
 
   /**
@@ -177,13 +190,33 @@ export class DataSet {
     return to
   }
 
+  /**
+   * Begins a walk over what is there now, in steps, whatever changes between them. `visit` changes nothing, keeps no
+   * item, and may be called at any change.
+   */
+  walk(visit: (item: Item) => void): Walk {
+    const walk = new Walk(this.#order, this.#seenAt, visit, (ended) => this.#walks.delete(ended))
+    this.#walks.add(walk)
+    return walk
+  }
+
+  /** Walks under way that are told of changes. */
+  get walks(): number {
+    return this.#walks.size
+  }
+
   #live(key: string): StoredItem | undefined {
     const item = this.#items.get(key)
     return item !== undefined && this.#lives(item) ? item : undefined
   }
 
   #lives(item: Item): boolean {
-    return item.deadline === 0 || item.deadline > this.#time
+    return item.deadline === 0 || item.deadline > this.#seenAt
+  }
+
+  #changing(item: StoredItem): void {
+    if (this.#walks.size === 0) return
+    for (const walk of this.#walks) walk.changing(item)
   }
 
   #touch(item: StoredItem): void {
@@ -204,13 +237,16 @@ export class DataSet {
   }
 
   #remove(item: StoredItem): void {
+    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removing(item)
     this.#items.delete(item.key)
     if (item.deadline !== 0) this.#expiring -= 1
     const last = this.#order.pop()
-    if (last !== undefined && last !== item) {
-      this.#order[item.place] = last
-      last.place = item.place
+    const moved = last !== undefined && last !== item ? last : null
+    if (moved !== null) {
+      this.#order[item.place] = moved
+      moved.place = item.place
     }
+    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removed(moved, this.#order.length)
   }
 }
 

@@ -25,6 +25,8 @@ export function encodeReply(reply: Reply, version: ProtocolVersion): string {
       return encodePairs(reply.pairs, version)
     case 'set':
       return encodeAll(`${version === 2 ? '*' : '~'}${reply.members.length}\r\n`, reply.members, version)
+    case 'encoded':
+      return reply.chunks.join('')
     case 'verbatim':
       return version === 2
         ? `$${reply.text.length}\r\n${reply.text}\r\n`
@@ -44,6 +46,8 @@ export function replyBytes(reply: Reply): number {
       return reply.text.length + 24
     case 'nullArray':
       return 8
+    case 'encoded':
+      return reply.chunks.reduce((sum, chunk) => sum + chunk.length, 0)
     case 'map':
       return reply.pairs.reduce((sum, [key, value]) => sum + replyBytes(key) + replyBytes(value), 16)
     case 'set':

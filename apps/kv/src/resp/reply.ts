@@ -18,8 +18,15 @@ export type Reply =
   | { readonly type: 'nullArray' }
   | { readonly type: 'map'; readonly pairs: readonly (readonly [Reply, Reply])[] }
   | { readonly type: 'set'; readonly members: readonly Reply[] }
+  /** An answer that was long in the making: bytes, in both versions the same, which are written piece by piece. */
+  | EncodedReply
   /** Text for a person to read. */
   | { readonly type: 'verbatim'; readonly text: string }
+
+export interface EncodedReply {
+  readonly type: 'encoded'
+  readonly chunks: readonly string[]
+}
 
 /** What a command is refused with. */
 export interface ErrorReply {

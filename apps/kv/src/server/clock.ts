@@ -5,12 +5,13 @@
 
 import type { Clock } from 'balsa-raft'
 
-export interface KvClock extends Pick<Clock, 'wallNow' | 'setTimer' | 'defer'> {
+export interface KvClock extends Pick<Clock, 'now' | 'wallNow' | 'setTimer' | 'defer'> {
   /** Runs `callback` once every promise that settles now has been followed. */
   afterPromises(callback: () => void): void
 }
 
 export const machineClock: KvClock = {
+  now: () => performance.now(),
   wallNow: () => Date.now(),
   setTimer(delayMs, callback) {
     const timer = setTimeout(callback, delayMs)

@@ -1,11 +1,11 @@
 /**
  * The leader's part in expiry. A key is dead only when the time of an applied entry has reached its deadline, so that
- * all servers agree; when a deadline has come by this server's clock and nobody writes, an entry that holds nothing but
- * its time must go into the log.
+ * all servers agree; when a deadline has come and nobody writes, an entry that holds nothing but its time must go into
+ * the log. Deadlines were set by the time of entries, and whether one has come is asked of what an entry made now would
+ * carry, never of the date: that may be set, and jump.
  *
- * - A read of a key that is due, by this server's clock, but not dead yet, waits for such an entry: a client that
- *   counts the seconds never sees a key for
- *   longer than it asked for.
+ * - A read of a key that is due but not dead yet waits for such an entry: a client that counts the seconds never sees a
+ *   key for longer than it asked for.
  * - Time entries are at least `TIME_ENTRY_INTERVAL_MS` apart, one at a time, and there are none without a reason.
  */
 
@@ -13,7 +13,9 @@ import { RaftError } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { TIME_ENTRY_INTERVAL_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
+import type { KvRaft } from './kv-raft.js'
 import type { Leadership } from './leadership.js'
+import type { Reads } from './reads.js'
 import type { Proposal, Read } from './turn-batch.js'
 import type { Turns } from './turns.js'
 
@@ -22,11 +24,13 @@ const TIMER_MAX_MS = 2 ** 31 - 1
 
 /** Owns the time entry that it asks for. */
 export class ExpiryClock implements Proposal {
+  readonly #raft: Pick<KvRaft, 'entryTime'>
   readonly #data: DataSet
   readonly #leadership: Leadership
-  readonly #clock: Pick<KvClock, 'wallNow' | 'setTimer'>
+  readonly #clock: Pick<KvClock, 'setTimer'>
   readonly #turns: Turns
-  /** Reads of keys that are due by this server's clock but not yet dead. */
+  readonly #reads: Reads
+  /** Reads of keys that are due but not yet dead. */
   #dueReads: Read[] = []
   #cancelTimer: (() => void) | null = null
   /** When the timer fires; Infinity: none runs. */
@@ -36,24 +40,27 @@ export class ExpiryClock implements Proposal {
   #timeEntry: 'none' | 'wanted' | 'inFlight' = 'none'
   #isClosed = false
 
-  constructor(data: DataSet, leadership: Leadership, clock: Pick<KvClock, 'wallNow' | 'setTimer'>, turns: Turns) {
+  constructor(
+    raft: Pick<KvRaft, 'entryTime'>,
+    data: DataSet,
+    leadership: Leadership,
+    clock: Pick<KvClock, 'setTimer'>,
+    turns: Turns,
+    reads: Reads,
+  ) {
+    this.#raft = raft
     this.#data = data
     this.#leadership = leadership
     this.#clock = clock
     this.#turns = turns
+    this.#reads = reads
   }
 
-  /** Carries out reads now, but for those that wait until a key is dead. */
+  /** Carries out reads, but for those that wait until a key is dead. */
   execute(reads: readonly Read[]): void {
     if (reads.length === 0) return
-    const data = this.#data
-    // Without deadlines no read depends on the time.
-    const now = data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#clock.wallNow()
-    const at = Math.max(now, data.time)
-    for (const read of reads) {
-      if (data.nextDeadline <= now && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute(data, at)
-    }
+    if (this.#data.nextDeadline > this.#now()) return this.#reads.execute(reads, this.#now())
+    this.#executeOrWait(reads, (read, now) => this.#isDue(read, now))
     if (this.#dueReads.length > 0) this.watch()
   }
 
@@ -70,7 +77,7 @@ export class ExpiryClock implements Proposal {
     if (at >= this.#timerAt) return
     this.#cancelTimer?.()
     this.#timerAt = at
-    const delay = Math.min(Math.max(0, at - this.#clock.wallNow()), TIMER_MAX_MS)
+    const delay = Math.min(Math.max(0, at - this.#raft.entryTime), TIMER_MAX_MS)
     this.#cancelTimer = this.#clock.setTimer(delay, () => this.#onTimer())
   }
 
@@ -86,13 +93,8 @@ export class ExpiryClock implements Proposal {
     this.#timeEntry = 'none'
     const reads = this.#dueReads
     this.#dueReads = []
-    const now = this.#clock.wallNow()
-    const at = Math.max(now, this.#data.time)
-    for (const read of reads) {
-      // Of all keys some may be due at any moment, so a read of all waits once.
-      if (read.keys !== null && this.#isDue(read, now)) this.#dueReads.push(read)
-      else read.execute(this.#data, at)
-    }
+    // Of all keys some may be due at any moment, so a read of all waits once.
+    this.#executeOrWait(reads, (read, now) => read.keys !== null && this.#isDue(read, now))
   }
 
   failed(error: unknown): void {
@@ -109,7 +111,7 @@ export class ExpiryClock implements Proposal {
   #onTimer(): void {
     this.#cancelTimer = null
     this.#timerAt = Number.POSITIVE_INFINITY
-    const now = this.#clock.wallNow()
+    const now = this.#raft.entryTime
     if (this.#data.nextDeadline > now && this.#dueReads.length === 0) {
       this.watch()
       return
@@ -117,6 +119,18 @@ export class ExpiryClock implements Proposal {
     this.#timeEntryAt = now
     this.#timeEntry = 'wanted'
     this.#turns.ask()
+  }
+
+  #executeOrWait(reads: readonly Read[], waits: (read: Read, now: number) => boolean): void {
+    const now = this.#now()
+    const ready: Read[] = []
+    for (const read of reads) (waits(read, now) ? this.#dueReads : ready).push(read)
+    this.#reads.execute(ready, now)
+  }
+
+  /** Without deadlines no read depends on the time. */
+  #now(): number {
+    return this.#data.nextDeadline === Number.POSITIVE_INFINITY ? 0 : this.#raft.entryTime
   }
 
   #isDue(read: Read, now: number): boolean {

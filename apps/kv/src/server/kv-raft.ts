@@ -5,5 +5,5 @@ import type { Reply } from '../resp/reply.js'
 
 export type KvRaft = Pick<
   Raft<Uint8Array, Reply>,
-  'applyAll' | 'readIndex' | 'ready' | 'status' | 'on' | 'close' | 'closed'
+  'applyAll' | 'readIndex' | 'ready' | 'status' | 'entryTime' | 'on' | 'close' | 'closed'
 >

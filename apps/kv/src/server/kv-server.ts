@@ -5,7 +5,7 @@
  */
 
 import { createServer, type AddressInfo, type Server } from 'node:net'
-import type { Status } from 'balsa-raft'
+import { RaftError, type Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
@@ -19,8 +19,10 @@ import { configFacts } from './config-facts.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
+import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
 import { Turns } from './turns.js'
+import { Walks } from './walks.js'
 
 export interface KvServerOptions {
   readonly raft: KvRaft
@@ -53,6 +55,8 @@ export class KvServer implements ServerState {
   readonly dir: string
   readonly config: ReadonlyMap<string, string>
   readonly replicator: Replicator
+  readonly walks: Walks
+  readonly reads: Reads
   readonly #options: KvServerOptions
   /** Null until `listen`: whoever brings the clients by `accept` needs no listener. */
   #listener: Server | null = null
@@ -85,13 +89,17 @@ export class KvServer implements ServerState {
     const watchers = new Watchers()
     data.listener = watchers
     this.#turns = new Turns(clock, () => this.replicator.endTurn())
-    const expiry = new ExpiryClock(data, this.leadership, clock, this.#turns)
+    this.walks = new Walks(data, clock)
+    const reads = new Reads(data, clock)
+    this.reads = reads
+    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns, reads)
     this.replicator = new Replicator(raft, expiry, this.#turns)
     this.#host = {
       server: this,
       replicator: this.replicator,
       watchers,
       turns: this.#turns,
+      walks: this.walks,
       onGone: (client, reason) => this.#onGone(client, reason),
     }
     this.replicator.watchDeadlines()
@@ -99,6 +107,10 @@ export class KvServer implements ServerState {
 
   get status(): Status {
     return this.#options.raft.status
+  }
+
+  get entryTime(): number {
+    return this.#options.raft.entryTime
   }
 
   get clients(): Iterable<Client> {
@@ -151,9 +163,11 @@ export class KvServer implements ServerState {
     for (const client of this.#clients) client.leave()
     await settled
     this.replicator.close()
+    this.reads.close(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
     await this.#untilEmpty()
     for (const client of this.#clients) client.cutOff('the server is closing')
     this.#turns.close()
+    this.walks.close()
     this.leadership.stop()
     this.data.listener = null
   }

@@ -16,7 +16,7 @@ export interface Read {
   /** The keys it looks at; null: all of them. */
   readonly keys: readonly string[] | null
   /**
-   * The data set holds all that the read must see. `now`: milliseconds since 1970, not before the data set's own time.
+   * The data set holds all that the read must see. `now`: entry time as it is now, not before the data set's own.
    */
   execute(data: DataSet, now: number): void
   failed(error: unknown): void

@@ -6,6 +6,7 @@
  * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
  */
 
+import { RUN_SLICE_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
 
 /** What is done for a client in a turn. */
@@ -16,8 +17,11 @@ export interface Served {
   flush(): void
 }
 
+/** So many commands begin between two looks at the clock. */
+const COMMANDS_PER_LOOK = 8
+
 export class Turns {
-  readonly #clock: Pick<KvClock, 'defer' | 'afterPromises'>
+  readonly #clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>
   readonly #endTurn: () => void
   #toRun: ClientTurn[] = []
   #toFlush: ClientTurn[] = []
@@ -25,9 +29,12 @@ export class Turns {
   #waitingForLeader = new Set<ClientTurn>()
   #isAsked = false
   #isClosed = false
+  /** When no more commands begin in this turn. */
+  #end = 0
+  #begun = 0
 
   /** `endTurn` hands over what the clients have begun. */
-  constructor(clock: Pick<KvClock, 'defer' | 'afterPromises'>, endTurn: () => void) {
+  constructor(clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>, endTurn: () => void) {
     this.#clock = clock
     this.#endTurn = endTurn
   }
@@ -85,10 +92,30 @@ export class Turns {
   readonly #runTurn = (): void => {
     this.#isAsked = false
     if (this.#isClosed) return
+    this.#end = this.#clock.now() + RUN_SLICE_MS
+    this.#begun = 0
     const turns = this.#toRun
     this.#toRun = []
-    for (const turn of turns) turn.run()
+    let served = 0
+    for (const turn of turns) {
+      if (!this.#hasTime) break
+      turn.run()
+      served += 1
+    }
+    // Those that were not served are the first of the next turn, before those that had not finished.
+    if (served < turns.length) this.#toRun = [...turns.slice(served), ...this.#toRun]
+    if (this.#toRun.length > 0) this.ask()
     this.#endTurn()
+  }
+
+  /** Whether another command may begin in this turn. */
+  mayBegin(): boolean {
+    this.#begun += 1
+    return this.#begun % COMMANDS_PER_LOOK > 0 || this.#hasTime
+  }
+
+  get #hasTime(): boolean {
+    return this.#clock.now() < this.#end
   }
 
   readonly #flushAll = (): void => {
@@ -122,6 +149,13 @@ export class ClientTurn {
     if (this.#isToFlush) return
     this.#isToFlush = true
     this.#turns.toFlush(this)
+  }
+
+  /** False: this turn has lasted long enough; `run` comes in the next one. */
+  mayGoOn(): boolean {
+    if (this.#turns.mayBegin()) return true
+    this.askRun()
+    return false
   }
 
   /** Asks for `run` when there is room for commands again. */

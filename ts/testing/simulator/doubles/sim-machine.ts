@@ -91,7 +91,8 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
   ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
     if (this.#tested === null) return this.#applied(batch, context, null)
     const inner = batch.map(({ index, term, time, command }) => ({ index, term, time, command: command.inner }))
-    const results = this.#tested.apply(inner, context)
+    // Somebody waits for every answer, on every server: they are compared.
+    const results = this.#tested.apply(inner, { ...context, isAwaited: () => true })
     if (isThenable(results)) return Promise.resolve(results).then((answers) => this.#applied(batch, context, answers))
     return this.#applied(batch, context, results)
   }

@@ -9,6 +9,7 @@
 import type { Counters } from '../../commands/local-command.js'
 import { OUTPUT_BYTES_MAX, OUTPUT_SOFT_BYTES_MAX, PIPELINE_MAX } from '../../limits.js'
 import type { Reply } from '../../resp/reply.js'
+import { walkOf } from '../../commands/command-table.js'
 import { encodeReply, replyBytes } from '../../resp/reply-encoder.js'
 import type { ClientCommand } from './client-command.js'
 import type { ClientSession } from './client-session.js'
@@ -20,6 +21,8 @@ export class ClientAnswers {
   readonly #counters: Counters
   /** Begun, and not yet written out, in the order of the commands. */
   #pending: ClientCommand[] = []
+  /** Of the first one, when it is written piece by piece: how many pieces are. */
+  #chunksWritten = 0
 
   constructor(socket: ClientSocket, session: ClientSession, counters: Counters) {
     this.#socket = socket
@@ -29,6 +32,11 @@ export class ClientAnswers {
 
   get isEmpty(): boolean {
     return this.#pending.length === 0
+  }
+
+  /** One of them is that of a walk. */
+  get isWalking(): boolean {
+    return this.#pending.some(({ row, words }) => row !== undefined && walkOf(row, words) !== null)
   }
 
   /** No command may begin: too many are under way, or too much is unread. */
@@ -66,8 +74,27 @@ export class ClientAnswers {
     const { unsent } = this.#socket
     let out = ''
     let written = 0
+    let hasWritten = false
     for (const { reply, version } of this.#pending) {
       if (reply === undefined || unsent + out.length > OUTPUT_SOFT_BYTES_MAX) break
+      if (
+        version !== null &&
+        typeof reply === 'object' &&
+        reply !== null &&
+        'type' in reply &&
+        reply.type === 'encoded'
+      ) {
+        const before = out.length
+        while (this.#chunksWritten < reply.chunks.length && unsent + out.length <= OUTPUT_SOFT_BYTES_MAX) {
+          out += reply.chunks[this.#chunksWritten]
+          this.#chunksWritten += 1
+        }
+        hasWritten ||= out.length > before
+        if (this.#chunksWritten < reply.chunks.length) break
+        this.#chunksWritten = 0
+        written += 1
+        continue
+      }
       written += 1
       if (version === null) continue
       if (replyBytes(reply) > OUTPUT_BYTES_MAX) {
@@ -81,6 +108,6 @@ export class ClientAnswers {
       this.#counters.bytesOut += out.length
       this.#socket.write(out)
     }
-    return written > 0
+    return hasWritten || written > 0
   }
 }

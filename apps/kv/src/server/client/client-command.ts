@@ -3,22 +3,28 @@
 import { keySlot } from '../../cluster/slots.js'
 import { firstKeyOf, keysOf } from '../../commands/command-keys.js'
 import type { CommandRow } from '../../commands/command-table.js'
+import type { KeyWalk } from '../../data-set/key-walk.js'
 import type { DataSet } from '../../data-set/data-set.js'
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
-import type { Reply } from '../../resp/reply.js'
+import type { ErrorReply, Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
 import { readFailure, writeFailure } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
+import type { Walker } from '../walks.js'
 
 /** What a command that is under way reports to. */
 export interface CommandOwner {
+  /** The client is gone. */
+  readonly isGone: boolean
+  /** The command is to be carried out by a walk that begins soon, by this server's own time when `isStale`. */
+  walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void
   /** The answer is there. */
   settled(command: ClientCommand): void
 }
 
 // Hot path: one object per command, and no other that lives as long. Plain fields: private ones cost 7 % of a pipelined
 // SET when they are made.
-export class ClientCommand implements Proposal, Read {
+export class ClientCommand implements Proposal, Read, Walker {
   readonly owner: CommandOwner
   readonly leadership: Leadership
   /** Undefined: there is no such command. */
@@ -53,8 +59,21 @@ export class ClientCommand implements Proposal, Read {
     this.settle(reply)
   }
 
+  get isGone(): boolean {
+    return this.owner.isGone
+  }
+
   execute(data: DataSet, now: number): void {
-    this.settle(this.row?.type === 'data' ? this.row.command.run(data, this.words, now) : null)
+    if (this.row?.type !== 'data') return this.settle(null)
+    const { command } = this.row
+    if (command.walkOf !== null) return this.walk(command.walkOf(this.words), false)
+    this.settle(command.run(data, this.words, now))
+  }
+
+  /** Carries it out by a walk. */
+  walk(keyWalk: KeyWalk | ErrorReply, isStale: boolean): void {
+    if ('type' in keyWalk) this.settle(keyWalk)
+    else this.owner.walk(this, keyWalk, isStale)
   }
 
   failed(error: unknown): void {

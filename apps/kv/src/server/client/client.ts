@@ -21,6 +21,7 @@ import type { ClientSocket, SocketListener } from './client-socket.js'
 import { ClientTransactions } from './client-transactions.js'
 import { Dispatcher } from './dispatcher.js'
 import { Ordering } from './ordering.js'
+import type { Walks } from '../walks.js'
 import type { Watchers } from './watchers.js'
 
 /** What all clients share; each room of a client gets what it needs of it, and no more. */
@@ -29,6 +30,7 @@ export interface ClientHost {
   readonly replicator: Replicator
   readonly watchers: Watchers
   readonly turns: Turns
+  readonly walks: Walks
   /** The connection is over. `reason` null: in the usual way. */
   readonly onGone: (client: Client, reason: string | null) => void
 }
@@ -56,13 +58,13 @@ export class Client implements ClientState, Served, SocketListener {
   /** Invariant: then it is leaving too, and holds no command. */
   #isGone = false
 
-  constructor(id: number, socket: ClientSocket, { server, replicator, watchers, turns, onGone }: ClientHost) {
+  constructor(id: number, socket: ClientSocket, { server, replicator, watchers, turns, walks, onGone }: ClientHost) {
     this.session = new ClientSession(id, socket, server.now())
     this.#server = server
     this.#onGone = onGone
     this.#socket = socket
     this.#turn = new ClientTurn(turns, this)
-    this.#ordering = new Ordering(replicator, this.#turn)
+    this.#ordering = new Ordering(replicator, walks, () => server.entryTime, this.#turn)
     this.#answers = new ClientAnswers(socket, this.session, server.counters)
     const local: LocalContext = { client: this, server }
     this.#transactions = new ClientTransactions(watchers, server.leadership, local)
@@ -111,6 +113,7 @@ export class Client implements ClientState, Served, SocketListener {
   gone(reason: string | null): void {
     this.#isGone = true
     this.#isLeaving = true
+    this.#ordering.isGone = true
     this.#ordering.forgetWaiting()
     this.#answers.forget()
     this.#transactions.close()
@@ -123,7 +126,8 @@ export class Client implements ClientState, Served, SocketListener {
     if (this.#isGone) return
     let begun = 0
     for (const command of this.#ordering.waiting) {
-      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#begin(command)) break
+      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#turn.mayGoOn()) break
+      if (!this.#begin(command)) break
       begun += 1
     }
     if (this.#isLeaving) this.#ordering.forgetWaiting()

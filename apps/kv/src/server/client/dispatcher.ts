@@ -3,9 +3,10 @@
  * Each is checked, counted and handed on once, when it begins; what it must wait for is asked of the ordering.
  */
 
-import { answerLocally, checkCommand, unknownCommand } from '../../commands/command-table.js'
+import { answerLocally, checkCommand, unknownCommand, walkOf } from '../../commands/command-table.js'
 import type { CommandRow, ControlName } from '../../commands/command-table.js'
 import type { LocalContext, ServerState } from '../../commands/local-command.js'
+import type { KeyWalkOf } from '../../data-set/key-walk.js'
 import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
@@ -64,9 +65,13 @@ export class Dispatcher {
       this.#turn.waitForLeader()
       return 'waits'
     }
+    // So that the answers of walks that a client has not read are those of one.
+    const walks = walkOf(row, words)
+    if (walks !== null && this.#answers.isWalking) return 'waits'
     if (row.type === 'data') return this.#data(command, row)
     if (row.type === 'control') return this.#control(command, row)
     this.#count(row.name)
+    if (walks !== null && !this.#transactions.isOpen) return this.#walkHere(command, walks, false)
     return this.#answer(
       command,
       this.#transactions.isOpen ? this.#transactions.queue(row, words) : answerLocally(row, words, this.#local),
@@ -108,8 +113,12 @@ export class Dispatcher {
     if (inTheLog && !this.#ordering.mayWrite) return 'waits'
     this.#count(row.name)
     if (!isLeader) {
-      const { data } = this.#server
-      return this.#answer(command, row.command.run(data, words, Math.max(this.#server.now(), data.time)))
+      if (row.command.walkOf !== null) return this.#walkHere(command, row.command.walkOf, true)
+      const { data, entryTime } = this.#server
+      return this.#answer(
+        command,
+        data.readAt(entryTime, (now) => row.command.run(data, words, now)),
+      )
     }
     if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
@@ -118,6 +127,14 @@ export class Dispatcher {
     this.#answers.expect(command)
     if (inTheLog) this.#ordering.write(encodeCommand(words), command)
     else this.#ordering.read(command)
+    return 'begun'
+  }
+
+  /** Over what this server holds. */
+  #walkHere(command: ClientCommand, walks: KeyWalkOf, isStale: boolean): Dispatched {
+    this.#answers.expect(command)
+    this.#ordering.readHere(command)
+    command.walk(walks(command.words), isStale)
     return 'begun'
   }
 

@@ -14,16 +14,22 @@
  */
 
 import type { CommandRow, ControlName } from '../../commands/command-table.js'
+import type { KeyWalk } from '../../data-set/key-walk.js'
 import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes } from '../../replication/entry-codec.js'
 import type { Replicator } from '../replicator.js'
 import type { Proposal, Read, TurnBatch } from '../turn-batch.js'
+import type { Walks } from '../walks.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientCommand, CommandOwner } from './client-command.js'
 
 export class Ordering implements CommandOwner {
   readonly #replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
+  readonly #walks: Walks
+  readonly #entryTime: () => number
   readonly #turn: ClientTurn
+  /** Its client is; then it never begins another command. */
+  isGone = false
   /** Arrived and not begun, the oldest first. */
   #waiting: ClientCommand[] = []
   #arrived = 0
@@ -34,8 +40,16 @@ export class Ordering implements CommandOwner {
   /** Holds the client's latest write. */
   #batch: TurnBatch | null = null
 
-  constructor(replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>, turn: ClientTurn) {
+  /** `entryTime`: by which this server judges deadlines for stale reads. */
+  constructor(
+    replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>,
+    walks: Walks,
+    entryTime: () => number,
+    turn: ClientTurn,
+  ) {
     this.#replicator = replicator
+    this.#walks = walks
+    this.#entryTime = entryTime
     this.#turn = turn
   }
 
@@ -99,6 +113,16 @@ export class Ordering implements CommandOwner {
     command.isRead = true
     this.#readsUnderWay += 1
     this.#replicator.read(read, this.#batch)
+  }
+
+  /** A read of what is here, which needs nobody's word that it is current. */
+  readHere(command: ClientCommand): void {
+    command.isRead = true
+    this.#readsUnderWay += 1
+  }
+
+  walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void {
+    this.#walks.add(command, keyWalk, isStale ? this.#entryTime : () => 0)
   }
 
   settled(command: ClientCommand): void {

@@ -1,6 +1,6 @@
 /** What a client has put together between MULTI and EXEC, and the keys it watches. */
 
-import { answerLocally, type CommandRow } from '../../commands/command-table.js'
+import { answerLocally, walkOf, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
 import { COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
@@ -46,7 +46,7 @@ export class Transaction {
   /** Null: queued. */
   add(row: CommandRow, words: readonly string[]): ErrorReply | null {
     const isData = row.type === 'data'
-    if (isData && row.command.walks) return this.#refuse(walksError)
+    if (isData ? row.command.walks : walkOf(row, words) !== null) return this.#refuse(walksError)
     const bytes = isData ? commandBytes(words) : 0
     const count = isData ? words.length : 0
     const fits = this.#bytes + bytes <= ENTRY_BYTES_MAX && this.#words + count <= COMMAND_WORDS_MAX

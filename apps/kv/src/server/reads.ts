@@ -1,0 +1,71 @@
+/**
+ * Carries out reads that need not wait for anything any more, in their order: as many as one turn has time for, the
+ * rest in the turns after.
+ */
+
+import type { DataSet } from '../data-set/data-set.js'
+import { READ_SLICE_MS } from '../limits.js'
+import type { KvClock } from './clock.js'
+import type { Read } from './turn-batch.js'
+
+/** Between two looks at the clock; one may be an MGET of `COMMAND_WORDS_MAX` keys. */
+const READS_PER_LOOK = 4
+
+export class Reads {
+  readonly #data: DataSet
+  readonly #clock: Pick<KvClock, 'now' | 'defer'>
+  /** In their order; the next turn goes on with them. */
+  #left: readonly Read[] = []
+  /** When this turn's slice ends; null: none was carried out in this turn. */
+  #end: number | null = null
+  #executed = 0
+  /** Entry time as it was last given. */
+  #now = 0
+
+  constructor(data: DataSet, clock: Pick<KvClock, 'now' | 'defer'>) {
+    this.#data = data
+    this.#clock = clock
+  }
+
+  get count(): number {
+    return this.#left.length
+  }
+
+  /** `now`: entry time; by it TTL counts. */
+  execute(reads: readonly Read[], now: number): void {
+    this.#now = Math.max(this.#now, now)
+    if (this.#left.length > 0) this.#left = [...this.#left, ...reads]
+    else this.#slice(reads)
+  }
+
+  /** Whoever still waits is told that it has failed. */
+  close(error: Error): void {
+    const reads = this.#left
+    this.#left = []
+    for (const read of reads) read.failed(error)
+  }
+
+  // Hot path: once per turn.
+  #slice(reads: readonly Read[]): void {
+    if (this.#end === null) {
+      this.#end = this.#clock.now() + READ_SLICE_MS
+      this.#clock.defer(this.#nextTurn)
+    }
+    const at = Math.max(this.#now, this.#data.time)
+    let done = 0
+    while (done < reads.length) {
+      if (this.#executed % READS_PER_LOOK === 0 && this.#clock.now() >= this.#end) break
+      this.#executed += 1
+      reads[done]?.execute(this.#data, at)
+      done += 1
+    }
+    if (done < reads.length) this.#left = reads.slice(done)
+  }
+
+  readonly #nextTurn = (): void => {
+    const reads = this.#left
+    this.#left = []
+    this.#end = null
+    if (reads.length > 0) this.#slice(reads)
+  }
+}

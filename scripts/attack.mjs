@@ -1,0 +1,125 @@
+/**
+ * `npm run attack`: hostile clients against a cluster of three server processes. Each attack must cost no election and no
+ * server, little memory, and keep no event loop away for long. Ends with exit code 1 when one does.
+ */
+
+import { parseArgs } from 'node:util'
+import { AttackedCluster } from './attack/cluster.mjs'
+import { ensureBuilt } from './ensure-built.mjs'
+
+const USAGE = `usage: npm run attack -- [options] [attack ...]
+  --short   smaller data sets, for a machine that is shared
+  attacks: work-in-an-entry, whole-data-set, patterns; default: all
+`
+
+const RSS_GROWTH_MAX = 256 * 1024 * 1024
+const LOOP_DELAY_MAX_MS = 100
+
+const times = (count, words) => Array.from({ length: count }, () => words)
+
+/** Each fills the cluster, if it must, and answers with the attack itself. */
+const attacks = {
+  'work-in-an-entry': async (cluster, isShort) => {
+    await fill(cluster, isShort ? 5000 : 20_000)
+    return async () => {
+      await cluster.send([['MULTI'], ...times(4000, ['KEYS', '*']), ['EXEC']])
+      const keys = Array.from({ length: 15 }, (_, at) => `key:${at}`)
+      await cluster.send([['MULTI'], ...times(4000, ['MGET', ...keys]), ['EXEC']])
+      await cluster.send([
+        ...times(300, ['WATCH', ...Array.from({ length: 4000 }, (_, at) => `key:${at}`)]),
+        ['MULTI'],
+        ['EXEC'],
+      ])
+    }
+  },
+  'whole-data-set': async (cluster, isShort) => {
+    await fill(cluster, isShort ? 100_000 : 1_000_000)
+    return async () => {
+      await cluster.send(times(10, ['KEYS', '*']))
+      await cluster.send(times(isShort ? 20 : 400, ['KEYS', 'key:1*']))
+      await cluster.send(times(50, ['CLUSTER', 'COUNTKEYSINSLOT', '1']))
+      await Promise.all(times(8, null).map(() => cluster.send(times(2, ['KEYS', '*']))))
+      await cluster.send(times(1000, ['MGET', ...Array.from({ length: 1000 }, (_, at) => `key:${at}`)]))
+    }
+  },
+  patterns: async (cluster) => {
+    await cluster.send([['SET', 'a'.repeat(50_000), 'v']])
+    return async () => {
+      const long = 'a'.repeat(1_000_000)
+      await cluster.send([
+        ['KEYS', `${'a*'.repeat(25_000)}b`],
+        ['KEYS', `${'a*'.repeat(255)}b`],
+        ['SCAN', '0', 'MATCH', long],
+        ['CONFIG', 'GET', long],
+      ])
+    }
+  },
+}
+
+async function fill(cluster, count) {
+  const batch = 1000
+  for (let from = 0; from < count; from += 20 * batch) {
+    const sets = []
+    for (let at = from; at < Math.min(count, from + 20 * batch); at += batch) {
+      const words = ['MSET']
+      for (let key = at; key < Math.min(count, at + batch); key += 1) words.push(`key:${key}`, 'value')
+      sets.push(words)
+    }
+    await cluster.send(sets)
+  }
+}
+
+async function run(name, isShort) {
+  const cluster = await AttackedCluster.start(isShort ? 256 : 1024)
+  try {
+    const attack = await attacks[name](cluster, isShort)
+    const before = await cluster.look()
+    const started = performance.now()
+    let failure = null
+    await attack().catch((error) => (failure = error.message))
+    const seconds = ((performance.now() - started) / 1000).toFixed(1)
+    const faults = failure === null ? [] : [failure]
+    for (const [at, now] of (await cluster.look()).entries()) faults.push(...faultsOf(before[at], now))
+    process.stdout.write(`${faults.length === 0 ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)\n`)
+    for (const fault of faults) process.stdout.write(`       ${fault}\n`)
+    return faults.length === 0
+  } finally {
+    await cluster.close()
+  }
+}
+
+function faultsOf(before, { id, exit, term, longestMs, rss }) {
+  if (exit !== null) return [`${id} ended with ${exit}`]
+  const grown = Math.round((rss - before.rss) / 1024 / 1024)
+  process.stdout.write(
+    `     ${id}: term ${before.term} -> ${term}, loop away ${longestMs} ms, memory ${grown} MiB more\n`,
+  )
+  const faults = []
+  if (term !== before.term) faults.push(`${id}: an election`)
+  if (rss - before.rss > RSS_GROWTH_MAX) faults.push(`${id}: ${grown} MiB more memory`)
+  if (longestMs > LOOP_DELAY_MAX_MS) faults.push(`${id}: its loop was away for ${longestMs} ms`)
+  return faults
+}
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    options: { short: { type: 'boolean' }, help: { type: 'boolean' } },
+    allowPositionals: true,
+  })
+  const unknown = positionals.find((name) => attacks[name] === undefined)
+  if (values.help === true || unknown !== undefined) {
+    process.stderr.write(unknown === undefined ? USAGE : `attack: there is no attack ${unknown}\n${USAGE}`)
+    process.exitCode = unknown === undefined ? 0 : 2
+    return
+  }
+  await ensureBuilt()
+  const names = positionals.length > 0 ? positionals : Object.keys(attacks)
+  let held = true
+  for (const name of names) held = (await run(name, values.short === true)) && held
+  process.exitCode = held ? 0 : 1
+}
+
+await main().catch((error) => {
+  process.stderr.write(`attack: ${error.message}\n`)
+  process.exitCode = 2
+})

@@ -1,0 +1,116 @@
+/** Three server processes with small heaps, and clients for them. */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const MAIN = new URL('../../apps/kv/dist/main.js', import.meta.url).pathname
+const PROBE = new URL('./loop-delay.mjs', import.meta.url).href
+const START_MAX_MS = 30_000
+
+export class AttackedCluster {
+  #dir = mkdtempSync(join(tmpdir(), 'balsa-attack-'))
+  #servers = []
+
+  /** Resolves when one leads. */
+  static async start(heapMb) {
+    const cluster = new AttackedCluster()
+    const ports = await Promise.all(Array.from({ length: 6 }, freePort))
+    const servers = [0, 1, 2].map((at) => `s${at + 1}=127.0.0.1:${ports[at]}/127.0.0.1:${ports[at + 3]}`).join(',')
+    for (const at of [0, 1, 2]) {
+      const id = `s${at + 1}`
+      const words = ['--servers', servers, '--id', id, '--dir', join(cluster.#dir, id), '--stop-with-stdin']
+      const node = [`--max-old-space-size=${heapMb}`, '--import', PROBE, MAIN]
+      const child = spawn(process.execPath, [...node, ...words], { stdio: ['pipe', 'ignore', 'pipe', 'ipc'] })
+      const server = { id, port: ports[at + 3], child, said: '', exit: null }
+      child.stderr.on('data', (chunk) => (server.said = (server.said + chunk).slice(-2000)))
+      child.once('exit', (code, signal) => (server.exit = signal ?? code))
+      cluster.#servers.push(server)
+    }
+    await cluster.leader()
+    return cluster
+  }
+
+  async leader() {
+    const deadline = performance.now() + START_MAX_MS
+    for (;;) {
+      for (const server of this.#servers) {
+        const text = await this.#info(server)
+        if (text.includes('raft_role:leader')) return server
+      }
+      if (performance.now() > deadline)
+        throw new Error(this.#servers.map(({ id, said }) => `${id}: ${said}`).join('\n'))
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+
+  /** Of each server: its term, its exit, and since the last look its longest time away from the loop; and its memory. */
+  look() {
+    return Promise.all(
+      this.#servers.map(async (server) => {
+        if (server.exit !== null) return { id: server.id, exit: server.exit }
+        const told = new Promise((resolve) => {
+          server.child.once('message', resolve)
+          server.child.once('exit', () => resolve({}))
+        })
+        server.child.send('look')
+        const [report, text] = [await told, await this.#info(server)]
+        return { id: server.id, exit: server.exit, term: Number(/raft_term:(\d+)/.exec(text)?.[1]), ...report }
+      }),
+    )
+  }
+
+  /** Sends commands in one pipeline to the leader; resolves with the end of what came back, once all has been answered. */
+  async send(commands) {
+    const { port } = await this.leader()
+    return exchange(port, commands)
+  }
+
+  async close() {
+    for (const { child } of this.#servers) child.kill('SIGKILL')
+    await Promise.all(
+      this.#servers.map(({ child, exit }) => exit ?? new Promise((resolve) => child.once('exit', resolve))),
+    )
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+
+  async #info({ port }) {
+    return exchange(port, [['INFO', 'raft']]).catch(() => '')
+  }
+}
+
+const MARK = 'all-was-answered'
+const KEPT = 4096
+
+function exchange(port, commands) {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    let tail = ''
+    socket.on('error', reject)
+    socket.on('close', () => reject(new Error(`the connection has ended: ${tail.slice(-200)}`)))
+    socket.on('data', (chunk) => {
+      tail = (tail + chunk.toString('latin1')).slice(-KEPT)
+      if (!tail.endsWith(`${MARK}\r\n`)) return
+      resolve(tail)
+      socket.destroy()
+    })
+    for (const words of [...commands, ['ECHO', MARK]]) socket.write(encode(words), 'latin1')
+  })
+}
+
+function encode(words) {
+  return `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address()
+      server.close(() => resolve(port))
+    })
+  })
+}
