@@ -4,6 +4,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
 import {
+  BULK_BYTES_MAX,
+  COMMAND_BYTES_MAX,
   COMMAND_WORDS_MAX,
   OUTPUT_SOFT_BYTES_MAX,
   PIPELINE_MAX,
@@ -405,6 +407,29 @@ test('a command that one entry cannot hold is refused with its size, and the cli
     assert.match(answer, /-ERR transaction is too large: .*\r\n-EXECABORT/)
     assert.is(await client.ask(command('APPEND', 'k', half), '\r\n'), `:${600 * 1024}\r\n`)
     assert.match(await client.ask(command('APPEND', 'k', half), '\r\n'), /^-ERR string exceeds maximum allowed size/)
+  }))
+
+test('a command that is over a bound is refused in its place, and what stands around it is answered', () =>
+  withServer(async ({ raft, server }, client) => {
+    const sent = pipeline(['SET', 'k', 'v'], ['SET', 'k', 'x'.repeat(3 * BULK_BYTES_MAX)], ['GET', 'k'])
+    const bound = `an argument has ${3 * BULK_BYTES_MAX} bytes, but a command is one Raft entry of at most ${BULK_BYTES_MAX}`
+    assert.is(await client.ask(sent, 'v\r\n'), `+OK\r\n-ERR ${bound}\r\n$1\r\nv\r\n`)
+    const parts = Array.from({ length: 5 }, () => 'x'.repeat(1_000_000))
+    const large = await client.ask(command('DEL', ...parts) + command('PING'), '+PONG\r\n')
+    assert.is(large, `-ERR the command is larger than ${COMMAND_BYTES_MAX} bytes: split it\r\n+PONG\r\n`)
+    const inside = pipeline(
+      ['MULTI'],
+      ['SET', 'k', 'x'.repeat(2 * BULK_BYTES_MAX)],
+      ['SET', 'k', 'w'],
+      ['EXEC'],
+      ['GET', 'k'],
+    )
+    assert.match(
+      await client.ask(inside, 'v\r\n'),
+      /^\+OK\r\n-ERR an argument .*\r\n\+QUEUED\r\n-EXECABORT .*\r\n\$1\r\nv\r\n$/,
+    )
+    assert.equal(raft.batches, [1])
+    assert.is([...server.clients][0]?.buffered, 0)
   }))
 
 test('malformed input is answered after the commands before it, and ends the connection', () =>

@@ -11,11 +11,11 @@ export const BULK_BYTES_MAX = 1024 * 1024
 /** The longest inline request, and the longest line that announces a count or a length; as in Redis. */
 export const INLINE_BYTES_MAX = 64 * 1024
 
-/** The most arguments of one command, as in Redis up to version 6. What binds first is `QUERY_BUFFER_BYTES_MAX`. */
-export const ARGUMENTS_MAX = 1024 * 1024
+/** The most bytes that one command may take here, with `WORD_BYTES` for each of its words; a larger one is refused. */
+export const COMMAND_BYTES_MAX = 4 * 1024 * 1024
 
-/** The most bytes of one unfinished command that are kept for a client; a client that needs more is cut off. */
-export const QUERY_BUFFER_BYTES_MAX = 4 * 1024 * 1024
+/** What a string takes beside its bytes: its head, rounded up, and the reference to it. */
+export const WORD_BYTES = 32
 
 /** Answers that wait for a client to read them: beyond this its next commands wait, */
 export const OUTPUT_SOFT_BYTES_MAX = 1024 * 1024

@@ -1,7 +1,6 @@
 /** One row per command: what COMMAND tells of it, and who carries it out. */
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
-import { COMMAND_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
@@ -160,9 +159,6 @@ export function findCommand(name: string): CommandRow | undefined {
 /** Null: the number of words fits, and a subcommand is one that there is. */
 export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
   if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
-  if (words.length > COMMAND_WORDS_MAX) {
-    return failure(`ERR the command has ${words.length} words, at most ${COMMAND_WORDS_MAX} are allowed: split it`)
-  }
   if (row.type !== 'container' || words.length < 2) return null
   const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
   if (subcommand === undefined) {

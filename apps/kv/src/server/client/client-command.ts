@@ -5,7 +5,7 @@ import { firstKeyOf, keysOf } from '../../commands/command-keys.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { DataSet } from '../../data-set/data-set.js'
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
-import type { Reply } from '../../resp/reply.js'
+import type { ErrorReply, Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
 import { readFailure, writeFailure } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
@@ -24,6 +24,8 @@ export class ClientCommand implements Proposal, Read {
   /** Undefined: there is no such command. */
   readonly row: CommandRow | undefined
   readonly words: string[]
+  /** Why it is refused whatever it is: it was over a bound, and its words were not kept. */
+  readonly refusal: ErrorReply | null
   /** Counts what the client has sent; set once, on arrival. */
   place = 0
   /** How the answer is written; null: not at all (CLIENT REPLY). Set once, when the command begins. */
@@ -33,11 +35,18 @@ export class ClientCommand implements Proposal, Read {
   /** Whether it is under way as a read, and holds up the client's writes behind it. */
   isRead = false
 
-  constructor(owner: CommandOwner, leadership: Leadership, row: CommandRow | undefined, words: string[]) {
+  constructor(
+    owner: CommandOwner,
+    leadership: Leadership,
+    row: CommandRow | undefined,
+    words: string[],
+    refusal: ErrorReply | null = null,
+  ) {
     this.owner = owner
     this.leadership = leadership
     this.row = row
     this.words = words
+    this.refusal = refusal
   }
 
   get keys(): readonly string[] | null {

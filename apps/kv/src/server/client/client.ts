@@ -9,9 +9,9 @@
 
 import { findCommand } from '../../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../../commands/local-command.js'
-import { ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, QUERY_BUFFER_BYTES_MAX } from '../../limits.js'
+import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, INLINE_BYTES_MAX } from '../../limits.js'
 import { failure } from '../../resp/reply.js'
-import { RequestParser } from '../../resp/request-parser.js'
+import { RefusedCommand, RequestParser } from '../../resp/request-parser.js'
 import type { Replicator } from '../replicator.js'
 import { ClientTurn, type Served, type Turns } from '../turns.js'
 import { ClientAnswers } from './client-answers.js'
@@ -42,8 +42,8 @@ export class Client implements ClientState, Served, SocketListener {
   readonly #parser = new RequestParser({
     bulkBytes: BULK_BYTES_MAX,
     inlineBytes: INLINE_BYTES_MAX,
-    arguments: ARGUMENTS_MAX,
-    bufferBytes: QUERY_BUFFER_BYTES_MAX,
+    arguments: COMMAND_WORDS_MAX,
+    commandBytes: COMMAND_BYTES_MAX,
   })
   readonly #ordering: Ordering
   readonly #answers: ClientAnswers
@@ -79,7 +79,7 @@ export class Client implements ClientState, Served, SocketListener {
   }
 
   get buffered(): number {
-    return this.#parser.buffered
+    return this.#parser.held
   }
 
   get unsent(): number {
@@ -93,7 +93,11 @@ export class Client implements ClientState, Served, SocketListener {
     if (this.#isLeaving) return
     this.#parser.push(chunk)
     for (let words = this.#parser.next(); words !== null; words = this.#parser.next()) {
-      this.#ordering.arrive(new ClientCommand(this.#ordering, leadership, findCommand(words[0] ?? ''), words))
+      this.#ordering.arrive(
+        words instanceof RefusedCommand
+          ? new ClientCommand(this.#ordering, leadership, undefined, [], failure(words.text))
+          : new ClientCommand(this.#ordering, leadership, findCommand(words[0] ?? ''), words),
+      )
     }
     this.#turn.askRun()
   }
@@ -178,12 +182,8 @@ export class Client implements ClientState, Served, SocketListener {
     const { fault } = this.#parser
     if (fault !== null && !this.#isLeaving) {
       this.#isLeaving = true
-      if (fault.reply === null) {
-        this.#socket.cutOff(fault.reason)
-      } else {
-        const nothing = new ClientCommand(this.#ordering, this.#server.leadership, undefined, [])
-        this.#answers.answer(nothing, failure(fault.reply))
-      }
+      const nothing = new ClientCommand(this.#ordering, this.#server.leadership, undefined, [])
+      this.#answers.answer(nothing, failure(fault))
     } else if (this.#inputEnded) {
       this.#isLeaving = true
     } else {

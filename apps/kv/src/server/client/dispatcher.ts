@@ -57,7 +57,7 @@ export class Dispatcher {
   /** Begins a command, if it can. */
   begin(command: ClientCommand): Dispatched {
     const { row, words } = command
-    if (row === undefined) return this.#refuse(command, unknownCommand(words))
+    if (row === undefined) return this.#refuse(command, command.refusal ?? unknownCommand(words))
     const refusal = checkCommand(row, words)
     if (refusal !== null) return this.#refuse(command, refusal)
     if (this.#waitsForLeader(row)) {
