@@ -28,6 +28,7 @@ export interface FixtureOptions {
   /** Instead of the machine's and of `now`. */
   readonly clock?: KvClock
   readonly clientsMax?: number
+  readonly clientsMemoryMax?: number
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
@@ -97,6 +98,13 @@ export class RawClient {
 
   send(text: string): void {
     this.#socket.write(text, 'latin1')
+  }
+
+  /** Resolves once the network has taken all of it. */
+  sendAll(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#socket.write(text, 'latin1', (error) => (error == null ? resolve() : reject(error)))
+    })
   }
 
   pause(): void {

@@ -23,8 +23,26 @@ export const OUTPUT_SOFT_BYTES_MAX = 1024 * 1024
 /** and beyond this the client is cut off. One answer may be this large. */
 export const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
-/** A client that has unread answers and reads none of them for so long is cut off. */
+/**
+ * What the commands of one client that are under way may take, with the answers that they will give: beyond this the
+ * next ones wait, so that few answers exist before they are read. The second one counts while memory for clients is
+ * scarce.
+ */
+export const UNDER_WAY_BYTES_MAX = 4 * 1024 * 1024
+export const SCARCE_UNDER_WAY_BYTES_MAX = 64 * 1024
+
+/**
+ * Commands of one client that are cut out of its bytes, and what they may take, before it is their turn: so far a read
+ * sees that a write stands behind it. All else stays as it came.
+ */
+export const CUT_AHEAD_MAX = 4096
+export const CUT_AHEAD_BYTES_MAX = 1024 * 1024
+
+/** A client that has unread answers and reads none of them for so long is cut off; */
 export const UNREAD_ANSWERS_MS = 60_000
+
+/** so long, when it has been read as far ahead of them as it may be, and perhaps waits for us to read on. */
+export const READ_AHEAD_MS = 5000
 
 /** As in Redis. */
 export const CLIENTS_MAX = 10_000

@@ -3,6 +3,7 @@
 import type { Status } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import type { Reply } from '../resp/reply.js'
+import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
 import type { Leadership } from '../server/leadership.js'
 
@@ -35,6 +36,8 @@ export interface ClientState {
   readonly buffered: number
   /** Bytes of answers that have not left. */
   readonly unsent: number
+  /** Bytes that are kept for it in all. */
+  readonly held: number
 }
 
 export interface ServerState {
@@ -44,6 +47,7 @@ export interface ServerState {
   readonly clients: Iterable<ClientState>
   readonly clientCount: number
   readonly counters: Counters
+  readonly clientMemory: Pick<ClientMemory, 'held' | 'most' | 'evicted'>
   readonly startedAt: number
   readonly clientsMax: number
   /** Milliseconds since 1970. */

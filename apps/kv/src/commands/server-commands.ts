@@ -82,7 +82,7 @@ function serverLines(server: ServerState): ReturnType<Section[1]> {
   ]
 }
 
-function clientLines({ clientCount, clients, clientsMax }: ServerState): ReturnType<Section[1]> {
+function clientLines({ clientCount, clients, clientsMax, clientMemory }: ServerState): ReturnType<Section[1]> {
   let largestInput = 0
   let largestOutput = 0
   for (const client of clients) {
@@ -94,6 +94,8 @@ function clientLines({ clientCount, clients, clientsMax }: ServerState): ReturnT
     ['maxclients', clientsMax],
     ['client_recent_max_input_buffer', largestInput],
     ['client_recent_max_output_buffer', largestOutput],
+    ['maxmemory_clients', clientMemory.most],
+    ['mem_clients_normal', clientMemory.held],
     ['blocked_clients', 0],
   ]
 }
@@ -123,7 +125,7 @@ function persistenceLines({ status: raft, dir }: ServerState): ReturnType<Sectio
   ]
 }
 
-function statsLines({ counters }: ServerState): ReturnType<Section[1]> {
+function statsLines({ counters, clientMemory }: ServerState): ReturnType<Section[1]> {
   return [
     ['total_connections_received', counters.connections],
     ['total_commands_processed', counters.commands],
@@ -131,6 +133,7 @@ function statsLines({ counters }: ServerState): ReturnType<Section[1]> {
     ['total_net_output_bytes', counters.bytesOut],
     ['rejected_connections', counters.rejected],
     ['cut_off_connections', counters.cutOff],
+    ['evicted_clients', clientMemory.evicted],
   ]
 }
 

@@ -50,6 +50,8 @@ export class RequestParser {
   #arguments: string[] = []
   /** What they take here. */
   #argumentBytes = 0
+  /** What the last command takes that was returned. */
+  #commandBytes = 0
   /** The command under way is over a bound: what comes of it is dropped. Invariant: then it holds no arguments. */
   #refused: RefusedCommand | null = null
   /** Bytes still to come of the argument that is being dropped. */
@@ -65,6 +67,11 @@ export class RequestParser {
   /** Why nothing more will come of this stream: what to answer. */
   get fault(): string | null {
     return this.#fault
+  }
+
+  /** Bytes that the last command takes that was returned. */
+  get commandBytes(): number {
+    return this.#commandBytes
   }
 
   /** Bytes held for a command that is not complete: the buffer, with what it has room for, and the arguments. */
@@ -85,6 +92,15 @@ export class RequestParser {
     this.#end += chunk.copy(this.#buffer, this.#end)
   }
 
+  /** Drops what has come; nothing more is pushed. */
+  forget(): void {
+    this.#buffer = empty
+    this.#start = 0
+    this.#end = 0
+    this.#arguments = []
+    this.#argumentBytes = 0
+  }
+
   /**
    * The next whole command as latin1 strings, or a refused one; null: more bytes are needed, or `fault` says why there
    * are no more commands.
@@ -95,6 +111,7 @@ export class RequestParser {
       if (this.#inline !== null) {
         const words = this.#inline
         this.#inline = null
+        this.#commandBytes = words.reduce((sum, word) => sum + word.length + WORD_BYTES, 0)
         if (words.length > 0) return words
       } else if (this.#missing > 0) {
         if (!this.#readArguments()) break
@@ -110,6 +127,7 @@ export class RequestParser {
     const complete = this.#refused ?? this.#arguments
     if (this.#refused === null) this.#arguments = []
     this.#refused = null
+    this.#commandBytes = this.#argumentBytes
     this.#argumentBytes = 0
     return complete
   }
@@ -255,11 +273,7 @@ export class RequestParser {
 
   #protocolError(text: string): boolean {
     this.#fault = `ERR Protocol error: ${text}`
-    this.#buffer = empty
-    this.#start = 0
-    this.#end = 0
-    this.#arguments = []
-    this.#argumentBytes = 0
+    this.forget()
     return false
   }
 

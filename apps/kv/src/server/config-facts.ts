@@ -5,6 +5,7 @@ import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, OUTPUT_BYTES_MAX } from '../limits.j
 export function configFacts(
   options: { readonly host: string; readonly port: number; readonly dir: string },
   clientsMax: number,
+  clientsMemoryMax: number,
 ): ReadonlyMap<string, string> {
   return new Map([
     ['bind', options.host],
@@ -19,6 +20,7 @@ export function configFacts(
     ['appendfsync', 'always'],
     ['maxmemory', '0'],
     ['maxmemory-policy', 'noeviction'],
+    ['maxmemory-clients', String(clientsMemoryMax)],
     ['proto-max-bulk-len', String(BULK_BYTES_MAX)],
     ['client-query-buffer-limit', String(COMMAND_BYTES_MAX)],
     ['client-output-buffer-limit', `normal ${OUTPUT_BYTES_MAX} 0 0`],

@@ -11,7 +11,9 @@ import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
 import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
+import { memoryLimits } from '../memory-limits.js'
 import { Client, type ClientHost } from './client/client.js'
+import { ClientMemory } from './client/client-memory.js'
 import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
 import { Watchers } from './client/watchers.js'
 import { machineClock, type KvClock } from './clock.js'
@@ -33,6 +35,8 @@ export interface KvServerOptions {
   readonly port: number
   readonly dir: string
   readonly clientsMax?: number
+  /** How many bytes may be kept for all clients together. Default: a part of the heap (memory-limits.ts). */
+  readonly clientsMemoryMax?: number
   /**
    * How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it.
    * Default 5000.
@@ -49,6 +53,7 @@ export class KvServer implements ServerState {
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
   readonly startedAt: number
   readonly clientsMax: number
+  readonly clientMemory: ClientMemory
   readonly now: () => number
   readonly dir: string
   readonly config: ReadonlyMap<string, string>
@@ -74,7 +79,8 @@ export class KvServer implements ServerState {
     this.startedAt = this.now()
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
-    this.config = configFacts(options, this.clientsMax)
+    this.clientMemory = new ClientMemory(options.clientsMemoryMax ?? memoryLimits().clientsDefault)
+    this.config = configFacts(options, this.clientsMax, this.clientMemory.most)
     this.leadership = new Leadership(raft, {
       self,
       members,
@@ -92,6 +98,7 @@ export class KvServer implements ServerState {
       replicator: this.replicator,
       watchers,
       turns: this.#turns,
+      memory: this.clientMemory,
       onGone: (client, reason) => this.#onGone(client, reason),
     }
     this.replicator.watchDeadlines()

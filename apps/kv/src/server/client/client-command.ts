@@ -28,6 +28,12 @@ export class ClientCommand implements Proposal, Read {
   readonly refusal: ErrorReply | null
   /** Counts what the client has sent; set once, on arrival. */
   place = 0
+  /** What its words take; set once, on arrival. */
+  bytes = 0
+  /** What else is kept for it while it is under way: the commands of its transaction. */
+  alongBytes = 0
+  /** Of its answer: expected ones until it is known. */
+  answerBytes = 0
   /** How the answer is written; null: not at all (CLIENT REPLY). Set once, when the command begins. */
   version: ProtocolVersion | null = null
   /** Undefined until it is known. */

@@ -50,6 +50,11 @@ export class ClientTransactions implements Watching {
     return this.#open?.length ?? -1
   }
 
+  /** Bytes that are kept for it. */
+  get held(): number {
+    return (this.#open?.held ?? 0) + this.#watchedBytes + this.#watchedKeys * WATCHED_KEY_BYTES
+  }
+
   /** How many keys are watched. */
   get watching(): number {
     return this.#watched.size
@@ -62,8 +67,8 @@ export class ClientTransactions implements Watching {
   }
 
   /** A command inside of MULTI. */
-  queue(row: CommandRow, words: readonly string[]): Reply {
-    return this.#open?.add(row, words) ?? queued
+  queue(row: CommandRow, { words, bytes }: ClientCommand): Reply {
+    return this.#open?.add(row, words, bytes) ?? queued
   }
 
   /** A command was refused; inside of MULTI, EXEC will be too. */
@@ -88,6 +93,7 @@ export class ClientTransactions implements Watching {
     if (transaction === null) return failure('ERR EXEC without MULTI')
     const watched = [...this.#watched].map(([key, version]) => ({ key, version }))
     const isChanged = this.#isChanged
+    command.alongBytes = this.held
     this.reset()
     const needsLeader = transaction.hasData || watched.length > 0
     // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
@@ -182,6 +188,9 @@ export class Execution implements Proposal {
     this.#command.failed(error)
   }
 }
+
+/** What a watched key takes here beside its bytes, in the maps on both sides. */
+const WATCHED_KEY_BYTES = 300
 
 /** What a watched key takes in the entry of EXEC (entry-codec.ts). */
 const watchedBytes = (key: string): number => 12 + key.length

@@ -15,6 +15,7 @@ import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
 import type { ClientSession } from './client-session.js'
+import { expectedAnswerBytes } from './expected-answer.js'
 import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
 import type { Ordering } from './ordering.js'
 
@@ -69,7 +70,7 @@ export class Dispatcher {
     this.#count(row.name)
     return this.#answer(
       command,
-      this.#transactions.isOpen ? this.#transactions.queue(row, words) : answerLocally(row, words, this.#local),
+      this.#transactions.isOpen ? this.#transactions.queue(row, command) : answerLocally(row, words, this.#local),
     )
   }
 
@@ -102,7 +103,7 @@ export class Dispatcher {
     }
     if (this.#transactions.isOpen) {
       this.#count(row.name)
-      return this.#answer(command, this.#transactions.queue(row, words))
+      return this.#answer(command, this.#transactions.queue(row, command))
     }
     const inTheLog = row.command.writes || this.#ordering.readsInTheLog(command)
     if (inTheLog && !this.#ordering.mayWrite) return 'waits'
@@ -115,7 +116,10 @@ export class Dispatcher {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       return this.#answer(command, failure(`ERR command is too large: ${bytes}`))
     }
-    this.#answers.expect(command)
+    this.#answers.expect(
+      command,
+      expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax),
+    )
     if (inTheLog) this.#ordering.write(encodeCommand(words), command)
     else this.#ordering.read(command)
     return 'begun'
@@ -150,7 +154,7 @@ export class Dispatcher {
       case 'watch':
         return this.#transactions.watch(command)
       case 'unwatch':
-        return this.#transactions.isOpen ? this.#transactions.queue(row, command.words) : this.#transactions.unwatch()
+        return this.#transactions.isOpen ? this.#transactions.queue(row, command) : this.#transactions.unwatch()
       case 'reset':
         this.#transactions.reset()
         this.#session.reset()
