@@ -16,12 +16,17 @@ async function withServer(options: FixtureOptions, body: (fixture: Fixture) => P
   try {
     await body(fixture)
   } finally {
+    for (const socket of sockets.splice(0)) socket.close()
     await fixture.close()
   }
 }
 
+const sockets: ScriptedSocket[] = []
+
+/** Closed with the server. */
 function connect({ server }: Fixture): ScriptedSocket {
   const socket = new ScriptedSocket()
+  sockets.push(socket)
   server.accept(socket)
   return socket
 }
@@ -101,67 +106,99 @@ test('unfinished commands, queued ones and names of many clients stay below the 
 
 /** One client each: what it sends, and how it ends. */
 const ends: readonly (readonly [how: string, run: (client: ScriptedSocket, fixture: Fixture) => Promise<void>])[] = [
-  ['has its answers', async (client) => {
-    client.receive(command('SET', 'k', 'v') + command('GET', 'k') + command('MGET', 'k', 'k') + command('NOSUCH'))
-    client.receive(command('WATCH', 'k') + command('MULTI') + command('GET', 'k') + command('EXEC'))
-    client.receive(`PING inline\r\n${command('MULTI')}${command('GET', 'k')}${command('DISCARD')}`)
-    await turns()
-    client.drain()
-  }],
-  ['resets what it has said', async (client) => {
-    client.receive(command('CLIENT', 'SETNAME', 'long'.repeat(99)) + command('WATCH', 'a') + command('MULTI'))
-    client.receive(command('PING', 'a') + command('RESET'))
-    await turns()
-    client.drain()
-  }],
-  ['sends what is malformed', async (client) => {
-    client.receive(`${command('SET', 'k', 'v')}*1\r\n+PING\r\n${command('SET', 'k', 'w')}`)
-    await turns()
-    client.drain()
-    assert.is(client.isEnded, true)
-  }],
-  ['quits before what it has sent', async (client) => {
-    client.receive(command('QUIT') + command('SET', 'k', 'v'.repeat(1000)) + '*2\r\n$3\r\nGET')
-    await turns()
-    client.drain()
-    assert.is(client.isEnded, true)
-  }],
-  ['goes in the middle of a command', async (client) => {
-    client.receive(command('GET', 'k') + '*3\r\n$3\r\nSET\r\n$1000\r\nabc')
-    await turns()
-    client.close()
-  }],
-  ['goes while its commands are under way', async (client, { raft }) => {
-    raft.hold()
-    client.receive(command('SET', 'k', 'v') + command('WATCH', 'k') + command('GET', 'k') + command('DBSIZE'))
-    client.receive(command('MULTI') + command('SET', 'k', 'v') + command('EXEC'))
-    await turns()
-    client.close()
-    raft.release()
-    await turns()
-  }],
-  ['goes with unread answers and commands behind them', async (client) => {
-    client.receive(command('SET', 'k', 'v'.repeat(100_000)) + command('GET', 'k').repeat(100))
-    await turns()
-    client.receive(command('GET', 'k').repeat(100))
-    await turns()
-    client.close()
-  }],
-  ['is cut off for an answer that is too long', async (client) => {
-    client.receive(command('SET', 'k', 'v'.repeat(1_000_000)) + command('MGET', ...Array.from({ length: 70 }, () => 'k')))
-    await turns()
-    assert.match(client.cutOffReason ?? '', /one answer is longer/)
-  }],
-  ['asks for no answers', async (client) => {
-    client.receive(command('CLIENT', 'REPLY', 'OFF') + command('GET', 'k').repeat(10) + command('PING', 'a'))
-    await turns()
-  }],
-  ['fails at the library', async (client, { raft }) => {
-    raft.follow(null)
-    client.receive(command('SET', 'k', 'v') + command('WATCH', 'k') + command('EXEC'))
-    await turns()
-    client.drain()
-  }],
+  [
+    'has its answers',
+    async (client) => {
+      client.receive(command('SET', 'k', 'v') + command('GET', 'k') + command('MGET', 'k', 'k') + command('NOSUCH'))
+      client.receive(command('WATCH', 'k') + command('MULTI') + command('GET', 'k') + command('EXEC'))
+      client.receive(`PING inline\r\n${command('MULTI')}${command('GET', 'k')}${command('DISCARD')}`)
+      await turns()
+      client.drain()
+    },
+  ],
+  [
+    'resets what it has said',
+    async (client) => {
+      client.receive(command('CLIENT', 'SETNAME', 'long'.repeat(99)) + command('WATCH', 'a') + command('MULTI'))
+      client.receive(command('PING', 'a') + command('RESET'))
+      await turns()
+      client.drain()
+    },
+  ],
+  [
+    'sends what is malformed',
+    async (client) => {
+      client.receive(`${command('SET', 'k', 'v')}*1\r\n+PING\r\n${command('SET', 'k', 'w')}`)
+      await turns()
+      client.drain()
+      assert.is(client.isEnded, true)
+    },
+  ],
+  [
+    'quits before what it has sent',
+    async (client) => {
+      client.receive(command('QUIT') + command('SET', 'k', 'v'.repeat(1000)) + '*2\r\n$3\r\nGET')
+      await turns()
+      client.drain()
+      assert.is(client.isEnded, true)
+    },
+  ],
+  [
+    'goes in the middle of a command',
+    async (client) => {
+      client.receive(command('GET', 'k') + '*3\r\n$3\r\nSET\r\n$1000\r\nabc')
+      await turns()
+      client.close()
+    },
+  ],
+  [
+    'goes while its commands are under way',
+    async (client, { raft }) => {
+      raft.hold()
+      client.receive(command('SET', 'k', 'v') + command('WATCH', 'k') + command('GET', 'k') + command('DBSIZE'))
+      client.receive(command('MULTI') + command('SET', 'k', 'v') + command('EXEC'))
+      await turns()
+      client.close()
+      raft.release()
+      await turns()
+    },
+  ],
+  [
+    'goes with unread answers and commands behind them',
+    async (client) => {
+      client.receive(command('SET', 'k', 'v'.repeat(100_000)) + command('GET', 'k').repeat(100))
+      await turns()
+      client.receive(command('GET', 'k').repeat(100))
+      await turns()
+      client.close()
+    },
+  ],
+  [
+    'is cut off for an answer that is too long',
+    async (client) => {
+      client.receive(
+        command('SET', 'k', 'v'.repeat(1_000_000)) + command('MGET', ...Array.from({ length: 70 }, () => 'k')),
+      )
+      await turns()
+      assert.match(client.cutOffReason ?? '', /one answer is longer/)
+    },
+  ],
+  [
+    'asks for no answers',
+    async (client) => {
+      client.receive(command('CLIENT', 'REPLY', 'OFF') + command('GET', 'k').repeat(10) + command('PING', 'a'))
+      await turns()
+    },
+  ],
+  [
+    'fails at the library',
+    async (client, { raft }) => {
+      raft.follow(null)
+      client.receive(command('SET', 'k', 'v') + command('WATCH', 'k') + command('EXEC'))
+      await turns()
+      client.drain()
+    },
+  ],
 ]
 
 for (const [how, run] of ends) {

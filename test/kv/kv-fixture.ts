@@ -29,6 +29,7 @@ export interface FixtureOptions {
   readonly clock?: KvClock
   readonly clientsMax?: number
   readonly clientsMemoryMax?: number
+  readonly memoryMax?: number
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void

@@ -63,6 +63,9 @@ export const COMMAND_WORDS_MAX = 64 * 1024
 export const WATCHED_KEYS_MAX = 4096
 export const WATCHED_BYTES_MAX = 256 * 1024
 
+/** Keys of the data set: V8 makes no map of more than 2^24, and some are under way when this is noticed. */
+export const KEYS_MAX = 16_000_000
+
 /** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
 export const SCAN_KEYS_MAX = 4096
 

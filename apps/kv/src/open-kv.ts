@@ -47,6 +47,8 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     dir,
     log,
     clientsMax: options.clientsMax,
+    memoryMax: options.memoryMax,
+    clientsMemoryMax: options.clientsMemoryMax,
     ...at(self.redis),
   })
   try {

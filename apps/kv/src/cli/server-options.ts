@@ -7,7 +7,8 @@ import { readFileSync } from 'node:fs'
 import { makeMember, type HostPort, type Member } from '../cluster/members.js'
 import { CLIENTS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
-import { readArguments, wholeNumber } from './arguments.js'
+import { memoryLimits } from '../memory-limits.js'
+import { byteCount, readArguments, wholeNumber } from './arguments.js'
 import { UsageError } from './exit-codes.js'
 
 export interface ServerOptions {
@@ -18,6 +19,9 @@ export interface ServerOptions {
   /** The host to listen at, for peers and clients, instead of the one in this server's addresses. */
   readonly bind: string | null
   readonly clientsMax: number
+  /** Bytes that the data set may take, and all that is kept for clients. */
+  readonly memoryMax: number
+  readonly clientsMemoryMax: number
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly logLevel: LogLevel
@@ -41,12 +45,17 @@ The command line is the same for all servers of a cluster but for --id and --dir
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
   --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
   --max-clients <n>  1 .. 100000, default ${CLIENTS_MAX}
+  --maxmemory <bytes>        what the data set may take, as 512mb or 1gb: beyond it commands that make it larger are answered
+                     with -OOM, the others go on. Default half of what the heap has room for (node --max-old-space-size, the
+                     same on all servers), at most three quarters
+  --maxmemory-clients <bytes>  what is kept for all clients together: commands, transactions, answers. Beyond it the client
+                     with the most is cut off. Default a quarter of that room, not over 224mb; at most half
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
   --config <file>    a JSON file with any of these: {"id": "s1", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
-                     "redis": "host:port"}, ...], "port", "bind", "cluster", "maxClients", "heartbeatMs",
-                     "electionTimeoutMs", "logLevel"}. The command line wins.
+                     "redis": "host:port"}, ...], "port", "bind", "cluster", "maxClients", "maxmemory",
+                     "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
   --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
@@ -74,6 +83,8 @@ const specs = {
   bind: { takesValue: true },
   cluster: { takesValue: true },
   'max-clients': { takesValue: true },
+  maxmemory: { takesValue: true },
+  'maxmemory-clients': { takesValue: true },
   'heartbeat-ms': { takesValue: true },
   'election-timeout-ms': { takesValue: true },
   'log-level': { takesValue: true },
@@ -113,6 +124,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
     bind: given.get('bind') ?? null,
     clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(CLIENTS_MAX), { min: 1, max: 100_000 }),
+    ...readMemory(given),
     heartbeatMs,
     electionTimeoutMs,
     logLevel,
@@ -120,6 +132,20 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     stopWithStdin: given.has('stop-with-stdin'),
   }
 }
+
+function readMemory(given: ReadonlyMap<string, string>): Pick<ServerOptions, 'memoryMax' | 'clientsMemoryMax'> {
+  const { dataDefault, dataMost, clientsDefault, clientsMost } = memoryLimits()
+  const remedy = 'for what the heap has room for: node --max-old-space-size makes it larger'
+  const data = given.get('maxmemory') ?? String(dataDefault)
+  const clients = given.get('maxmemory-clients') ?? String(clientsDefault)
+  return {
+    memoryMax: byteCount('--maxmemory', data, { min: MEMORY_BYTES_MIN, max: dataMost, remedy }),
+    clientsMemoryMax: byteCount('--maxmemory-clients', clients, { min: MEMORY_BYTES_MIN, max: clientsMost, remedy }),
+  }
+}
+
+/** Less could not hold one command. */
+const MEMORY_BYTES_MIN = 8 * 1024 * 1024
 
 /** The command line's form of a list of servers. */
 export function formatServers(members: readonly Member[]): string {
@@ -136,6 +162,8 @@ const fileKeys: Readonly<Record<string, string>> = {
   bind: 'bind',
   cluster: 'cluster',
   maxClients: 'max-clients',
+  maxmemory: 'maxmemory',
+  maxmemoryClients: 'maxmemory-clients',
   heartbeatMs: 'heartbeat-ms',
   electionTimeoutMs: 'election-timeout-ms',
   logLevel: 'log-level',

@@ -13,8 +13,9 @@ import { configSubcommands, info, role } from './server-commands.js'
 export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
 
 export type CommandRow = CommandFacts &
+  /** `grows`: it may make the data set larger, and is refused when that is full. */
   (
-    | { readonly type: 'data'; readonly command: DataCommand }
+    | { readonly type: 'data'; readonly command: DataCommand; readonly grows: boolean }
     /** Answered at once, from what this server knows. */
     | { readonly type: 'local'; readonly run: LocalHandler }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
@@ -60,7 +61,12 @@ function data(name: string, arity: number, flags: string, keys: Keys, categories
       ? 'server'
       : 'generic'
     : 'string'
-  return { type: 'data', command, ...facts(name, arity, flags, keys, categories, group) }
+  return {
+    type: 'data',
+    command,
+    grows: flags.includes('denyoom'),
+    ...facts(name, arity, flags, keys, categories, group),
+  }
 }
 
 function local(

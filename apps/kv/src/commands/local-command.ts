@@ -47,6 +47,9 @@ export interface ServerState {
   readonly clients: Iterable<ClientState>
   readonly clientCount: number
   readonly counters: Counters
+  /** What the data set may take in memory, and whether it does: then commands that grow are refused. */
+  readonly memoryMax: number
+  readonly isMemoryFull: boolean
   readonly clientMemory: Pick<ClientMemory, 'held' | 'most' | 'evicted'>
   readonly startedAt: number
   readonly clientsMax: number

@@ -100,14 +100,16 @@ function clientLines({ clientCount, clients, clientsMax, clientMemory }: ServerS
   ]
 }
 
-function memoryLines(): ReturnType<Section[1]> {
+function memoryLines({ data, memoryMax }: ServerState): ReturnType<Section[1]> {
   const memory = process.memoryUsage()
   return [
     ['used_memory', memory.heapUsed + memory.external],
     ['used_memory_human', humanBytes(memory.heapUsed + memory.external)],
     ['used_memory_rss', memory.rss],
     ['used_memory_rss_human', humanBytes(memory.rss)],
-    ['maxmemory', 0],
+    ['used_memory_dataset', data.bytes],
+    ['maxmemory', memoryMax],
+    ['maxmemory_human', humanBytes(memoryMax)],
     ['maxmemory_policy', 'noeviction'],
   ]
 }

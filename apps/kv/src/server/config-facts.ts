@@ -4,8 +4,11 @@ import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, OUTPUT_BYTES_MAX } from '../limits.j
 
 export function configFacts(
   options: { readonly host: string; readonly port: number; readonly dir: string },
-  clientsMax: number,
-  clientsMemoryMax: number,
+  {
+    clientsMax,
+    clientsMemoryMax,
+    memoryMax,
+  }: { readonly clientsMax: number; readonly clientsMemoryMax: number; readonly memoryMax: number },
 ): ReadonlyMap<string, string> {
   return new Map([
     ['bind', options.host],
@@ -18,7 +21,7 @@ export function configFacts(
     ['save', ''],
     ['appendonly', 'yes'],
     ['appendfsync', 'always'],
-    ['maxmemory', '0'],
+    ['maxmemory', String(memoryMax)],
     ['maxmemory-policy', 'noeviction'],
     ['maxmemory-clients', String(clientsMemoryMax)],
     ['proto-max-bulk-len', String(BULK_BYTES_MAX)],

@@ -9,7 +9,7 @@ import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
+import { CLIENTS_MAX, CLOSE_GRACE_MS, KEYS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
 import { Client, type ClientHost } from './client/client.js'
@@ -37,6 +37,8 @@ export interface KvServerOptions {
   readonly clientsMax?: number
   /** How many bytes may be kept for all clients together. Default: a part of the heap (memory-limits.ts). */
   readonly clientsMemoryMax?: number
+  /** How many bytes the data set may take. Default: a part of the heap. */
+  readonly memoryMax?: number
   /**
    * How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it.
    * Default 5000.
@@ -53,6 +55,7 @@ export class KvServer implements ServerState {
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
   readonly startedAt: number
   readonly clientsMax: number
+  readonly memoryMax: number
   readonly clientMemory: ClientMemory
   readonly now: () => number
   readonly dir: string
@@ -79,8 +82,14 @@ export class KvServer implements ServerState {
     this.startedAt = this.now()
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
-    this.clientMemory = new ClientMemory(options.clientsMemoryMax ?? memoryLimits().clientsDefault)
-    this.config = configFacts(options, this.clientsMax, this.clientMemory.most)
+    const limits = memoryLimits()
+    this.memoryMax = options.memoryMax ?? limits.dataDefault
+    this.clientMemory = new ClientMemory(options.clientsMemoryMax ?? limits.clientsDefault)
+    this.config = configFacts(options, {
+      clientsMax: this.clientsMax,
+      clientsMemoryMax: this.clientMemory.most,
+      memoryMax: this.memoryMax,
+    })
     this.leadership = new Leadership(raft, {
       self,
       members,
@@ -106,6 +115,11 @@ export class KvServer implements ServerState {
 
   get status(): Status {
     return this.#options.raft.status
+  }
+
+  /** With what is under way, so that it is known before it is in the log. */
+  get isMemoryFull(): boolean {
+    return this.data.bytes + this.replicator.bytesUnderWay > this.memoryMax || this.data.size >= KEYS_MAX
   }
 
   get clients(): Iterable<Client> {

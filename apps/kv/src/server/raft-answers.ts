@@ -15,6 +15,9 @@ const noLeader = failure('CLUSTERDOWN no leader is known here; one is being elec
 const overloaded = failure('TRYAGAIN this server has more commands waiting than it takes')
 const closing = failure('CLUSTERDOWN this server is closing')
 
+/** The data set is full, and this command could make it larger. */
+export const outOfMemory = failure("OOM command not allowed when used memory > 'maxmemory'.")
+
 /**
  * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as
  * well, and clients (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error

@@ -13,7 +13,7 @@ import type { DataSet } from '../../data-set/data-set.js'
 import { ENTRY_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
 import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved } from '../raft-answers.js'
+import { moved, outOfMemory } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { ClientCommand } from './client-command.js'
 import { Transaction } from './transaction.js'
@@ -84,7 +84,7 @@ export class ClientTransactions implements Watching {
   /** EXEC itself was refused. */
   abort(refusal: ErrorReply): ErrorReply {
     this.reset()
-    return failure(`EXECABORT Transaction discarded because of: ${refusal.text.slice(4)}`)
+    return failure(`EXECABORT Transaction discarded because of: ${refusal.text.replace(/^ERR /, '')}`)
   }
 
   /** Its answer, or what is to be written for it. */
@@ -99,6 +99,7 @@ export class ClientTransactions implements Watching {
     // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
     if (transaction.isRefused) return failure('EXECABORT Transaction discarded because of previous errors.')
     if (needsLeader && !this.#leadership.isLeader) return moved(this.#leadership, 0)
+    if (transaction.grows && this.#local.server.isMemoryFull) return this.abort(outOfMemory)
     if (isChanged) return nullArray
     if (!needsLeader) return transaction.answers([], this.#local)
     const entry = transaction.encode(watched)

@@ -10,7 +10,7 @@ import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved } from '../raft-answers.js'
+import { moved, outOfMemory } from '../raft-answers.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
@@ -101,6 +101,7 @@ export class Dispatcher {
       this.#transactions.refuse()
       return this.#answer(command, moved(this.#leadership, command.slot))
     }
+    if (row.grows && this.#server.isMemoryFull) return this.#refuse(command, outOfMemory)
     if (this.#transactions.isOpen) {
       this.#count(row.name)
       return this.#answer(command, this.#transactions.queue(row, command))
@@ -116,10 +117,7 @@ export class Dispatcher {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       return this.#answer(command, failure(`ERR command is too large: ${bytes}`))
     }
-    this.#answers.expect(
-      command,
-      expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax),
-    )
+    this.#answers.expect(command, expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax))
     if (inTheLog) this.#ordering.write(encodeCommand(words), command)
     else this.#ordering.read(command)
     return 'begun'

@@ -23,6 +23,7 @@ export class Transaction {
   /** What they take here. */
   #held = 0
   #dataCommands = 0
+  #grows = false
   /** Of the commands that go into the entry. */
   #words = 0
   #bytes = 12
@@ -36,6 +37,11 @@ export class Transaction {
   /** Bytes that are kept for it. */
   get held(): number {
     return this.#held
+  }
+
+  /** It may make the data set larger. */
+  get grows(): boolean {
+    return this.#grows
   }
 
   get isRefused(): boolean {
@@ -66,7 +72,10 @@ export class Transaction {
     this.#held += held
     this.#bytes += bytes
     this.#words += count
-    if (isData) this.#dataCommands += 1
+    if (isData) {
+      this.#dataCommands += 1
+      this.#grows ||= row.grows
+    }
     this.#commands.push({ row, words: [row.name, ...words.slice(1)] })
     return null
   }
