@@ -104,7 +104,7 @@ export class RawClient {
   /** Resolves once the network has taken all of it. */
   sendAll(text: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#socket.write(text, 'latin1', (error) => (error == null ? resolve() : reject(error)))
+      this.#socket.write(text, 'latin1', (error) => (error instanceof Error ? reject(error) : resolve()))
     })
   }
 

@@ -44,8 +44,14 @@ export const UNREAD_ANSWERS_MS = 60_000
 /** so long, when it has been read as far ahead of them as it may be, and perhaps waits for us to read on. */
 export const READ_AHEAD_MS = 5000
 
-/** As in Redis. */
+/** As in Redis; fewer where the limit of open files is lower (server/descriptors.ts). */
 export const CLIENTS_MAX = 10_000
+
+/** How long no client is taken when the system has no descriptor for it. */
+export const ACCEPT_PAUSE_MS = 1000
+
+/** An idle connection is asked so often by TCP whether its client is still there; as in Redis. */
+export const TCP_KEEPALIVE_MS = 300_000
 
 /** Commands of one client that may be under way at once; further ones wait in the client's socket. */
 export const PIPELINE_MAX = 4096

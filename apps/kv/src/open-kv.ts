@@ -9,6 +9,7 @@ import { DataSet } from './data-set/data-set.js'
 import type { Log } from './log.js'
 import { KvStateMachine } from './replication/kv-state-machine.js'
 import type { Reply } from './resp/reply.js'
+import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
 import { KvServer } from './server/kv-server.js'
 
 export interface OpenKv {
@@ -39,6 +40,11 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     acceptCopiedFolder: options.acceptCopiedFolder,
     logger: log,
   })
+  const clientsMax = fittingClients(options, log)
+  if (clientsMax === 0) {
+    await raft.close()
+    throw new ListenError(`the limit of open files, ${openFilesMax()}, leaves none for clients: raise it (ulimit -n)`)
+  }
   const server = new KvServer({
     raft,
     data,
@@ -46,7 +52,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     members,
     dir,
     log,
-    clientsMax: options.clientsMax,
+    clientsMax,
     memoryMax: options.memoryMax,
     clientsMemoryMax: options.clientsMemoryMax,
     ...at(self.redis),
@@ -61,6 +67,16 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
   let closing: Promise<void> | null = null
   return { close: () => (closing ??= server.close(raft.close())), halted: raft.closed }
+}
+
+/** As many clients as were asked for, or as there are descriptors for: said once when those are fewer. */
+function fittingClients({ clientsMax, members }: ServerOptions, log: Log): number {
+  const limit = openFilesMax()
+  if (limit === null) return clientsMax
+  const fitting = clientsThatFit(limit, openFiles(), members.length - 1)
+  if (fitting >= clientsMax) return clientsMax
+  log.warn('clients.lowered', { maxClients: fitting, asked: clientsMax, openFilesMax: limit, remedy: 'ulimit -n' })
+  return fitting
 }
 
 function listenReason(address: HostPort, error: NodeJS.ErrnoException): string {

@@ -2,9 +2,9 @@
  * Cuts a client's byte stream into commands: arrays of bulk strings, or inline lines. Any split of the stream into
  * chunks gives the same commands; malformed input gives the error text that Redis gives, and ends the stream.
  *
- * A command that is over a bound, but says how long it is, ends nothing: its bytes are counted and dropped as they come,
- * and it is refused in its place among the commands. (Redis ends the connection, and what was sent behind such a command
- * goes unanswered.)
+ * A command that is over a bound, but says how long it is, ends nothing: its bytes are counted and dropped as they
+ * come, and it is refused in its place among the commands. (Redis ends the connection, and what was sent behind such a
+ * command goes unanswered.)
  *
  * Why our own: the one parser on the registry that is fast, redis-parser 3.0, reads answers. It takes every type of
  * answer for a command, knows no inline requests and no bounds, its errors are not Redis's, and it no longer changes.

@@ -1,6 +1,6 @@
 /** What CONFIG GET tells: the options of Redis that tools ask for, with what is true here. */
 
-import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, OUTPUT_BYTES_MAX } from '../limits.js'
+import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, OUTPUT_BYTES_MAX, TCP_KEEPALIVE_MS } from '../limits.js'
 
 export function configFacts(
   options: { readonly host: string; readonly port: number; readonly dir: string },
@@ -28,6 +28,6 @@ export function configFacts(
     ['client-query-buffer-limit', String(COMMAND_BYTES_MAX)],
     ['client-output-buffer-limit', `normal ${OUTPUT_BYTES_MAX} 0 0`],
     ['timeout', '0'],
-    ['tcp-keepalive', '300'],
+    ['tcp-keepalive', String(TCP_KEEPALIVE_MS / 1000)],
   ])
 }

@@ -4,7 +4,7 @@
  * write per client.
  */
 
-import { createServer, type AddressInfo, type Server } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
@@ -12,12 +12,14 @@ import type { DataSet } from '../data-set/data-set.js'
 import { CLIENTS_MAX, CLOSE_GRACE_MS, KEYS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
+import { ClientListener } from './client-listener.js'
 import { Client, type ClientHost } from './client/client.js'
 import { ClientMemory } from './client/client-memory.js'
 import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
 import { Watchers } from './client/watchers.js'
 import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
+import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
@@ -63,7 +65,7 @@ export class KvServer implements ServerState {
   readonly replicator: Replicator
   readonly #options: KvServerOptions
   /** Null until `listen`: whoever brings the clients by `accept` needs no listener. */
-  #listener: Server | null = null
+  #listener: ClientListener | null = null
   readonly #clients = new Set<Client>()
   readonly #host: ClientHost
   readonly #clock: KvClock
@@ -133,20 +135,15 @@ export class KvServer implements ServerState {
   /** Resolves with the address that it listens at; rejects with the system's error. */
   listen(): Promise<AddressInfo> {
     const { host, port, log } = this.#options
-    // A client may close its side as soon as it has sent its commands, and still get its answers.
-    const listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
-      this.accept(new TcpClientSocket(socket)),
-    )
-    this.#listener = listener
-    return new Promise((resolve, reject) => {
-      listener.once('error', reject)
-      listener.listen({ host, port, backlog: 511 }, () => {
-        listener.off('error', reject)
-        // Such as no more file descriptors: the clients that are there stay.
-        listener.on('error', (error) => log.error('listen.error', { message: error.message }))
-        resolve(listener.address() as AddressInfo)
-      })
+    this.#listener = new ClientListener({
+      host,
+      port,
+      connectionsMax: this.clientsMax + REFUSED_AT_ONCE_MAX,
+      clock: this.#clock,
+      log,
+      onSocket: (socket) => this.accept(new TcpClientSocket(socket)),
     })
+    return this.#listener.listen()
   }
 
   /** A client has come; it is turned away when there are too many. */

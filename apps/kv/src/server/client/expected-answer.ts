@@ -1,6 +1,7 @@
 /**
- * How large the answer of a command that tells values will be, by the values that are here now: known before it begins,
- * so that a client with many of them under way is stopped in time. Only a guess, since what is under way changes values.
+ * How large the answer of a command that tells values will be, by the values that are here now: known before it
+ * begins, so that a client with many of them under way is stopped in time. Only a guess, since what is under way
+ * changes values.
  */
 
 import type { CommandRow } from '../../commands/command-table.js'
