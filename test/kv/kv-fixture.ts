@@ -30,6 +30,7 @@ export interface FixtureOptions {
   readonly clientsMax?: number
   readonly clientsMemoryMax?: number
   readonly memoryMax?: number
+  readonly dir?: string
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void

@@ -252,6 +252,47 @@ testUnless(
   },
 )
 
+test('a terminal that hangs up closes a server in order', async () => {
+  const cluster = await ProcessCluster.start(1)
+  const [member] = cluster.members
+  if (member === undefined) throw new Error('no member')
+  const { code, signal, stderr } = await cluster.end(member, 'SIGHUP')
+  assert.equal([code, signal], [0, null])
+  assert.is(lastEvent(stderr).event, 'server.closed')
+  await cluster.close()
+})
+
+test('a server listens elsewhere than where it says it is, for clients and for peers', async () => {
+  const dir = temporaryDir()
+  const [peer, redis, ...listed] = await Promise.all([freePort(), freePort(), freePort(), freePort()])
+  const list = `s1=kv.invalid:${listed[0]}/kv.invalid:${listed[1]}`
+  const listen = ['--listen-peer', `127.0.0.1:${peer}`, '--listen-redis', `127.0.0.1:${redis}`]
+  const running = runNode([mainPath, '--servers', list, '--dir', dir, ...listen, '--stop-with-stdin'])
+  await until('it is open', () => Promise.resolve(running.output().includes('server.open')))
+  await (await RawClient.connect(peer)).drain()
+  const client = await RawClient.connect(redis)
+  const slots = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
+  assert.match(slots, new RegExp(`kv\\.invalid\r\n:${listed[1]}\r\n`))
+  assert.match(
+    await client.ask(command('INFO', 'server') + command('PING'), 'PONG\r\n'),
+    new RegExp(`tcp_port:${redis}\r\n`),
+  )
+  client.close()
+  running.child.stdin?.end()
+  assert.is((await running.ended).code, 0)
+  rmSync(dir, { recursive: true })
+  const refused = (...words: readonly string[]): string => {
+    try {
+      readServerOptions(['--servers', list, ...words])
+      return ''
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  assert.match(refused('--listen-redis', '7001'), /^--listen-redis is 7001; it must be host:port/)
+  assert.match(refused('--listen-peer', 'a:1', '--bind', '::'), /both say where to listen; give one of them$/)
+})
+
 test('a server whose stdin ends closes when it was asked to', async () => {
   const cluster = await ProcessCluster.start(1)
   const [member] = cluster.members

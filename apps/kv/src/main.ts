@@ -72,7 +72,7 @@ async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
 function stopRequest(stopWithStdin: boolean): Promise<string> {
   return new Promise((resolve) => {
     let asked = false
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
         if (asked) process.exit(exitCodes.defect)
         asked = true

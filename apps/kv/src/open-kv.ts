@@ -26,12 +26,13 @@ const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes
 export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> {
   const { self, members, bind, dir } = options
   const at = (address: HostPort): HostPort => ({ host: bind ?? address.host, port: address.port })
+  const listen = { peer: options.listen.peer ?? at(self.peer), redis: options.listen.redis ?? at(self.redis) }
   const data = new DataSet()
   const raft = await Raft.open<Uint8Array, Reply>({
     id: self.id,
     dir,
     cluster: options.cluster,
-    transport: tcp({ listen: formatAddress(at(self.peer)), advertise: formatAddress(self.peer) }),
+    transport: tcp({ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) }),
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
     stateMachine: new KvStateMachine(data),
     codec: bytesCodec,
@@ -55,13 +56,13 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     clientsMax,
     memoryMax: options.memoryMax,
     clientsMemoryMax: options.clientsMemoryMax,
-    ...at(self.redis),
+    ...listen.redis,
   })
   try {
     await server.listen()
   } catch (error) {
     await server.close(raft.close())
-    throw new ListenError(listenReason(at(self.redis), error as NodeJS.ErrnoException), { cause: error })
+    throw new ListenError(listenReason(listen.redis, error as NodeJS.ErrnoException), { cause: error })
   }
   const { durability } = raft.status
   log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
@@ -83,8 +84,8 @@ function listenReason(address: HostPort, error: NodeJS.ErrnoException): string {
   const reasons: Readonly<Record<string, string>> = {
     EADDRINUSE: 'the port is taken by another process',
     EACCES: 'this user may not listen there',
-    EADDRNOTAVAIL: 'this machine has no such address; --bind can name another to listen at',
-    ENOTFOUND: 'there is no such host; --bind can name another to listen at',
+    EADDRNOTAVAIL: 'this machine has no such address; --listen-redis can name another to listen at',
+    ENOTFOUND: 'there is no such host; --listen-redis can name another to listen at',
   }
   return `cannot listen for clients at ${formatAddress(address)}: ${reasons[error.code ?? ''] ?? error.message}`
 }

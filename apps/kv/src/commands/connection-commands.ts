@@ -155,8 +155,12 @@ function noEvict({ client: { session } }: LocalContext, words: readonly string[]
 function reply({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const value = words[2]?.toLowerCase()
   if (value !== 'on' && value !== 'off' && value !== 'skip') return syntaxError
-  // SKIP is not answered either.
-  if (value === 'skip') session.skips = 2
-  else session.replies = value
+  if (value === 'skip') {
+    // It is not answered itself either.
+    session.skips = 2
+  } else {
+    session.replies = value
+    session.skips = 0
+  }
   return ok
 }
