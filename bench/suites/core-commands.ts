@@ -10,7 +10,7 @@ import { decodeEntry, encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { encodeReply } from 'balsa-kv/resp/reply-encoder.js'
 import { ok } from 'balsa-kv/resp/reply.js'
 import { RequestParser } from 'balsa-kv/resp/request-parser.js'
-import { ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, QUERY_BUFFER_BYTES_MAX } from 'balsa-kv/limits.js'
+import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, INLINE_BYTES_MAX } from 'balsa-kv/limits.js'
 import { packBlocks } from '../stores/native.js'
 
 /** Commands of one timed call: what a socket delivers at once, or one batch. */
@@ -57,7 +57,7 @@ const asItIs: Codec<Uint8Array> = { encode: (command) => command, decode: (bytes
 function parsing(words: readonly string[]): () => void {
   const limits = {
     ...{ bulkBytes: BULK_BYTES_MAX, inlineBytes: INLINE_BYTES_MAX },
-    ...{ arguments: ARGUMENTS_MAX, bufferBytes: QUERY_BUFFER_BYTES_MAX },
+    ...{ arguments: COMMAND_WORDS_MAX, commandBytes: COMMAND_BYTES_MAX },
   }
   const request = `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
   const chunk = Buffer.from(request.repeat(COMMANDS), 'latin1')

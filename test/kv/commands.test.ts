@@ -68,7 +68,7 @@ const script: readonly (readonly [command: string, check: Check])[] = [
   ['CLUSTER KEYSLOT foo', is(12182)],
   ['CLUSTER COUNTKEYSINSLOT 12182', is(0)],
   ['CLUSTER INFO', has(/cluster_state:ok\r\ncluster_slots_assigned:16384/)],
-  ['CLUSTER NODES', has(/127\.0\.0\.1:7001@7101 myself,master - 0 0 1 connected 0-16383\n[^]* slave /)],
+  ['CLUSTER NODES', has(/127\.0\.0\.1:7001@7101 myself,master - 0 0 1 connected 0-16383\n[^]* slave,fail /)],
   [
     'CLUSTER SLOTS',
     (reply) => assert.equal((reply as unknown[][])[0]?.slice(0, 3), [0, 16383, ['127.0.0.1', 7001, ownId, []]]),

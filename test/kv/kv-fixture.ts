@@ -30,6 +30,9 @@ export interface FixtureOptions {
   /** Of the library's double. Default: the date. */
   readonly entryTime?: () => number
   readonly clientsMax?: number
+  readonly clientsMemoryMax?: number
+  readonly memoryMax?: number
+  readonly dir?: string
   readonly leaderWaitMs?: number
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
@@ -104,6 +107,13 @@ export class RawClient {
 
   send(text: string): void {
     this.#socket.write(text, 'latin1')
+  }
+
+  /** Resolves once the network has taken all of it. */
+  sendAll(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#socket.write(text, 'latin1', (error) => (error instanceof Error ? reject(error) : resolve()))
+    })
   }
 
   pause(): void {

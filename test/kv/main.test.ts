@@ -218,6 +218,81 @@ test('a folder that another process holds ends with 75, and one of another clust
   await cluster.close()
 })
 
+testUnless(
+  test,
+  existsSync('/proc/self/limits') && spawnSync('prlimit', ['--version']).status === 0 ? null : 'no prlimit here',
+  'clients never take the descriptors of peers and store: fewer are let in, which is said, and the others are turned away',
+  async () => {
+    const dir = temporaryDir()
+    const port = await freePort()
+    const words = ['--nofile=64', process.execPath, mainPath, '--port', String(port), '--dir', dir, '--stop-with-stdin']
+    const child = spawn('prlimit', words, { stdio: ['pipe', 'ignore', 'pipe'] })
+    let log = ''
+    child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()))
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+    await until('it is open', () => Promise.resolve(log.includes('server.open')))
+    const lowered = JSON.parse(log.split('\n').find((line) => line.includes('clients.lowered')) ?? '{}') as {
+      readonly maxClients?: number
+    }
+    const most = lowered.maxClients ?? 0
+    assert.ok(most > 5 && most < 64, log)
+    const clients: RawClient[] = []
+    for (let at = 0; at < 80; at += 1) clients.push(await RawClient.connect(port))
+    const [first] = clients
+    const config = await first?.ask(command('CONFIG', 'GET', 'maxclients'), `${most}\r\n`)
+    assert.match(config ?? '', new RegExp(`maxclients\r\n\\$\\d\r\n${most}\r\n$`))
+    await Promise.all(clients.slice(most).map((client) => client.until((_text, isClosed) => isClosed)))
+    assert.is(await clients[most - 1]?.ask(command('SET', 'k', 'v'), '\r\n'), '+OK\r\n')
+    assert.is(log.match(/listen\.paused/g), null, 'the system itself never ran out')
+
+    for (const client of clients) client.close()
+    child.stdin.end()
+    assert.is(await ended, 0, log)
+    rmSync(dir, { recursive: true })
+  },
+)
+
+test('a terminal that hangs up closes a server in order', async () => {
+  const cluster = await ProcessCluster.start(1)
+  const [member] = cluster.members
+  if (member === undefined) throw new Error('no member')
+  const { code, signal, stderr } = await cluster.end(member, 'SIGHUP')
+  assert.equal([code, signal], [0, null])
+  assert.is(lastEvent(stderr).event, 'server.closed')
+  await cluster.close()
+})
+
+test('a server listens elsewhere than where it says it is, for clients and for peers', async () => {
+  const dir = temporaryDir()
+  const [peer, redis, ...listed] = await Promise.all([freePort(), freePort(), freePort(), freePort()])
+  const list = `s1=kv.invalid:${listed[0]}/kv.invalid:${listed[1]}`
+  const listen = ['--listen-peer', `127.0.0.1:${peer}`, '--listen-redis', `127.0.0.1:${redis}`]
+  const running = runNode([mainPath, '--servers', list, '--dir', dir, ...listen, '--stop-with-stdin'])
+  await until('it is open', () => Promise.resolve(running.output().includes('server.open')))
+  await (await RawClient.connect(peer)).drain()
+  const client = await RawClient.connect(redis)
+  const slots = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
+  assert.match(slots, new RegExp(`kv\\.invalid\r\n:${listed[1]}\r\n`))
+  assert.match(
+    await client.ask(command('INFO', 'server') + command('PING'), 'PONG\r\n'),
+    new RegExp(`tcp_port:${redis}\r\n`),
+  )
+  client.close()
+  running.child.stdin?.end()
+  assert.is((await running.ended).code, 0)
+  rmSync(dir, { recursive: true })
+  const refused = (...words: readonly string[]): string => {
+    try {
+      readServerOptions(['--servers', list, ...words])
+      return ''
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  assert.match(refused('--listen-redis', '7001'), /^--listen-redis is 7001; it must be host:port/)
+  assert.match(refused('--listen-peer', 'a:1', '--bind', '::'), /both say where to listen; give one of them$/)
+})
+
 test('a server whose stdin ends closes when it was asked to', async () => {
   const cluster = await ProcessCluster.start(1)
   const [member] = cluster.members

@@ -6,28 +6,35 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { splitInline } from 'balsa-kv/resp/inline-arguments.js'
-import { RequestParser, type ParserFault } from 'balsa-kv/resp/request-parser.js'
+import { RefusedCommand, RequestParser } from 'balsa-kv/resp/request-parser.js'
 import { drawSeed } from '../support/seed.js'
 import { command } from './kv-fixture.js'
 
 const test = suite('request parser')
 
-const limits = { bulkBytes: 1024 * 1024, inlineBytes: 64 * 1024, arguments: 1024 * 1024, bufferBytes: 4 * 1024 * 1024 }
+const limits = { bulkBytes: 1024 * 1024, inlineBytes: 64 * 1024, arguments: 64 * 1024, commandBytes: 4 * 1024 * 1024 }
 
 interface Parsed {
+  /** Of a refused one: 'refused' and the answer. */
   readonly commands: readonly (readonly string[])[]
-  readonly fault: ParserFault | null
+  readonly fault: string | null
+  /** The most that was held between chunks. */
+  readonly held: number
 }
 
 function parse(chunks: readonly Buffer[], overrides: Partial<typeof limits> = {}): Parsed {
   const parser = new RequestParser({ ...limits, ...overrides })
   const commands: string[][] = []
+  let held = 0
   for (const chunk of chunks) {
     parser.push(chunk)
-    for (let words = parser.next(); words !== null; words = parser.next()) commands.push(words)
+    for (let words = parser.next(); words !== null; words = parser.next()) {
+      commands.push(words instanceof RefusedCommand ? ['refused', words.text] : words)
+    }
+    held = Math.max(held, parser.held)
     if (parser.fault !== null) break
   }
-  return { commands, fault: parser.fault }
+  return { commands, fault: parser.fault, held }
 }
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
@@ -133,7 +140,7 @@ const malformed: readonly (readonly [stream: string, text: string])[] = [
   ['*01\r\n', 'invalid multibulk length'],
   ['*x\r\n', 'invalid multibulk length'],
   ['*\r\n', 'invalid multibulk length'],
-  ['*1048577\r\n', 'invalid multibulk length'],
+  ['*2147483648\r\n', 'invalid multibulk length'],
   ['*12345678901234567890\r\n', 'invalid multibulk length'],
   ['*1\r\n$-1\r\n', 'invalid bulk length'],
   ['*1\r\n$04\r\nPING\r\n', 'invalid bulk length'],
@@ -151,26 +158,39 @@ for (const [stream, text] of malformed) {
   test(`says "${text}" of ${JSON.stringify(stream.slice(0, 30))}, after the commands before it`, () => {
     const { commands, fault } = parse([bytes(`PING\r\n${stream}`)])
     assert.equal(commands, [['PING']])
-    assert.is(fault?.reply, `ERR Protocol error: ${text}`)
+    assert.is(fault, `ERR Protocol error: ${text}`)
   })
 }
 
-test('says of an argument that no entry can hold how long it may be', () => {
-  const { fault } = parse([bytes('*1\r\n$1048577\r\n')])
-  assert.is(
-    fault?.reply,
-    'ERR Protocol error: invalid bulk length: 1048577 bytes, but a command is one Raft entry of at most 1048576',
-  )
-})
+/** Refused at 100 bytes of one argument, 3 arguments and 390 bytes of a command. */
+const small = { bulkBytes: 100, arguments: 3, commandBytes: 390 }
+const overBounds: readonly (readonly [words: readonly string[], text: string])[] = [
+  [['SET', 'k', 'v'.repeat(101)], 'an argument has 101 bytes, but a command is one Raft entry of at most 100'],
+  [['v'.repeat(5000)], 'an argument has 5000 bytes, but a command is one Raft entry of at most 100'],
+  [['MGET', 'a', 'b', 'c'], 'the command has 4 words, at most 3 are allowed: split it'],
+  [['a'.repeat(100), 'b'.repeat(100), 'c'.repeat(100)], 'the command is larger than 390 bytes: split it'],
+]
 
-test('ends a client whose one command outgrows the query buffer, without a word, as Redis does', () => {
-  const { commands, fault } = parse(
-    Array.from({ length: 10 }, () => bytes(`$1000\r\n${'x'.repeat(1000)}\r\n`)).toSpliced(0, 0, bytes('*100\r\n')),
-    { bufferBytes: 5000 },
-  )
-  assert.equal(commands, [])
-  assert.is(fault?.reply, null)
-  assert.match(fault?.reason ?? '', /query buffer of 5000 bytes/)
+for (const [words, text] of overBounds) {
+  test(`says in its place "${text}", wherever the stream is cut, and keeps nothing of it`, () => {
+    const stream = bytes(command('SET', 'k', 'v') + command(...words) + command('GET', 'k') + 'PING\r\n')
+    const expected = [['SET', 'k', 'v'], ['refused', `ERR ${text}`], ['GET', 'k'], ['PING']]
+    const whole = parse([stream], small)
+    assert.equal([whole.commands, whole.fault], [expected, null])
+    for (let cut = 1; cut < stream.length; cut += 1) {
+      assert.equal(parse([stream.subarray(0, cut), stream.subarray(cut)], small).commands, expected, `cut at ${cut}`)
+    }
+    const chunks = Array.from(stream, (byte) => Buffer.from([byte]))
+    assert.equal(parse(chunks, small).commands, expected)
+    assert.ok(parse(chunks, small).held <= 1000)
+  })
+}
+
+test('holds nothing when all that came was whole commands', () => {
+  const parser = new RequestParser(limits)
+  parser.push(bytes(command('SET', 'k', 'v'.repeat(1000))))
+  while (parser.next() !== null);
+  assert.is(parser.held, 0)
 })
 
 test('an inline request is split as a shell would', () => {

@@ -11,7 +11,10 @@ export class ScriptedSocket implements ClientSocket {
   readonly writes: string[] = []
   unsent = 0
   isPaused = false
+  isHurried = false
   isEnded = false
+  /** Why it was cut off; null: it was not. */
+  cutOffReason: string | null = null
 
   open(listener: SocketListener): void {
     this.#listener = listener
@@ -30,11 +33,16 @@ export class ScriptedSocket implements ClientSocket {
     this.isPaused = false
   }
 
+  hurry(): void {
+    this.isHurried = true
+  }
+
   end(): void {
     this.isEnded = true
   }
 
   cutOff(reason: string): void {
+    this.cutOffReason = reason
     this.#end(reason)
   }
 

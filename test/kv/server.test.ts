@@ -4,6 +4,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
 import {
+  BULK_BYTES_MAX,
+  COMMAND_BYTES_MAX,
   COMMAND_WORDS_MAX,
   OUTPUT_SOFT_BYTES_MAX,
   PIPELINE_MAX,
@@ -151,6 +153,7 @@ test('a follower sends keyed commands, keyless commands and transactions to the 
     const answer = await client.ask(pipeline(['MULTI'], ['SET', 'foo', 'v'], ['EXEC'], ['PING']), '+PONG\r\n')
     const aborted = '-EXECABORT Transaction discarded because of previous errors.\r\n'
     assert.is(answer, `+OK\r\n-MOVED 12182 127.0.0.1:7002\r\n${aborted}+PONG\r\n`)
+    for (const id of ['s2', 's3']) raft.peer(id, true)
     const slots = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
     assert.match(slots, `*1\r\n*5\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:7002\r\n$40\r\n${second?.nodeId}`)
   }))
@@ -306,6 +309,7 @@ test('without a leader a client is told CLUSTERDOWN, and still of a whole cluste
     raft.follow(null)
     assert.match(await client.ask(command('INCR', 'k'), '\r\n'), /^-CLUSTERDOWN no leader is known/)
     assert.match(await client.ask(command('GET', 'k'), '\r\n'), /^-CLUSTERDOWN /)
+    for (const id of ['s2', 's3']) raft.peer(id, true)
     assert.match(await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n'), /^\*1\r\n\*5\r\n/)
     assert.match(await client.ask(command('CLUSTER', 'INFO'), '\r\n\r\n'), /cluster_state:fail/)
     raft.lead()
@@ -428,6 +432,29 @@ test('a command that one entry cannot hold is refused with its size, and the cli
     assert.match(await client.ask(command('APPEND', 'k', half), '\r\n'), /^-ERR string exceeds maximum allowed size/)
   }))
 
+test('a command that is over a bound is refused in its place, and what stands around it is answered', () =>
+  withServer(async ({ raft, server }, client) => {
+    const sent = pipeline(['SET', 'k', 'v'], ['SET', 'k', 'x'.repeat(3 * BULK_BYTES_MAX)], ['GET', 'k'])
+    const bound = `an argument has ${3 * BULK_BYTES_MAX} bytes, but a command is one Raft entry of at most ${BULK_BYTES_MAX}`
+    assert.is(await client.ask(sent, 'v\r\n'), `+OK\r\n-ERR ${bound}\r\n$1\r\nv\r\n`)
+    const parts = Array.from({ length: 5 }, () => 'x'.repeat(1_000_000))
+    const large = await client.ask(command('DEL', ...parts) + command('PING'), '+PONG\r\n')
+    assert.is(large, `-ERR the command is larger than ${COMMAND_BYTES_MAX} bytes: split it\r\n+PONG\r\n`)
+    const inside = pipeline(
+      ['MULTI'],
+      ['SET', 'k', 'x'.repeat(2 * BULK_BYTES_MAX)],
+      ['SET', 'k', 'w'],
+      ['EXEC'],
+      ['GET', 'k'],
+    )
+    assert.match(
+      await client.ask(inside, 'v\r\n'),
+      /^\+OK\r\n-ERR an argument .*\r\n\+QUEUED\r\n-EXECABORT .*\r\n\$1\r\nv\r\n$/,
+    )
+    assert.equal(raft.batches, [1])
+    assert.is([...server.clients][0]?.buffered, 0)
+  }))
+
 test('malformed input is answered after the commands before it, and ends the connection', () =>
   withServer(async (_fixture, client) => {
     client.send(`${command('SET', 'k', 'v')}*1\r\n+PING\r\n${command('SET', 'k', 'w')}`)
@@ -466,6 +493,43 @@ test('CLIENT REPLY silences what it says and no more', () =>
     )
     assert.is(await client.ask(sent, '$1\r\n2\r\n'), '$1\r\n1\r\n+OK\r\n$1\r\n2\r\n')
   }))
+
+test('CLIENT REPLY ON is answered, also right behind SKIP', () =>
+  withServer(async (_fixture, client) => {
+    const sent = [['CLIENT', 'REPLY', 'SKIP'], ['CLIENT', 'REPLY', 'ON'], ['PING', 'a'], ['PING']]
+    assert.is(await client.ask(pipeline(...sent), '+PONG\r\n'), '+OK\r\n$1\r\na\r\n+PONG\r\n')
+  }))
+
+test('a replica that cannot be reached is no place to read from, and carries the flag of a failed one', () =>
+  withServer(async ({ raft }, client) => {
+    raft.peer('s2', true)
+    raft.peer('s3', true)
+    const all = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
+    assert.equal(all.match(/:70\d\d/g), [':7001', ':7002', ':7003'])
+    raft.peer('s3', false, 'refused, its log\nwas wiped')
+    const some = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
+    assert.equal(some.match(/:70\d\d/g), [':7001', ':7002'])
+    const nodes = await client.ask(command('CLUSTER', 'NODES') + command('PING'), 'PONG\r\n')
+    assert.match(nodes, /:7002@7102 slave /)
+    assert.match(nodes, /:7003@7103 slave,fail [0-9a-f]+ 0 0 1 disconnected/)
+    assert.match(await client.ask(command('CLUSTER', 'SHARDS') + command('PING'), 'PONG\r\n'), /fail\r\n\+PONG/)
+    const info = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
+    assert.match(info, /raft_peer_s3:.*,connected=0,.*,lost=refused; its log was wiped\r\n/)
+    assert.match(info, /raft_peer_s2:[^\r]*match_index=0\r\n/)
+  }))
+
+test('what is not ASCII in INFO and CONFIG is UTF-8', () =>
+  withServer(
+    async (_fixture, client) => {
+      const bytes = Buffer.from('/daten/größe €').toString('latin1')
+      const info = await client.ask(command('INFO', 'persistence') + command('PING'), 'PONG\r\n')
+      assert.ok(info.includes(`log_dir:${bytes}\r\n`))
+      assert.is(/^\$(\d+)\r\n/.exec(info)?.[1], String(info.length - '$000\r\n\r\n+PONG\r\n'.length))
+      const config = await client.ask(command('CONFIG', 'GET', 'dir'), '\x82\xac\r\n')
+      assert.is(config, `*2\r\n$3\r\ndir\r\n$${bytes.length}\r\n${bytes}\r\n`)
+    },
+    { dir: '/daten/größe €' },
+  ))
 
 test('HELLO 3 and RESET change the form of later answers only', () =>
   withServer(async (_fixture, client) => {

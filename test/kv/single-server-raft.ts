@@ -36,6 +36,7 @@ export class SingleServerRaft implements KvRaft {
   #leader: LeaderHint | null
   #queue: (() => void)[] = []
   #held = false
+  readonly #peers = new Map<string, boolean>()
   #readyWaiters: (() => void)[] = []
   /** The next calls of `applyAll` fail with these, before they do anything. */
   readonly failures: RaftError[] = []
@@ -111,7 +112,9 @@ export class SingleServerRaft implements KvRaft {
       commitIndex: index,
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
-      peers: [],
+      peers: [...this.#peers].map(([peer, connected]) => ({
+        ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null, refusal: null },
+      })),
       clock: this.clock,
       store: {
         firstIndex: 1,
@@ -161,8 +164,9 @@ export class SingleServerRaft implements KvRaft {
   }
 
   /** The connection to a peer comes up or goes down. */
-  peer(id: string, connected: boolean): void {
-    this.#emit('peer', { id, connected, reason: 'a test' })
+  peer(id: string, connected: boolean, reason = 'a test'): void {
+    this.#peers.set(id, connected)
+    this.#emit('peer', { id, connected, reason })
   }
 
   lead(): void {

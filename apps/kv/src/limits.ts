@@ -11,11 +11,11 @@ export const BULK_BYTES_MAX = 1024 * 1024
 /** The longest inline request, and the longest line that announces a count or a length; as in Redis. */
 export const INLINE_BYTES_MAX = 64 * 1024
 
-/** The most arguments of one command, as in Redis up to version 6. What binds first is `QUERY_BUFFER_BYTES_MAX`. */
-export const ARGUMENTS_MAX = 1024 * 1024
+/** The most bytes that one command may take here, with `WORD_BYTES` for each of its words; a larger one is refused. */
+export const COMMAND_BYTES_MAX = 4 * 1024 * 1024
 
-/** The most bytes of one unfinished command that are kept for a client; a client that needs more is cut off. */
-export const QUERY_BUFFER_BYTES_MAX = 4 * 1024 * 1024
+/** What a string takes beside its bytes: its head, rounded up, and the reference to it. */
+export const WORD_BYTES = 32
 
 /** Answers that wait for a client to read them: beyond this its next commands wait, */
 export const OUTPUT_SOFT_BYTES_MAX = 1024 * 1024
@@ -23,11 +23,35 @@ export const OUTPUT_SOFT_BYTES_MAX = 1024 * 1024
 /** and beyond this the client is cut off. One answer may be this large. */
 export const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
-/** A client that has unread answers and reads none of them for so long is cut off. */
+/**
+ * What the commands of one client that are under way may take, with the answers that they will give: beyond this the
+ * next ones wait, so that few answers exist before they are read. The second one counts while memory for clients is
+ * scarce.
+ */
+export const UNDER_WAY_BYTES_MAX = 4 * 1024 * 1024
+export const SCARCE_UNDER_WAY_BYTES_MAX = 64 * 1024
+
+/**
+ * Commands of one client that are cut out of its bytes, and what they may take, before it is their turn: so far a read
+ * sees that a write stands behind it. All else stays as it came.
+ */
+export const CUT_AHEAD_MAX = 4096
+export const CUT_AHEAD_BYTES_MAX = 1024 * 1024
+
+/** A client that has unread answers and reads none of them for so long is cut off; */
 export const UNREAD_ANSWERS_MS = 60_000
 
-/** As in Redis. */
+/** so long, when it has been read as far ahead of them as it may be, and perhaps waits for us to read on. */
+export const READ_AHEAD_MS = 5000
+
+/** As in Redis; fewer where the limit of open files is lower (server/descriptors.ts). */
 export const CLIENTS_MAX = 10_000
+
+/** How long no client is taken when the system has no descriptor for it. */
+export const ACCEPT_PAUSE_MS = 1000
+
+/** An idle connection is asked so often by TCP whether its client is still there; as in Redis. */
+export const TCP_KEEPALIVE_MS = 300_000
 
 /** Commands of one client that may be under way at once; further ones wait in the client's socket. */
 export const PIPELINE_MAX = 4096
@@ -44,6 +68,9 @@ export const COMMAND_WORDS_MAX = 64 * 1024
  */
 export const WATCHED_KEYS_MAX = 4096
 export const WATCHED_BYTES_MAX = 256 * 1024
+
+/** Keys of the data set: V8 makes no map of more than 2^24, and some are under way when this is noticed. */
+export const KEYS_MAX = 16_000_000
 
 /** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
 export const SCAN_KEYS_MAX = 4096

@@ -6,7 +6,7 @@ import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
 import { readServerOptions, SERVER_HELP, type ServerOptions } from './cli/server-options.js'
 import { jsonLog, loseUnwritableLines, type Log } from './log.js'
 import { CLOSE_MAX_MS } from './limits.js'
-import { openKv, type OpenKv } from './open-kv.js'
+import type { OpenKv } from './open-kv.js'
 
 loseUnwritableLines()
 process.exitCode = await main(process.argv.slice(2))
@@ -41,6 +41,8 @@ async function main(words: readonly string[]): Promise<number> {
 
 async function serve(options: ServerOptions, log: Log): Promise<number> {
   const stop = stopRequest(options.stopWithStdin)
+  // Only now: the loader has all files of a level of imports open at once, and a process may be allowed few of them.
+  const { openKv } = await import('./open-kv.js')
   const kv = await Promise.race([openKv(options, log), stop])
   if (typeof kv === 'string') {
     // Nothing has been promised yet: ended now is as good as killed.
@@ -72,7 +74,7 @@ async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
 function stopRequest(stopWithStdin: boolean): Promise<string> {
   return new Promise((resolve) => {
     let asked = false
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
         if (asked) process.exit(exitCodes.defect)
         asked = true

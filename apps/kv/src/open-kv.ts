@@ -10,6 +10,7 @@ import type { Log } from './log.js'
 import { KvStateMachine } from './replication/kv-state-machine.js'
 import type { Reply } from './resp/reply.js'
 import { machineClock } from './server/clock.js'
+import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
 import { KvServer } from './server/kv-server.js'
 
 export interface OpenKv {
@@ -26,12 +27,13 @@ const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes
 export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> {
   const { self, members, bind, dir } = options
   const at = (address: HostPort): HostPort => ({ host: bind ?? address.host, port: address.port })
+  const listen = { peer: options.listen.peer ?? at(self.peer), redis: options.listen.redis ?? at(self.redis) }
   const data = new DataSet()
   const raft = await Raft.open<Uint8Array, Reply>({
     id: self.id,
     dir,
     cluster: options.cluster,
-    transport: tcp({ listen: formatAddress(at(self.peer)), advertise: formatAddress(self.peer) }),
+    transport: tcp({ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) }),
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
     stateMachine: new KvStateMachine(data, machineClock),
     codec: bytesCodec,
@@ -41,6 +43,11 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     acceptPeerBoot: options.acceptPeerBoot,
     logger: log,
   })
+  const clientsMax = fittingClients(options, log)
+  if (clientsMax === 0) {
+    await raft.close()
+    throw new ListenError(`the limit of open files, ${openFilesMax()}, leaves none for clients: raise it (ulimit -n)`)
+  }
   const server = new KvServer({
     raft,
     data,
@@ -48,14 +55,16 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     members,
     dir,
     log,
-    clientsMax: options.clientsMax,
-    ...at(self.redis),
+    clientsMax,
+    memoryMax: options.memoryMax,
+    clientsMemoryMax: options.clientsMemoryMax,
+    ...listen.redis,
   })
   try {
     await server.listen()
   } catch (error) {
     await server.close(raft.close())
-    throw new ListenError(listenReason(at(self.redis), error as NodeJS.ErrnoException), { cause: error })
+    throw new ListenError(listenReason(listen.redis, error as NodeJS.ErrnoException), { cause: error })
   }
   const { durability } = raft.status
   log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
@@ -63,12 +72,22 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   return { close: () => (closing ??= server.close(raft.close())), halted: raft.closed }
 }
 
+/** As many clients as were asked for, or as there are descriptors for: said once when those are fewer. */
+function fittingClients({ clientsMax, members }: ServerOptions, log: Log): number {
+  const limit = openFilesMax()
+  if (limit === null) return clientsMax
+  const fitting = clientsThatFit(limit, openFiles(), members.length - 1)
+  if (fitting >= clientsMax) return clientsMax
+  log.warn('clients.lowered', { maxClients: fitting, asked: clientsMax, openFilesMax: limit, remedy: 'ulimit -n' })
+  return fitting
+}
+
 function listenReason(address: HostPort, error: NodeJS.ErrnoException): string {
   const reasons: Readonly<Record<string, string>> = {
     EADDRINUSE: 'the port is taken by another process',
     EACCES: 'this user may not listen there',
-    EADDRNOTAVAIL: 'this machine has no such address; --bind can name another to listen at',
-    ENOTFOUND: 'there is no such host; --bind can name another to listen at',
+    EADDRNOTAVAIL: 'this machine has no such address; --listen-redis can name another to listen at',
+    ENOTFOUND: 'there is no such host; --listen-redis can name another to listen at',
   }
   return `cannot listen for clients at ${formatAddress(address)}: ${reasons[error.code ?? ''] ?? error.message}`
 }

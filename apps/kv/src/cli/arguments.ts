@@ -33,6 +33,29 @@ export function readArguments(
   return found
 }
 
+/** Bytes as Redis takes them: `100mb` is 100 * 1024 * 1024, `100m` 100 million. `remedy`: how to get more. */
+export function byteCount(
+  name: string,
+  text: string,
+  { min, max, remedy }: { readonly min: number; readonly max: number; readonly remedy: string },
+): number {
+  const [, digits = '', unit = ''] = /^([0-9]{1,15})([a-z]{0,2})$/.exec(text.toLowerCase()) ?? []
+  const value = digits === '' ? Number.NaN : Number(digits) * (units[unit] ?? Number.NaN)
+  if (value >= min && value <= max) return value
+  throw new UsageError(`${name} is ${text}; it must be ${min} .. ${max} bytes, as 512mb or 1gb, ${remedy}`)
+}
+
+const units: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  k: 1000,
+  kb: 1024,
+  m: 1000 ** 2,
+  mb: 1024 ** 2,
+  g: 1000 ** 3,
+  gb: 1024 ** 3,
+}
+
 export function wholeNumber(
   name: string,
   text: string,

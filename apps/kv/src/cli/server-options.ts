@@ -7,7 +7,8 @@ import { readFileSync } from 'node:fs'
 import { makeMember, type HostPort, type Member } from '../cluster/members.js'
 import { CLIENTS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
-import { readArguments, wholeNumber } from './arguments.js'
+import { memoryLimits } from '../memory-limits.js'
+import { byteCount, readArguments, wholeNumber } from './arguments.js'
 import { UsageError } from './exit-codes.js'
 
 export interface ServerOptions {
@@ -17,7 +18,12 @@ export interface ServerOptions {
   readonly cluster: string
   /** The host to listen at, for peers and clients, instead of the one in this server's addresses. */
   readonly bind: string | null
+  /** Where to listen, where that is another address than the one by which others reach this server; null: it is not. */
+  readonly listen: { readonly peer: HostPort | null; readonly redis: HostPort | null }
   readonly clientsMax: number
+  /** Bytes that the data set may take, and all that is kept for clients. */
+  readonly memoryMax: number
+  readonly clientsMemoryMax: number
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly logLevel: LogLevel
@@ -35,19 +41,28 @@ The command line is the same for all servers of a cluster but for --id and --dir
 
   --servers <list>   every server as id=<peer address>/<redis address>, with commas between them:
                      s1=10.0.0.1:7101/10.0.0.1:7001,s2=10.0.0.2:7101/10.0.0.2:7001,...
-                     Peers dial the first, clients the second; each must be reachable as it stands here.
+                     Peers dial the first, clients the second; each must be reachable as it stands here: these are the
+                     announced addresses. Where this server listens may differ, see the two --listen options
   --id <id>          which of them this one is
   --dir <folder>     where its log lies; made when missing. Default ./data/<id>
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
+  --listen-peer <address>, --listen-redis <address>
+                     listen there, such as 0.0.0.0:7101, while others go on to use what --servers says of this server:
+                     behind a port mapping, in a container, or where a name stands for an address that changes
   --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
   --max-clients <n>  1 .. 100000, default ${CLIENTS_MAX}
+  --maxmemory <bytes>        what the data set may take, as 512mb or 1gb: beyond it commands that make it larger are answered
+                     with -OOM, the others go on. Default half of what the heap has room for (node --max-old-space-size, the
+                     same on all servers), at most three quarters
+  --maxmemory-clients <bytes>  what is kept for all clients together: commands, transactions, answers. Beyond it the client
+                     with the most is cut off. Default a quarter of that room, not over 224mb; at most half
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
   --config <file>    a JSON file with any of these: {"id": "s1", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
-                     "redis": "host:port"}, ...], "port", "bind", "cluster", "maxClients", "heartbeatMs",
-                     "electionTimeoutMs", "logLevel"}. The command line wins.
+                     "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
+                     "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
   --accept-peer-boot <id>    believe once the boot counter that this peer says next, whatever was known of it; only after a
@@ -59,7 +74,7 @@ Reads are linearizable, except on a connection that has sent READONLY: there a f
 at least as new as the beginning of its leader (while that changes it waits for it, ${LEADER_WAIT_MS / 1000} s at most). ioredis sends
 READONLY by itself to replicas, and may try reads there when it has lost the leader.
 
-Runs in the foreground; SIGINT and SIGTERM close it cleanly. Logs are one JSON line per event on stderr. There are no
+Runs in the foreground; SIGINT, SIGTERM and SIGHUP close it cleanly. Logs are one JSON line per event on stderr. There are no
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
 
 Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
@@ -75,8 +90,12 @@ const specs = {
   dir: { takesValue: true },
   port: { takesValue: true },
   bind: { takesValue: true },
+  'listen-peer': { takesValue: true },
+  'listen-redis': { takesValue: true },
   cluster: { takesValue: true },
   'max-clients': { takesValue: true },
+  maxmemory: { takesValue: true },
+  'maxmemory-clients': { takesValue: true },
   'heartbeat-ms': { takesValue: true },
   'election-timeout-ms': { takesValue: true },
   'log-level': { takesValue: true },
@@ -116,7 +135,9 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
     bind: given.get('bind') ?? null,
+    listen: { peer: readListen(given, 'peer'), redis: readListen(given, 'redis') },
     clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(CLIENTS_MAX), { min: 1, max: 100_000 }),
+    ...readMemory(given),
     heartbeatMs,
     electionTimeoutMs,
     logLevel,
@@ -134,6 +155,30 @@ function peersGiven(id: string | undefined, members: readonly Member[]): readonl
   )
 }
 
+function readListen(given: ReadonlyMap<string, string>, whom: 'peer' | 'redis'): HostPort | null {
+  const text = given.get(`listen-${whom}`)
+  if (text === undefined) return null
+  if (given.has('bind')) throw new UsageError(`--bind and --listen-${whom} both say where to listen; give one of them`)
+  const address = readAddress(text)
+  if (address === null)
+    throw new UsageError(`--listen-${whom} is ${text}; it must be host:port, with a port of 1 .. 65535`)
+  return address
+}
+
+function readMemory(given: ReadonlyMap<string, string>): Pick<ServerOptions, 'memoryMax' | 'clientsMemoryMax'> {
+  const { dataDefault, dataMost, clientsDefault, clientsMost } = memoryLimits()
+  const remedy = 'for what the heap has room for: node --max-old-space-size makes it larger'
+  const data = given.get('maxmemory') ?? String(dataDefault)
+  const clients = given.get('maxmemory-clients') ?? String(clientsDefault)
+  return {
+    memoryMax: byteCount('--maxmemory', data, { min: MEMORY_BYTES_MIN, max: dataMost, remedy }),
+    clientsMemoryMax: byteCount('--maxmemory-clients', clients, { min: MEMORY_BYTES_MIN, max: clientsMost, remedy }),
+  }
+}
+
+/** Less could not hold one command. */
+const MEMORY_BYTES_MIN = 8 * 1024 * 1024
+
 /** The command line's form of a list of servers. */
 export function formatServers(members: readonly Member[]): string {
   const address = ({ host, port }: HostPort): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
@@ -147,8 +192,12 @@ const fileKeys: Readonly<Record<string, string>> = {
   dir: 'dir',
   port: 'port',
   bind: 'bind',
+  listenPeer: 'listen-peer',
+  listenRedis: 'listen-redis',
   cluster: 'cluster',
   maxClients: 'max-clients',
+  maxmemory: 'maxmemory',
+  maxmemoryClients: 'maxmemory-clients',
   heartbeatMs: 'heartbeat-ms',
   electionTimeoutMs: 'election-timeout-ms',
   logLevel: 'log-level',

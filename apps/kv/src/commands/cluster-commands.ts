@@ -3,7 +3,7 @@
 import { keySlot, SLOT_COUNT } from '../cluster/slots.js'
 import type { Member } from '../cluster/members.js'
 import { countKeysInSlotWalk } from '../data-set/key-walk.js'
-import { status, type Reply } from '../resp/reply.js'
+import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 
 export const clusterSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -29,9 +29,12 @@ function ownerFirst({ leadership }: ServerState): readonly Member[] {
   return [owner, ...leadership.members.filter((member) => member !== owner)]
 }
 
+/** Clients read from any replica that stands here: those that cannot be reached are left out, as in Redis. */
 function slots({ server }: LocalContext): Reply {
-  const servers = ownerFirst(server).map(({ redis, nodeId }): Reply => [redis.host, redis.port, nodeId, []])
-  return [[0, SLOT_COUNT - 1, ...servers]]
+  const { owner } = server.leadership
+  const servers = ownerFirst(server).filter((member) => member === owner || isConnected(server, member))
+  const rows = servers.map(({ redis, nodeId }): Reply => [textBytes(redis.host), redis.port, nodeId, []])
+  return [[0, SLOT_COUNT - 1, ...rows]]
 }
 
 function shards({ server }: LocalContext): Reply {
@@ -41,8 +44,8 @@ function shards({ server }: LocalContext): Reply {
     pairs: [
       ['id', member.nodeId],
       ['port', member.redis.port],
-      ['ip', member.redis.host],
-      ['endpoint', member.redis.host],
+      ['ip', textBytes(member.redis.host)],
+      ['endpoint', textBytes(member.redis.host)],
       ['role', member === leadership.owner ? 'master' : 'replica'],
       ['replication-offset', offsetOf(server, member)],
       ['health', isConnected(server, member) ? 'online' : 'fail'],
@@ -63,13 +66,14 @@ function nodes({ server }: LocalContext): Reply {
   const { leadership, status } = server
   const lines = leadership.members.map((member) => {
     const owns = member === leadership.owner
-    const flags = `${member === leadership.self ? 'myself,' : ''}${owns ? 'master' : 'slave'}`
+    const isThere = isConnected(server, member)
+    const flags = `${member === leadership.self ? 'myself,' : ''}${owns ? 'master' : 'slave'}${isThere ? '' : ',fail'}`
     const master = owns ? '-' : leadership.owner.nodeId
-    const link = isConnected(server, member) ? 'connected' : 'disconnected'
+    const link = isThere ? 'connected' : 'disconnected'
     const address = `${member.redis.host}:${member.redis.port}@${member.peer.port}`
     return `${member.nodeId} ${address} ${flags} ${master} 0 0 ${status.term} ${link}${owns ? ` 0-${SLOT_COUNT - 1}` : ''}\n`
   })
-  return { type: 'verbatim', text: lines.join('') }
+  return { type: 'verbatim', text: textBytes(lines.join('')) }
 }
 
 function clusterInfo({ server }: LocalContext): Reply {

@@ -2,7 +2,6 @@
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
-import { COMMAND_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
@@ -15,8 +14,9 @@ import { configSubcommands, info, role } from './server-commands.js'
 export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
 
 export type CommandRow = CommandFacts &
+  /** `grows`: it may make the data set larger, and is refused when that is full. */
   (
-    | { readonly type: 'data'; readonly command: DataCommand }
+    | { readonly type: 'data'; readonly command: DataCommand; readonly grows: boolean }
     /** Answered at once, from what this server knows. */
     | { readonly type: 'local'; readonly run: LocalHandler }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
@@ -62,7 +62,12 @@ function data(name: string, arity: number, flags: string, keys: Keys, categories
       ? 'server'
       : 'generic'
     : 'string'
-  return { type: 'data', command, ...facts(name, arity, flags, keys, categories, group) }
+  return {
+    type: 'data',
+    command,
+    grows: flags.includes('denyoom'),
+    ...facts(name, arity, flags, keys, categories, group),
+  }
 }
 
 function local(
@@ -161,9 +166,6 @@ export function findCommand(name: string): CommandRow | undefined {
 /** Null: the number of words fits, and a subcommand is one that there is. */
 export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
   if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
-  if (words.length > COMMAND_WORDS_MAX) {
-    return failure(`ERR the command has ${words.length} words, at most ${COMMAND_WORDS_MAX} are allowed: split it`)
-  }
   if (row.type !== 'container' || words.length < 2) return null
   const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
   if (subcommand === undefined) {

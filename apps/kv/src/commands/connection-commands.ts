@@ -117,7 +117,7 @@ function list({ server }: LocalContext, words: readonly string[]): Reply {
   return verbatim(lines.map((line) => `${line}\n`).join(''))
 }
 
-function describe({ session, queued, watching, buffered, unsent }: ClientState, now: number): string {
+function describe({ session, queued, watching, buffered, unsent, held }: ClientState, now: number): string {
   const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000))
   const flags = `${queued >= 0 ? 'x' : ''}${session.readonly ? 'r' : ''}${session.noEvict ? 'e' : ''}`
   return [
@@ -135,6 +135,7 @@ function describe({ session, queued, watching, buffered, unsent }: ClientState, 
     `watch=${watching}`,
     `qbuf=${buffered}`,
     `omem=${unsent}`,
+    `tot-mem=${held}`,
     `cmd=${session.lastCommand}`,
     'user=default',
     `lib-name=${session.libraryName}`,
@@ -143,7 +144,7 @@ function describe({ session, queued, watching, buffered, unsent }: ClientState, 
   ].join(' ')
 }
 
-/** Nothing is ever evicted here, so this only remembers what was asked. */
+/** Who asks for this goes last when more is kept for clients than may be. */
 function noEvict({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const value = words[2]?.toLowerCase()
   if (value !== 'on' && value !== 'off') return syntaxError
@@ -154,8 +155,12 @@ function noEvict({ client: { session } }: LocalContext, words: readonly string[]
 function reply({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const value = words[2]?.toLowerCase()
   if (value !== 'on' && value !== 'off' && value !== 'skip') return syntaxError
-  // SKIP is not answered either.
-  if (value === 'skip') session.skips = 2
-  else session.replies = value
+  if (value === 'skip') {
+    // It is not answered itself either.
+    session.skips = 2
+  } else {
+    session.replies = value
+    session.skips = 0
+  }
   return ok
 }

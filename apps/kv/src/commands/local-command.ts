@@ -4,6 +4,7 @@ import type { Status } from 'balsa-raft'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
 import type { DataSet } from '../data-set/data-set.js'
 import type { Reply } from '../resp/reply.js'
+import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
 import type { Leadership } from '../server/leadership.js'
 
@@ -36,6 +37,8 @@ export interface ClientState {
   readonly buffered: number
   /** Bytes of answers that have not left. */
   readonly unsent: number
+  /** Bytes that are kept for it in all. */
+  readonly held: number
 }
 
 export interface ServerState {
@@ -45,6 +48,10 @@ export interface ServerState {
   readonly clients: Iterable<ClientState>
   readonly clientCount: number
   readonly counters: Counters
+  /** What the data set may take in memory, and whether it does: then commands that grow are refused. */
+  readonly memoryMax: number
+  readonly isMemoryFull: boolean
+  readonly clientMemory: Pick<ClientMemory, 'held' | 'most' | 'evicted'>
   readonly startedAt: number
   readonly clientsMax: number
   /** Milliseconds since 1970, by the date of the machine: for what is told, never for deadlines. */

@@ -2,8 +2,9 @@
 
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
-import { status, type Reply } from '../resp/reply.js'
+import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import type { Leadership } from '../server/leadership.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -16,7 +17,7 @@ function configGet({ server }: LocalContext, words: readonly string[]): Reply {
   const refusal = globs.find(isRefusal)
   if (refusal !== undefined) return refusal
   const pairs = [...server.config].filter(([name]) => globs.some((accepts) => !isRefusal(accepts) && accepts(name)))
-  return { type: 'map', pairs }
+  return { type: 'map', pairs: pairs.map(([name, value]) => [name, textBytes(value)]) }
 }
 
 export function role({ server }: LocalContext): Reply {
@@ -26,12 +27,12 @@ export function role({ server }: LocalContext): Reply {
     const followers = raft.peers.filter((peer) => peer.connected)
     const rows = followers.map((peer): Reply => {
       const member = leadership.members.find(({ id }) => id === peer.id)
-      return [member?.redis.host ?? peer.address, String(member?.redis.port ?? 0), String(peer.matchIndex)]
+      return [textBytes(member?.redis.host ?? peer.address), String(member?.redis.port ?? 0), String(peer.matchIndex)]
     })
     return ['master', raft.commitIndex, rows]
   }
   const link = leader === null ? 'connect' : 'connected'
-  return ['slave', leader?.redis.host ?? '?', leader?.redis.port ?? 0, link, raft.appliedIndex]
+  return ['slave', textBytes(leader?.redis.host ?? '?'), leader?.redis.port ?? 0, link, raft.appliedIndex]
 }
 
 type Section = readonly [title: string, lines: (server: ServerState) => readonly (readonly [string, string | number])[]]
@@ -60,7 +61,8 @@ export function info({ server }: LocalContext, words: readonly string[]): Reply 
           .map(([name, value]) => `${name}:${value}\r\n`)
           .join('')}`,
     )
-  return { type: 'verbatim', text: parts.join('\r\n') }
+  // What is not ASCII in here is this server's own: names, paths, addresses.
+  return { type: 'verbatim', text: textBytes(parts.join('\r\n')) }
 }
 
 function serverLines(server: ServerState): ReturnType<Section[1]> {
@@ -75,14 +77,14 @@ function serverLines(server: ServerState): ReturnType<Section[1]> {
     ['process_id', process.pid],
     ['run_id', leadership.self.nodeId],
     ['server_id', leadership.self.id],
-    ['tcp_port', leadership.self.redis.port],
+    ['tcp_port', server.config.get('port') ?? ''],
     ['server_time_usec', server.now() * 1000],
     ['uptime_in_seconds', uptime],
     ['uptime_in_days', Math.floor(uptime / 86400)],
   ]
 }
 
-function clientLines({ clientCount, clients, clientsMax }: ServerState): ReturnType<Section[1]> {
+function clientLines({ clientCount, clients, clientsMax, clientMemory }: ServerState): ReturnType<Section[1]> {
   let largestInput = 0
   let largestOutput = 0
   for (const client of clients) {
@@ -94,18 +96,22 @@ function clientLines({ clientCount, clients, clientsMax }: ServerState): ReturnT
     ['maxclients', clientsMax],
     ['client_recent_max_input_buffer', largestInput],
     ['client_recent_max_output_buffer', largestOutput],
+    ['maxmemory_clients', clientMemory.most],
+    ['mem_clients_normal', clientMemory.held],
     ['blocked_clients', 0],
   ]
 }
 
-function memoryLines(): ReturnType<Section[1]> {
+function memoryLines({ data, memoryMax }: ServerState): ReturnType<Section[1]> {
   const memory = process.memoryUsage()
   return [
     ['used_memory', memory.heapUsed + memory.external],
     ['used_memory_human', humanBytes(memory.heapUsed + memory.external)],
     ['used_memory_rss', memory.rss],
     ['used_memory_rss_human', humanBytes(memory.rss)],
-    ['maxmemory', 0],
+    ['used_memory_dataset', data.bytes],
+    ['maxmemory', memoryMax],
+    ['maxmemory_human', humanBytes(memoryMax)],
     ['maxmemory_policy', 'noeviction'],
   ]
 }
@@ -123,7 +129,7 @@ function persistenceLines({ status: raft, dir }: ServerState): ReturnType<Sectio
   ]
 }
 
-function statsLines({ counters }: ServerState): ReturnType<Section[1]> {
+function statsLines({ counters, clientMemory }: ServerState): ReturnType<Section[1]> {
   return [
     ['total_connections_received', counters.connections],
     ['total_commands_processed', counters.commands],
@@ -131,6 +137,7 @@ function statsLines({ counters }: ServerState): ReturnType<Section[1]> {
     ['total_net_output_bytes', counters.bytesOut],
     ['rejected_connections', counters.rejected],
     ['cut_off_connections', counters.cutOff],
+    ['evicted_clients', clientMemory.evicted],
   ]
 }
 
@@ -176,12 +183,18 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
-      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}`,
+      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(leadership, peer.id)}`,
     ]),
     ['raft_clock_offset_ms', raft.clock.offsetMs],
     ['raft_clock_jumps', raft.clock.jumps],
     ['raft_fault', raft.fault === null ? '' : raft.fault.code],
   ]
+}
+
+/** Why the connection to a peer ended or was refused, as one field of a line. */
+function lostLine(leadership: Leadership, id: string): string {
+  const reason = leadership.lossOf(id)
+  return reason === null ? '' : `,lost=${reason.replace(/[\r\n]/g, ' ').replaceAll(',', ';')}`
 }
 
 function cpuLines(): ReturnType<Section[1]> {

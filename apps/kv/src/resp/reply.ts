@@ -52,6 +52,9 @@ export const notAnInteger = failure('ERR value is not an integer or out of range
 export const wrongArity = (command: string): ErrorReply =>
   failure(`ERR wrong number of arguments for '${command}' command`)
 
+/** Text of this server, such as a path or a name, as the string of bytes that it is on the wire. */
+export const textBytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
+
 /** A client's own words in an error text: as much as Redis repeats, whose strings end at a NUL. */
 export function quote(word: string, most = 128): string {
   const end = word.indexOf('\0')

@@ -1,10 +1,14 @@
 /** What CONFIG GET tells: the options of Redis that tools ask for, with what is true here. */
 
-import { BULK_BYTES_MAX, OUTPUT_BYTES_MAX, QUERY_BUFFER_BYTES_MAX } from '../limits.js'
+import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, OUTPUT_BYTES_MAX, TCP_KEEPALIVE_MS } from '../limits.js'
 
 export function configFacts(
   options: { readonly host: string; readonly port: number; readonly dir: string },
-  clientsMax: number,
+  {
+    clientsMax,
+    clientsMemoryMax,
+    memoryMax,
+  }: { readonly clientsMax: number; readonly clientsMemoryMax: number; readonly memoryMax: number },
 ): ReadonlyMap<string, string> {
   return new Map([
     ['bind', options.host],
@@ -17,12 +21,13 @@ export function configFacts(
     ['save', ''],
     ['appendonly', 'yes'],
     ['appendfsync', 'always'],
-    ['maxmemory', '0'],
+    ['maxmemory', String(memoryMax)],
     ['maxmemory-policy', 'noeviction'],
+    ['maxmemory-clients', String(clientsMemoryMax)],
     ['proto-max-bulk-len', String(BULK_BYTES_MAX)],
-    ['client-query-buffer-limit', String(QUERY_BUFFER_BYTES_MAX)],
+    ['client-query-buffer-limit', String(COMMAND_BYTES_MAX)],
     ['client-output-buffer-limit', `normal ${OUTPUT_BYTES_MAX} 0 0`],
     ['timeout', '0'],
-    ['tcp-keepalive', '300'],
+    ['tcp-keepalive', String(TCP_KEEPALIVE_MS / 1000)],
   ])
 }

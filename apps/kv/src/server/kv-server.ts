@@ -4,18 +4,21 @@
  * write per client.
  */
 
-import { createServer, type AddressInfo, type Server } from 'node:net'
 import { RaftError, type Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { CLIENTS_MAX, CLOSE_GRACE_MS, LEADER_WAIT_MS } from '../limits.js'
+import { CLIENTS_MAX, CLOSE_GRACE_MS, KEYS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import type { Log } from '../log.js'
+import { memoryLimits } from '../memory-limits.js'
+import { ClientListener } from './client-listener.js'
 import { Client, type ClientHost } from './client/client.js'
+import { ClientMemory } from './client/client-memory.js'
 import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
 import { Watchers } from './client/watchers.js'
 import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
+import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
@@ -35,6 +38,10 @@ export interface KvServerOptions {
   readonly port: number
   readonly dir: string
   readonly clientsMax?: number
+  /** How many bytes may be kept for all clients together. Default: a part of the heap (memory-limits.ts). */
+  readonly clientsMemoryMax?: number
+  /** How many bytes the data set may take. Default: a part of the heap. */
+  readonly memoryMax?: number
   /**
    * How long commands wait for the successor of a lost leader, and stale reads until this server has caught up with it.
    * Default 5000.
@@ -51,6 +58,8 @@ export class KvServer implements ServerState {
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
   readonly startedAt: number
   readonly clientsMax: number
+  readonly memoryMax: number
+  readonly clientMemory: ClientMemory
   readonly now: () => number
   readonly dir: string
   readonly config: ReadonlyMap<string, string>
@@ -59,7 +68,7 @@ export class KvServer implements ServerState {
   readonly reads: Reads
   readonly #options: KvServerOptions
   /** Null until `listen`: whoever brings the clients by `accept` needs no listener. */
-  #listener: Server | null = null
+  #listener: ClientListener | null = null
   readonly #clients = new Set<Client>()
   readonly #host: ClientHost
   readonly #clock: KvClock
@@ -78,7 +87,14 @@ export class KvServer implements ServerState {
     this.startedAt = this.now()
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
-    this.config = configFacts(options, this.clientsMax)
+    const limits = memoryLimits()
+    this.memoryMax = options.memoryMax ?? limits.dataDefault
+    this.clientMemory = new ClientMemory(options.clientsMemoryMax ?? limits.clientsDefault)
+    this.config = configFacts(options, {
+      clientsMax: this.clientsMax,
+      clientsMemoryMax: this.clientMemory.most,
+      memoryMax: this.memoryMax,
+    })
     this.leadership = new Leadership(raft, {
       self,
       members,
@@ -100,6 +116,7 @@ export class KvServer implements ServerState {
       watchers,
       turns: this.#turns,
       walks: this.walks,
+      memory: this.clientMemory,
       onGone: (client, reason) => this.#onGone(client, reason),
     }
     this.replicator.watchDeadlines()
@@ -113,6 +130,11 @@ export class KvServer implements ServerState {
     return this.#options.raft.entryTime
   }
 
+  /** With what is under way, so that it is known before it is in the log. */
+  get isMemoryFull(): boolean {
+    return this.data.bytes + this.replicator.bytesUnderWay > this.memoryMax || this.data.size >= KEYS_MAX
+  }
+
   get clients(): Iterable<Client> {
     return this.#clients
   }
@@ -122,22 +144,17 @@ export class KvServer implements ServerState {
   }
 
   /** Resolves with the address that it listens at; rejects with the system's error. */
-  listen(): Promise<AddressInfo> {
+  listen(): ReturnType<ClientListener['listen']> {
     const { host, port, log } = this.#options
-    // A client may close its side as soon as it has sent its commands, and still get its answers.
-    const listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
-      this.accept(new TcpClientSocket(socket)),
-    )
-    this.#listener = listener
-    return new Promise((resolve, reject) => {
-      listener.once('error', reject)
-      listener.listen({ host, port, backlog: 511 }, () => {
-        listener.off('error', reject)
-        // Such as no more file descriptors: the clients that are there stay.
-        listener.on('error', (error) => log.error('listen.error', { message: error.message }))
-        resolve(listener.address() as AddressInfo)
-      })
+    this.#listener = new ClientListener({
+      host,
+      port,
+      connectionsMax: this.clientsMax + REFUSED_AT_ONCE_MAX,
+      clock: this.#clock,
+      log,
+      onSocket: (socket) => this.accept(new TcpClientSocket(socket)),
     })
+    return this.#listener.listen()
   }
 
   /** A client has come; it is turned away when there are too many. */

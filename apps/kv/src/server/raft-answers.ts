@@ -8,12 +8,15 @@
 
 import { RaftError } from 'balsa-raft'
 import { redirectAddress, type Member } from '../cluster/members.js'
-import { failure, type ErrorReply } from '../resp/reply.js'
+import { failure, textBytes, type ErrorReply } from '../resp/reply.js'
 import type { Leadership } from './leadership.js'
 
 const noLeader = failure('CLUSTERDOWN no leader is known here; one is being elected, or most servers cannot be reached')
 const overloaded = failure('TRYAGAIN this server has more commands waiting than it takes')
 const closing = failure('CLUSTERDOWN this server is closing')
+
+/** The data set is full, and this command could make it larger. */
+export const outOfMemory = failure("OOM command not allowed when used memory > 'maxmemory'.")
 
 /**
  * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as
@@ -22,7 +25,7 @@ const closing = failure('CLUSTERDOWN this server is closing')
  */
 export function moved(leadership: Leadership, slot: number, leader: Member | null = leadership.leader): ErrorReply {
   if (leader === null || leader === leadership.self) return noLeader
-  return failure(`MOVED ${slot} ${redirectAddress(leader.redis)}`)
+  return failure(`MOVED ${slot} ${textBytes(redirectAddress(leader.redis))}`)
 }
 
 /** The answer to a write that failed. */
@@ -34,13 +37,13 @@ export function writeFailure(error: unknown, leadership: Leadership, slot: numbe
     case 'unknown':
       return unknownOutcome(error.message)
     case 'applied':
-      return failure(`ERR RAFT_APPLIED the command was applied, but its answer is lost: ${asBytes(error.message)}`)
+      return failure(`ERR RAFT_APPLIED the command was applied, but its answer is lost: ${textBytes(error.message)}`)
   }
 }
 
 /** The answer to a read that failed: it changed nothing, so it may always be sent again. */
 export function readFailure(error: unknown, leadership: Leadership, slot: number): ErrorReply {
-  if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${asBytes(String(error))}`)
+  if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${textBytes(String(error))}`)
   return refusal(error, leadership, slot)
 }
 
@@ -73,14 +76,12 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_PEER_REPLACED':
     case 'ERR_RAFT_LISTEN':
     case 'ERR_RAFT_OPTIONS':
-      return failure(`ERR ${error.code.slice(4)} ${asBytes(error.message)}`)
+      return failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
   }
 }
 
 function unknownOutcome(message: string): ErrorReply {
   return failure(
-    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${asBytes(message)}`,
+    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${textBytes(message)}`,
   )
 }
-
-const asBytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')

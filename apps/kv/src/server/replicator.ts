@@ -53,6 +53,11 @@ export class Replicator {
     )
   }
 
+  /** Of entries that have not been answered. */
+  get bytesUnderWay(): number {
+    return this.#bytesInFlight + this.#batch.bytes
+  }
+
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
   write(entry: Uint8Array, owner: Proposal): TurnBatch {
     if (!this.#batch.hasRoomFor(entry)) this.#submit()

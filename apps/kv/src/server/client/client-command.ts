@@ -30,8 +30,16 @@ export class ClientCommand implements Proposal, Read, Walker {
   /** Undefined: there is no such command. */
   readonly row: CommandRow | undefined
   readonly words: string[]
+  /** Why it is refused whatever it is: it was over a bound, and its words were not kept. */
+  readonly refusal: ErrorReply | null
   /** Counts what the client has sent; set once, on arrival. */
   place = 0
+  /** What its words take; set once, on arrival. */
+  bytes = 0
+  /** What else is kept for it while it is under way: the commands of its transaction. */
+  alongBytes = 0
+  /** Of its answer: expected ones until it is known. */
+  answerBytes = 0
   /** How the answer is written; null: not at all (CLIENT REPLY). Set once, when the command begins. */
   version: ProtocolVersion | null = null
   /** Undefined until it is known. */
@@ -39,11 +47,18 @@ export class ClientCommand implements Proposal, Read, Walker {
   /** Whether it is under way as a read, and holds up the client's writes behind it. */
   isRead = false
 
-  constructor(owner: CommandOwner, leadership: Leadership, row: CommandRow | undefined, words: string[]) {
+  constructor(
+    owner: CommandOwner,
+    leadership: Leadership,
+    row: CommandRow | undefined,
+    words: string[],
+    refusal: ErrorReply | null = null,
+  ) {
     this.owner = owner
     this.leadership = leadership
     this.row = row
     this.words = words
+    this.refusal = refusal
   }
 
   get keys(): readonly string[] | null {

@@ -33,6 +33,11 @@ export class ClientSession {
     this.activeAt = now
   }
 
+  /** Bytes that are kept of what it has said of itself. */
+  get held(): number {
+    return this.name.length + this.libraryName.length + this.libraryVersion.length
+  }
+
   /**
    * In which version the next answer is written; null: not at all. To be called once for each answer, in their order.
    */

@@ -7,7 +7,7 @@
  */
 
 import type { Socket } from 'node:net'
-import { UNREAD_ANSWERS_MS } from '../../limits.js'
+import { READ_AHEAD_MS, UNREAD_ANSWERS_MS } from '../../limits.js'
 
 export interface ClientSocket {
   /** Of the client, `ip:port`. */
@@ -23,6 +23,11 @@ export interface ClientSocket {
   /** Nothing more is read until `resume`. Both may be said again. */
   pause(): void
   resume(): void
+  /**
+   * The client has been read as far ahead of its answers as it may be: now it must take some of them soon, for it may
+   * be one that reads nothing before it has sent all. May be said again.
+   */
+  hurry(): void
   /** Ends the connection once all that was written has left. */
   end(): void
   /** Ends the connection at once; the listener is told that it is gone, with this reason, before this returns. */
@@ -34,6 +39,8 @@ export interface SocketListener {
   received(chunk: Buffer): void
   /** `unsent` was so much that a write had to wait, and is 0 again. */
   drained(): void
+  /** `unsent` has changed. */
+  left(): void
   /** The client has said that it will send no more. */
   ended(): void
   /** The connection is over; told once, and nothing after it. `reason` null: in the usual way. */
@@ -46,6 +53,7 @@ export class TcpClientSocket implements ClientSocket {
   readonly #socket: Socket
   #listener: SocketListener | null = null
   #isPaused = false
+  #isHurried = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -63,17 +71,26 @@ export class TcpClientSocket implements ClientSocket {
     this.#listener = listener
     this.#socket.on('data', (chunk: Buffer) => this.#listener?.received(chunk))
     this.#socket.on('drain', () => {
+      this.#isHurried = false
       this.#socket.setTimeout(0)
       this.#listener?.drained()
     })
     this.#socket.on('end', () => this.#listener?.ended())
-    this.#socket.on('timeout', () => this.cutOff(`its answers were not read for ${UNREAD_ANSWERS_MS} ms`))
+    this.#socket.on('timeout', () => this.cutOff(this.#isHurried ? READS_TOO_LATE : READS_NOTHING))
   }
 
   write(out: string): void {
-    this.#socket.write(out, 'latin1')
+    this.#socket.write(out, 'latin1', this.#onLeft)
     // Only while answers wait to be read, so that idle clients may stay.
-    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
+    if (this.#socket.writableNeedDrain && !this.#isHurried) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
+  }
+
+  readonly #onLeft = (): void => this.#listener?.left()
+
+  hurry(): void {
+    if (this.#isHurried) return
+    this.#isHurried = true
+    this.#socket.setTimeout(READ_AHEAD_MS)
   }
 
   pause(): void {
@@ -103,3 +120,6 @@ export class TcpClientSocket implements ClientSocket {
     listener?.gone(reason)
   }
 }
+
+const READS_NOTHING = `its answers were not read for ${UNREAD_ANSWERS_MS} ms`
+const READS_TOO_LATE = `it has sent more commands ahead than are kept for a client, and took none of its answers for ${READ_AHEAD_MS} ms: read while sending`

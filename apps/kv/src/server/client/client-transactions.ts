@@ -13,7 +13,7 @@ import type { DataSet } from '../../data-set/data-set.js'
 import { ENTRY_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
 import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved } from '../raft-answers.js'
+import { moved, outOfMemory } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { ClientCommand } from './client-command.js'
 import { Transaction } from './transaction.js'
@@ -50,6 +50,11 @@ export class ClientTransactions implements Watching {
     return this.#open?.length ?? -1
   }
 
+  /** Bytes that are kept for it. */
+  get held(): number {
+    return (this.#open?.held ?? 0) + this.#watchedBytes + this.#watchedKeys * WATCHED_KEY_BYTES
+  }
+
   /** How many keys are watched. */
   get watching(): number {
     return this.#watched.size
@@ -62,8 +67,8 @@ export class ClientTransactions implements Watching {
   }
 
   /** A command inside of MULTI. */
-  queue(row: CommandRow, words: readonly string[]): Reply {
-    return this.#open?.add(row, words) ?? queued
+  queue(row: CommandRow, { words, bytes }: ClientCommand): Reply {
+    return this.#open?.add(row, words, bytes) ?? queued
   }
 
   /** A command was refused; inside of MULTI, EXEC will be too. */
@@ -79,7 +84,7 @@ export class ClientTransactions implements Watching {
   /** EXEC itself was refused. */
   abort(refusal: ErrorReply): ErrorReply {
     this.reset()
-    return failure(`EXECABORT Transaction discarded because of: ${refusal.text.slice(4)}`)
+    return failure(`EXECABORT Transaction discarded because of: ${refusal.text.replace(/^ERR /, '')}`)
   }
 
   /** Its answer, or what is to be written for it. */
@@ -88,11 +93,13 @@ export class ClientTransactions implements Watching {
     if (transaction === null) return failure('ERR EXEC without MULTI')
     const watched = [...this.#watched].map(([key, version]) => ({ key, version }))
     const isChanged = this.#isChanged
+    command.alongBytes = this.held
     this.reset()
     const needsLeader = transaction.hasData || watched.length > 0
     // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
     if (transaction.isRefused) return failure('EXECABORT Transaction discarded because of previous errors.')
     if (needsLeader && !this.#leadership.isLeader) return moved(this.#leadership, 0)
+    if (transaction.grows && this.#local.server.isMemoryFull) return this.abort(outOfMemory)
     if (isChanged) return nullArray
     if (!needsLeader) return transaction.answers([], this.#local)
     const entry = transaction.encode(watched)
@@ -182,6 +189,9 @@ export class Execution implements Proposal {
     this.#command.failed(error)
   }
 }
+
+/** What a watched key takes here beside its bytes, in the maps on both sides. */
+const WATCHED_KEY_BYTES = 300
 
 /** What a watched key takes in the entry of EXEC (entry-codec.ts). */
 const watchedBytes = (key: string): number => 12 + key.length

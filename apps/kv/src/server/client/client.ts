@@ -3,19 +3,22 @@
  * concern (dispatcher.ts); their answers leave in the same order (client-answers.ts). Here is when: bytes have arrived,
  * the client's turn has come, answers are ready, the connection ends.
  *
- * Bounds. While a client has more under way, or more unread answers, than it may, or the server has no room, nothing
- * more is read from its socket.
+ * Bounds. While a client has more under way than it may, or the server has no room, nothing more is read from its
+ * socket: that ends by itself. While it has too many unread answers it is read on, for it may be one that reads none
+ * before it has sent all; how far, what is kept for all clients together decides (client-memory.ts). Then it must read.
  */
 
 import { findCommand } from '../../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../../commands/local-command.js'
-import { ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, QUERY_BUFFER_BYTES_MAX } from '../../limits.js'
+import { CUT_AHEAD_BYTES_MAX, CUT_AHEAD_MAX } from '../../limits.js'
 import { failure } from '../../resp/reply.js'
-import { RequestParser } from '../../resp/request-parser.js'
+import { RefusedCommand } from '../../resp/request-parser.js'
 import type { Replicator } from '../replicator.js'
 import { ClientTurn, type Served, type Turns } from '../turns.js'
 import { ClientAnswers } from './client-answers.js'
 import { ClientCommand } from './client-command.js'
+import { ClientInput } from './client-input.js'
+import type { ClientAccount, ClientMemory, MemoryHolder } from './client-memory.js'
 import { ClientSession } from './client-session.js'
 import type { ClientSocket, SocketListener } from './client-socket.js'
 import { ClientTransactions } from './client-transactions.js'
@@ -31,26 +34,24 @@ export interface ClientHost {
   readonly watchers: Watchers
   readonly turns: Turns
   readonly walks: Walks
+  readonly memory: ClientMemory
   /** The connection is over. `reason` null: in the usual way. */
   readonly onGone: (client: Client, reason: string | null) => void
 }
 
-export class Client implements ClientState, Served, SocketListener {
+export class Client implements ClientState, Served, SocketListener, MemoryHolder {
   readonly session: ClientSession
   readonly #server: ServerState
   readonly #onGone: ClientHost['onGone']
   readonly #socket: ClientSocket
   readonly #turn: ClientTurn
-  readonly #parser = new RequestParser({
-    bulkBytes: BULK_BYTES_MAX,
-    inlineBytes: INLINE_BYTES_MAX,
-    arguments: ARGUMENTS_MAX,
-    bufferBytes: QUERY_BUFFER_BYTES_MAX,
-  })
+  readonly #input = new ClientInput()
   readonly #ordering: Ordering
   readonly #answers: ClientAnswers
   readonly #transactions: ClientTransactions
   readonly #dispatcher: Dispatcher
+  readonly #memory: ClientMemory
+  readonly #account: ClientAccount
   /** The client has said that it will send no more. */
   #inputEnded = false
   /** No more commands begin; the connection ends when all answers are written. */
@@ -58,17 +59,23 @@ export class Client implements ClientState, Served, SocketListener {
   /** Invariant: then it is leaving too, and holds no command. */
   #isGone = false
 
-  constructor(id: number, socket: ClientSocket, { server, replicator, watchers, turns, walks, onGone }: ClientHost) {
+  constructor(
+    id: number,
+    socket: ClientSocket,
+    { server, replicator, watchers, turns, walks, memory, onGone }: ClientHost,
+  ) {
     this.session = new ClientSession(id, socket, server.now())
     this.#server = server
     this.#onGone = onGone
     this.#socket = socket
     this.#turn = new ClientTurn(turns, this)
-    this.#ordering = new Ordering(replicator, walks, () => server.entryTime, this.#turn)
-    this.#answers = new ClientAnswers(socket, this.session, server.counters)
+    this.#answers = new ClientAnswers(socket, this.session, server.counters, memory)
+    this.#ordering = new Ordering(replicator, walks, () => server.entryTime, this.#turn, this.#answers)
     const local: LocalContext = { client: this, server }
     this.#transactions = new ClientTransactions(watchers, server.leadership, local)
     this.#dispatcher = new Dispatcher(local, this.#turn, this.#transactions, this.#ordering, this.#answers)
+    this.#memory = memory
+    this.#account = memory.open(this)
     socket.open(this)
   }
 
@@ -81,23 +88,32 @@ export class Client implements ClientState, Served, SocketListener {
   }
 
   get buffered(): number {
-    return this.#parser.buffered
+    return this.#input.held
   }
 
   get unsent(): number {
     return this.#socket.unsent
   }
 
+  get held(): number {
+    const { session } = this
+    const under = this.#input.held + this.#ordering.held + this.#transactions.held + this.#answers.held
+    return under + this.#socket.unsent + session.held
+  }
+
+  get isSpared(): boolean {
+    return this.session.noEvict
+  }
+
   received(chunk: Buffer): void {
-    const { counters, leadership, now } = this.#server
+    const { counters, now } = this.#server
     counters.bytesIn += chunk.length
     this.session.activeAt = now()
     if (this.#isLeaving) return
-    this.#parser.push(chunk)
-    for (let words = this.#parser.next(); words !== null; words = this.#parser.next()) {
-      this.#ordering.arrive(new ClientCommand(this.#ordering, leadership, findCommand(words[0] ?? ''), words))
-    }
+    this.#input.push(chunk)
+    this.#cut()
     this.#turn.askRun()
+    this.#account.update()
   }
 
   ended(): void {
@@ -110,29 +126,34 @@ export class Client implements ClientState, Served, SocketListener {
     this.#turn.askRun()
   }
 
+  left(): void {
+    this.#account.update()
+  }
+
   gone(reason: string | null): void {
     this.#isGone = true
     this.#isLeaving = true
     this.#ordering.isGone = true
+    this.#input.forget()
     this.#ordering.forgetWaiting()
     this.#answers.forget()
     this.#transactions.close()
     this.#turn.end()
+    this.#account.close()
     this.#onGone(this, reason)
   }
 
   /** Begins as many commands as may be under way. */
   run(): void {
     if (this.#isGone) return
-    let begun = 0
-    for (const command of this.#ordering.waiting) {
-      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#turn.mayGoOn()) break
-      if (!this.#begin(command)) break
-      begun += 1
-    }
-    if (this.#isLeaving) this.#ordering.forgetWaiting()
-    else this.#ordering.begun(begun)
-    if (this.#ordering.isAnyWaiting) this.#socket.pause()
+    do {
+      this.#ordering.begun(this.#beginWaiting())
+      if (this.#isLeaving) this.#forgetInput()
+      else if (!this.#ordering.isAnyWaiting) this.#cut()
+      else break
+    } while (this.#ordering.isAnyWaiting)
+    if (this.#isGone) return
+    if (this.#ordering.isAnyWaiting) this.#holdBack()
     else this.#onAllBegun()
     this.#turn.askFlush()
   }
@@ -141,6 +162,7 @@ export class Client implements ClientState, Served, SocketListener {
   flush(): void {
     if (this.#isGone) return
     const hasWritten = this.#answers.flush()
+    this.#account.update()
     if (this.#isGone) return
     if (this.#isLeaving && this.#answers.isEmpty) this.#socket.end()
     else if (hasWritten && (this.#ordering.isAnyWaiting || this.#answers.isReady)) {
@@ -152,13 +174,56 @@ export class Client implements ClientState, Served, SocketListener {
   /** No more commands; what is under way is answered, and then the connection ends. */
   leave(): void {
     this.#isLeaving = true
-    this.#ordering.forgetWaiting()
+    this.#forgetInput()
     this.#socket.pause()
     this.#turn.askFlush()
   }
 
   cutOff(reason: string): void {
     this.#socket.cutOff(reason)
+  }
+
+  /** Cuts commands out of what has come, a bounded number ahead of their turn. */
+  #cut(): void {
+    const { leadership } = this.#server
+    while (this.#ordering.waiting.length < CUT_AHEAD_MAX && this.#ordering.held < CUT_AHEAD_BYTES_MAX) {
+      const words = this.#input.next()
+      if (words === null) return
+      const command =
+        words instanceof RefusedCommand
+          ? new ClientCommand(this.#ordering, leadership, undefined, [], failure(words.text))
+          : new ClientCommand(this.#ordering, leadership, findCommand(words[0] ?? ''), words)
+      command.bytes = this.#input.commandBytes + COMMAND_BYTES
+      this.#ordering.arrive(command)
+    }
+  }
+
+  #forgetInput(): void {
+    this.#ordering.forgetWaiting()
+    this.#input.forget()
+  }
+
+  /** How many of those that wait have begun. */
+  #beginWaiting(): number {
+    let begun = 0
+    for (const command of this.#ordering.waiting) {
+      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#turn.mayGoOn()) break
+      if (!this.#begin(command)) break
+      begun += 1
+    }
+    return begun
+  }
+
+  /** Commands wait: reads on only if it is the client that they wait for. */
+  #holdBack(): void {
+    if (!this.#answers.isUnread) {
+      this.#socket.pause()
+    } else if (this.#memory.isTight) {
+      this.#socket.pause()
+      this.#socket.hurry()
+    } else {
+      this.#socket.resume()
+    }
   }
 
   /** False: it cannot begin yet. */
@@ -179,15 +244,11 @@ export class Client implements ClientState, Served, SocketListener {
 
   /** All commands have begun: time to look at why there are no more, or to read on. */
   #onAllBegun(): void {
-    const { fault } = this.#parser
+    const { fault } = this.#input
     if (fault !== null && !this.#isLeaving) {
       this.#isLeaving = true
-      if (fault.reply === null) {
-        this.#socket.cutOff(fault.reason)
-      } else {
-        const nothing = new ClientCommand(this.#ordering, this.#server.leadership, undefined, [])
-        this.#answers.answer(nothing, failure(fault.reply))
-      }
+      const nothing = new ClientCommand(this.#ordering, this.#server.leadership, undefined, [])
+      this.#answers.answer(nothing, failure(fault))
     } else if (this.#inputEnded) {
       this.#isLeaving = true
     } else {
@@ -195,3 +256,6 @@ export class Client implements ClientState, Served, SocketListener {
     }
   }
 }
+
+/** What a command takes beside its words. */
+const COMMAND_BYTES = 256

@@ -11,11 +11,12 @@ import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved } from '../raft-answers.js'
+import { moved, outOfMemory } from '../raft-answers.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
 import type { ClientSession } from './client-session.js'
+import { expectedAnswerBytes } from './expected-answer.js'
 import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
 import type { Ordering } from './ordering.js'
 
@@ -58,7 +59,7 @@ export class Dispatcher {
   /** Begins a command, if it can. */
   begin(command: ClientCommand): Dispatched {
     const { row, words } = command
-    if (row === undefined) return this.#refuse(command, unknownCommand(words))
+    if (row === undefined) return this.#refuse(command, command.refusal ?? unknownCommand(words))
     const refusal = checkCommand(row, words)
     if (refusal !== null) return this.#refuse(command, refusal)
     if (this.#waitsForLeader(row)) {
@@ -74,7 +75,7 @@ export class Dispatcher {
     if (walks !== null && !this.#transactions.isOpen) return this.#walkHere(command, walks, false)
     return this.#answer(
       command,
-      this.#transactions.isOpen ? this.#transactions.queue(row, words) : answerLocally(row, words, this.#local),
+      this.#transactions.isOpen ? this.#transactions.queue(row, command) : answerLocally(row, words, this.#local),
     )
   }
 
@@ -105,9 +106,10 @@ export class Dispatcher {
       this.#transactions.refuse()
       return this.#answer(command, moved(this.#leadership, command.slot))
     }
+    if (row.grows && this.#server.isMemoryFull) return this.#refuse(command, outOfMemory)
     if (this.#transactions.isOpen) {
       this.#count(row.name)
-      return this.#answer(command, this.#transactions.queue(row, words))
+      return this.#answer(command, this.#transactions.queue(row, command))
     }
     const inTheLog = row.command.writes || this.#ordering.readsInTheLog(command)
     if (inTheLog && !this.#ordering.mayWrite) return 'waits'
@@ -124,7 +126,7 @@ export class Dispatcher {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       return this.#answer(command, failure(`ERR command is too large: ${bytes}`))
     }
-    this.#answers.expect(command)
+    this.#answers.expect(command, expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax))
     if (inTheLog) this.#ordering.write(encodeCommand(words), command)
     else this.#ordering.read(command)
     return 'begun'
@@ -167,7 +169,7 @@ export class Dispatcher {
       case 'watch':
         return this.#transactions.watch(command)
       case 'unwatch':
-        return this.#transactions.isOpen ? this.#transactions.queue(row, command.words) : this.#transactions.unwatch()
+        return this.#transactions.isOpen ? this.#transactions.queue(row, command) : this.#transactions.unwatch()
       case 'reset':
         this.#transactions.reset()
         this.#session.reset()

@@ -21,6 +21,7 @@ import type { Replicator } from '../replicator.js'
 import type { Proposal, Read, TurnBatch } from '../turn-batch.js'
 import type { Walks } from '../walks.js'
 import type { ClientTurn } from '../turns.js'
+import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand, CommandOwner } from './client-command.js'
 
 export class Ordering implements CommandOwner {
@@ -28,10 +29,13 @@ export class Ordering implements CommandOwner {
   readonly #walks: Walks
   readonly #entryTime: () => number
   readonly #turn: ClientTurn
+  readonly #answers: Pick<ClientAnswers, 'settled'>
   /** Its client is; then it never begins another command. */
   isGone = false
   /** Arrived and not begun, the oldest first. */
   #waiting: ClientCommand[] = []
+  /** What those take. */
+  #held = 0
   #arrived = 0
   /** The place of the last that has arrived and goes into the log for sure. */
   #lastWrite = -1
@@ -39,6 +43,8 @@ export class Ordering implements CommandOwner {
   #readsUnderWay = 0
   /** Holds the client's latest write. */
   #batch: TurnBatch | null = null
+  /** Bytes of the largest of the client's writes since none was under way. */
+  #largestWrite = 0
 
   /** `entryTime`: by which this server judges deadlines for stale reads. */
   constructor(
@@ -46,16 +52,23 @@ export class Ordering implements CommandOwner {
     walks: Walks,
     entryTime: () => number,
     turn: ClientTurn,
+    answers: Pick<ClientAnswers, 'settled'>,
   ) {
     this.#replicator = replicator
     this.#walks = walks
     this.#entryTime = entryTime
     this.#turn = turn
+    this.#answers = answers
   }
 
   /** Those that have arrived and not begun; they begin from the front. */
   get waiting(): readonly ClientCommand[] {
     return this.#waiting
+  }
+
+  /** Bytes that they take. */
+  get held(): number {
+    return this.#held
   }
 
   get isAnyWaiting(): boolean {
@@ -66,17 +79,21 @@ export class Ordering implements CommandOwner {
     command.place = this.#arrived
     if (command.row !== undefined && isWrite(command.row)) this.#lastWrite = command.place
     this.#arrived += 1
+    this.#held += command.bytes
     this.#waiting.push(command)
   }
 
   /** The first `count` of those that waited have begun. */
   begun(count: number): void {
-    if (count > 0) this.#waiting.splice(0, count)
+    if (count === 0) return
+    for (let at = 0; at < count; at += 1) this.#held -= this.#waiting[at]?.bytes ?? 0
+    this.#waiting.splice(0, count)
   }
 
   /** Those that wait will not begin. */
   forgetWaiting(): void {
     this.#waiting = []
+    this.#held = 0
   }
 
   /** False: the server has no room for a command; the client's turn comes when it has. */
@@ -91,11 +108,19 @@ export class Ordering implements CommandOwner {
     return this.#readsUnderWay === 0
   }
 
+  get #isWriting(): boolean {
+    return this.#batch !== null && this.#batch.state !== 'settled'
+  }
+
+  /** As many bytes as any value may have that a write of this client under way will leave. */
+  get writtenBytesMax(): number {
+    return this.#isWriting ? this.#largestWrite : 0
+  }
+
   /** Whether a command that steers the connection may begin now. */
   maySteer(control: ControlName, isWatching: boolean): boolean {
     if (this.#readsUnderWay > 0 && control !== 'watch' && control !== 'multi') return false
-    const isWriting = this.#batch !== null && this.#batch.state !== 'settled'
-    return control !== 'exec' || !isWatching || !isWriting
+    return control !== 'exec' || !isWatching || !this.#isWriting
   }
 
   /** Whether a read is better carried out in its place in the log: a write is behind it. */
@@ -105,6 +130,8 @@ export class Ordering implements CommandOwner {
 
   /** `owner`: the command, or what settles it. */
   write(entry: Uint8Array, owner: Proposal): void {
+    if (!this.#isWriting) this.#largestWrite = 0
+    this.#largestWrite = Math.max(this.#largestWrite, entry.length)
     this.#batch = this.#replicator.write(entry, owner)
   }
 
@@ -126,6 +153,7 @@ export class Ordering implements CommandOwner {
   }
 
   settled(command: ClientCommand): void {
+    this.#answers.settled(command)
     if (command.isRead) {
       command.isRead = false
       this.#readsUnderWay -= 1

@@ -2,12 +2,12 @@
 
 import { answerLocally, walkOf, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
-import { COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
+import { COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
 import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
 
 const tooLarge = failure(
-  `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes, ${COMMAND_WORDS_MAX} words and ${TRANSACTION_COMMANDS_MAX} commands`,
+  `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes, ${COMMAND_WORDS_MAX} words and ${TRANSACTION_COMMANDS_MAX} commands, and what is queued may take ${COMMAND_BYTES_MAX} bytes`,
 )
 const walksError = failure(
   'ERR Command not allowed inside a transaction: it looks at the whole data set. Call it outside of MULTI',
@@ -19,8 +19,11 @@ interface QueuedCommand {
 }
 
 export class Transaction {
-  readonly #commands: QueuedCommand[] = []
+  #commands: QueuedCommand[] = []
+  /** What they take here. */
+  #held = 0
   #dataCommands = 0
+  #grows = false
   /** Of the commands that go into the entry. */
   #words = 0
   #bytes = 12
@@ -31,6 +34,16 @@ export class Transaction {
     return this.#commands.length
   }
 
+  /** Bytes that are kept for it. */
+  get held(): number {
+    return this.#held
+  }
+
+  /** It may make the data set larger. */
+  get grows(): boolean {
+    return this.#grows
+  }
+
   get isRefused(): boolean {
     return this.#refused
   }
@@ -39,27 +52,36 @@ export class Transaction {
     return this.#dataCommands > 0
   }
 
+  /** It will not be carried out, so nothing is kept of it. */
   refuse(): void {
     this.#refused = true
+    this.#commands = []
+    this.#held = 0
   }
 
-  /** Null: queued. */
-  add(row: CommandRow, words: readonly string[]): ErrorReply | null {
+  /** Null: queued. `held`: what the words take here. */
+  add(row: CommandRow, words: readonly string[], held: number): ErrorReply | null {
     const isData = row.type === 'data'
     if (isData ? row.command.walks : walkOf(row, words) !== null) return this.#refuse(walksError)
+    if (this.#refused) return null
     const bytes = isData ? commandBytes(words) : 0
     const count = isData ? words.length : 0
     const fits = this.#bytes + bytes <= ENTRY_BYTES_MAX && this.#words + count <= COMMAND_WORDS_MAX
-    if (!fits || this.#commands.length >= TRANSACTION_COMMANDS_MAX) return this.#refuse(tooLarge)
+    const isKept = this.#held + held <= COMMAND_BYTES_MAX && this.#commands.length < TRANSACTION_COMMANDS_MAX
+    if (!fits || !isKept) return this.#refuse(tooLarge)
+    this.#held += held
     this.#bytes += bytes
     this.#words += count
-    if (isData) this.#dataCommands += 1
+    if (isData) {
+      this.#dataCommands += 1
+      this.#grows ||= row.grows
+    }
     this.#commands.push({ row, words: [row.name, ...words.slice(1)] })
     return null
   }
 
   #refuse(error: ErrorReply): ErrorReply {
-    this.#refused = true
+    this.refuse()
     return error
   }
 

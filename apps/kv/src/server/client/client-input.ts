@@ -1,0 +1,62 @@
+/**
+ * What has come of a client and is no command yet. It stays as it came: bytes take less room than commands, so only as
+ * many commands are cut out of them as are wanted.
+ */
+
+import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, INLINE_BYTES_MAX } from '../../limits.js'
+import { RequestParser, type RefusedCommand } from '../../resp/request-parser.js'
+
+export class ClientInput {
+  readonly #parser = new RequestParser({
+    bulkBytes: BULK_BYTES_MAX,
+    inlineBytes: INLINE_BYTES_MAX,
+    arguments: COMMAND_WORDS_MAX,
+    commandBytes: COMMAND_BYTES_MAX,
+  })
+  /** Behind what the parser has. */
+  #chunks: Buffer[] = []
+  #chunkBytes = 0
+
+  /** Bytes that it holds. */
+  get held(): number {
+    return this.#parser.held + this.#chunkBytes
+  }
+
+  /** Why no more commands will come: what to answer; null: they may. */
+  get fault(): string | null {
+    return this.#parser.fault
+  }
+
+  /** What the last command takes. */
+  get commandBytes(): number {
+    return this.#parser.commandBytes
+  }
+
+  push(chunk: Buffer): void {
+    if (this.fault !== null) return
+    this.#chunks.push(chunk)
+    this.#chunkBytes += chunk.length + CHUNK_BYTES
+  }
+
+  /** The next command; null: there is none yet, or there will be none. */
+  next(): string[] | RefusedCommand | null {
+    for (;;) {
+      const command = this.#parser.next()
+      if (command !== null) return command
+      const chunk = this.fault === null ? this.#chunks.shift() : undefined
+      if (chunk === undefined) return null
+      this.#chunkBytes -= chunk.length + CHUNK_BYTES
+      this.#parser.push(chunk)
+    }
+  }
+
+  /** Nothing more is wanted. */
+  forget(): void {
+    this.#parser.forget()
+    this.#chunks = []
+    this.#chunkBytes = 0
+  }
+}
+
+/** What a chunk takes beside its bytes. */
+const CHUNK_BYTES = 256

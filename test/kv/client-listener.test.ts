@@ -1,0 +1,56 @@
+/** The listener when the system has no descriptor left, and can not even say so to a client. */
+
+import { createServer, type Server } from 'node:net'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { ACCEPT_PAUSE_MS } from 'balsa-kv/limits.js'
+import { ClientListener } from 'balsa-kv/server/client-listener.js'
+import { ManualClock } from '../transport/manual-clock.js'
+import { until } from '../support/until.js'
+import { RawClient } from './kv-fixture.js'
+
+const test = suite('listener of kv')
+
+test('it pauses, says so once, and listens again at the same address; who is there stays', async () => {
+  const clock = new ManualClock()
+  const events: string[] = []
+  const servers: Server[] = []
+  const log = (event: string): void => void events.push(event)
+  const listener = new ClientListener({
+    host: '127.0.0.1',
+    port: 0,
+    connectionsMax: 10,
+    clock,
+    log: { debug: log, info: log, warn: log, error: log },
+    onSocket: (socket) => socket.on('data', (chunk) => socket.write(chunk)),
+    createServer: ((...words: Parameters<typeof createServer>) => {
+      const server = createServer(...words)
+      servers.push(server)
+      return server
+    }) as typeof createServer,
+  })
+  const { port } = await listener.listen()
+  const client = await RawClient.connect(port)
+  await client.ask('first', 'first')
+  for (let times = 0; times < 3; times += 1) {
+    // An error that nobody listens for would be thrown here.
+    if ((servers[0]?.listenerCount('error') ?? 0) > 0) servers[0]?.emit('error', new Error('accept EMFILE'))
+  }
+  await RawClient.connect(port).then(
+    () => assert.unreachable('it still accepts'),
+    () => undefined,
+  )
+  assert.is(await client.ask('echo', 'echo'), 'echo')
+  assert.equal(events, ['listen.paused'])
+  clock.advance(ACCEPT_PAUSE_MS)
+  await until('it listens again', () => Promise.resolve(events.includes('listen.resumed')))
+  const late = await RawClient.connect(port)
+  assert.is(await late.ask('echo', 'echo'), 'echo')
+  servers[0]?.emit('error', new Error('accept EMFILE'))
+  listener.close()
+  assert.is(clock.pending, 0)
+  client.close()
+  late.close()
+})
+
+test.run()
