@@ -4,7 +4,6 @@
  * write per client.
  */
 
-import type { AddressInfo } from 'node:net'
 import type { Status } from 'balsa-raft'
 import type { Member } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
@@ -133,7 +132,7 @@ export class KvServer implements ServerState {
   }
 
   /** Resolves with the address that it listens at; rejects with the system's error. */
-  listen(): Promise<AddressInfo> {
+  listen(): ReturnType<ClientListener['listen']> {
     const { host, port, log } = this.#options
     this.#listener = new ClientListener({
       host,
