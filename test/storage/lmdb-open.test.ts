@@ -269,7 +269,8 @@ test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else i
 /** The built library as far as the loader needs it, without its .node file. */
 async function libraryWithoutAddon(dir: string): Promise<void> {
   await mkdir(join(dir, 'native'))
-  for (const name of ['errors.js', 'native/load.js']) await copyFile(join(dist, name), join(dir, name))
+  for (const name of ['errors.js', 'foreign-values.js', 'native/load.js'])
+    await copyFile(join(dist, name), join(dir, name))
   await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
   await withDetectLibc(dir)
 }
