@@ -516,6 +516,11 @@ test('a replica that cannot be reached is no place to read from, and carries the
     const info = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
     assert.match(info, /raft_peer_s3:.*,connected=0,.*,lost=refused; its log was wiped\r\n/)
     assert.match(info, /raft_peer_s2:[^\r]*match_index=0\r\n/)
+    const reason = 'server s3 has lost entries, and\nmay have forgotten votes'
+    raft.refusals.set('s3', { code: 'ERR_RAFT_PEER_REPLACED', reason, since: 1, count: 7 })
+    const told = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
+    const refused = 'refused=ERR_RAFT_PEER_REPLACED server s3 has lost entries; and may have forgotten votes'
+    assert.match(told, new RegExp(`raft_peer_s3:.*,${refused},refused_times=7\r\n`))
   }))
 
 test('what is not ASCII in INFO and CONFIG is UTF-8', () =>

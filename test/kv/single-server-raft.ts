@@ -43,6 +43,8 @@ export class SingleServerRaft implements KvRaft {
   /** Sizes of the batches that came. */
   readonly batches: number[] = []
   readIndexCalls = 0
+  /** What `status` tells of peers that are refused. */
+  readonly refusals = new Map<string, Status['peers'][number]['refusal']>()
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
@@ -113,7 +115,8 @@ export class SingleServerRaft implements KvRaft {
       appliedIndex: index,
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [...this.#peers].map(([peer, connected]) => ({
-        ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null, refusal: null },
+        ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
+        refusal: this.refusals.get(peer) ?? null,
       })),
       clock: this.clock,
       store: {

@@ -1,5 +1,6 @@
 /** INFO, CONFIG and ROLE. */
 
+import type { Status } from 'balsa-raft'
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
@@ -183,7 +184,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
-      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(leadership, peer.id)}`,
+      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(leadership, peer.id)}${refusedLine(peer)}`,
     ]),
     ['raft_clock_offset_ms', raft.clock.offsetMs],
     ['raft_clock_jumps', raft.clock.jumps],
@@ -194,7 +195,17 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
 /** Why the connection to a peer ended or was refused, as one field of a line. */
 function lostLine(leadership: Leadership, id: string): string {
   const reason = leadership.lossOf(id)
-  return reason === null ? '' : `,lost=${reason.replace(/[\r\n]/g, ' ').replaceAll(',', ';')}`
+  return reason === null ? '' : `,lost=${oneField(reason)}`
+}
+
+/** Why this server refuses a peer, and how often it did, as two fields of a line. */
+function refusedLine({ refusal }: Status['peers'][number]): string {
+  if (refusal === null) return ''
+  return `,refused=${refusal.code} ${oneField(refusal.reason)},refused_times=${refusal.count}`
+}
+
+function oneField(text: string): string {
+  return text.replace(/[\r\n]/g, ' ').replaceAll(',', ';')
 }
 
 function cpuLines(): ReturnType<Section[1]> {
