@@ -9,10 +9,13 @@ import { join } from 'node:path'
 const MAIN = new URL('../../apps/kv/dist/main.js', import.meta.url).pathname
 const PROBE = new URL('./loop-delay.mjs', import.meta.url).href
 const START_MAX_MS = 30_000
+/** A server that does not take what is sent lets its client wait; then the attack goes on beside it. */
+const HOLD_MAX_MS = 3000
 
 export class AttackedCluster {
   #dir = mkdtempSync(join(tmpdir(), 'balsa-attack-'))
   #servers = []
+  #held = []
 
   /** Resolves when one leads. */
   static async start(heapMb) {
@@ -46,7 +49,7 @@ export class AttackedCluster {
     }
   }
 
-  /** Of each server: its term, its exit, and since the last look its longest time away from the loop; and its memory. */
+  /** Of each server: its term, its data in bytes, its exit, and since the last look its longest time away from the loop; and its memory. */
   look() {
     return Promise.all(
       this.#servers.map(async (server) => {
@@ -57,7 +60,7 @@ export class AttackedCluster {
         })
         server.child.send('look')
         const [report, text] = [await told, await this.#info(server)]
-        return { id: server.id, exit: server.exit, term: Number(/raft_term:(\d+)/.exec(text)?.[1]), ...report }
+        return { id: server.id, exit: server.exit, ...figuresOf(text), ...report }
       }),
     )
   }
@@ -68,7 +71,38 @@ export class AttackedCluster {
     return exchange(port, commands)
   }
 
+  /** The same, for a client that reads nothing before it has sent everything. */
+  async sendBeforeReading(commands) {
+    const { port } = await this.leader()
+    return exchange(port, commands, { readsLate: true })
+  }
+
+  /** Sends commands on a connection that stays, unless the server ends it; reads nothing, and waits for nothing more. */
+  async hold(commands) {
+    await this.#holdBytes(commands.map(encode))
+  }
+
+  /** The same with all of one command but its end. */
+  async holdPart(words) {
+    await this.#holdBytes([encode(words).slice(0, -100)])
+  }
+
+  async #holdBytes(texts) {
+    const { port } = await this.leader()
+    const socket = connect({ port, host: '127.0.0.1' })
+    this.#held.push(socket)
+    await new Promise((resolve) => {
+      // Whoever holds too much is cut off: that is an answer as well.
+      socket.on('error', resolve)
+      socket.on('close', resolve)
+      for (const text of texts) socket.write(text, 'latin1')
+      socket.write('', resolve)
+      setTimeout(resolve, HOLD_MAX_MS).unref()
+    })
+  }
+
   async close() {
+    for (const socket of this.#held) socket.destroy()
     for (const { child } of this.#servers) child.kill('SIGKILL')
     await Promise.all(
       this.#servers.map(({ child, exit }) => exit ?? new Promise((resolve) => child.once('exit', resolve))),
@@ -77,14 +111,22 @@ export class AttackedCluster {
   }
 
   async #info({ port }) {
-    return exchange(port, [['INFO', 'raft']]).catch(() => '')
+    return exchange(port, [
+      ['INFO', 'raft'],
+      ['INFO', 'memory'],
+    ]).catch(() => '')
   }
+}
+
+function figuresOf(info) {
+  const figure = (name) => Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1])
+  return { term: figure('raft_term'), data: figure('used_memory_dataset') }
 }
 
 const MARK = 'all-was-answered'
 const KEPT = 4096
 
-function exchange(port, commands) {
+function exchange(port, commands, { readsLate = false } = {}) {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1' })
     let tail = ''
@@ -96,7 +138,9 @@ function exchange(port, commands) {
       resolve(tail)
       socket.destroy()
     })
+    if (readsLate) socket.pause()
     for (const words of [...commands, ['ECHO', MARK]]) socket.write(encode(words), 'latin1')
+    if (readsLate) socket.write('', () => socket.resume())
   })
 }
 
