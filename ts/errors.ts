@@ -71,6 +71,11 @@ export class AssertionFailure extends Error {
   override readonly name = 'AssertionFailure'
 }
 
+/** Whether an error is the library's own already: such a one goes on as it is, others are given a code and words. */
+export function isOurs(error: unknown): error is RaftError | AssertionFailure {
+  return error instanceof RaftError || error instanceof AssertionFailure
+}
+
 /**
  * Asserts one fact about ourselves; the message holds the numbers. On a hot path it is a function: to write numbers
  * costs more than the fact.

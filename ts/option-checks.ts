@@ -1,7 +1,6 @@
 /**
  * Whether options are an object, and whether each of their names is known: one that is misspelled would else be taken
- * silently.
- * Every refusal names the taker, the thing and the remedy.
+ * silently. Every refusal names the taker, the thing and the remedy.
  */
 
 import { RaftError } from './errors.js'

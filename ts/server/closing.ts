@@ -3,7 +3,7 @@
  * and whoever asked is told what that means.
  */
 
-import { AssertionFailure, RaftError } from '../errors.js'
+import { AssertionFailure, isOurs, RaftError } from '../errors.js'
 import { textOf } from '../foreign-values.js'
 import type { LogStore } from '../storage/log-store.js'
 import type { Transport } from '../transport/transport.js'
@@ -34,7 +34,7 @@ export async function closeStore(store: LogStore, dir: string, clock: Clock): Pr
   try {
     ended = await within(clock, STORE_MS_MAX, () => store.close())
   } catch (error) {
-    if (error instanceof RaftError || error instanceof AssertionFailure) throw error
+    if (isOurs(error)) throw error
     const message = `the store in ${dir} failed to close: ${textOf(error)}. Whether the folder is free again shows when it is opened`
     throw new RaftError('ERR_RAFT_STORE_POISONED', message, { outcome: 'unknown', cause: error })
   }

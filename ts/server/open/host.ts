@@ -3,7 +3,7 @@
  * clock, the log.
  */
 
-import { AssertionFailure, RaftError } from '../../errors.js'
+import { isOurs, RaftError } from '../../errors.js'
 import type { RaftErrorCode } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
 import { optionsError, shown } from '../../option-checks.js'
@@ -100,7 +100,7 @@ function makeStore(storage: StoreFactory, dir: string): LogStore {
   try {
     store = storage.create(dir)
   } catch (error) {
-    if (error instanceof RaftError || error instanceof AssertionFailure) throw error
+    if (isOurs(error)) throw error
     const what = `option storage: the factory ${storage.name} made no store for ${dir}`
     throw optionsError(`${what}: ${textOf(error)}`, error)
   }
@@ -114,7 +114,7 @@ async function orRaftError<Value>(doing: Promise<Value>, code: RaftErrorCode, wh
   try {
     return await doing
   } catch (error) {
-    if (error instanceof RaftError || error instanceof AssertionFailure) throw error
+    if (isOurs(error)) throw error
     throw new RaftError(code, `${what}: ${textOf(error)}`, { cause: error })
   }
 }

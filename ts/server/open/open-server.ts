@@ -40,8 +40,9 @@ async function openHost(settings: GroupSettings): Promise<Server> {
     const lastTime = await lastTimeOf(host.store, found)
     const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
     const stored = await bootstrap(host, found, cluster, settings)
-    if (isCopy(found))
+    if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
+    }
     const group = makeGroup(settings, host, stored, lastTime)
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)

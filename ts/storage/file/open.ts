@@ -6,7 +6,7 @@
 
 import { join } from 'node:path'
 
-import { AssertionFailure, RaftError } from '../../errors.js'
+import { isOurs, RaftError } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
 import { encodeBoot } from '../../format/file-batch.js'
 import { logIndex } from '../../types.js'
@@ -117,7 +117,7 @@ function storedState(
 }
 
 function openError(dir: string, path: string, error: unknown): unknown {
-  if (error instanceof RaftError || error instanceof AssertionFailure) return error
+  if (isOurs(error)) return error
   if (isFull(error)) return fullError(path, error)
   return unusableError(dir, `cannot be used: ${messageOf(error)}. Check its owner, its mode and the mount`, error)
 }
