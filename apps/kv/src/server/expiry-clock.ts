@@ -59,8 +59,9 @@ export class ExpiryClock implements Proposal {
   /** Carries out reads, but for those that wait until a key is dead. */
   execute(reads: readonly Read[]): void {
     if (reads.length === 0) return
-    if (this.#data.nextDeadline > this.#now()) return this.#reads.execute(reads, this.#now())
-    this.#executeOrWait(reads, (read, now) => this.#isDue(read, now))
+    const now = this.#now()
+    if (this.#data.nextDeadline > now) return this.#reads.execute(reads, now)
+    this.#executeOrWait(reads, now, (read) => this.#isDue(read, now))
     if (this.#dueReads.length > 0) this.watch()
   }
 
@@ -94,7 +95,8 @@ export class ExpiryClock implements Proposal {
     const reads = this.#dueReads
     this.#dueReads = []
     // Of all keys some may be due at any moment, so a read of all waits once.
-    this.#executeOrWait(reads, (read, now) => read.keys !== null && this.#isDue(read, now))
+    const now = this.#now()
+    this.#executeOrWait(reads, now, (read) => read.keys !== null && this.#isDue(read, now))
   }
 
   failed(error: unknown): void {
@@ -121,10 +123,9 @@ export class ExpiryClock implements Proposal {
     this.#turns.ask()
   }
 
-  #executeOrWait(reads: readonly Read[], waits: (read: Read, now: number) => boolean): void {
-    const now = this.#now()
+  #executeOrWait(reads: readonly Read[], now: number, waits: (read: Read) => boolean): void {
     const ready: Read[] = []
-    for (const read of reads) (waits(read, now) ? this.#dueReads : ready).push(read)
+    for (const read of reads) (waits(read) ? this.#dueReads : ready).push(read)
     this.#reads.execute(ready, now)
   }
 
