@@ -242,7 +242,7 @@ proofs('a reminder names its issue', () => {
 
 proofs('nothing names this machine or a registry', () => {
   rejects(placeRule, 'docs/a.md', ['see ', 'work', 'main'].join('/'))
-  rejects(placeRule, 'package-lock.json', ['"resolved": "https://registry.npmjs', 'org/x"'].join('.'))
+  rejects(placeRule, 'package-lock.json', ['"resolved": "https://registry', 'npmjs', 'org/x"'].join('.'))
   accepts(placeRule, 'docs/a.md', ['network', 'work', 'x and https://example.org', 'work', 'x'].join('/'))
 })
 

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -20,7 +20,9 @@ export class AttackedCluster {
   /** Resolves when one leads. */
   static async start(heapMb) {
     const cluster = new AttackedCluster()
-    const ports = await Promise.all(Array.from({ length: 6 }, freePort))
+    // Only here: in a bare clone it is there once everything is built.
+    const { freePorts } = await import('../../build/support/free-addresses.js')
+    const ports = await freePorts(6)
     const servers = [0, 1, 2].map((at) => `s${at + 1}=127.0.0.1:${ports[at]}/127.0.0.1:${ports[at + 3]}`).join(',')
     for (const at of [0, 1, 2]) {
       const id = `s${at + 1}`
@@ -146,15 +148,4 @@ function exchange(port, commands, { readsLate = false } = {}) {
 
 function encode(words) {
   return `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address()
-      server.close(() => resolve(port))
-    })
-  })
 }
