@@ -25,7 +25,14 @@ const attacks = {
     return async () => {
       await cluster.send([['MULTI'], ...times(4000, ['KEYS', '*']), ['EXEC']])
       const keys = Array.from({ length: 15 }, (_, at) => `key:${at}`)
-      await cluster.send([['MULTI'], ...times(4000, ['MGET', ...keys]), ['EXEC']])
+      // As many words as one entry may have.
+      await cluster.send([['MULTI'], ...times(2000, ['MGET', ...keys]), ['EXEC']])
+      const many = Array.from({ length: 16_000 }, (_, at) => `many:${at}`)
+      await cluster.send(times(10, ['MSET', ...many.flatMap((key) => [key, 'value'])]))
+      await cluster.send([
+        ['DEL', ...many],
+        ['MGET', ...many],
+      ])
       await cluster.send([
         ...times(300, ['WATCH', ...Array.from({ length: 4000 }, (_, at) => `key:${at}`)]),
         ['MULTI'],

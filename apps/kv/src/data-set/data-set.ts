@@ -11,6 +11,7 @@
 
 import { Deadlines, type Deadline } from './deadlines.js'
 import type { Item, PlacedItem } from './item.js'
+import { KeyMap } from './key-map.js'
 import { Walk } from './walk.js'
 
 /** Told of changes, on every server, whoever caused them. Must not change the data set. */
@@ -29,7 +30,7 @@ interface StoredItem extends PlacedItem {
 }
 
 export class DataSet {
-  #items = new Map<string, StoredItem>()
+  #items = new KeyMap<StoredItem>()
   /**
    * All items, in the order in which SCAN walks them: from the end down. A removed item's place is taken by the last
    * one, which a walk that has come down to some place has either returned already or will still meet; so a walk misses
@@ -121,7 +122,7 @@ export class DataSet {
     let item = this.#items.get(key)
     if (item === undefined) {
       item = { key, value, deadline: 0, version: 0, due: null, place: this.#order.length }
-      this.#items.set(key, item)
+      this.#items.add(key, item)
       this.#order.push(item)
       this.#bytes += itemBytes(item)
     } else {
@@ -156,7 +157,7 @@ export class DataSet {
   /** Takes no longer for a million keys than for one. */
   clear(): void {
     const items = this.#items
-    this.#items = new Map()
+    this.#items = new KeyMap()
     this.#listener?.cleared((key) => {
       const item = items.get(key)
       return item !== undefined && this.#lives(item)

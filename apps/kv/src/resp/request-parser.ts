@@ -280,9 +280,12 @@ export class RequestParser {
   /** Invariant afterwards: `#buffer` is ours, the rest stands at its start, and `more` bytes fit behind it. */
   #makeRoom(rest: number, more: number): void {
     if (this.#owned && this.#end + more <= this.#buffer.length) return
-    const wanted = Math.max(rest + more, this.#bulk === -1 ? 0 : this.#bulk + 2)
-    // Doubling keeps the copying linear in the length of the command.
-    const room = this.#owned && wanted <= this.#buffer.length ? this.#buffer : Buffer.allocUnsafeSlow(wanted * 2)
+    const wanted = rest + more
+    // Doubling keeps the copying linear in the length of the command; an argument that says how long it is gets just
+    // that, once, and room for what comes with its end.
+    const isEnough = this.#owned && wanted <= this.#buffer.length
+    const announced = this.#bulk === -1 ? 0 : this.#bulk + 2 + more
+    const room = isEnough ? this.#buffer : Buffer.allocUnsafeSlow(Math.max(wanted * 2, announced))
     this.#buffer.copy(room, 0, this.#start, this.#end)
     this.#buffer = room
     this.#owned = true

@@ -8,9 +8,6 @@ import { READ_SLICE_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
 import type { Read } from './turn-batch.js'
 
-/** Between two looks at the clock; one may be an MGET of `COMMAND_WORDS_MAX` keys. */
-const READS_PER_LOOK = 4
-
 export class Reads {
   readonly #data: DataSet
   readonly #clock: Pick<KvClock, 'now' | 'defer'>
@@ -18,7 +15,6 @@ export class Reads {
   #left: readonly Read[] = []
   /** When this turn's slice ends; null: none was carried out in this turn. */
   #end: number | null = null
-  #executed = 0
   /** Entry time as it was last given. */
   #now = 0
 
@@ -54,8 +50,8 @@ export class Reads {
     const at = Math.max(this.#now, this.#data.time)
     let done = 0
     while (done < reads.length) {
-      if (this.#executed % READS_PER_LOOK === 0 && this.#clock.now() >= this.#end) break
-      this.#executed += 1
+      // Before each: one may be an MGET of `COMMAND_WORDS_MAX` keys.
+      if (this.#clock.now() >= this.#end) break
       reads[done]?.execute(this.#data, at)
       done += 1
     }

@@ -17,9 +17,6 @@ export interface Served {
   flush(): void
 }
 
-/** So many commands begin between two looks at the clock. */
-const COMMANDS_PER_LOOK = 8
-
 export class Turns {
   readonly #clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>
   readonly #endTurn: () => void
@@ -31,7 +28,6 @@ export class Turns {
   #isClosed = false
   /** When no more commands begin in this turn. */
   #end = 0
-  #begun = 0
 
   /** `endTurn` hands over what the clients have begun. */
   constructor(clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>, endTurn: () => void) {
@@ -93,12 +89,11 @@ export class Turns {
     this.#isAsked = false
     if (this.#isClosed) return
     this.#end = this.#clock.now() + RUN_SLICE_MS
-    this.#begun = 0
     const turns = this.#toRun
     this.#toRun = []
     let served = 0
     for (const turn of turns) {
-      if (!this.#hasTime) break
+      if (!this.mayBegin()) break
       turn.run()
       served += 1
     }
@@ -110,11 +105,6 @@ export class Turns {
 
   /** Whether another command may begin in this turn. */
   mayBegin(): boolean {
-    this.#begun += 1
-    return this.#begun % COMMANDS_PER_LOOK > 0 || this.#hasTime
-  }
-
-  get #hasTime(): boolean {
     return this.#clock.now() < this.#end
   }
 

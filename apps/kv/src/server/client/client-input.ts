@@ -17,9 +17,14 @@ export class ClientInput {
   #chunks: Buffer[] = []
   #chunkBytes = 0
 
-  /** Bytes that it holds. */
-  get held(): number {
-    return this.#parser.held + this.#chunkBytes
+  /** Bytes that are held for the command under way. */
+  get begun(): number {
+    return this.#parser.held
+  }
+
+  /** Bytes that stand behind it, as they came. */
+  get ahead(): number {
+    return this.#chunkBytes
   }
 
   /** Why no more commands will come: what to answer; null: they may. */

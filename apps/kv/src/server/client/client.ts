@@ -18,7 +18,7 @@ import { ClientTurn, type Served, type Turns } from '../turns.js'
 import { ClientAnswers } from './client-answers.js'
 import { ClientCommand } from './client-command.js'
 import { ClientInput } from './client-input.js'
-import type { ClientAccount, ClientMemory, MemoryHolder } from './client-memory.js'
+import type { ClientAccount, ClientMemory, Held, MemoryHolder } from './client-memory.js'
 import { ClientSession } from './client-session.js'
 import type { ClientSocket, SocketListener } from './client-socket.js'
 import { ClientTransactions } from './client-transactions.js'
@@ -88,7 +88,7 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   }
 
   get buffered(): number {
-    return this.#input.held
+    return this.#input.begun + this.#input.ahead
   }
 
   get unsent(): number {
@@ -96,9 +96,13 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   }
 
   get held(): number {
-    const { session } = this
-    const under = this.#input.held + this.#ordering.held + this.#transactions.held + this.#answers.held
-    return under + this.#socket.unsent + session.held
+    return this.kept.all
+  }
+
+  get kept(): Held {
+    const commands = this.#input.begun + this.#ordering.held + this.#transactions.held
+    const bytes = this.#input.ahead + this.#answers.held + this.#socket.unsent + this.session.held
+    return { all: commands + bytes, commands }
   }
 
   get isSpared(): boolean {

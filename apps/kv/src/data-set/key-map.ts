@@ -1,0 +1,52 @@
+/**
+ * A map by key that never stops to grow as a whole: V8 moves all entries of a `Map` at once whenever it doubles, which
+ * takes half a second for four million keys and more than two for eight, and a leader that is away for so long is
+ * deposed. So the keys are spread over many small maps, which double one by one.
+ *
+ * The order of its entries is nobody's business: what depends on an order has one of its own.
+ */
+
+import { strict } from 'node:assert'
+
+const PARTS = 256
+
+/** So many characters of a key say where it belongs. */
+const CHARACTERS_MAX = 16
+
+export class KeyMap<Value> {
+  readonly #parts: readonly Map<string, Value>[] = Array.from({ length: PARTS }, () => new Map<string, Value>())
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** Keys in the part that holds the most: they move together when it doubles. */
+  get largestPart(): number {
+    return Math.max(...this.#parts.map(({ size }) => size))
+  }
+
+  get(key: string): Value | undefined {
+    return this.#partOf(key).get(key)
+  }
+
+  /** Invariant: the key is not there yet. */
+  add(key: string, value: Value): void {
+    this.#partOf(key).set(key, value)
+    this.#size += 1
+  }
+
+  delete(key: string): void {
+    if (this.#partOf(key).delete(key)) this.#size -= 1
+  }
+
+  // Hot path: once per key of a command. Looks at the end of the key first, and at every place of a short one.
+  #partOf(key: string): Map<string, Value> {
+    const step = 1 + Math.floor(key.length / CHARACTERS_MAX)
+    let hash = key.length
+    for (let at = key.length - 1; at >= 0; at -= step) hash = (Math.imul(hash, 31) + key.charCodeAt(at)) | 0
+    const part = this.#parts[(hash ^ (hash >>> 16)) & (PARTS - 1)]
+    strict.ok(part !== undefined, `there is no part for hash ${hash}`)
+    return part
+  }
+}
