@@ -1,13 +1,18 @@
 /**
- * A server process and a folder that is not its own, was copied, or goes away: the exit code, and what the log says.
+ * A server process and a folder that is not its own, was copied, goes away, or holds what nobody can read: the exit
+ * code, and what the log says.
  */
 
 import { cpSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
-import { freePort } from '../../support/free-addresses.js'
+import { Raft } from 'balsa-raft'
+import { MemoryNetwork } from 'balsa-raft/transport/memory'
+import { systemClock } from '#balsa/clock.js'
+import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
+import { freePort, freePorts } from '../../support/free-addresses.js'
 import { lastEvent, mainPath, runNode, temporaryDir } from './processes.js'
 import type { Ended, Running } from './processes.js'
 import { until } from '../support/until.js'
@@ -45,6 +50,41 @@ test('a server whose folder is deleted ends within seconds with 70, and names th
     assert.match(stderr, `The directory ${at('one')} was deleted, moved or replaced`)
   })
 })
+
+test('an entry that no version can read ends a server with 70 and the way back, which is one', async () => {
+  const dir = join(temporaryDir(), 's1')
+  const [port, peer] = await freePorts(2)
+  const servers = `s1=127.0.0.1:${peer}/127.0.0.1:${port}`
+  const start = (...more: readonly string[]): Running => {
+    return runNode([mainPath, '--servers', servers, '--id', 's1', '--dir', dir, ...more])
+  }
+  await stopped(start())
+  const index = await forge(dir, `127.0.0.1:${peer}`)
+  const { code, stderr } = await start().ended
+  assert.is(code, 70)
+  assert.match(messageOf(stderr), `--skip-entry ${index}`)
+  await stopped(start('--skip-entry', String(index)))
+  assert.is((await start('--skip-entry', 'first').ended).code, 64)
+  rmSync(dirname(dir), { recursive: true })
+})
+
+/** Writes into the log of a lone server what a forged member could; answers with the index of it. */
+async function forge(dir: string, address: string): Promise<number> {
+  let index = 0
+  const raft = await Raft.open<Uint8Array, null>({
+    id: 's1',
+    dir,
+    cluster: 'balsa-kv',
+    bootstrap: [{ id: 's1', address }],
+    transport: new MemoryNetwork({ clock: systemClock() }).transport(address),
+    codec: { encode: (bytes) => bytes, decode: (bytes) => bytes },
+    stateMachine: { apply: (batch) => batch.map((entry) => ((index = entry.index), null)) },
+  })
+  await raft.ready()
+  await raft.apply(encodeCommand(['hset', 'k', 'f', 'v']))
+  await raft.close()
+  return index
+}
 
 interface Folder {
   readonly at: (name: string) => string

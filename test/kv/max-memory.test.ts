@@ -78,27 +78,37 @@ test('when the data set is full what grows it is refused before it is in the log
   }
 })
 
-test('what is under way counts, so that one pipeline cannot go far beyond', async () => {
-  const fixture = await startServer({ memoryMax: 100_000 })
-  const client = await RawClient.connect(fixture.port)
-  fixture.raft.hold()
-  const sets = Array.from({ length: 50 }, (_, at) => command('SET', `k${at}`, 'v'.repeat(9000)))
-  const sent = sets.join('') + command('PING')
-  client.send(sent)
-  const other = await RawClient.connect(fixture.port)
-  // Asks until all has arrived, and once more, so that it has begun.
-  for (let hasArrived = false; !hasArrived;) {
-    hasArrived = fixture.server.counters.bytesIn > sent.length
-    await other.ask(command('PING'), '+PONG\r\n')
-  }
-  fixture.raft.release()
-  const received = await client.until((text) => text.endsWith('+PONG\r\n'))
-  assert.is(received.match(/-OOM/g)?.length, 38)
-  assert.ok(fixture.data.bytes < 120_000)
-  client.close()
-  other.close()
-  await fixture.close()
-})
+const pairs = (from: number): readonly string[] => Array.from({ length: 40 }, (_, at) => `${from}:${at >> 1}`)
+
+/** 50 commands each, which together would take four times what there is. */
+const pipelines: readonly (readonly [what: string, refused: number, of: (at: number) => string])[] = [
+  ['large values', 39, (at) => command('SET', `k${at}`, 'v'.repeat(9000))],
+  ['many small items', 24, (at) => command('MSET', ...pairs(at))],
+  ['transactions of small items', 24, (at) => command('MULTI') + command('MSET', ...pairs(at)) + command('EXEC')],
+]
+
+for (const [what, refused, of] of pipelines)
+  test(`what is under way counts: one pipeline of ${what} cannot go far beyond`, async () => {
+    const fixture = await startServer({ memoryMax: 100_000 })
+    const client = await RawClient.connect(fixture.port)
+    fixture.raft.hold()
+    const sets = Array.from({ length: 50 }, (_, at) => of(at))
+    const sent = sets.join('') + command('PING')
+    client.send(sent)
+    const other = await RawClient.connect(fixture.port)
+    // Asks until all has arrived, and once more, so that it has begun.
+    for (let hasArrived = false; !hasArrived;) {
+      hasArrived = fixture.server.counters.bytesIn > sent.length
+      await other.ask(command('PING'), '+PONG\r\n')
+    }
+    fixture.raft.release()
+    const received = await client.until((text) => text.endsWith('+PONG\r\n'))
+    assert.is(received.match(/-OOM/g)?.length, refused)
+    assert.ok(fixture.data.bytes < 120_000)
+    client.close()
+    other.close()
+    await fixture.close()
+  })
 
 test('sizes are given as Redis takes them, within what the heap can hold', () => {
   const bounds = { min: 1000, max: 2 ** 30, remedy: 'more' }

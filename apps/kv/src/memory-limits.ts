@@ -1,6 +1,6 @@
 /**
  * How the heap that V8 was given is shared out: what does not fit it ends the process, so each part has a bound. The
- * rest is for what is under way, for garbage, and for a hash table that grows, which exists twice meanwhile.
+ * rest is for what is under way and for garbage.
  */
 
 import { getHeapStatistics } from 'node:v8'

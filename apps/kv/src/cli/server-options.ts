@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly logLevel: LogLevel
   readonly acceptCopiedFolder: boolean
   readonly acceptPeerBoot: readonly string[]
+  /** Entries that are left out, on every server, if they cannot be read. */
+  readonly skippedEntries: ReadonlySet<number>
   readonly stopWithStdin: boolean
 }
 
@@ -67,6 +69,8 @@ The command line is the same for all servers of a cluster but for --id and --dir
                      server last ran, and never with the original still in use (README, "Copies of a folder")
   --accept-peer-boot <id>    believe once the boot counter that this peer says next, whatever was known of it; only after a
                      forged or damaged one was believed (SECURITY.md), and never for a peer that was restored
+  --skip-entry <index>[,...] leave out these entries if they cannot be read, on all servers alike; only after one was forged
+                     (SECURITY.md), and never for what a later version wrote: upgrade then
   --stop-with-stdin  close when stdin ends, so that the server does not outlive who started it
   --help
 
@@ -102,6 +106,7 @@ const specs = {
   config: { takesValue: true },
   'accept-copied-folder': { takesValue: false },
   'accept-peer-boot': { takesValue: true },
+  'skip-entry': { takesValue: true },
   'stop-with-stdin': { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -143,6 +148,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     logLevel,
     acceptCopiedFolder: given.has('accept-copied-folder'),
     acceptPeerBoot: peersGiven(given.get('accept-peer-boot'), members),
+    skippedEntries: indexesGiven(given.get('skip-entry')),
     stopWithStdin: given.has('stop-with-stdin'),
   }
 }
@@ -153,6 +159,11 @@ function peersGiven(id: string | undefined, members: readonly Member[]): readonl
   throw new UsageError(
     `--accept-peer-boot is ${id}; it must be one of ${members.map((member) => member.id).join(', ')}`,
   )
+}
+
+function indexesGiven(list: string | undefined): ReadonlySet<number> {
+  const bounds = { min: 1, max: Number.MAX_SAFE_INTEGER }
+  return new Set(list?.split(',').map((index) => wholeNumber('--skip-entry', index, bounds)))
 }
 
 function readListen(given: ReadonlyMap<string, string>, whom: 'peer' | 'redis'): HostPort | null {

@@ -273,5 +273,8 @@ const STALE_PLACES_MAX = 1024
 const ITEM_BYTES = 176
 const DEADLINE_BYTES = 88
 
+/** What a command may make of each of its words, beside their bytes: MSET says an item in two, SET with EX in five. */
+export const WORD_GROWTH_BYTES = ITEM_BYTES / 2
+
 const itemBytes = ({ key, value, deadline }: Item): number =>
   key.length + value.length + ITEM_BYTES + (deadline === 0 ? 0 : DEADLINE_BYTES)

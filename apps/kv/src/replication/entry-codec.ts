@@ -11,7 +11,6 @@
  * Entries are read on every server in every later version: this format may grow, never change.
  */
 
-import { strict } from 'node:assert'
 import { latin1 } from '../resp/latin1.js'
 
 export interface WatchedKey {
@@ -60,15 +59,24 @@ export function encodeTransaction(
   return buffer
 }
 
-export function decodeEntry(bytes: Uint8Array): KvEntry {
+/** A text says what is wrong with bytes that are no entry. */
+export function decodeEntry(bytes: Uint8Array): KvEntry | string {
   const reader = new EntryReader(bytes)
+  const content = readEntry(reader)
+  if (reader.isShort) return `ends at byte ${bytes.length}, in the middle of what it announces`
+  return reader.isAtEnd ? content : `holds bytes behind its end`
+}
+
+function readEntry(reader: EntryReader): KvEntry {
   const count = reader.number()
   if (count === 0) return { type: 'time' }
   if (count !== TRANSACTION_MARK) return { type: 'command', words: reader.words(count) }
   const watched: WatchedKey[] = []
-  for (let left = reader.number(); left > 0; left -= 1) watched.push({ key: reader.word(), version: reader.version() })
+  for (let left = reader.number(); left > 0 && !reader.isShort; left -= 1) {
+    watched.push({ key: reader.word(), version: reader.version() })
+  }
   const commands: string[][] = []
-  for (let left = reader.number(); left > 0; left -= 1) commands.push(reader.words(reader.number()))
+  for (let left = reader.number(); left > 0 && !reader.isShort; left -= 1) commands.push(reader.words(reader.number()))
   return { type: 'transaction', watched, commands }
 }
 
@@ -83,38 +91,48 @@ function writeWord(buffer: Buffer, at: number, word: string): number {
   return at + 4 + buffer.write(word, at + 4, 'latin1')
 }
 
+/** Reads what is there; beyond the end there are zeros and empty words. */
 class EntryReader {
   readonly #buffer: Buffer
   #at = 0
+  #isShort = false
 
   constructor(bytes: Uint8Array) {
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
+  /** More was read than there is. */
+  get isShort(): boolean {
+    return this.#isShort
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at === this.#buffer.length
+  }
+
   number(): number {
-    const value = this.#buffer.readUInt32LE(this.#at)
-    this.#at += 4
-    return value
+    return this.#has(4) ? this.#buffer.readUInt32LE(this.#at - 4) : 0
   }
 
   version(): number {
-    const value = this.#buffer.readDoubleLE(this.#at)
-    this.#at += 8
-    return value
+    return this.#has(8) ? this.#buffer.readDoubleLE(this.#at - 8) : 0
   }
 
   word(): string {
     const length = this.number()
-    const end = this.#at + length
-    strict.ok(end <= this.#buffer.length, `entry: a word ends at ${end}, the entry at ${this.#buffer.length}`)
-    const text = latin1(this.#buffer, this.#at, end)
-    this.#at = end
-    return text
+    return this.#has(length) ? latin1(this.#buffer, this.#at - length, this.#at) : ''
   }
 
   words(count: number): string[] {
     const words: string[] = []
-    for (let left = count; left > 0; left -= 1) words.push(this.word())
+    for (let left = count; left > 0 && !this.#isShort; left -= 1) words.push(this.word())
     return words
+  }
+
+  /** Steps over so many bytes, if they are there. */
+  #has(count: number): boolean {
+    if (this.#at + count > this.#buffer.length) this.#isShort = true
+    else this.#at += count
+    return !this.#isShort
   }
 }

@@ -3,12 +3,13 @@
  * reads is carried out for those who wait for it here, and nowhere else: not on other servers, not in a replay.
  */
 
+import { strict } from 'node:assert'
 import type { ApplyContext, Entry, StateMachine } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { dataCommands } from '../data-set/data-commands.js'
 import { APPLY_SLICE_MS } from '../limits.js'
 import { nullArray, ok, type Reply } from '../resp/reply.js'
-import { decodeEntry } from './entry-codec.js'
+import { decodeEntry, type KvEntry } from './entry-codec.js'
 
 /** Dead keys removed by an entry that exists for that, and by any other: each leaves more room than it can fill. */
 const REMOVALS_BY_TIME_ENTRY = 10_000
@@ -25,11 +26,13 @@ export interface Pace {
 export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   readonly #data: DataSet
   readonly #pace: Pace | null
+  readonly #skipped: ReadonlySet<number>
 
-  /** Without `pace` every batch is applied at once. */
-  constructor(data: DataSet, pace: Pace | null = null) {
+  /** Without `pace` every batch is applied at once. `skipped`: entries that are left out if nobody can read them. */
+  constructor(data: DataSet, pace: Pace | null = null, skipped: ReadonlySet<number> = new Set()) {
     this.#data = data
     this.#pace = pace
+    this.#skipped = skipped
   }
 
   /**
@@ -66,7 +69,7 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   }
 
   #applyEntry(entry: Entry<Uint8Array>, context: ApplyContext): Reply {
-    const content = decodeEntry(entry.command)
+    const content = this.#read(entry)
     this.#data.advance(entry.index, entry.time, content.type === 'time' ? REMOVALS_BY_TIME_ENTRY : REMOVALS_BY_COMMAND)
     switch (content.type) {
       case 'command':
@@ -82,13 +85,34 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
     }
   }
 
+  /**
+   * An entry that cannot be read is one of a later version, or none of ours. Going on without it would make this
+   * server's data differ from that of a server which knows it: better to stop here, unless an operator says that no
+   * server does. Then it counts as one of time, on every server.
+   */
+  #read({ index, command }: Entry<Uint8Array>): KvEntry {
+    const content = decodeEntry(command)
+    const flaw = typeof content === 'string' ? content : unknownCommand(content)
+    if (flaw === null && typeof content !== 'string') return content
+    if (this.#skipped.has(index)) return { type: 'time' }
+    throw new Error(
+      `entry ${index} ${flaw}, which this version does not know: upgrade this server. If no version knows it (a member was forged), start every server with --skip-entry ${index}`,
+    )
+  }
+
   #run(words: readonly string[], { index }: Entry<Uint8Array>, context: ApplyContext): Reply {
-    const name = words[0] ?? ''
-    const command = dataCommands.get(name)
-    // An entry of a later version. Going on without it would make this server's data differ from the others': better to
-    // stop here.
-    if (command === undefined) throw new Error(`entry holds the command '${name}', which this version does not know`)
+    const command = dataCommands.get(words[0] ?? '')
+    strict.ok(command !== undefined, `command '${words[0]}' of entry ${index} was known when it was read`)
     if (!command.writes && !context.isAwaited(index)) return null
     return command.run(this.#data, words, this.#data.time)
   }
+}
+
+/** What is wrong with it; null: nothing. Asked before anything is run, so that no transaction stops half-way. */
+function unknownCommand(content: KvEntry): string | null {
+  if (content.type === 'time') return null
+  for (const [name = ''] of content.type === 'command' ? [content.words] : content.commands) {
+    if (!dataCommands.has(name)) return `holds the command '${name}'`
+  }
+  return null
 }

@@ -24,6 +24,7 @@ const TIMER_MAX_MS = 2 ** 31 - 1
 
 /** Owns the time entry that it asks for. */
 export class ExpiryClock implements Proposal {
+  readonly growthMax = 0
   readonly #raft: Pick<KvRaft, 'entryTime'>
   readonly #data: DataSet
   readonly #leadership: Leadership

@@ -132,7 +132,7 @@ export class KvServer implements ServerState {
 
   /** With what is under way, so that it is known before it is in the log. */
   get isMemoryFull(): boolean {
-    return this.data.bytes + this.replicator.bytesUnderWay > this.memoryMax || this.data.size >= KEYS_MAX
+    return this.data.bytes + this.replicator.growthMax > this.memoryMax || this.data.size >= KEYS_MAX
   }
 
   get clients(): Iterable<Client> {

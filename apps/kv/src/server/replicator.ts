@@ -36,6 +36,7 @@ export class Replicator {
   #readsBehind: ReadBehind[] = []
   #entriesInFlight = 0
   #bytesInFlight = 0
+  #growthInFlight = 0
   /** How often the library was called: what a turn may cost is counted in tests. */
   readonly calls = { applyAll: 0, readIndex: 0 }
 
@@ -53,9 +54,9 @@ export class Replicator {
     )
   }
 
-  /** Of entries that have not been answered. */
-  get bytesUnderWay(): number {
-    return this.#bytesInFlight + this.#batch.bytes
+  /** Bytes that the data set may grow by with the entries that have not been answered. */
+  get growthMax(): number {
+    return this.#growthInFlight + this.#batch.growthMax
   }
 
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
@@ -101,9 +102,10 @@ export class Replicator {
 
   // Hot path: once per batch.
   async #replicate(batch: TurnBatch): Promise<void> {
-    const { length, bytes } = batch
+    const { length, bytes, growthMax } = batch
     this.#entriesInFlight += length
     this.#bytesInFlight += bytes
+    this.#growthInFlight += growthMax
     let isApplied = false
     try {
       this.calls.applyAll += 1
@@ -114,6 +116,7 @@ export class Replicator {
     }
     this.#entriesInFlight -= length
     this.#bytesInFlight -= bytes
+    this.#growthInFlight -= growthMax
     const readers = batch.takeReaders()
     if (isApplied) this.#expiry.execute(readers)
     else if (readers.length > 0) void this.#confirm(readers, [])

@@ -7,6 +7,8 @@ import type { Reply } from '../resp/reply.js'
 
 /** Who wrote an entry. Told one of the two, once. */
 export interface Proposal {
+  /** Bytes that the data set may take more than the entry, once it is applied. */
+  readonly growthMax: number
   applied(reply: Reply): void
   failed(error: unknown): void
 }
@@ -31,6 +33,7 @@ export class TurnBatch {
   #owners: Proposal[] = []
   #readers: Read[] = []
   #bytes = 0
+  #growthMax = 0
   #state: 'gathering' | 'proposed' | 'settled' = 'gathering'
 
   /** Only goes on: gathering, proposed, settled. */
@@ -46,6 +49,11 @@ export class TurnBatch {
     return this.#bytes
   }
 
+  /** Bytes that the data set may grow by. */
+  get growthMax(): number {
+    return this.#bytes + this.#growthMax
+  }
+
   hasRoomFor(entry: Uint8Array): boolean {
     return this.#entries.length < BATCH_ENTRIES_MAX && this.#bytes + entry.length <= BATCH_BYTES_MAX
   }
@@ -54,6 +62,7 @@ export class TurnBatch {
     this.#entries.push(entry)
     this.#owners.push(owner)
     this.#bytes += entry.length
+    this.#growthMax += owner.growthMax
   }
 
   /** The read waits for this batch to be settled, and for nothing else. */

@@ -4,7 +4,7 @@ import { keySlot } from '../../cluster/slots.js'
 import { firstKeyOf, keysOf } from '../../commands/command-keys.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { KeyWalk } from '../../data-set/key-walk.js'
-import type { DataSet } from '../../data-set/data-set.js'
+import { WORD_GROWTH_BYTES, type DataSet } from '../../data-set/data-set.js'
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
 import type { ErrorReply, Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
@@ -63,6 +63,10 @@ export class ClientCommand implements Proposal, Read, Walker {
 
   get keys(): readonly string[] | null {
     return this.row === undefined || this.row.firstKey === 0 ? null : keysOf(this.row, this.words)
+  }
+
+  get growthMax(): number {
+    return this.row?.type === 'data' && this.row.grows ? this.words.length * WORD_GROWTH_BYTES : 0
   }
 
   get slot(): number {

@@ -179,6 +179,10 @@ export class Execution implements Proposal {
     this.#local = local
   }
 
+  get growthMax(): number {
+    return this.#transaction.growthMax
+  }
+
   /** `reply` is no array when a watched key had changed. */
   applied(reply: Reply): void {
     const isDone = Array.isArray(reply)

@@ -2,6 +2,7 @@
 
 import { answerLocally, walkOf, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
+import { WORD_GROWTH_BYTES } from '../../data-set/data-set.js'
 import { COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
 import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
@@ -42,6 +43,10 @@ export class Transaction {
   /** It may make the data set larger. */
   get grows(): boolean {
     return this.#grows
+  }
+
+  get growthMax(): number {
+    return this.#grows ? this.#words * WORD_GROWTH_BYTES : 0
   }
 
   get isRefused(): boolean {
