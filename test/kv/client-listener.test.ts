@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ACCEPT_PAUSE_MS } from 'balsa-kv/limits.js'
+import { limitFromShell, openFiles, openFilesMax } from 'balsa-kv/server/descriptors.js'
 import { ClientListener } from 'balsa-kv/server/client-listener.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { until } from '../support/until.js'
@@ -51,6 +52,15 @@ test('it pauses, says so once, and listens again at the same address; who is the
   assert.is(clock.pending, 0)
   client.close()
   late.close()
+})
+
+test('a shell says the same limit of open files as the system does, and what is open can be counted', async () => {
+  assert.is(limitFromShell(), openFilesMax())
+  const before = openFiles()
+  const server = createServer().listen(0, '127.0.0.1')
+  await until('it listens', () => Promise.resolve(server.listening))
+  assert.is(openFiles(), before + 1)
+  server.close()
 })
 
 test.run()
