@@ -46,7 +46,7 @@ const healthy = {
 type State = typeof healthy
 
 function peerAt(matchIndex: number, nextIndex: number): Progress {
-  const progress = new Progress('s2', logIndex(nextIndex), 1, 0)
+  const progress = new Progress('s2', logIndex(nextIndex), 1, { now: 0, electionTimeoutMs: 1000 })
   progress.matchIndex = logIndex(matchIndex)
   return progress
 }

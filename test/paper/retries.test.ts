@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, endingAt, matched } from '../support/messages.js'
+import { accepting, appendEntries, endingAt, matched } from '../support/messages.js'
 
 test('a peer that was down receives what it missed as soon as it is back (5.5)', () => {
   const cluster = new Stage()
@@ -51,7 +51,7 @@ test('what is answered in one turn is one answer, at once, for the latest round 
   cluster.turn('s2', ...requests.map((message) => ({ type: 'request', from: 's1', link, message }) as const))
   assert.equal(
     cluster.answersTo('s1'),
-    [endingAt(2, matched(2, 1, 7))],
+    [accepting(2, endingAt(2, matched(2, 1, 7)))],
     'an entry that is not durable yet delays it not',
   )
   cluster.persist('s2')

@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/progress.js'
+import { INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/inflights.js'
 import { UNCOMMITTED_BYTES_MAX } from '#balsa/core/intake.js'
 import type { AppendEntries, AppendEntriesResult, Input } from '#balsa/core/index.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'

@@ -46,6 +46,11 @@ export function endingAt(lastIndex: number, answer: AppendEntriesResult): Append
   return { ...answer, lastIndex: logIndex(lastIndex) }
 }
 
+/** An answer that has taken more than is durable. */
+export function accepting(acceptedIndex: number, answer: AppendEntriesResult): AppendEntriesResult {
+  return { ...answer, acceptedIndex: logIndex(acceptedIndex) }
+}
+
 export function requestVote(term: number, last: EntryId): RequestVote {
   const [lastIndex, lastTerm] = numbersOf(last)
   return { type: 'RequestVote', term: termOf(term), lastIndex: logIndex(lastIndex), lastTerm: termOf(lastTerm) }

@@ -238,7 +238,7 @@ test('a peer that requires a feature which is not known here is refused by its n
   assert.is(
     await peer.refusal(),
     'UNKNOWN_FEATURE: the peer requires witness, which server a does not have (the peer speaks protocol versions ' +
-      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end); upgrade server a',
+      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end, accepted); upgrade server a',
   )
   await until('the connection is closed', () => peer.isClosed)
   assert.is(site.warnings('requires witness').length, 1)

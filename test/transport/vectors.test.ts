@@ -71,7 +71,9 @@ test('every frame that this version has is among those that it writes, with each
     ...['goodbye', 'hello', 'refusal', 'welcome'],
   ])
   assert.ok(written.some(({ reads }) => String(reads['features']) === String(FEATURES)))
-  assert.ok(written.some(({ reads }) => 'lastIndex' in reads && reads.type === 'AppendEntriesResult'))
+  for (const field of ['lastIndex', 'acceptedIndex']) {
+    assert.ok(written.some(({ reads }) => field in reads && reads.type === 'AppendEntriesResult'))
+  }
 })
 
 function decode(hex: string): Frame | Malformed {

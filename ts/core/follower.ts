@@ -131,6 +131,18 @@ export class Follower extends RoleBehaviour {
     this.core.outbox.respond(acknowledgement.link, this.#result('matched', acknowledgement))
   }
 
+  /**
+   * Part of a long message of the leader has arrived: it lives, and is to know that this server does, though the link
+   * is busy for longer than an election takes.
+   */
+  override onArriving(from: ServerId, link: number): void {
+    const acknowledgement = this.#acknowledgement
+    if (this.#leader !== from || acknowledgement === null) return
+    this.#leaderContactAt = this.core.now
+    this.#resetElectionTimer()
+    this.#acknowledge(link, acknowledgement.round).owed = true
+  }
+
   #acknowledge(link: number, round: number): Acknowledgement {
     const current = this.#acknowledgement
     if (current === null) {
@@ -178,16 +190,18 @@ export class Follower extends RoleBehaviour {
   }
 
   #result(status: AppendEntriesResult['status'], { proven, round }: Acknowledgement): AppendEntriesResult {
-    return {
+    const { lastIndex, durableIndex } = this.core.log
+    const result = {
       type: 'AppendEntriesResult',
       term: this.core.hardState.term,
       status,
-      matchIndex: logIndex(status === 'conflict' ? 0 : Math.min(proven, this.core.log.durableIndex)),
+      matchIndex: logIndex(status === 'conflict' ? 0 : Math.min(proven, durableIndex)),
       hintIndex: logIndex(0),
       hintTerm: termOf(0),
       round,
-      lastIndex: this.core.log.lastIndex,
-    }
+      lastIndex,
+    } as const
+    return status === 'matched' && proven > durableIndex ? { ...result, acceptedIndex: proven } : result
   }
 
   #resetElectionTimer(): void {

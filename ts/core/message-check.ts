@@ -39,7 +39,8 @@ export function messageFlaw(message: Request | Response, max = Number.MAX_SAFE_I
         flaw('hintIndex', message.hintIndex, max) ??
         flaw('hintTerm', message.hintTerm, max) ??
         flaw('round', message.round, max) ??
-        (message.lastIndex === undefined ? null : flaw('lastIndex', message.lastIndex, max))
+        (message.lastIndex === undefined ? null : flaw('lastIndex', message.lastIndex, max)) ??
+        (message.acceptedIndex === undefined ? null : flaw('acceptedIndex', message.acceptedIndex, max))
       )
     case 'RequestVote':
       return (

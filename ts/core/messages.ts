@@ -41,6 +41,11 @@ export interface AppendEntriesResult {
   readonly round: number
   /** The last entry of this server's log, whether it agrees or not. Absent when the peer's version does not say. */
   readonly lastIndex?: LogIndex
+  /**
+   * The last entry that is proven equal to the leader's, where that is not durable here yet: what was accepted is not
+   * sent again. Absent where it is `matchIndex`, or when the peer's version does not say.
+   */
+  readonly acceptedIndex?: LogIndex
 }
 
 export interface RequestVote {

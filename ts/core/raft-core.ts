@@ -161,6 +161,8 @@ export class RaftCore {
         return this.#handleRequest(input.from, input.link, input.message)
       case 'response':
         return this.#handleResponse(input.from, input.session, input.message)
+      case 'arriving':
+        return this.#role.onArriving(input.from, input.link)
       case 'peerUp':
         this.#sessions.set(input.peer, input.session)
         return this.#role.onPeerUp(input.peer, input.session)

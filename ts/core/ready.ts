@@ -18,6 +18,8 @@ export type Input =
   | { readonly type: 'tick'; readonly now: number }
   | { readonly type: 'request'; readonly from: ServerId; readonly link: number; readonly message: Request }
   | { readonly type: 'response'; readonly from: ServerId; readonly session: number; readonly message: Response }
+  /** Part of a message from that peer has arrived on that link, and the rest is on its way. */
+  | { readonly type: 'arriving'; readonly from: ServerId; readonly link: number }
   | { readonly type: 'peerUp'; readonly peer: ServerId; readonly session: number }
   | { readonly type: 'peerDown'; readonly peer: ServerId; readonly session: number }
   /** A batch that `admit` allowed, sealed at the index and term that it gave. */

@@ -71,6 +71,9 @@ export abstract class RoleBehaviour {
 
   onPersisted(): void {}
 
+  /** Part of a message from that peer has arrived on that link, and the rest is on its way. */
+  onArriving(_from: ServerId, _link: number): void {}
+
   onPeerUp(_peer: ServerId, _session: number): void {}
 
   onPeerDown(_peer: ServerId): void {}

@@ -36,6 +36,11 @@ export interface TransportHandlers {
   admit(peer: Identity): Promise<void>
   /** Blocks in `message` are views of memory that nobody writes again. */
   onRequest(from: ServerId, link: LinkId, message: Request): void
+  /**
+   * Part of a long request has arrived, and the rest is on its way: told now and then while it comes, so that a slow
+   * link is not taken for a dead peer. A transport that cannot tell does not call it.
+   */
+  onArriving?(from: ServerId, link: LinkId): void
   onResponse(from: ServerId, session: Session, message: Response): void
   /** A dialled connection is ready for requests. */
   onPeerUp(peer: ServerId, session: Session): void

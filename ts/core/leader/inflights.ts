@@ -6,18 +6,20 @@
 import { assert } from '../../errors.js'
 import type { LogIndex } from '../../types.js'
 
+/** The window of one peer; a frame holds at most one message. */
+export const INFLIGHT_MESSAGES_MAX = 8
+export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
+
 export class Inflights {
   readonly #lasts: Float64Array
   readonly #bytes: Float64Array
-  readonly #bytesMax: number
   #head = 0
   #count = 0
   #bytesHeld = 0
 
-  constructor(messagesMax: number, bytesMax: number) {
+  constructor(messagesMax: number) {
     this.#lasts = new Float64Array(messagesMax)
     this.#bytes = new Float64Array(messagesMax)
-    this.#bytesMax = bytesMax
   }
 
   get count(): number {
@@ -29,16 +31,13 @@ export class Inflights {
   }
 
   /** A message may pass the bound in bytes, but none may follow it. */
-  get full(): boolean {
-    return this.#count === this.#lasts.length || this.#bytesHeld >= this.#bytesMax
+  isFull(bytesMax: number): boolean {
+    return this.#count === this.#lasts.length || this.#bytesHeld >= bytesMax
   }
 
   /** Invariant: `last` grows from one call to the next. */
   add(last: LogIndex, bytes: number): void {
-    assert(
-      !this.full,
-      () => `inflights: added ${last} to a full window of ${this.#count} messages, ${this.#bytesHeld} bytes`,
-    )
+    assert(this.#count < this.#lasts.length, () => `inflights: added ${last} to a window of ${this.#count} messages`)
     const slot = (this.#head + this.#count) % this.#lasts.length
     this.#lasts[slot] = last
     this.#bytes[slot] = bytes

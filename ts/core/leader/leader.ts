@@ -45,7 +45,9 @@ export class Leader extends RoleBehaviour {
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
     for (const { id } of peersOf(core.configuration, core.id)) {
-      const progress = new Progress(id, this.#firstOfTerm, core.sessions.get(id) ?? null, core.now)
+      const { electionTimeoutMs } = core.settings
+      const session = core.sessions.get(id) ?? null
+      const progress = new Progress(id, this.#firstOfTerm, session, { now: core.now, electionTimeoutMs })
       this.#peers.set(id, progress)
       this.#replications.set(id, new Replication(core, this.#reads, progress))
     }
@@ -85,6 +87,7 @@ export class Leader extends RoleBehaviour {
     } else if (isHeartbeat) {
       this.#heartbeatAt = now + settings.heartbeatMs
       this.#heartbeatDue = true
+      this.#reads.nextRound()
       for (const replication of this.#replications.values()) replication.retry()
     }
   }

@@ -10,11 +10,8 @@
 
 import { logIndex } from '../../types.js'
 import type { LogIndex, ServerId } from '../../types.js'
-import { Inflights } from './inflights.js'
-
-/** The window of one peer; a frame holds at most one message. */
-export const INFLIGHT_MESSAGES_MAX = 8
-export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
+import { INFLIGHT_MESSAGES_MAX, Inflights } from './inflights.js'
+import { LinkWindow } from './link-window.js'
 
 export class Progress {
   readonly peer: ServerId
@@ -39,12 +36,15 @@ export class Progress {
    * connection.
    */
   nextIndex: LogIndex
-  readonly inflights = new Inflights(INFLIGHT_MESSAGES_MAX, INFLIGHT_BYTES_MAX)
-  /**
-   * In `probe`: a message is on its way, or the peer has no room. Ends with the next heartbeat, if nothing else ends
-   * it.
-   */
+  readonly inflights = new Inflights(INFLIGHT_MESSAGES_MAX)
+  readonly window: LinkWindow
+  /** In `probe`: the bytes of the message that is on its way; 0 when none is. */
+  probeBytes = 0
+  /** In `probe`: the peer has no room, or the store could not be read. Ends with the next heartbeat. */
   paused = false
+  /** The end and the round of the last message with entries on this session, unless an answer has disproved it. */
+  sentThrough: LogIndex = logIndex(0)
+  sentRound = 0
   /** Older entries are being read from the store for this peer. */
   fetching = false
   /** The highest round of this leadership that the peer has answered. */
@@ -56,7 +56,13 @@ export class Progress {
   /** When anything was last sent; no heartbeat is due before that is a heartbeat ago. */
   sentAt = -Infinity
 
-  constructor(peer: ServerId, nextIndex: LogIndex, session: number | null, now: number) {
+  constructor(
+    peer: ServerId,
+    nextIndex: LogIndex,
+    session: number | null,
+    { now, electionTimeoutMs }: { readonly now: number; readonly electionTimeoutMs: number },
+  ) {
+    this.window = new LinkWindow(electionTimeoutMs)
     this.peer = peer
     this.nextIndex = nextIndex
     this.session = session
@@ -64,15 +70,21 @@ export class Progress {
     this.advancedAt = now
   }
 
-  /** Whether a probe is on its way, or is being read for the peer. */
+  /** Whether a probe is on its way or is being read for the peer, or has to wait. */
   get isAsking(): boolean {
-    return this.mode === 'probe' && (this.paused || this.fetching)
+    return this.mode === 'probe' && (this.probeBytes > 0 || this.paused || this.fetching)
+  }
+
+  /** Of entries that are on their way and not acknowledged. */
+  get bytesUnderWay(): number {
+    return this.mode === 'probe' ? this.probeBytes : this.inflights.bytes
   }
 
   becomeProbe(nextIndex: LogIndex): void {
     this.mode = 'probe'
     this.nextIndex = logIndex(Math.max(nextIndex, this.matchIndex + 1))
     this.inflights.clear()
+    this.probeBytes = 0
     this.paused = false
     this.fetching = false
   }
@@ -81,6 +93,7 @@ export class Progress {
     this.mode = 'replicate'
     this.nextIndex = logIndex(this.matchIndex + 1)
     this.inflights.clear()
+    this.probeBytes = 0
     this.paused = false
   }
 
@@ -92,6 +105,7 @@ export class Progress {
     this.advancedAt = now
     if (this.nextIndex <= matchIndex) {
       this.nextIndex = logIndex(matchIndex + 1)
+      this.probeBytes = 0
       // What is being read for the old position is not needed any more, and will be dropped when it comes.
       this.fetching = false
     }

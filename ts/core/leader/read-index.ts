@@ -57,10 +57,18 @@ export class ReadRounds {
     this.#early = []
   }
 
+  /**
+   * Whatever is sent from now on belongs to a later round: an answer to it was made after all that was sent before had
+   * arrived.
+   */
+  nextRound(): void {
+    this.#round += 1
+  }
+
   /** Begins a round after all the reads that have a position. False: none waits for one. */
   beginRound(): boolean {
     if (this.#fresh.length === 0) return false
-    this.#round += 1
+    this.nextRound()
     for (const { id, index } of this.#fresh) this.#waiting.push({ id, index, round: this.#round })
     this.#fresh = []
     return true

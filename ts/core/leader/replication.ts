@@ -5,7 +5,9 @@
  *
  * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what
  * the peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends. A peer that has
- * lost what it acknowledged is told of, and counts for nothing from then on.
+ * lost what it acknowledged is told of, and counts for nothing from then on. Within a session nothing is sent again
+ * because time has passed, for a slow link is not a lossy one: only when the answer to a later message shows that it
+ * has not arrived.
  */
 
 import { logIndex } from '../../types.js'
@@ -33,6 +35,8 @@ export class Replication {
   connected(session: number): void {
     const progress = this.#progress
     progress.session = session
+    progress.window.forget()
+    progress.sentThrough = logIndex(0)
     progress.matchFloor = progress.matchIndex
     // At least the last entry is sent, so that a peer that lags is noticed without waiting for a proposal.
     progress.becomeProbe(progress.matchIndex === 0 ? this.#core.log.lastIndex : logIndex(progress.matchIndex + 1))
@@ -61,6 +65,7 @@ export class Replication {
     progress.regressedOn = null
     progress.contactAt = now
     progress.ackedRound = Math.max(progress.ackedRound, Math.min(message.round, this.#rounds.current))
+    progress.window.answered(message.round, now)
     if (message.status === 'conflict') {
       this.#stepBack(message)
       return false
@@ -80,6 +85,8 @@ export class Replication {
       progress.paused = true
     } else if (progress.mode === 'probe' && (arrived || progress.matchIndex === log.lastIndex)) {
       progress.becomeReplicate()
+    } else if (this.#disproves(message)) {
+      progress.becomeProbe(logIndex(acceptedIndexOf(message) + 1))
     }
     return isNews
   }
@@ -89,20 +96,26 @@ export class Replication {
     const progress = this.#progress
     const { log } = this.#core
     while (progress.session !== null && !progress.fetching && progress.nextIndex <= log.lastIndex) {
-      if (progress.mode === 'probe' ? progress.paused : progress.inflights.full) return
+      const { window } = progress
+      if (progress.mode === 'probe' ? progress.isAsking : progress.inflights.isFull(window.bytes)) {
+        if (progress.bytesUnderWay * 2 >= window.bytes) window.full()
+        return
+      }
       if (progress.nextIndex < log.tailFirst) {
         this.#fetch(progress.session)
         return
       }
-      const blocks = log.blocks(progress.nextIndex, log.lastIndex, APPEND_BYTES_MAX)
-      this.#send(progress.nextIndex, blocks)
-      if (progress.mode === 'probe') {
-        progress.paused = true
+      const isProbe = progress.mode === 'probe'
+      const bytesMax = Math.min(APPEND_BYTES_MAX, isProbe ? window.bytes : window.messageBytes)
+      const blocks = log.blocks(progress.nextIndex, log.lastIndex, bytesMax)
+      if (isProbe) {
+        this.#probe(blocks)
         return
       }
       const last = blocks.at(-1)?.last ?? progress.nextIndex
       if (progress.inflights.count === 0) progress.advancedAt = this.#core.now
       progress.inflights.add(last, bytesOf(blocks))
+      this.#send(progress.nextIndex, blocks)
       progress.nextIndex = logIndex(last + 1)
     }
   }
@@ -120,30 +133,21 @@ export class Replication {
     if (this.#core.now - quietSince >= this.#core.settings.heartbeatMs) this.sendHeartbeat()
   }
 
-  /**
-   * Once per heartbeat. A probe that was lost or refused for lack of room is sent again; a window without progress for
-   * an election timeout has lost something, and begins again from what is known.
-   */
+  /** Once per heartbeat: whoever had no room is asked again. */
   retry(): void {
-    const progress = this.#progress
-    const { now, settings } = this.#core
-    if (progress.fetching) return
-    if (progress.mode === 'probe') {
-      progress.paused = false
-    } else if (progress.inflights.count > 0 && now - progress.advancedAt >= settings.electionTimeoutMs) {
-      progress.becomeProbe(logIndex(progress.matchIndex + 1))
-    }
+    this.#progress.paused = false
   }
 
   fetched(fetch: Fetch, blocks: readonly Block[]): void {
     if (!this.#endFetch(fetch)) return
     const { nextIndex } = this.#progress
-    if (areContiguous(blocks, nextIndex)) this.#send(nextIndex, blocks)
+    if (areContiguous(blocks, nextIndex)) this.#probe(blocks)
+    else this.#progress.paused = true
   }
 
   /** Tried again after the next heartbeat, never around the hole (scenario C16). */
   fetchFailed(fetch: Fetch): void {
-    this.#endFetch(fetch)
+    if (this.#endFetch(fetch)) this.#progress.paused = true
   }
 
   /**
@@ -154,6 +158,15 @@ export class Replication {
     const { matchFloor } = this.#progress
     if (lastIndex !== undefined && lastIndex < matchFloor) return true
     return status === 'conflict' && this.#core.log.lastIndexWithTermAtMost(hintTerm, hintIndex) < matchFloor
+  }
+
+  /**
+   * Whether an answer shows that something has been lost on the way: it was made after a message that had left behind
+   * all entries, and does not have them.
+   */
+  #disproves(message: AppendEntriesResult): boolean {
+    const { sentThrough, sentRound, bytesUnderWay } = this.#progress
+    return bytesUnderWay > 0 && message.round > sentRound && acceptedIndexOf(message) < sentThrough
   }
 
   /** Once for each session: whoever hears of it ends the session. */
@@ -175,8 +188,17 @@ export class Replication {
     if (!progress.isAsking || next < progress.nextIndex) progress.becomeProbe(next)
   }
 
+  /** One message, and nothing behind it until it is answered. */
+  #probe(blocks: readonly Block[]): void {
+    const progress = this.#progress
+    progress.probeBytes = bytesOf(blocks)
+    this.#send(progress.nextIndex, blocks)
+  }
+
+  /** Invariant: what is under way counts these blocks already. */
   #send(from: LogIndex, blocks: readonly Block[]): void {
-    const { peer, session } = this.#progress
+    const progress = this.#progress
+    const { peer, session } = progress
     const { hardState, log, outbox, now } = this.#core
     const prevIndex = logIndex(from - 1)
     const prevTerm = log.termAt(prevIndex)
@@ -186,7 +208,11 @@ export class Replication {
     const { term } = hardState
     const message: AppendEntries = { type: 'AppendEntries', term, prevIndex, prevTerm, blocks, commitIndex, round }
     outbox.request(peer, session, message)
-    this.#progress.sentAt = now
+    progress.sentAt = now
+    progress.window.sent(round, now, progress.bytesUnderWay, blocks.length === 0)
+    if (blocks.length === 0) return
+    progress.sentThrough = blocks.at(-1)?.last ?? prevIndex
+    progress.sentRound = round
   }
 
   #fetch(session: number): void {
@@ -200,20 +226,16 @@ export class Replication {
       term: hardState.term,
       from: progress.nextIndex,
       to: log.tailFirst,
-      bytesMax: APPEND_BYTES_MAX,
+      bytesMax: Math.min(APPEND_BYTES_MAX, progress.window.bytes),
     })
   }
 
-  /**
-   * Whether the fetch still serves: term, connection and position may have changed meanwhile. Until the next heartbeat
-   * nothing else is read.
-   */
+  /** Whether the fetch still serves: term, connection and position may have changed meanwhile. */
   #endFetch(fetch: Fetch): boolean {
     const progress = this.#progress
     if (progress.session !== fetch.session || !progress.fetching) return false
     if (fetch.term !== this.#core.hardState.term || fetch.from !== progress.nextIndex) return false
     progress.fetching = false
-    progress.paused = true
     return true
   }
 }
@@ -229,6 +251,11 @@ function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
     next = block.last + 1
   }
   return blocks.length > 0
+}
+
+/** Where what is equal here and there ends, durable or not. Of a peer that does not say, what is durable. */
+function acceptedIndexOf({ acceptedIndex, matchIndex }: AppendEntriesResult): LogIndex {
+  return acceptedIndex ?? matchIndex
 }
 
 function bytesOf(blocks: readonly Block[]): number {

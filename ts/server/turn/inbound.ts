@@ -80,6 +80,10 @@ export class Inbound implements TransportHandlers {
     this.#mailbox.push({ type: 'request', from, link, message })
   }
 
+  onArriving(from: ServerId, link: LinkId): void {
+    this.#mailbox.push({ type: 'arriving', from, link })
+  }
+
   /**
    * What must not be stored: damage, a kind of entry that is not known here (`verify` tells both), and a time that no
    * later entry could follow.

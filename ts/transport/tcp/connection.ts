@@ -56,6 +56,10 @@ const FAREWELL_MS = 1000
  */
 const KEEP_ALIVE_MS = 10_000
 
+/** While a frame comes in, this is told so often, if so much has come meanwhile: less is no sign of life. */
+const ARRIVING_EVERY_MS = 20
+const ARRIVING_BYTES_MIN = 1024
+
 export interface ConnectionContext {
   readonly self: Identity
   /** What this server says of where it is dialled. */
@@ -71,6 +75,8 @@ export interface ConnectionOwner {
   admit(peer: Identity): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
+  /** Part of a long request has come since this was last told. Of an accepted connection. */
+  arriving?(connection: Connection): void
   /** `wasOpen`: whether `opened` was called before. */
   ended(connection: Connection, reason: string, wasOpen: boolean): void
   /** The socket is gone; the last call. */
@@ -101,6 +107,10 @@ export class Connection {
   #cancelTimer: CancelTimer
   /** When the oldest request was handed over that nothing has come back after; -1 when none is waiting. */
   #waitingSince = -1
+  /** The frame that has come in part, by where it begins; when and how much of it was there when it was last told. */
+  #arrivingOffset = -1
+  #arrivingAt = 0
+  #arrivedBytes = 0
 
   static dial(address: Address, peer: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
     return new Connection(address, { dialled: peer, link: 0 }, context, owner)
@@ -292,6 +302,7 @@ export class Connection {
       if (length === 0) {
         const flaw = this.#reader.earlyFlaw()
         if (flaw !== null) this.#cut(flaw)
+        else if (this.#isOpen && this.#dialled === null && this.#reader.available > 0) this.#noteArrival()
         return
       }
       if (length < 0) {
@@ -302,6 +313,19 @@ export class Connection {
       this.#takeFrame(length)
       if (!this.#isEnded) this.#reader.consume(length)
     }
+  }
+
+  /** Hot path: once per read that ends within a frame. */
+  #noteArrival(): void {
+    const { offset, available } = this.#reader
+    const now = this.#context.clock.now()
+    const isNew = this.#arrivingOffset !== offset
+    if (!isNew && now - this.#arrivingAt < ARRIVING_EVERY_MS) return
+    if (!isNew && available - this.#arrivedBytes < ARRIVING_BYTES_MIN) return
+    this.#arrivingOffset = offset
+    this.#arrivingAt = now
+    this.#arrivedBytes = available
+    if (!isNew) this.#owner.arriving?.(this)
   }
 
   #readMagic(): boolean {

@@ -210,6 +210,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
     }
   }
 
+  arriving(connection: Connection): void {
+    const from = connection.peer?.serverId
+    assert(from !== undefined, `a message on link ${connection.link} before its hello`)
+    this.#started().handlers.onArriving?.(from, connection.link)
+  }
+
   ended(connection: Connection, reason: string, wasOpen: boolean): void {
     const { logger, quiet } = this.#started()
     const { link } = connection

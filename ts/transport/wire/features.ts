@@ -6,8 +6,9 @@
 /**
  * - `goodbye`: a connection that ends in good order says why, in a frame of its own.
  * - `log-end`: an AppendEntriesResult carries the last index of the log of whoever answers.
+ * - `accepted`: it carries the last index that was accepted, where that is not durable yet.
  */
-export const FEATURES = ['goodbye', 'log-end'] as const
+export const FEATURES = ['goodbye', 'log-end', 'accepted'] as const
 
 export type Feature = (typeof FEATURES)[number]
 

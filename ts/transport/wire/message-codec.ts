@@ -28,14 +28,14 @@ import {
 import { findField, type KnownFields, NO_FIELDS, optionalFieldsFlaw, writeU64Field } from './optional-fields.js'
 
 /** The longest head that `encodeHead` writes. */
-export const MESSAGE_HEAD_BYTES_MAX = 80
+export const MESSAGE_HEAD_BYTES_MAX = 96
 
 type MessageType = (Request | Response)['type']
 
 /** Of each message: the length of its fixed fields, and what it may have behind them. */
 const LAYOUTS: Readonly<Record<MessageType, { readonly fixedBytes: number; readonly known: KnownFields }>> = {
   AppendEntries: { fixedBytes: 48, known: NO_FIELDS },
-  AppendEntriesResult: { fixedBytes: 48, known: [undefined, 8] },
+  AppendEntriesResult: { fixedBytes: 48, known: [undefined, 8, 8] },
   RequestVote: { fixedBytes: 24, known: NO_FIELDS },
   RequestVoteResult: { fixedBytes: 16, known: NO_FIELDS },
   PreVote: { fixedBytes: 32, known: NO_FIELDS },
@@ -44,6 +44,8 @@ const LAYOUTS: Readonly<Record<MessageType, { readonly fixedBytes: number; reado
 
 /** Of an AppendEntriesResult; feature `log-end`. */
 const LAST_INDEX_TAG = 1
+/** The same; feature `accepted`. */
+const ACCEPTED_INDEX_TAG = 2
 
 const STATUSES = ['matched', 'conflict', 'busy'] as const
 
@@ -88,7 +90,7 @@ export function encodeHead(message: Request | Response, features: FeatureSet, me
       writeU64(view, fields + 24, message.hintTerm)
       writeU64(view, fields + 32, message.round)
       writeU64(view, fields + 40, STATUSES.indexOf(message.status))
-      const optionalEnd = encodeLastIndex(message, features, view, end)
+      const optionalEnd = encodeIndexes(message, features, view, end)
       return finishHead(memory, at, optionalEnd, FrameType.appendEntriesResult, 0)
     }
     case 'RequestVote':
@@ -114,9 +116,12 @@ export function encodeHead(message: Request | Response, features: FeatureSet, me
   }
 }
 
-function encodeLastIndex(message: AppendEntriesResult, features: FeatureSet, view: DataView, at: number): number {
-  if (message.lastIndex === undefined || !features.has('log-end')) return at
-  return writeU64Field(view, at, LAST_INDEX_TAG, message.lastIndex)
+function encodeIndexes(message: AppendEntriesResult, features: FeatureSet, view: DataView, start: number): number {
+  let at = start
+  const { lastIndex, acceptedIndex } = message
+  if (lastIndex !== undefined && features.has('log-end')) at = writeU64Field(view, at, LAST_INDEX_TAG, lastIndex)
+  if (acceptedIndex === undefined || !features.has('accepted')) return at
+  return writeU64Field(view, at, ACCEPTED_INDEX_TAG, acceptedIndex)
 }
 
 function blocksLength(blocks: readonly Block[]): number {
@@ -220,9 +225,12 @@ function decodeAppendEntriesResult(view: DataView, at: number, fieldsEnd: number
     hintTerm: termOf(readU64(view, at + 24)),
     round: readU64(view, at + 32),
   } as const
-  const lastIndexAt = findField(view, at + LAYOUTS.AppendEntriesResult.fixedBytes, fieldsEnd, LAST_INDEX_TAG)
+  const optional = at + LAYOUTS.AppendEntriesResult.fixedBytes
+  const lastIndexAt = findField(view, optional, fieldsEnd, LAST_INDEX_TAG)
+  const acceptedAt = findField(view, optional, fieldsEnd, ACCEPTED_INDEX_TAG)
   // Not a spread, which was measured at ten times all the rest.
-  return lastIndexAt < 0 ? result : Object.assign(result, { lastIndex: logIndex(readU64(view, lastIndexAt)) })
+  if (lastIndexAt >= 0) Object.assign(result, { lastIndex: logIndex(readU64(view, lastIndexAt)) })
+  return acceptedAt < 0 ? result : Object.assign(result, { acceptedIndex: logIndex(readU64(view, acceptedAt)) })
 }
 
 function decodeAppendEntries(memory: FrameMemory, at: number, headEnd: number, end: number): AppendEntries | Malformed {
