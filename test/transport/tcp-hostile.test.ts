@@ -220,6 +220,45 @@ test('a connection that ends inside a frame delivers nothing of it', async (cont
   )
 })
 
+test('a long request tells that it is arriving, as long as enough of it comes; a peer that trickles does not', async (context) => {
+  const clock = new ManualClock()
+  const { site, transport, address } = await start(context, 'a', {}, clock)
+  const raw = await RawPeer.dial(context, address)
+  raw.hello('b', 'a')
+  await raw.welcome()
+  const block = entryBlock('command', logIndex(8), termOf(3), 1000, new Uint8Array(100_000))
+  const frame = messageFrame({ ...heartbeat(1), blocks: [block] })
+  let sent = 0
+  const send = async (bytes: number): Promise<void> => {
+    raw.socket.write(frame.subarray(sent, (sent += bytes)))
+    await until('it has come', () => transport.stats().bytesReceived >= base + sent)
+  }
+  const base = transport.stats().bytesReceived
+  await send(5000)
+  assert.equal(site.arrivals, [], 'only what goes on is a sign')
+  const told: number[] = []
+  // Milliseconds that pass, bytes that come then, and whether that is told.
+  for (const [ms, bytes] of [
+    [100, 5000],
+    [5, 50_000],
+    [15, 1],
+    [100, 500],
+    [100, 500],
+    [100, 600],
+    [20, 5000],
+  ] as const) {
+    clock.advance(ms)
+    await send(bytes)
+    told.push(site.arrivals.length)
+  }
+  assert.equal(told, [1, 1, 2, 2, 2, 3, 4])
+  assert.equal(site.requests, [])
+  await send(frame.length - sent)
+  await until('the whole has come', () => site.requests.length === 1)
+  const link = site.requests[0]?.link
+  assert.ok(site.arrivals.every((arrival) => arrival.from === 'b' && arrival.link === link))
+})
+
 test('a peer of another protocol version is refused, naming both ranges, even with fields nobody knows', async (context) => {
   const { site, address } = await start(context, 'a')
   const peer = await RawPeer.dial(context, address)

@@ -24,6 +24,7 @@ export class Site implements TransportHandlers, Logger {
   readonly admitted: Identity[] = []
   readonly sessions: SessionEvent[] = []
   readonly requests: { readonly from: ServerId; readonly link: LinkId; readonly message: Request }[] = []
+  readonly arrivals: { readonly from: ServerId; readonly link: LinkId }[] = []
   readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
   readonly lines: LogLine[] = []
   /** Calls of any handler. */
@@ -52,6 +53,11 @@ export class Site implements TransportHandlers, Logger {
   onRequest(from: ServerId, link: LinkId, message: Request): void {
     this.calls++
     this.requests.push({ from, link, message })
+  }
+
+  onArriving(from: ServerId, link: LinkId): void {
+    this.calls++
+    this.arrivals.push({ from, link })
   }
 
   onResponse(from: ServerId, session: Session, message: Response): void {
