@@ -1,8 +1,8 @@
 /**
- * `npm run sim:planted`: can the simulator find bugs? Each patch in `test/planted` breaks one rule in a copy of the
- * sources; worlds run on that copy from seed 1 on, until an invariant does not hold. Ends with exit code 1 when a bug
- * is not found, or by an invariant that is not about it, when a patch is out of date, or when the copy without a bug
- * fails on the same seeds.
+ * `npm run sim:planted`: can the simulator and the tests find bugs? Each patch in `test/planted` breaks one rule in a
+ * copy of the sources; worlds run on that copy from seed 1 on, until an invariant does not hold, or the one test that
+ * is named runs there. Ends with exit code 1 when a bug is not found, or by an invariant that is not about it, when a
+ * patch is out of date, or when the copy without a bug fails on the same seeds or in the same tests.
  */
 
 import { fork, spawn } from 'node:child_process'
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
 import { copySources, plant, readPatches } from './planted/patches.mjs'
+import { checkSuites, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
 const SEEDS_MAX = 2000
@@ -75,7 +76,9 @@ async function main() {
       return
     }
     cpSync(join(root, 'dist'), join(control, 'dist'), { recursive: true })
-    report(await hunt(patches, control, how), check)
+    const tree = join(folder, 'tree')
+    if (patches.some(({ suite }) => suite !== null)) copyTree(tree)
+    report(await hunt(patches, { control, tree }, how), check)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -110,12 +113,12 @@ function selected(patches, names) {
 }
 
 /** All of them, some at once; then the copy without a bug, on every seed that has found one. */
-async function hunt(patches, control, how) {
+async function hunt(patches, { control, tree }, how) {
   const rows = []
   const left = [...patches]
   const lane = async () => {
     for (let patch = left.shift(); patch !== undefined; patch = left.shift()) {
-      const row = await huntOne(patch, control, how)
+      const row = patch.suite === null ? await huntOne(patch, control, how) : await huntInSuite(patch, tree)
       rows.push(row)
       process.stderr.write(`[${rows.length}/${patches.length}] ${row.name}: ${row.trouble ?? row.told}\n`)
     }
@@ -124,7 +127,9 @@ async function hunt(patches, control, how) {
   rows.sort(
     (a, b) => patches.findIndex(({ name }) => name === a.name) - patches.findIndex(({ name }) => name === b.name),
   )
-  return [...rows, await controlRow(control, rows, how)]
+  const files = patches.flatMap(({ suite }) => (suite === null ? [] : [suite.file]))
+  const [worlds, suites] = await Promise.all([controlRow(control, rows, how), checkSuites(tree, files)])
+  return [...rows, { ...worlds, trouble: worlds.trouble ?? suites }]
 }
 
 async function huntOne(patch, control, { first, last }) {

@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../ensure-built.mjs'
 
@@ -13,11 +13,13 @@ const folder = join(root, 'test/planted')
 /** An id of the list of scenarios, or a paragraph of the paper; then what is broken. */
 const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
 /** The bug goes where the product is; what looks for it stays as it is. */
-const PLACE = /^ts\/(?:core|server|machine|storage)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
+const PLACE =
+  /^(?:ts\/(?:core|format|machine|observe|server|storage|transport)|apps\/kv\/src)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
 
 /**
- * Every patch, by name, with its head: what it breaks (`scenario`) and the numbers of the invariants that are meant to
- * notice (`expected`). Throws when one of them does not say so.
+ * Every patch, by name, with its head: what it breaks (`scenario`), and what is meant to notice: invariants of the
+ * worlds, by their numbers (`expected`), or one test (`suite`: `file` and `title`); the other is null. Throws when one
+ * of them does not say so.
  */
 export function readPatches() {
   return readdirSync(folder)
@@ -35,17 +37,22 @@ function describe(name, path) {
   const [head] = text.split(/^diff --git /m, 1)
   const scenario = /^Scenario: (.+)$/m.exec(head)?.[1] ?? fail('its head has no line "Scenario: ..."')
   if (!scenario.split(/[,;:( ]+/).includes(id)) fail(`its head is about ${scenario}, its name about ${id}`)
-  const numbers = /^Expected: (\d+(?:, \d+)*)$/m.exec(head)?.[1] ?? fail('its head has no line "Expected: 7, 10"')
+  const numbers = /^Expected: (\d+(?:, \d+)*)$/m.exec(head)?.[1]
+  const suite = /^Suite: (?<file>test\/[\w/-]+\.test\.ts): (?<title>.+)$/m.exec(head)?.groups
+  if ((numbers === undefined) === (suite === undefined)) {
+    fail('its head needs one line "Expected: 7, 10", or "Suite: test/a/b.test.ts: title of the test"')
+  }
+  if (suite !== undefined && !existsSync(join(root, suite.file))) fail(`there is no ${suite.file}`)
   const files = [...text.matchAll(/^(?:---|\+\+\+) (?:a|b)\/(\S+)$/gm)].map(([, file]) => file)
   if (files.length === 0) fail('it changes nothing')
   const misplaced = files.find((file) => !PLACE.test(file))
   if (misplaced !== undefined) fail(`it changes ${misplaced}, which is no place for a bug`)
-  return { name, path, scenario, expected: numbers.split(', ').map(Number) }
+  return { name, path, scenario, expected: numbers?.split(', ').map(Number) ?? null, suite: suite ?? null }
 }
 
 /** Puts the sources where a bug may be planted in them, ready to be compiled. */
 export function copySources(target) {
-  for (const name of ['ts', 'package.json', 'tsconfig.base.json']) {
+  for (const name of ['ts', 'apps/kv/src', 'package.json', 'tsconfig.base.json']) {
     cpSync(join(root, name), join(target, name), { recursive: true })
   }
   symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))
