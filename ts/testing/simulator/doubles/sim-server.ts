@@ -185,6 +185,7 @@ export class SimServer implements ServerView {
       transport,
       machine,
       random: () => this.#random.next(),
+      drawNonce: () => this.boot.toString(16).padStart(32, '0'),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => {
         observers.booted(this)
