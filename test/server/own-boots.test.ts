@@ -103,7 +103,8 @@ test('no two boots draw the same nonce', () => {
 })
 
 test('the nonce of a boot is durable before the transport starts, in the first boot and in later ones', async () => {
-  const storage = memoryStore()
+  // A disk that takes its time.
+  const storage = memoryStore({ completion: (commit) => void setTimeout(commit, 5) })
   const known: string[] = []
   class Asking extends StageTransport {
     override async start(self: Identity, handlers: TransportHandlers): Promise<string> {
