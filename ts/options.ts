@@ -31,8 +31,9 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    */
   readonly acceptCopiedFolder?: boolean
   /**
-   * Peers whose boot counter is believed once, as they say it next, whatever was known here: the way back after a
-   * forged or damaged hello was believed (SECURITY.md). Never for a peer that was restored. Default none.
+   * Peers whose boot is believed once, as they come next with the same store, whatever was known here: the way back
+   * after a forged or damaged hello, or a copy of its folder, was believed (SECURITY.md). Never for a peer that was
+   * restored. Default none.
    */
   readonly acceptPeerBoot?: readonly ServerId[]
   /** Default `nativeStore()`; `fileStore()` needs no addon. */

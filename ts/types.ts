@@ -133,6 +133,26 @@ export interface Identity {
   readonly incarnation: string
   /** Grows by one at each open of the store. */
   readonly bootCounter: number
+  /** 32 hex digits, drawn at random for this boot: two lives that begin from one folder differ in it. */
+  readonly bootNonce: string
+}
+
+/** One start of a server: its counter, and the nonce that was drawn for it. */
+export interface Boot {
+  readonly bootCounter: number
+  readonly bootNonce: string
+}
+
+/** What a server says of itself to one peer, at one moment. */
+export interface Introduction extends Identity {
+  /** Earlier boots of the sender, ascending: the newest ones, and the one that this peer has asked for. At most 64. */
+  readonly boots: readonly Boot[]
+  /** Which boot of the other side the sender has pinned, and wants to be shown; 0 for none. */
+  readonly knownBoot: number
+  /** The term in which the sender is. */
+  readonly term: Term
+  /** Where the log ends that the sender has on its disk. */
+  readonly lastIndex: LogIndex
 }
 
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'

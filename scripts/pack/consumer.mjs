@@ -9,7 +9,7 @@ import type { StoreFactory } from 'balsa-raft/storage'
 import { assertDeterministic, logStoreConformance, stateMachineConformance, StateMachineFault } from 'balsa-raft/testing'
 import type { ConformanceCase, DeterminismReport } from 'balsa-raft/testing'
 import { commonFeatures, decodeFrame, encodeMessage, FEATURES, frameMemory, identityRefusal } from 'balsa-raft/transport'
-import type { Identity, Request, Transport, TransportHandlers } from 'balsa-raft/transport'
+import type { Introduction, Request, Transport, TransportHandlers } from 'balsa-raft/transport'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import { tcp } from 'balsa-raft/transport/tcp'
 
@@ -31,7 +31,7 @@ export const options: RaftOptions<Add, number, 'total', number> = {
 export const stores: readonly StoreFactory[] = [nativeStore(), memoryStore()]
 export const others = [RaftCore, MemoryNetwork]
 export const transports: readonly Transport[] = [tcp({ listen: '127.0.0.1:0' })]
-export const isRead = (message: Request, handlers: TransportHandlers, self: Identity): boolean =>
+export const isRead = (message: Request, handlers: TransportHandlers, self: Introduction): boolean =>
   decodeFrame(frameMemory(encodeMessage(message, commonFeatures(FEATURES)))).type === message.type &&
   handlers.admit(self) instanceof Promise &&
   identityRefusal(self, self, self.serverId, null) === null

@@ -9,7 +9,8 @@ import { Raft, RaftError } from 'balsa-raft'
 import type { LogStore, StoreFactory } from 'balsa-raft'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { FailedTicketFate } from '#balsa/storage/memory/memory-log-store.js'
-import type { Identity } from '#balsa/types.js'
+import { introductionOf } from '#balsa/testing/conformance/site.js'
+import type { Introduction } from '#balsa/types.js'
 import { failure } from '../support/failure.js'
 import { ELECTION_MS, LoneServer, optionsOf, StageTransport } from '../support/lone-server.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
@@ -136,9 +137,9 @@ test('a peer is admitted when its store is pinned on the disk and no sooner, and
   context.closes.unshift(async () => disk.resume())
   disk.stall()
   const { clusterId } = raft.status
-  const identity = { clusterId, serverId: 's2', incarnation: 'a'.repeat(32), bootCounter: 1 }
+  const identity = introductionOf('s2', { clusterId, incarnation: 'a'.repeat(32) })
   const outcomes: string[] = []
-  const admit = (name: string, other: Partial<Identity>): void => {
+  const admit = (name: string, other: Partial<Introduction>): void => {
     transport.handlers.admit({ ...identity, ...other }).then(
       () => outcomes.push(`${name} is admitted`),
       (error: unknown) => outcomes.push(`${name} gets ${(error as RaftError).code}`),
@@ -157,13 +158,9 @@ test('a peer is admitted when its store is pinned on the disk and no sooner, and
 
 test('D10 M17 H1-13 another cluster, a stranger, another store and a store that went back in time are not admitted', async (context) => {
   const { transport, raft, turns } = await stage(context)
-  const good: Identity = {
-    clusterId: raft.status.clusterId,
-    serverId: 's2',
-    incarnation: 'a'.repeat(32),
-    bootCounter: 5,
-  }
-  const admit = (changes: Partial<Identity>): Promise<RaftError> =>
+  const { clusterId } = raft.status
+  const good = introductionOf('s2', { clusterId, incarnation: 'a'.repeat(32), bootCounter: 5 })
+  const admit = (changes: Partial<Introduction>): Promise<RaftError> =>
     failure(transport.handlers.admit({ ...good, ...changes }))
   const admitted = transport.handlers.admit(good)
   await turns()

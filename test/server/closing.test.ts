@@ -16,6 +16,7 @@ import { systemClock } from '#balsa/clock.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import type { TransportHandlers } from '#balsa/transport/transport.js'
+import type { Identity } from '#balsa/types.js'
 import { failure } from '../support/failure.js'
 import { LoneServer, optionsOf, StageTransport } from '../support/lone-server.js'
 import { testUnless } from '../support/skip.js'
@@ -68,7 +69,7 @@ class RefusingTransport extends StageTransport {
     this.#refused = refused
   }
 
-  override start(self: unknown, handlers: TransportHandlers): Promise<string> {
+  override start(self: Identity, handlers: TransportHandlers): Promise<string> {
     return this.#refused.start?.() ?? super.start(self, handlers)
   }
 

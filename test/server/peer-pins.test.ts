@@ -2,16 +2,29 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RaftError } from '#balsa/errors.js'
 import { BOOT_JUMP_MAX, PeerPins } from '#balsa/server/peer-pins.js'
 import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import { MachineClock } from '../transport/machine-clock.js'
+import { introductionOf } from '#balsa/testing/conformance/site.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
 import { POSITION_MAX } from '#balsa/types.js'
-import type { Identity, StoreOperation } from '#balsa/types.js'
+import type { Introduction, StoreOperation } from '#balsa/types.js'
 
 const CLUSTER = 'c'.repeat(32)
-const idOf = (serverId: string, incarnation: string, bootCounter: number): Identity => {
-  return { clusterId: CLUSTER, serverId, incarnation: incarnation.repeat(32), bootCounter }
+const nonceOf = (life: string, bootCounter: number): string =>
+  life.repeat(16) + bootCounter.toString(16).padStart(16, '0')
+
+/** A boot of a store that shows all before it. `life`: what its nonces begin with; two lives are two copies of it. */
+const idOf = (serverId: string, incarnation: string, bootCounter: number, life = incarnation): Introduction => {
+  const earlier = Array.from({ length: Math.min(bootCounter - 1, 600) }, (_, at) => at + 1)
+  return introductionOf(serverId, {
+    clusterId: CLUSTER,
+    incarnation: incarnation.repeat(32),
+    bootCounter,
+    bootNonce: nonceOf(life, bootCounter),
+    boots: earlier.map((counter) => ({ bootCounter: counter, bootNonce: nonceOf(life, counter) })),
+  })
 }
 
 /** Server s1 over a disk that is a map, written when the test says so. */
@@ -29,7 +42,7 @@ class Pinning {
     this.pins = this.#opened(excused)
   }
 
-  claim(peer: Identity): void {
+  claim(peer: Introduction): void {
     const name = `${peer.incarnation.slice(0, 1)}${peer.bootCounter}`
     this.pins.admit(peer).then(
       () => this.outcomes.push(`${name} is admitted`),
@@ -49,14 +62,24 @@ class Pinning {
     await new Promise((resolve) => setImmediate(resolve))
   }
 
-  async pin(peer: Identity): Promise<void> {
+  async pin(peer: Introduction): Promise<void> {
     this.claim(peer)
     assert.is(this.take().length, 1)
     await this.written()
   }
 
+  /** What a claim is told that is not written. */
+  async refused(peer: Introduction): Promise<string | undefined> {
+    const before = this.outcomes.length
+    this.claim(peer)
+    assert.equal(this.take(), [], 'it is written')
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.is(this.outcomes.length, before + 1)
+    return this.outcomes.at(-1)
+  }
+
   onDisk(peer: string): string {
-    return new TextDecoder().decode(this.disk.get(`peer/${peer}`)).replace(/^(.)\1+/, '$1')
+    return new TextDecoder().decode(this.disk.get(`peer/${peer}`)).replace(/^(.)\1+( \d+) [0-9a-f]{32}$/, '$1$2')
   }
 }
 
@@ -186,6 +209,76 @@ test('the operator lets a peer in again whose forged boot counter was believed: 
   pinning.claim(idOf('s2', 'a', 2))
   await new Promise((resolve) => setImmediate(resolve))
   assert.is(pinning.outcomes.at(-1), 'a2: ERR_RAFT_PEER_REPLACED')
+})
+
+test('the operator lets the own folder of a peer in again after a copy of it was believed: once', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 5, 'b'))
+  assert.is(await pinning.refused(idOf('s2', 'a', 9)), 'a9: ERR_RAFT_PEER_REPLACED')
+  pinning.reopen(['s2'])
+  await pinning.pin(idOf('s2', 'a', 9))
+  assert.is(await pinning.refused(idOf('s2', 'a', 10, 'b')), 'a10: ERR_RAFT_PEER_REPLACED')
+  await pinning.pin(idOf('s2', 'a', 10))
+})
+
+test('a boot that does not show the nonce of the one that is known is refused, and may show it with its next claim', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 7))
+  const showing = idOf('s2', 'a', 40)
+  const outcome = await pinning.refused({ ...showing, boots: showing.boots.slice(-16) })
+  assert.is(outcome, 'a40: ERR_RAFT_BOOT_UNPROVEN')
+  assert.is(pinning.pins.bootOf('s2'), 7)
+  await pinning.pin(showing)
+  assert.is(pinning.outcomes.at(-1), 'a40 is admitted')
+})
+
+test('what the peer says that is known of it proves nothing', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 7))
+  for (const knownBoot of [0, 3, 7, 8, 39]) {
+    const showing = idOf('s2', 'a', 40)
+    const outcome = await pinning.refused({ ...showing, boots: showing.boots.slice(0, 3), knownBoot })
+    assert.is(outcome, 'a40: ERR_RAFT_BOOT_UNPROVEN')
+  }
+})
+
+test('another life of the same store is refused at every counter, also when it is the same one', async () => {
+  for (const other of [7, 8, 40, 500]) {
+    const pinning = new Pinning()
+    await pinning.pin(idOf('s2', 'a', 7))
+    const life = idOf('s2', 'a', other, 'b')
+    assert.is(await pinning.refused(life), `a${other}: ERR_RAFT_PEER_REPLACED`)
+    pinning.reopen()
+    assert.is(await pinning.refused(life), `a${other}: ERR_RAFT_PEER_REPLACED`)
+  }
+})
+
+test('of two lives that claim one boot in one turn, the first is pinned', async () => {
+  const pinning = new Pinning()
+  pinning.claim(idOf('s2', 'a', 3))
+  pinning.claim(idOf('s2', 'a', 3, 'b'))
+  assert.is(pinning.take().length, 1)
+  await pinning.written()
+  assert.equal(pinning.take(), [])
+  await pinning.written()
+  assert.equal(pinning.outcomes, ['a3 is admitted', 'a3: ERR_RAFT_PEER_REPLACED'])
+})
+
+test('a boot that was expelled is refused; one that follows it is judged anew', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 7))
+  pinning.pins.expel('s2', new RaftError('ERR_RAFT_PEER_REPLACED', 'it has lost entries'))
+  assert.is(await pinning.refused(idOf('s2', 'a', 7)), 'a7: ERR_RAFT_PEER_REPLACED')
+  await pinning.pin(idOf('s2', 'a', 8))
+  assert.is(pinning.outcomes.at(-1), 'a8 is admitted')
+})
+
+test('a pin of before boots had nonces is followed by its counter, and has a nonce from then on', async () => {
+  const pinning = new Pinning()
+  pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} 7`))
+  pinning.reopen()
+  await pinning.pin(idOf('s2', 'a', 7))
+  assert.is(await pinning.refused(idOf('s2', 'a', 8, 'b')), 'a8: ERR_RAFT_PEER_REPLACED')
 })
 
 test('a stored boot counter that nothing could follow is a damaged store, named as such', () => {

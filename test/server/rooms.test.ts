@@ -12,6 +12,7 @@ import { runInNewContext } from 'node:vm'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { RaftError } from 'balsa-raft'
+import { introductionOf } from '#balsa/testing/conformance/site.js'
 import { failure } from '../support/failure.js'
 import { LoneServer } from '../support/lone-server.js'
 import { requestVote } from '../support/messages.js'
@@ -161,7 +162,7 @@ test('a peer that asks again and again while its store cannot be written down is
   server.transport.handlers.onRequest('s2', 1, requestVote(2, '1/1'))
   await server.turns()
   const { clusterId } = server.raft.status
-  const peer = { clusterId, serverId: 's2', incarnation: 'a'.repeat(32), bootCounter: 1 }
+  const peer = introductionOf('s2', { clusterId, incarnation: 'a'.repeat(32) })
   const admitted = Array.from({ length: 100 }, () => server.transport.handlers.admit(peer))
   await server.turns()
   for (let count = 0; count < 100; count += 1) admitted.push(server.transport.handlers.admit(peer))

@@ -22,7 +22,7 @@ export class WorldStory implements WorldObserver {
     this.#say(id, `crashes: ${how}`)
   }
 
-  wiped({ id }: ServerView): void {
+  forgot({ id }: ServerView): void {
     this.#say(id, 'loses its disk')
   }
 

@@ -13,6 +13,7 @@ import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.
 import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
 import type { RaftOptions, StoreFactory } from 'balsa-raft'
 import type { Request, Response } from '#balsa/core/index.js'
+import type { Identity } from '#balsa/types.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { matched, preVoteResult, vote } from './messages.js'
 import { SumMachine } from './raft-cluster.js'
@@ -29,7 +30,7 @@ export class StageTransport implements Transport {
     return this.#handlers
   }
 
-  async start(_self: unknown, handlers: TransportHandlers): Promise<string> {
+  async start(_self: Identity, handlers: TransportHandlers): Promise<string> {
     this.#handlers = handlers
     return 'stage'
   }

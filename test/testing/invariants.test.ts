@@ -193,7 +193,7 @@ const heartbeat = (term: number, prev: `${number}/${number}`, commit = 0): Appen
 type Case = readonly [invariant: number, says: RegExp, act: (theatre: Theatre) => void]
 
 const cases: readonly Case[] = [
-  [0, /s2 acts before it has booted/, ({ watch, s2 }) => (watch.wiped(s2), watch.stepped(s2, s2.core, TURN))],
+  [0, /s2 acts before it has booted/, ({ watch, s2 }) => (watch.forgot(s2), watch.stepped(s2, s2.core, TURN))],
   [1, /term 2 has two leaders, s1 and s2/, (on) => (on.lead(on.s1, 2), on.step(on.s2, { role: 'leader' }))],
   [
     1,
@@ -243,8 +243,8 @@ const cases: readonly Case[] = [
   ],
   [
     3,
-    /s1 was wiped, and sends PreVoteResult to s3/,
-    ({ watch, s1 }) => (watch.wiped(s1), watch.booted(s1), watch.sent(s1, 's3', preVoteResult(1, false))),
+    /s1 has forgotten, and sends PreVoteResult to s3/,
+    ({ watch, s1 }) => (watch.forgot(s1), watch.booted(s1), watch.sent(s1, 's3', preVoteResult(1, false))),
   ],
   [4, /s1 appends 3 behind 1/, (on) => on.decide(on.s1, { type: 'append', block: makeBlock(3, 1, [7]) })],
   [

@@ -9,7 +9,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { entryBlock, verifyBlock } from '#balsa/format/block.js'
-import { acknowledgement, heartbeat, identityOf } from '#balsa/testing/conformance/site.js'
+import { acknowledgement, heartbeat, introductionOf } from '#balsa/testing/conformance/site.js'
 import { FrameReader } from '#balsa/transport/tcp/frame-reader.js'
 import { FrameType } from '#balsa/transport/wire/frame.js'
 import { type Block, logIndex, termOf } from '#balsa/types.js'
@@ -283,20 +283,24 @@ test('an outline that cannot be right is refused before anything is read by it',
 const text = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }).filter((id) => Buffer.byteLength(id) < 256)
 const names = fc.uniqueArray(fc.stringMatching(/^[a-z][a-z0-9-]{0,63}$/), { maxLength: 30, size: 'max' })
 
+const boot = { bootCounter: position, bootNonce: fc.stringMatching(/^[0-9a-f]{32}$/) }
+const boots = fc.array(fc.record(boot, { noNullPrototype: true }), { maxLength: 17 })
+
 test('handshake frames come back as they were, and any MessagePack reader can read them', async () => {
   await check(
-    fc.property(text, position, names, fc.subarray([...FEATURES]), (id, bootCounter, later, requires) => {
+    fc.property(text, position, names, fc.subarray([...FEATURES]), boots, (id, bootCounter, later, requires, shown) => {
       const protocol = { min: 1, max: 7 }
       const features = [...new Set([...later, ...requires])]
       const hello = {
-        ...identityOf('n', { serverId: id, bootCounter }),
+        ...introductionOf('n', { serverId: id, bootCounter, knownBoot: bootCounter, boots: shown }),
         ...{ protocol, targetId: id, address: 'h:1', features, requires },
       }
       const frame = encodeHello(hello)
       assert.equal(decode(frame), { type: 'hello', ...hello })
       const map: unknown = new Unpackr({ useRecords: false }).unpack(frame.subarray(FRAME_HEADER_BYTES, -4))
       const { protocol: _, ...others } = hello
-      assert.equal(map, { ...others, protocolMin: 1, protocolMax: 7 })
+      const pairs = shown.map((boot) => [boot.bootCounter, boot.bootNonce])
+      assert.equal(map, { ...others, protocolMin: 1, protocolMax: 7, boots: pairs })
     }),
     300,
   )
@@ -304,6 +308,18 @@ test('handshake frames come back as they were, and any MessagePack reader can re
   assert.equal(decode(refusal), { type: 'refusal', code: 'X', reason: 'y'.repeat(1000) })
   assert.equal(decode(encodeGoodbye('é'.repeat(1001))), { type: 'goodbye', reason: 'é'.repeat(1000) })
   assert.equal(decode(encodeWelcome()), { type: 'welcome' })
+})
+
+test('the hello of a server with the longest names and as many boots as it shows fits into a head', () => {
+  const name = 'é'.repeat(127)
+  const shown = Array.from({ length: 17 }, (_, at) => ({ bootCounter: 2 ** 52 + at, bootNonce: 'f'.repeat(32) }))
+  const most = { bootCounter: 2 ** 53 - 1, knownBoot: 2 ** 53 - 1, boots: shown }
+  const protocol = { min: 1, max: 1 }
+  const frame = encodeHello({
+    ...introductionOf(name, most),
+    ...{ protocol, targetId: name, address: name, features: FEATURES, requires: [] },
+  })
+  assert.ok(frame.length <= HEAD_BYTES_MAX / 2, `${frame.length} bytes`)
 })
 
 test('whatever else is required, an unknown feature is named before any other key is looked at', () => {
@@ -315,7 +331,7 @@ test('whatever else is required, an unknown feature is named before any other ke
 
 test('lists of features out of their bounds are refused', () => {
   const hello = {
-    ...identityOf('n1'),
+    ...introductionOf('n1'),
     ...{ protocol: { min: 1, max: 1 }, targetId: 'n2', address: 'h:1', features: ['a'], requires: [] },
   }
   const many = Array.from({ length: 65 }, (_, n) => `f${n}`)
@@ -340,7 +356,7 @@ test('lists of features out of their bounds are refused', () => {
 
 test('random and damaged handshake frames never throw', async () => {
   const hello = encodeHello({
-    ...identityOf('n1'),
+    ...introductionOf('n1'),
     ...{ protocol: { min: 1, max: 1 }, targetId: 'n2', address: '[::1]:7', features: ['a'], requires: ['a'] },
   })
   await check(

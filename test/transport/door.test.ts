@@ -40,11 +40,20 @@ test('the transport of the example imports nothing of Balsa but its doors', () =
 
 test('what is behind the door stays there: a name that goes breaks the transports of others', () => {
   assert.equal(Object.keys(door).sort(), [
-    ...['FEATURES', 'FRAME_BYTES_MAX', 'FRAME_BYTES_MIN', 'FRAME_HEADER_BYTES', 'HEAD_BYTES_MAX'],
+    ...['BOOT_UNPROVEN', 'FEATURES', 'FRAME_BYTES_MAX', 'FRAME_BYTES_MIN', 'FRAME_HEADER_BYTES', 'HEAD_BYTES_MAX'],
     ...['MESSAGE_HEAD_BYTES_MAX', 'NO_FEATURES', 'PROTOCOL', 'QuietLog'],
     ...['closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...['encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodeRefusal', 'encodeWelcome'],
-    ...['foreignRefusal', 'frameLengthAt', 'frameMemory', 'headFlaw', 'identityRefusal', 'messageFlaw', 'notNew'],
+    ...[
+      'foreignRefusal',
+      'frameLengthAt',
+      'frameMemory',
+      'headFlaw',
+      'identityRefusal',
+      'introductionOf',
+      'messageFlaw',
+      'notNew',
+    ],
     ...['peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses'],
   ])
 })

@@ -22,6 +22,7 @@ import { type Block, logIndex, POSITION_MAX, termOf } from '#balsa/types.js'
 import { freeAddresses } from '../../support/free-addresses.js'
 import { TestCluster } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
+import { introductionOf } from '#balsa/testing/conformance/site.js'
 import { frameOf } from './forged-frames.js'
 
 const NUMBERS = [2 ** 53 - 1, 2 ** 53 - 2, POSITION_MAX + 1, POSITION_MAX, TERM_JUMP_MAX + 1000]
@@ -80,7 +81,7 @@ class Attacked {
     socket.on('error', () => {}).resume()
     await once(socket, 'connect')
     const { clusterId } = this.server(target).status
-    const identity = { clusterId, serverId: 's3', incarnation: INCARNATION, bootCounter: 1, ...part }
+    const identity = introductionOf('s3', { clusterId, incarnation: INCARNATION, ...part })
     const hello = { ...identity, protocol: PROTOCOL, targetId: target, address: 'x:1', features: [], requires: [] }
     socket.write(Buffer.concat([MAGIC, encodeHello(hello)]))
     return socket

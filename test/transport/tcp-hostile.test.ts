@@ -32,7 +32,7 @@ import { frameOf } from './forged-frames.js'
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
 import { until } from '../support/until.js'
-import { acknowledgement, heartbeat, identityOf, Site } from '#balsa/testing/conformance/site.js'
+import { acknowledgement, heartbeat, introductionOf, Site } from '#balsa/testing/conformance/site.js'
 
 interface Context {
   clock: MachineClock
@@ -123,7 +123,7 @@ class RawPeer {
 
 /** Of a peer that offers nothing, unless `part` says so. */
 function helloOf(id: string, targetId: string, part: Partial<Hello> = {}): Omit<Hello, 'type'> {
-  return { ...identityOf(id), protocol: PROTOCOL, targetId, address: 'raw:1', features: [], requires: [], ...part }
+  return { ...introductionOf(id), protocol: PROTOCOL, targetId, address: 'raw:1', features: [], requires: [], ...part }
 }
 
 function messageFrame(message: Request | Response): Buffer {
@@ -802,8 +802,9 @@ test('a process that has closed its transports ends', async () => {
     const logger = { debug() {}, info() {}, warn() {}, error() {} }
     const start = async (serverId, onPeerUp) => {
       const transport = tcp({ listen: '127.0.0.1:0' })
-      const self = { clusterId: '0'.repeat(32), serverId, incarnation: '0'.repeat(32), bootCounter: 1 }
-      const handlers = { admit: async () => {}, onRequest() {}, onResponse() {}, onPeerUp, onPeerDown() {} }
+      const self = { clusterId: '0'.repeat(32), serverId, incarnation: '0'.repeat(32), bootCounter: 1, bootNonce: '0'.repeat(32) }
+      const introduce = () => ({ ...self, boots: [], knownBoot: 0, term: 0, lastIndex: 0 })
+      const handlers = { introduce, admit: async () => {}, onRequest() {}, onResponse() {}, onPeerUp, onPeerDown() {} }
       return { transport, address: await transport.start(self, handlers, clock, logger) }
     }
     const b = await start('b', () => {})

@@ -8,6 +8,7 @@ import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { RaftError } from 'balsa-raft'
 import {
+  BOOT_UNPROVEN,
   closedByPeer,
   commonFeatures,
   decodeFrame,
@@ -26,6 +27,7 @@ import {
   HEAD_BYTES_MAX,
   headFlaw,
   identityRefusal,
+  introductionOf,
   NO_FEATURES,
   peerChanged,
   PROTOCOL,
@@ -77,6 +79,8 @@ class Line {
   readonly link: LinkId
   peer: Hello | null = null
   isOpen = false
+  /** With which code the peer has refused this server; null while it has not. */
+  refusedWith: string | null = null
   readonly #socket: Socket
   readonly #dialled: ServerId | null
   readonly #started: Started
@@ -156,10 +160,9 @@ class Line {
   }
 
   #sayHello(targetId: ServerId): void {
-    const { self, address } = this.#started
-    this.#socket.write(
-      encodeHello({ ...self, protocol: PROTOCOL, features: FEATURES, requires: [], targetId, address }),
-    )
+    const { handlers, address } = this.#started
+    const features = { protocol: PROTOCOL, features: FEATURES, requires: [] }
+    this.#socket.write(encodeHello({ ...handlers.introduce(targetId), ...features, targetId, address }))
   }
 
   /** Finds whole frames. Memory that was read is never written again, as the contract asks: blocks are views of it. */
@@ -183,6 +186,7 @@ class Line {
       case 'Malformed':
         return this.refuse('MALFORMED', frame.what)
       case 'refusal':
+        this.refusedWith = frame.code
         return this.end(refusedByPeer(frame))
       case 'goodbye':
         return this.end(closedByPeer(frame.reason))
@@ -213,9 +217,9 @@ class Line {
     if (refusal !== null) return this.refuse(refusal.code, refusal.reason)
     this.peer = hello
     this.#features = commonFeatures(hello.features)
+    const admitted = handlers.admit(introductionOf(hello))
     if (this.#dialled === null) this.#sayHello(hello.serverId)
-    const { clusterId, serverId, incarnation, bootCounter } = hello
-    handlers.admit({ clusterId, serverId, incarnation, bootCounter }).then(
+    admitted.then(
       () => this.#admitted(),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
@@ -248,6 +252,8 @@ interface Dialled {
   line: Line | null
   session: Session
   cancelRedial: CancelTimer
+  /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
+  hasShownBoot: boolean
 }
 
 export class TinyTransport implements Transport {
@@ -293,7 +299,7 @@ export class TinyTransport implements Transport {
     }
     for (const peer of peers) {
       if (this.#dialled.has(peer.id)) continue
-      const dialled = { peer, line: null, session: 0, cancelRedial: (): void => {} }
+      const dialled = { peer, line: null, session: 0, cancelRedial: (): void => {}, hasShownBoot: false }
       this.#dialled.set(peer.id, dialled)
       this.#dial(dialled)
     }
@@ -336,16 +342,19 @@ export class TinyTransport implements Transport {
     dialled.session = session
     dialled.line = this.#track(connect(hostAndPort(peer.address)), side, {
       opened: () => {
+        dialled.hasShownBoot = false
         logger.info('transport.peer-up', fields)
         handlers.onPeerUp(peer.id, session)
       },
       received: (_, message) => handlers.onResponse(peer.id, session, message as Response),
-      ended: (_, reason, wasOpen) => {
+      ended: ({ refusedWith }, reason, wasOpen) => {
         dialled.line = null
         logger.warn(wasOpen ? 'transport.peer-down' : 'transport.dial-failed', { ...fields, reason })
         if (wasOpen) handlers.onPeerDown(peer.id, session, reason)
         if (this.#dialled.get(peer.id) !== dialled || this.#isClosed) return
-        dialled.cancelRedial = clock.setTimer(REDIAL_MS, () => this.#dial(dialled))
+        const isAsked = refusedWith === BOOT_UNPROVEN && !dialled.hasShownBoot
+        if (isAsked) dialled.hasShownBoot = true
+        dialled.cancelRedial = clock.setTimer(isAsked ? 0 : REDIAL_MS, () => this.#dial(dialled))
       },
     })
   }

@@ -2,6 +2,9 @@
  * Which store stands behind each peer's id. The first incarnation seen is pinned, durably, before anything that the
  * peer says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten
  * its vote.
+ *
+ * Invariant: a boot is believed only if it is the pinned one, or a later one that shows the nonce of the pinned one.
+ * Counters alone prove nothing: a copy that is started often passes any of them.
  */
 
 import { peersOf } from '../core/configuration.js'
@@ -9,7 +12,7 @@ import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { isPosition, STORED_MAX } from '../types.js'
-import type { Identity, LogIndex, ServerId, StoreOperation } from '../types.js'
+import type { Boot, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
 import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -22,10 +25,12 @@ const KEY_PREFIX = 'peer/'
  */
 export const BOOT_JUMP_MAX = 2 ** 20
 
-/** The part of an identity that must not change, or not fall, while its id stays. */
+/** The part of an identity that must not change, or must be followed, while its id stays. */
 interface Pin {
   readonly incarnation: string
   readonly bootCounter: number
+  /** Null when it was written before boots had nonces: what follows is believed by its counter, and pinned with one. */
+  readonly bootNonce: string | null
 }
 
 /** Claims that wait for the disk, whoever else knows the name of the cluster: a few for each peer that there can be. */
@@ -33,13 +38,13 @@ const CLAIMS_MAX = 64
 
 /** Of a peer to be who it says, until that is durable. */
 class Claim {
-  readonly peer: Identity
+  readonly peer: Introduction
   readonly admitted: Promise<void>
   /** Both settle `admitted`, once. */
   resolve: () => void = () => {}
   reject: (error: RaftError) => void = () => {}
 
-  constructor(peer: Identity) {
+  constructor(peer: Introduction) {
     this.peer = peer
     this.admitted = new Promise((resolve, reject) => {
       this.resolve = resolve
@@ -47,8 +52,8 @@ class Claim {
     })
   }
 
-  isOf({ incarnation, bootCounter }: Identity): boolean {
-    return this.peer.incarnation === incarnation && this.peer.bootCounter === bootCounter
+  isOf(peer: Identity): boolean {
+    return isSameBoot(this.peer, peer)
   }
 }
 
@@ -58,7 +63,7 @@ export class PeerPins {
   readonly #mailbox: Mailbox
   /** By peer: what is durable here. */
   readonly #pins = new Map<ServerId, Pin>()
-  /** Peers whose next boot counter is believed, whatever was known: the operator says so. */
+  /** Peers whose next boot is believed, whatever was known: the operator says so. */
   readonly #excused: Set<ServerId>
   /** Peers that have lost what they had acknowledged, each until it starts again. */
   readonly #expelled = new Map<ServerId, { readonly pin: Pin; readonly error: RaftError }>()
@@ -93,8 +98,13 @@ export class PeerPins {
     return peersOf(this.#core.configuration, this.#self.serverId).some(({ id }) => id === peer)
   }
 
+  /** Which boot of that peer is pinned; 0 for none. */
+  bootOf(peer: ServerId): number {
+    return this.#pins.get(peer)?.bootCounter ?? 0
+  }
+
   /** Resolves when the peer may be talked to. One that asks again while its claim waits, waits for the same. */
-  admit(peer: Identity): Promise<void> {
+  admit(peer: Introduction): Promise<void> {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
     if (this.#isPinned(peer)) return Promise.resolve()
@@ -165,11 +175,12 @@ export class PeerPins {
   }
 
   /** Whether a claim that nothing speaks against says what is on the disk already. */
-  #isPinned({ serverId, bootCounter }: Identity): boolean {
-    return this.#pins.get(serverId)?.bootCounter === bootCounter && !this.#excused.has(serverId)
+  #isPinned(peer: Identity): boolean {
+    const pin = this.#pins.get(peer.serverId)
+    return pin !== undefined && isSameBoot(pin, peer) && !this.#excused.has(peer.serverId)
   }
 
-  #refusal(peer: Identity): RaftError | null {
+  #refusal(peer: Introduction): RaftError | null {
     const { clusterId, serverId } = this.#self
     if (peer.clusterId !== clusterId) {
       return new RaftError(
@@ -185,13 +196,51 @@ export class PeerPins {
     const pin = this.#pins.get(peer.serverId)
     if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
     const expelled = this.#expelled.get(peer.serverId)
-    if (expelled !== undefined && expelled.pin.bootCounter >= peer.bootCounter) return expelled.error
-    if (this.#excused.has(peer.serverId)) return null
-    if (pin !== undefined && pin.bootCounter > peer.bootCounter) return replaced(peer.serverId, pin, peer)
+    if (expelled !== undefined && isSameBoot(expelled.pin, peer)) return expelled.error
+    const loss = this.#loss(peer, pin)
+    if (loss !== null || this.#excused.has(peer.serverId)) return loss
     const known = pin?.bootCounter ?? 0
-    return peer.bootCounter - known > BOOT_JUMP_MAX ? implausible(peer, known) : null
+    if (peer.bootCounter - known > BOOT_JUMP_MAX) return implausible(peer, known)
+    return pin === undefined ? null : unfollowed(pin, peer)
+  }
+
+  /**
+   * A leader knows what the peer has acknowledged to it in this term. All of that was said by boots up to the pinned
+   * one, so whatever boot comes next had it on its disk when it began. Only a leader of a later term takes entries
+   * back, and then the peer is in that term. What the pinned boot itself says may be older than what it acknowledged:
+   * it comes on another connection.
+   */
+  #loss(peer: Introduction, pin: Pin | undefined): RaftError | null {
+    const { role, term } = this.#core
+    if (role !== 'leader' || pin === undefined || isSameBoot(pin, peer) || peer.term > term) return null
+    const acknowledged = this.#core.matchIndexOf(peer.serverId)
+    if (acknowledged === 0) return null
+    if (peer.term < term) return lostEntries(peer.serverId, acknowledged, `it is back in term ${peer.term}`)
+    if (peer.lastIndex >= acknowledged) return null
+    return lostEntries(peer.serverId, acknowledged, `its log ends at ${peer.lastIndex}`)
   }
 }
+
+const isSameBoot = (a: Pin, b: Pin): boolean =>
+  a.incarnation === b.incarnation && a.bootCounter === b.bootCounter && a.bootNonce === b.bootNonce
+
+/** Why that boot is not taken for one that follows the pinned one, of the same store; null when it is. */
+function unfollowed(pin: Pin, peer: Introduction): RaftError | null {
+  if (peer.bootCounter < pin.bootCounter) return replaced(peer.serverId, pin, peer)
+  if (pin.bootNonce === null) return null
+  const isOfPin = ({ bootCounter }: Boot): boolean => bootCounter === pin.bootCounter
+  const shown = isOfPin(peer) ? peer : peer.boots.find(isOfPin)
+  if (shown === undefined) return unproven(peer, pin.bootCounter)
+  return shown.bootNonce === pin.bootNonce ? null : otherLife(peer, pin.bootCounter)
+}
+
+/** What helps a server that is refused, and when it does not. */
+const OWN_FOLDER =
+  'Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member'
+
+/** The way back when this server is wrong. */
+const accept = (peer: ServerId): string =>
+  `start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${peer})`
 
 function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
   const what =
@@ -200,37 +249,53 @@ function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
       : `has another store (${seen.incarnation}) than the one known here (${known.incarnation})`
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
-    `server ${peer} ${what}: it may have forgotten votes and entries. Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member`,
+    `server ${peer} ${what}: it may have forgotten votes and entries. ${OWN_FOLDER}`,
   )
 }
 
 function implausible({ serverId, bootCounter }: Identity, known: number): RaftError {
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
-    `server ${serverId} says that this is its boot ${bootCounter}, and ${known} was the last one known here: no server starts 2^20 times unseen, so this is damage or a forgery, and it is not believed. If the count of that server is right, start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${serverId})`,
+    `server ${serverId} says that this is its boot ${bootCounter}, and ${known} was the last one known here: no server starts 2^20 times unseen, so this is damage or a forgery, and it is not believed. If the count of that server is right, ${accept(serverId)}`,
   )
 }
 
-/** What a leader finds of a peer that has come back with less than it had. */
-export function lostEntries(peer: ServerId, acknowledged: LogIndex, lastIndex: LogIndex | null): RaftError {
-  const now = lastIndex === null ? 'its log does not agree so far' : `its log ends at ${lastIndex}`
+function otherLife({ serverId, bootCounter }: Identity, known: number): RaftError {
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
-    `server ${peer} has lost entries: it had acknowledged all up to ${acknowledged}, and now ${now}, or differs before that. Its disk was rolled back or has lost writes, and it may have forgotten votes. Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member`,
+    `server ${serverId}, in its boot ${bootCounter}, comes from another boot ${known} than the one known here: two servers have run from copies of one folder, and this one lacks what the other voted and acknowledged. ${OWN_FOLDER}. If this is that folder, and a copy of it was known here, ${accept(serverId)}`,
   )
 }
 
-function encodePin({ incarnation, bootCounter }: Pin): Uint8Array {
-  return new TextEncoder().encode(`${incarnation} ${bootCounter}`)
+/** The peer is told which boot to show, by what this server says of itself, and may show it with its next dial. */
+function unproven({ serverId, bootCounter }: Identity, known: number): RaftError {
+  return new RaftError(
+    'ERR_RAFT_BOOT_UNPROVEN',
+    `server ${serverId}, in its boot ${bootCounter}, has not shown the nonce of its boot ${known}, which is the last one known here. If it stays so, its folder is a copy from before that boot, or it has been started more than 65536 times since. ${OWN_FOLDER}. If its folder is its own, ${accept(serverId)}`,
+  )
+}
+
+/** What a leader finds of a peer that has come back with less than it had. `now`: how it stands. */
+export function lostEntries(peer: ServerId, acknowledged: LogIndex, now: string): RaftError {
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${peer} has lost entries: it had acknowledged all up to ${acknowledged}, and now ${now}, or differs before that. Its disk was rolled back or has lost writes, and it may have forgotten votes. ${OWN_FOLDER}`,
+  )
+}
+
+function encodePin({ incarnation, bootCounter, bootNonce }: Identity): Uint8Array {
+  return new TextEncoder().encode(`${incarnation} ${bootCounter} ${bootNonce}`)
 }
 
 function decodePin(value: Uint8Array): Pin {
-  const [incarnation, bootCounter] = new TextDecoder().decode(value).split(' ')
-  if (incarnation === undefined || !/^[0-9a-f]{32}$/.test(incarnation) || !isBoot(bootCounter)) {
+  const [incarnation, bootCounter, bootNonce = null] = new TextDecoder().decode(value).split(' ')
+  if (!isHex(incarnation) || !isBoot(bootCounter) || (bootNonce !== null && !isHex(bootNonce))) {
     throw new RaftError('ERR_RAFT_STORE_CORRUPT', `the stored identity of a peer cannot be read. ${neverEmpty}`)
   }
-  return { incarnation, bootCounter: Number(bootCounter) }
+  return { incarnation, bootCounter: Number(bootCounter), bootNonce }
 }
+
+const isHex = (text: string | undefined): text is string => /^[0-9a-f]{32}$/.test(text ?? '')
 
 function isBoot(text: string | undefined): boolean {
   return /^\d+$/.test(text ?? '') && isPosition(Number(text), STORED_MAX)

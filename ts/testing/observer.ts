@@ -61,8 +61,8 @@ export interface Observer {
   turned?(server: ServerView, core: RaftCore): void
   /** Its process is about to be gone, and whatever is not durable. */
   crashed?(server: ServerView, how: string): void
-  /** The disk is another, empty one. */
-  wiped?(server: ServerView): void
+  /** Its process is gone, and its disk becomes another one: empty, or an older copy of itself. */
+  forgot?(server: ServerView): void
   /** A message leaves, whatever becomes of it. */
   sent?(server: ServerView, to: ServerId, message: Request | Response): void
   delivered?(from: ServerId, server: ServerView, message: Request | Response): void

@@ -11,7 +11,7 @@ export class Observers implements Required<Observer> {
   readonly #decided: readonly Listening<Observer, 'decided'>[]
   readonly #turned: readonly Listening<Observer, 'turned'>[]
   readonly #crashed: readonly Listening<Observer, 'crashed'>[]
-  readonly #wiped: readonly Listening<Observer, 'wiped'>[]
+  readonly #forgot: readonly Listening<Observer, 'forgot'>[]
   readonly #sent: readonly Listening<Observer, 'sent'>[]
   readonly #delivered: readonly Listening<Observer, 'delivered'>[]
   readonly #submitted: readonly Listening<Observer, 'submitted'>[]
@@ -24,7 +24,7 @@ export class Observers implements Required<Observer> {
     this.#decided = listening(all, 'decided')
     this.#turned = listening(all, 'turned')
     this.#crashed = listening(all, 'crashed')
-    this.#wiped = listening(all, 'wiped')
+    this.#forgot = listening(all, 'forgot')
     this.#sent = listening(all, 'sent')
     this.#delivered = listening(all, 'delivered')
     this.#submitted = listening(all, 'submitted')
@@ -52,8 +52,8 @@ export class Observers implements Required<Observer> {
     for (const observer of this.#crashed) observer.crashed(server, how)
   }
 
-  wiped(server: ServerView): void {
-    for (const observer of this.#wiped) observer.wiped(server)
+  forgot(server: ServerView): void {
+    for (const observer of this.#forgot) observer.forgot(server)
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {

@@ -13,11 +13,31 @@ export type {
   RequestVoteResult,
   Response,
 } from '../core/messages.js'
-export type { Block, CancelTimer, Clock, Identity, Logger, LogIndex, Server, ServerId, Term } from '../types.js'
+export type {
+  Block,
+  Boot,
+  CancelTimer,
+  Clock,
+  Identity,
+  Introduction,
+  Logger,
+  LogIndex,
+  Server,
+  ServerId,
+  Term,
+} from '../types.js'
 export { messageFlaw } from '../core/message-check.js'
 export { notNew } from './not-new.js'
 export { QuietLog } from './quiet-log.js'
-export { closedByPeer, identityRefusal, peerChanged, refusalOf, refusedByPeer, serverCloses } from './refusal.js'
+export {
+  BOOT_UNPROVEN,
+  closedByPeer,
+  identityRefusal,
+  peerChanged,
+  refusalOf,
+  refusedByPeer,
+  serverCloses,
+} from './refusal.js'
 export type { Refusal } from './refusal.js'
 export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { decodeFrame } from './wire/codec.js'
@@ -34,6 +54,14 @@ export {
   headFlaw,
 } from './wire/frame.js'
 export type { FrameMemory, Malformed } from './wire/frame.js'
-export { encodeGoodbye, encodeHello, encodeRefusal, encodeWelcome, foreignRefusal, PROTOCOL } from './wire/handshake.js'
+export {
+  encodeGoodbye,
+  encodeHello,
+  encodeRefusal,
+  encodeWelcome,
+  foreignRefusal,
+  introductionOf,
+  PROTOCOL,
+} from './wire/handshake.js'
 export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
 export { encodeHead, encodeMessage, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'

@@ -3,7 +3,7 @@
  * why.
  */
 
-import type { RaftError } from '../errors.js'
+import type { RaftError, RaftErrorCode } from '../errors.js'
 import type { Identity, ServerId } from '../types.js'
 
 export interface Refusal {
@@ -14,6 +14,9 @@ export interface Refusal {
   readonly code: string
   readonly reason: string
 }
+
+/** With this code a peer asks to be shown an earlier boot, which its own introduction names (docs/wire-format.md). */
+export const BOOT_UNPROVEN: RaftErrorCode = 'ERR_RAFT_BOOT_UNPROVEN'
 
 /** Why a server ends its connections: true for both sides, as it is said to both. */
 export const serverCloses = (self: ServerId): string => `server ${self} closes`

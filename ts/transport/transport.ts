@@ -9,6 +9,8 @@
  * - A peer is up only after both sides have shaken hands and `admit` has resolved; nothing is delivered before.
  * - `send` and `respond` only queue; `flush` hands over everything queued with one write per connection.
  * - A queue over its bound ends that session. Garbage from a peer ends that connection with a reason; nothing else.
+ * - A dial that the other side refuses with BOOT_UNPROVEN is made again at once, and only once until a session comes
+ *   up: by then this server knows what it was to show.
  * - A connection that ends because one side needs it no more tells the other side why, if the other side can be told.
  * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone
  *   down.
@@ -19,7 +21,7 @@
 
 import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
-import type { Clock, Identity, Logger, Server, ServerId } from '../types.js'
+import type { Clock, Identity, Introduction, Logger, Server, ServerId } from '../types.js'
 
 /** Counts the dials to one peer; a later session has a higher number. */
 export type Session = number
@@ -28,12 +30,15 @@ export type Session = number
 export type LinkId = number
 
 export interface TransportHandlers {
+  /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */
+  introduce(peer: ServerId): Introduction
   /**
-   * Called with what a peer says of itself in the handshake, on dialled and on accepted connections. Resolves when it
-   * may be talked to (and what must be durable about it is); rejects with a RaftError, which ends the connection with
-   * its message as the reason.
+   * Called with what a peer says of itself in the handshake, on dialled and on accepted connections; on an accepted one
+   * before this server is asked to introduce itself there, so that it can show what the peer wants to see. Resolves
+   * when the peer may be talked to (and what must be durable about it is); rejects with a RaftError, which ends the
+   * connection with its message as the reason.
    */
-  admit(peer: Identity): Promise<void>
+  admit(peer: Introduction): Promise<void>
   /** Blocks in `message` are views of memory that nobody writes again. */
   onRequest(from: ServerId, link: LinkId, message: Request): void
   /**

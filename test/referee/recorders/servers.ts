@@ -1,6 +1,6 @@
 /**
  * The trace of servers, on a stage or in a simulated world: an observer as both have them. A server whose disk was
- * wiped goes by another name from then on, since it is another one to everything that Raft promises.
+ * wiped or rolled back goes by another name from then on, since it is another one to everything that Raft promises.
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
@@ -130,7 +130,7 @@ export class ServerRecorder {
     watch.isUp = false
   }
 
-  wiped(server: WatchedServer): void {
+  forgot(server: WatchedServer): void {
     const watch = this.#watch(server.id)
     watch.wipes += 1
     watch.name = `${server.id}#${watch.wipes}`

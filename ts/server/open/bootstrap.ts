@@ -12,6 +12,7 @@ import { encodeBootstrap } from '../../format/configuration.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Configuration, Server } from '../../types.js'
+import type { OwnBoots } from '../own-boots.js'
 import { claimFolder } from './folder.js'
 import type { FolderOwner } from './folder.js'
 import type { Host } from './host.js'
@@ -33,13 +34,14 @@ export function clusterIdOf({ facts }: StoredState): string {
 
 /**
  * Makes a new folder a member, or checks that one with state is a member of that cluster and of that server's own.
- * Resolves with what is durable then.
+ * Resolves with what is durable then: also the nonce of this boot.
  */
 export async function bootstrap(
   host: Host,
   stored: StoredState,
   cluster: Bootstrap,
   owner: FolderOwner,
+  boots: OwnBoots,
 ): Promise<StoredState> {
   const voters = cluster.servers.map(({ id, address }) => ({ id, address }))
   const configuration: Configuration = { voters, outgoing: null, nonvoters: [] }
@@ -48,8 +50,8 @@ export async function bootstrap(
   if (stored.facts.has(CLUSTER_ID_FACT)) {
     const known = clusterIdOf(stored)
     if (known !== clusterId) throw mismatch(host.dir, known, clusterId)
-    const claim = claimFolder(owner, stored)
-    if (claim.length > 0) await host.untilDurable(host.store.submit(claim), 'whose folder it is')
+    const claim = [...claimFolder(owner, stored), ...boots.takeWrites()]
+    await host.untilDurable(host.store.submit(claim), 'whose folder it is')
     return stored
   }
   // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching,
@@ -62,6 +64,7 @@ export async function bootstrap(
     { type: 'hardState', hardState },
     { type: 'put', key: CLUSTER_ID_FACT, value: fact },
     ...claimFolder(owner, stored),
+    ...boots.takeWrites(),
   ])
   await host.untilDurable(ticket, 'the first entry')
   return {

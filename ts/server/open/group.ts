@@ -20,6 +20,7 @@ import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
+import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
 import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
@@ -52,14 +53,21 @@ export interface Group {
   readonly peers: readonly Peer[]
 }
 
-/** `lastTime` is that of the newest stored entry. */
-export function makeGroup(settings: GroupSettings, host: Host, stored: StoredState, lastTime: number): Group {
+/** What is on the disk when a group begins. */
+export interface GroupState {
+  readonly stored: StoredState
+  /** Of the newest stored entry. */
+  readonly lastTime: number
+  readonly boots: OwnBoots
+}
+
+export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTime, boots }: GroupState): Group {
   const { dir, store, transport, clock, logger } = host
   const identity: Identity = {
     clusterId: clusterIdOf(stored),
     serverId: settings.id,
     incarnation: stored.incarnation,
-    bootCounter: stored.bootCounter,
+    ...boots.newest,
   }
   const entryClock = new EntryClock(clock, logger, lastTime)
   const core = makeCore(settings, stored, clock.now(), entryClock)
@@ -72,7 +80,19 @@ export function makeGroup(settings: GroupSettings, host: Host, stored: StoredSta
   const proposals = new ApplyQueue()
   const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
   const runner = new ReadyRunner({ store, transport, applier, pins, refusals, writes, mailbox, events, logger })
-  const inbound = new Inbound({ store, transport, pins, refusals, mailbox, life, events, logger })
+  const inbound = new Inbound({
+    identity,
+    core,
+    boots,
+    store,
+    transport,
+    pins,
+    refusals,
+    mailbox,
+    life,
+    events,
+    logger,
+  })
   const calls = {
     proposals,
     reads: new ReadQueue(),

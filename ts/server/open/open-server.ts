@@ -11,6 +11,7 @@ import { neverEmpty } from '../../storage/lost-data.js'
 import type { LogStore, StoredState } from '../../storage/log-store.js'
 import { RaftError } from '../../errors.js'
 import { isPosition, logIndex, STORED_MAX } from '../../types.js'
+import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
 import { bootstrap } from './bootstrap.js'
 import { isCopy } from './folder.js'
@@ -19,11 +20,12 @@ import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
 import { claimTransport, releaseTransport } from './transport-claims.js'
 
-export async function openServer(settings: GroupSettings): Promise<Server> {
+/** `draw` makes the nonce of this boot. */
+export async function openServer(settings: GroupSettings, draw = drawNonce): Promise<Server> {
   const { id, transport } = settings
   claimTransport(transport, id)
   try {
-    const server = await openHost(settings)
+    const server = await openHost(settings, draw())
     void server.ended.then(() => releaseTransport(transport))
     return server
   } catch (error) {
@@ -32,18 +34,19 @@ export async function openServer(settings: GroupSettings): Promise<Server> {
   }
 }
 
-async function openHost(settings: GroupSettings): Promise<Server> {
+async function openHost(settings: GroupSettings, bootNonce: string): Promise<Server> {
   const host = new Host(settings)
   try {
     const found = await host.open()
     checkNumbers(host.dir, found)
     const lastTime = await lastTimeOf(host.store, found)
+    const boots = new OwnBoots(found, bootNonce)
     const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
-    const stored = await bootstrap(host, found, cluster, settings)
+    const stored = await bootstrap(host, found, cluster, settings, boots)
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
-    const group = makeGroup(settings, host, stored, lastTime)
+    const group = makeGroup(settings, host, { stored, lastTime, boots })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
     host.transport.setPeers(group.peers)

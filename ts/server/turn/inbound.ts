@@ -4,18 +4,24 @@
  */
 
 import type { Request, Response } from '../../core/messages.js'
+import type { RaftCore } from '../../core/raft-core.js'
 import { RaftError } from '../../errors.js'
 import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { BOOT_UNPROVEN } from '../../transport/refusal.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
-import type { Block, Identity, Logger, LogIndex, ServerId } from '../../types.js'
+import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
+import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
+  readonly identity: Identity
+  readonly core: RaftCore
+  readonly boots: OwnBoots
   readonly store: LogStore
   readonly transport: Transport
   readonly pins: PeerPins
@@ -27,6 +33,9 @@ export interface InboundParts {
 }
 
 export class Inbound implements TransportHandlers {
+  readonly #identity: Identity
+  readonly #core: RaftCore
+  readonly #boots: OwnBoots
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #pins: PeerPins
@@ -39,8 +48,13 @@ export class Inbound implements TransportHandlers {
   readonly #connected = new Set<ServerId>()
   /** Where the log of each peer ends, as it last said in an answer. */
   readonly #lastIndexes = new Map<ServerId, LogIndex>()
+  /** By peer: which boot of it was asked for an earlier one and has not shown that. */
+  readonly #asked = new Map<ServerId, string>()
 
   constructor(parts: InboundParts) {
+    this.#identity = parts.identity
+    this.#core = parts.core
+    this.#boots = parts.boots
     this.#store = parts.store
     this.#transport = parts.transport
     this.#pins = parts.pins
@@ -60,16 +74,36 @@ export class Inbound implements TransportHandlers {
     return this.#lastIndexes.get(peer) ?? null
   }
 
-  async admit(peer: Identity): Promise<void> {
+  /**
+   * Term and log end are those of the core, taken together: a term that is not durable yet promises nothing here, and
+   * explains why the log may have become shorter.
+   */
+  introduce(peer: ServerId): Introduction {
+    const { term, log } = this.#core
+    const boots = this.#boots.shownTo(peer)
+    return { ...this.#identity, boots, knownBoot: this.#pins.bootOf(peer), term, lastIndex: log.durableIndex }
+  }
+
+  async admit(peer: Introduction): Promise<void> {
+    const { serverId } = peer
+    // Who is no member may call itself anything.
+    const isPeer = this.#pins.isPeer(serverId)
+    if (isPeer) this.#boots.wants(serverId, peer.knownBoot)
     try {
       await this.#pins.admit(peer)
     } catch (error) {
-      // What ends because this server does says nothing of the peer; who is no member may call itself anything.
-      const isTold = this.#life.isRunning && this.#pins.isPeer(peer.serverId)
-      if (error instanceof RaftError && isTold) this.#refusals.refused(peer.serverId, error)
+      // What ends because this server does says nothing of the peer.
+      if (error instanceof RaftError && isPeer && this.#life.isRunning) this.#refused(peer, error)
       throw error
     }
-    this.#refusals.admitted(peer.serverId)
+    this.#refusals.admitted(serverId)
+  }
+
+  /** Only once it was asked, a peer that shows too little is at fault. */
+  #refused({ serverId, bootNonce }: Introduction, error: RaftError): void {
+    const isAsked = this.#asked.get(serverId) === bootNonce
+    if (error.code === BOOT_UNPROVEN) this.#asked.set(serverId, bootNonce)
+    if (error.code !== BOOT_UNPROVEN || isAsked) this.#refusals.refused(serverId, error)
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {

@@ -15,7 +15,7 @@ import type { LogStore } from '../../storage/log-store.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Logger, ServerId } from '../../types.js'
+import type { Logger, LogIndex, ServerId } from '../../types.js'
 import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
@@ -94,7 +94,7 @@ export class ReadyRunner {
       case 'steppedDown':
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
       case 'regressed':
-        return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, event.lastIndex))
+        return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, logEnd(event.lastIndex)))
       case 'breach':
         return this.#quiet.error('a peer broke the protocol', event.peer, event.reason, { peer: event.peer })
     }
@@ -157,6 +157,9 @@ export class ReadyRunner {
     return null
   }
 }
+
+const logEnd = (lastIndex: LogIndex | null): string =>
+  lastIndex === null ? 'its log does not agree so far' : `its log ends at ${lastIndex}`
 
 /** Not about the world: thrown again where nobody catches it. */
 function assertionEscaped(error: unknown): void {

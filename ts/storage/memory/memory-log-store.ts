@@ -65,16 +65,28 @@ export class MemoryDisk {
   readonly durable: ReadonlyImage
   #boots = 0
   #user: MemoryLogStore | null = null
-  readonly #image = new MemoryImage()
+  readonly #image: MemoryImage
   #full = false
   #failing: { ticketsLeft: number; readonly fate: FailedTicketFate } | null = null
 
-  constructor(options: MemoryDiskOptions = {}) {
+  /** `image` is what it holds from the beginning. */
+  constructor(options: MemoryDiskOptions = {}, image = new MemoryImage()) {
+    this.#image = image
     this.capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
     this.logBytesMax = options.logBytesMax ?? null
     this.completion = options.completion ?? queueMicrotask
     this.incarnation = (options.drawIncarnation ?? randomIncarnation)()
     this.durable = this.#image
+  }
+
+  /** Another disk that holds what is durable on this one, and knows its boots: a backup, or a snapshot of a volume. */
+  copy(): MemoryDisk {
+    const { capacityBytes, logBytesMax, completion, incarnation } = this
+    const bound = logBytesMax === null ? {} : { logBytesMax }
+    const options = { ...bound, capacityBytes, completion, drawIncarnation: () => incarnation }
+    const copy = new MemoryDisk(options, this.#image.copy())
+    copy.#boots = this.#boots
+    return copy
   }
 
   /** Tickets of the open store that are not durable. */

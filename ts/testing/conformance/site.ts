@@ -2,7 +2,15 @@
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
-import { type Clock, type Identity, logIndex, type Logger, type ServerId, termOf } from '../../types.js'
+import {
+  type Clock,
+  type Identity,
+  type Introduction,
+  logIndex,
+  type Logger,
+  type ServerId,
+  termOf,
+} from '../../types.js'
 import { until } from './case.js'
 
 /** What a site waits for a session to come or go, unless told otherwise. */
@@ -21,18 +29,22 @@ export type SessionEvent =
 export class Site implements TransportHandlers, Logger {
   readonly id: ServerId
   readonly transport: Transport
-  readonly admitted: Identity[] = []
+  readonly admitted: Introduction[] = []
   readonly sessions: SessionEvent[] = []
   readonly requests: { readonly from: ServerId; readonly link: LinkId; readonly message: Request }[] = []
   readonly arrivals: { readonly from: ServerId; readonly link: LinkId }[] = []
   readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
   readonly lines: LogLine[] = []
-  /** Calls of any handler. */
+  /** Calls of any handler that tells something. */
   calls = 0
   /** What `admit` answers; cases replace it. */
-  onAdmit: (peer: Identity) => Promise<void> = async () => {}
+  onAdmit: (peer: Introduction) => Promise<void> = async () => {}
+
+  /** What it says of itself besides who it is; cases replace it. */
+  onIntroduce: (peer: ServerId) => Partial<Introduction> = () => ({})
 
   readonly #deadlineMs: number
+  #identity: Partial<Identity> = {}
 
   constructor(id: ServerId, transport: Transport, deadlineMs = WAIT_DEADLINE_MS) {
     this.id = id
@@ -41,10 +53,15 @@ export class Site implements TransportHandlers, Logger {
   }
 
   async start(clock: Clock, identity: Partial<Identity> = {}): Promise<string> {
+    this.#identity = identity
     return this.transport.start(identityOf(this.id, identity), this, clock, this)
   }
 
-  async admit(peer: Identity): Promise<void> {
+  introduce(peer: ServerId): Introduction {
+    return introductionOf(this.id, { ...this.#identity, ...this.onIntroduce(peer) })
+  }
+
+  async admit(peer: Introduction): Promise<void> {
     this.calls++
     this.admitted.push(peer)
     await this.onAdmit(peer)
@@ -137,8 +154,14 @@ export function identityOf(serverId: ServerId, differing: Partial<Identity> = {}
     serverId,
     incarnation: Buffer.from(serverId).toString('hex').padEnd(32, '0').slice(0, 32),
     bootCounter: 1,
+    bootNonce: 'b0'.repeat(16),
     ...differing,
   }
+}
+
+export function introductionOf(serverId: ServerId, differing: Partial<Introduction> = {}): Introduction {
+  const log = { term: termOf(1), lastIndex: logIndex(1) }
+  return { ...identityOf(serverId), boots: [], knownBoot: 0, ...log, ...differing }
 }
 
 export function heartbeat(round: number): AppendEntries {

@@ -8,13 +8,14 @@ import { deepStrictEqual, match, ok, strictEqual } from 'node:assert'
 import type { AppendEntries, Request, Response } from '../../core/messages.js'
 import { RaftError } from '../../errors.js'
 import { entryBlock, recordLength, sealedLength, verifyBlock } from '../../format/block.js'
+import { BOOT_UNPROVEN } from '../../transport/refusal.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Clock, ServerId } from '../../types.js'
 import { deadlineOf, wholeNumber } from '../options.js'
 import { CASE_DEADLINE_MS, caseOf, until } from './case.js'
 import type { ConformanceCase } from './case.js'
-import { acknowledgement, heartbeat, identityOf, roundOf, Site } from './site.js'
+import { acknowledgement, heartbeat, type identityOf, introductionOf, roundOf, Site } from './site.js'
 
 /** Made for one case, closed after it. */
 export interface TransportWorld {
@@ -172,8 +173,56 @@ function addHandshake(add: Add): void {
     const b = await stage.site('b', { bootCounter: 2 ** 53 - 1 })
     await stage.dial(a, 'b')
     await a.up('b')
-    deepStrictEqual(a.admitted, [identityOf('b', { bootCounter: 2 ** 53 - 1 })])
-    deepStrictEqual(b.admitted, [identityOf('a', { bootCounter: 41 })])
+    deepStrictEqual(a.admitted, [introductionOf('b', { bootCounter: 2 ** 53 - 1 })])
+    deepStrictEqual(b.admitted, [introductionOf('a', { bootCounter: 41 })])
+  })
+
+  add('what a server says of itself is asked anew for each connection, and reaches the peer whole', async (stage) => {
+    const a = await stage.site('a')
+    const b = await stage.site('b')
+    let asked = 0
+    const boots = Array.from({ length: 17 }, (_, at) => ({ bootCounter: at + 1, bootNonce: 'ab'.repeat(16) }))
+    const said = (peer: ServerId) => {
+      asked += 1
+      return { boots, knownBoot: peer.length, term: termOf(2 ** 52), lastIndex: logIndex(asked) }
+    }
+    a.onIntroduce = said
+    b.onIntroduce = said
+    // The dialling side is heard before the other one speaks, so that it can answer.
+    b.onAdmit = async () => {
+      strictEqual(asked, 1)
+      asked = 10
+    }
+    await stage.dial(a, 'b')
+    await a.up('b')
+    const words = { boots, knownBoot: 1, term: termOf(2 ** 52) }
+    deepStrictEqual(b.admitted, [introductionOf('a', { ...words, lastIndex: logIndex(1) })])
+    deepStrictEqual(a.admitted, [introductionOf('b', { ...words, lastIndex: logIndex(11) })])
+  })
+
+  add('a dial that is refused for a boot that was not shown is made again at once, and once', async (stage) => {
+    const a = await stage.site('a')
+    const b = await stage.site('b')
+    const wanted = { bootCounter: 3, bootNonce: 'cd'.repeat(16) }
+    let isWanted = false
+    a.onAdmit = async () => void (isWanted = true)
+    a.onIntroduce = () => ({ boots: isWanted ? [wanted] : [] })
+    b.onAdmit = async ({ boots }) => {
+      if (boots.length === 0) throw new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown')
+    }
+    await stage.dial(a, 'b')
+    await a.up('b')
+    deepStrictEqual(
+      b.admitted.map(({ boots }) => boots),
+      [[], [wanted]],
+    )
+    b.onAdmit = () => Promise.reject(new RaftError(BOOT_UNPROVEN, 'boot 4 was not shown'))
+    const before = b.admitted.length
+    await stage.dial(a)
+    await stage.dial(a, 'b')
+    await stage.until('it has come twice', () => b.admitted.length >= before + 2)
+    for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+    ok(b.admitted.length <= before + 3, `it has come ${b.admitted.length - before} times at once`)
   })
 
   add('servers of two clusters refuse each other before admit, and both logs name both clusters', async (stage) => {

@@ -1,7 +1,7 @@
 /**
  * What must hold of votes, leaders and what they say, compared among all servers: who leads has the votes of a quorum
  * (1) and every committed entry (6); only the leader of a term sends its entries, as they were written (18), and a
- * match is equal to its log (10); nobody listens to a server that was wiped (3).
+ * match is equal to its log (10); nobody listens to a server that has forgotten (3).
  */
 
 import type { AppendEntries, AppendEntriesResult, RaftCore, Request, Response } from '../../core/index.js'
@@ -17,14 +17,14 @@ export class ElectionInvariants implements Observer {
   readonly #voters = new Map<string, Set<ServerId>>()
   /** By server: the last term that it was seen to lead. */
   readonly #led: (number | undefined)[] = []
-  readonly #wiped = new Set<ServerId>()
+  readonly #forgetful = new Set<ServerId>()
 
   constructor(truth: Truth) {
     this.#truth = truth
   }
 
-  wiped(server: ServerView): void {
-    this.#wiped.add(server.id)
+  forgot(server: ServerView): void {
+    this.#forgetful.add(server.id)
   }
 
   // Hot path: once per core step.
@@ -37,9 +37,9 @@ export class ElectionInvariants implements Observer {
 
   // Hot path: once per message.
   sent(server: ServerView, to: ServerId, message: Request | Response): void {
-    // What a wiped server may have forgotten is not known; nobody that knew it before may listen to it.
-    const isHeard = this.#wiped.has(server.id) && !this.#wiped.has(to)
-    hold(!isHeard, 3, () => `${server.id} was wiped, and sends ${message.type} to ${to}`)
+    // What it may have forgotten is not known; nobody that knew it before may listen to it.
+    const isHeard = this.#forgetful.has(server.id) && !this.#forgetful.has(to)
+    hold(!isHeard, 3, () => `${server.id} has forgotten, and sends ${message.type} to ${to}`)
     if (message.type === 'AppendEntries') this.#append(server, message)
     else if (message.type === 'AppendEntriesResult') this.#result(server, message)
     else if (message.type === 'RequestVoteResult' && message.granted) this.#grant(server.id, message.term, to)

@@ -31,7 +31,7 @@ export class LogInvariants implements Observer {
   /** The state machine's hash once it has applied up to an index; the same everywhere. */
   readonly #hashes: (number | undefined)[] = []
   /** Disks that are gone for good held these. */
-  readonly #wiped: { readonly id: ServerId; readonly disk: DiskView }[] = []
+  readonly #gone: { readonly id: ServerId; readonly disk: DiskView }[] = []
   #untilSweep = SWEEP_STEPS
 
   constructor(truth: Truth, servers: () => Iterable<ServerView>) {
@@ -43,8 +43,8 @@ export class LogInvariants implements Observer {
     this.#seen[ordinal] = { commitIndex: 0, machineIndex: 0 }
   }
 
-  wiped({ id, disk }: ServerView): void {
-    this.#wiped.push({ id, disk })
+  forgot({ id, disk }: ServerView): void {
+    this.#gone.push({ id, disk })
   }
 
   // Hot path: once per core step.
@@ -144,7 +144,7 @@ export class LogInvariants implements Observer {
     hold(term === core.term, 7, () => `${leader} commits ${index} of term ${term} by counting, in term ${core.term}`)
     const holders = new Set<ServerId>()
     for (const { id, disk } of this.#servers()) if (disk.durable.termAt(index) === term) holders.add(id)
-    for (const { id, disk } of this.#wiped) if (disk.durable.termAt(index) === term) holders.add(id)
+    for (const { id, disk } of this.#gone) if (disk.durable.termAt(index) === term) holders.add(id)
     hold(
       isQuorum(core.configuration, (id) => holders.has(id)),
       7,

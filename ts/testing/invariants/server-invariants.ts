@@ -68,8 +68,9 @@ export class ServerInvariants implements Observer {
   }
 
   /** From here on it is another server under the same id. */
-  wiped(server: ServerView): void {
+  forgot(server: ServerView): void {
     this.#seen[server.ordinal] = undefined
+    for (const key of this.#votes.keys()) if (key.startsWith(`${server.disk.incarnation}/`)) this.#votes.delete(key)
   }
 
   // Hot path: once per core step.

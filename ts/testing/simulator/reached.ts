@@ -31,8 +31,8 @@ export class Reached implements WorldObserver {
     if (server.core?.role === 'leader') this.count('crash of a leader')
   }
 
-  wiped(): void {
-    this.count('wiped server')
+  forgot(): void {
+    this.count('server that has forgotten')
   }
 
   // Hot path: once per core step.

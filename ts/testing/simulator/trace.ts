@@ -44,8 +44,8 @@ export class Trace implements WorldObserver {
     this.#line('crashed', { server: server.id, boot: server.boot, how })
   }
 
-  wiped(server: ServerView): void {
-    this.#line('wiped', { server: server.id })
+  forgot(server: ServerView): void {
+    this.#line('forgot', { server: server.id })
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {

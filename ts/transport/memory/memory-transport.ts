@@ -1,6 +1,7 @@
 /**
- * One server's end of a `MemoryNetwork`. A connection goes the way of a TCP one: the dialling side's identity travels,
- * the accepting side checks it and admits, its identity travels back, the dialling side checks and admits, and is up.
+ * One server's end of a `MemoryNetwork`. A connection goes the way of a TCP one: the dialling side introduces itself,
+ * the accepting side does when it has heard that; each checks and admits the other. The accepting side says welcome
+ * when it has; the dialling side is up with the welcome and its own admission.
  */
 
 import { assert, RaftError } from '../../errors.js'
@@ -8,8 +9,10 @@ import {
   type CancelTimer,
   type Clock,
   closedByPeer,
+  BOOT_UNPROVEN,
   type Identity,
   identityRefusal,
+  type Introduction,
   type LinkId,
   type Logger,
   messageFlaw,
@@ -49,6 +52,8 @@ interface Dialled {
   readonly peer: Server
   connection: MemoryConnection | null
   cancelTimer: CancelTimer
+  /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
+  hasShownBoot: boolean
 }
 
 /** What a transport asks of the network that it is on. */
@@ -79,8 +84,12 @@ export class MemoryConnection {
   link: LinkId = 0
   /** Null until the acceptor has it. */
   from: ServerId | null = null
+  isAdmittedAtDialler = false
+  isWelcomed = false
   isUpAtDialler = false
   isUpAtAcceptor = false
+  /** With which code the accepting end has refused the dialling one; null while it has not. */
+  refusedWith: string | null = null
   isEndedAtDialler = false
   isEndedAtAcceptor = false
   /** Bytes on their way. */
@@ -156,7 +165,7 @@ export class MemoryTransport implements Transport {
     }
     for (const peer of peers) {
       if (this.#dialled.has(peer.id)) continue
-      const dialled: Dialled = { peer, connection: null, cancelTimer: () => {} }
+      const dialled: Dialled = { peer, connection: null, cancelTimer: () => {}, hasShownBoot: false }
       this.#dialled.set(peer.id, dialled)
       this.#dial(dialled)
     }
@@ -239,8 +248,8 @@ export class MemoryTransport implements Transport {
     this.#running().handlers.onResponse(connection.peer.id, connection.session, message)
   }
 
-  /** The dialling side's identity has arrived here. */
-  accept(connection: MemoryConnection, peer: Identity): void {
+  /** The dialling side's introduction has arrived here. */
+  accept(connection: MemoryConnection, peer: Introduction): void {
     const { self, handlers } = this.#running()
     connection.acceptor = this
     connection.link = ++this.#linkCount
@@ -251,7 +260,10 @@ export class MemoryTransport implements Transport {
       this.#refuseAccepted(connection, refusal)
       return
     }
-    handlers.admit(peer).then(
+    const admitted = handlers.admit(peer)
+    const introduction = handlers.introduce(peer.serverId)
+    connection.carryToDialler(this.#network, () => connection.dialler.meet(connection, introduction))
+    admitted.then(
       () => this.#becomeLink(connection),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
@@ -260,8 +272,14 @@ export class MemoryTransport implements Transport {
     )
   }
 
-  /** The accepting side has admitted this one; its identity has arrived here. */
-  welcomed(connection: MemoryConnection, peer: Identity): void {
+  /** The accepting side has admitted this one. */
+  welcomed(connection: MemoryConnection): void {
+    connection.isWelcomed = true
+    this.#maybeUp(connection)
+  }
+
+  /** The accepting side's introduction has arrived here. */
+  meet(connection: MemoryConnection, peer: Introduction): void {
     if (connection.isEndedAtDialler) return
     const { self, handlers } = this.#running()
     const refusal = identityRefusal(self, peer, self.serverId, connection.peer.id)
@@ -270,7 +288,10 @@ export class MemoryTransport implements Transport {
       return
     }
     handlers.admit(peer).then(
-      () => this.#becomeUp(connection),
+      () => {
+        connection.isAdmittedAtDialler = true
+        this.#maybeUp(connection)
+      },
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
         this.endDialled(connection, error.message, refusedByPeer(refusalOf(error)))
@@ -295,7 +316,9 @@ export class MemoryTransport implements Transport {
     if (dialled?.connection === connection) {
       dialled.connection = null
       dialled.cancelTimer()
-      dialled.cancelTimer = this.#network.timer(REDIAL_MS, () => this.#dial(dialled))
+      const isAsked = connection.refusedWith === BOOT_UNPROVEN && !dialled.hasShownBoot
+      if (isAsked) dialled.hasShownBoot = true
+      dialled.cancelTimer = this.#network.timer(isAsked ? 0 : REDIAL_MS, () => this.#dial(dialled))
     }
     if (wasUp) {
       logger.warn('transport.peer-down', { ...fields, session, reason })
@@ -326,7 +349,7 @@ export class MemoryTransport implements Transport {
 
   #dial(dialled: Dialled): void {
     if (this.#isClosed || dialled.connection !== null) return
-    const { self } = this.#running()
+    const { handlers } = this.#running()
     const { peer } = dialled
     const connection = new MemoryConnection(this, peer, ++this.#sessions)
     dialled.connection = connection
@@ -336,9 +359,10 @@ export class MemoryTransport implements Transport {
       this.endDialled(connection, isReachable ? `not connected within ${DIAL_TIMEOUT_MS} ms` : 'unreachable'),
     )
     if (!isReachable) return
+    const introduction = handlers.introduce(peer.id)
     connection.carryToAcceptor(this.#network, () => {
       const acceptor = this.#network.listener(peer.address)
-      if (acceptor !== null) acceptor.accept(connection, self)
+      if (acceptor !== null) acceptor.accept(connection, introduction)
       else this.endDialled(connection, 'nobody listens there', null)
     })
   }
@@ -357,7 +381,7 @@ export class MemoryTransport implements Transport {
 
   #becomeLink(connection: MemoryConnection): void {
     if (connection.isEndedAtAcceptor) return
-    const { self, logger, quiet } = this.#running()
+    const { logger, quiet } = this.#running()
     const { link, from } = connection
     assert(from !== null, `link ${link} is admitted without an identity`)
     for (const other of this.#links.values()) {
@@ -372,15 +396,17 @@ export class MemoryTransport implements Transport {
     this.#links.set(link, connection)
     quiet.forget('transport.link-refused', from)
     logger.info('transport.link-up', { peer: from, link, remote: connection.dialler.address })
-    connection.carryToDialler(this.#network, () => connection.dialler.welcomed(connection, self))
+    connection.carryToDialler(this.#network, () => connection.dialler.welcomed(connection))
   }
 
-  #becomeUp(connection: MemoryConnection): void {
+  #maybeUp(connection: MemoryConnection): void {
     const dialled = this.#dialled.get(connection.peer.id)
     if (connection.isEndedAtDialler || dialled?.connection !== connection) return
+    if (!connection.isWelcomed || !connection.isAdmittedAtDialler) return
     const { handlers, logger, quiet } = this.#running()
     dialled.cancelTimer()
     connection.isUpAtDialler = true
+    dialled.hasShownBoot = false
     const { peer, session } = connection
     quiet.forget('transport.dial-failed', peer.id)
     logger.info('transport.peer-up', { peer: peer.id, address: peer.address, session })
@@ -388,6 +414,7 @@ export class MemoryTransport implements Transport {
   }
 
   #refuseAccepted(connection: MemoryConnection, refusal: Refusal): void {
+    connection.refusedWith = refusal.code
     this.endAccepted(connection, refusal.reason, refusedByPeer(refusal))
   }
 

@@ -26,6 +26,8 @@ import {
   type Hello,
   type Identity,
   identityRefusal,
+  type Introduction,
+  introductionOf,
   type LinkId,
   PROTOCOL,
   type Refusal,
@@ -72,7 +74,8 @@ export interface ConnectionContext {
 /** Every function but `closed` is called only until `ended` was. */
 export interface ConnectionOwner {
   /** As in TransportHandlers. */
-  admit(peer: Identity): Promise<void>
+  introduce(peer: ServerId): Introduction
+  admit(peer: Introduction): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
   /** Part of a long request has come since this was last told. Of an accepted connection. */
@@ -86,6 +89,8 @@ export interface ConnectionOwner {
 export class Connection {
   /** Whom the peer says it is; null before its hello was read and found fitting. */
   peer: Hello | null = null
+  /** With which code the peer has refused this server; null while it has not. */
+  refusedWith: string | null = null
   /** 0 on a dialled connection. */
   readonly link: LinkId
   readonly #socket: Socket
@@ -265,8 +270,16 @@ export class Connection {
   }
 
   #sayHello(targetId: ServerId): void {
-    const { self, address } = this.#context
-    const hello = encodeHello({ ...self, protocol: PROTOCOL, features: FEATURES, requires: [], targetId, address })
+    const { address } = this.#context
+    const introduction = this.#owner.introduce(targetId)
+    const hello = encodeHello({
+      ...introduction,
+      protocol: PROTOCOL,
+      features: FEATURES,
+      requires: [],
+      targetId,
+      address,
+    })
     this.#magicSent = true
     this.#socket.write(Buffer.concat([MAGIC, hello]))
   }
@@ -348,6 +361,7 @@ export class Connection {
       case 'Malformed':
         return this.#cut(frame.what)
       case 'refusal':
+        this.refusedWith = frame.code
         return this.end(refusedByPeer(frame))
       case 'goodbye':
         return this.end(closedByPeer(frame.reason))
@@ -391,9 +405,9 @@ export class Connection {
     if (refusal !== null) return this.#refuse(refusal)
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
+    const admitted = this.#owner.admit(introductionOf(hello))
     if (this.#dialled === null) this.#sayHello(hello.serverId)
-    const { clusterId, serverId, incarnation, bootCounter } = hello
-    this.#owner.admit({ clusterId, serverId, incarnation, bootCounter }).then(
+    admitted.then(
       () => this.#becomeAdmitted(),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error

@@ -4,19 +4,20 @@
  */
 
 import { assert } from '../../errors.js'
-import type {
-  CancelTimer,
-  Hello,
-  Identity,
-  Logger,
-  QuietLog,
-  Refusal,
-  Request,
-  Response,
-  Server,
-  ServerId,
-  Session,
-  TransportHandlers,
+import {
+  BOOT_UNPROVEN,
+  type CancelTimer,
+  type Hello,
+  type Introduction,
+  type Logger,
+  type QuietLog,
+  type Refusal,
+  type Request,
+  type Response,
+  type Server,
+  type ServerId,
+  type Session,
+  type TransportHandlers,
 } from '../index.js'
 import { parseAddress } from './address.js'
 import { Connection, type ConnectionContext, type ConnectionOwner } from './connection.js'
@@ -41,6 +42,8 @@ export class Dialler implements ConnectionOwner {
   #upSince = 0
   #cancelRedial: CancelTimer = () => {}
   #isStopped = false
+  /** The peer has asked for a boot since the last session, and was dialled again at once to be shown it. */
+  #hasShownBoot = false
 
   constructor(peer: Server, context: DiallerContext) {
     this.peer = peer
@@ -79,13 +82,18 @@ export class Dialler implements ConnectionOwner {
     this.#connection?.end(refusal.reason, refusal)
   }
 
-  admit(peer: Identity): Promise<void> {
+  introduce(peer: ServerId): Introduction {
+    return this.#context.handlers.introduce(peer)
+  }
+
+  admit(peer: Introduction): Promise<void> {
     return this.#context.handlers.admit(peer)
   }
 
   opened(_connection: Connection, hello: Hello): void {
     const { handlers, clock, logger, quiet } = this.#context
     this.#upSince = clock.now()
+    this.#hasShownBoot = false
     quiet.forget('transport.dial-failed', this.peer.id)
     logger.info('transport.peer-up', { ...this.#fields(), session: this.#session, advertised: hello.address })
     handlers.onPeerUp(this.peer.id, this.#session)
@@ -105,7 +113,7 @@ export class Dialler implements ConnectionOwner {
     }
   }
 
-  ended(_connection: Connection, reason: string, wasOpen: boolean): void {
+  ended(connection: Connection, reason: string, wasOpen: boolean): void {
     const { handlers, clock, logger, settings } = this.#context
     this.#connection = null
     if (wasOpen) {
@@ -114,6 +122,9 @@ export class Dialler implements ConnectionOwner {
       logger.warn('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
       handlers.onPeerDown(this.peer.id, this.#session, reason)
       this.#redialLater()
+    } else if (connection.refusedWith === BOOT_UNPROVEN && !this.#hasShownBoot) {
+      this.#hasShownBoot = true
+      this.dial()
     } else {
       this.#failed(reason)
     }

@@ -9,6 +9,7 @@ import {
   type Clock,
   type Hello,
   type Identity,
+  type Introduction,
   type LinkId,
   type Logger,
   notNew,
@@ -164,7 +165,11 @@ export class TcpTransport implements Transport, ConnectionOwner {
     await new Promise<void>((resolve) => (this.#onLastClosed = resolve))
   }
 
-  admit(peer: Identity): Promise<void> {
+  introduce(peer: ServerId): Introduction {
+    return this.#started().handlers.introduce(peer)
+  }
+
+  admit(peer: Introduction): Promise<void> {
     return this.#started().handlers.admit(peer)
   }
 

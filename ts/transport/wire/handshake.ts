@@ -6,7 +6,7 @@
 
 import { Packr } from 'msgpackr'
 import { assert } from '../../errors.js'
-import { type Identity, isPosition, type ServerId } from '../../types.js'
+import { type Boot, type Introduction, isPosition, logIndex, type ServerId, termOf } from '../../types.js'
 import type { Refusal } from '../refusal.js'
 import { areFeatureNames, FEATURES, unknownFeatures } from './features.js'
 import {
@@ -32,7 +32,7 @@ export interface ProtocolRange {
   readonly max: number
 }
 
-export interface Hello extends Identity {
+export interface Hello extends Introduction {
   readonly type: 'hello'
   readonly protocol: ProtocolRange
   /** Whom the sender means to talk to. */
@@ -72,6 +72,9 @@ export interface Goodbye {
 
 const REASON_LENGTH_MAX = 1000
 
+/** Boots in one hello; with names of the greatest length they still fit into a head. */
+const BOOTS_MAX = 64
+
 /**
  * Maps, so that a key such as `__proto__` is only a key. No records: nothing that one peer sends shapes what another's
  * means. A number of 64 bits is a number: other writers of MessagePack use that form.
@@ -85,6 +88,7 @@ const packr = new Packr({
 
 export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
   const { protocol, requires, features, clusterId, serverId, incarnation, bootCounter, targetId, address } = hello
+  const { bootNonce, knownBoot, boots, term, lastIndex } = hello
   return encodeMap(FrameType.hello, {
     protocolMin: protocol.min,
     protocolMax: protocol.max,
@@ -96,7 +100,18 @@ export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
     bootCounter,
     targetId,
     address,
+    bootNonce,
+    knownBoot,
+    boots: boots.map((boot) => [boot.bootCounter, boot.bootNonce]),
+    term,
+    lastIndex,
   })
+}
+
+/** What a hello says of its sender, without what is only of the connection. */
+export function introductionOf(hello: Hello): Introduction {
+  const { clusterId, serverId, incarnation, bootCounter, bootNonce, boots, knownBoot, term, lastIndex } = hello
+  return { clusterId, serverId, incarnation, bootCounter, bootNonce, boots, knownBoot, term, lastIndex }
 }
 
 export function encodeWelcome(): Uint8Array {
@@ -183,6 +198,11 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   const serverId = idField(map, 'serverId')
   const incarnation = hexField(map, 'incarnation')
   const bootCounter = map.get('bootCounter')
+  const bootNonce = hexField(map, 'bootNonce')
+  const knownBoot = map.get('knownBoot')
+  const boots = bootsField(map)
+  const term = map.get('term')
+  const lastIndex = map.get('lastIndex')
   const targetId = idField(map, 'targetId')
   const address = idField(map, 'address')
   if (!areFeatureNames(features)) return malformed('hello: features is not a list of up to 64 names of features')
@@ -191,6 +211,11 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   if (serverId === null) return malformed('hello: serverId is not 1 to 255 bytes of UTF-8')
   if (incarnation === null) return malformed('hello: incarnation is not 32 hex digits')
   if (!isPosition(bootCounter)) return malformed('hello: bootCounter is not a whole number in 0 .. 2^53 - 1')
+  if (bootNonce === null) return malformed(`hello: bootNonce is not 32 hex digits; upgrade ${serverId} if it says none`)
+  if (!isPosition(knownBoot)) return malformed('hello: knownBoot is not a whole number in 0 .. 2^53 - 1')
+  if (boots === null) return malformed(`hello: boots is not a list of up to ${BOOTS_MAX} pairs of counter and nonce`)
+  if (!isPosition(term)) return malformed('hello: term is not a whole number in 0 .. 2^53 - 1')
+  if (!isPosition(lastIndex)) return malformed('hello: lastIndex is not a whole number in 0 .. 2^53 - 1')
   if (targetId === null) return malformed('hello: targetId is not 1 to 255 bytes of UTF-8')
   if (address === null) return malformed('hello: address is not 1 to 255 bytes of UTF-8')
   return {
@@ -200,6 +225,11 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
     serverId,
     incarnation,
     bootCounter,
+    bootNonce,
+    boots,
+    knownBoot,
+    term: termOf(term),
+    lastIndex: logIndex(lastIndex),
     targetId,
     address,
     features,
@@ -209,7 +239,23 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
 
 function hexField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
   const value = map.get(key)
-  return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value) ? value : null
+  return isHex(value) ? value : null
+}
+
+const isHex = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{32}$/.test(value)
+
+/** Null when it is not a list of boots. */
+function bootsField(map: ReadonlyMap<unknown, unknown>): readonly Boot[] | null {
+  const value = map.get('boots')
+  if (!Array.isArray(value) || value.length > BOOTS_MAX) return null
+  const boots: Boot[] = []
+  for (const pair of value as readonly unknown[]) {
+    if (!Array.isArray(pair) || pair.length !== 2) return null
+    const [bootCounter, bootNonce] = pair as readonly unknown[]
+    if (!isPosition(bootCounter) || !isHex(bootNonce)) return null
+    boots.push({ bootCounter, bootNonce })
+  }
+  return boots
 }
 
 function idField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {

@@ -53,6 +53,7 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_WRONG_FOLDER: exitCodes.mismatch,
   ERR_RAFT_COPIED_FOLDER: exitCodes.mismatch,
   ERR_RAFT_PEER_REPLACED: exitCodes.mismatch,
+  ERR_RAFT_BOOT_UNPROVEN: exitCodes.mismatch,
 }
 
 export function exitCodeOf(error: unknown): number {

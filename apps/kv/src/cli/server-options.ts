@@ -67,7 +67,7 @@ The command line is the same for all servers of a cluster but for --id and --dir
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
-  --accept-peer-boot <id>    believe once the boot counter that this peer says next, whatever was known of it; only after a
+  --accept-peer-boot <id>    believe once the boot with which this peer comes next, whatever was known of it; only after a
                      forged or damaged one was believed (SECURITY.md), and never for a peer that was restored
   --skip-entry <index>[,...] leave out these entries if they cannot be read, on all servers alike; only after one was forged
                      (SECURITY.md), and never for what a later version wrote: upgrade then

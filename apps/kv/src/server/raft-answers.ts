@@ -74,6 +74,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_WRONG_FOLDER':
     case 'ERR_RAFT_COPIED_FOLDER':
     case 'ERR_RAFT_PEER_REPLACED':
+    case 'ERR_RAFT_BOOT_UNPROVEN':
     case 'ERR_RAFT_LISTEN':
     case 'ERR_RAFT_OPTIONS':
       return failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)

@@ -4,6 +4,7 @@
  * die.
  */
 
+import { assert } from '../../../errors.js'
 import { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Block, LogIndex } from '../../../types.js'
 import type { EventQueue, Happening } from '../event-queue.js'
@@ -23,6 +24,8 @@ export interface DiskUser {
 
 export class SimDisk implements Happening {
   memory: MemoryDisk
+  /** As it was once; null until it is kept. */
+  #copy: MemoryDisk | null = null
   /** How much slower than planned it is just now. */
   slowness = 1
   /** Room that it admits to, at most. */
@@ -103,8 +106,28 @@ export class SimDisk implements Happening {
 
   /** Whoever opens it next finds a new, empty disk. */
   wipe(): void {
+    this.#become(this.#fresh())
+  }
+
+  /** What is durable now may come back. */
+  keepCopy(): void {
+    this.#copy = this.memory.copy()
+  }
+
+  /** The last boot that the copy knows; null while there is none. */
+  get copiedBoot(): number | null {
+    return this.#copy?.bootCounter ?? null
+  }
+
+  /** Whoever opens it next finds what was copied. Invariant: something was. */
+  rollBack(): void {
+    assert(this.#copy !== null, 'a disk without a copy is rolled back')
+    this.#become(this.#copy.copy())
+  }
+
+  #become(memory: MemoryDisk): void {
     this.memory.crash()
-    this.memory = this.#fresh()
+    this.memory = memory
     if (this.#isFull) this.memory.stall()
   }
 

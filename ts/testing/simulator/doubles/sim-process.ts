@@ -38,6 +38,7 @@ export interface ProcessSite {
   readonly transport: Transport
   readonly machine: SimMachine
   random(): number
+  drawNonce(): string
   /** Runs a turn soon. */
   queueTurn(turn: Happening): void
   opened(process: SimProcess): void
@@ -93,7 +94,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
       random: () => site.random(),
     })
     site.promised()
-    openServer(settings).then(
+    openServer(settings, () => site.drawNonce()).then(
       (server) => {
         if (!this.isAlive) return
         this.#watch(server)

@@ -51,7 +51,8 @@ export class SimServer implements ServerView {
   process: SimProcess | null = null
   /** Why the last process ended by itself. */
   trouble: string | null = null
-  isWiped = false
+  /** Its disk was wiped or rolled back: nothing that it has said before holds any more. */
+  hasForgotten = false
   readonly #site: ServerSite
   readonly #random: SeededRandom
 
@@ -136,11 +137,22 @@ export class SimServer implements ServerView {
     this.process?.resume()
   }
 
+  /** The next process finds an empty disk. */
   wipe(): void {
-    this.crash('wiped', false)
-    this.isWiped = true
-    this.#site.observers.wiped(this)
+    this.#forget('wiped')
     this.sim.wipe()
+  }
+
+  /** The next process finds the disk as it was when it was copied. Invariant: it was. */
+  rollBack(): void {
+    this.#forget('rolled back')
+    this.sim.rollBack()
+  }
+
+  #forget(how: string): void {
+    this.crash(how, false)
+    this.hasForgotten = true
+    this.#site.observers.forgot(this)
   }
 
   #slowly<Result>(process: SimProcess, run: () => Result | Promise<Result>): Promise<Result> {
@@ -185,6 +197,7 @@ export class SimServer implements ServerView {
       transport,
       machine,
       random: () => this.#random.next(),
+      drawNonce: () => this.boot.toString(16).padStart(32, '0'),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => {
         observers.booted(this)

@@ -66,6 +66,7 @@ export class SimTransport implements Transport {
   #watched(handlers: TransportHandlers): TransportHandlers {
     const user = this.#user
     return {
+      introduce: (peer) => handlers.introduce(peer),
       admit: (peer) => {
         user.promised()
         return handlers.admit(peer)

@@ -6,7 +6,7 @@ import type { FaultName } from './fault-names.js'
 import type { SimServer } from '../doubles/sim-server.js'
 import type { World } from '../world.js'
 
-type DiskFault = 'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-starve' | 'disk-fail' | 'bit-rot' | 'wipe'
+type DiskFault = 'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-starve' | 'disk-fail' | 'bit-rot' | 'wipe' | 'rollback'
 
 export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   'disk-slow': (world, random) => {
@@ -52,9 +52,34 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   /** A disk is lost, and its server starts again with an empty one under the same id. */
   wipe: (world, random) => {
     const server = random.pick(world.servers)
-    if (!mayBeWiped(world, server)) return null
+    const isKnown = (pin: string): boolean => pin.startsWith(server.disk.incarnation)
+    if (!mayForget(world, server, isKnown)) return null
     server.wipe()
     return server.id
+  },
+  /**
+   * A disk becomes the copy of itself that was made at an earlier such fault. Its server starts again, as often as it
+   * takes to pass every boot counter that the others know.
+   */
+  rollback: (world, random) => {
+    const copied = world.servers.filter(({ sim }) => sim.copiedBoot !== null)
+    if (copied.length === 0) {
+      for (const server of world.servers) server.sim.keepCopy()
+      return 'all are copied'
+    }
+    const isAhead = (server: SimServer) => (pin: string) => Number(pin.split(' ')[1]) > (server.sim.copiedBoot ?? 0)
+    const server = random.shuffled(copied).find((each) => mayForget(world, each, isAhead(each)))
+    if (server === undefined) return null
+    server.rollBack()
+    const starts = random.int(0, 12)
+    for (let start = 1; start <= starts; start += 1) {
+      world.queue.after(start * world.plan.disk.writeMs * 20, () => {
+        if (world.isLeftBroken(server)) return
+        server.crash('restarted', false)
+        server.start()
+      })
+    }
+    return `${server.id} to boot ${server.disk.bootCounter}, and ${starts} starts`
   },
 }
 
@@ -64,14 +89,14 @@ export function starve(world: World, server: SimServer, bytes: number, ms: numbe
 }
 
 /**
- * Only while the rest can still win a vote, so that the damage stays recoverable; and only once every other server has
- * pinned the store that goes: identity is trusted on first use, so a server that was never met can come back as
- * another.
+ * Whether this server may lose what it has said. Only while the rest can still win a vote, so that the damage stays
+ * recoverable; and only once each of the others has written down of it what tells it from what comes: identity is
+ * trusted on first use, so one that does not know better believes it, and may be the missing part of a quorum.
  */
-function mayBeWiped(world: World, server: SimServer): boolean {
+function mayForget(world: World, server: SimServer, isKnown: (pin: string) => boolean): boolean {
   const others = world.servers.filter((other) => other !== server)
-  const wiped = others.filter(({ isWiped }) => isWiped).length
-  const isBearable = (world.servers.length - wiped - 1) * 2 > world.servers.length
+  const forgetful = others.filter(({ hasForgotten }) => hasForgotten).length
+  const isBearable = (world.servers.length - forgetful - 1) * 2 > world.servers.length
   const pin = (other: SimServer): string => new TextDecoder().decode(other.disk.durable.facts.get(`peer/${server.id}`))
-  return isBearable && !server.isWiped && others.every((other) => pin(other).startsWith(server.disk.incarnation))
+  return isBearable && !server.hasForgotten && others.every((other) => isKnown(pin(other)))
 }

@@ -35,6 +35,7 @@ export const FAULT_NAMES = [
   'race',
   'overtake',
   'orphan-votes',
+  'rollback',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

@@ -27,7 +27,7 @@ export interface Recovery {
 
 export async function recover(world: World, nemesis: Nemesis): Promise<Recovery> {
   nemesis.isStopped = true
-  const sound = world.random.shuffled(world.servers.filter(({ isWiped }) => !isWiped))
+  const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
   if (sound.length < majority) return { wasPossible: false, ms: 0 }
   const core = sound.slice(0, world.random.int(majority, sound.length + 1))
