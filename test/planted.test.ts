@@ -31,7 +31,7 @@ function withCopy(run: (copy: string) => void): void {
   const copy = mkdtempSync(join(tmpdir(), 'balsa-planted-test-'))
   try {
     mkdirSync(join(copy, 'test'))
-    for (const name of ['ts', 'scripts', 'test/planted', 'package.json', 'tsconfig.base.json']) {
+    for (const name of ['ts', 'apps/kv/src', 'scripts', 'test/planted', 'package.json', 'tsconfig.base.json']) {
       cpSync(join(root, name), join(copy, name), { recursive: true })
     }
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
