@@ -97,7 +97,7 @@ async function carry({ mibPerS, entryBytes, totalMib }: Load): Promise<void> {
 }
 
 // Together: the links are what they wait for.
-test('carry new entries, and cost neither an election nor a connection', async () => {
+test('C22 they carry new entries, and cost neither an election nor a connection', async () => {
   await Promise.all(loads.map(carry))
 })
 
