@@ -112,9 +112,10 @@ export function starve(world: World, server: SimServer, bytes: number, ms: numbe
 }
 
 /**
- * Whether somebody may come under the id of this server who has lost what it said. Only while the rest can still win a vote, so that the damage stays
- * recoverable; and only once each of the others has written down of it what tells it from what comes: identity is
- * trusted on first use, so one that does not know better believes it, and may be the missing part of a quorum.
+ * Whether somebody may come under the id of this server who has lost what it said. Only while the rest can still win a
+ * vote, so that the damage stays recoverable; and only once each of the others has written down of it what tells it
+ * from what comes: identity is trusted on first use, so one that does not know better believes it, and may be the
+ * missing part of a quorum.
  */
 function mayForget(world: World, server: SimServer, isKnown: (pin: string) => boolean): boolean {
   const others = world.servers.filter((other) => other !== server)
