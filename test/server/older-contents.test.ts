@@ -3,21 +3,23 @@
  * ends the leadership in which the server had acknowledged what it forgets, so that nobody remembers it in memory.
  */
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { systemClock } from '#balsa/clock.js'
+import { msgpackCodec, Raft } from 'balsa-raft'
 import { fileStore } from 'balsa-raft/storage'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
-import { TestCluster } from '../support/raft-cluster.js'
-import type { TestRaft } from '../support/raft-cluster.js'
+import { SumMachine, TestCluster } from '../support/raft-cluster.js'
+import type { Command, TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
 
 interface Context {
   folder: string
   cluster: TestCluster
+  network: MemoryNetwork
 }
 
 const test = suite<Context>('older contents in the same files')
@@ -26,6 +28,7 @@ const IDS = ['s1', 's2', 's3']
 test.before.each(async (context) => {
   context.folder = await mkdtemp(join(tmpdir(), 'balsa-older-'))
   const network = new MemoryNetwork({ clock: systemClock() })
+  context.network = network
   context.cluster = new TestCluster({
     sites: IDS.map((id) => ({ id, dir: join(context.folder, id), address: `${id}:1` })),
     storage: fileStore(),
@@ -105,6 +108,29 @@ test('a folder that two servers have run from is known by the first of them', as
   await copy(folder, 'own', 's3/log')
   const own = await cluster.open('s3')
   assert.is(await own.ready({ timeoutMs: 20_000 }), undefined)
+})
+
+test('a second server from an older copy, under the same id, is refused, and the first one goes on beside it', async (context) => {
+  const { cluster, folder, network } = context
+  await cluster.close('s3')
+  await mkdir(join(folder, 'clone'))
+  for (const file of await readdir(join(folder, 's3'))) await copy(folder, `s3/${file}`, `clone/${file}`)
+  await cluster.open('s3')
+  await until('boot 2 is known to both', () => ['s1', 's2'].every((id) => peerOf(cluster.server(id), 's3').connected))
+  const clone = await Raft.open({
+    ...{ id: 's3', dir: join(folder, 'clone'), acceptCopiedFolder: true, storage: fileStore() },
+    ...{ bootstrap: IDS.map((id) => ({ id, address: `${id}:1` })), transport: network.transport('clone:1') },
+    ...{ stateMachine: new SumMachine(), codec: msgpackCodec<Command>() },
+  })
+  for (const id of ['s1', 's2']) {
+    await until(`${id} refuses the clone`, () => peerOf(cluster.server(id), 's3').refusal !== null)
+    assert.match(peerOf(cluster.server(id), 's3').refusal?.reason ?? '', /comes from another boot 2/)
+    assert.is(peerOf(cluster.server(id), 's3').connected, true, 'the first one stays')
+  }
+  await cluster.close('s2')
+  await (await cluster.leader()).apply({ add: 1 }, { timeoutMs: 20_000 })
+  assert.is(clone.status.leader, null)
+  await clone.close()
 })
 
 test('a server that was started often while a peer was down joins without an operator', async (context) => {

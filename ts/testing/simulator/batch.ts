@@ -3,7 +3,7 @@
 import { FAULT_NAMES } from './faults/fault-names.js'
 
 /** Too rare for a batch of seconds. */
-const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'rollback', 'crash-all', 'cut-ring']
+const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring']
 
 /** What some 300,000 core steps must have been in; whatever is missing was not tested. */
 export const MUST_REACH: readonly string[] = [

@@ -9,7 +9,7 @@ import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
 
 /** Rare because of what each of them costs, in steps or in servers. */
-const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, rollback: 0.5, 'crash-all': 0.3 }
+const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 }
 
 export function drawPlan(seed: number): Plan {
   const random = new SeededRandom(seed ^ 0x5eed5eed)

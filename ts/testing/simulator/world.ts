@@ -10,7 +10,7 @@ import { nextTick } from 'node:process'
 
 import { assert } from '../../errors.js'
 import type { RaftError } from '../../errors.js'
-import type { Server } from '../../types.js'
+import type { Server, ServerId } from '../../types.js'
 import { SimClient } from './clients.js'
 import { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
@@ -19,7 +19,8 @@ import { SeededRandom } from './random.js'
 import type { Receiver, SimNetwork } from './doubles/sim-network.js'
 import { SimNetwork as Network } from './doubles/sim-network.js'
 import { SimServer } from './doubles/sim-server.js'
-import { Violation } from '../invariants/violation.js'
+import type { Place } from './doubles/sim-server.js'
+import { hold, Violation } from '../invariants/violation.js'
 import type { WorldObserver } from './world-observer.js'
 import { WorldObservers } from './world-observers.js'
 
@@ -57,6 +58,8 @@ export class World {
   /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
   readonly leftBroken = new Set<SimServer>()
   readonly #newClient: () => SimClient
+  readonly #newServer: (place: Place, observers: WorldObservers) => SimServer
+  #clones = 0
   #events = 0
   #nextId = 0
   #isUnsettled = false
@@ -79,17 +82,19 @@ export class World {
     })
     const { queue, network } = this
     const shared = {
-      ...{ queue, network, plan, bootstrap, observers: this.observers },
+      ...{ queue, network, plan, bootstrap },
       promised: () => this.promised(),
       countStep: () => void (this.steps += 1),
       tested: options.tested ?? null,
       machineFailed: (server: SimServer, error: RaftError) => this.#machineFailed(server, error),
       gone: (server: SimServer) => this.#gone(server),
     }
-    this.servers = bootstrap.map((_, ordinal) => new SimServer(shared, ordinal, this.random.fork()))
-    for (const server of this.servers) {
+    this.#newServer = (place, observers) => {
+      const server = new SimServer({ ...shared, observers }, place, this.random.fork())
       receivers.set(server.address, { arrive: (run) => server.process?.arrive(run) })
+      return server
     }
+    this.servers = bootstrap.map((server, ordinal) => this.#newServer({ ...server, ordinal }, this.observers))
     const site = {
       ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested },
       nextId: () => ++this.#nextId,
@@ -103,6 +108,26 @@ export class World {
     for (const server of this.servers) queue.after(this.random.exponential(20), () => server.start())
     for (const client of this.clients) client.start()
     for (const actor of options.actors) actor.start(this)
+  }
+
+  /**
+   * Another process, that runs from the copy of that server's disk, under its id and at an address of its own. Nobody
+   * may hear a word of it who has not forgotten whom it knew (invariant 3).
+   */
+  addClone(original: SimServer): SimServer {
+    this.#clones += 1
+    original.isCloned = true
+    const { id } = original
+    const isForgetful = (to: ServerId): boolean => this.servers.some((other) => other.id === to && other.hasForgotten)
+    const silence: WorldObserver = {
+      sent: (_, to, { type }) =>
+        hold(isForgetful(to), 3, () => `a clone of ${id} is known, and sends ${type} to ${to}`),
+    }
+    const ordinal = this.servers.length + this.#clones
+    const clone = this.#newServer({ id, ordinal, address: `${id}:clone` }, new WorldObservers([silence]))
+    clone.sim.becomeCopyOf(original.sim)
+    clone.start()
+    return clone
   }
 
   addClient(): SimClient {

@@ -119,6 +119,12 @@ export class SimDisk implements Happening {
     return this.#copy?.bootCounter ?? null
   }
 
+  /** Whoever opens this one next finds what was copied of the other. Invariant: something was. */
+  becomeCopyOf(other: SimDisk): void {
+    this.#copy = other.#copy
+    this.rollBack()
+  }
+
   /** Whoever opens it next finds what was copied. Invariant: something was. */
   rollBack(): void {
     assert(this.#copy !== null, 'a disk without a copy is rolled back')

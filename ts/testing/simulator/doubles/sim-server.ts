@@ -40,6 +40,14 @@ export interface ServerSite {
   gone(server: SimServer): void
 }
 
+/** Which server it is, and where. */
+export interface Place {
+  readonly id: ServerId
+  /** Its own, also of a clone. */
+  readonly ordinal: number
+  readonly address: string
+}
+
 export class SimServer implements ServerView {
   readonly id: ServerId
   readonly ordinal: number
@@ -53,15 +61,17 @@ export class SimServer implements ServerView {
   trouble: string | null = null
   /** Its disk was wiped or rolled back: nothing that it has said before holds any more. */
   hasForgotten = false
+  /** Another process runs under its id, from an older copy of its disk. */
+  isCloned = false
   readonly #site: ServerSite
   readonly #random: SeededRandom
 
-  constructor(site: ServerSite, ordinal: number, random: SeededRandom) {
+  constructor(site: ServerSite, { id, ordinal, address }: Place, random: SeededRandom) {
     this.#site = site
     this.#random = random
     this.ordinal = ordinal
-    this.id = `s${ordinal + 1}`
-    this.address = `${this.id}:1`
+    this.id = id
+    this.address = address
     this.clock = new SimClock(site.queue, random.between(0, 1e6))
     const user = { wrote: (): void => this.#wrote() }
     this.sim = new SimDisk(site.queue, site.plan.disk, random.fork(), user)
@@ -197,7 +207,8 @@ export class SimServer implements ServerView {
       transport,
       machine,
       random: () => this.#random.next(),
-      drawNonce: () => this.boot.toString(16).padStart(32, '0'),
+      // No other process has the same.
+      drawNonce: () => [this.ordinal + 1, this.boot].map((part) => part.toString(16).padStart(16, '0')).join(''),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => {
         observers.booted(this)

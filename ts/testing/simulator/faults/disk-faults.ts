@@ -3,10 +3,12 @@
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
+import type { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
 import type { World } from '../world.js'
 
-type DiskFault = 'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-starve' | 'disk-fail' | 'bit-rot' | 'wipe' | 'rollback'
+type DiskFault =
+  'disk-slow' | 'disk-hang' | 'disk-full' | 'disk-starve' | 'disk-fail' | 'bit-rot' | 'wipe' | 'rollback' | 'clone'
 
 export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   'disk-slow': (world, random) => {
@@ -57,30 +59,51 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
     server.wipe()
     return server.id
   },
-  /**
-   * A disk becomes the copy of itself that was made at an earlier such fault. Its server starts again, as often as it
-   * takes to pass every boot counter that the others know.
-   */
+  /** A disk becomes the copy of itself that was made at an earlier fault. */
   rollback: (world, random) => {
-    const copied = world.servers.filter(({ sim }) => sim.copiedBoot !== null)
-    if (copied.length === 0) {
-      for (const server of world.servers) server.sim.keepCopy()
-      return 'all are copied'
-    }
-    const isAhead = (server: SimServer) => (pin: string) => Number(pin.split(' ')[1]) > (server.sim.copiedBoot ?? 0)
-    const server = random.shuffled(copied).find((each) => mayForget(world, each, isAhead(each)))
-    if (server === undefined) return null
+    const server = withOlderCopy(world, random)
+    if (server === null) return copyAll(world)
     server.rollBack()
-    const starts = random.int(0, 12)
-    for (let start = 1; start <= starts; start += 1) {
-      world.queue.after(start * world.plan.disk.writeMs * 20, () => {
-        if (world.isLeftBroken(server)) return
-        server.crash('restarted', false)
-        server.start()
-      })
-    }
-    return `${server.id} to boot ${server.disk.bootCounter}, and ${starts} starts`
+    return `${server.id} to boot ${server.disk.bootCounter}, and ${startAgain(world, random, server)} starts`
   },
+  /** A second process runs beside the first, from a copy of the disk that was made at an earlier fault. */
+  clone: (world, random) => {
+    const server = withOlderCopy(world, random)
+    if (server === null) return copyAll(world)
+    if (server.isCloned) return null
+    const clone = world.addClone(server)
+    return `${server.id} of boot ${clone.disk.bootCounter}, and ${startAgain(world, random, clone)} starts`
+  },
+}
+
+/** All disks are copied, once. */
+function copyAll(world: World): string | null {
+  if (world.servers.some(({ sim }) => sim.copiedBoot !== null)) return null
+  for (const server of world.servers) server.sim.keepCopy()
+  return 'all are copied'
+}
+
+/** A server of which each of the others has met a boot that began after its disk was copied. */
+function withOlderCopy(world: World, random: SeededRandom): SimServer | null {
+  const hasOlderCopy = (server: SimServer): boolean => {
+    const { copiedBoot } = server.sim
+    if (copiedBoot === null) return false
+    return mayForget(world, server, (pin) => Number(pin.split(' ')[1]) > copiedBoot)
+  }
+  return random.shuffled(world.servers).find(hasOlderCopy) ?? null
+}
+
+/** Starts it again, as often as it may take to pass every boot counter that the others know. Returns how often. */
+function startAgain(world: World, random: SeededRandom, server: SimServer): number {
+  const starts = random.int(0, 12)
+  for (let start = 1; start <= starts; start += 1) {
+    world.queue.after(start * world.plan.disk.writeMs * 20, () => {
+      if (world.isLeftBroken(server)) return
+      server.crash('restarted', false)
+      server.start()
+    })
+  }
+  return starts
 }
 
 export function starve(world: World, server: SimServer, bytes: number, ms: number): void {
@@ -89,13 +112,14 @@ export function starve(world: World, server: SimServer, bytes: number, ms: numbe
 }
 
 /**
- * Whether this server may lose what it has said. Only while the rest can still win a vote, so that the damage stays
- * recoverable; and only once each of the others has written down of it what tells it from what comes: identity is
- * trusted on first use, so one that does not know better believes it, and may be the missing part of a quorum.
+ * Whether somebody may come under the id of this server who has lost what it said. Only while the rest can still win a
+ * vote, so that the damage stays recoverable; and only once each of the others has written down of it what tells it
+ * from what comes: identity is trusted on first use, so one that does not know better believes it, and may be the
+ * missing part of a quorum.
  */
 function mayForget(world: World, server: SimServer, isKnown: (pin: string) => boolean): boolean {
   const others = world.servers.filter((other) => other !== server)
-  const forgetful = others.filter(({ hasForgotten }) => hasForgotten).length
+  const forgetful = others.filter(({ hasForgotten, isCloned }) => hasForgotten || isCloned).length
   const isBearable = (world.servers.length - forgetful - 1) * 2 > world.servers.length
   const pin = (other: SimServer): string => new TextDecoder().decode(other.disk.durable.facts.get(`peer/${server.id}`))
   return isBearable && !server.hasForgotten && others.every((other) => isKnown(pin(other)))

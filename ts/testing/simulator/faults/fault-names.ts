@@ -36,6 +36,7 @@ export const FAULT_NAMES = [
   'overtake',
   'orphan-votes',
   'rollback',
+  'clone',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]
