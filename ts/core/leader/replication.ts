@@ -210,8 +210,9 @@ export class Replication {
     outbox.request(peer, session, message)
     progress.sentAt = now
     progress.window.sent(round, now, progress.bytesUnderWay, blocks.length === 0)
-    if (blocks.length === 0) return
-    progress.sentThrough = blocks.at(-1)?.last ?? prevIndex
+    const last = blocks.at(-1)?.last
+    if (last === undefined) return
+    progress.sentThrough = last
     progress.sentRound = round
   }
 
