@@ -506,7 +506,8 @@ test('a replica that cannot be reached is no place to read from, and carries the
     raft.peer('s3', true)
     const all = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
     assert.equal(all.match(/:70\d\d/g), [':7001', ':7002', ':7003'])
-    raft.peer('s3', false, 'refused, its log\nwas wiped')
+    raft.peer('s3', false, 'gone')
+    raft.downReasons.set('s3', 'refused, its log\nwas wiped')
     const some = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
     assert.equal(some.match(/:70\d\d/g), [':7001', ':7002'])
     const nodes = await client.ask(command('CLUSTER', 'NODES') + command('PING'), 'PONG\r\n')
@@ -517,10 +518,13 @@ test('a replica that cannot be reached is no place to read from, and carries the
     assert.match(info, /raft_peer_s3:.*,connected=0,.*,lost=refused; its log was wiped\r\n/)
     assert.match(info, /raft_peer_s2:[^\r]*match_index=0\r\n/)
     const reason = 'server s3 has lost entries, and\nmay have forgotten votes'
-    raft.refusals.set('s3', { code: 'ERR_RAFT_PEER_REPLACED', reason, since: 1, count: 7 })
+    raft.refusals.set('s3', { code: 'ERR_RAFT_PEER_REPLACED', reason, by: 'self', since: 1, count: 7 })
     const told = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
     const refused = 'refused=ERR_RAFT_PEER_REPLACED server s3 has lost entries; and may have forgotten votes'
     assert.match(told, new RegExp(`raft_peer_s3:.*,${refused},refused_times=7\r\n`))
+    raft.refusals.set('s3', { code: 'X,\nY', reason: 'no', by: 'peer', since: 1, count: 1 })
+    const foreign = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
+    assert.match(foreign, /raft_peer_s3:.*,refused=by the peer: X; Y no,refused_times=1\r\n/)
   }))
 
 test('what is not ASCII in INFO and CONFIG is UTF-8', () =>

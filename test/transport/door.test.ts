@@ -44,8 +44,8 @@ test('what is behind the door stays there: a name that goes breaks the transport
     ...['MESSAGE_HEAD_BYTES_MAX', 'NO_FEATURES', 'PROTOCOL', 'QuietLog'],
     ...['closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...['encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodeRefusal', 'encodeWelcome'],
-    ...['foreignRefusal', 'frameLengthAt', 'frameMemory', 'headFlaw', 'identityRefusal', 'messageFlaw', 'notNew'],
-    ...['peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses'],
+    ...['foreignRefusal', 'frameLengthAt', 'frameMemory', 'headFlaw', 'identityRefusal', 'isOfThePeer', 'messageFlaw'],
+    ...['notNew', 'peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses'],
   ])
 })
 

@@ -17,8 +17,16 @@ export type { Block, CancelTimer, Clock, Identity, Logger, LogIndex, Server, Ser
 export { messageFlaw } from '../core/message-check.js'
 export { notNew } from './not-new.js'
 export { QuietLog } from './quiet-log.js'
-export { closedByPeer, identityRefusal, peerChanged, refusalOf, refusedByPeer, serverCloses } from './refusal.js'
-export type { Refusal } from './refusal.js'
+export {
+  closedByPeer,
+  identityRefusal,
+  isOfThePeer,
+  peerChanged,
+  refusalOf,
+  refusedByPeer,
+  serverCloses,
+} from './refusal.js'
+export type { ConnectionRefusal, Refusal } from './refusal.js'
 export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'

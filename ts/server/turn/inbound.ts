@@ -8,6 +8,7 @@ import { RaftError } from '../../errors.js'
 import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Block, Identity, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
@@ -37,6 +38,8 @@ export class Inbound implements TransportHandlers {
   readonly #logger: Logger
   /** Peers whose dialled connection is up. */
   readonly #connected = new Set<ServerId>()
+  /** Of the other peers: why. None of a peer of which nothing is known yet. */
+  readonly #downReasons = new Map<ServerId, string>()
   /** Where the log of each peer ends, as it last said in an answer. */
   readonly #lastIndexes = new Map<ServerId, LogIndex>()
 
@@ -55,6 +58,11 @@ export class Inbound implements TransportHandlers {
     return this.#connected.has(peer)
   }
 
+  /** Why no session with that peer is up: how the last one ended or the last dial failed. Null while one is. */
+  downReasonOf(peer: ServerId): string | null {
+    return this.#downReasons.get(peer) ?? null
+  }
+
   /** Null while that peer has not said. */
   lastIndexOf(peer: ServerId): LogIndex | null {
     return this.#lastIndexes.get(peer) ?? null
@@ -64,15 +72,27 @@ export class Inbound implements TransportHandlers {
     try {
       await this.#pins.admit(peer)
     } catch (error) {
-      // What ends because this server does says nothing of the peer; who is no member may call itself anything.
-      const isTold = this.#life.isRunning && this.#pins.isPeer(peer.serverId)
-      if (error instanceof RaftError && isTold) this.#refusals.refused(peer.serverId, error)
+      if (error instanceof RaftError && this.#isTold(peer.serverId)) this.#refusals.refused(peer.serverId, error)
       throw error
     }
     this.#refusals.admitted(peer.serverId)
   }
 
+  /** What ends because this server does says nothing of the peer; who is no member may call itself anything. */
+  #isTold(peer: ServerId): boolean {
+    return this.#life.isRunning && this.#pins.isPeer(peer)
+  }
+
+  onRefused(peer: ServerId, refusal: ConnectionRefusal): void {
+    if (this.#isTold(peer)) this.#refusals.connectionRefused(peer, refusal)
+  }
+
+  onDialFailed(peer: ServerId, reason: string): void {
+    this.#downReasons.set(peer, reason)
+  }
+
   onRequest(from: ServerId, link: LinkId, message: Request): void {
+    this.#refusals.heard(from)
     if (message.type === 'AppendEntries') {
       const flaw = this.#flawOf(message.blocks)
       if (flaw !== null) return this.#transport.reject(link, flaw)
@@ -103,6 +123,8 @@ export class Inbound implements TransportHandlers {
 
   onPeerUp(peer: ServerId, session: Session): void {
     this.#connected.add(peer)
+    this.#downReasons.delete(peer)
+    this.#refusals.connected(peer)
     this.#mailbox.push({ type: 'peerUp', peer, session })
     this.#logger.info('peer connected', { peer, session })
     this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
@@ -110,6 +132,7 @@ export class Inbound implements TransportHandlers {
 
   onPeerDown(peer: ServerId, session: Session, reason: string): void {
     this.#connected.delete(peer)
+    this.#downReasons.set(peer, reason)
     this.#mailbox.push({ type: 'peerDown', peer, session })
     // While this server ends, its connections end as they should.
     const level = this.#life.isRunning ? 'warn' : 'info'

@@ -71,6 +71,8 @@ export interface ConnectionOwner {
   admit(peer: Identity): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
+  /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
+  refused(connection: Connection, by: 'self' | 'peer', refusal: Refusal): void
   /** `wasOpen`: whether `opened` was called before. */
   ended(connection: Connection, reason: string, wasOpen: boolean): void
   /** The socket is gone; the last call. */
@@ -80,6 +82,8 @@ export interface ConnectionOwner {
 export class Connection {
   /** Whom the peer says it is; null before its hello was read and found fitting. */
   peer: Hello | null = null
+  /** The same of any hello of this cluster's servers or another's: for `refused`. */
+  claimedId: ServerId | null = null
   /** 0 on a dialled connection. */
   readonly link: LinkId
   readonly #socket: Socket
@@ -324,11 +328,12 @@ export class Connection {
       case 'Malformed':
         return this.#cut(frame.what)
       case 'refusal':
+        this.#owner.refused(this, 'peer', frame)
         return this.end(refusedByPeer(frame))
       case 'goodbye':
         return this.end(closedByPeer(frame.reason))
       case 'foreignHello':
-        return this.#refuse(foreignRefusal(this.#context.self.serverId, frame))
+        return this.refuse(foreignRefusal(this.#context.self.serverId, frame))
       case 'hello':
         return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
       case 'welcome':
@@ -363,8 +368,9 @@ export class Connection {
   }
 
   #takeHello(hello: Hello): void {
+    this.claimedId = hello.serverId
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
-    if (refusal !== null) return this.#refuse(refusal)
+    if (refusal !== null) return this.refuse(refusal)
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
     if (this.#dialled === null) this.#sayHello(hello.serverId)
@@ -373,7 +379,7 @@ export class Connection {
       () => this.#becomeAdmitted(),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
-        this.#refuse(refusalOf(error))
+        this.end(error.message, refusalOf(error))
       },
     )
   }
@@ -396,14 +402,18 @@ export class Connection {
     this.#owner.opened(this, this.peer)
   }
 
-  #refuse(refusal: Refusal): void {
-    this.end(refusal.reason, refusal)
+  /** Ends the connection because of what the peer is or sent; both sides say why. */
+  refuse(refusal: Refusal, reason = refusal.reason): void {
+    if (this.#isEnded) return
+    this.#owner.refused(this, 'self', refusal)
+    this.end(reason, refusal)
   }
 
   /** The peer sent what cannot be understood. */
   #cut(what: string): void {
-    const reason = `malformed frame at byte ${this.#reader.offset}: ${what}`
-    this.end(reason, { code: 'MALFORMED', reason })
+    // Not where: what is wrong again is then the same reason again.
+    const refusal = { code: 'MALFORMED', reason: `malformed frame: ${what}` }
+    this.refuse(refusal, `malformed frame at byte ${this.#reader.offset}: ${what}`)
   }
 }
 

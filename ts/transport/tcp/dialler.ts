@@ -4,19 +4,20 @@
  */
 
 import { assert } from '../../errors.js'
-import type {
-  CancelTimer,
-  Hello,
-  Identity,
-  Logger,
-  QuietLog,
-  Refusal,
-  Request,
-  Response,
-  Server,
-  ServerId,
-  Session,
-  TransportHandlers,
+import {
+  type CancelTimer,
+  type Hello,
+  type Identity,
+  isOfThePeer,
+  type Logger,
+  type QuietLog,
+  type Refusal,
+  type Request,
+  type Response,
+  type Server,
+  type ServerId,
+  type Session,
+  type TransportHandlers,
 } from '../index.js'
 import { parseAddress } from './address.js'
 import { Connection, type ConnectionContext, type ConnectionOwner } from './connection.js'
@@ -105,6 +106,11 @@ export class Dialler implements ConnectionOwner {
     }
   }
 
+  refused(_connection: Connection, by: 'self' | 'peer', { code, reason }: Refusal): void {
+    const refusal = { code, reason, by, dialledBy: 'self' } as const
+    if (isOfThePeer(refusal)) this.#context.handlers.onRefused?.(this.peer.id, refusal)
+  }
+
   ended(_connection: Connection, reason: string, wasOpen: boolean): void {
     const { handlers, clock, logger, settings } = this.#context
     this.#connection = null
@@ -126,6 +132,7 @@ export class Dialler implements ConnectionOwner {
   #failed(reason: string): void {
     if (this.#isStopped) return
     this.#context.quiet.warn('transport.dial-failed', this.peer.id, reason, this.#fields())
+    this.#context.handlers.onDialFailed?.(this.peer.id, reason)
     this.#redialLater()
   }
 

@@ -9,11 +9,13 @@ import {
   type Clock,
   type Hello,
   type Identity,
+  isOfThePeer,
   type LinkId,
   type Logger,
   notNew,
   peerChanged,
   QuietLog,
+  type Refusal,
   refusalOf,
   type Request,
   type Response,
@@ -144,7 +146,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   reject(link: LinkId, reason: string): void {
-    this.#links.get(link)?.end(`rejected: ${reason}`, { code: 'REJECTED', reason })
+    this.#links.get(link)?.refuse({ code: 'REJECTED', reason }, `rejected: ${reason}`)
   }
 
   expel(peer: ServerId, error: RaftError): void {
@@ -208,6 +210,15 @@ export class TcpTransport implements Transport, ConnectionOwner {
       case 'PreVoteResult':
         assert(false, `a ${message.type} passed the connection that peer ${from} dialled`)
     }
+  }
+
+  refused(connection: Connection, by: 'self' | 'peer', { code, reason }: Refusal): void {
+    const refusal = { code, reason, by, dialledBy: 'peer' } as const
+    const isMistaken = code === 'WRONG_SERVER' && by === 'self'
+    // What a stranger says before it is admitted is worth nothing, whoever it says that it is.
+    const isHeard = by === 'self' || connection.isOpen
+    if (connection.claimedId === null || isMistaken || !isHeard || !isOfThePeer(refusal)) return
+    this.#started().handlers.onRefused?.(connection.claimedId, refusal)
   }
 
   ended(connection: Connection, reason: string, wasOpen: boolean): void {
