@@ -7,7 +7,7 @@
  * its own `admit`, so that no request is on its way before both sides want it.
  */
 
-import { connect, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { RaftError } from '../../errors.js'
 import {
   type CancelTimer,
@@ -40,7 +40,6 @@ import { FrameReader } from './frame-reader.js'
 import { FrameWriter } from './frame-writer.js'
 import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
-import { takeOver } from './take-over.js'
 
 /**
  * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
@@ -126,14 +125,14 @@ export class Connection {
     this.link = side.link
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
-    if (from instanceof Socket) {
+    if (!('host' in from)) {
       this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
-      this.#socket = (settings.readInPlace ? takeOver(from, onread) : null) ?? from
+      this.#socket = settings.sockets.takeOver(from, onread) ?? from
       if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
       this.#cancelTimer = this.#handshakeTimer()
     } else {
       this.#remote = from
-      this.#socket = connect({ host: from.host, port: from.port, onread })
+      this.#socket = settings.sockets.dial(from, onread)
       this.#socket.on('connect', () => this.#connected())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
         this.end(`not connected within ${settings.dialTimeoutMs} ms`),

@@ -3,7 +3,7 @@
  * connection. docs/wire-format.md has the bytes.
  */
 
-import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import type { Server as NetServer, Socket } from 'node:net'
 import { assert, RaftError } from '../../errors.js'
 import {
   type Clock,
@@ -66,7 +66,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   constructor(settings: TcpSettings) {
     this.#settings = settings
-    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    this.#server = settings.sockets.server((socket) => this.#accept(socket))
   }
 
   addressFlaw(address: string): string | null {
