@@ -1,5 +1,6 @@
 /** The server over real TCP, on a double of the library: order, batches, bounds, and what clients are told. */
 
+import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
@@ -123,26 +124,32 @@ test('a watched key that the same pipeline makes and deletes again was touched',
     assert.is(await client.ask(sent, '*-1\r\n'), '+OK\r\n+OK\r\n:1\r\n+OK\r\n*-1\r\n')
   }))
 
+/** A turn is cut where it has lasted long enough: not on this clock, however slow the machine is. */
+const unhurried: KvClock = { ...machineClock, now: () => 0 }
+
 test('everything that all clients send in one turn is one append and one ReadIndex round', () =>
-  withServer(async ({ raft, port, server }, first) => {
-    const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)))
-    await first.ask(command('PING'), '+PONG\r\n')
-    // One write of one client, so that all of it arrives in one piece.
-    const writes = Array.from({ length: 50 }, (_, at) => ['SET', `k${at}`, 'v'])
-    const before = { ...server.replicator.calls }
-    await first.ask(pipeline(...writes, ['GET', 'k1']), '$1\r\nv\r\n')
-    assert.equal(raft.batches, [50])
-    assert.is(server.replicator.calls.applyAll, before.applyAll + 1)
-    assert.is(server.replicator.calls.readIndex, before.readIndex, 'a GET behind writes needs no round of its own')
-    raft.hold()
-    for (const client of clients) client.send(pipeline(['GET', 'k1'], ['GET', 'k2']))
-    await poll(() => server.counters.commands >= 52 + 40)
-    const rounds = server.replicator.calls.readIndex
-    assert.ok(rounds <= 20, `${rounds} rounds for 20 clients and 40 reads`)
-    raft.release()
-    await Promise.all(clients.map((client) => client.until((text) => text === '$1\r\nv\r\n$1\r\nv\r\n')))
-    for (const client of clients) client.close()
-  }))
+  withServer(
+    async ({ raft, port, server }, first) => {
+      const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)))
+      await first.ask(command('PING'), '+PONG\r\n')
+      // One write of one client, so that all of it arrives in one piece.
+      const writes = Array.from({ length: 50 }, (_, at) => ['SET', `k${at}`, 'v'])
+      const before = { ...server.replicator.calls }
+      await first.ask(pipeline(...writes, ['GET', 'k1']), '$1\r\nv\r\n')
+      assert.equal(raft.batches, [50])
+      assert.is(server.replicator.calls.applyAll, before.applyAll + 1)
+      assert.is(server.replicator.calls.readIndex, before.readIndex, 'a GET behind writes needs no round of its own')
+      raft.hold()
+      for (const client of clients) client.send(pipeline(['GET', 'k1'], ['GET', 'k2']))
+      await poll(() => server.counters.commands >= 52 + 40)
+      const rounds = server.replicator.calls.readIndex
+      assert.ok(rounds <= 20, `${rounds} rounds for 20 clients and 40 reads`)
+      raft.release()
+      await Promise.all(clients.map((client) => client.until((text) => text === '$1\r\nv\r\n$1\r\nv\r\n')))
+      for (const client of clients) client.close()
+    },
+    { clock: unhurried },
+  ))
 
 test('a follower sends keyed commands, keyless commands and transactions to the Redis address of the leader', () =>
   withServer(async ({ raft }, client) => {
@@ -506,7 +513,8 @@ test('a replica that cannot be reached is no place to read from, and carries the
     raft.peer('s3', true)
     const all = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
     assert.equal(all.match(/:70\d\d/g), [':7001', ':7002', ':7003'])
-    raft.peer('s3', false, 'refused, its log\nwas wiped')
+    raft.peer('s3', false, 'gone')
+    raft.downReasons.set('s3', 'refused, its log\nwas wiped')
     const some = await client.ask(command('CLUSTER', 'SLOTS'), '*0\r\n')
     assert.equal(some.match(/:70\d\d/g), [':7001', ':7002'])
     const nodes = await client.ask(command('CLUSTER', 'NODES') + command('PING'), 'PONG\r\n')
@@ -517,10 +525,13 @@ test('a replica that cannot be reached is no place to read from, and carries the
     assert.match(info, /raft_peer_s3:.*,connected=0,.*,lost=refused; its log was wiped\r\n/)
     assert.match(info, /raft_peer_s2:[^\r]*match_index=0\r\n/)
     const reason = 'server s3 has lost entries, and\nmay have forgotten votes'
-    raft.refusals.set('s3', { code: 'ERR_RAFT_PEER_REPLACED', reason, since: 1, count: 7 })
+    raft.refusals.set('s3', { code: 'ERR_RAFT_PEER_REPLACED', reason, by: 'self', since: 1, count: 7 })
     const told = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
     const refused = 'refused=ERR_RAFT_PEER_REPLACED server s3 has lost entries; and may have forgotten votes'
     assert.match(told, new RegExp(`raft_peer_s3:.*,${refused},refused_times=7\r\n`))
+    raft.refusals.set('s3', { code: 'X,\nY', reason: 'no', by: 'peer', since: 1, count: 1 })
+    const foreign = await client.ask(command('INFO', 'raft') + command('PING'), 'PONG\r\n')
+    assert.match(foreign, /raft_peer_s3:.*,refused=by the peer: X; Y no,refused_times=1\r\n/)
   }))
 
 test('what is not ASCII in INFO and CONFIG is UTF-8', () =>

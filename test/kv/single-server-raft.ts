@@ -43,6 +43,8 @@ export class SingleServerRaft implements KvRaft {
   /** Sizes of the batches that came. */
   readonly batches: number[] = []
   readIndexCalls = 0
+  /** Why peers are down. */
+  readonly downReasons = new Map<string, string>()
   /** What `status` tells of peers that are refused. */
   readonly refusals = new Map<string, Status['peers'][number]['refusal']>()
   /** What `status` tells of the clock. */
@@ -116,6 +118,7 @@ export class SingleServerRaft implements KvRaft {
       configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
       peers: [...this.#peers].map(([peer, connected]) => ({
         ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
+        downReason: this.downReasons.get(peer) ?? null,
         refusal: this.refusals.get(peer) ?? null,
       })),
       clock: this.clock,

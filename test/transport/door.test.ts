@@ -51,6 +51,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'headFlaw',
       'identityRefusal',
       'introductionOf',
+      'isOfThePeer',
       'messageFlaw',
       'notNew',
     ],

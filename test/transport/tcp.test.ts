@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu'
 import { tcpSettings } from '#balsa/transport/tcp/options.js'
+import { nodeSockets } from '#balsa/transport/tcp/sockets.js'
 import { TcpTransport } from '#balsa/transport/tcp/tcp-transport.js'
 import { transportConformance } from '#balsa/testing/index.js'
 import type { ConformanceCase } from '#balsa/testing/index.js'
@@ -11,8 +12,9 @@ import { TcpWorld } from './tcp-world.js'
 const writeQueueBytesMax = 8 * 2 ** 20
 
 function casesFor(readInPlace: boolean): readonly ConformanceCase[] {
+  const sockets = readInPlace ? nodeSockets : { ...nodeSockets, takeOver: () => null }
   const make = (listen: string): TcpTransport =>
-    new TcpTransport({ ...tcpSettings({ listen, writeQueueBytesMax, backoffMinMs: 5 }), readInPlace })
+    new TcpTransport({ ...tcpSettings({ listen, writeQueueBytesMax, backoffMinMs: 5 }), sockets })
   return transportConformance({
     writeQueueBytesMax,
     makeWorld: async () => new TcpWorld(make),

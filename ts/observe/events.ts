@@ -3,7 +3,7 @@
  * server.
  */
 
-import type { LeaderHint, RaftError, RaftErrorCode } from '../errors.js'
+import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
 import { meant, optionsError, shown } from '../option-checks.js'
 import type { Logger, Role, ServerId, Term } from '../types.js'
@@ -15,9 +15,10 @@ export interface RaftEvents {
   /** A connection to a peer came up or went down. */
   peer: { readonly id: ServerId; readonly connected: boolean; readonly reason: string }
   /**
-   * This server begins to refuse a peer, or refuses it for another reason; `status.peers` has it as long as it lasts.
+   * This server begins to refuse a peer, or the peer this server (`by`), or for another reason; `status.peers` has it
+   * as long as it lasts. `code` is a RaftErrorCode, or a word of the transport, such as PROTOCOL.
    */
-  refused: { readonly id: ServerId; readonly code: RaftErrorCode; readonly reason: string }
+  refused: { readonly id: ServerId; readonly code: string; readonly reason: string; readonly by: 'self' | 'peer' }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */

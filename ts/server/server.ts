@@ -183,6 +183,7 @@ export class Server {
         id,
         address,
         connected: this.#inbound.isConnected(id),
+        downReason: this.#inbound.downReasonOf(id),
         matchIndex: core.matchIndexOf(id),
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
         refusal: this.#refusals.of(id),

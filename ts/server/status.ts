@@ -11,11 +11,16 @@ export interface PeerStatus {
   readonly address: string
   /** The connection that this server dials to it is up and admitted; what it dials to us does not count. */
   readonly connected: boolean
+  /** Why it is not: how the last connection ended or the last dial failed. Null while it is, or nothing is known. */
+  readonly downReason: string | null
   /** As the leader knows it; 0 on other servers. */
   readonly matchIndex: LogIndex
   /** Where its log ends, as it last answered this leader; null on other servers, and while it has not. */
   readonly lastIndex: LogIndex | null
-  /** Why this server refuses whoever comes as this peer, and since when; null when it let it in the last time. */
+  /**
+   * Why this server refuses whoever comes as this peer, or is refused by it, and since when; null when they were well
+   * the last time.
+   */
   readonly refusal: PeerRefusal | null
 }
 

@@ -33,12 +33,13 @@ export {
   BOOT_UNPROVEN,
   closedByPeer,
   identityRefusal,
+  isOfThePeer,
   peerChanged,
   refusalOf,
   refusedByPeer,
   serverCloses,
 } from './refusal.js'
-export type { Refusal } from './refusal.js'
+export type { ConnectionRefusal, Refusal } from './refusal.js'
 export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'

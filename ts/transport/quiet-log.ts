@@ -21,9 +21,12 @@ export class QuietLog {
     this.#logger = logger
   }
 
-  /** Warns unless `reason` was said about `subject` already; `times` tells how often it was met. */
-  warn(event: string, subject: string, reason: string, fields: Readonly<Record<string, unknown>>): void {
-    this.#say('warn', event, subject, { ...fields, reason })
+  /**
+   * Warns unless `reason` was said about `subject` already; `times` tells how often it was met. Returns whether it is
+   * news.
+   */
+  warn(event: string, subject: string, reason: string, fields: Readonly<Record<string, unknown>>): boolean {
+    return this.#say('warn', event, subject, { ...fields, reason })
   }
 
   /** The same of what should never be. */
@@ -41,7 +44,7 @@ export class QuietLog {
     event: string,
     subject: string,
     fields: Readonly<Record<string, unknown>> & { readonly reason: string },
-  ): void {
+  ): boolean {
     const key = `${event} ${subject}`
     const reasons = this.#met.get(key) ?? new Map<string, number>()
     const times = (reasons.get(fields.reason) ?? 0) + 1
@@ -49,6 +52,7 @@ export class QuietLog {
     remember(reasons, fields.reason, times, REASONS_MAX)
     if (times === 1) this.#logger[level](event, fields)
     else this.#logger[isReminder(times) ? level : 'debug'](event, { ...fields, times })
+    return times === 1
   }
 }
 

@@ -17,6 +17,18 @@ export interface Refusal {
 
 /** With this code a peer asks to be shown an earlier boot, which its own introduction names (docs/wire-format.md). */
 export const BOOT_UNPROVEN: RaftErrorCode = 'ERR_RAFT_BOOT_UNPROVEN'
+/** A refusal that ended a connection. */
+export interface ConnectionRefusal extends Refusal {
+  /** Who refuses whom: this server the peer, or the peer this server. */
+  readonly by: 'self' | 'peer'
+  /** Which side dialled the connection: this server, or the peer. */
+  readonly dialledBy: 'self' | 'peer'
+}
+
+/**
+ * Whether a refusal says something of the peer, and not only of one connection that came too late or took too long.
+ */
+export const isOfThePeer = ({ code }: Refusal): boolean => code !== 'REPLACED' && code !== 'HANDSHAKE_TIMEOUT'
 
 /** Why a server ends its connections: true for both sides, as it is said to both. */
 export const serverCloses = (self: ServerId): string => `server ${self} closes`

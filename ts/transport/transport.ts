@@ -22,6 +22,7 @@
 import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
 import type { Clock, Identity, Introduction, Logger, Server, ServerId } from '../types.js'
+import type { ConnectionRefusal } from './refusal.js'
 
 /** Counts the dials to one peer; a later session has a higher number. */
 export type Session = number
@@ -54,6 +55,15 @@ export interface TransportHandlers {
    * next.
    */
   onPeerDown(peer: ServerId, session: Session, reason: string): void
+  /**
+   * One side refuses the other, and its connection ends (`isOfThePeer`). Not told of what the server has said itself:
+   * `admit` that rejects, and `expel`. `peer` is whom this server dialled; on a connection that it accepted, who the
+   * other side says that it is, which nobody may have checked. One who dialled this server by mistake is not told of
+   * here, as that is refused there.
+   */
+  onRefused?(peer: ServerId, refusal: ConnectionRefusal): void
+  /** A dial has come to nothing; another one follows. */
+  onDialFailed?(peer: ServerId, reason: string): void
 }
 
 export interface Transport {

@@ -10,6 +10,7 @@ import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { BOOT_UNPROVEN } from '../../transport/refusal.js'
+import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
@@ -46,6 +47,8 @@ export class Inbound implements TransportHandlers {
   readonly #logger: Logger
   /** Peers whose dialled connection is up. */
   readonly #connected = new Set<ServerId>()
+  /** Of the other peers: why. None of a peer of which nothing is known yet. */
+  readonly #downReasons = new Map<ServerId, string>()
   /** Where the log of each peer ends, as it last said in an answer. */
   readonly #lastIndexes = new Map<ServerId, LogIndex>()
   /** By peer: which boot of it was asked for an earlier one and has not shown that. */
@@ -69,6 +72,11 @@ export class Inbound implements TransportHandlers {
     return this.#connected.has(peer)
   }
 
+  /** Why no session with that peer is up: how the last one ended or the last dial failed. Null while one is. */
+  downReasonOf(peer: ServerId): string | null {
+    return this.#downReasons.get(peer) ?? null
+  }
+
   /** Null while that peer has not said. */
   lastIndexOf(peer: ServerId): LogIndex | null {
     return this.#lastIndexes.get(peer) ?? null
@@ -86,14 +94,11 @@ export class Inbound implements TransportHandlers {
 
   async admit(peer: Introduction): Promise<void> {
     const { serverId } = peer
-    // Who is no member may call itself anything.
-    const isPeer = this.#pins.isPeer(serverId)
-    if (isPeer) this.#boots.wants(serverId, peer.knownBoot)
+    if (this.#pins.isPeer(serverId)) this.#boots.wants(serverId, peer.knownBoot)
     try {
       await this.#pins.admit(peer)
     } catch (error) {
-      // What ends because this server does says nothing of the peer.
-      if (error instanceof RaftError && isPeer && this.#life.isRunning) this.#refused(peer, error)
+      if (error instanceof RaftError && this.#isTold(serverId)) this.#refused(peer, error)
       throw error
     }
     this.#refusals.admitted(serverId)
@@ -106,7 +111,21 @@ export class Inbound implements TransportHandlers {
     if (error.code !== BOOT_UNPROVEN || isAsked) this.#refusals.refused(serverId, error)
   }
 
+  /** What ends because this server does says nothing of the peer; who is no member may call itself anything. */
+  #isTold(peer: ServerId): boolean {
+    return this.#life.isRunning && this.#pins.isPeer(peer)
+  }
+
+  onRefused(peer: ServerId, refusal: ConnectionRefusal): void {
+    if (this.#isTold(peer)) this.#refusals.connectionRefused(peer, refusal)
+  }
+
+  onDialFailed(peer: ServerId, reason: string): void {
+    this.#downReasons.set(peer, reason)
+  }
+
   onRequest(from: ServerId, link: LinkId, message: Request): void {
+    this.#refusals.heard(from)
     if (message.type === 'AppendEntries') {
       const flaw = this.#flawOf(message.blocks)
       if (flaw !== null) return this.#transport.reject(link, flaw)
@@ -141,6 +160,8 @@ export class Inbound implements TransportHandlers {
 
   onPeerUp(peer: ServerId, session: Session): void {
     this.#connected.add(peer)
+    this.#downReasons.delete(peer)
+    this.#refusals.connected(peer)
     this.#mailbox.push({ type: 'peerUp', peer, session })
     this.#logger.info('peer connected', { peer, session })
     this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
@@ -148,6 +169,7 @@ export class Inbound implements TransportHandlers {
 
   onPeerDown(peer: ServerId, session: Session, reason: string): void {
     this.#connected.delete(peer)
+    this.#downReasons.set(peer, reason)
     this.#mailbox.push({ type: 'peerDown', peer, session })
     // While this server ends, its connections end as they should.
     const level = this.#life.isRunning ? 'warn' : 'info'

@@ -1,6 +1,7 @@
 /** One server in a transport's case: records everything that its transport tells it, and waits for what should come. */
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
+import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import {
   type Clock,
@@ -34,6 +35,8 @@ export class Site implements TransportHandlers, Logger {
   readonly requests: { readonly from: ServerId; readonly link: LinkId; readonly message: Request }[] = []
   readonly arrivals: { readonly from: ServerId; readonly link: LinkId }[] = []
   readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
+  readonly refusals: ({ readonly peer: ServerId } & ConnectionRefusal)[] = []
+  readonly failedDials: { readonly peer: ServerId; readonly reason: string }[] = []
   readonly lines: LogLine[] = []
   /** Calls of any handler that tells something. */
   calls = 0
@@ -90,6 +93,14 @@ export class Site implements TransportHandlers, Logger {
   onPeerDown(peer: ServerId, session: Session, reason: string): void {
     this.calls++
     this.sessions.push({ type: 'down', peer, session, reason })
+  }
+
+  onRefused(peer: ServerId, refusal: ConnectionRefusal): void {
+    this.refusals.push({ peer, ...refusal })
+  }
+
+  onDialFailed(peer: ServerId, reason: string): void {
+    this.failedDials.push({ peer, reason })
   }
 
   debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {

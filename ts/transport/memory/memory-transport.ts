@@ -13,6 +13,7 @@ import {
   type Identity,
   identityRefusal,
   type Introduction,
+  isOfThePeer,
   type LinkId,
   type Logger,
   messageFlaw,
@@ -55,6 +56,11 @@ interface Dialled {
   /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
   hasShownBoot: boolean
 }
+
+/** What the other side learns of an end: that it is one, or that it is refused; null: it is not told, or knows. */
+type LastWords = string | Refusal | null
+
+const CLOSED_THERE = 'closed by the other side'
 
 /** What a transport asks of the network that it is on. */
 export interface MemoryWire {
@@ -218,13 +224,15 @@ export class MemoryTransport implements Transport {
   reject(link: LinkId, reason: string): void {
     const connection = this.#links.get(link)
     if (connection === undefined) return
-    this.endAccepted(connection, `rejected: ${reason}`, refusedByPeer({ code: 'REJECTED', reason }))
+    const refusal = { code: 'REJECTED', reason }
+    this.#tell(connection, 'self', 'peer', refusal)
+    this.endAccepted(connection, `rejected: ${reason}`, refusal)
   }
 
   expel(peer: ServerId, error: RaftError): void {
     const refusal = refusalOf(error)
     const dialled = this.#dialled.get(peer)?.connection
-    if (dialled !== undefined && dialled !== null) this.endDialled(dialled, refusal.reason, refusedByPeer(refusal))
+    if (dialled !== undefined && dialled !== null) this.endDialled(dialled, refusal.reason, refusal)
     for (const link of [...this.#links.values()]) if (link.from === peer) this.#refuseAccepted(link, refusal)
   }
 
@@ -257,6 +265,8 @@ export class MemoryTransport implements Transport {
     this.#accepted.add(connection)
     const refusal = identityRefusal(self, peer, connection.peer.id, null)
     if (refusal !== null) {
+      // Who looks for another server is told so; nothing is held against it here.
+      if (refusal.code !== 'WRONG_SERVER') this.#tell(connection, 'self', 'peer', refusal)
       this.#refuseAccepted(connection, refusal)
       return
     }
@@ -284,7 +294,8 @@ export class MemoryTransport implements Transport {
     const { self, handlers } = this.#running()
     const refusal = identityRefusal(self, peer, self.serverId, connection.peer.id)
     if (refusal !== null) {
-      this.endDialled(connection, refusal.reason, refusedByPeer(refusal))
+      this.#tell(connection, 'self', 'self', refusal)
+      this.endDialled(connection, refusal.reason, refusal)
       return
     }
     handlers.admit(peer).then(
@@ -294,20 +305,20 @@ export class MemoryTransport implements Transport {
       },
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
-        this.endDialled(connection, error.message, refusedByPeer(refusalOf(error)))
+        this.endDialled(connection, error.message, refusalOf(error))
       },
     )
   }
 
   /** Ends this end of a dialled connection; the other learns `toPeer`, unless null. Does nothing the second time. */
-  endDialled(connection: MemoryConnection, reason: string, toPeer: string | null = 'closed by the other side'): void {
+  endDialled(connection: MemoryConnection, reason: string, toPeer: LastWords = CLOSED_THERE): void {
     if (connection.isEndedAtDialler) return
     const { handlers, logger, quiet } = this.#running()
     const wasUp = connection.isUpAtDialler
     connection.isEndedAtDialler = true
     connection.isUpAtDialler = false
     if (toPeer !== null) {
-      connection.carryToAcceptor(this.#network, () => connection.acceptor?.endAccepted(connection, toPeer, null))
+      connection.carryToAcceptor(this.#network, () => connection.acceptor?.leftByDialler(connection, toPeer))
     }
     this.#forgetIfOver(connection)
     const { peer, session } = connection
@@ -316,7 +327,7 @@ export class MemoryTransport implements Transport {
     if (dialled?.connection === connection) {
       dialled.connection = null
       dialled.cancelTimer()
-      const isAsked = connection.refusedWith === BOOT_UNPROVEN && !dialled.hasShownBoot
+      const isAsked = this.#isAskedForBoot(connection)
       if (isAsked) dialled.hasShownBoot = true
       dialled.cancelTimer = this.#network.timer(isAsked ? 0 : REDIAL_MS, () => this.#dial(dialled))
     }
@@ -325,18 +336,19 @@ export class MemoryTransport implements Transport {
       handlers.onPeerDown(peer.id, session, reason)
     } else {
       quiet.warn('transport.dial-failed', peer.id, reason, fields)
+      handlers.onDialFailed?.(peer.id, reason)
     }
   }
 
   /** As `endDialled`, for the accepting end. */
-  endAccepted(connection: MemoryConnection, reason: string, toPeer: string | null = 'closed by the other side'): void {
+  endAccepted(connection: MemoryConnection, reason: string, toPeer: LastWords = CLOSED_THERE): void {
     if (connection.isEndedAtAcceptor) return
     const { logger, quiet } = this.#running()
     const wasUp = connection.isUpAtAcceptor
     connection.isEndedAtAcceptor = true
     connection.isUpAtAcceptor = false
     if (toPeer !== null) {
-      connection.carryToDialler(this.#network, () => connection.dialler.endDialled(connection, toPeer, null))
+      connection.carryToDialler(this.#network, () => connection.dialler.leftByAcceptor(connection, toPeer))
     }
     this.#forgetIfOver(connection)
     const { from, link } = connection
@@ -345,6 +357,32 @@ export class MemoryTransport implements Transport {
     const fields = { peer: from, link, remote: connection.dialler.address }
     if (wasUp) logger.info('transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
+  }
+
+  /** What the accepting end has said last has arrived here. */
+  leftByAcceptor(connection: MemoryConnection, words: string | Refusal): void {
+    if (typeof words !== 'string' && !connection.isEndedAtDialler) {
+      connection.refusedWith = words.code
+      if (!this.#isAskedForBoot(connection)) this.#tell(connection, 'peer', 'self', words)
+    }
+    this.endDialled(connection, typeof words === 'string' ? words : refusedByPeer(words), null)
+  }
+
+  /** The same of the dialling end. What one says that is not admitted is worth nothing. */
+  leftByDialler(connection: MemoryConnection, words: string | Refusal): void {
+    if (typeof words !== 'string' && connection.isUpAtAcceptor) this.#tell(connection, 'peer', 'peer', words)
+    this.endAccepted(connection, typeof words === 'string' ? words : refusedByPeer(words), null)
+  }
+
+  /** Nothing is wrong yet: the next dial shows it. */
+  #isAskedForBoot({ refusedWith, peer }: MemoryConnection): boolean {
+    return refusedWith === BOOT_UNPROVEN && this.#dialled.get(peer.id)?.hasShownBoot === false
+  }
+
+  #tell(connection: MemoryConnection, by: 'self' | 'peer', dialledBy: 'self' | 'peer', refusal: Refusal): void {
+    const peer = dialledBy === 'self' ? connection.peer.id : connection.from
+    if (peer === null || !isOfThePeer(refusal)) return
+    this.#running().handlers.onRefused?.(peer, { ...refusal, by, dialledBy })
   }
 
   #dial(dialled: Dialled): void {
@@ -414,8 +452,7 @@ export class MemoryTransport implements Transport {
   }
 
   #refuseAccepted(connection: MemoryConnection, refusal: Refusal): void {
-    connection.refusedWith = refusal.code
-    this.endAccepted(connection, refusal.reason, refusedByPeer(refusal))
+    this.endAccepted(connection, refusal.reason, refusal)
   }
 
   #forgetIfOver(connection: MemoryConnection): void {

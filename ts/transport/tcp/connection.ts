@@ -7,7 +7,7 @@
  * its own `admit`, so that no request is on its way before both sides want it.
  */
 
-import { connect, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { RaftError } from '../../errors.js'
 import {
   type CancelTimer,
@@ -42,7 +42,6 @@ import { FrameReader } from './frame-reader.js'
 import { FrameWriter } from './frame-writer.js'
 import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
-import { takeOver } from './take-over.js'
 
 /**
  * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
@@ -80,6 +79,8 @@ export interface ConnectionOwner {
   received(connection: Connection, message: Request | Response): void
   /** Part of a long request has come since this was last told. Of an accepted connection. */
   arriving?(connection: Connection): void
+  /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
+  refused(connection: Connection, by: 'self' | 'peer', refusal: Refusal): void
   /** `wasOpen`: whether `opened` was called before. */
   ended(connection: Connection, reason: string, wasOpen: boolean): void
   /** The socket is gone; the last call. */
@@ -89,8 +90,8 @@ export interface ConnectionOwner {
 export class Connection {
   /** Whom the peer says it is; null before its hello was read and found fitting. */
   peer: Hello | null = null
-  /** With which code the peer has refused this server; null while it has not. */
-  refusedWith: string | null = null
+  /** The same of any hello of this cluster's servers or another's: for `refused`. */
+  claimedId: ServerId | null = null
   /** 0 on a dialled connection. */
   readonly link: LinkId
   readonly #socket: Socket
@@ -137,14 +138,14 @@ export class Connection {
     this.link = side.link
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
-    if (from instanceof Socket) {
+    if (!('host' in from)) {
       this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
-      this.#socket = (settings.readInPlace ? takeOver(from, onread) : null) ?? from
+      this.#socket = settings.sockets.takeOver(from, onread) ?? from
       if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
       this.#cancelTimer = this.#handshakeTimer()
     } else {
       this.#remote = from
-      this.#socket = connect({ host: from.host, port: from.port, onread })
+      this.#socket = settings.sockets.dial(from, onread)
       this.#socket.on('connect', () => this.#connected())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
         this.end(`not connected within ${settings.dialTimeoutMs} ms`),
@@ -361,12 +362,12 @@ export class Connection {
       case 'Malformed':
         return this.#cut(frame.what)
       case 'refusal':
-        this.refusedWith = frame.code
+        this.#owner.refused(this, 'peer', frame)
         return this.end(refusedByPeer(frame))
       case 'goodbye':
         return this.end(closedByPeer(frame.reason))
       case 'foreignHello':
-        return this.#refuse(foreignRefusal(this.#context.self.serverId, frame))
+        return this.refuse(foreignRefusal(this.#context.self.serverId, frame))
       case 'hello':
         return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
       case 'welcome':
@@ -401,8 +402,9 @@ export class Connection {
   }
 
   #takeHello(hello: Hello): void {
+    this.claimedId = hello.serverId
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
-    if (refusal !== null) return this.#refuse(refusal)
+    if (refusal !== null) return this.refuse(refusal)
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
     const admitted = this.#owner.admit(introductionOf(hello))
@@ -411,7 +413,7 @@ export class Connection {
       () => this.#becomeAdmitted(),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
-        this.#refuse(refusalOf(error))
+        this.end(error.message, refusalOf(error))
       },
     )
   }
@@ -434,14 +436,18 @@ export class Connection {
     this.#owner.opened(this, this.peer)
   }
 
-  #refuse(refusal: Refusal): void {
-    this.end(refusal.reason, refusal)
+  /** Ends the connection because of what the peer is or sent; both sides say why. */
+  refuse(refusal: Refusal, reason = refusal.reason): void {
+    if (this.#isEnded) return
+    this.#owner.refused(this, 'self', refusal)
+    this.end(reason, refusal)
   }
 
   /** The peer sent what cannot be understood. */
   #cut(what: string): void {
-    const reason = `malformed frame at byte ${this.#reader.offset}: ${what}`
-    this.end(reason, { code: 'MALFORMED', reason })
+    // Not where: what is wrong again is then the same reason again.
+    const refusal = { code: 'MALFORMED', reason: `malformed frame: ${what}` }
+    this.refuse(refusal, `malformed frame at byte ${this.#reader.offset}: ${what}`)
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type CancelTimer,
   type Hello,
   type Introduction,
+  isOfThePeer,
   type Logger,
   type QuietLog,
   type Refusal,
@@ -44,6 +45,8 @@ export class Dialler implements ConnectionOwner {
   #isStopped = false
   /** The peer has asked for a boot since the last session, and was dialled again at once to be shown it. */
   #hasShownBoot = false
+  /** The connection of now has ended with that wish. */
+  #isAskedForBoot = false
 
   constructor(peer: Server, context: DiallerContext) {
     this.peer = peer
@@ -113,7 +116,17 @@ export class Dialler implements ConnectionOwner {
     }
   }
 
-  ended(connection: Connection, reason: string, wasOpen: boolean): void {
+  refused(_connection: Connection, by: 'self' | 'peer', { code, reason }: Refusal): void {
+    if (by === 'peer' && code === BOOT_UNPROVEN && !this.#hasShownBoot) {
+      // Nothing is wrong: the next dial shows it.
+      this.#isAskedForBoot = true
+      return
+    }
+    const refusal = { code, reason, by, dialledBy: 'self' } as const
+    if (isOfThePeer(refusal)) this.#context.handlers.onRefused?.(this.peer.id, refusal)
+  }
+
+  ended(_connection: Connection, reason: string, wasOpen: boolean): void {
     const { handlers, clock, logger, settings } = this.#context
     this.#connection = null
     if (wasOpen) {
@@ -122,7 +135,8 @@ export class Dialler implements ConnectionOwner {
       logger.warn('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
       handlers.onPeerDown(this.peer.id, this.#session, reason)
       this.#redialLater()
-    } else if (connection.refusedWith === BOOT_UNPROVEN && !this.#hasShownBoot) {
+    } else if (this.#isAskedForBoot) {
+      this.#isAskedForBoot = false
       this.#hasShownBoot = true
       this.dial()
     } else {
@@ -137,6 +151,7 @@ export class Dialler implements ConnectionOwner {
   #failed(reason: string): void {
     if (this.#isStopped) return
     this.#context.quiet.warn('transport.dial-failed', this.peer.id, reason, this.#fields())
+    this.#context.handlers.onDialFailed?.(this.peer.id, reason)
     this.#redialLater()
   }
 

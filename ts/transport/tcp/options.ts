@@ -2,6 +2,7 @@
 
 import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
 import { parseAddress } from './address.js'
+import { nodeSockets, type Sockets } from './sockets.js'
 
 export interface TcpOptions {
   /** Where to accept peers: `host:port`, `[::1]:7000`; port 0 takes a free one. */
@@ -37,8 +38,7 @@ export interface TcpOptions {
 
 export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & {
   readonly advertise: string | null
-  /** Whether accepted sockets read straight into the receive slab (see take-over.ts); tests try the other way too. */
-  readonly readInPlace: boolean
+  readonly sockets: Sockets
 }
 
 const OPTION_NAMES = Object.keys({
@@ -74,7 +74,7 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
     }),
     acceptedMax: bounded('acceptedMax', options.acceptedMax ?? 256, { min: 1, max: 65_536 }),
     random: drawn(options.random),
-    readInPlace: true,
+    sockets: nodeSockets,
   }
 }
 

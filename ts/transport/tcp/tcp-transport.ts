@@ -3,18 +3,20 @@
  * connection. docs/wire-format.md has the bytes.
  */
 
-import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import type { Server as NetServer, Socket } from 'node:net'
 import { assert, RaftError } from '../../errors.js'
 import {
   type Clock,
   type Hello,
   type Identity,
   type Introduction,
+  isOfThePeer,
   type LinkId,
   type Logger,
   notNew,
   peerChanged,
   QuietLog,
+  type Refusal,
   refusalOf,
   type Request,
   type Response,
@@ -65,7 +67,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   constructor(settings: TcpSettings) {
     this.#settings = settings
-    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    this.#server = settings.sockets.server((socket) => this.#accept(socket))
   }
 
   addressFlaw(address: string): string | null {
@@ -145,7 +147,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   reject(link: LinkId, reason: string): void {
-    this.#links.get(link)?.end(`rejected: ${reason}`, { code: 'REJECTED', reason })
+    this.#links.get(link)?.refuse({ code: 'REJECTED', reason }, `rejected: ${reason}`)
   }
 
   expel(peer: ServerId, error: RaftError): void {
@@ -219,6 +221,15 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const from = connection.peer?.serverId
     assert(from !== undefined, `a message on link ${connection.link} before its hello`)
     this.#started().handlers.onArriving?.(from, connection.link)
+  }
+
+  refused(connection: Connection, by: 'self' | 'peer', { code, reason }: Refusal): void {
+    const refusal = { code, reason, by, dialledBy: 'peer' } as const
+    const isMistaken = code === 'WRONG_SERVER' && by === 'self'
+    // What a stranger says before it is admitted is worth nothing, whoever it says that it is.
+    const isHeard = by === 'self' || connection.isOpen
+    if (connection.claimedId === null || isMistaken || !isHeard || !isOfThePeer(refusal)) return
+    this.#started().handlers.onRefused?.(connection.claimedId, refusal)
   }
 
   ended(connection: Connection, reason: string, wasOpen: boolean): void {

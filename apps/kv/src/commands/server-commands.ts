@@ -5,7 +5,6 @@ import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
-import type { Leadership } from '../server/leadership.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -184,7 +183,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
-      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(leadership, peer.id)}${refusedLine(peer)}`,
+      `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(peer)}${refusedLine(peer)}`,
     ]),
     ['raft_clock_offset_ms', raft.clock.offsetMs],
     ['raft_clock_jumps', raft.clock.jumps],
@@ -192,16 +191,16 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
   ]
 }
 
-/** Why the connection to a peer ended or was refused, as one field of a line. */
-function lostLine(leadership: Leadership, id: string): string {
-  const reason = leadership.lossOf(id)
-  return reason === null ? '' : `,lost=${oneField(reason)}`
+/** Why there is no connection to a peer, as one field of a line. */
+function lostLine({ downReason }: Status['peers'][number]): string {
+  return downReason === null ? '' : `,lost=${oneField(downReason)}`
 }
 
-/** Why this server refuses a peer, and how often it did, as two fields of a line. */
+/** Why this server refuses a peer or is refused by it, and how often, as two fields of a line. */
 function refusedLine({ refusal }: Status['peers'][number]): string {
   if (refusal === null) return ''
-  return `,refused=${refusal.code} ${oneField(refusal.reason)},refused_times=${refusal.count}`
+  const { by, code, reason, count } = refusal
+  return `,refused=${by === 'peer' ? 'by the peer: ' : ''}${oneField(`${code} ${reason}`)},refused_times=${count}`
 }
 
 function oneField(text: string): string {

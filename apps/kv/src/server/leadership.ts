@@ -28,8 +28,8 @@ export class Leadership {
   #isLeader: boolean
   #leader: Member | null
   #lastLeader: Member | null
-  /** Peers to which this server has no connection, and why. */
-  readonly #unreachable = new Map<string, string>()
+  /** Peers to which this server has no connection any more. */
+  readonly #unreachable = new Set<string>()
   readonly #raft: KvRaft
   readonly #options: LeadershipOptions
   /** Ends the wait for the end of a change; null: none runs. */
@@ -63,7 +63,7 @@ export class Leadership {
       }),
       raft.on('peer', (event) => {
         if (event.connected) this.#unreachable.delete(event.id)
-        else this.#unreachable.set(event.id, event.reason)
+        else this.#unreachable.add(event.id)
         this.#changed(false)
       }),
     ]
@@ -103,11 +103,6 @@ export class Leadership {
    */
   get owner(): Member {
     return this.leader ?? this.#lastLeader ?? this.self
-  }
-
-  /** Why there is no connection to a peer; null: there is one, or none has been lost or refused. */
-  lossOf(id: string): string | null {
-    return this.#unreachable.get(id) ?? null
   }
 
   member(hint: LeaderHint | null): Member | null {

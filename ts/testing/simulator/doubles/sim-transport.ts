@@ -88,6 +88,12 @@ export class SimTransport implements Transport {
       onPeerDown: (peer, session, reason) => {
         if (user.isAlive) handlers.onPeerDown(peer, session, reason)
       },
+      onRefused: (peer, refusal) => {
+        if (user.isAlive) handlers.onRefused?.(peer, refusal)
+      },
+      onDialFailed: (peer, reason) => {
+        if (user.isAlive) handlers.onDialFailed?.(peer, reason)
+      },
     }
   }
 }
