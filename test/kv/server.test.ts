@@ -1,6 +1,5 @@
 /** The server over real TCP, on a double of the library: order, batches, bounds, and what clients are told. */
 
-import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
@@ -15,6 +14,7 @@ import {
   WATCHED_KEYS_MAX,
 } from 'balsa-kv/limits.js'
 import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
+import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
 

@@ -74,7 +74,7 @@ async function refusedBy(cluster: TestCluster, words: RegExp): Promise<void> {
   }
 }
 
-test('a copy of boot 1 that comes back after boot 2 is refused, however often it is started', async (context) => {
+test('D10 a copy of boot 1 that comes back after boot 2 is refused, however often it is started', async (context) => {
   const { cluster, folder } = context
   await cluster.close('s3')
   await copy(folder, 's3/log', 'copy')

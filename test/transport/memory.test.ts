@@ -3,10 +3,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
-import { AssertionFailure } from '#balsa/errors.js'
+import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import { transportConformance } from '#balsa/testing/index.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { logIndex } from '#balsa/types.js'
+import { BOOT_UNPROVEN } from 'balsa-raft/transport'
 
 import { registerCases } from '../support/register-cases.js'
 import { MachineClock } from './machine-clock.js'
@@ -167,6 +168,25 @@ test('a dial that is dropped fails in the end, and is tried again', async () => 
   clock.advance(50)
   await settle(network)
   assert.ok((a.sessionWith('b') ?? 0) > 1)
+})
+
+test('a dial that is asked for a boot is made again without the clock moving, once; then it waits as any other', async () => {
+  const clock = new ManualClock()
+  const network = new MemoryNetwork({ clock, manual: true })
+  const a = new Site('a', network.transport('a'))
+  const b = new Site('b', network.transport('b'))
+  for (const site of [a, b]) await site.start(clock)
+  b.onAdmit = () => Promise.reject(new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown'))
+  a.transport.setPeers([{ id: 'b', address: 'b' }])
+  await settle(network)
+  assert.is(b.admitted.length, 2)
+  clock.advance(50)
+  await settle(network)
+  assert.is(b.admitted.length, 3)
+  b.onAdmit = async () => {}
+  clock.advance(50)
+  await settle(network)
+  assert.ok((a.sessionWith('b') ?? 0) > 3)
 })
 
 test('the same calls give the same order of deliveries, across many servers', async () => {

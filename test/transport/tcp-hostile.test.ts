@@ -15,6 +15,7 @@ import { MAGIC } from '#balsa/transport/tcp/connection.js'
 import { tcp, type TcpOptions, type TcpTransport } from '#balsa/transport/tcp/index.js'
 import { type Clock, logIndex, termOf } from '#balsa/types.js'
 import {
+  BOOT_UNPROVEN,
   decodeFrame,
   encodeGoodbye,
   encodeHello,
@@ -790,6 +791,16 @@ test('close leaves no timer and no socket, whatever state its connections are in
   await until('both raw peers are closed', () => half.isClosed && rejected.isClosed)
   for (const one of context.open.splice(0).reverse()) await one.close()
   await until('no socket is left', () => socketsLeft() === 0)
+})
+
+test('a dial that is asked for a boot is made again at once, whatever the backoff is, and once', async (context) => {
+  const { site: b, address } = await start(context, 'b')
+  const { site: a } = await start(context, 'a', { backoffMinMs: 60_000 })
+  b.onAdmit = () => Promise.reject(new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown'))
+  a.transport.setPeers([{ id: 'b', address }])
+  const isWaiting = (): boolean => b.admitted.length === 2 && context.clock.pending.size === 1
+  await until('it has come twice, and waits for a backoff of 30 s or more', isWaiting, 15_000)
+  assert.equal(a.sessions, [])
 })
 
 test('a process that has closed its transports ends', async () => {
