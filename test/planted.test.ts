@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,8 +30,7 @@ function patches(): readonly string[] {
 function withCopy(run: (copy: string) => void): void {
   const copy = mkdtempSync(join(tmpdir(), 'balsa-planted-test-'))
   try {
-    mkdirSync(join(copy, 'test'))
-    for (const name of ['ts', 'apps/kv/src', 'scripts', 'test/planted', 'package.json', 'tsconfig.base.json']) {
+    for (const name of ['ts', 'apps/kv/src', 'scripts', 'test', 'package.json', 'tsconfig.base.json']) {
       cpSync(join(root, name), join(copy, name), { recursive: true })
     }
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
