@@ -36,6 +36,8 @@ export class Replicator {
   #readsBehind: ReadBehind[] = []
   #entriesInFlight = 0
   #bytesInFlight = 0
+  /** Whose confirmation is under way. */
+  #readsInFlight = 0
   /** How often the library was called: what a turn may cost is counted in tests. */
   readonly calls = { applyAll: 0, readIndex: 0 }
 
@@ -56,6 +58,16 @@ export class Replicator {
   /** Of entries that have not been answered. */
   get bytesUnderWay(): number {
     return this.#bytesInFlight + this.#batch.bytes
+  }
+
+  /** What waits here. */
+  get rooms(): Readonly<Record<'entries' | 'entryBytes' | 'readsToConfirm' | 'dueReads', number>> {
+    return {
+      entries: this.#entriesInFlight + this.#batch.length,
+      entryBytes: this.bytesUnderWay,
+      readsToConfirm: this.#reads.length + this.#readsBehind.length + this.#readsInFlight,
+      dueReads: this.#expiry.count,
+    }
   }
 
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
@@ -123,10 +135,14 @@ export class Replicator {
 
   // Hot path: once per turn.
   async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[]): Promise<void> {
+    const count = reads.length + readsBehind.length
+    this.#readsInFlight += count
     try {
       this.calls.readIndex += 1
       await this.#raft.readIndex()
+      this.#readsInFlight -= count
     } catch (error) {
+      this.#readsInFlight -= count
       for (const read of reads) read.failed(error)
       for (const { read } of readsBehind) read.failed(error)
       return
