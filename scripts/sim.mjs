@@ -6,6 +6,8 @@
 import { readFileSync, writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ensureBuilt } from './ensure-built.mjs'
+import { runKvWorlds } from './sim/kv-worlds.mjs'
+import { seedsOf } from './sim/seeds.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
 const USAGE = `usage: npm run sim -- [options]
@@ -13,6 +15,7 @@ const USAGE = `usage: npm run sim -- [options]
   --seeds A..B     the worlds of these seeds, both ends included
   --steps K        core steps of the first phase, 100 .. 100000000; default 10000
   --seconds S      stop after that many seconds, 1 .. 86400; without --seeds: from a seed of the clock on
+  --kv             worlds of apps/kv: its servers and their clients, by default with 2000 steps
   --trace          with --seed: the run as JSON lines
   --counts         how often each rare situation was reached
   --plan FILE      the world of a plan, as --shrink writes it, instead of a seed's own
@@ -33,6 +36,7 @@ async function main() {
       seeds: { type: 'string' },
       steps: { type: 'string' },
       seconds: { type: 'string' },
+      kv: { type: 'boolean' },
       trace: { type: 'boolean' },
       counts: { type: 'boolean' },
       plan: { type: 'string' },
@@ -43,6 +47,7 @@ async function main() {
     },
   })
   if (values.help) return process.stdout.write(USAGE)
+  if (values.kv) return runKvWorlds(values, print)
   const planned = values.plan === undefined ? null : plannedIn(values.plan)
   const steps = wholeNumber('--steps', values.steps ?? String(planned?.steps ?? 10_000), 100, 100_000_000)
   const seconds = values.seconds === undefined ? Infinity : wholeNumber('--seconds', values.seconds, 1, 86_400)
@@ -109,25 +114,4 @@ function plannedIn(file) {
 /** To standard error, so that a trace is only a trace. */
 function print(text) {
   process.stderr.write(`${text}\n`)
-}
-
-function seedsOf({ seed, seeds, seconds }, planned) {
-  if (planned !== null) {
-    if (seed !== undefined || seeds !== undefined)
-      throw new Error('--plan holds its own seed: leave out --seed and --seeds')
-    return { first: planned.plan.seed, last: planned.plan.seed }
-  }
-  if (seed !== undefined && seeds !== undefined) throw new Error('--seed and --seeds exclude each other')
-  if (seed !== undefined) {
-    const only = wholeNumber('--seed', seed, 0, 2 ** 32 - 1)
-    return { first: only, last: only }
-  }
-  if (seeds !== undefined) {
-    const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(seeds) ?? []
-    if (from === undefined || to === undefined) throw new Error(`--seeds is ${seeds}; it must look like 1..1000`)
-    const first = wholeNumber('--seeds', from, 0, 2 ** 32 - 1)
-    return { first, last: wholeNumber('--seeds', to, first, 2 ** 32 - 1) }
-  }
-  if (seconds === undefined) return { first: 1, last: 100 }
-  return { first: Math.floor(Math.random() * 2 ** 31), last: 2 ** 32 - 1 }
 }

@@ -5,7 +5,13 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { OUTPUT_SOFT_BYTES_MAX, READ_SLICE_MS, TIME_ENTRY_INTERVAL_MS, WALK_SLICE_MS } from 'balsa-kv/limits.js'
+import {
+  OUTPUT_SOFT_BYTES_MAX,
+  READ_SLICE_MS,
+  TIME_ENTRY_INTERVAL_MS,
+  WALK_SLICE_MS,
+  WALKS_MAX,
+} from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { command, startServer, type Fixture } from './kv-fixture.js'
@@ -164,6 +170,7 @@ test('reads that one turn confirms are carried out in slices, in their order', (
     const count = 1000
     const done: number[] = []
     const reads = Array.from({ length: count }, (_, at) => ({
+      owner: {},
       keys: null,
       execute: () => void done.push(at),
       failed: () => {},
@@ -216,6 +223,52 @@ test('a turn begins so many commands as its time allows, and clients take turns'
       await turns(1)
       assert.ok(server.counters.commands - before < 200)
     }
+  }))
+
+test('a read behind a walk of its client sees no less than the walk, which has still to begin', () =>
+  withRooms(async ({ client, data, join, server }) => {
+    for (let n = 0; n < 20_000; n += 1) data.set(`k${n}`, 'v', 0)
+    const others = Array.from({ length: WALKS_MAX }, join)
+    for (const other of others) other.receive(command('KEYS', 'none'))
+    await turns()
+    client.receive(command('KEYS', 'new') + command('GET', 'new') + command('WATCH', 'new'))
+    await turns()
+    const writer = join()
+    writer.receive(command('SET', 'new', 'v'))
+    await turns()
+    assert.equal(writer.writes, ['+OK\r\n'])
+    assert.equal(client.writes, [])
+    await walked(server)
+    assert.is(client.writes.join(''), '*1\r\n$3\r\nnew\r\n$1\r\nv\r\n+OK\r\n')
+    client.writes.length = 0
+    client.receive(command('MULTI') + command('ECHO', 'a') + command('EXEC'))
+    await turns()
+    assert.is(client.writes.join(''), '+OK\r\n+QUEUED\r\n*1\r\n$1\r\na\r\n', 'it watches what is there')
+  }))
+
+test('a read behind one that waits until a key is dead sees no less than that one; others need not wait', () =>
+  withRooms(async ({ client, clock, join }) => {
+    client.receive(command('MSET', 'first', 'v', 'due', 'v', 'other', '1'))
+    client.receive(command('PEXPIRE', 'first', '10') + command('PEXPIRE', 'due', '20'))
+    await turns()
+    // A time entry now, and so none for a while.
+    clock.advance(10)
+    await turns()
+    client.writes.length = 0
+    clock.advance(10)
+    client.receive(command('GET', 'due') + command('GET', 'other'))
+    await turns(1)
+    const writer = join()
+    writer.receive(command('GET', 'other'))
+    await turns(4)
+    assert.equal(writer.writes, ['$1\r\n1\r\n'])
+    writer.receive(command('MSET', 'due', 'again', 'other', '2'))
+    await turns()
+    client.receive(command('GET', 'other'))
+    await turns()
+    clock.advance(TIME_ENTRY_INTERVAL_MS)
+    await turns()
+    assert.is(client.writes.join(''), '$5\r\nagain\r\n$1\r\n2\r\n$1\r\n2\r\n')
   }))
 
 test('deadlines that come one after the other are put into the log no more often than the interval', () =>

@@ -16,6 +16,7 @@ import { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
 import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
+import type { HostedMachine } from './doubles/hosted-machine.js'
 import type { Receiver, SimNetwork } from './doubles/sim-network.js'
 import { SimNetwork as Network } from './doubles/sim-network.js'
 import { SimServer } from './doubles/sim-server.js'
@@ -41,6 +42,8 @@ export interface WorldOptions {
   readonly actors: readonly Actor[]
   /** What runs on every server beside the registers. */
   readonly tested?: FramedMachine | null
+  /** What runs on every server instead of the registers: then `plan` has no clients of these. */
+  readonly hosted?: HostedMachine | null
 }
 
 export class World {
@@ -64,14 +67,14 @@ export class World {
   #nextId = 0
   #isUnsettled = false
   #waits = 0
-  /** What a machine under test awaits is not known: it always gets a whole round of the event loop. */
+  /** What a machine of others awaits is not known: it always gets a whole round of the event loop. */
   readonly #isPatient: boolean
   #failure: Error | null = null
 
   constructor(options: WorldOptions) {
     const { plan } = options
     this.plan = plan
-    this.#isPatient = (options.tested ?? null) !== null
+    this.#isPatient = (options.tested ?? options.hosted ?? null) !== null
     this.observers = new WorldObservers(options.observers)
     this.random = new SeededRandom(plan.seed)
     const receivers = new Map<string, Receiver>()
@@ -86,6 +89,7 @@ export class World {
       promised: () => this.promised(),
       countStep: () => void (this.steps += 1),
       tested: options.tested ?? null,
+      hosted: options.hosted ?? null,
       machineFailed: (server: SimServer, error: RaftError) => this.#machineFailed(server, error),
       gone: (server: SimServer) => this.#gone(server),
     }

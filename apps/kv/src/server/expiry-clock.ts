@@ -5,7 +5,7 @@
  * carry, never of the date: that may be set, and jump.
  *
  * - A read of a key that is due but not dead yet waits for such an entry: a client that counts the seconds never sees a
- *   key for longer than it asked for.
+ *   key for longer than it asked for. Reads of the same client behind it wait with it, or they would see less than it.
  * - Time entries are at least `TIME_ENTRY_INTERVAL_MS` apart, one at a time, and there are none without a reason.
  */
 
@@ -31,7 +31,7 @@ export class ExpiryClock implements Proposal {
   readonly #clock: Pick<KvClock, 'setTimer'>
   readonly #turns: Turns
   readonly #reads: Reads
-  /** Reads of keys that are due but not yet dead. */
+  /** Reads of keys that are due but not yet dead, and those of the same owners behind them. */
   #dueReads: Read[] = []
   #cancelTimer: (() => void) | null = null
   /** When the timer fires; Infinity: none runs. */
@@ -57,11 +57,16 @@ export class ExpiryClock implements Proposal {
     this.#reads = reads
   }
 
+  /** Reads that wait until a key is dead. */
+  get count(): number {
+    return this.#dueReads.length
+  }
+
   /** Carries out reads, but for those that wait until a key is dead. */
   execute(reads: readonly Read[]): void {
     if (reads.length === 0) return
     const now = this.#now()
-    if (this.#data.nextDeadline > now) return this.#reads.execute(reads, now)
+    if (this.#data.nextDeadline > now && this.#dueReads.length === 0) return this.#reads.execute(reads, now)
     this.#executeOrWait(reads, now, (read) => this.#isDue(read, now))
     if (this.#dueReads.length > 0) this.watch()
   }
@@ -126,7 +131,15 @@ export class ExpiryClock implements Proposal {
 
   #executeOrWait(reads: readonly Read[], now: number, waits: (read: Read) => boolean): void {
     const ready: Read[] = []
-    for (const read of reads) (waits(read) ? this.#dueReads : ready).push(read)
+    const waiting = new Set(this.#dueReads.map(({ owner }) => owner))
+    for (const read of reads) {
+      if (waiting.has(read.owner) || waits(read)) {
+        waiting.add(read.owner)
+        this.#dueReads.push(read)
+      } else {
+        ready.push(read)
+      }
+    }
     this.#reads.execute(ready, now)
   }
 

@@ -73,6 +73,7 @@ export class KvServer implements ServerState {
   readonly #host: ClientHost
   readonly #clock: KvClock
   readonly #turns: Turns
+  readonly #watchers = new Watchers()
   #nextClient = 1
   #isClosing = false
   #onEmpty: (() => void) | null = null
@@ -102,8 +103,7 @@ export class KvServer implements ServerState {
       clock,
       onChange: () => this.#onLeadership(),
     })
-    const watchers = new Watchers()
-    data.listener = watchers
+    data.listener = this.#watchers
     this.#turns = new Turns(clock, () => this.replicator.endTurn())
     this.walks = new Walks(data, clock)
     const reads = new Reads(data, clock)
@@ -113,7 +113,7 @@ export class KvServer implements ServerState {
     this.#host = {
       server: this,
       replicator: this.replicator,
-      watchers,
+      watchers: this.#watchers,
       turns: this.#turns,
       walks: this.walks,
       memory: this.clientMemory,
@@ -141,6 +141,19 @@ export class KvServer implements ServerState {
 
   get clientCount(): number {
     return this.#clients.size
+  }
+
+  /** What each room holds for clients. Invariant: 0 in all of them when there is no client and nothing under way. */
+  get rooms(): Readonly<Record<string, number>> {
+    return {
+      clients: this.#clients.size,
+      clientBytes: this.clientMemory.held,
+      turns: this.#turns.count,
+      watchedKeys: this.#watchers.count,
+      walks: this.walks.count + this.data.walks,
+      reads: this.reads.count,
+      ...this.replicator.rooms,
+    }
   }
 
   /** Resolves with the address that it listens at; rejects with the system's error. */

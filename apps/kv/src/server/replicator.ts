@@ -37,6 +37,8 @@ export class Replicator {
   #entriesInFlight = 0
   #bytesInFlight = 0
   #growthInFlight = 0
+  /** Whose confirmation is under way. */
+  #readsInFlight = 0
   /** How often the library was called: what a turn may cost is counted in tests. */
   readonly calls = { applyAll: 0, readIndex: 0 }
 
@@ -57,6 +59,16 @@ export class Replicator {
   /** Bytes that the data set may grow by with the entries that have not been answered. */
   get growthMax(): number {
     return this.#growthInFlight + this.#batch.growthMax
+  }
+
+  /** What waits here. */
+  get rooms(): Readonly<Record<'entries' | 'entryBytes' | 'readsToConfirm' | 'dueReads', number>> {
+    return {
+      entries: this.#entriesInFlight + this.#batch.length,
+      entryBytes: this.growthMax,
+      readsToConfirm: this.#reads.length + this.#readsBehind.length + this.#readsInFlight,
+      dueReads: this.#expiry.count,
+    }
   }
 
   /** Adds an entry to the turn; the answer says for which batch a read behind it has to wait. */
@@ -126,10 +138,14 @@ export class Replicator {
 
   // Hot path: once per turn.
   async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[]): Promise<void> {
+    const count = reads.length + readsBehind.length
+    this.#readsInFlight += count
     try {
       this.calls.readIndex += 1
       await this.#raft.readIndex()
+      this.#readsInFlight -= count
     } catch (error) {
+      this.#readsInFlight -= count
       for (const read of reads) read.failed(error)
       for (const { read } of readsBehind) read.failed(error)
       return

@@ -15,6 +15,8 @@ export interface Proposal {
 
 /** A read of the data set. Told one of the two, once. */
 export interface Read {
+  /** Whose it is: reads of one owner are carried out in their order. */
+  readonly owner: object
   /** The keys it looks at; null: all of them. */
   readonly keys: readonly string[] | null
   /**

@@ -35,6 +35,11 @@ export class Turns {
     this.#endTurn = endTurn
   }
 
+  /** Clients that wait: for their turn, to be written to, for room, or for a leader. */
+  get count(): number {
+    return this.#toRun.length + this.#toFlush.length + this.#waitingForRoom.size + this.#waitingForLeader.size
+  }
+
   /** Asks for a turn, whether or not there is a client to run in it. */
   ask(): void {
     if (this.#isAsked) return

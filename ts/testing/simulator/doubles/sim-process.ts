@@ -8,6 +8,7 @@ import type { Request, Response } from '../../../core/messages.js'
 import { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
 import { RaftError } from '../../../errors.js'
+import type { StateMachine } from '../../../machine/state-machine.js'
 import { settingsOf } from '../../../options.js'
 import { Raft } from '../../../raft.js'
 import { openServer } from '../../../server/open/open-server.js'
@@ -18,7 +19,7 @@ import type { CancelTimer, Clock, Server, ServerId, StoreOperation } from '../..
 import type { Happening } from '../event-queue.js'
 import type { SimClock } from './sim-clock.js'
 import type { SimDisk } from './sim-disk.js'
-import type { SimMachine, SimAnswer, SimCommand } from './sim-machine.js'
+import type { SimAnswer, SimCommand } from './sim-machine.js'
 import { simCodec } from './sim-machine.js'
 import { SimStore } from './sim-store.js'
 import type { StoreUser } from './sim-store.js'
@@ -36,7 +37,7 @@ export interface ProcessSite {
   readonly clock: SimClock
   readonly disk: SimDisk
   readonly transport: Transport
-  readonly machine: SimMachine
+  readonly machine: StateMachine<SimCommand, SimAnswer, number, SimAnswer>
   random(): number
   drawNonce(): string
   /** Runs a turn soon. */

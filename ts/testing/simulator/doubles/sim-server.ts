@@ -17,9 +17,11 @@ import type { WorldObservers } from '../world-observers.js'
 import { SimClock } from './sim-clock.js'
 import { SimDisk } from './sim-disk.js'
 import { SimMachine } from './sim-machine.js'
+import type { MachineUser } from './sim-machine.js'
 import type { SimNetwork } from './sim-network.js'
 import { SimProcess } from './sim-process.js'
 import type { ProcessSite } from './sim-process.js'
+import type { HostedMachine } from './hosted-machine.js'
 
 /** What all servers of a world share. */
 export interface ServerSite {
@@ -34,6 +36,8 @@ export interface ServerSite {
   countStep(): void
   /** What runs on every server beside the registers; null for nothing. */
   readonly tested: FramedMachine | null
+  /** Makes what runs there instead of the registers; null: the registers. */
+  readonly hosted: HostedMachine | null
   /** The machine under test threw. */
   machineFailed(server: SimServer, error: RaftError): void
   /** A process is gone: callers on it will never hear. */
@@ -192,11 +196,12 @@ export class SimServer implements ServerView {
     const { plan, observers, bootstrap, network, queue } = this.#site
     const transport = network.transport(this.address)
     this.#closeTransport = () => transport.close()
-    const machine = new SimMachine(this.#site.tested, {
+    const user: MachineUser = {
       point: (where) => self().point(where),
       slowly: (run) => (plan.applyMs === 0 ? null : this.#slowly(self(), run)),
       applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
-    })
+    }
+    const machine = this.#site.hosted?.(this, self, user) ?? new SimMachine(this.#site.tested, user)
     return {
       id: this.id,
       bootstrap,

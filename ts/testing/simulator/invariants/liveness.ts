@@ -25,7 +25,8 @@ export interface Recovery {
   readonly ms: number
 }
 
-export async function recover(world: World, nemesis: Nemesis): Promise<Recovery> {
+/** `isQuiet`: whether clients that the world does not know have nothing under way on the mended servers. */
+export async function recover(world: World, nemesis: Nemesis, isQuiet = (): boolean => true): Promise<Recovery> {
   nemesis.isStopped = true
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
@@ -55,7 +56,7 @@ export async function recover(world: World, nemesis: Nemesis): Promise<Recovery>
   for (const client of world.clients) client.isStopped = true
   const restBegin = world.queue.now
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
-  const isResting = (): boolean => agreed(core) && isAnswered() && core.every(isIdle)
+  const isResting = (): boolean => agreed(core) && isAnswered() && core.every(isIdle) && isQuiet()
   await world.run(() => world.queue.now - restBegin > allowedMs || isResting())
   if (!isResting()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
   for (const server of core) checkRest(server)

@@ -210,6 +210,10 @@ export class WatchRead implements Read {
     this.#transactions = transactions
   }
 
+  get owner(): object {
+    return this.#command.owner
+  }
+
   get keys(): readonly string[] | null {
     return this.#command.keys
   }

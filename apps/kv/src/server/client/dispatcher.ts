@@ -112,7 +112,7 @@ export class Dispatcher {
       return this.#answer(command, this.#transactions.queue(row, command))
     }
     const inTheLog = row.command.writes || this.#ordering.readsInTheLog(command)
-    if (inTheLog && !this.#ordering.mayWrite) return 'waits'
+    if (inTheLog ? !this.#ordering.mayWrite : !this.#ordering.mayRead) return 'waits'
     this.#count(row.name)
     if (!isLeader) {
       if (row.command.walkOf !== null) return this.#walkHere(command, row.command.walkOf, true)
@@ -135,7 +135,7 @@ export class Dispatcher {
   /** Over what this server holds. */
   #walkHere(command: ClientCommand, walks: KeyWalkOf, isStale: boolean): Dispatched {
     this.#answers.expect(command)
-    this.#ordering.readHere(command)
+    this.#ordering.walkHere(command)
     command.walk(walks(command.words), isStale)
     return 'begun'
   }

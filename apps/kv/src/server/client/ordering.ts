@@ -2,6 +2,8 @@
  * Who waits for whom. A client's commands take effect, and are answered, in the order in which the client sent them:
  * - Writes follow each other into the log without waiting.
  * - A read behind writes that are under way waits for them (replicator.ts says why that is enough).
+ * - A read behind a walk over all keys waits for that, since a walk sees what is there when it begins, which may be
+ *   later (walks.ts). Of all other reads the later one is carried out later (turn-batch.ts, expiry-clock.ts).
  * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not
  *   stop at each turn from reads to writes, a read of single keys that has a write behind it in what has arrived goes
  *   into the log like a write, and is answered in its place there.
@@ -41,6 +43,8 @@ export class Ordering implements CommandOwner {
   #lastWrite = -1
   /** Invariant: as many as there are commands with `isRead`. */
   #readsUnderWay = 0
+  /** The one walk that is under way; null: none is. */
+  #walk: ClientCommand | null = null
   /** Holds the client's latest write. */
   #batch: TurnBatch | null = null
   /** Bytes of the largest of the client's writes since none was under way. */
@@ -108,6 +112,11 @@ export class Ordering implements CommandOwner {
     return this.#readsUnderWay === 0
   }
 
+  /** Whether a read may be carried out as soon as it is known to be current. */
+  get mayRead(): boolean {
+    return this.#walk === null
+  }
+
   get #isWriting(): boolean {
     return this.#batch !== null && this.#batch.state !== 'settled'
   }
@@ -119,7 +128,8 @@ export class Ordering implements CommandOwner {
 
   /** Whether a command that steers the connection may begin now. */
   maySteer(control: ControlName, isWatching: boolean): boolean {
-    if (this.#readsUnderWay > 0 && control !== 'watch' && control !== 'multi') return false
+    if (control === 'watch') return this.mayRead
+    if (this.#readsUnderWay > 0 && control !== 'multi') return false
     return control !== 'exec' || !isWatching || !this.#isWriting
   }
 
@@ -139,13 +149,15 @@ export class Ordering implements CommandOwner {
   read(command: ClientCommand, read: Read = command): void {
     command.isRead = true
     this.#readsUnderWay += 1
+    if (command.row?.type === 'data' && command.row.command.walkOf !== null) this.#walk = command
     this.#replicator.read(read, this.#batch)
   }
 
-  /** A read of what is here, which needs nobody's word that it is current. */
-  readHere(command: ClientCommand): void {
+  /** A walk over what is here, which needs nobody's word that it is current. */
+  walkHere(command: ClientCommand): void {
     command.isRead = true
     this.#readsUnderWay += 1
+    this.#walk = command
   }
 
   walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void {
@@ -157,6 +169,7 @@ export class Ordering implements CommandOwner {
     if (command.isRead) {
       command.isRead = false
       this.#readsUnderWay -= 1
+      if (this.#walk === command) this.#walk = null
     }
     if (this.isAnyWaiting) this.#turn.askRun()
     this.#turn.askFlush()

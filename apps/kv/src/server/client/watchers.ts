@@ -13,6 +13,11 @@ export interface Watching {
 export class Watchers implements ChangeListener {
   readonly #byKey = new Map<string, Set<Watching>>()
 
+  /** Keys that somebody watches. */
+  get count(): number {
+    return this.#byKey.size
+  }
+
   add(key: string, watching: Watching): void {
     const set = this.#byKey.get(key)
     if (set === undefined) this.#byKey.set(key, new Set([watching]))

@@ -1,0 +1,75 @@
+/** From a seed to what happens in a world of kv: the world itself, and what its clients do in it. */
+
+import type { Plan } from '#balsa/testing/simulator/plan.js'
+import { SeededRandom } from '#balsa/testing/simulator/random.js'
+import { drawPlan } from '#balsa/testing/simulator/swarm.js'
+
+export interface KvPlan {
+  readonly world: Plan
+  readonly clients: number
+  readonly keys: number
+  /** Between two times that a client sends something. */
+  readonly thinkMs: number
+  /** Commands that a client has under way at most. */
+  readonly depth: number
+  /** Between a client and a server, one way. */
+  readonly delayMs: number
+  /** How long keys live that are to die: up to this. */
+  readonly ttlMaxMs: number
+  /** How often clients go away in the middle, 0 .. 1 for each time they send. */
+  readonly fickleness: number
+  readonly leaderWaitMs: number
+  readonly memoryMax: number
+  readonly clientsMemoryMax: number
+  /** What a look at the clock costs a server. */
+  readonly lookMs: number
+  /** How often each kind of command is drawn; weights. */
+  readonly weights: Readonly<Record<CommandKind, number>>
+}
+
+export const COMMAND_KINDS = [
+  'set',
+  'get',
+  'incrby',
+  'del',
+  'expire',
+  'ttl',
+  'mset',
+  'mget',
+  'keys',
+  'scan',
+  'echo',
+  'transaction',
+] as const
+export type CommandKind = (typeof COMMAND_KINDS)[number]
+
+/** What would cost more than it shows here: a server that stays out, and thousands of calls to registers not there. */
+const LEFT_OUT = ['wipe', 'rollback', 'clone', 'flood'] as const
+
+export function drawKvPlan(seed: number): KvPlan {
+  const random = new SeededRandom(seed ^ 0x6b76)
+  const drawn = drawPlan(seed)
+  const faults = { ...drawn.faults }
+  for (const name of LEFT_OUT) delete faults[name]
+  const world: Plan = { ...drawn, faults, clients: { ...drawn.clients, count: 0 } }
+  const { electionTimeoutMs, network, disk, turnMs } = world
+  const roundMs = 4 * network.delayMs + 4 * disk.writeMs + 10 * turnMs
+  const weights = Object.fromEntries(
+    COMMAND_KINDS.map((kind) => [kind, random.chance(0.8) ? random.logBetween(0.05, 1) : 0]),
+  ) as Record<CommandKind, number>
+  return {
+    world,
+    clients: random.int(1, 6),
+    keys: random.int(1, 8),
+    thinkMs: roundMs * random.logBetween(0.1, 4),
+    depth: random.pick([1, 4, 20, 60]),
+    delayMs: random.logBetween(0.02, 10),
+    ttlMaxMs: Math.ceil(random.logBetween(20, 5000)),
+    fickleness: random.chance(0.5) ? random.logBetween(0.002, 0.1) : 0,
+    leaderWaitMs: random.pick([0, electionTimeoutMs, 5 * electionTimeoutMs]),
+    memoryMax: random.chance(0.2) ? random.int(300, 4000) : 2 ** 30,
+    clientsMemoryMax: random.chance(0.1) ? random.int(4000, 40_000) : 2 ** 30,
+    lookMs: random.pick([0, 0, 0.5, 4]),
+    weights: { ...weights, set: Math.max(weights.set, 0.1), get: Math.max(weights.get, 0.1) },
+  }
+}
