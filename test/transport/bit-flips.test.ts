@@ -1,6 +1,6 @@
 /**
- * One bit of a stream that is changed on the way, each in turn: the connection ends with a reason, or the change is in a
- * block, which whoever verifies blocks will find. Nothing wrong is ever delivered as right.
+ * One bit of a stream that is changed on the way, each in turn: the connection ends with a reason, or the change is in
+ * a block, which whoever verifies blocks will find. Nothing wrong is ever delivered as right.
  */
 
 import type { Socket } from 'node:net'
