@@ -7,6 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { entryBlock } from '#balsa/format/block.js'
 import { acknowledgement, heartbeat, roundOf } from '#balsa/testing/conformance/site.js'
+import { Connection } from '#balsa/transport/tcp/connection.js'
 import { type Block, logIndex, termOf } from '#balsa/types.js'
 import type { Request } from 'balsa-raft/transport'
 
@@ -184,6 +185,31 @@ test('thousands of small messages that wait in a socket leave as they were writt
       b.site.requests.map(({ message }) => roundOf(message)),
       rounds,
     )
+  })
+})
+
+test('an accepted connection costs the same, however many have not shaken hands', async () => {
+  await withWorld(true, async (world) => {
+    const { address } = await world.start('a', { acceptedMax: 65_536 })
+    const { get } = Object.getOwnPropertyDescriptor(Connection.prototype, 'remoteHost') ?? {}
+    let looks = 0
+    Object.defineProperty(Connection.prototype, 'remoteHost', {
+      configurable: true,
+      get(this: Connection): unknown {
+        looks += 1
+        return get?.call(this)
+      },
+    })
+    try {
+      const raws = Array.from({ length: 1000 }, () => world.network.raw(Number(address.split(':')[1])))
+      await world.network.settle()
+      assert.ok(looks <= 10 * raws.length, `${looks} looks at addresses for ${raws.length} connections`)
+      for (const raw of raws) raw.destroy()
+      await world.network.settle()
+      assert.ok(looks <= 20 * raws.length, `${looks} looks at addresses when they had gone`)
+    } finally {
+      Object.defineProperty(Connection.prototype, 'remoteHost', { configurable: true, ...(get && { get }) })
+    }
   })
 })
 

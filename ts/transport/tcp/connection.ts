@@ -66,8 +66,8 @@ export interface ConnectionContext {
 
 /** Every function but `closed` is called only until `ended` was. */
 export interface ConnectionOwner {
-  /** As in TransportHandlers. */
-  admit(peer: Identity): Promise<void>
+  /** As in TransportHandlers, with the connection on which it is asked. */
+  admit(peer: Identity, connection: Connection): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
   /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
@@ -374,7 +374,7 @@ export class Connection {
     this.#writer.features = commonFeatures(hello.features)
     if (this.#dialled === null) this.#sayHello(hello.serverId)
     const { clusterId, serverId, incarnation, bootCounter } = hello
-    this.#owner.admit({ clusterId, serverId, incarnation, bootCounter }).then(
+    this.#owner.admit({ clusterId, serverId, incarnation, bootCounter }, this).then(
       () => this.#becomeAdmitted(),
       (error: unknown) => {
         if (!(error instanceof RaftError)) throw error
