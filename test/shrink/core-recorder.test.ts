@@ -14,7 +14,7 @@ import { linesOf } from './scenario.js'
 /** How much of what servers said in a world, by way and in order, cores say again. */
 async function likeness(seed: number, faults: Readonly<Record<string, number>>): Promise<number> {
   const drawn = drawPlan(seed)
-  const plan = { ...drawn, servers: 3, chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0 }, faults }
+  const plan = { ...drawn, servers: 3, chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }, faults }
   const recorder = new CoreRecorder()
   const said = new Map<string, string[]>()
   const ear: WorldObserver = {

@@ -230,7 +230,7 @@ class ScriptedServer extends EventEmitter {
   }
 
   /** As Node's: when the last of its connections has gone. */
-  close(onClosed: () => void): void {
+  close(onClosed = (): void => {}): void {
     this.listening = false
     this.#network.unbind(this.#port)
     this.#onClosed = onClosed

@@ -6,95 +6,16 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { entryBlock } from '#balsa/format/block.js'
-import { acknowledgement, heartbeat, roundOf, Site } from '#balsa/testing/conformance/site.js'
-import { tcpSettings, type TcpOptions } from '#balsa/transport/tcp/options.js'
-import { TcpTransport } from '#balsa/transport/tcp/tcp-transport.js'
-import { type Block, logIndex, type ServerId, termOf } from '#balsa/types.js'
+import { acknowledgement, heartbeat, roundOf } from '#balsa/testing/conformance/site.js'
+import { Connection } from '#balsa/transport/tcp/connection.js'
+import { type Block, logIndex, termOf } from '#balsa/types.js'
 import type { Request } from 'balsa-raft/transport'
 
 import { below, drawSeed, type Random, randomFrom } from '../support/seed.js'
-import { ManualClock } from './manual-clock.js'
-import { type Cut, CUTS, ScriptedNetwork, type Wire } from './scripted-network.js'
+import { type Cut, CUTS } from './scripted-network.js'
+import { ScriptedWorld, withWorld } from './scripted-world.js'
 
 const test = suite('tcp on scripted sockets')
-
-interface Member {
-  readonly site: Site
-  readonly transport: TcpTransport
-  readonly address: string
-}
-
-class World {
-  readonly clock = new ManualClock()
-  readonly network: ScriptedNetwork
-  readonly members: Member[] = []
-
-  constructor(isInPlace: boolean) {
-    this.network = new ScriptedNetwork(isInPlace)
-  }
-
-  async start(id: ServerId, options: Partial<TcpOptions> = {}): Promise<Member> {
-    const settings = tcpSettings({ listen: '127.0.0.1:0', backoffMinMs: 10, random: () => 0, ...options })
-    const transport = new TcpTransport({ ...settings, sockets: this.network })
-    const site = new Site(id, transport)
-    const member = { site, transport, address: await site.start(this.clock) }
-    this.members.push(member)
-    return member
-  }
-
-  /** `a` dials `b`. */
-  async pair(
-    options: Partial<TcpOptions> = {},
-  ): Promise<{ readonly a: Member; readonly b: Member; readonly wire: Wire }> {
-    const a = await this.start('a', options)
-    const b = await this.start('b', options)
-    a.transport.setPeers([{ id: 'b', address: b.address }])
-    this.network.step()
-    const [wire] = this.network.wires
-    if (wire === undefined) throw new Error('nobody was dialled')
-    return { a, b, wire }
-  }
-
-  /** What the network has put in place of the accepted socket is in there as well. */
-  wireOf({ dialler }: Wire): Wire {
-    const wire = this.network.wires.find((one) => one.dialler === dialler)
-    if (wire === undefined) throw new Error('that connection is gone')
-    return wire
-  }
-
-  /** Nothing is left, and nothing was changed under a socket that still held it. */
-  async close(): Promise<void> {
-    this.network.chunk = () => Infinity
-    const closed = Promise.all(this.members.map(({ transport }) => transport.close()))
-    // Last words that nobody reads are given up after a second.
-    for (const passed of [0, 1000]) {
-      this.clock.advance(passed)
-      await this.network.settle()
-    }
-    const unending = this.network.settle().then(() => 'close does not end')
-    assert.not(await Promise.race([closed, unending]).then((end) => end === 'close does not end'))
-    assert.equal(this.clock.delays(), [], 'timers are left')
-    assert.equal(this.network.wires, [], 'sockets are left')
-    assert.equal(this.network.flaws, [])
-    for (const { site } of this.members) assertSessionsAlternate(site)
-  }
-}
-
-async function withWorld(isInPlace: boolean, run: (world: World) => Promise<void>): Promise<void> {
-  const world = new World(isInPlace)
-  await run(world)
-  await world.close()
-}
-
-/** Each session comes up once and goes down once, before the next one comes. */
-function assertSessionsAlternate(site: Site): void {
-  const expected = site.sessions.map((_, at) => (at % 2 === 0 ? 'up' : 'down'))
-  assert.equal(
-    site.sessions.map(({ type }) => type),
-    expected,
-    `the sessions of ${site.id}`,
-  )
-}
 
 /** How many blocks were made: each holds its own number, many times. */
 let made = 0
@@ -194,7 +115,7 @@ async function conversation(
   isInPlace: boolean,
   end: { readonly from: 'dialler' | 'acceptor'; readonly bytes: number; readonly cut: Cut } | null,
 ): Promise<Conversation> {
-  const world = new World(isInPlace)
+  const world = new ScriptedWorld(isInPlace)
   const { a, b, wire: first } = await world.pair()
   const wire = world.wireOf(first)
   if (end !== null) wire[end.from].sentBytesMax = end.bytes
@@ -264,6 +185,31 @@ test('thousands of small messages that wait in a socket leave as they were writt
       b.site.requests.map(({ message }) => roundOf(message)),
       rounds,
     )
+  })
+})
+
+test('an accepted connection costs the same, however many have not shaken hands', async () => {
+  await withWorld(true, async (world) => {
+    const { address } = await world.start('a', { acceptedMax: 65_536 })
+    const { get } = Object.getOwnPropertyDescriptor(Connection.prototype, 'remoteHost') ?? {}
+    let looks = 0
+    Object.defineProperty(Connection.prototype, 'remoteHost', {
+      configurable: true,
+      get(this: Connection): unknown {
+        looks += 1
+        return get?.call(this)
+      },
+    })
+    try {
+      const raws = Array.from({ length: 1000 }, () => world.network.raw(Number(address.split(':')[1])))
+      await world.network.settle()
+      assert.ok(looks <= 10 * raws.length, `${looks} looks at addresses for ${raws.length} connections`)
+      for (const raw of raws) raw.destroy()
+      await world.network.settle()
+      assert.ok(looks <= 20 * raws.length, `${looks} looks at addresses when they had gone`)
+    } finally {
+      Object.defineProperty(Connection.prototype, 'remoteHost', { configurable: true, ...(get && { get }) })
+    }
   })
 })
 

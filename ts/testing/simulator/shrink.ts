@@ -33,7 +33,7 @@ const SEEDS = 4
 /** Seeds that are tried in the end for a world that fails sooner. */
 const LAST_SEEDS = 40
 const SEED_END = 2 ** 32
-const NO_CHAOS: Plan['chaos'] = { loss: 0, duplication: 0, reordering: 0, replay: 0 }
+const NO_CHAOS: Plan['chaos'] = { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }
 
 /** The smallest world found before `isOver`; the one that was given, when none is smaller. */
 export async function shrinkWorld(world: FailingWorld, options: ShrinkOptions): Promise<FailingWorld> {

@@ -20,6 +20,9 @@ export function drawPlan(seed: number): Plan {
   const electionTimeoutMs = Math.round(Math.max(90, oneRoundMs * random.logBetween(3, 20)))
   const isCalm = random.chance(0.05)
   const hasChaos = random.chance(0.4)
+  // Drawn by itself, so that a seed stays the world that it was but for this.
+  const flips = new SeededRandom(~seed)
+  const flip = flips.chance(0.2) ? flips.logBetween(0.0005, 0.02) : 0
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -33,7 +36,7 @@ export function drawPlan(seed: number): Plan {
       jitterMs: delayMs * random.logBetween(0.1, 3),
       keepAliveMs: electionTimeoutMs * random.logBetween(1, 10),
     },
-    chaos: { loss: chaosOf(0.1), duplication: chaosOf(0.5), reordering: chaosOf(0.3), replay: chaosOf(0.3) },
+    chaos: { loss: chaosOf(0.1), duplication: chaosOf(0.5), reordering: chaosOf(0.3), replay: chaosOf(0.3), flip },
     disk: {
       writeMs,
       readMs: random.logBetween(0.05, 10),

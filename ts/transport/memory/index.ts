@@ -9,7 +9,7 @@
 
 import { assert } from '../../errors.js'
 import { checkOptionNames } from '../../option-checks.js'
-import type { CancelTimer, Clock, Transport } from '../index.js'
+import type { CancelTimer, Clock, Request, Response, Transport } from '../index.js'
 import { MemoryTransport } from './memory-transport.js'
 import type { MemoryConnection, MemoryWire } from './memory-transport.js'
 
@@ -162,6 +162,10 @@ export class MemoryNetwork implements MemoryWire {
     path.parcels.push({ due: this.clock.now() + path.delayMs, sequence: ++this.#sequence, connection, deliver })
     this.arm()
     return true
+  }
+
+  arrived<Message extends Request | Response>(_connection: MemoryConnection, message: Message): Message | null {
+    return message
   }
 
   /** Nothing of that connection arrives any more, and its place is free. */

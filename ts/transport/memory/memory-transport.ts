@@ -74,6 +74,8 @@ export interface MemoryWire {
   isCut(from: string, to: string): boolean
   /** False: it is lost on the way. */
   carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean
+  /** A message at the end of its way, as it has become there; null: it cannot be read, and its connection has ended. */
+  arrived<Message extends Request | Response>(connection: MemoryConnection, message: Message): Message | null
   forget(connection: MemoryConnection): void
   timer(delayMs: number, callback: () => void): CancelTimer
 }
@@ -248,12 +250,14 @@ export class MemoryTransport implements Transport {
 
   takeRequest(connection: MemoryConnection, message: Request): void {
     if (!connection.isUpAtAcceptor || connection.from === null) return
-    this.#running().handlers.onRequest(connection.from, connection.link, message)
+    const arrived = this.#network.arrived(connection, message)
+    if (arrived !== null) this.#running().handlers.onRequest(connection.from, connection.link, arrived)
   }
 
   takeResponse(connection: MemoryConnection, message: Response): void {
     if (!connection.isUpAtDialler) return
-    this.#running().handlers.onResponse(connection.peer.id, connection.session, message)
+    const arrived = this.#network.arrived(connection, message)
+    if (arrived !== null) this.#running().handlers.onResponse(connection.peer.id, connection.session, arrived)
   }
 
   /** The dialling side's introduction has arrived here. */

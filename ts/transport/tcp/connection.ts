@@ -72,9 +72,9 @@ export interface ConnectionContext {
 
 /** Every function but `closed` is called only until `ended` was. */
 export interface ConnectionOwner {
-  /** As in TransportHandlers. */
+  /** As in TransportHandlers; `admit` with the connection on which it is asked. */
   introduce(peer: ServerId): Introduction
-  admit(peer: Introduction): Promise<void>
+  admit(peer: Introduction, connection: Connection): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
   /** Part of a long request has come since this was last told. Of an accepted connection. */
@@ -407,7 +407,7 @@ export class Connection {
     if (refusal !== null) return this.refuse(refusal)
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
-    const admitted = this.#owner.admit(introductionOf(hello))
+    const admitted = this.#owner.admit(introductionOf(hello), this)
     if (this.#dialled === null) this.#sayHello(hello.serverId)
     admitted.then(
       () => this.#becomeAdmitted(),

@@ -32,6 +32,7 @@ import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { emptyStats, type TcpStats } from './stats.js'
+import { Strangers } from './strangers.js'
 
 /**
  * Connections that have not shaken hands may be as many as this from one address, or a quarter of all, if that is more.
@@ -56,8 +57,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   #dirty: Connection[] = []
   /** Links given out so far. */
   #linkCount = 0
-  /** Accepted connections that have not shaken hands, the oldest first. */
-  readonly #strangers = new Set<Connection>()
+  readonly #strangers = new Strangers()
   /** Accepted connections that have ended and stay for their last words, the oldest first. */
   readonly #leaving = new Set<Connection>()
   #sessions = 0
@@ -171,7 +171,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return this.#started().handlers.introduce(peer)
   }
 
-  admit(peer: Introduction): Promise<void> {
+  admit(peer: Introduction, connection: Connection): Promise<void> {
+    this.#strangers.named(connection)
     return this.#started().handlers.admit(peer)
   }
 
@@ -280,14 +281,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
   #makeRoom({ remoteHost }: Connection): void {
     const { acceptedMax } = this.#settings
     const shareMax = Math.max(Math.floor(acceptedMax / 4), SHARE_MIN)
-    const ofAddress = [...this.#strangers].filter((stranger) => stranger.remoteHost === remoteHost)
-    if (ofAddress.length > shareMax) {
+    if (this.#strangers.countOf(remoteHost) > shareMax) {
       const reason = `over the connections of one address that have not shaken hands: the bound is ${shareMax}`
-      firstToGo(ofAddress)?.end(reason)
-    } else if (this.#strangers.size + this.#leaving.size > acceptedMax) {
-      firstToGo([...this.#strangers])?.end(
-        `over the connections that have not shaken hands: the bound is ${acceptedMax}`,
-      )
+      this.#strangers.firstToGo(remoteHost)?.end(reason)
+    } else if (this.#strangers.count + this.#leaving.size > acceptedMax) {
+      const reason = `over the connections that have not shaken hands: the bound is ${acceptedMax}`
+      this.#strangers.firstToGo()?.end(reason)
     }
   }
 
@@ -323,11 +322,6 @@ export class TcpTransport implements Transport, ConnectionOwner {
     assert(bound !== null && typeof bound === 'object', `listening on ${listen} without an address`)
     return formatAddress({ host: address.host, port: bound.port })
   }
-}
-
-/** The oldest that has not said whose it is; when all have, the oldest of them. */
-function firstToGo(strangers: readonly Connection[]): Connection | undefined {
-  return strangers.find(({ peer }) => peer === null) ?? strangers[0]
 }
 
 function listening(server: NetServer, address: Address): Promise<void> {

@@ -4,11 +4,13 @@
  * well.
  */
 
+import type { Request, Response } from '../../../core/messages.js'
 import { MemoryNetwork } from '../../../transport/memory/index.js'
 import type { MemoryConnection } from '../../../transport/memory/memory-transport.js'
 import type { CancelTimer, Clock } from '../../../types.js'
 import type { EventQueue, Happening } from '../event-queue.js'
 import type { SeededRandom } from '../random.js'
+import { throughFlippedBit } from './flipped-bit.js'
 
 export interface NetworkPlan {
   readonly delayMs: number
@@ -24,6 +26,8 @@ export interface Chaos {
   reordering: number
   /** An older message arrives once more. */
   replay: number
+  /** A bit of its frame flips on the way. */
+  flip: number
 }
 
 /** Whoever stands at an address. */
@@ -42,7 +46,7 @@ interface Path {
 const HISTORY_MAX = 64
 
 export class SimNetwork extends MemoryNetwork {
-  readonly chaos: Chaos = { loss: 0, duplication: 0, reordering: 0, replay: 0 }
+  readonly chaos: Chaos = { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }
   readonly #queue: EventQueue
   readonly #plan: NetworkPlan
   readonly #random: SeededRandom
@@ -137,6 +141,15 @@ export class SimNetwork extends MemoryNetwork {
     path.lastDue = due
     this.#queue.add(due, parcel)
     return true
+  }
+
+  // Hot path: once per message.
+  override arrived<Message extends Request | Response>(connection: MemoryConnection, message: Message): Message | null {
+    if (this.chaos.flip === 0 || !this.#random.chance(this.chaos.flip)) return message
+    const read = throughFlippedBit(message, this.#random)
+    if (read === null) connection.reset('malformed frame: a bit flipped on the way')
+    // Of the same type: invariant 26.
+    return read as Message | null
   }
 
   override forget(connection: MemoryConnection): void {

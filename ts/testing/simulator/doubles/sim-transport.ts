@@ -19,6 +19,8 @@ export class SimTransport implements Transport {
   readonly #inner: Transport
   readonly #user: TransportUser
   readonly #peerOf = new Map<LinkId, ServerId>()
+  /** The server has rejected the request that it is being given: it is damaged, and reaches nobody. */
+  #isRejected = false
 
   constructor(inner: Transport, user: TransportUser) {
     this.#inner = inner
@@ -51,6 +53,7 @@ export class SimTransport implements Transport {
   }
 
   reject(link: LinkId, reason: string): void {
+    this.#isRejected = true
     this.#inner.reject(link, reason)
   }
 
@@ -74,8 +77,9 @@ export class SimTransport implements Transport {
       onRequest: (from, link, message) => {
         if (!user.isAlive) return
         this.#peerOf.set(link, from)
-        user.delivered(from, message)
+        this.#isRejected = false
         handlers.onRequest(from, link, message)
+        if (!this.#isRejected) user.delivered(from, message)
       },
       onResponse: (from, session, message) => {
         if (!user.isAlive) return

@@ -87,7 +87,7 @@ function breakForGood(world: World, server: SimServer, core: readonly SimServer[
 
 function mend(world: World, core: readonly SimServer[]): void {
   for (const server of world.servers) if (!core.includes(server)) breakForGood(world, server, core)
-  Object.assign(world.network.chaos, { loss: 0, duplication: 0, reordering: 0, replay: 0 })
+  Object.assign(world.network.chaos, { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 })
   world.pace = 1
   for (const from of core) {
     for (const to of core) if (from !== to) world.network.mendPath(from.address, to.address)
