@@ -494,7 +494,6 @@ function readTwice(frame: Uint8Array): void {
   const again = encodeMessage(read, ALL)
   if (again.length < frame.length) return assert.equal(decode(again), read)
   // The one difference that is left: a field may be marked as required although it is known.
-  // An optional field may be marked as required, or not.
   const hasOptional = 'lastIndex' in read || 'acceptedIndex' in read
   if (read.type === 'AppendEntriesResult' && hasOptional) return assert.equal(decode(again), read)
   assert.ok(Buffer.compare(again, frame) === 0, `a ${read.type} has two forms`)
