@@ -176,6 +176,8 @@ export class CoreRecorder implements WorldObserver, Actor {
       case 'fetched':
       case 'fetchFailed':
         return this.#note(`fetch ${id}`, turn)
+      // No world's network tells of a message in part.
+      case 'arriving':
       case 'credit':
         return
     }

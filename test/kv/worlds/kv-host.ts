@@ -3,7 +3,6 @@
  * the process is open, a `KvServer` on its Raft. Time, turns and sockets are the world's.
  */
 
-import { strict } from 'node:assert'
 import { nextTick } from 'node:process'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
@@ -224,7 +223,7 @@ class HostedKv implements StateMachine<SimCommand, KvAnswer, number, SimAnswer> 
     const entries = batch.map(({ index, term, time, command }) => ({ index, term, time, command: command.inner }))
     for (const { index, time, command } of entries) {
       const content = decodeEntry(command)
-      strict.ok(typeof content !== 'string', `entry ${index} ${String(content)}`)
+      if (typeof content === 'string') throw new Error(`entry ${index} ${content}`)
       this.#onCommitted(index, time, content)
     }
     const replies = this.#machine.apply(entries, context)
