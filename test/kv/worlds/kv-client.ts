@@ -27,6 +27,7 @@ export interface KvClientSite {
 }
 
 const PORT = 7001
+const CROWD = 24
 
 type Words = readonly string[]
 
@@ -196,8 +197,8 @@ export class KvClient {
     const next = this.#script.shift()
     if (next !== undefined) return next
     const kind = this.#draw()
-    if (kind !== 'transaction') return this.#command(kind)
-    this.#script = this.#transaction()
+    if (kind !== 'transaction' && kind !== 'crowd') return this.#command(kind)
+    this.#script = kind === 'crowd' ? this.#crowd() : this.#transaction()
     return this.#next()
   }
 
@@ -211,7 +212,7 @@ export class KvClient {
     return 'get'
   }
 
-  #command(kind: Exclude<CommandKind, 'transaction'>): Words {
+  #command(kind: Exclude<CommandKind, 'transaction' | 'crowd'>): Words {
     const random = this.#random
     const key = this.#key()
     const mark = this.#site.nextMark()
@@ -254,6 +255,16 @@ export class KvClient {
     while (random.chance(0.6)) script.push(this.#command(random.pick(kinds)))
     script.push([random.chance(0.85) ? 'exec' : 'discard'])
     return script
+  }
+
+  /** More keys that die at once than one command removes, and a transaction that depends on one of them. */
+  #crowd(): Words[] {
+    const ttl = String(this.#ttl())
+    const keys = Array.from({ length: CROWD }, (_, at) => `crowd${at}`)
+    const sets = keys.map((key) => ['set', key, `v${this.#site.nextMark()}`, 'px', ttl])
+    const watched = this.#random.pick(keys)
+    const transaction = [['watch', watched], ['get', watched], ['multi'], this.#command('set'), ['exec']]
+    return [['multi'], ...sets, ['exec'], ...transaction]
   }
 
   #key(): string {

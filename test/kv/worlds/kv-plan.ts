@@ -40,6 +40,7 @@ export const COMMAND_KINDS = [
   'scan',
   'echo',
   'transaction',
+  'crowd',
 ] as const
 export type CommandKind = (typeof COMMAND_KINDS)[number]
 
@@ -51,7 +52,9 @@ export function drawKvPlan(seed: number): KvPlan {
   const drawn = drawPlan(seed)
   const faults = { ...drawn.faults }
   for (const name of LEFT_OUT) delete faults[name]
-  const world: Plan = { ...drawn, faults, clients: { ...drawn.clients, count: 0 } }
+  // Half of them have time to come to something between two faults.
+  const faultEveryMs = drawn.faultEveryMs * (random.chance(0.5) ? 6 : 1)
+  const world: Plan = { ...drawn, faults, faultEveryMs, clients: { ...drawn.clients, count: 0 } }
   const { electionTimeoutMs, network, disk, turnMs } = world
   const roundMs = 4 * network.delayMs + 4 * disk.writeMs + 10 * turnMs
   const weights = Object.fromEntries(
