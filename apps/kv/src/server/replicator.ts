@@ -62,10 +62,11 @@ export class Replicator {
   }
 
   /** What waits here. */
-  get rooms(): Readonly<Record<'entries' | 'entryBytes' | 'readsToConfirm' | 'dueReads', number>> {
+  get rooms(): Readonly<Record<'entries' | 'entryBytes' | 'growth' | 'readsToConfirm' | 'dueReads', number>> {
     return {
       entries: this.#entriesInFlight + this.#batch.length,
-      entryBytes: this.growthMax,
+      entryBytes: this.#bytesInFlight + this.#batch.bytes,
+      growth: this.growthMax,
       readsToConfirm: this.#reads.length + this.#readsBehind.length + this.#readsInFlight,
       dueReads: this.#expiry.count,
     }
