@@ -1,13 +1,14 @@
 /**
  * The same commands to a real redis-server and to this server must give the same bytes. Random sequences over few keys,
- * so that commands meet; deadlines far in the future or in the past, so that no clock decides. `BALSA_SEED=<seed>`
- * replays a run.
+ * so that commands meet; deadlines far in the future or in the past, so that no clock decides, or such that what is to
+ * die is waited for. `BALSA_SEED=<seed>` replays a run.
  */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { below, drawSeed, pick, randomFrom, type Random } from '../support/seed.js'
 import { testUnless } from '../support/skip.js'
+import { until } from '../support/until.js'
 import { command, RawClient, startServer } from './kv-fixture.js'
 import { missingRedis, startRedis } from './real-redis.js'
 
@@ -81,6 +82,71 @@ testUnless(test, missing, 'random transactions are answered alike', async () => 
     ),
   )
   await compare(pipelines, `BALSA_SEED=${seed}`)
+})
+
+testUnless(test, missing, 'lifetimes that change beside WATCH are answered alike', async () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const few = ['a', 'b', 'c']
+  const pipelines = Array.from({ length: 1000 }, () =>
+    Array.from({ length: 4 + below(random, 10) }, () => {
+      const key = pick(random, few)
+      return pick<() => Words>(random, [
+        () => [pick(random, ['watch', 'watch', 'get', 'persist', 'del', 'incr', 'exists']), key],
+        () => [pick(random, ['multi', 'multi', 'exec', 'exec', 'exec', 'unwatch', 'discard'])],
+        () => [pick(random, ['expire', 'pexpire']), key, future(random), ...expireOptions(random)],
+        () => ['expire', key, pick(random, ['0', '-1', '100000'])],
+        () => ['set', key, '1', ...pick(random, [[], ['ex', future(random)], ['keepttl'], ['xx'], ['nx']])],
+      ])()
+    }),
+  )
+  await compare(pipelines, `BALSA_SEED=${seed}`)
+})
+
+testUnless(test, missing, 'many keys that die at once, watched or not, are gone alike', async () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const redis = await startRedis()
+  const ours = await startServer()
+  const clients = await Promise.all([redis.port, ours.port].map((port) => RawClient.connect(port)))
+  const ask = (...commands: readonly Words[]): Promise<string[]> => {
+    const bytes = commands.map((words) => command(...words)).join('') + command('ECHO', 'all-said')
+    return Promise.all(clients.map((client) => client.ask(bytes, 'all-said\r\n')))
+  }
+  try {
+    for (let round = 0; round < 12; round += 1) {
+      const dying = Array.from({ length: 1 + below(random, 300) }, (_, at) => `dying:${at}`)
+      const watched = pick(random, [...dying, 'lasting', 'never'])
+      const before = await ask(
+        ['flushall'],
+        ['set', 'lasting', 'v'],
+        ...dying.map((key) => ['set', key, 'v', 'px', String(20 + below(random, 30))]),
+        ['watch', watched, pick(random, dying)],
+        ['watch', 'lasting'],
+      )
+      const areGone = async (): Promise<boolean> =>
+        (await ask(['exists', ...dying])).every((answer) => answer.startsWith(':0\r\n'))
+      await until('all that was to die is dead', areGone)
+      const after = await ask(
+        ['multi'],
+        ['set', 'lasting', 'w'],
+        ['exec'],
+        ['mget', 'lasting', ...dying.slice(0, 5)],
+        ['ttl', dying[0] ?? ''],
+        ['persist', dying[0] ?? ''],
+        ['set', dying[0] ?? '', 'again', 'keepttl'],
+        ['pttl', dying[0] ?? ''],
+        ['dbsize'],
+        ['keys', 'dying:*'],
+      )
+      for (const [expected, actual] of [before, after])
+        assert.is(actual, expected, `BALSA_SEED=${seed}, round ${round}`)
+    }
+  } finally {
+    for (const client of clients) client.close()
+    await ours.close()
+    await redis.stop()
+  }
 })
 
 testUnless(test, missing, 'the same in the protocol of version 3', async () => {
