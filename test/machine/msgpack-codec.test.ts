@@ -341,7 +341,7 @@ test('bytes that are no MessagePack are refused, wherever they end', async () =>
       const bytes = new Uint8Array(codec.encode(value))
       const end = cut % bytes.length
       assert.throws(() => codec.decode(bytes.subarray(0, end)), /MessagePack/)
-      assert.throws(() => codec.decode(Uint8Array.of(...bytes.subarray(0, 200), 0xc1)), /MessagePack/)
+      assert.throws(() => codec.decode(Uint8Array.of(...bytes, 0xc1)), /MessagePack/)
     }),
     500,
   )
