@@ -175,6 +175,19 @@ test('a long batch is applied in slices: between two entries, and to the same en
   )
 })
 
+test('a command that fails stops no other of its transaction', () => {
+  const applied = new Applied()
+  applied.at(1000, 'set', 'n', 'no number')
+  const commands = [
+    ['set', 'a', '1'],
+    ['incr', 'n'],
+    ['set', 'b', '2'],
+  ]
+  const replies = applied.entry(1000, encodeTransaction([], commands)) as readonly Reply[]
+  assert.is(replies.length, 3)
+  assert.equal([applied.data.get('a')?.value, applied.data.get('b')?.value], ['1', '2'])
+})
+
 test('a map of keys grows in small steps, and is a map', () => {
   const seed = drawSeed()
   const random = randomFrom(seed)

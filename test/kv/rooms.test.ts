@@ -13,6 +13,8 @@ import {
   WALKS_MAX,
 } from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
+import { TurnBatch } from 'balsa-kv/server/turn-batch.js'
+import type { Reply } from 'balsa-kv/resp/reply.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { command, startServer, type Fixture } from './kv-fixture.js'
 import { ScriptedSocket } from './scripted-socket.js'
@@ -370,5 +372,26 @@ test('a WATCH that is carried out when its client is gone watches nothing', () =
     assert.is(watching?.watching, 0)
     assert.is(server.clientCount, 0)
   }))
+
+test('each owner of an entry has its own answer, whoever else is gone', () => {
+  const batch = new TurnBatch()
+  const told: string[] = []
+  const owner = (name: string, isGone: boolean) => ({
+    growthMax: 0,
+    isGone,
+    applied: (reply: Reply) => void told.push(`${name} ${String(reply)}`),
+    failed: () => void told.push(`${name} failed`),
+  })
+  for (const [name, isGone] of [
+    ['first', false],
+    ['gone', true],
+    ['last', false],
+  ] as const) {
+    batch.add(new Uint8Array(1), owner(name, isGone))
+  }
+  batch.propose()
+  batch.applied([1, 2, 3])
+  assert.equal(told, ['first 1', 'gone 2', 'last 3'])
+})
 
 test.run()
