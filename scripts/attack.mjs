@@ -26,9 +26,9 @@ const attacks = {
       await cluster.send([['MULTI'], ...times(4000, ['KEYS', '*']), ['EXEC']])
       const keys = Array.from({ length: 15 }, (_, at) => `key:${at}`)
       // As many words as one entry may have.
-      await cluster.send([['MULTI'], ...times(2000, ['MGET', ...keys]), ['EXEC']])
-      const many = Array.from({ length: 16_000 }, (_, at) => `many:${at}`)
-      await cluster.send(times(10, ['MSET', ...many.flatMap((key) => [key, 'value'])]))
+      await cluster.send([['MULTI'], ...times(1000, ['MGET', ...keys]), ['EXEC']])
+      const many = Array.from({ length: 8_000 }, (_, at) => `many:${at}`)
+      await cluster.send(times(20, ['MSET', ...many.flatMap((key) => [key, 'value'])]))
       await cluster.send([
         ['DEL', ...many],
         ['MGET', ...many],

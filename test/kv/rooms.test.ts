@@ -379,7 +379,7 @@ test('each owner of an entry has its own answer, whoever else is gone', () => {
   const owner = (name: string, isGone: boolean) => ({
     growthMax: 0,
     isGone,
-    applied: (reply: Reply) => void told.push(`${name} ${String(reply)}`),
+    applied: (reply: Reply) => void told.push(`${name} ${JSON.stringify(reply)}`),
     failed: () => void told.push(`${name} failed`),
   })
   for (const [name, isGone] of [

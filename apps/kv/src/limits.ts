@@ -60,7 +60,7 @@ export const PIPELINE_MAX = 4096
  * Words of one command, and of all commands of one transaction: what one entry can make every server do, at every
  * start. Redis has no such bound; a command of so many keys holds its one thread for as long as it takes.
  */
-export const COMMAND_WORDS_MAX = 32 * 1024
+export const COMMAND_WORDS_MAX = 16 * 1024
 
 /**
  * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
