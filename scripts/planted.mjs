@@ -5,14 +5,14 @@
  * patch is out of date, or when the copy without a bug fails on the same seeds or in the same tests.
  */
 
-import { fork, spawn } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
-import { copySources, plant, readPatches } from './planted/patches.mjs'
+import { compile, copySources, plant, readPatches } from './planted/patches.mjs'
 import { checkSuites, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
@@ -139,7 +139,7 @@ async function huntOne(patch, control, { first, last }) {
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, trouble: null, ...more })
   try {
     cpSync(control, copy, { recursive: true, verbatimSymlinks: true })
-    const stale = plant(patch, copy) ?? (await compile(copy))
+    const stale = plant(patch, copy) ?? (await compile(copy, 'ts'))
     if (stale !== null) return row({ trouble: stale })
     const { ran, failure, trouble } = await run(copy, [`${first}..${last}`])
     if (trouble !== null) return row({ trouble })
@@ -171,21 +171,6 @@ async function controlRow(control, rows, { first, last, jobs }) {
   const ran = results.reduce((sum, result) => sum + result.ran, 0)
   const seconds = (performance.now() - begin) / 1000
   return { name: '(no bug)', seeds: ran, seconds, trouble, told: 'nothing, as it should be' }
-}
-
-/** Compiles what has changed in a copy; returns what is wrong, or null. */
-function compile(copy) {
-  const compiler = join(root, 'node_modules/typescript/bin/tsc')
-  const child = spawn(process.execPath, [compiler, '-p', 'ts', '--pretty', 'false'], {
-    cwd: copy,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let output = ''
-  child.stdout.on('data', (text) => (output += text))
-  return new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code) => resolve(code === 0 ? null : `it does not compile: ${output.trim().split('\n')[0]}`))
-  })
 }
 
 /** The worlds of these seeds on a compiled copy, in a process of their own, until one fails. */

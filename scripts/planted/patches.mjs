@@ -3,7 +3,7 @@
  * here touches the sources themselves.
  */
 
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../ensure-built.mjs'
@@ -71,4 +71,19 @@ export function plant(patch, target, ...options) {
   })
   if (error !== undefined) throw new Error(`git could not be started: ${error.message}`)
   return status === 0 ? null : `it does not apply any more: ${stderr.trim().split('\n')[0]}`
+}
+
+/** Compiles what has changed in that project of a copy, and in those that it is built on; what is wrong, or null. */
+export function compile(copy, project) {
+  const compiler = join(root, 'node_modules/typescript/bin/tsc')
+  const child = spawn(process.execPath, [compiler, '-b', project, '--pretty', 'false'], {
+    cwd: copy,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  child.stdout.on('data', (text) => (output += text))
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => resolve(code === 0 ? null : `it does not compile: ${output.trim().split('\n')[0]}`))
+  })
 }

@@ -3,11 +3,11 @@
  * this test fails, and says why in words of its own.
  */
 
-import { fork, spawn } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../ensure-built.mjs'
-import { plant } from './patches.mjs'
+import { compile, plant } from './patches.mjs'
 
 /** One test file may take so long in a copy; the tests that are named here take seconds. */
 const FILE_DEADLINE_MS = 180_000
@@ -44,7 +44,7 @@ export async function huntInSuite(patch, tree) {
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, trouble: null, ...more })
   try {
     cpSync(tree, copy, { recursive: true, verbatimSymlinks: true })
-    const stale = plant(patch, copy) ?? (await compile(copy))
+    const stale = plant(patch, copy) ?? (await compile(copy, 'apps/kv'))
     if (stale !== null) return row({ trouble: stale })
     const { failures, trouble } = await runFile(copy, suite.file)
     if (trouble !== null) return row({ trouble: `${suite.file} ${trouble}` })
@@ -68,17 +68,6 @@ export async function checkSuites(tree, files) {
     if (failures.length > 0) return `without a bug ${file} fails: "${failures[0].title}"`
   }
   return null
-}
-
-function compile(copy) {
-  const compiler = join(root, 'node_modules/typescript/bin/tsc')
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [compiler, '-b', 'apps/kv', '--pretty', 'false'], { cwd: copy })
-    let output = ''
-    child.stdout.on('data', (text) => (output += text))
-    child.once('error', reject)
-    child.once('close', (code) => resolve(code === 0 ? null : `it does not compile: ${output.trim().split('\n')[0]}`))
-  })
 }
 
 function runFile(copy, file) {
