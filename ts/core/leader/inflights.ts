@@ -11,16 +11,11 @@ export const INFLIGHT_MESSAGES_MAX = 8
 export const INFLIGHT_BYTES_MAX = 4 * 1024 * 1024
 
 export class Inflights {
-  readonly #lasts: Float64Array
-  readonly #bytes: Float64Array
+  readonly #lasts = new Float64Array(INFLIGHT_MESSAGES_MAX)
+  readonly #bytes = new Float64Array(INFLIGHT_MESSAGES_MAX)
   #head = 0
   #count = 0
   #bytesHeld = 0
-
-  constructor(messagesMax: number) {
-    this.#lasts = new Float64Array(messagesMax)
-    this.#bytes = new Float64Array(messagesMax)
-  }
 
   get count(): number {
     return this.#count

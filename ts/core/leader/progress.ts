@@ -10,7 +10,7 @@
 
 import { logIndex } from '../../types.js'
 import type { LogIndex, ServerId } from '../../types.js'
-import { INFLIGHT_MESSAGES_MAX, Inflights } from './inflights.js'
+import { Inflights } from './inflights.js'
 import { LinkWindow } from './link-window.js'
 
 export class Progress {
@@ -36,7 +36,7 @@ export class Progress {
    * connection.
    */
   nextIndex: LogIndex
-  readonly inflights = new Inflights(INFLIGHT_MESSAGES_MAX)
+  readonly inflights = new Inflights()
   readonly window: LinkWindow
   /** In `probe`: the bytes of the message that is on its way; 0 when none is. */
   probeBytes = 0

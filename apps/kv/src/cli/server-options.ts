@@ -58,7 +58,8 @@ The command line is the same for all servers of a cluster but for --id and --dir
                      with -OOM, the others go on. Default half of what the heap has room for (node --max-old-space-size, the
                      same on all servers), at most three quarters
   --maxmemory-clients <bytes>  what is kept for all clients together: commands, transactions (half of it), answers, and what
-                     they have sent ahead. Beyond it the client with the most is cut off. Default a quarter of that room, not over 224mb; at most half
+                     they have sent ahead. Beyond it the client with the most is cut off. Default a quarter of that room,
+                     not over 224mb; at most half
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
