@@ -308,6 +308,27 @@ test('C19 uncommitted bytes are counted from the log, so that a deposed leader t
   assert.is(log.bytesAbove(log.commitIndex), 0)
 })
 
+test('C19 what is left uncommitted by an earlier start is not at hand to be counted: nothing is put behind it', () => {
+  const cluster = new Stage()
+  cluster.elect('s1')
+  cluster.isolate('s1')
+  assert.ok(cluster.propose('s1', 1, UNCOMMITTED_BYTES_MAX + 1))
+  cluster.persist('s1')
+  cluster.heal()
+  cluster.restart('s1')
+  cluster.timeout('s1')
+  for (let round = 0; round < 10 && cluster.core('s1').role !== 'leader'; round += 1) {
+    for (const id of cluster.ids) cluster.persist(id)
+    cluster.deliver()
+  }
+  cluster.persist('s1')
+  assert.is(cluster.core('s1').role, 'leader')
+  assert.is(cluster.core('s1').admit(1).status, 'wait')
+  cluster.settle()
+  assert.is(cluster.core('s1').log.commitIndex, 4)
+  assert.is(cluster.core('s1').admit(1).status, 'accept')
+})
+
 test('C20 a proposal whose entry was replaced is not taken for the entry that is committed in its place', () => {
   const cluster = new Stage()
   cluster.elect('s1')

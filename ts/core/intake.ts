@@ -11,7 +11,10 @@ import type { RaftLog } from './raft-log.js'
 import type { Admission } from './ready.js'
 import type { Tickets } from './tickets.js'
 
-/** Uncommitted bytes above which a leader takes no more. */
+/**
+ * Uncommitted bytes above which a leader takes no more. It holds of the log, not of one leadership or one start: a
+ * tail that grew with each of them would outgrow what followers may keep in memory, and then nobody could commit it.
+ */
 export const UNCOMMITTED_BYTES_MAX = 16 * 1024 * 1024
 /**
  * Bytes that are not yet applied, and so must stay in memory: at this bound a leader lets proposals wait, a follower
@@ -51,10 +54,9 @@ export class Intake {
   /** Where a leader puts the next batch, if it takes one of so many bytes now. */
   admit(waitingBytes: number): Admission {
     const log = this.#log
-    const uncommitted = log.bytesAbove(log.commitIndex)
     // What a state machine that hangs does not take stays in memory.
     const unapplied = log.bytesAbove(log.appliedIndex)
-    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - uncommitted, UNAPPLIED_BYTES_MAX - unapplied)
+    const room = Math.min(this.#credit, UNCOMMITTED_BYTES_MAX - log.uncommittedBytes, UNAPPLIED_BYTES_MAX - unapplied)
     const pendingMax = waitingBytes < FULL_BATCH_BYTES ? TICKETS_PENDING_MAX - 1 : TICKETS_PENDING_MAX
     if (room <= 0 || this.#tickets.pendingCount >= pendingMax) return { status: 'wait' }
     const first = logIndex(log.lastIndex + 1)

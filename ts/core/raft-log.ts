@@ -260,6 +260,14 @@ export class RaftLog {
     return found
   }
 
+  /**
+   * Bytes that are not known to be committed; Infinity while some of them are of an earlier start, so that their size
+   * is not at hand.
+   */
+  get uncommittedBytes(): number {
+    return this.tailFirst > this.settledIndex + 1 ? Infinity : this.bytesAbove(this.commitIndex)
+  }
+
   /** Bytes of the blocks at hand that reach beyond `index`. Derived, so that it cannot drift (scenario C19). */
   bytesAbove(index: LogIndex): number {
     if (index >= this.lastIndex) return 0

@@ -84,8 +84,11 @@ export class World {
       return { id: `s${ordinal + 1}`, address: `s${ordinal + 1}:1` }
     })
     const { queue, network } = this
+    const failed = (error: unknown): void => {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error))
+    }
     const shared = {
-      ...{ queue, network, plan, bootstrap },
+      ...{ queue, network, plan, bootstrap, failed },
       promised: () => this.promised(),
       countStep: () => void (this.steps += 1),
       tested: options.tested ?? null,
@@ -100,10 +103,9 @@ export class World {
     }
     this.servers = bootstrap.map((server, ordinal) => this.#newServer({ ...server, ordinal }, this.observers))
     const site = {
-      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested },
+      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested, failed },
       nextId: () => ++this.#nextId,
       promised: () => this.promised(),
-      failed: (error: unknown) => void (this.#failure ??= error instanceof Error ? error : new Error(String(error))),
       pace: () => this.pace,
     }
     this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())

@@ -38,6 +38,8 @@ export interface ServerSite {
   readonly tested: FramedMachine | null
   /** Makes what runs there instead of the registers; null: the registers. */
   readonly hosted: HostedMachine | null
+  /** An observer threw where nobody awaits it. */
+  failed(error: unknown): void
   /** The machine under test threw. */
   machineFailed(server: SimServer, error: RaftError): void
   /** A process is gone: callers on it will never hear. */
@@ -192,6 +194,15 @@ export class SimServer implements ServerView {
     this.process?.pointOutside('written')
   }
 
+  /** In a promise's callback: as a rejection that nobody awaits, it would be told after whatever follows from it. */
+  #orFail(tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      this.#site.failed(error)
+    }
+  }
+
   #processSite(self: () => SimProcess): ProcessSite {
     const { plan, observers, bootstrap, network, queue } = this.#site
     const transport = network.transport(this.address)
@@ -215,13 +226,11 @@ export class SimServer implements ServerView {
       // No other process has the same.
       drawNonce: () => [this.ordinal + 1, this.boot].map((part) => part.toString(16).padStart(16, '0')).join(''),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
-      opened: () => {
-        observers.booted(this)
-      },
+      opened: () => this.#orFail(() => observers.booted(this)),
       ended: (_process, error) => {
         this.trouble = error?.code ?? 'closed'
         if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
-        if (error === null) this.crash('closed', false)
+        if (error === null) this.#orFail(() => this.crash('closed', false))
       },
       stepped: (core, input) => {
         this.#site.countStep()

@@ -129,7 +129,7 @@ function checkRest(server: SimServer): void {
   for (const [room, count] of Object.entries(server.counters ?? {})) {
     hold(count === 0, 16, () => `${id} keeps ${count} in its room "${room}", at rest`)
   }
-  const bytes = core?.log.bytesAbove(core.log.commitIndex) ?? 0
+  const bytes = core?.log.uncommittedBytes ?? 0
   hold(bytes === 0, 16, () => `${id} counts ${bytes} uncommitted bytes, at rest`)
 }
 
