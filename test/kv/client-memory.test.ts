@@ -40,10 +40,10 @@ test('the one that holds the most goes first, one that asked to stay goes last, 
   const memory = new ClientMemory(100)
   const gone: string[] = []
   const holder = (name: string, isSpared = false) => {
-    const self = { kept: { all: 0, commands: 0 }, isSpared, cutOff: () => (gone.push(name), account.close()) }
+    const self = { held: 0, heldCommands: 0, isSpared, cutOff: () => (gone.push(name), account.close()) }
     const account = memory.open(self)
-    const hold = (all: number, commands = 0): void => {
-      self.kept = { all, commands }
+    const hold = (held: number, heldCommands = 0): void => {
+      Object.assign(self, { held, heldCommands })
       account.update()
     }
     return hold

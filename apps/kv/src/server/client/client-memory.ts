@@ -11,17 +11,14 @@
  * far ahead of its own answers, and while it is tight nobody is read ahead.
  */
 
-/** Bytes that are kept for a client: all of them, and those of commands among them. */
+/** Bytes that are kept for a client, and those of them that are of commands. */
 export interface Held {
-  readonly all: number
-  readonly commands: number
+  readonly held: number
+  readonly heldCommands: number
 }
 
-const nothing: Held = { all: 0, commands: 0 }
-
 /** Whom an account belongs to. */
-export interface MemoryHolder {
-  readonly kept: Held
+export interface MemoryHolder extends Held {
   /** It goes only when there is no other (CLIENT NO-EVICT). */
   readonly isSpared: boolean
   cutOff(reason: string): void
@@ -31,7 +28,8 @@ export class ClientMemory {
   /** How many bytes may be held for all clients together. */
   readonly most: number
   readonly #accounts = new Set<ClientAccount>()
-  #held = nothing
+  #held = 0
+  #heldCommands = 0
   #evicted = 0
 
   constructor(most: number) {
@@ -40,7 +38,7 @@ export class ClientMemory {
 
   /** Invariant: the sum of all accounts, and 0 when nothing is under way. */
   get held(): number {
-    return this.#held.all
+    return this.#held
   }
 
   /** Clients that were cut off so that the bounds hold. */
@@ -49,11 +47,11 @@ export class ClientMemory {
   }
 
   get isScarce(): boolean {
-    return this.#held.all > this.most / 2
+    return this.#held > this.most / 2
   }
 
   get isTight(): boolean {
-    return this.#held.all > (this.most / 8) * 7
+    return this.#held > (this.most / 8) * 7
   }
 
   open(holder: MemoryHolder): ClientAccount {
@@ -63,18 +61,19 @@ export class ClientMemory {
   }
 
   close(account: ClientAccount): void {
-    if (this.#accounts.delete(account)) this.#replace(account.held, nothing)
+    if (this.#accounts.delete(account)) this.#add(-account.held, -account.heldCommands)
   }
 
-  replace(before: Held, now: Held): void {
-    this.#replace(before, now)
-    while (this.#held.all > this.most && this.#evictLargest('all'));
-    while (this.#held.commands > this.most / 2 && this.#evictLargest('commands'));
+  /** An account holds so much more, or less. */
+  add(bytes: number, ofCommands: number): void {
+    this.#add(bytes, ofCommands)
+    while (this.#held > this.most && this.#evictLargest('held'));
+    while (this.#heldCommands > this.most / 2 && this.#evictLargest('heldCommands'));
   }
 
-  #replace(before: Held, now: Held): void {
-    const { all, commands } = this.#held
-    this.#held = { all: all + now.all - before.all, commands: commands + now.commands - before.commands }
+  #add(bytes: number, ofCommands: number): void {
+    this.#held += bytes
+    this.#heldCommands += ofCommands
   }
 
   /** False: nobody is left to go. */
@@ -83,18 +82,21 @@ export class ClientMemory {
     for (const account of this.#accounts) if (largest === null || account.goesBefore(largest, what)) largest = account
     if (largest === null) return false
     this.#evicted += 1
-    const [of, bound] = what === 'all' ? ['', this.most] : [' of commands', `half of that: ${this.most / 2}`]
-    const held = `clients hold ${this.#held[what]} bytes${of} together, and maxmemory-clients allows ${bound}`
+    const held =
+      what === 'held'
+        ? `${this.#held} bytes together, and maxmemory-clients allows ${this.most}`
+        : `${this.#heldCommands} bytes of commands together, and maxmemory-clients allows half of that: ${this.most / 2}`
     // Closes the account.
-    largest.holder.cutOff(`${held}; this one holds the most: ${largest.held[what]}`)
+    largest.holder.cutOff(`clients hold ${held}; this one holds the most: ${largest[what]}`)
     return true
   }
 }
 
-export class ClientAccount {
+export class ClientAccount implements Held {
   readonly holder: MemoryHolder
   readonly #memory: ClientMemory
-  #held = nothing
+  #held = 0
+  #heldCommands = 0
   #isClosed = false
 
   constructor(holder: MemoryHolder, memory: ClientMemory) {
@@ -102,17 +104,26 @@ export class ClientAccount {
     this.#memory = memory
   }
 
-  get held(): Held {
+  get held(): number {
     return this.#held
   }
 
+  get heldCommands(): number {
+    return this.#heldCommands
+  }
+
+  // Hot path: twice per client and turn. Two numbers: an object each time, put into one that is old, is work for the
+  // garbage collector.
   /** To be called after whatever may have changed what is held. The holder may be gone afterwards. */
   update(): void {
     if (this.#isClosed) return
-    const before = this.#held
-    const now = this.holder.kept
-    this.#held = now
-    if (now.all !== before.all || now.commands !== before.commands) this.#memory.replace(before, now)
+    const { held, heldCommands } = this.holder
+    const bytes = held - this.#held
+    const ofCommands = heldCommands - this.#heldCommands
+    if (bytes === 0 && ofCommands === 0) return
+    this.#held = held
+    this.#heldCommands = heldCommands
+    this.#memory.add(bytes, ofCommands)
   }
 
   /** The holder is gone. */
@@ -120,11 +131,12 @@ export class ClientAccount {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#memory.close(this)
-    this.#held = nothing
+    this.#held = 0
+    this.#heldCommands = 0
   }
 
   goesBefore(other: ClientAccount, what: keyof Held): boolean {
     const { isSpared } = this.holder
-    return isSpared === other.holder.isSpared ? this.#held[what] > other.#held[what] : !isSpared
+    return isSpared === other.holder.isSpared ? this[what] > other[what] : !isSpared
   }
 }

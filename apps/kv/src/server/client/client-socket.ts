@@ -39,7 +39,7 @@ export interface SocketListener {
   received(chunk: Buffer): void
   /** `unsent` was so much that a write had to wait, and is 0 again. */
   drained(): void
-  /** `unsent` has changed. */
+  /** What had to wait has left: `unsent` is less than a write has left it. */
   left(): void
   /** The client has said that it will send no more. */
   ended(): void
@@ -54,6 +54,8 @@ export class TcpClientSocket implements ClientSocket {
   #listener: SocketListener | null = null
   #isPaused = false
   #isHurried = false
+  /** What was written waits to leave, and the listener is told when it has. */
+  #isAwaited = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -80,12 +82,25 @@ export class TcpClientSocket implements ClientSocket {
   }
 
   write(out: string): void {
-    this.#socket.write(out, 'latin1', this.#onLeft)
+    this.#socket.write(out, 'latin1')
+    // Nearly everything has left by now. Asked for each time, the callback would cost as much as the write.
+    if (this.#socket.writableLength > 0) this.#awaitLeft()
     // Only while answers wait to be read, so that idle clients may stay.
     if (this.#socket.writableNeedDrain && !this.#isHurried) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
   }
 
-  readonly #onLeft = (): void => this.#listener?.left()
+  #awaitLeft(): void {
+    if (this.#isAwaited) return
+    this.#isAwaited = true
+    this.#socket.write('', 'latin1', this.#onLeft)
+  }
+
+  readonly #onLeft = (): void => {
+    this.#isAwaited = false
+    if (this.#listener === null) return
+    this.#listener.left()
+    if (this.#socket.writableLength > 0) this.#awaitLeft()
+  }
 
   hurry(): void {
     if (this.#isHurried) return

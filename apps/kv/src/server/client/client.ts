@@ -18,7 +18,7 @@ import { ClientTurn, type Served, type Turns } from '../turns.js'
 import { ClientAnswers } from './client-answers.js'
 import { ClientCommand } from './client-command.js'
 import { ClientInput } from './client-input.js'
-import type { ClientAccount, ClientMemory, Held, MemoryHolder } from './client-memory.js'
+import type { ClientAccount, ClientMemory, MemoryHolder } from './client-memory.js'
 import { ClientSession } from './client-session.js'
 import type { ClientSocket, SocketListener } from './client-socket.js'
 import { ClientTransactions } from './client-transactions.js'
@@ -96,13 +96,11 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   }
 
   get held(): number {
-    return this.kept.all
+    return this.heldCommands + this.#input.ahead + this.#answers.held + this.#socket.unsent + this.session.held
   }
 
-  get kept(): Held {
-    const commands = this.#input.begun + this.#ordering.held + this.#transactions.held
-    const bytes = this.#input.ahead + this.#answers.held + this.#socket.unsent + this.session.held
-    return { all: commands + bytes, commands }
+  get heldCommands(): number {
+    return this.#input.begun + this.#ordering.held + this.#transactions.held
   }
 
   get isSpared(): boolean {
