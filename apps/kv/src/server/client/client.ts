@@ -157,7 +157,8 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     if (this.#isGone) return
     if (this.#ordering.isAnyWaiting) this.#holdBack()
     else this.#onAllBegun()
-    this.#turn.askFlush()
+    if (this.#answers.isReady || this.#isLeaving) this.#turn.askFlush()
+    else this.#account.update()
   }
 
   /** Writes the answers that are ready. */

@@ -91,7 +91,9 @@ export class Ordering implements CommandOwner {
   begun(count: number): void {
     if (count === 0) return
     for (let at = 0; at < count; at += 1) this.#held -= this.#waiting[at]?.bytes ?? 0
-    this.#waiting.splice(0, count)
+    // See client-answers.ts.
+    if (count === 1) this.#waiting.shift()
+    else this.#waiting.splice(0, count)
   }
 
   /** Those that wait will not begin. */
