@@ -81,6 +81,9 @@ export class SimTransport implements Transport {
         handlers.onRequest(from, link, message)
         if (!this.#isRejected) user.delivered(from, message)
       },
+      onArriving: (from, link) => {
+        if (user.isAlive) handlers.onArriving?.(from, link)
+      },
       onResponse: (from, session, message) => {
         if (!user.isAlive) return
         user.delivered(from, message)
