@@ -34,7 +34,7 @@ import {
 } from '../index.js'
 
 /** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
-const REDIAL_MS = 50
+export const REDIAL_MS = 50
 
 /** A dial of which nothing was heard for so long has failed: it may have been dropped. */
 const DIAL_TIMEOUT_MS = 2000

@@ -1,7 +1,7 @@
 /**
  * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order
- * without gaps is the transport's contract; what breaks it on purpose (`chaos`) is only what the core must stand as
- * well.
+ * without gaps is the transport's contract, on each connection by itself: what goes on another one may overtake it, as
+ * it does over TCP. What breaks the contract on purpose (`chaos`) is only what the core must stand as well.
  */
 
 import type { Request, Response } from '../../../core/messages.js'
@@ -43,8 +43,10 @@ interface Path {
   slowness: number
   /** Null while bytes cost no time. */
   narrow: NarrowPath | null
-  /** When the last one that keeps its order arrives. */
+  /** When the last one arrives. */
   lastDue: number
+  /** The same of each connection: its order is kept. */
+  readonly lastDueOf: Map<MemoryConnection, number>
 }
 
 const HISTORY_MAX = 64
@@ -128,6 +130,21 @@ export class SimNetwork extends MemoryNetwork {
     for (const { narrow } of this.#pathsByName.get(address)?.values() ?? []) narrow?.lose()
   }
 
+  /**
+   * Whoever has dialled finds its connection gone, and may dial again; the other end learns of it when its keep-alive
+   * does. False: there was none.
+   */
+  loseAtDialler(from: string, to: string): boolean {
+    for (const connection of this.#live) {
+      const { dialler, peer, isEndedAtDialler } = connection
+      if (isEndedAtDialler || dialler.address !== from || peer.address !== to) continue
+      connection.hasLost = true
+      dialler.endDialled(connection, 'connection timed out', null)
+      return true
+    }
+    return false
+  }
+
   override cut(a: string, b: string): void {
     for (const connection of [...this.#live]) if (connection.isBetween(a, b)) connection.reset('connection reset')
   }
@@ -160,7 +177,7 @@ export class SimNetwork extends MemoryNetwork {
       },
       crossedInPart: () => {
         if (!path.isCut && isRequest)
-          this.#queue.call(this.#inOrder(path, this.#dueOn(path)), () => parcel.arriveInPart())
+          this.#queue.call(this.#inOrder(path, parcel, this.#dueOn(path)), () => parcel.arriveInPart())
       },
       lost: () => {
         parcel.connection.hasLost = true
@@ -186,16 +203,18 @@ export class SimNetwork extends MemoryNetwork {
         return
       }
     }
-    this.#queue.add(this.#inOrder(path, due), parcel)
+    this.#queue.add(this.#inOrder(path, parcel, due), parcel)
   }
 
   #dueOn({ slowness }: Path): number {
     return this.#queue.now + (this.#plan.delayMs + this.#random.exponential(this.#plan.jitterMs)) * slowness
   }
 
-  #inOrder(path: Path, due: number): number {
-    path.lastDue = Math.max(due, path.lastDue)
-    return path.lastDue
+  #inOrder(path: Path, { connection }: Parcel, due: number): number {
+    const inOrder = Math.max(due, path.lastDueOf.get(connection) ?? 0)
+    path.lastDueOf.set(connection, inOrder)
+    path.lastDue = Math.max(path.lastDue, inOrder)
+    return inOrder
   }
 
   // Hot path: once per message.
@@ -209,6 +228,9 @@ export class SimNetwork extends MemoryNetwork {
 
   override forget(connection: MemoryConnection): void {
     this.#live.delete(connection)
+    const { dialler, peer } = connection
+    this.#sim(dialler.address, peer.address).lastDueOf.delete(connection)
+    this.#sim(peer.address, dialler.address).lastDueOf.delete(connection)
   }
 
   override timer(delayMs: number, callback: () => void): CancelTimer {
@@ -247,7 +269,7 @@ export class SimNetwork extends MemoryNetwork {
     }
     let path = paths.get(to)
     if (path === undefined) {
-      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0 }
+      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0, lastDueOf: new Map() }
       paths.set(to, path)
     }
     return path

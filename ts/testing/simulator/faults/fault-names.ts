@@ -38,6 +38,7 @@ export const FAULT_NAMES = [
   'rollback',
   'clone',
   'narrow-path',
+  'redial',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

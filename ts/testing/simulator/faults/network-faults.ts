@@ -4,6 +4,7 @@
  */
 
 import { WINDOW_BYTES_MIN } from '../../../core/leader/link-window.js'
+import { REDIAL_MS } from '../../../transport/memory/memory-transport.js'
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
@@ -13,7 +14,7 @@ import { isOnlyNarrow } from '../swarm.js'
 import type { World } from '../world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
-type NetworkFault = Cut | 'slow-path' | 'narrow-path' | 'reset' | 'heal'
+type NetworkFault = Cut | 'slow-path' | 'narrow-path' | 'redial' | 'reset' | 'heal'
 export type Path = readonly [from: SimServer, to: SimServer]
 
 /**
@@ -95,6 +96,19 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
       for (const to of hit) for (const path of between([from], [to])) mend(world, path)
     })
     return `${from.id} ${bytesPerMs.toFixed(1)} bytes per ms`
+  },
+  /** One connection after the other is lost to who has dialled it, and is none to the other end while the next comes. */
+  redial: (world, random) => {
+    const [to] = random.shuffled(world.servers)
+    const from = victim(world, random)
+    if (to === undefined || to === from) return null
+    const lose = (times: number): boolean => {
+      const isLost = world.network.loseAtDialler(from.address, to.address)
+      const againMs = REDIAL_MS + random.exponential(4 * world.plan.network.delayMs)
+      if (times > 1) world.queue.after(againMs, () => lose(times - 1))
+      return isLost
+    }
+    return lose(random.int(1, 5)) ? `${from.id}>${to.id}` : null
   },
   reset: (world, random) => {
     const [a, b] = random.shuffled(world.servers)
