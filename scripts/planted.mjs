@@ -53,6 +53,7 @@ const INVARIANTS = {
   21: 'a mended quorum serves',
   22: 'a leader that cannot work yields',
   23: 'inputs before deadlines',
+  29: 'narrow links',
 }
 
 await main().catch((error) => {

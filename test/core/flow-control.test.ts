@@ -5,10 +5,11 @@ import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/inflights.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/intake.js'
 import type { Input } from '#balsa/core/index.js'
+import { SendingInvariants } from '#balsa/testing/simulator/invariants/sending-invariants.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, matched } from '../support/messages.js'
+import { accepting, appendEntries, endingAt, matched } from '../support/messages.js'
 
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
@@ -136,6 +137,87 @@ test('a peer whose disk is slower than an election is sent nothing twice', () =>
   cluster.run(4 * SETTINGS.electionTimeoutMs)
   assert.is((cluster.trace ?? []).filter((line) => /s1 sends to s3: AppendEntries .*\[/.test(line)).length, 0)
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
+/** s1 leads, and nothing that is sent overtakes anything. */
+function inOrder(): Stage {
+  const cluster = new Stage({ observers: [new SendingInvariants()] })
+  cluster.elect('s1')
+  return cluster
+}
+
+/** s3 has accepted entry 3 and not written it; on a new connection it is probed with the entries 3 to 5. */
+function probedBehindWhatIsAccepted(): { readonly cluster: Stage; readonly probe: Envelope } {
+  const cluster = inOrder()
+  cluster.stalledDisks.add('s3')
+  cluster.propose('s1')
+  cluster.settle()
+  cluster.disconnect('s1', 's3')
+  for (let count = 0; count < 2; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+  cluster.connect('s1', 's3')
+  const [probe] = cluster.drop(appendsTo('s3'))
+  if (probe === undefined) throw new Error('nothing is sent')
+  return { cluster, probe }
+}
+
+test('a probe is not sent again because its peer has written only a part of it, or what it had before', () => {
+  for (const hasArrived of [true, false]) {
+    const { cluster, probe } = probedBehindWhatIsAccepted()
+    if (hasArrived) cluster.receive(probe)
+    cluster.persist('s3', 1)
+    cluster.drop()
+    const session = cluster.server('s1').sessions.get('s3') ?? 0
+    const round = cluster.core('s1').peers.get('s3')?.sentRound
+    const answer = endingAt(hasArrived ? 5 : 3, matched(2, 3, round))
+    const message = hasArrived ? accepting(5, answer) : answer
+    cluster.turn('s1', { type: 'response', from: 's3', session, message })
+    assert.equal(cluster.drop(appendsTo('s3')), [], hasArrived ? 'accepted' : 'on its way')
+    if (!hasArrived) cluster.receive(probe)
+    cluster.propose('s1')
+    cluster.stalledDisks.clear()
+    cluster.run(3 * SETTINGS.heartbeatMs)
+    assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+  }
+})
+
+test('a refusal of what was sent before a probe does not send the probe again', () => {
+  const cluster = inOrder()
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  cluster.drop()
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const busy = (round: number): Input => {
+    const message = { ...endingAt(2, matched(2, 2, round)), status: 'busy' as const }
+    return { type: 'response', from: 's3', session, message }
+  }
+  const round = cluster.core('s1').peers.get('s3')?.sentRound ?? 0
+  cluster.turn('s1', busy(round))
+  cluster.timeout('s1')
+  assert.is(cluster.drop(appendsTo('s3')).length, 1, 'the probe')
+  cluster.turn('s1', busy(round))
+  cluster.timeout('s1')
+  assert.equal(cluster.drop(appendsTo('s3')), [])
+})
+
+test('what a peer without room has accepted and not written is not sent again', () => {
+  const cluster = inOrder()
+  cluster.stalledDisks.add('s3')
+  cluster.propose('s1')
+  cluster.settle()
+  cluster.turn('s3', { type: 'credit', bytes: 0 })
+  cluster.propose('s1')
+  cluster.settle()
+  cluster.timeout('s1')
+  const [probe] = cluster.drop(appendsTo('s3'))
+  assert.equal(
+    probe?.message.type === 'AppendEntries' && [probe.message.prevIndex, probe.message.blocks[0]?.first],
+    [3, 4],
+  )
 })
 
 test('acknowledgements that come together after a window was disproved leave nothing to be sent twice', () => {

@@ -176,7 +176,7 @@ export class CoreRecorder implements WorldObserver, Actor {
       case 'fetched':
       case 'fetchFailed':
         return this.#note(`fetch ${id}`, turn)
-      // No world's network tells of a message in part.
+      // Scenarios have no word for a message in part, nor for room.
       case 'arriving':
       case 'credit':
         return

@@ -201,7 +201,7 @@ export class Follower extends RoleBehaviour {
       round,
       lastIndex,
     } as const
-    return status === 'matched' && proven > durableIndex ? { ...result, acceptedIndex: proven } : result
+    return status !== 'conflict' && proven > durableIndex ? { ...result, acceptedIndex: proven } : result
   }
 
   #resetElectionTimer(): void {

@@ -89,9 +89,10 @@ export class Progress {
     this.fetching = false
   }
 
-  becomeReplicate(): void {
+  /** The peer has everything up to `accepted`, written or not. */
+  becomeReplicate(accepted: LogIndex): void {
     this.mode = 'replicate'
-    this.nextIndex = logIndex(this.matchIndex + 1)
+    this.nextIndex = logIndex(Math.max(accepted, this.matchIndex) + 1)
     this.inflights.clear()
     this.probeBytes = 0
     this.paused = false
@@ -105,7 +106,8 @@ export class Progress {
     this.advancedAt = now
     if (this.nextIndex <= matchIndex) {
       this.nextIndex = logIndex(matchIndex + 1)
-      this.probeBytes = 0
+      // A probe of which the peer has written only the beginning is still under way.
+      if (matchIndex >= this.sentThrough) this.probeBytes = 0
       // What is being read for the old position is not needed any more, and will be dropped when it comes.
       this.fetching = false
     }

@@ -71,22 +71,22 @@ export class Replication {
       return false
     }
     // A peer cannot have more than we sent; a larger claim is no ground to commit on.
-    if (message.matchIndex > log.lastIndex) {
-      const reason = `it claims entry ${message.matchIndex}, the log ends at ${log.lastIndex}`
+    const accepted = acceptedIndexOf(message)
+    if (accepted > log.lastIndex) {
+      const reason = `it claims entry ${accepted}, the log ends at ${log.lastIndex}`
       this.#core.outbox.event({ type: 'breach', peer: progress.peer, reason })
       return false
     }
-    // A heartbeat's answer proves nothing new: only what was sent as a probe, once it has arrived, opens the window
-    // again, or a peer without room would be sent a whole window after each heartbeat (scenario C22).
-    const arrived = message.matchIndex >= progress.nextIndex
+    // A heartbeat's answer proves nothing new: only what was sent as a probe, once all of it is written, opens the
+    // window again, or a peer without room would be sent a whole window after each heartbeat (scenario C22).
+    const isProven = progress.probeBytes > 0 && message.matchIndex >= progress.sentThrough
     const isNews = progress.advance(message.matchIndex, now)
     if (message.status === 'busy') {
-      progress.becomeProbe(logIndex(progress.matchIndex + 1))
-      progress.paused = true
-    } else if (progress.mode === 'probe' && (arrived || progress.matchIndex === log.lastIndex)) {
-      progress.becomeReplicate()
+      this.#wait(message)
+    } else if (progress.mode === 'probe' && (isProven || progress.matchIndex === log.lastIndex)) {
+      progress.becomeReplicate(accepted)
     } else if (this.#disproves(message)) {
-      progress.becomeProbe(logIndex(acceptedIndexOf(message) + 1))
+      progress.becomeProbe(logIndex(accepted + 1))
     }
     return isNews
   }
@@ -167,6 +167,14 @@ export class Replication {
   #disproves(message: AppendEntriesResult): boolean {
     const { sentThrough, sentRound, bytesUnderWay } = this.#progress
     return bytesUnderWay > 0 && message.round > sentRound && acceptedIndexOf(message) < sentThrough
+  }
+
+  /** The peer has no room. That may have been said of a window, and a probe be on its way by now. */
+  #wait(message: AppendEntriesResult): void {
+    const progress = this.#progress
+    if (progress.probeBytes > 0 && message.round < progress.sentRound) return
+    progress.becomeProbe(logIndex(acceptedIndexOf(message) + 1))
+    progress.paused = true
   }
 
   /** Once for each session: whoever hears of it ends the session. */
@@ -256,7 +264,7 @@ function areContiguous(blocks: readonly Block[], first: LogIndex): boolean {
 
 /** Where what is equal here and there ends, durable or not. Of a peer that does not say, what is durable. */
 function acceptedIndexOf({ acceptedIndex, matchIndex }: AppendEntriesResult): LogIndex {
-  return acceptedIndex ?? matchIndex
+  return logIndex(Math.max(acceptedIndex ?? 0, matchIndex))
 }
 
 function bytesOf(blocks: readonly Block[]): number {

@@ -18,6 +18,7 @@ export const MUST_REACH: readonly string[] = [
   'crash of a leader',
   'crash with unwritten tickets',
   'fetch below the tail',
+  'part of a message has arrived',
   'leader with an uncommitted tail',
   'read answered',
   'read deferred until the first commit of its term',

@@ -29,8 +29,8 @@ export interface ClientSite {
   pace(): number
 }
 
-/** By length: commands only differ in it, and nobody writes to them. */
-const paddings: Uint8Array[] = []
+/** Commands only differ in its length, and nobody writes to it. */
+let padding = new Uint8Array(4096)
 
 /** What a call that failed brings. */
 const NOTHING = { index: 0, applied: 0, value: 0 }
@@ -194,11 +194,8 @@ export class SimClient {
     const { plan, tested } = this.#site
     if (tested !== null) return tested.command(() => this.#random.next())
     const length = this.#random.int(0, plan.paddingMax + 1)
-    const known = paddings[length]
-    if (known !== undefined) return known
-    const padding = new Uint8Array(length)
-    paddings[length] = padding
-    return padding
+    if (length > padding.length) padding = new Uint8Array(plan.paddingMax)
+    return padding.subarray(0, length)
   }
 
   #end(pending: Pending, returned: Returned): void {

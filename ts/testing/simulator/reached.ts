@@ -40,6 +40,7 @@ export class Reached implements WorldObserver {
     if (input.type === 'readIndex' && core.role === 'leader' && core.log.termAt(core.log.commitIndex) !== core.term) {
       this.count('read deferred until the first commit of its term')
     } else if (input.type === 'fetchFailed') this.count('entries for a peer could not be read')
+    else if (input.type === 'arriving') this.count('part of a message has arrived')
     if (core.role !== 'leader') return
     if (this.#led[server.ordinal] === core.term) return
     this.#led[server.ordinal] = core.term

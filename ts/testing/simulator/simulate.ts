@@ -10,12 +10,15 @@ import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
 import { framed } from '../machine-under-test.js'
 import type { MachineUnderTest } from '../machine-under-test.js'
+import { ArrivingInvariants } from './invariants/arriving-invariants.js'
+import { NarrowPathInvariants } from './invariants/narrow-path-invariants.js'
+import { SendingInvariants } from './invariants/sending-invariants.js'
 import { Nemesis } from './faults/nemesis.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
 import { Supervisor } from './supervisor.js'
-import { drawPlan } from './swarm.js'
+import { drawPlan, isOnlyNarrow } from './swarm.js'
 import { TimingInvariants } from './invariants/timing-invariants.js'
 import { Trace } from './trace.js'
 import { WorkInvariants } from './invariants/work-invariants.js'
@@ -85,7 +88,9 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
   const ofServers = invariantsOf(truth, () => world.servers)
-  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan), new EntryTimeInvariants()]
+  const ofLinks = invariantsOfLinks(plan, () => world)
+  const timing = new TimingInvariants(() => plan)
+  const invariants = [work, ...ofServers, clients, timing, ...ofLinks, new EntryTimeInvariants()]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
@@ -126,6 +131,21 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     recovery,
     failure: failure ?? stray.first,
   }
+}
+
+/** Invariant 29, as far as it may be asked of a world: not of one in which single messages go astray. */
+function invariantsOfLinks(plan: Plan, world: () => World): readonly WorldObserver[] {
+  const { electionTimeoutMs, chaos } = plan
+  const arriving = new ArrivingInvariants(electionTimeoutMs)
+  if (chaos.loss + chaos.duplication + chaos.reordering + chaos.replay > 0) return [arriving]
+  if (!isOnlyNarrow(plan)) return [arriving, new SendingInvariants()]
+  const addressOf = (id: string): string => world().servers.find((server) => server.id === id)?.address ?? ''
+  const site = {
+    electionTimeoutMs,
+    now: () => world().queue.now,
+    narrowPath: (from: string, to: string) => world().network.narrowPathOf(addressOf(from), addressOf(to)),
+  }
+  return [arriving, new SendingInvariants(), new NarrowPathInvariants(site)]
 }
 
 /** Errors that surface where nobody awaits them, such as an assertion in a promise's callback. */

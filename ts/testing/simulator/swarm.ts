@@ -12,11 +12,69 @@ import { SeededRandom } from './random.js'
 const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 }
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawBusyPlan(seed)
+  // Drawn by itself, so that a seed stays the world that it was but for this.
+  const random = new SeededRandom(seed ^ 0x0a770a77)
+  if (random.chance(0.05)) return onlyNarrow(plan, random)
+  return random.chance(0.15) ? oftenNarrow(plan, random) : plan
+}
+
+/** Half of what goes wrong are narrow paths, and clients write what takes its time there. */
+function oftenNarrow(plan: Plan, random: SeededRandom): Plan {
+  const others = Object.values(plan.faults).reduce((sum, weight) => sum + weight, 0)
+  return {
+    ...plan,
+    clients: { ...plan.clients, paddingMax: drawPadding(random) },
+    faults: { ...plan.faults, 'narrow-path': Math.max(others, 1) },
+  }
+}
+
+const drawPadding = (random: SeededRandom): number => Math.round(random.logBetween(2000, 20_000))
+
+/** How many rounds an election takes at least, where nothing but paths may keep a leader from staying. */
+const QUIET_ROUNDS = 8
+
+/** Whether nothing goes wrong but that paths are narrow, and everything else is quick: there a leader stays. */
+export function isOnlyNarrow({ faults, chaos, electionTimeoutMs, ...plan }: Plan): boolean {
+  const isOn = ([name, weight]: readonly [string, number]): boolean => name !== 'narrow-path' && weight > 0
+  if (Object.entries(faults).some(isOn) || Object.values(chaos).some((chance) => chance > 0)) return false
+  return electionTimeoutMs >= QUIET_ROUNDS * oneRoundOf(plan) && plan.network.jitterMs <= plan.network.delayMs / 2
+}
+
+/** Clients write more than the paths carry. */
+function onlyNarrow(plan: Plan, random: SeededRandom): Plan {
+  const { network, clients } = plan
+  const oneRoundMs = oneRoundOf(plan)
+  const electionTimeoutMs = Math.ceil(Math.max(90, oneRoundMs * random.logBetween(QUIET_ROUNDS, 20)))
+  return {
+    ...plan,
+    servers: Math.max(3, plan.servers),
+    electionTimeoutMs,
+    heartbeatMs: Math.max(10, Math.floor(electionTimeoutMs / random.pick([4, 5, 10]))),
+    network: { ...network, jitterMs: network.delayMs * 0.2 },
+    chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 },
+    clients: {
+      ...{ ...clients, count: random.int(4, 9), paddingMax: drawPadding(random) },
+      thinkMs: oneRoundMs * random.logBetween(0.3, 6),
+      weights: { write: 0.2, writes: 1, read: random.between(0, 0.2), barrier: 0 },
+    },
+    faultEveryMs: electionTimeoutMs * random.logBetween(0.3, 3),
+    spellMs: electionTimeoutMs * random.logBetween(5, 50),
+    faults: { 'narrow-path': 1 },
+  }
+}
+
+const oneRoundOf = ({ network, disk, turnMs }: Pick<Plan, 'network' | 'disk' | 'turnMs'>): number =>
+  oneRound(network.delayMs, disk.writeMs, turnMs)
+
+const oneRound = (delayMs: number, writeMs: number, turnMs: number): number => 4 * delayMs + 4 * writeMs + 10 * turnMs
+
+function drawBusyPlan(seed: number): Plan {
   const random = new SeededRandom(seed ^ 0x5eed5eed)
   const delayMs = random.logBetween(0.05, 10)
   const writeMs = random.logBetween(0.1, 20)
   const turnMs = random.logBetween(0.01, 1)
-  const oneRoundMs = 4 * delayMs + 4 * writeMs + 10 * turnMs
+  const oneRoundMs = oneRound(delayMs, writeMs, turnMs)
   const electionTimeoutMs = Math.round(Math.max(90, oneRoundMs * random.logBetween(3, 20)))
   const isCalm = random.chance(0.05)
   const hasChaos = random.chance(0.4)

@@ -154,8 +154,8 @@ export class MemoryNetwork implements MemoryWire {
     return this.#path(from, to).isCut
   }
 
-  /** Puts something on its way; false when it is lost. */
-  carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean {
+  /** Puts something on its way, which takes the same time whatever its size; false when it is lost. */
+  carry(from: string, to: string, connection: MemoryConnection, _bytes: number, deliver: () => void): boolean {
     const path = this.#path(from, to)
     this.#connections.add(connection)
     if (path.isDropping || path.isCut) return false

@@ -34,7 +34,7 @@ import {
 } from '../index.js'
 
 /** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
-const REDIAL_MS = 50
+export const REDIAL_MS = 50
 
 /** A dial of which nothing was heard for so long has failed: it may have been dropped. */
 const DIAL_TIMEOUT_MS = 2000
@@ -72,8 +72,8 @@ export interface MemoryWire {
   /** Who listens there; null for nobody. */
   listener(address: string): MemoryTransport | null
   isCut(from: string, to: string): boolean
-  /** False: it is lost on the way. */
-  carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean
+  /** So many bytes. False: they are lost on the way. */
+  carry(from: string, to: string, connection: MemoryConnection, bytes: number, deliver: () => void): boolean
   /** A message at the end of its way, as it has become there; null: it cannot be read, and its connection has ended. */
   arrived<Message extends Request | Response>(connection: MemoryConnection, message: Message): Message | null
   forget(connection: MemoryConnection): void
@@ -118,12 +118,12 @@ export class MemoryConnection {
     return (from === a && to === b) || (from === b && to === a)
   }
 
-  carryToAcceptor(network: MemoryWire, deliver: () => void): void {
-    if (!network.carry(this.dialler.address, this.peer.address, this, deliver)) this.hasLost = true
+  carryToAcceptor(network: MemoryWire, deliver: () => void, bytes = MESSAGE_BYTES): void {
+    if (!network.carry(this.dialler.address, this.peer.address, this, bytes, deliver)) this.hasLost = true
   }
 
   carryToDialler(network: MemoryWire, deliver: () => void): void {
-    if (!network.carry(this.peer.address, this.dialler.address, this, deliver)) this.hasLost = true
+    if (!network.carry(this.peer.address, this.dialler.address, this, MESSAGE_BYTES, deliver)) this.hasLost = true
   }
 
   /** Ends both ends at once: what the network does to a connection, not what a peer does. */
@@ -192,10 +192,11 @@ export class MemoryTransport implements Transport {
     }
     this.#outbox.push(() => {
       if (connection.isEndedAtDialler) return
-      connection.carryToAcceptor(this.#network, () => {
+      const deliver = (): void => {
         connection.toAcceptor -= bytes
         connection.acceptor?.takeRequest(connection, message)
-      })
+      }
+      connection.carryToAcceptor(this.#network, deliver, bytes)
     })
   }
 
@@ -252,6 +253,12 @@ export class MemoryTransport implements Transport {
     if (!connection.isUpAtAcceptor || connection.from === null) return
     const arrived = this.#network.arrived(connection, message)
     if (arrived !== null) this.#running().handlers.onRequest(connection.from, connection.link, arrived)
+  }
+
+  /** Part of a request has arrived here. */
+  takePart(connection: MemoryConnection): void {
+    if (!connection.isUpAtAcceptor || connection.from === null) return
+    this.#running().handlers.onArriving?.(connection.from, connection.link)
   }
 
   takeResponse(connection: MemoryConnection, message: Response): void {

@@ -1,7 +1,7 @@
 /**
  * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order
- * without gaps is the transport's contract; what breaks it on purpose (`chaos`) is only what the core must stand as
- * well.
+ * without gaps is the transport's contract, on each connection by itself: what goes on another one may overtake it, as
+ * it does over TCP. What breaks the contract on purpose (`chaos`) is only what the core must stand as well.
  */
 
 import type { Request, Response } from '../../../core/messages.js'
@@ -11,6 +11,8 @@ import type { CancelTimer, Clock } from '../../../types.js'
 import type { EventQueue, Happening } from '../event-queue.js'
 import type { SeededRandom } from '../random.js'
 import { throughFlippedBit } from './flipped-bit.js'
+import { NarrowPath } from './narrow-path.js'
+import type { Crossing } from './narrow-path.js'
 
 export interface NetworkPlan {
   readonly delayMs: number
@@ -39,8 +41,12 @@ interface Path {
   readonly to: string
   isCut: boolean
   slowness: number
-  /** When the last one that keeps its order arrives. */
+  /** Null while bytes cost no time. */
+  narrow: NarrowPath | null
+  /** When the last one arrives. */
   lastDue: number
+  /** The same of each connection: its order is kept. */
+  readonly lastDueOf: Map<MemoryConnection, number>
 }
 
 const HISTORY_MAX = 64
@@ -75,10 +81,25 @@ export class SimNetwork extends MemoryNetwork {
     this.#sim(from, to).slowness = slowness
   }
 
+  /**
+   * From now on what is sent takes the time that its bytes need, and what follows waits behind it. A path that is
+   * narrow stays as it is.
+   */
+  narrowPath(from: string, to: string, bytesPerMs: number): void {
+    this.#sim(from, to).narrow ??= new NarrowPath(this.#queue, bytesPerMs)
+  }
+
+  /** Null while bytes cost no time there. */
+  narrowPathOf(from: string, to: string): NarrowPath | null {
+    return this.#sim(from, to).narrow
+  }
+
   mendPath(from: string, to: string): void {
     const path = this.#sim(from, to)
     path.isCut = false
     path.slowness = 1
+    path.narrow?.mend()
+    path.narrow = null
     for (const connection of [...this.#live]) {
       if (connection.hasLost && connection.isBetween(from, to)) connection.reset('connection reset: something was lost')
     }
@@ -106,6 +127,22 @@ export class SimNetwork extends MemoryNetwork {
     this.#mute = address
     run()
     this.#mute = null
+    for (const { narrow } of this.#pathsByName.get(address)?.values() ?? []) narrow?.lose()
+  }
+
+  /**
+   * Whoever has dialled finds its connection gone, and may dial again; the other end learns of it when its keep-alive
+   * does. False: there was none.
+   */
+  loseAtDialler(from: string, to: string): boolean {
+    for (const connection of this.#live) {
+      const { dialler, peer, isEndedAtDialler } = connection
+      if (isEndedAtDialler || dialler.address !== from || peer.address !== to) continue
+      connection.hasLost = true
+      dialler.endDialled(connection, 'connection timed out', null)
+      return true
+    }
+    return false
   }
 
   override cut(a: string, b: string): void {
@@ -117,16 +154,45 @@ export class SimNetwork extends MemoryNetwork {
   }
 
   // Hot path: once per message.
-  override carry(from: string, to: string, connection: MemoryConnection, deliver: () => void): boolean {
+  override carry(from: string, to: string, connection: MemoryConnection, bytes: number, deliver: () => void): boolean {
     const path = this.#sim(from, to)
     this.#live.add(connection)
     if (path.isCut || this.#mute === from) return false
     const parcel = new Parcel(this.#receivers.get(to), connection, deliver)
+    if (path.narrow === null) this.#leave(path, parcel)
+    else path.narrow.add(this.#crossing(path, parcel, bytes))
+    return true
+  }
+
+  #crossing(path: Path, parcel: Parcel, bytes: number): Crossing {
+    const isRequest = path.to === parcel.connection.peer.address
+    return {
+      bytes,
+      get isWanted() {
+        return !parcel.isOver
+      },
+      crossed: () => {
+        if (path.isCut) parcel.connection.hasLost = true
+        else this.#leave(path, parcel)
+      },
+      crossedInPart: () => {
+        if (!path.isCut && isRequest)
+          this.#queue.call(this.#inOrder(path, parcel, this.#dueOn(path)), () => parcel.arriveInPart())
+      },
+      lost: () => {
+        parcel.connection.hasLost = true
+      },
+    }
+  }
+
+  /** What is sent is on its way, and has a delay before it. */
+  #leave(path: Path, parcel: Parcel): void {
+    const { connection } = parcel
     const isData = connection.isUpAtDialler && connection.isUpAtAcceptor
-    let due = this.#queue.now + (this.#plan.delayMs + this.#random.exponential(this.#plan.jitterMs)) * path.slowness
+    const due = this.#dueOn(path)
     if (isData) {
       const { chaos } = this
-      if (chaos.loss > 0 && this.#random.chance(chaos.loss)) return true
+      if (chaos.loss > 0 && this.#random.chance(chaos.loss)) return
       if (chaos.replay > 0 && this.#random.chance(chaos.replay)) this.#replay(due)
       if (chaos.duplication > 0 && this.#random.chance(chaos.duplication)) {
         this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
@@ -134,13 +200,21 @@ export class SimNetwork extends MemoryNetwork {
       if (chaos.replay > 0) this.#keep(parcel)
       if (chaos.reordering > 0 && this.#random.chance(chaos.reordering)) {
         this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
-        return true
+        return
       }
     }
-    due = Math.max(due, path.lastDue)
-    path.lastDue = due
-    this.#queue.add(due, parcel)
-    return true
+    this.#queue.add(this.#inOrder(path, parcel, due), parcel)
+  }
+
+  #dueOn({ slowness }: Path): number {
+    return this.#queue.now + (this.#plan.delayMs + this.#random.exponential(this.#plan.jitterMs)) * slowness
+  }
+
+  #inOrder(path: Path, { connection }: Parcel, due: number): number {
+    const inOrder = Math.max(due, path.lastDueOf.get(connection) ?? 0)
+    path.lastDueOf.set(connection, inOrder)
+    path.lastDue = Math.max(path.lastDue, inOrder)
+    return inOrder
   }
 
   // Hot path: once per message.
@@ -154,6 +228,9 @@ export class SimNetwork extends MemoryNetwork {
 
   override forget(connection: MemoryConnection): void {
     this.#live.delete(connection)
+    const { dialler, peer } = connection
+    this.#sim(dialler.address, peer.address).lastDueOf.delete(connection)
+    this.#sim(peer.address, dialler.address).lastDueOf.delete(connection)
   }
 
   override timer(delayMs: number, callback: () => void): CancelTimer {
@@ -192,7 +269,7 @@ export class SimNetwork extends MemoryNetwork {
     }
     let path = paths.get(to)
     if (path === undefined) {
-      path = { to, isCut: false, slowness: 1, lastDue: 0 }
+      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0, lastDueOf: new Map() }
       paths.set(to, path)
     }
     return path
@@ -201,20 +278,29 @@ export class SimNetwork extends MemoryNetwork {
 
 /** Something on its way. May arrive more than once. */
 class Parcel implements Happening {
+  readonly connection: MemoryConnection
   readonly #receiver: Receiver | undefined
-  readonly #connection: MemoryConnection
   readonly #deliver: () => void
 
   constructor(receiver: Receiver | undefined, connection: MemoryConnection, deliver: () => void) {
     this.#receiver = receiver
-    this.#connection = connection
+    this.connection = connection
     this.#deliver = deliver
   }
 
+  /** Nobody at either end waits for it any more. */
+  get isOver(): boolean {
+    const { isEndedAtDialler, isEndedAtAcceptor, acceptor } = this.connection
+    return isEndedAtDialler && (acceptor === null || isEndedAtAcceptor)
+  }
+
   happen(): void {
-    const { isEndedAtDialler, isEndedAtAcceptor, acceptor } = this.#connection
-    if (isEndedAtDialler && (acceptor === null || isEndedAtAcceptor)) return
-    this.#receiver?.arrive(this.#deliver)
+    if (!this.isOver) this.#receiver?.arrive(this.#deliver)
+  }
+
+  /** Invariant: it is a request. */
+  arriveInPart(): void {
+    if (!this.isOver) this.#receiver?.arrive(() => this.connection.acceptor?.takePart(this.connection))
   }
 }
 

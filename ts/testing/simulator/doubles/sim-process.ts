@@ -40,6 +40,8 @@ export interface ProcessSite {
   readonly machine: StateMachine<SimCommand, SimAnswer, number, SimAnswer>
   random(): number
   drawNonce(): string
+  /** Runs something now, as a happening of its own. */
+  next(run: () => void): void
   /** Runs a turn soon. */
   queueTurn(turn: Happening): void
   opened(process: SimProcess): void
@@ -128,12 +130,12 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
     this.isPaused = true
   }
 
-  /** Everything that came meanwhile comes at once. */
+  /** Everything that came meanwhile comes at once, and what follows from each before the next. */
   resume(): void {
     this.isPaused = false
     const held = this.#held
     this.#held = []
-    for (const run of held) this.arrive(run)
+    for (const run of held) this.#site.next(() => this.arrive(run))
   }
 
   /** From here on nothing of this process has any effect. The transport is the caller's to silence. */

@@ -225,6 +225,7 @@ export class SimServer implements ServerView {
       random: () => this.#random.next(),
       // No other process has the same.
       drawNonce: () => [this.ordinal + 1, this.boot].map((part) => part.toString(16).padStart(16, '0')).join(''),
+      next: (run) => void queue.call(queue.now, run),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => this.#orFail(() => observers.booted(this)),
       ended: (_process, error) => {

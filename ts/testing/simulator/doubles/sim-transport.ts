@@ -4,6 +4,7 @@ import type { RaftError } from '../../../errors.js'
 import type { Request, Response } from '../../../core/messages.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../../../types.js'
+import { hold } from '../../invariants/violation.js'
 
 /** The process that talks through it. */
 export interface TransportUser {
@@ -19,6 +20,8 @@ export class SimTransport implements Transport {
   readonly #inner: Transport
   readonly #user: TransportUser
   readonly #peerOf = new Map<LinkId, ServerId>()
+  /** By peer: the newest connection on which it was heard. */
+  readonly #newest = new Map<ServerId, LinkId>()
   /** The server has rejected the request that it is being given: it is damaged, and reaches nobody. */
   #isRejected = false
 
@@ -65,6 +68,14 @@ export class SimTransport implements Transport {
     return this.#inner.close()
   }
 
+  /** Invariant 30: a newer connection of a peer replaces the one before it. */
+  #heard(from: ServerId, link: LinkId): void {
+    this.#peerOf.set(link, from)
+    const newest = this.#newest.get(from) ?? 0
+    hold(link >= newest, 30, () => `${from} is heard on link ${link}, and has been on link ${newest}, which is newer`)
+    this.#newest.set(from, link)
+  }
+
   /** A dead process hears nothing. */
   #watched(handlers: TransportHandlers): TransportHandlers {
     const user = this.#user
@@ -76,10 +87,15 @@ export class SimTransport implements Transport {
       },
       onRequest: (from, link, message) => {
         if (!user.isAlive) return
-        this.#peerOf.set(link, from)
+        this.#heard(from, link)
         this.#isRejected = false
         handlers.onRequest(from, link, message)
         if (!this.#isRejected) user.delivered(from, message)
+      },
+      onArriving: (from, link) => {
+        if (!user.isAlive) return
+        this.#heard(from, link)
+        handlers.onArriving?.(from, link)
       },
       onResponse: (from, session, message) => {
         if (!user.isAlive) return

@@ -37,6 +37,8 @@ export const FAULT_NAMES = [
   'orphan-votes',
   'rollback',
   'clone',
+  'narrow-path',
+  'redial',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

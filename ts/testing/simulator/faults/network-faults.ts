@@ -3,16 +3,27 @@
  * reset.
  */
 
+import { WINDOW_BYTES_MIN } from '../../../core/leader/link-window.js'
+import { REDIAL_MS } from '../../../transport/memory/memory-transport.js'
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import type { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
+import { isOnlyNarrow } from '../swarm.js'
 import type { World } from '../world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
-type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal'
+type NetworkFault = Cut | 'slow-path' | 'narrow-path' | 'redial' | 'reset' | 'heal'
 export type Path = readonly [from: SimServer, to: SimServer]
+
+/**
+ * What a narrow path carries in an election timeout: some parts that are told of, or the smallest window of a leader in
+ * a quarter of it, where that is to have a leader that stays.
+ */
+const NARROW_BYTES_MIN = 4 * 1024
+const SERVING_BYTES_MIN = 4 * WINDOW_BYTES_MIN
+const NARROW_BYTES_MAX = 64 * WINDOW_BYTES_MIN
 
 export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = {
   /** What one server says, or what it hears, is lost. */
@@ -70,6 +81,34 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
       for (const to of hit) mend(world, [from, to])
     })
     return `${from.id} ${slowness.toFixed(0)} times`
+  },
+  /** Paths with a bandwidth. */
+  'narrow-path': (world, random) => {
+    const from = victim(world, random)
+    const bytesMin = isOnlyNarrow(world.plan) ? SERVING_BYTES_MIN : NARROW_BYTES_MIN
+    const bytesPerMs = random.logBetween(bytesMin, NARROW_BYTES_MAX) / world.plan.electionTimeoutMs
+    const hit = others(world, from).filter(() => random.chance(0.8))
+    for (const to of hit) {
+      world.network.narrowPath(from.address, to.address, bytesPerMs)
+      if (random.chance(0.3)) world.network.narrowPath(to.address, from.address, bytesPerMs)
+    }
+    world.queue.after(3 * spell(world, random), () => {
+      for (const to of hit) for (const path of between([from], [to])) mend(world, path)
+    })
+    return `${from.id} ${bytesPerMs.toFixed(1)} bytes per ms`
+  },
+  /** One connection after the other is lost to who has dialled it, and is none to the other end while the next comes. */
+  redial: (world, random) => {
+    const [to] = random.shuffled(world.servers)
+    const from = victim(world, random)
+    if (to === undefined || to === from) return null
+    const lose = (times: number): boolean => {
+      const isLost = world.network.loseAtDialler(from.address, to.address)
+      const againMs = REDIAL_MS + random.exponential(4 * world.plan.network.delayMs)
+      if (times > 1) world.queue.after(againMs, () => lose(times - 1))
+      return isLost
+    }
+    return lose(random.int(1, 5)) ? `${from.id}>${to.id}` : null
   },
   reset: (world, random) => {
     const [a, b] = random.shuffled(world.servers)
