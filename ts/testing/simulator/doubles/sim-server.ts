@@ -218,10 +218,15 @@ export class SimServer implements ServerView {
       opened: () => {
         observers.booted(this)
       },
-      ended: (_process, error) => {
+      ended: (process, error) => {
         this.trouble = error?.code ?? 'closed'
         if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
-        if (error === null) this.crash('closed', false)
+        // What its callers were told comes first.
+        queue.call(queue.now, () => {
+          if (process !== this.process) return
+          observers.ended(this)
+          if (error === null) this.crash('closed', false)
+        })
       },
       stepped: (core, input) => {
         this.#site.countStep()

@@ -37,6 +37,7 @@ export const FAULT_NAMES = [
   'orphan-votes',
   'rollback',
   'clone',
+  'close-busy',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]
