@@ -164,7 +164,7 @@ async function comeToRest(
 
 /** Nothing is under way there; clients may be, and what they watch. */
 function isAtRest(host: KvHost, server: SimServer): boolean {
-  const ofClients = ['clients', 'clientBytes', 'watchedKeys']
+  const ofClients = ['clients', 'clientAccounts', 'clientBytes', 'clientCommandBytes', 'watchedKeys']
   const rooms = Object.entries(host.serverOf(server.id)?.rooms ?? {})
   return rooms.every(([name, count]) => count === 0 || ofClients.includes(name))
 }

@@ -23,6 +23,8 @@ export class SimStore implements LogStore {
   readonly #disk: SimDisk
   readonly #inner: MemoryLogStore
   readonly #user: StoreUser
+  /** Under way. */
+  reads = 0
 
   constructor(disk: SimDisk, user: StoreUser) {
     this.#disk = disk
@@ -68,8 +70,10 @@ export class SimStore implements LogStore {
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
     const found = this.#disk.read(() => this.#inner.read(lo, hi, maxBytes), lo)
     found.catch(() => {})
+    this.reads += 1
     return new Promise((resolve) => {
       this.#disk.afterRead(() => {
+        this.reads -= 1
         this.#user.arrive(() => {
           this.#user.promised()
           resolve(found)

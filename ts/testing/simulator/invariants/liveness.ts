@@ -5,7 +5,7 @@
 
 import { leaderOf } from '../faults/fault.js'
 import type { Nemesis } from '../faults/nemesis.js'
-import type { SimServer } from '../doubles/sim-server.js'
+import type { Rooms, SimServer } from '../doubles/sim-server.js'
 import { hold, Violation } from '../../invariants/violation.js'
 import type { World } from '../world.js'
 
@@ -56,10 +56,15 @@ export async function recover(world: World, nemesis: Nemesis, isQuiet = (): bool
   for (const client of world.clients) client.isStopped = true
   const restBegin = world.queue.now
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
-  const isResting = (): boolean => agreed(core) && isAnswered() && core.every(isIdle) && isQuiet()
+  const isAgreed = (): boolean => agreed(core) && areMatched(core) && isAnswered() && isQuiet()
+  const passing = (server: SimServer): readonly string[] => occupied(server, (room) => PASSED_THROUGH.includes(room))
+  const isResting = (): boolean => isAgreed() && core.every((server) => passing(server).length === 0)
   await world.run(() => world.queue.now - restBegin > allowedMs || isResting())
-  if (!isResting()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
-  for (const server of core) checkRest(server)
+  if (!isAgreed()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
+  for (const server of core) {
+    hold(passing(server).length === 0, 16, () => `${server.id} keeps ${passing(server).join(', ')}`)
+    checkRest(server, core)
+  }
   return { wasPossible: true, ms: world.queue.now - begin }
 }
 
@@ -118,19 +123,37 @@ function agreed(core: readonly SimServer[]): boolean {
   )
 }
 
-/** The disk has nothing to do: a peer that was out of reach may be written down when nobody asks for anything. */
-function isIdle({ counters }: SimServer): boolean {
-  return counters === null || (counters.writes === 0 && counters.admissions === 0)
+/** A leader has heard from all of them that they have everything. */
+function areMatched(core: readonly SimServer[]): boolean {
+  const leader = leaderIn(core)
+  return core.every(({ id }) => id === leader?.id || leader?.core?.matchIndexOf(id) === leader?.core?.log.lastIndex)
+}
+
+/**
+ * Through these rooms goes what servers do by themselves, such as heartbeats, and writing down a peer that was out of
+ * reach: at rest they are empty as well, but not at any moment.
+ */
+const PASSED_THROUGH: readonly (keyof Rooms)[] = ['mail', 'messagesHeld', 'writes', 'admissions', 'unwritten']
+
+function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
+  const rooms = Object.entries(server.rooms ?? {}) as [keyof Rooms, number][]
+  return rooms.flatMap(([room, count]) => (count === 0 || !isMeant(room) ? [] : [`${count} in "${room}"`]))
 }
 
 /** Invariant 16: whatever counts or queues is at zero when nothing is asked. */
-function checkRest(server: SimServer): void {
-  const { core, id } = server
-  for (const [room, count] of Object.entries(server.counters ?? {})) {
-    hold(count === 0, 16, () => `${id} keeps ${count} in its room "${room}", at rest`)
+function checkRest(server: SimServer, core: readonly SimServer[]): void {
+  const kept = occupied(server, (room) => !PASSED_THROUGH.includes(room))
+  hold(kept.length === 0, 16, () => `${server.id} keeps ${kept.join(', ')}, at rest`)
+  for (const { id } of core) {
+    const progress = server.core?.peers.get(id)
+    if (progress === undefined) continue
+    const { inflights, probeBytes, fetching, nextIndex, matchIndex } = progress
+    const isIdle = inflights.count === 0 && inflights.bytes === 0 && probeBytes === 0 && !fetching
+    hold(isIdle && nextIndex === matchIndex + 1, 16, () => {
+      const held = `${inflights.count} messages with ${inflights.bytes} bytes and a probe with ${probeBytes} on their way`
+      return `${server.id} counts ${held}, next ${nextIndex}${fetching ? ', and a read' : ''}, for ${id}, which has everything up to ${matchIndex}`
+    })
   }
-  const bytes = core?.log.bytesAbove(core.log.commitIndex) ?? 0
-  hold(bytes === 0, 16, () => `${id} counts ${bytes} uncommitted bytes, at rest`)
 }
 
 function late(world: World, core: readonly SimServer[], what: string): Violation {

@@ -43,6 +43,16 @@ export class ClientMemory {
     return this.#held.all
   }
 
+  /** Of those, what commands take; the same holds of it. */
+  get heldOfCommands(): number {
+    return this.#held.commands
+  }
+
+  /** Clients that have an account. */
+  get count(): number {
+    return this.#accounts.size
+  }
+
   /** Clients that were cut off so that the bounds hold. */
   get evicted(): number {
     return this.#evicted

@@ -39,6 +39,20 @@ export interface ClientHost {
   readonly onGone: (client: Client, reason: string | null) => void
 }
 
+export type ClientRooms = Readonly<
+  Record<
+    | 'commandsWaiting'
+    | 'commandBytesWaiting'
+    | 'commandsBegun'
+    | 'answerBytes'
+    | 'answerBytesExpected'
+    | 'readsUnderWay'
+    | 'walksUnderWay'
+    | 'keysSetAside',
+    number
+  >
+>
+
 export class Client implements ClientState, Served, SocketListener, MemoryHolder {
   readonly session: ClientSession
   readonly #server: ServerState
@@ -103,6 +117,22 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     const commands = this.#input.begun + this.#ordering.held + this.#transactions.held
     const bytes = this.#input.ahead + this.#answers.held + this.#socket.unsent + this.session.held
     return { all: commands + bytes, commands }
+  }
+
+  /** What of it is under way. Invariant: 0 in all of them when all of its commands are answered. */
+  get rooms(): ClientRooms {
+    const { reads, walks } = this.#ordering.rooms
+    const { pending, expected } = this.#answers.rooms
+    return {
+      commandsWaiting: this.#ordering.waiting.length,
+      commandBytesWaiting: this.#ordering.held,
+      commandsBegun: pending,
+      answerBytes: this.#answers.held,
+      answerBytesExpected: expected,
+      readsUnderWay: reads,
+      walksUnderWay: walks,
+      keysSetAside: this.#transactions.setAside,
+    }
   }
 
   get isSpared(): boolean {
