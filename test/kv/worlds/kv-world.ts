@@ -11,6 +11,7 @@ import type { SimServer } from '#balsa/testing/simulator/doubles/sim-server.js'
 import { Nemesis } from '#balsa/testing/simulator/faults/nemesis.js'
 import { EntryTimeInvariants } from '#balsa/testing/simulator/invariants/entry-time-invariants.js'
 import { recover } from '#balsa/testing/simulator/invariants/liveness.js'
+import { RoomInvariants } from '#balsa/testing/simulator/invariants/room-invariants.js'
 import { TimingInvariants } from '#balsa/testing/simulator/invariants/timing-invariants.js'
 import { SeededRandom } from '#balsa/testing/simulator/random.js'
 import { RunHash } from '#balsa/testing/simulator/run-hash.js'
@@ -68,7 +69,7 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
     hosted: host.machine,
     observers: [
       ...[host, hash, ...invariantsOf(truth, () => world.servers)],
-      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants()],
+      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants(), new RoomInvariants()],
     ],
     actors: [nemesis, new Supervisor()],
   })

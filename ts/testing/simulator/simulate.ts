@@ -14,6 +14,7 @@ import { Nemesis } from './faults/nemesis.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
+import { RoomInvariants } from './invariants/room-invariants.js'
 import { Supervisor } from './supervisor.js'
 import { drawPlan } from './swarm.js'
 import { TimingInvariants } from './invariants/timing-invariants.js'
@@ -85,7 +86,14 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
   const ofServers = invariantsOf(truth, () => world.servers)
-  const invariants = [work, ...ofServers, clients, new TimingInvariants(() => plan), new EntryTimeInvariants()]
+  const invariants = [
+    work,
+    ...ofServers,
+    clients,
+    new TimingInvariants(() => plan),
+    new EntryTimeInvariants(),
+    new RoomInvariants(),
+  ]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

@@ -25,6 +25,8 @@ export class SimStore implements LogStore {
   readonly #user: StoreUser
   /** Under way. */
   reads = 0
+  /** What `poll` gave out last: valid until the next one, as the contract says, and nonsense from then on. */
+  #lent: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } | null = null
 
   constructor(disk: SimDisk, user: StoreUser) {
     this.#disk = disk
@@ -58,9 +60,10 @@ export class SimStore implements LogStore {
   }
 
   poll(): StoreProgress {
+    if (this.#lent !== null) Object.assign(this.#lent, { durable: NaN, credit: NaN })
     const progress = this.#inner.poll()
-    const { creditMax } = this.#disk
-    return progress.credit <= creditMax ? progress : { ...progress, credit: creditMax }
+    this.#lent = { ...progress, credit: Math.min(progress.credit, this.#disk.creditMax) }
+    return this.#lent
   }
 
   get failed(): boolean {
