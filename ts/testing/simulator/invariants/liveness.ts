@@ -25,8 +25,8 @@ export interface Recovery {
   readonly ms: number
 }
 
-/** `isQuiet`: whether clients that the world does not know have nothing under way on the mended servers. */
-export async function recover(world: World, nemesis: Nemesis, isQuiet = (): boolean => true): Promise<Recovery> {
+/** `underWay`: what is, on the mended servers, of clients that the world does not know; empty for nothing. */
+export async function recover(world: World, nemesis: Nemesis, underWay = (): string => ''): Promise<Recovery> {
   nemesis.isStopped = true
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
@@ -56,11 +56,12 @@ export async function recover(world: World, nemesis: Nemesis, isQuiet = (): bool
   for (const client of world.clients) client.isStopped = true
   const restBegin = world.queue.now
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
-  const isAgreed = (): boolean => agreed(core) && areMatched(core) && isAnswered() && isQuiet()
+  const isAgreed = (): boolean => agreed(core) && areMatched(core) && isAnswered()
   const passing = (server: SimServer): readonly string[] => occupied(server, (room) => PASSED_THROUGH.includes(room))
-  const isResting = (): boolean => isAgreed() && core.every((server) => passing(server).length === 0)
-  await world.run(() => world.queue.now - restBegin > allowedMs || isResting())
+  const isEmpty = (): boolean => underWay() === '' && core.every((server) => passing(server).length === 0)
+  await world.run(() => world.queue.now - restBegin > allowedMs || (isAgreed() && isEmpty()))
   if (!isAgreed()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
+  hold(underWay() === '', 16, () => `${underWay()}, ${allowedMs.toFixed(0)} ms after the last call`)
   for (const server of core) {
     hold(passing(server).length === 0, 16, () => `${server.id} keeps ${passing(server).join(', ')}`)
     checkRest(server, core)
