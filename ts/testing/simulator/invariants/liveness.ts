@@ -132,9 +132,12 @@ function areMatched(core: readonly SimServer[]): boolean {
 
 /**
  * Through these rooms goes what servers do by themselves, such as heartbeats, and writing down a peer that was out of
- * reach: at rest they are empty as well, but not at any moment.
+ * reach; and of the room that a disk has again only the next turn hears. At rest they are empty as well, but not at any
+ * moment.
  */
-const PASSED_THROUGH: readonly (keyof Rooms)[] = ['mail', 'messagesHeld', 'writes', 'admissions', 'unwritten']
+const PASSED_THROUGH: readonly (keyof Rooms)[] = [
+  ...(['mail', 'messagesHeld', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
+]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
   const rooms = Object.entries(server.rooms ?? {}) as [keyof Rooms, number][]
