@@ -53,7 +53,11 @@ const INVARIANTS = {
   21: 'a mended quorum serves',
   22: 'a leader that cannot work yields',
   23: 'inputs before deadlines',
+  24: 'entry time never falls',
+  25: 'a call ends when it must',
+  26: 'a flipped bit is no message',
   29: 'narrow links',
+  31: 'nothing without room for it',
 }
 
 await main().catch((error) => {

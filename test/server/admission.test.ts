@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import type { Codec, RaftError } from 'balsa-raft'
 import { failure } from '../support/failure.js'
 import { LoneServer } from '../support/lone-server.js'
+import { vote } from '../support/messages.js'
 import type { Command } from '../support/raft-cluster.js'
 
 interface Context {
@@ -174,6 +175,25 @@ test('commands beyond what may wait are refused before they are encoded', async 
   await raft.close()
   const refused = (await Promise.all(calls)).filter((error) => error?.code === 'ERR_RAFT_OVERLOADED')
   assert.ok(refused.length >= 1980, `${refused.length} were refused`)
+})
+
+test('what was refused for its bytes is taken again once others have left, however they left', async (context) => {
+  const ways: Readonly<Record<string, (server: LoneServer, controller: AbortController) => void>> = {
+    'their deadline': ({ clock }) => clock.advance(20),
+    'their signal': (_, controller) => controller.abort(),
+    'a new term': ({ transport, raft }) => transport.handlers.onResponse('s2', 1, vote(raft.status.term + 1, false)),
+  }
+  for (const [way, leave] of Object.entries(ways)) {
+    const server = await leading(context, new SizedCodec(1_000_000))
+    const controller = new AbortController()
+    const options = { signal: controller.signal, timeoutMs: 10 }
+    const calls = Array.from({ length: 17 }, () => failure(server.raft.apply({ add: 1 }, options)))
+    assert.equal(server.server.counters.full, 1, `before ${way}: one is refused`)
+    leave(server, controller)
+    await server.turns()
+    for (const { outcome } of await Promise.all(calls)) assert.is(outcome, 'not-applied')
+    assert.equal(server.occupied, {}, `after ${way}`)
+  }
 })
 
 test('a server that does not lead, or is closed, encodes nothing', async (context) => {

@@ -90,7 +90,7 @@ test('reads that wait for a state machine leave nothing when their wait ends, tu
     server.clock.advance(20)
     assert.is((await read).code, 'ERR_RAFT_TIMEOUT')
   }
-  assert.equal(server.occupied, { accepted: 1 })
+  assert.equal(server.occupied, { accepted: 1, applying: 1 })
   release()
   assert.is(await write, 1)
   assert.equal(server.occupied, {})

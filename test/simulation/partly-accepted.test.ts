@@ -20,7 +20,7 @@ const plan: Plan = {
   chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 },
   disk: { writeMs: 1, readMs: 1, capacityBytes: 2 ** 24 },
   clients: {
-    ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1 },
+    ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1, signals: 0 },
     weights: { write: 1, writes: 0, read: 0, barrier: 0 },
   },
   ...{ faultEveryMs: 1e9, spellMs: 1000, restartMs: 100, faults: {} },
@@ -52,7 +52,7 @@ function hangAndAsk(world: World): void {
     }
     leader.sim.hang(10 * ELECTION_TIMEOUT_MS)
     leader.sim.creditMax = 20
-    world.addClient().visit(leader, 'writes', COMMANDS)
+    world.visitor().visit(leader, 'writes', COMMANDS)
     world.queue.after(5, () => (leader.sim.creditMax = 0))
   })
 }

@@ -47,6 +47,11 @@ export class Intake {
     this.#tickets = tickets
   }
 
+  /** What the store will take now, as far as is known here. */
+  get credit(): number {
+    return this.#credit
+  }
+
   creditIs(bytes: number): void {
     this.#credit = bytes
   }

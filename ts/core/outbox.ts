@@ -24,6 +24,11 @@ export class Outbox {
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
 
+  /** Messages that wait for a ticket. */
+  get heldCount(): number {
+    return this.#gated.length
+  }
+
   request(to: ServerId, session: number, message: Request): void {
     this.#messages.push({ kind: 'request', to, session, message })
   }

@@ -49,6 +49,22 @@ export interface CoreOptions {
   readonly tailBytesMax?: number
 }
 
+/** How much stands in each room of the core: all of them are empty when nothing is asked and nobody lags. */
+export interface CoreCounters {
+  /** Accepted, and in no ticket yet: none between two turns. */
+  readonly stepsToWrite: number
+  /** Taken and not durable. */
+  readonly tickets: number
+  /** Messages that wait for a ticket. */
+  readonly messagesHeld: number
+  /** Requests for a read index without an outcome. */
+  readonly readsToConfirm: number
+  /** Handed to the state machine, which has not answered: one at most. */
+  readonly rangesApplying: number
+  readonly uncommittedBytes: number
+  readonly unappliedBytes: number
+}
+
 export class RaftCore {
   readonly #context: CoreContext
   readonly #hardState: TermAndVote
@@ -131,6 +147,24 @@ export class RaftCore {
   /** What the leader knows of each peer; empty on other servers. For status, invariants and tests; read only. */
   get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
     return this.#role.peers
+  }
+
+  /** For invariants and tests. */
+  get counters(): CoreCounters {
+    return {
+      stepsToWrite: this.#tickets.acceptedCount,
+      tickets: this.#tickets.pendingCount,
+      messagesHeld: this.#outbox.heldCount,
+      readsToConfirm: this.#role.readsWaiting,
+      rangesApplying: Number(this.#applying !== null),
+      uncommittedBytes: this.#log.uncommittedBytes,
+      unappliedBytes: this.#log.bytesAbove(this.#log.appliedIndex),
+    }
+  }
+
+  /** Bytes that the store takes now, less what was accepted since it said so. For invariants and tests. */
+  get credit(): number {
+    return this.#intake.credit
   }
 
   /** When the next `tick` is due, on the clock of the inputs. */

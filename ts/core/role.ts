@@ -118,6 +118,11 @@ export abstract class RoleBehaviour {
     return NO_PEERS
   }
 
+  /** Reads that wait for this role to prove that it leads. */
+  get readsWaiting(): number {
+    return 0
+  }
+
   /** The role is over: whatever it owed gets its outcome. */
   end(_reason: string): void {}
 

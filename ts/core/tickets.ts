@@ -79,6 +79,11 @@ export class Tickets {
     return this.#pending.length
   }
 
+  /** Steps that the next ticket will hold. */
+  get acceptedCount(): number {
+    return this.#operations.length
+  }
+
   /** The ticket that must be durable before anything that reveals the current term or vote may leave. */
   get gate(): number {
     return this.#hardState.isFresh ? this.#lastTaken + 1 : this.#hardStateTicket

@@ -52,11 +52,15 @@ export interface ServerParts {
   readonly durability: StoredState['durability']
 }
 
-/** How much stands in each queue of the shell: all of them are empty when nothing is asked of the server. */
+/** How much stands in each room of the shell: all of them are empty when nothing is asked of the server. */
 export interface Counters {
+  /** What has come since the last turn. */
+  readonly mail: number
   /** Proposals that wait for the next batch, and their bytes. */
   readonly waiting: number
   readonly waitingBytes: number
+  /** 1 while proposals are refused until something has left. */
+  readonly full: number
   /** Proposals in the log that have no outcome yet. */
   readonly accepted: number
   /** `readIndex` calls that wait to be confirmed, or for the state machine. */
@@ -71,8 +75,10 @@ export interface Counters {
   readonly signals: number
   /** Claims of peers that are not written down yet. */
   readonly admissions: number
-  /** Tickets given to the store and not yet durable. */
+  /** Tickets given to the store and not yet durable, the core's and others. */
   readonly writes: number
+  /** 1 while the state machine is to answer in a later turn. */
+  readonly applying: number
 }
 
 export class Server {
@@ -201,8 +207,10 @@ export class Server {
 
   get counters(): Counters {
     return {
+      mail: this.#mailbox.count,
       waiting: this.#proposals.waitingCount,
       waitingBytes: this.#proposals.waitingBytes,
+      full: Number(this.#proposals.isFull),
       accepted: this.#proposals.acceptedCount,
       reads: this.#reads.count,
       readRounds: this.#reads.rounds,
@@ -211,6 +219,7 @@ export class Server {
       signals: this.#signals.count,
       admissions: this.#pins.count,
       writes: this.#writes.count,
+      applying: Number(this.#loop.isApplying),
     }
   }
 

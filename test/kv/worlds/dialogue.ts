@@ -54,6 +54,8 @@ export function markOf(words: readonly string[]): string | null {
       return `expiry ${argument}`
     case 'del':
       return `deletion ${words.at(-1)}`
+    case 'flushall':
+      return `flush ${key}`
     default:
       return null
   }

@@ -24,6 +24,8 @@ export interface KvClientSite {
   nextMark(): number
   /** The same for what is only known by how long it lets live: the first from `least` on that was not given before. */
   nextTtl(least: number): number
+  /** The same for how a FLUSHALL says that it is one; null when all ways to say it were given. */
+  nextFlush(): string | null
 }
 
 const PORT = 7001
@@ -237,6 +239,10 @@ export class KvClient {
         if (this.#isScanning) return ['get', key]
         this.#isScanning = true
         return ['scan', '0', 'count', String(random.int(1, 6))]
+      case 'flushall': {
+        const how = this.#site.nextFlush()
+        return how === null ? ['get', key] : ['flushall', how]
+      }
       case 'echo':
         return ['echo', `e${mark}`]
       case 'get':
@@ -253,6 +259,7 @@ export class KvClient {
     script.push(['multi'], this.#command('set'))
     const kinds = ['get', 'incrby', 'del', 'set', 'mget', 'expire', 'mset'] as const
     while (random.chance(0.6)) script.push(this.#command(random.pick(kinds)))
+    if (this.#site.plan.weights.flushall > 0 && random.chance(0.1)) script.push(this.#command('flushall'))
     script.push([random.chance(0.85) ? 'exec' : 'discard'])
     return script
   }

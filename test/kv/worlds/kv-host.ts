@@ -236,11 +236,32 @@ class HostedKv implements StateMachine<SimCommand, KvAnswer, number, SimAnswer> 
     { appliedIndex }: ApplyContext,
     replies: readonly Reply[],
   ): readonly KvAnswer[] {
+    checkSums(this.#data)
     const applied = batch.map(({ index, term, command }) => ({ index, term, id: command.id }))
     this.#user.applied(applied, appliedIndex, hashOf(this.#data))
     this.#user.point('applied')
     return batch.map(({ index }, at) => ({ index, value: 0, reply: replies[at] ?? null }))
   }
+}
+
+/** What a key takes beside its bytes, and with a deadline, for `maxmemory`. */
+const ITEM_BYTES = 176
+const DEADLINE_BYTES = 88
+
+/** What the data set counts is what is there; of keys that are dead, and not removed yet, nothing is seen. */
+function checkSums(data: DataSet): void {
+  let [size, bytes, expiring] = [0, 0, 0]
+  data.scan(0, Infinity, ({ key, value, deadline }) => {
+    size += 1
+    bytes += ITEM_BYTES + key.length + value.length
+    if (deadline === 0) return
+    bytes += DEADLINE_BYTES
+    expiring += 1
+  })
+  const dead = data.size - size
+  const isRight = dead === 0 ? data.bytes === bytes && data.expiring === expiring : data.expiring === expiring + dead
+  const counted = `${data.size} keys, ${data.expiring} with a deadline, ${data.bytes} bytes`
+  if (!isRight) throw new Error(`the data set counts ${counted}; there are ${size}, ${expiring} and ${bytes} alive`)
 }
 
 /** Of everything that follows from the entries, the order of SCAN and what counts for `maxmemory` included. */

@@ -11,6 +11,7 @@ import type { SimServer } from '#balsa/testing/simulator/doubles/sim-server.js'
 import { Nemesis } from '#balsa/testing/simulator/faults/nemesis.js'
 import { EntryTimeInvariants } from '#balsa/testing/simulator/invariants/entry-time-invariants.js'
 import { recover } from '#balsa/testing/simulator/invariants/liveness.js'
+import { RoomInvariants } from '#balsa/testing/simulator/invariants/room-invariants.js'
 import { TimingInvariants } from '#balsa/testing/simulator/invariants/timing-invariants.js'
 import { SeededRandom } from '#balsa/testing/simulator/random.js'
 import { RunHash } from '#balsa/testing/simulator/run-hash.js'
@@ -68,7 +69,7 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
     hosted: host.machine,
     observers: [
       ...[host, hash, ...invariantsOf(truth, () => world.servers)],
-      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants()],
+      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants(), new RoomInvariants()],
     ],
     actors: [nemesis, new Supervisor()],
   })
@@ -99,6 +100,7 @@ function clientSite(world: World, plan: KvPlan, host: KvHost, judge: Judge): KvC
   const { queue, servers } = world
   let mark = 0
   const ttls = new Set<number>()
+  const flushes = [...spellings('sync'), ...spellings('async')]
   return {
     ...{ queue, plan, host, judge, servers },
     promised: () => world.promised(),
@@ -109,7 +111,15 @@ function clientSite(world: World, plan: KvPlan, host: KvHost, judge: Judge): KvC
       ttls.add(ttl)
       return ttl
     },
+    nextFlush: () => flushes.pop() ?? null,
   }
+}
+
+/** The word in all its mixtures of small and capital letters. */
+function spellings(word: string): readonly string[] {
+  return Array.from({ length: 2 ** word.length }, (_, mask) =>
+    [...word].map((letter, at) => ((mask >> at) & 1 ? letter.toUpperCase() : letter)).join(''),
+  )
 }
 
 async function comeToRest(
@@ -122,10 +132,11 @@ async function comeToRest(
   for (const client of clients) client.isStopped = true
   const isMended = (server: SimServer): boolean => !world.isLeftBroken(server)
   const { wasPossible } = await recover(world, nemesis, () => {
-    const isAnswered = clients.every(({ waitsOn }) => waitsOn === null || !isMended(waitsOn))
-    return (
-      judge.failure !== null || (isAnswered && world.servers.filter(isMended).every((server) => isAtRest(host, server)))
-    )
+    if (judge.failure !== null) return ''
+    const waiting = clients.filter(({ waitsOn }) => waitsOn !== null && isMended(waitsOn))
+    const asked = waiting.map(({ waitsFor }) => `nobody answers ${waitsFor}`)
+    const kept = world.servers.filter(isMended).map((server) => [server.id, underWay(host, server)] as const)
+    return [...asked, ...kept.flatMap(([id, rooms]) => (rooms === '' ? [] : [`${id} keeps ${rooms}`]))].join('; ')
   })
   if (!wasPossible || judge.failure !== null) return
   const core = world.servers.filter(isMended)
@@ -162,15 +173,16 @@ async function comeToRest(
   else if (new Set(hashes).size > 1) judge.fail(`the servers hold different data at rest: ${hashes.join(', ')}`)
 }
 
-/** Nothing is under way there; clients may be, and what they watch. */
-function isAtRest(host: KvHost, server: SimServer): boolean {
-  const ofClients = ['clients', 'clientBytes', 'watchedKeys']
-  const rooms = Object.entries(host.serverOf(server.id)?.rooms ?? {})
-  return rooms.every(([name, count]) => count === 0 || ofClients.includes(name))
+/** What stands there while clients do, and what they watch. */
+const OF_CLIENTS = ['clients', 'clientAccounts', 'clientBytes', 'clientCommandBytes', 'watchedKeys']
+
+/** What is under way there, clients apart. */
+function underWay(host: KvHost, server: SimServer): string {
+  return roomsOf(host, server, (room) => !OF_CLIENTS.includes(room)).join(', ')
 }
 
 /** Which rooms of a server hold something. */
-function roomsOf(host: KvHost, server: SimServer): readonly string[] {
-  const rooms = host.serverOf(server.id)?.rooms ?? {}
-  return Object.entries(rooms).flatMap(([name, count]) => (count === 0 ? [] : [`${count} in "${name}"`]))
+function roomsOf(host: KvHost, server: SimServer, isMeant = (_room: string): boolean => true): readonly string[] {
+  const rooms = Object.entries(host.serverOf(server.id)?.rooms ?? {})
+  return rooms.flatMap(([name, count]) => (count === 0 || !isMeant(name) ? [] : [`${count} in "${name}"`]))
 }

@@ -118,6 +118,9 @@ export class Model {
         return this.#increment(index, key, BigInt(words[2] ?? '0'))
       case 'del':
         return `:${words.slice(1).filter((each) => this.#delete(index, each)).length}`
+      case 'flushall':
+        for (const each of this.keys) this.#delete(index, each)
+        return '+OK'
       case 'pexpire':
       case 'expire':
         return this.#expire(index, key, now + Number(words[2]) * (name === 'expire' ? 1000 : 1))

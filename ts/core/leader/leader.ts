@@ -70,6 +70,10 @@ export class Leader extends RoleBehaviour {
     return true
   }
 
+  override get readsWaiting(): number {
+    return this.#reads.count
+  }
+
   override grace(until: number): void {
     this.#quorum.grace(until)
   }

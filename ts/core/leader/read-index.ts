@@ -43,10 +43,14 @@ export class ReadRounds {
     return this.#round
   }
 
+  /** Reads without an outcome. */
+  get count(): number {
+    return this.#early.length + this.#fresh.length + this.#waiting.length
+  }
+
   /** `commitIndex` is null while nothing of this term is committed. */
   ask(id: number, commitIndex: LogIndex | null): void {
-    const count = this.#early.length + this.#fresh.length + this.#waiting.length
-    if (count >= READS_WAITING_MAX) this.#core.outbox.read({ id, status: 'overloaded' })
+    if (this.count >= READS_WAITING_MAX) this.#core.outbox.read({ id, status: 'overloaded' })
     else if (commitIndex === null) this.#early.push(id)
     else this.#fresh.push({ id, index: commitIndex })
   }

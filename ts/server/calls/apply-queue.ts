@@ -113,6 +113,11 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     return this.#waitingBytes
   }
 
+  /** Whether everything is refused until something has left. */
+  get isFull(): boolean {
+    return this.#isFull
+  }
+
   /** Commands in the log that have no outcome yet. */
   get acceptedCount(): number {
     return this.#acceptedCount

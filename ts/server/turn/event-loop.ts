@@ -120,6 +120,11 @@ export class EventLoop {
     return this.#closing
   }
 
+  /** Whether the state machine has a range and has not answered. */
+  get isApplying(): boolean {
+    return this.#isApplying
+  }
+
   /** Hot path: once per turn. */
   #turn(): void {
     this.#core.step({ type: 'turn', now: this.#clock.now() })

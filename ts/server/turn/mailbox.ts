@@ -49,6 +49,10 @@ export class Mailbox {
     this.#clock.defer(this.#begin)
   }
 
+  get count(): number {
+    return this.#mail.length
+  }
+
   /** Everything that has come, in the order in which it came. */
   drain(): readonly Mail[] {
     const mail = this.#mail

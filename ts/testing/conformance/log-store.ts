@@ -46,6 +46,9 @@ export function logStoreConformance(options: LogStoreConformanceOptions): readon
   })
 }
 
+/** Entries of a block of which ever more are read. */
+const PARTS = 32
+
 interface Behaviour {
   readonly name: string
   readonly needs?: 'failNextWrite' | 'crash'
@@ -348,6 +351,23 @@ const behaviours: readonly Behaviour[] = [
       }
       await store.close()
       checkKept('close')
+    },
+  },
+  {
+    name: 'a block that was read stays as it is, whatever part of the memory for it was filled',
+    async run(bench) {
+      const { store, put } = await bench.open()
+      const lengths = Array<number>(PARTS).fill(1000)
+      await put([append(blockOf(1, 1, lengths)), append(blockOf(PARTS + 1, 1, lengths))])
+      // As much as the first block takes: a read of fewer entries fills less of it.
+      const maxBytes = blockOf(1, 1, lengths).data.byteLength
+      for (let count = 1; count <= PARTS; count += 1) {
+        const [block] = await store.read(logIndex(1), logIndex(1 + count), maxBytes)
+        const hex = hexOf(block?.data ?? bytes(0))
+        await store.read(logIndex(PARTS + 1), logIndex(2 * PARTS + 1), maxBytes)
+        await put([append(blockOf(2 * PARTS + count, 1, [40]))])
+        ok(hexOf(block?.data ?? bytes(0)) === hex, `a block of ${count} parts of ${PARTS} changed with the next read`)
+      }
     },
   },
   {

@@ -8,7 +8,10 @@ const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'rollback', 'clone', 'c
 /** What some 300,000 core steps must have been in; whatever is missing was not tested. */
 export const MUST_REACH: readonly string[] = [
   'busy',
+  'call ended with ERR_RAFT_ABORTED, not-applied',
+  'call ended with ERR_RAFT_ABORTED, unknown',
   'call ended with ERR_RAFT_CLOSED, not-applied',
+  'call ended with ERR_RAFT_CLOSED, unknown',
   'call ended with ERR_RAFT_LEADERSHIP_LOST, unknown',
   'call ended with ERR_RAFT_TIMEOUT, unknown',
   'call lost with its process',
@@ -33,6 +36,8 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   ...['send', 'respond', 'flushed', 'submit', 'submitted', 'written', 'apply', 'applied'].map(
     (where) => `crash: at ${where}`,
   ),
+  'call ended with ERR_RAFT_CLOSED, applied',
+  'call ended with ERR_RAFT_LEADERSHIP_LOST, applied',
   'call ended with ERR_RAFT_OVERLOADED, not-applied',
   'call ended with ERR_RAFT_STORE_CORRUPT, unknown',
   'call ended with ERR_RAFT_STORE_POISONED, unknown',

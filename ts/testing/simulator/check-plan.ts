@@ -31,6 +31,7 @@ export function checkPlan(plan: Plan): void {
   checkWhole('clients.paddingMax', clients.paddingMax, 0, 1_000_000)
   check('clients.deadlines', clients.deadlines, 0, 1)
   check('clients.deadlineMs', clients.deadlineMs, 1, 600_000)
+  check('clients.signals', clients.signals, 0, 1)
   check('faultEveryMs', plan.faultEveryMs, 1, Number.MAX_SAFE_INTEGER)
   check('spellMs', plan.spellMs, 1, 6_000_000)
   check('restartMs', plan.restartMs, 0, 600_000)

@@ -4,8 +4,10 @@
  */
 
 import { RaftError } from '../../errors.js'
+import type { CallSignals } from './call-signals.js'
 import type { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
+import type { WaitOptions } from '../../server/calls/pending-call.js'
 import type { Operation, Returned } from './world-observer.js'
 import type { WorldObservers } from './world-observers.js'
 import type { ClientPlan } from './plan.js'
@@ -19,6 +21,7 @@ export interface ClientSite {
   readonly observers: WorldObservers
   readonly servers: readonly SimServer[]
   readonly plan: ClientPlan
+  readonly signals: CallSignals
   readonly tested: FramedMachine | null
   /** Names operations and commands; never twice. */
   nextId(): number
@@ -81,7 +84,7 @@ export class SimClient {
   }
 
   /** Asks one thing, with so many commands, there and at once, and nothing after it. */
-  visit(server: SimServer, kind: 'read' | 'write' | 'writes', commands: number): void {
+  visit(server: SimServer, kind: Operation['kind'], commands: number): void {
     const { raft } = server.process ?? { raft: null }
     this.isStopped = true
     if (raft !== null) this.#ask(server, raft, this.#operation(server, kind, commands))
@@ -163,11 +166,15 @@ export class SimClient {
     const key = this.#random.int(0, plan.keys)
     const timeoutMs = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
     const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
-    return { id, kind, client: this.#ordinal, server: server.id, key, commands, timeoutMs, deadline }
+    const signal = this.#site.signals.draw(server.process, plan.signals)
+    return { id, kind, client: this.#ordinal, server: server.id, key, commands, timeoutMs, deadline, signal }
   }
 
-  async #call(raft: SimRaft, { kind, commands, key, timeoutMs }: Operation): Promise<SimAnswer> {
-    const options = timeoutMs === null ? {} : { timeoutMs }
+  async #call(raft: SimRaft, { kind, commands, key, timeoutMs, signal }: Operation): Promise<SimAnswer> {
+    const options: WaitOptions = {
+      ...(timeoutMs === null ? {} : { timeoutMs }),
+      ...(signal === null ? {} : { signal }),
+    }
     switch (kind) {
       case 'write':
         return raft.apply({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)

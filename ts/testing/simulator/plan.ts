@@ -19,6 +19,8 @@ export interface ClientPlan {
   /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */
   readonly deadlines: number
   readonly deadlineMs: number
+  /** How many of the calls have a signal, 0 .. 1; it is aborted after half of `deadlineMs`, on average. */
+  readonly signals: number
 }
 
 export interface Plan {

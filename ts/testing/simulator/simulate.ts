@@ -17,6 +17,7 @@ import { Nemesis } from './faults/nemesis.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
+import { RoomInvariants } from './invariants/room-invariants.js'
 import { Supervisor } from './supervisor.js'
 import { drawPlan, isOnlyNarrow } from './swarm.js'
 import { TimingInvariants } from './invariants/timing-invariants.js'
@@ -90,7 +91,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const ofServers = invariantsOf(truth, () => world.servers)
   const ofLinks = invariantsOfLinks(plan, () => world)
   const timing = new TimingInvariants(() => plan)
-  const invariants = [work, ...ofServers, clients, timing, ...ofLinks, new EntryTimeInvariants()]
+  const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
+  const invariants = [work, ...ofServers, clients, timing, ...ofLinks, ...ofRooms]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

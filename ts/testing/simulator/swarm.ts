@@ -78,9 +78,10 @@ function drawBusyPlan(seed: number): Plan {
   const electionTimeoutMs = Math.round(Math.max(90, oneRoundMs * random.logBetween(3, 20)))
   const isCalm = random.chance(0.05)
   const hasChaos = random.chance(0.4)
-  // Drawn by itself, so that a seed stays the world that it was but for this.
-  const flips = new SeededRandom(~seed)
-  const flip = flips.chance(0.2) ? flips.logBetween(0.0005, 0.02) : 0
+  // Drawn by themselves, so that a seed stays the world that it was but for these.
+  const apart = new SeededRandom(~seed)
+  const flip = apart.chance(0.2) ? apart.logBetween(0.0005, 0.02) : 0
+  const signals = apart.chance(0.5) ? apart.next() : 0
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -114,6 +115,7 @@ function drawBusyPlan(seed: number): Plan {
       paddingMax: random.chance(0.8) ? 40 : 3000,
       deadlines: random.chance(0.7) ? random.next() : 0,
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),
+      signals,
     },
     faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
     spellMs: electionTimeoutMs * random.logBetween(0.4, 5),

@@ -69,7 +69,8 @@ export class Trace implements WorldObserver {
   }
 
   invoked(operation: Operation): void {
-    this.#line('invoked', { ...operation })
+    const { signal, ...rest } = operation
+    this.#line('invoked', { ...rest, signal: signal === null ? null : signal.aborted ? 'aborted' : 'armed' })
   }
 
   returned({ id, client, server }: Operation, returned: Returned): void {

@@ -2,7 +2,7 @@
 
 import type { Outcome } from '../../errors.js'
 import type { ServerId } from '../../types.js'
-import type { Observer } from '../observer.js'
+import type { Observer, ServerView } from '../observer.js'
 
 export interface Operation {
   readonly id: number
@@ -16,6 +16,8 @@ export interface Operation {
   readonly timeoutMs: number | null
   /** When that is over, by the server's clock; Infinity for never. */
   readonly deadline: number
+  /** What may end the wait for it; null for nothing. */
+  readonly signal: AbortSignal | null
 }
 
 /** How an operation ended. `lost`: the process that it was put to is gone, so its outcome is unknown. */
@@ -34,6 +36,10 @@ export interface Returned {
 export interface WorldObserver extends Observer {
   invoked?(operation: Operation): void
   returned?(operation: Operation, returned: Returned): void
+  /** That signal is aborted, and what follows from it has happened: no call waits for it any more. */
+  aborted?(signal: AbortSignal): void
+  /** Its process has closed or halted, and what follows from it has happened: no call waits for that one any more. */
+  ended?(server: ServerView): void
   fault?(kind: string, detail: string): void
   /** Phase 2 begins: from here on these servers and all between them work. */
   healed?(core: readonly ServerId[]): void

@@ -1,6 +1,7 @@
 /** All observers of a world as one. */
 
 import type { ServerId } from '../../types.js'
+import type { ServerView } from '../observer.js'
 import { listening, Observers } from '../observers.js'
 import type { Listening } from '../observers.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
@@ -8,6 +9,8 @@ import type { Operation, Returned, WorldObserver } from './world-observer.js'
 export class WorldObservers extends Observers implements Required<WorldObserver> {
   readonly #invoked: readonly Listening<WorldObserver, 'invoked'>[]
   readonly #returned: readonly Listening<WorldObserver, 'returned'>[]
+  readonly #aborted: readonly Listening<WorldObserver, 'aborted'>[]
+  readonly #ended: readonly Listening<WorldObserver, 'ended'>[]
   readonly #fault: readonly Listening<WorldObserver, 'fault'>[]
   readonly #healed: readonly Listening<WorldObserver, 'healed'>[]
 
@@ -15,6 +18,8 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
     super(all)
     this.#invoked = listening(all, 'invoked')
     this.#returned = listening(all, 'returned')
+    this.#aborted = listening(all, 'aborted')
+    this.#ended = listening(all, 'ended')
     this.#fault = listening(all, 'fault')
     this.#healed = listening(all, 'healed')
   }
@@ -25,6 +30,14 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
 
   returned(operation: Operation, returned: Returned): void {
     for (const observer of this.#returned) observer.returned(operation, returned)
+  }
+
+  aborted(signal: AbortSignal): void {
+    for (const observer of this.#aborted) observer.aborted(signal)
+  }
+
+  ended(server: ServerView): void {
+    for (const observer of this.#ended) observer.ended(server)
   }
 
   fault(kind: string, detail: string): void {

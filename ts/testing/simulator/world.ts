@@ -11,6 +11,7 @@ import { nextTick } from 'node:process'
 import { assert } from '../../errors.js'
 import type { RaftError } from '../../errors.js'
 import type { Server, ServerId } from '../../types.js'
+import { CallSignals } from './call-signals.js'
 import { SimClient } from './clients.js'
 import { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
@@ -61,6 +62,8 @@ export class World {
   /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
   readonly leftBroken = new Set<SimServer>()
   readonly #newClient: () => SimClient
+  /** Some of `clients`. */
+  readonly #visitors: SimClient[] = []
   readonly #newServer: (place: Place, observers: WorldObservers) => SimServer
   #clones = 0
   #events = 0
@@ -102,15 +105,16 @@ export class World {
       return server
     }
     this.servers = bootstrap.map((server, ordinal) => this.#newServer({ ...server, ordinal }, this.observers))
+    const news = { queue, observers: this.observers, promised: () => this.promised() }
+    const signals = new CallSignals({ ...news, patienceMs: plan.clients.deadlineMs / 2 }, new SeededRandom(~plan.seed))
     const site = {
-      ...{ queue, observers: this.observers, servers: this.servers, plan: plan.clients, tested: shared.tested, failed },
+      ...{ ...news, signals, servers: this.servers, plan: plan.clients, tested: shared.tested, failed },
       nextId: () => ++this.#nextId,
-      promised: () => this.promised(),
       pace: () => this.pace,
     }
     this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())
     this.clients = []
-    for (let count = 0; count < plan.clients.count; count += 1) this.addClient()
+    for (let count = 0; count < plan.clients.count; count += 1) this.#addClient()
     for (const server of this.servers) queue.after(this.random.exponential(20), () => server.start())
     for (const client of this.clients) client.start()
     for (const actor of options.actors) actor.start(this)
@@ -136,10 +140,13 @@ export class World {
     return clone
   }
 
-  addClient(): SimClient {
-    const client = this.#newClient()
-    this.clients.push(client)
-    return client
+  /** A client that does nothing but what it is told, and has nothing to do now. */
+  visitor(): SimClient {
+    const idle = this.#visitors.find((visitor) => !visitor.isWaiting)
+    if (idle !== undefined) return idle
+    const visitor = this.#addClient()
+    this.#visitors.push(visitor)
+    return visitor
   }
 
   isLeftBroken(server: SimServer): boolean {
@@ -182,6 +189,12 @@ export class World {
       const pumpAfterAll = (): void => nextTick(pump)
       setImmediate(pump)
     })
+  }
+
+  #addClient(): SimClient {
+    const client = this.#newClient()
+    this.clients.push(client)
+    return client
   }
 
   #happen(): void {

@@ -57,9 +57,9 @@ export class ExpiryClock implements Proposal {
     this.#reads = reads
   }
 
-  /** Reads that wait until a key is dead. */
-  get count(): number {
-    return this.#dueReads.length
+  /** Reads that wait until a key is dead, and whether a time entry is on its way. */
+  get rooms(): Readonly<Record<'dueReads' | 'timeEntries', number>> {
+    return { dueReads: this.#dueReads.length, timeEntries: Number(this.#timeEntry !== 'none') }
   }
 
   /** Carries out reads, but for those that wait until a key is dead. */

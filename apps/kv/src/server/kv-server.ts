@@ -145,14 +145,22 @@ export class KvServer implements ServerState {
 
   /** What each room holds for clients. Invariant: 0 in all of them when there is no client and nothing under way. */
   get rooms(): Readonly<Record<string, number>> {
+    const ofClients: Record<string, number> = {}
+    for (const client of this.#clients) {
+      for (const [room, count] of Object.entries(client.rooms)) ofClients[room] = (ofClients[room] ?? 0) + count
+    }
     return {
       clients: this.#clients.size,
+      clientAccounts: this.clientMemory.count,
       clientBytes: this.clientMemory.held,
+      clientCommandBytes: this.clientMemory.heldCommands,
       turns: this.#turns.count,
       watchedKeys: this.#watchers.count,
       walks: this.walks.count + this.data.walks,
       reads: this.reads.count,
+      leaderWaits: this.leadership.waits,
       ...this.replicator.rooms,
+      ...ofClients,
     }
   }
 

@@ -96,6 +96,11 @@ export class Leadership {
     return this.#cancelWait !== null
   }
 
+  /** Waits for the end of a change that run: one at most. */
+  get waits(): number {
+    return Number(this.#cancelWait !== null)
+  }
+
   /**
    * Whom to name as owner of the slots. While there is no leader that is the last one known, or this server: a client
    * that is told of no owner at all forgets the whole cluster, while one that asks any server is told CLUSTERDOWN and

@@ -34,6 +34,8 @@ export class Replicator {
   #batch = new TurnBatch()
   #reads: Read[] = []
   #readsBehind: ReadBehind[] = []
+  /** Proposed and not settled. */
+  readonly #batchesInFlight = new Set<TurnBatch>()
   #entriesInFlight = 0
   #bytesInFlight = 0
   #growthInFlight = 0
@@ -62,13 +64,17 @@ export class Replicator {
   }
 
   /** What waits here. */
-  get rooms(): Readonly<Record<'entries' | 'entryBytes' | 'growth' | 'readsToConfirm' | 'dueReads', number>> {
+  get rooms(): Readonly<Record<string, number>> {
+    let readsBehind = this.#batch.readers
+    for (const batch of this.#batchesInFlight) readsBehind += batch.readers
     return {
+      batches: this.#batchesInFlight.size,
+      readsBehind,
       entries: this.#entriesInFlight + this.#batch.length,
       entryBytes: this.#bytesInFlight + this.#batch.bytes,
       growth: this.growthMax,
       readsToConfirm: this.#reads.length + this.#readsBehind.length + this.#readsInFlight,
-      dueReads: this.#expiry.count,
+      ...this.#expiry.rooms,
     }
   }
 
@@ -116,6 +122,7 @@ export class Replicator {
   // Hot path: once per batch.
   async #replicate(batch: TurnBatch): Promise<void> {
     const { length, bytes, growthMax } = batch
+    this.#batchesInFlight.add(batch)
     this.#entriesInFlight += length
     this.#bytesInFlight += bytes
     this.#growthInFlight += growthMax
@@ -127,6 +134,7 @@ export class Replicator {
     } catch (error) {
       batch.failed(error)
     }
+    this.#batchesInFlight.delete(batch)
     this.#entriesInFlight -= length
     this.#bytesInFlight -= bytes
     this.#growthInFlight -= growthMax

@@ -56,6 +56,11 @@ export class TurnBatch {
     return this.#bytes + this.#growthMax
   }
 
+  /** Reads that wait for it. */
+  get readers(): number {
+    return this.#readers.length
+  }
+
   hasRoomFor(entry: Uint8Array): boolean {
     return this.#entries.length < BATCH_ENTRIES_MAX && this.#bytes + entry.length <= BATCH_BYTES_MAX
   }

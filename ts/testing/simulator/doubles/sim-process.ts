@@ -71,6 +71,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
   /** Dies at the n-th point from now on; 0 for never. */
   pointsToLive = 0
   readonly store: SimStore
+  readonly transport: SimTransport
   readonly #site: ProcessSite
   #held: (() => void)[] = []
   /** The shell asks for one turn at a time. */
@@ -79,6 +80,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
   constructor(site: ProcessSite) {
     this.#site = site
     this.store = new SimStore(site.disk, this)
+    this.transport = new SimTransport(site.transport, this)
   }
 
   start(): void {
@@ -86,7 +88,7 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
     const settings = settingsOf<SimCommand, SimAnswer, number, SimAnswer>({
       id: site.id,
       dir: site.id,
-      transport: new SimTransport(site.transport, this),
+      transport: this.transport,
       bootstrap: site.bootstrap,
       stateMachine: site.machine,
       codec: simCodec,

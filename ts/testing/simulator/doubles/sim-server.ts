@@ -3,7 +3,7 @@
  * and goes. What faults do to a server they do here.
  */
 
-import type { RaftCore } from '../../../core/raft-core.js'
+import type { CoreCounters, RaftCore } from '../../../core/raft-core.js'
 import type { RaftError } from '../../../errors.js'
 import type { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Counters } from '../../../server/server.js'
@@ -52,6 +52,18 @@ export interface Place {
   /** Its own, also of a clone. */
   readonly ordinal: number
   readonly address: string
+}
+
+/** All of them are empty when nothing is asked of the server and nobody lags. */
+export interface Rooms extends Counters, CoreCounters {
+  /** Messages that were handed to the transport and not flushed. */
+  readonly unsent: number
+  /** Tickets that the disk has not written. */
+  readonly unwritten: number
+  /** Bytes that the idle disk would take, and the core believes it does not. */
+  readonly creditMissing: number
+  /** Reads of the disk under way. */
+  readonly blocksRead: number
 }
 
 export class SimServer implements ServerView {
@@ -103,9 +115,19 @@ export class SimServer implements ServerView {
     return this.process?.raft !== null && this.process !== null && !this.halted
   }
 
-  /** Of the shell's rooms; null while there is none. */
-  get counters(): Counters | null {
-    return this.process?.server?.counters ?? null
+  /** How much stands in each room of its process, and of what that stands on; null while there is none. */
+  get rooms(): Rooms | null {
+    const { process } = this
+    if (process === null || process.server === null) return null
+    const { core } = process.server
+    return {
+      ...process.server.counters,
+      ...core.counters,
+      unsent: process.transport.unsent,
+      unwritten: this.disk.pendingTickets,
+      creditMissing: this.disk.capacityBytes - core.credit,
+      blocksRead: process.store.reads,
+    }
   }
 
   start(): void {
@@ -228,10 +250,15 @@ export class SimServer implements ServerView {
       next: (run) => void queue.call(queue.now, run),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => this.#orFail(() => observers.booted(this)),
-      ended: (_process, error) => {
+      ended: (process, error) => {
         this.trouble = error?.code ?? 'closed'
         if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
-        if (error === null) this.#orFail(() => this.crash('closed', false))
+        // What its callers were told comes first.
+        queue.call(queue.now, () => {
+          if (process !== this.process) return
+          observers.ended(this)
+          if (error === null) this.crash('closed', false)
+        })
       },
       stepped: (core, input) => {
         this.#site.countStep()

@@ -23,6 +23,10 @@ export class SimStore implements LogStore {
   readonly #disk: SimDisk
   readonly #inner: MemoryLogStore
   readonly #user: StoreUser
+  /** Under way. */
+  reads = 0
+  /** What `poll` gave out last: valid until the next one, as the contract says, and nonsense from then on. */
+  #lent: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } | null = null
 
   constructor(disk: SimDisk, user: StoreUser) {
     this.#disk = disk
@@ -56,9 +60,10 @@ export class SimStore implements LogStore {
   }
 
   poll(): StoreProgress {
+    if (this.#lent !== null) Object.assign(this.#lent, { durable: NaN, credit: NaN })
     const progress = this.#inner.poll()
-    const { creditMax } = this.#disk
-    return progress.credit <= creditMax ? progress : { ...progress, credit: creditMax }
+    this.#lent = { ...progress, credit: Math.min(progress.credit, this.#disk.creditMax) }
+    return this.#lent
   }
 
   get failed(): boolean {
@@ -68,8 +73,10 @@ export class SimStore implements LogStore {
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
     const found = this.#disk.read(() => this.#inner.read(lo, hi, maxBytes), lo)
     found.catch(() => {})
+    this.reads += 1
     return new Promise((resolve) => {
       this.#disk.afterRead(() => {
+        this.reads -= 1
         this.#user.arrive(() => {
           this.#user.promised()
           resolve(found)

@@ -24,6 +24,8 @@ export class SimTransport implements Transport {
   readonly #newest = new Map<ServerId, LinkId>()
   /** The server has rejected the request that it is being given: it is damaged, and reaches nobody. */
   #isRejected = false
+  /** Messages that were handed over since the last flush. */
+  unsent = 0
 
   constructor(inner: Transport, user: TransportUser) {
     this.#inner = inner
@@ -41,16 +43,19 @@ export class SimTransport implements Transport {
   send(to: ServerId, session: Session, message: Request): void {
     this.#user.point('send')
     this.#user.sent(to, message)
+    this.unsent += 1
     this.#inner.send(to, session, message)
   }
 
   respond(link: LinkId, message: Response): void {
     this.#user.point('respond')
     this.#user.sent(this.#peerOf.get(link) ?? '?', message)
+    this.unsent += 1
     this.#inner.respond(link, message)
   }
 
   flush(): void {
+    this.unsent = 0
     this.#inner.flush()
     this.#user.point('flushed')
   }

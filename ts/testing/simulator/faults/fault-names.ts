@@ -39,6 +39,7 @@ export const FAULT_NAMES = [
   'clone',
   'narrow-path',
   'redial',
+  'close-busy',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

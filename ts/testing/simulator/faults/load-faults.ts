@@ -17,7 +17,7 @@ export const loadFaults: Readonly<Record<('rush' | 'flood') & FaultName, Fault>>
   flood: (world) => {
     const leader = leaderOf(world)
     if (leader === null || !leader.isUp || leader.paused) return null
-    for (let call = 0; call < FLOOD_CALLS; call += 1) world.addClient().visit(leader, 'writes', FLOOD_COMMANDS)
+    for (let call = 0; call < FLOOD_CALLS; call += 1) world.visitor().visit(leader, 'writes', FLOOD_COMMANDS)
     return leader.id
   },
 }

@@ -1,5 +1,6 @@
 /** Processes that die, at every point; that are stopped, paused, or too busy to turn. */
 
+import { starve } from './disk-faults.js'
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
@@ -9,8 +10,12 @@ import type { World } from '../world.js'
 
 /** Points to go at most before a process dies at one: some turns. */
 const POINTS_MAX = 60
+/** Calls that are begun just before their server is closed. */
+const VISITS_MAX = 20
+const CALLS = ['write', 'writes', 'read', 'readIndex', 'ready', 'barrier'] as const
 
-type ProcessFault = 'crash' | 'crash-at-point' | 'power-cut' | 'crash-all' | 'restart' | 'pause' | 'stall'
+type ProcessFault =
+  'crash' | 'crash-at-point' | 'power-cut' | 'crash-all' | 'restart' | 'close-busy' | 'pause' | 'stall'
 
 export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = {
   crash: (world, random) => {
@@ -39,6 +44,24 @@ export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = 
     if (!server.isUp) return null
     server.stop()
     return server.id
+  },
+  /**
+   * Closed in order, in some cases twice, while calls of every kind are under way; in some cases its disk has little
+   * room, so that of a list a part waits.
+   */
+  'close-busy': (world, random) => {
+    const server = victim(world, random)
+    if (!server.isUp || server.paused) return null
+    const { turnMs, applyMs, disk, network } = world.plan
+    const ms = random.exponential(turnMs + applyMs + 2 * (disk.writeMs + network.delayMs))
+    if (random.chance(0.3)) starve(world, server, random.logBetween(1, 1000), ms)
+    for (let visits = random.int(1, VISITS_MAX + 1); visits > 0; visits -= 1) {
+      const kind = random.pick(CALLS)
+      const commands = kind === 'write' ? 1 : kind === 'writes' ? random.int(2, 9) : 0
+      world.queue.after(ms * random.next(), () => world.visitor().visit(server, kind, commands))
+    }
+    for (let closes = random.int(1, 3); closes > 0; closes -= 1) world.queue.after(ms, () => server.stop())
+    return `${server.id} in ${ms.toFixed(2)} ms`
   },
   pause: (world, random) => {
     const server = victim(world, random)

@@ -1,8 +1,8 @@
 /**
  * What clients may rely on: invariants 13 (linearizable), 14 (exactly one outcome, and a true one) and 25 (a call ends
- * at its deadline, and what it tells is applied where it was told). The world knows the one order of all commands, so a
- * history is judged as it grows, without a search: what a call saw may not lie before what was already seen when it
- * began.
+ * at its deadline, with its signal and with its server, and for nothing else; what it tells is applied where it was
+ * told). The world knows the one order of all commands, so a history is judged as it grows, without a search: what a
+ * call saw may not lie before what was already seen when it began.
  */
 
 import type { Truth } from '../../invariants/truth.js'
@@ -59,15 +59,31 @@ export class ClientInvariants implements WorldObserver {
     else for (const call of due.calls.values()) checkDeadline(call, due.lookedAt)
   }
 
-  returned({ id, kind, commands, server }: Operation, { status, index, applied }: Returned): void {
+  aborted(signal: AbortSignal): void {
+    for (const { operation } of this.#open.values()) {
+      hold(operation.signal !== signal, 25, () => `a ${said(operation)} waits on, and its signal is aborted`)
+    }
+  }
+
+  ended({ id }: ServerView): void {
+    for (const { operation } of this.#open.values()) {
+      hold(operation.server !== id, 25, () => `a ${said(operation)} waits on, and ${id} has closed or halted`)
+    }
+  }
+
+  returned(operation: Operation, { status, code, index, applied }: Returned): void {
+    const { id, kind, commands, server } = operation
     const open = this.#open.get(id)
     hold(open !== undefined, 14, () => `operation ${id} has a second outcome, ${status}`)
     this.#open.delete(id)
-    this.#due.get(server)?.calls.delete(id)
+    const due = this.#due.get(server)
+    due?.calls.delete(id)
     for (const command of commands) this.#settle(command, status, index)
+    if (code !== null) checkCause(operation, code, due?.lookedAt ?? -Infinity)
+    if (status === 'applied') this.#seen(operation)
     if (status !== 'ok') return
     this.succeeded += 1
-    hold(index <= applied, 25, () => `a ${kind} on ${server} returned with ${index}, and ${applied} is applied there`)
+    hold(index <= applied, 25, () => `a ${said(operation)} returned with ${index}, and ${applied} is applied there`)
     if (kind === 'ready') return
     const { floor } = open
     const { commandsUpTo } = this.#truth
@@ -81,9 +97,22 @@ export class ClientInvariants implements WorldObserver {
     // The state machine is told of commands only, so a read is judged by the commands that it saw.
     const saw = commandsUpTo[index] ?? 0
     hold(kind === 'read' || kind === 'readIndex' ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
-      return `a ${kind} on ${server} saw the order up to ${first}, when ${floor} had been seen before it began`
+      return `a ${said(operation)} saw the order up to ${first}, when ${floor} had been seen before it began`
     })
     this.#floor = Math.max(this.#floor, index)
+  }
+
+  /** Its answer is lost, and yet it is committed: whoever asks from now on must see it. */
+  #seen(operation: Operation): void {
+    const { committed } = this.#truth
+    hold(operation.commands.length > 0 || operation.kind === 'barrier', 14, () => {
+      return `a ${said(operation)} ends as applied, and has applied nothing`
+    })
+    for (const command of operation.commands) {
+      const index = committed.findLastIndex((entry) => entry.command === command)
+      hold(index > 0, 14, () => `command ${command} ends as applied, and is not committed`)
+      this.#floor = Math.max(this.#floor, index)
+    }
   }
 
   #dueOn(server: string): { readonly calls: Map<number, Operation>; lookedAt: number } {
@@ -110,8 +139,23 @@ export class ClientInvariants implements WorldObserver {
   }
 }
 
-function checkDeadline({ kind, server, deadline }: Operation, lookedAt: number): void {
+function checkDeadline(operation: Operation, lookedAt: number): void {
+  const { deadline } = operation
   hold(deadline + GRAIN_MS > lookedAt, 25, () => {
-    return `a ${kind} on ${server} waits on, and its deadline was ${lookedAt - deadline} ms before deadlines were last looked at`
+    return `a ${said(operation)} waits on, and its deadline was ${lookedAt - deadline} ms before deadlines were last looked at`
   })
+}
+
+/** What a caller did not ask for ends no call of it. */
+function checkCause(operation: Operation, code: string, lookedAt: number): void {
+  const { deadline, signal } = operation
+  if (code === 'ERR_RAFT_TIMEOUT') {
+    hold(deadline <= lookedAt, 25, () => `a ${said(operation)} ends ${deadline - lookedAt} ms before its deadline`)
+  } else if (code === 'ERR_RAFT_ABORTED') {
+    hold(signal?.aborted === true, 25, () => `a ${said(operation)} ends as aborted, and nobody has aborted it`)
+  }
+}
+
+function said({ kind, server }: Operation): string {
+  return `${kind} on ${server}`
 }

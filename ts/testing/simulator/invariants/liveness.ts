@@ -5,7 +5,7 @@
 
 import { leaderOf } from '../faults/fault.js'
 import type { Nemesis } from '../faults/nemesis.js'
-import type { SimServer } from '../doubles/sim-server.js'
+import type { Rooms, SimServer } from '../doubles/sim-server.js'
 import { hold, Violation } from '../../invariants/violation.js'
 import type { World } from '../world.js'
 
@@ -25,8 +25,8 @@ export interface Recovery {
   readonly ms: number
 }
 
-/** `isQuiet`: whether clients that the world does not know have nothing under way on the mended servers. */
-export async function recover(world: World, nemesis: Nemesis, isQuiet = (): boolean => true): Promise<Recovery> {
+/** `underWay`: what is, on the mended servers, of clients that the world does not know; empty for nothing. */
+export async function recover(world: World, nemesis: Nemesis, underWay = (): string => ''): Promise<Recovery> {
   nemesis.isStopped = true
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
@@ -56,10 +56,16 @@ export async function recover(world: World, nemesis: Nemesis, isQuiet = (): bool
   for (const client of world.clients) client.isStopped = true
   const restBegin = world.queue.now
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
-  const isResting = (): boolean => agreed(core) && isAnswered() && core.every(isIdle) && isQuiet()
-  await world.run(() => world.queue.now - restBegin > allowedMs || isResting())
-  if (!isResting()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
-  for (const server of core) checkRest(server)
+  const isAgreed = (): boolean => agreed(core) && areMatched(core) && isAnswered()
+  const passing = (server: SimServer): readonly string[] => occupied(server, (room) => PASSED_THROUGH.includes(room))
+  const isEmpty = (): boolean => underWay() === '' && core.every((server) => passing(server).length === 0)
+  await world.run(() => world.queue.now - restBegin > allowedMs || (isAgreed() && isEmpty()))
+  if (!isAgreed()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
+  hold(underWay() === '', 16, () => `${underWay()}, ${allowedMs.toFixed(0)} ms after the last call`)
+  for (const server of core) {
+    hold(passing(server).length === 0, 16, () => `${server.id} keeps ${passing(server).join(', ')}`)
+    checkRest(server, core)
+  }
   return { wasPossible: true, ms: world.queue.now - begin }
 }
 
@@ -118,19 +124,40 @@ function agreed(core: readonly SimServer[]): boolean {
   )
 }
 
-/** The disk has nothing to do: a peer that was out of reach may be written down when nobody asks for anything. */
-function isIdle({ counters }: SimServer): boolean {
-  return counters === null || (counters.writes === 0 && counters.admissions === 0)
+/** A leader has heard from all of them that they have everything. */
+function areMatched(core: readonly SimServer[]): boolean {
+  const leader = leaderIn(core)
+  return core.every(({ id }) => id === leader?.id || leader?.core?.matchIndexOf(id) === leader?.core?.log.lastIndex)
+}
+
+/**
+ * Through these rooms goes what servers do by themselves, such as heartbeats, and writing down a peer that was out of
+ * reach; and of the room that a disk has again only the next turn hears. At rest they are empty as well, but not at any
+ * moment.
+ */
+const PASSED_THROUGH: readonly (keyof Rooms)[] = [
+  ...(['mail', 'messagesHeld', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
+]
+
+function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
+  const rooms = Object.entries(server.rooms ?? {}) as [keyof Rooms, number][]
+  return rooms.flatMap(([room, count]) => (count === 0 || !isMeant(room) ? [] : [`${count} in "${room}"`]))
 }
 
 /** Invariant 16: whatever counts or queues is at zero when nothing is asked. */
-function checkRest(server: SimServer): void {
-  const { core, id } = server
-  for (const [room, count] of Object.entries(server.counters ?? {})) {
-    hold(count === 0, 16, () => `${id} keeps ${count} in its room "${room}", at rest`)
+function checkRest(server: SimServer, core: readonly SimServer[]): void {
+  const kept = occupied(server, (room) => !PASSED_THROUGH.includes(room))
+  hold(kept.length === 0, 16, () => `${server.id} keeps ${kept.join(', ')}, at rest`)
+  for (const { id } of core) {
+    const progress = server.core?.peers.get(id)
+    if (progress === undefined) continue
+    const { inflights, probeBytes, fetching, nextIndex, matchIndex } = progress
+    const isIdle = inflights.count === 0 && inflights.bytes === 0 && probeBytes === 0 && !fetching
+    hold(isIdle && nextIndex === matchIndex + 1, 16, () => {
+      const held = `${inflights.count} messages with ${inflights.bytes} bytes and a probe with ${probeBytes} on their way`
+      return `${server.id} counts ${held}, next ${nextIndex}${fetching ? ', and a read' : ''}, for ${id}, which has everything up to ${matchIndex}`
+    })
   }
-  const bytes = core?.log.uncommittedBytes ?? 0
-  hold(bytes === 0, 16, () => `${id} counts ${bytes} uncommitted bytes, at rest`)
 }
 
 function late(world: World, core: readonly SimServer[], what: string): Violation {

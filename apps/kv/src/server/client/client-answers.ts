@@ -55,6 +55,11 @@ export class ClientAnswers {
     return this.#held
   }
 
+  /** Commands under way, and what their answers are expected to take. */
+  get rooms(): Readonly<Record<'pending' | 'expected', number>> {
+    return { pending: this.#pending.length, expected: this.#expected }
+  }
+
   get isEmpty(): boolean {
     return this.#pending.length === 0
   }

@@ -41,6 +41,16 @@ export class ClientMemory {
     return this.#held
   }
 
+  /** Of those, what commands take; the same holds of it. */
+  get heldCommands(): number {
+    return this.#heldCommands
+  }
+
+  /** Clients that have an account. */
+  get count(): number {
+    return this.#accounts.size
+  }
+
   /** Clients that were cut off so that the bounds hold. */
   get evicted(): number {
     return this.#evicted

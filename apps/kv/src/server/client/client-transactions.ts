@@ -60,6 +60,11 @@ export class ClientTransactions implements Watching {
     return this.#watched.size
   }
 
+  /** Keys that were set aside for a WATCH under way. */
+  get setAside(): number {
+    return this.#watchedKeys - this.#watched.size
+  }
+
   multi(): Reply {
     if (this.#open !== null) return failure('ERR MULTI calls can not be nested')
     this.#open = new Transaction()

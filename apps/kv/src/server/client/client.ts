@@ -39,6 +39,20 @@ export interface ClientHost {
   readonly onGone: (client: Client, reason: string | null) => void
 }
 
+export type ClientRooms = Readonly<
+  Record<
+    | 'commandsWaiting'
+    | 'commandBytesWaiting'
+    | 'commandsBegun'
+    | 'answerBytes'
+    | 'answerBytesExpected'
+    | 'readsUnderWay'
+    | 'walksUnderWay'
+    | 'keysSetAside',
+    number
+  >
+>
+
 export class Client implements ClientState, Served, SocketListener, MemoryHolder {
   readonly session: ClientSession
   readonly #server: ServerState
@@ -101,6 +115,22 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
 
   get heldCommands(): number {
     return this.#input.begun + this.#ordering.held + this.#transactions.held
+  }
+
+  /** What of it is under way. Invariant: 0 in all of them when all of its commands are answered. */
+  get rooms(): ClientRooms {
+    const { reads, walks } = this.#ordering.rooms
+    const { pending, expected } = this.#answers.rooms
+    return {
+      commandsWaiting: this.#ordering.waiting.length,
+      commandBytesWaiting: this.#ordering.held,
+      commandsBegun: pending,
+      answerBytes: this.#answers.held,
+      answerBytesExpected: expected,
+      readsUnderWay: reads,
+      walksUnderWay: walks,
+      keysSetAside: this.#transactions.setAside,
+    }
   }
 
   get isSpared(): boolean {

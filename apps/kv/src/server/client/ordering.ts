@@ -75,6 +75,11 @@ export class Ordering implements CommandOwner {
     return this.#held
   }
 
+  /** Reads under way, and walks among them, before which no write begins. */
+  get rooms(): Readonly<Record<'reads' | 'walks', number>> {
+    return { reads: this.#readsUnderWay, walks: Number(this.#walk !== null) }
+  }
+
   get isAnyWaiting(): boolean {
     return this.#waiting.length > 0
   }
