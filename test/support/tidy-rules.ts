@@ -123,7 +123,7 @@ function wayTo(end: string, start: string, cameFrom: ReadonlyMap<string, string>
 
 /** The parts of a running server. One that uses such a part has been given it, and holds it by itself. */
 const serverParts =
-  'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|deadlines|pins|events|life'
+  'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|queries|deadlines|pins|events|life'
 
 /**
  * The public face and the shell reach no part of the server through another one: neither `server.loop.fault` nor `const

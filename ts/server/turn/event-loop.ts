@@ -21,6 +21,7 @@ import type { Transport } from '../../transport/transport.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
+import type { QueriesUnderWay } from '../calls/queries-under-way.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { EntryClock } from '../entry-clock.js'
@@ -49,6 +50,7 @@ export interface EventLoopParts {
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
+  readonly queries: QueriesUnderWay
   readonly deadlines: Deadlines
   readonly pins: PeerPins
   readonly entryClock: EntryClock
@@ -70,6 +72,7 @@ export class EventLoop {
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
+  readonly #queries: QueriesUnderWay
   readonly #deadlines: Deadlines
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
@@ -102,6 +105,7 @@ export class EventLoop {
     this.#proposals = parts.proposals
     this.#reads = parts.reads
     this.#readies = parts.readies
+    this.#queries = parts.queries
     this.#deadlines = parts.deadlines
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
@@ -315,5 +319,6 @@ export class EventLoop {
     this.#reads.failAll(errorOf('not-applied'))
     this.#pins.failAll(errorOf('not-applied'))
     this.#readies.failAll(errorOf('not-applied'))
+    this.#queries.failAll(errorOf('not-applied'))
   }
 }
