@@ -4,6 +4,7 @@
  */
 
 import { systemClock } from './clock.js'
+import { textOf } from './foreign-values.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
@@ -161,7 +162,22 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   if (!has(clock, 'now', 'wallNow', 'setTimer', 'defer')) {
     fail('clock', 'must have the functions now, wallNow, setTimer and defer')
   }
+  checkTells(clock, 'now')
+  checkTells(clock, 'wallNow')
   if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
+}
+
+/** A clock whose first answer is no number never elects anybody, and no deadline of it comes. */
+function checkTells(clock: Clock, name: 'now' | 'wallNow'): void {
+  let what: string
+  try {
+    const answer: unknown = clock[name]()
+    if (typeof answer === 'number' && Number.isFinite(answer)) return
+    what = `answers ${shown(answer)}`
+  } catch (cause) {
+    what = `threw: ${textOf(cause)}`
+  }
+  fail('clock', `has a function ${name} that ${what}; it must answer a finite number of milliseconds`)
 }
 
 function has(value: unknown, ...names: readonly string[]): boolean {

@@ -675,11 +675,18 @@ test('a logger is called as a method of itself', async (context) => {
 })
 
 test('what is brought in another form than asked for is refused at open, by name', async (context) => {
+  const rude = (): never => {
+    throw 'no date'
+  }
   const half = { now: () => 0, wallNow: () => 0, defer: () => {} }
   const table: readonly (readonly [object, RegExp])[] = [
     [{ logger: { info: () => {} } }, /^option logger must have the functions debug, info, warn and error/],
     [{ clock: half }, /^option clock must have the functions now, wallNow, setTimer and defer/],
     [{ random: 0.5 }, /^option random must be a function/],
+    [{ clock: { ...systemClock(), now: () => Number.NaN } }, /^option clock has a function now that answers NaN/],
+    [{ clock: { ...systemClock(), now: () => 1n } }, /^option clock has a function now that answers 1; /],
+    [{ clock: { ...systemClock(), wallNow: () => new Date() } }, /^option clock .* wallNow that answers an object/],
+    [{ clock: { ...systemClock(), wallNow: (): never => rude() } }, /^option clock .* wallNow that threw: no date/],
     [{ storage: {} }, /^option storage must be a store/],
     [{ stateMachine: { apply: () => [], query: 'total' } }, /^option stateMachine .*query/],
   ]

@@ -21,7 +21,17 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...['options', 'option-checks', 'server', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
     'errors',
   ],
-  options: ['option-checks', 'clock', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
+  options: [
+    'option-checks',
+    'clock',
+    'storage',
+    'transport',
+    'machine',
+    'observe',
+    'foreign-values',
+    'types',
+    'errors',
+  ],
   'option-checks': ['errors'],
   server: [
     ...['options', 'option-checks', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'foreign-values'],

@@ -17,6 +17,7 @@ import { resultAt } from '../../machine/applier.js'
 import type { Applied } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { storeFault } from '../../storage/store-fault.js'
 import type { Transport } from '../../transport/transport.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
@@ -163,7 +164,7 @@ export class EventLoop {
     this.#full = full
     const stall = stalled ? DISK_IS_FULL : (full?.message ?? null)
     if (stall !== this.#stall) this.#stallChanged(stall)
-    return fault
+    return fault === null ? null : storeFault('go on', fault)
   }
 
   #stallChanged(stall: string | null): void {
