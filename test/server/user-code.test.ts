@@ -674,6 +674,26 @@ test('a logger is called as a method of itself', async (context) => {
   assert.ok(logger.lines.includes('leader'))
 })
 
+test('a clock that goes back, or once tells no number, stops nothing: time goes on from where it was', async (context) => {
+  const clock = systemClock()
+  let backMs = 0
+  let lost = 0
+  const wrong = { ...clock, now: () => (lost-- > 0 ? Number.NaN : clock.now() - backMs) }
+  const machine = { ...echo(), query: () => new Promise(() => {}) }
+  const site = new Site(context, 3)
+  const { leader } = await site.openAll(() => ({ clock: wrong, stateMachine: machine }))
+  const { term } = leader.status
+  for (const back of [60_000, 120_000]) {
+    backMs = back
+    lost = 10
+    assert.is(await leader.apply(String(back), { timeoutMs: 10_000 }), String(back))
+    // Deadlines and heartbeats come.
+    is(await failure(leader.read(1, { timeoutMs: 50 })), 'ERR_RAFT_TIMEOUT', 'not-applied')
+    await leader.readIndex({ timeoutMs: 10_000 })
+  }
+  assert.equal([leader.status.role, leader.status.term], ['leader', term])
+})
+
 test('what is brought in another form than asked for is refused at open, by name', async (context) => {
   const rude = (): never => {
     throw 'no date'
