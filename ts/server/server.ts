@@ -190,12 +190,13 @@ export class Server {
     const { core } = this
     const { log } = core
     const { clusterId, serverId } = this.#identity
+    const { isRunning } = this.#life
     return {
       id: serverId,
       clusterId,
-      role: core.role,
+      role: isRunning ? core.role : 'follower',
       term: core.term,
-      leader: core.leader,
+      leader: isRunning ? core.leader : null,
       firstIndex: log.firstIndex,
       lastIndex: log.lastIndex,
       durableIndex: log.durableIndex,
