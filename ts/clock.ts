@@ -16,3 +16,24 @@ export function systemClock(): Clock {
     defer: (callback) => void setImmediate(callback),
   }
 }
+
+/**
+ * A clock that users bring, so that its `now` never falls: many tell the date, which somebody sets back. Time then goes
+ * on from where it was, as fast as that clock; what is no number does not count.
+ */
+export function guardedClock(clock: Clock): Clock {
+  let last = clock.now()
+  /** What is added to its time: the sum of all steps back. */
+  let lostMs = 0
+  return {
+    now() {
+      const at = clock.now() + lostMs
+      if (at >= last && at < Infinity) last = at
+      else if (Number.isFinite(at)) lostMs += last - at
+      return last
+    },
+    wallNow: () => clock.wallNow(),
+    setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
+    defer: (callback) => clock.defer(callback),
+  }
+}

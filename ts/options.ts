@@ -3,7 +3,9 @@
  * that come of it. A default stands here and nowhere else.
  */
 
-import { systemClock } from './clock.js'
+import { guardedClock, systemClock } from './clock.js'
+import { isOurs } from './errors.js'
+import { textOf } from './foreign-values.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
@@ -83,12 +85,26 @@ const OPTION_NAMES = Object.keys({
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
+/** What the options say of a server. */
+const SERVER_NAMES: readonly string[] = ['id', 'address']
+
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
-/** Throws ERR_RAFT_OPTIONS on the first thing that is wrong. */
+/** Throws ERR_RAFT_OPTIONS on the first thing that is wrong, also when a getter or a Proxy of the caller throws. */
 export function settingsOf<Command, Result, Query, Answer>(
+  options: RaftOptions<Command, Result, Query, Answer>,
+): Settings<Command, Result, Query, Answer> {
+  try {
+    return readSettings(options)
+  } catch (error) {
+    if (isOurs(error)) throw error
+    throw optionsError(`the options of Raft.open cannot be read: ${textOf(error)}`, error)
+  }
+}
+
+function readSettings<Command, Result, Query, Answer>(
   options: RaftOptions<Command, Result, Query, Answer>,
 ): Settings<Command, Result, Query, Answer> {
   checkOptionNames('Raft.open', options, OPTION_NAMES)
@@ -115,6 +131,7 @@ export function settingsOf<Command, Result, Query, Answer>(
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
+    clock: guardedClock(checked.clock),
     logger: guardedLogger(checked.logger),
   }
 }
@@ -161,7 +178,22 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   if (!has(clock, 'now', 'wallNow', 'setTimer', 'defer')) {
     fail('clock', 'must have the functions now, wallNow, setTimer and defer')
   }
+  checkTells(clock, 'now')
+  checkTells(clock, 'wallNow')
   if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
+}
+
+/** A clock whose first answer is no number never elects anybody, and no deadline of it comes. */
+function checkTells(clock: Clock, name: 'now' | 'wallNow'): void {
+  let what: string
+  try {
+    const answer: unknown = clock[name]()
+    if (typeof answer === 'number' && Number.isFinite(answer)) return
+    what = `answers ${shown(answer)}`
+  } catch (cause) {
+    what = `threw: ${textOf(cause)}`
+  }
+  fail('clock', `has a function ${name} that ${what}; it must answer a finite number of milliseconds`)
 }
 
 function has(value: unknown, ...names: readonly string[]): boolean {
@@ -205,6 +237,7 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
   const addresses = new Set<string>()
   for (const [at, server] of servers.entries()) {
     if (typeof server !== 'object' || server === null) fail('bootstrap', `has no { id, address } at place ${at + 1}`)
+    checkOptionNames('a server of bootstrap', server, SERVER_NAMES)
     checkName('bootstrap: id', server.id)
     checkName('bootstrap: address', server.address)
     if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
@@ -218,7 +251,7 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
 function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
   if (!Array.isArray(ids)) fail(name, 'must be a list of ids of peers')
   for (const id of ids) {
-    if (!servers.some((server) => server.id === id)) fail(name, `names ${String(id)}, which bootstrap does not name`)
+    if (!servers.some((server) => server.id === id)) fail(name, `names ${shown(id)}, which bootstrap does not name`)
   }
 }
 

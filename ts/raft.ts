@@ -79,7 +79,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. What
-   * the query throws or rejects with, this rejects with, as it is; the server goes on.
+   * the query throws or rejects with, this rejects with, as it is; the server goes on. Deadline and signal hold for all
+   * of it: also for an answer that the query has promised. A server that has ended answers nothing.
    */
   async read(
     query: Query,
@@ -89,8 +90,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     if (!this.#machine.hasQuery) {
       throw new RaftError('ERR_RAFT_OPTIONS', 'option stateMachine has no query function; give it one to use read')
     }
-    if (options?.consistency !== 'stale') await this.#server.readIndex(options)
-    return this.#machine.query(query)
+    return this.#server.read(() => this.#machine.query(query), options?.consistency === 'stale', options)
   }
 
   /**

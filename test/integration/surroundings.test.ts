@@ -1,6 +1,6 @@
 /**
  * Where people run a library: bundled into one file, as CommonJS or not; inside the realm of a test runner; on a
- * runtime whose sockets are not Node's inside.
+ * runtime whose sockets are not Node's inside; in workers that share what they listen on.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -119,6 +119,47 @@ test('it runs in the realm of a test runner, where the errors of node:fs are ins
     writeFileSync(program, PROGRAM)
     const flags = ['--experimental-vm-modules', '--no-warnings']
     assert.is(ran(script, dir, flags, await freeAddresses(2), program), 'said\nsaid\n')
+  } finally {
+    rmSync(script, { force: true })
+    rmSync(dir, { recursive: true })
+  }
+})
+
+/**
+ * Workers of `node:cluster`, one after the other, each with a folder and an address; says what became of each. They
+ * find no program flock, which would keep them out of the folder by itself.
+ */
+const CLUSTER = `
+import cluster from 'node:cluster'
+import { fileStore, msgpackCodec, Raft } from 'balsa-raft'
+import { tcp } from 'balsa-raft/transport/tcp'
+
+const servers = [process.argv[2], process.argv[3]].map((address, at) => ({ id: 's' + (at + 1), address }))
+if (cluster.isPrimary) {
+  cluster.setupPrimary({ args: process.argv.slice(2) })
+  for (const [id, dir, address] of [['s1', 'a', 0], ['s1', 'a', 1], ['s2', 'b', 0]]) {
+    const worker = cluster.fork({ PATH: '', ID: id, DIR: dir, ADDRESS: servers[address].address })
+    console.log(await new Promise((resolve) => worker.once('message', resolve)))
+  }
+  process.exit()
+}
+const { ID: id, DIR: dir, ADDRESS: listen } = process.env
+Raft.open({
+  ...{ id, dir, bootstrap: servers, storage: fileStore(), transport: tcp({ listen }), codec: msgpackCodec() },
+  stateMachine: { apply: (batch) => batch },
+}).then(
+  () => process.send('open'),
+  (error) => process.send(error.code),
+)
+`
+
+test('in workers of node:cluster an address and a folder belong to one, as in any other processes', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'balsa-cluster-'))
+  const script = join(process.cwd(), 'build', `cluster-${process.pid}.mjs`)
+  try {
+    writeFileSync(script, CLUSTER)
+    const said = ran(script, dir, [], await freeAddresses(2))
+    assert.is(said, 'open\nERR_RAFT_DIR_LOCKED\nERR_RAFT_LISTEN\n')
   } finally {
     rmSync(script, { force: true })
     rmSync(dir, { recursive: true })

@@ -84,6 +84,20 @@ async function isFree(storage: StoreFactory, dir = '/s1'): Promise<void> {
   await raft.close()
 }
 
+test('a leader that closes leads no more by its status, from the call on', async () => {
+  const lone = await LoneServer.open()
+  await lone.lead()
+  assert.is(lone.raft.status.leader?.id, 's1')
+  const { term, lastIndex } = lone.raft.status
+  const closing = lone.raft.close()
+  for (const wait of [null, closing]) {
+    await wait
+    const { status } = lone.raft
+    assert.equal([status.role, status.leader], ['follower', null])
+    assert.equal([status.term, status.lastIndex], [term, lastIndex])
+  }
+})
+
 test('a close that meets a store which poisons itself ends, gives the folder back, and says why', async () => {
   const storage = memoryStore()
   const raft = await Raft.open(optionsOf(storage, new StageTransport()))

@@ -68,6 +68,15 @@ test('options of Raft.open are refused by name and reason', async () => {
     [{ bootstrap: [null] }, /^option bootstrap has no \{ id, address \} at place 1/],
     [{ bootstrap: [...good.bootstrap, 's4'] }, /^option bootstrap has no \{ id, address \} at place 4/],
     [{ bootstrap: [{ id: 's1' }] }, /^option bootstrap: address/],
+    [
+      { bootstrap: [{ id: 's1', adress: 's1:1' }] },
+      /^a server of bootstrap: option adress is unknown: did you mean address\? It takes id, address/,
+    ],
+    [
+      { bootstrap: [{ id: 's1', address: 's1:1', nonvoter: true }] },
+      /^a server of bootstrap: option nonvoter is unknown/,
+    ],
+    [{ acceptPeerBoot: [{ toString: () => assert.unreachable() }] }, /^option acceptPeerBoot names an object, which/],
     [{ transport: null }, /^option transport must be a transport/],
     [{ stateMachine: null }, /^option stateMachine must have an apply function/],
     [{ stateMachine: { ...good.stateMachine, apply: () => [], query: 1 } }, /^option stateMachine.*query/],
@@ -86,6 +95,27 @@ test('options of Raft.open are refused by name and reason', async () => {
   for (const [wrong, message] of table) {
     const error = await failure(open({ ...good, ...wrong }))
     assert.is(error.code, 'ERR_RAFT_OPTIONS')
+    assert.match(error.message, message)
+  }
+})
+
+test('options that cannot be read are refused with the reason', async () => {
+  const good = optionsOf(memoryStore(), new StageTransport())
+  const get = (): never => {
+    throw new Error('out of reach')
+  }
+  const revoked = Proxy.revocable([], {})
+  revoked.revoke()
+  const table: readonly [object, RegExp][] = [
+    [Object.defineProperty({ ...good }, 'codec', { get, enumerable: true }), /: Error: out of reach/],
+    [new Proxy(good, { ownKeys: get }), /: Error: out of reach/],
+    [{ ...good, bootstrap: [Object.defineProperty({ address: 's1:1' }, 'id', { get })] }, /: Error: out of reach/],
+    [{ ...good, bootstrap: revoked.proxy }, /: TypeError: /],
+  ]
+  for (const [options, message] of table) {
+    const error = await failure(open(options))
+    assert.is(error.code, 'ERR_RAFT_OPTIONS')
+    assert.match(error.message, /^the options of Raft\.open cannot be read: /)
     assert.match(error.message, message)
   }
 })

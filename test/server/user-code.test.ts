@@ -97,6 +97,10 @@ function says(error: RaftError, code: string, message: RegExp): void {
   assert.match(error.message, message)
 }
 
+function is(error: RaftError, code: string, outcome: string): void {
+  assert.equal([error.code, error.outcome], [code, outcome], error.message)
+}
+
 /** A value as another realm makes it: nothing of it is an instance of ours. */
 function foreign(code: string): unknown {
   return runInNewContext(code)
@@ -484,6 +488,48 @@ test('what query throws is what read rejects with, and the server goes on', asyn
   assert.is(await raft.apply(1), 1)
 })
 
+test('an answer that query promised and never gives is waited for no longer than the caller, or the server', async (context) => {
+  const never = { ...echo(), query: () => new Promise(() => {}) }
+  const raft = await alone(context, { stateMachine: never })
+  const controller = new AbortController()
+  for (const consistency of ['linearizable', 'stale'] as const) {
+    is(await failure(raft.read(1, { consistency, timeoutMs: 20 })), 'ERR_RAFT_TIMEOUT', 'not-applied')
+    const aborted = raft.read(1, { consistency, signal: controller.signal })
+    setImmediate(() => controller.abort(new Error('enough')))
+    is(await failure(aborted), 'ERR_RAFT_ABORTED', 'not-applied')
+  }
+  const left = raft.read(1, { consistency: 'stale' })
+  await nextTurn()
+  await raft.close()
+  is(await failure(left), 'ERR_RAFT_CLOSED', 'not-applied')
+})
+
+test('an answer that query promised and that comes too late, or as a rejection, is nobody’s business', async (context) => {
+  let tooLate: (cause: Error) => void = () => {}
+  const late = new Promise((_, reject) => (tooLate = reject))
+  const raft = await alone(context, { stateMachine: { ...echo(), query: () => late } })
+  is(await failure(raft.read(1, { timeoutMs: 20 })), 'ERR_RAFT_TIMEOUT', 'not-applied')
+  tooLate(new Error('too late'))
+  await nextTurn()
+  assert.is(await raft.apply(1), 1)
+})
+
+test('a stale read is not answered by a server that has ended, nor to who has given up', async (context) => {
+  const stale = { consistency: 'stale' } as const
+  const raft = await alone(context, { stateMachine: { ...echo(), query: () => 'an answer' } })
+  const given = raft.read(1, { ...stale, signal: AbortSignal.abort('enough') })
+  is(await failure(given), 'ERR_RAFT_ABORTED', 'not-applied')
+  assert.is(await raft.read(1, stale), 'an answer')
+  await raft.close()
+  is(await failure(raft.read(1, stale)), 'ERR_RAFT_CLOSED', 'not-applied')
+  const apply = (): never => {
+    throw new Error('half of the batch')
+  }
+  const halted = await alone(context, { stateMachine: { apply, query: () => 'half of it' } })
+  await failure(halted.apply(1))
+  is(await failure(halted.read(1, stale)), 'ERR_RAFT_APPLY_FAILED', 'not-applied')
+})
+
 // Listeners and loggers.
 
 interface Line {
@@ -526,6 +572,37 @@ test('a listener that throws or rejects is told in the log with its event, and d
     assert.ok(told().some(isIt), String(reason))
   }
   assert.equal(heard, ['preCandidate', 'candidate', 'leader'])
+})
+
+test('a listener that subscribes itself again is called once for each event', async (context) => {
+  const raft = await alone(context, { stateMachine: { apply: () => [] } })
+  let heard = 0
+  const again = (): void => {
+    off()
+    heard += 1
+    if (heard < 100) off = raft.on('role', again)
+  }
+  let off = raft.on('role', again)
+  // A server that halts is a follower.
+  await failure(raft.apply(1))
+  await raft.closed
+  assert.is(heard, 1)
+})
+
+test('two subscriptions of one function are two, and one that is ended hears of nothing more', async (context) => {
+  const raft = await alone(context, { stateMachine: { apply: () => [] } })
+  const heard: string[] = []
+  const both = (): void => void heard.push('both')
+  const first = raft.on('fault', both)
+  raft.on('fault', both)
+  raft.on('fault', () => {
+    last()
+  })
+  const last = raft.on('fault', () => void heard.push('ended'))
+  first()
+  await failure(raft.apply(1))
+  await raft.closed
+  assert.equal(heard, ['both'])
 })
 
 test('what a listener does to its event no other one sees, nor the server', async (context) => {
@@ -597,12 +674,39 @@ test('a logger is called as a method of itself', async (context) => {
   assert.ok(logger.lines.includes('leader'))
 })
 
+test('a clock that goes back, or once tells no number, stops nothing: time goes on from where it was', async (context) => {
+  const clock = systemClock()
+  let backMs = 0
+  let lost = 0
+  const wrong = { ...clock, now: () => (lost-- > 0 ? Number.NaN : clock.now() - backMs) }
+  const machine = { ...echo(), query: () => new Promise(() => {}) }
+  const site = new Site(context, 3)
+  const { leader } = await site.openAll(() => ({ clock: wrong, stateMachine: machine }))
+  const { term } = leader.status
+  for (const back of [60_000, 120_000]) {
+    backMs = back
+    lost = 10
+    assert.is(await leader.apply(String(back), { timeoutMs: 10_000 }), String(back))
+    // Deadlines and heartbeats come.
+    is(await failure(leader.read(1, { timeoutMs: 50 })), 'ERR_RAFT_TIMEOUT', 'not-applied')
+    await leader.readIndex({ timeoutMs: 10_000 })
+  }
+  assert.equal([leader.status.role, leader.status.term], ['leader', term])
+})
+
 test('what is brought in another form than asked for is refused at open, by name', async (context) => {
+  const rude = (): never => {
+    throw 'no date'
+  }
   const half = { now: () => 0, wallNow: () => 0, defer: () => {} }
   const table: readonly (readonly [object, RegExp])[] = [
     [{ logger: { info: () => {} } }, /^option logger must have the functions debug, info, warn and error/],
     [{ clock: half }, /^option clock must have the functions now, wallNow, setTimer and defer/],
     [{ random: 0.5 }, /^option random must be a function/],
+    [{ clock: { ...systemClock(), now: () => Number.NaN } }, /^option clock has a function now that answers NaN/],
+    [{ clock: { ...systemClock(), now: () => 1n } }, /^option clock has a function now that answers 1; /],
+    [{ clock: { ...systemClock(), wallNow: () => new Date() } }, /^option clock .* wallNow that answers an object/],
+    [{ clock: { ...systemClock(), wallNow: (): never => rude() } }, /^option clock .* wallNow that threw: no date/],
     [{ storage: {} }, /^option storage must be a store/],
     [{ stateMachine: { apply: () => [], query: 'total' } }, /^option stateMachine .*query/],
   ]

@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { access, copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
@@ -14,7 +14,7 @@ import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import type { RaftErrorCode } from '#balsa/errors.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
 import { loadNative, nativeError, NATIVE_EXPORTS, platformName } from '#balsa/native/load.js'
-import { nativeStore } from '#balsa/storage/index.js'
+import { fileStore, nativeStore } from '#balsa/storage/index.js'
 import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
@@ -105,6 +105,27 @@ test('a configuration of a later version is no damage: the refusal names the ver
     )
     assert.match(error.message, /its format version is 9, this server reads version 1; upgrade this server/)
   })
+})
+
+test('a relative directory is the one it was when the store was made, wherever the process goes', async () => {
+  const home = process.cwd()
+  for (const { name, create } of [nativeStore(), fileStore()]) {
+    await inDirectory(async (dir) => {
+      await mkdir(join(dir, 'elsewhere'))
+      try {
+        process.chdir(dir)
+        const store = create('store')
+        const opening = store.open(() => {})
+        process.chdir('elsewhere')
+        await opening
+        await store.close()
+      } finally {
+        process.chdir(home)
+      }
+      assert.equal(await readdir(join(dir, 'elsewhere')), [], name)
+      await access(join(dir, 'store', 'FORMAT'))
+    })
+  }
 })
 
 test('several stores in one process live side by side', async () => {

@@ -21,7 +21,17 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...['options', 'option-checks', 'server', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
     'errors',
   ],
-  options: ['option-checks', 'clock', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
+  options: [
+    'option-checks',
+    'clock',
+    'storage',
+    'transport',
+    'machine',
+    'observe',
+    'foreign-values',
+    'types',
+    'errors',
+  ],
   'option-checks': ['errors'],
   server: [
     ...['options', 'option-checks', 'core', 'storage', 'transport', 'machine', 'format', 'observe', 'foreign-values'],
@@ -123,7 +133,7 @@ function wayTo(end: string, start: string, cameFrom: ReadonlyMap<string, string>
 
 /** The parts of a running server. One that uses such a part has been given it, and holds it by itself. */
 const serverParts =
-  'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|deadlines|pins|events|life'
+  'core|store|transport|loop|mailbox|runner|writes|inbound|calls|proposals|reads|readies|queries|deadlines|pins|events|life'
 
 /**
  * The public face and the shell reach no part of the server through another one: neither `server.loop.fault` nor `const

@@ -704,6 +704,7 @@ test('an option out of its bound is refused with its name, value and bound', () 
     [{ writeQueueBytesMax: Number.NaN }, 'writeQueueBytesMax is NaN'],
     [{ backoffMinMs: 500, backoffMaxMs: 400 }, 'backoffMaxMs is 400; it must be in 500 .. 600000'],
     [{ advertise: 'nobody' }, "advertise is 'nobody'"],
+    [{ advertise: `${'é'.repeat(200)}:1` }, 'it must be host:port, up to 255 bytes'],
   ] as const) {
     assert.throws(
       () => tcp({ listen: '127.0.0.1:0', ...options }),

@@ -101,9 +101,9 @@ export class GuardedMachine<Command, Result, Query, Answer> {
     return this.#machine.query !== undefined
   }
 
-  /** What the query throws or rejects with goes to whoever asked, as it is. */
-  async query(query: Query): Promise<Answer> {
-    return this.#machine.query?.(query) as Answer | Promise<Answer>
+  /** What the query throws or rejects with goes to whoever asked, as it is; so does a promise that never settles. */
+  query(query: Query): Answer | PromiseLike<Answer> {
+    return this.#machine.query?.(query) as Answer | PromiseLike<Answer>
   }
 }
 

@@ -45,11 +45,14 @@ export function checkListener(name: unknown, listener: unknown): void {
   }
 }
 
-type Listener = (event: never) => unknown
+/** One call of `on`: the same function may be subscribed more than once, and each ends by itself. */
+interface Subscription {
+  readonly listener: (event: never) => unknown
+}
 
 export class Events {
   readonly #logger: Logger
-  readonly #listeners = new Map<keyof RaftEvents, Set<Listener>>()
+  readonly #subscriptions = new Map<keyof RaftEvents, Set<Subscription>>()
 
   constructor(logger: Logger) {
     this.#logger = logger
@@ -57,16 +60,22 @@ export class Events {
 
   /** Returns what ends the subscription. */
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
-    const listeners = this.#listeners.get(name) ?? new Set()
-    this.#listeners.set(name, listeners.add(listener))
+    const subscriptions = this.#subscriptions.get(name) ?? new Set()
+    const subscription = { listener }
+    this.#subscriptions.set(name, subscriptions.add(subscription))
     return () => {
-      listeners.delete(listener)
+      subscriptions.delete(subscription)
     }
   }
 
+  /** To whoever listens now: who begins to because of this event hears of the next, who has ended meanwhile of none. */
   emit<Name extends keyof RaftEvents>(name: Name, event: RaftEvents[Name]): void {
+    const subscriptions = this.#subscriptions.get(name)
+    if (subscriptions === undefined) return
     Object.freeze(event)
-    for (const listener of this.#listeners.get(name) ?? []) {
+    for (const subscription of [...subscriptions]) {
+      if (!subscriptions.has(subscription)) continue
+      const { listener } = subscription
       try {
         const answer = (listener as (event: RaftEvents[Name]) => unknown)(event)
         onRejection(answer, (cause) => this.#failed('a listener rejected', name, cause))

@@ -6,6 +6,7 @@
 import { peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
+import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
@@ -15,6 +16,7 @@ import type { ApplyQueue } from './calls/apply-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { PendingCall } from './calls/pending-call.js'
 import type { WaitOptions } from './calls/pending-call.js'
+import type { QueriesUnderWay } from './calls/queries-under-way.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
 import type { Signals } from './calls/signals.js'
@@ -22,7 +24,7 @@ import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
-import { notLeader } from './refusals.js'
+import { aborted, notLeader } from './refusals.js'
 import { copyOf } from './status.js'
 import type { Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
@@ -40,6 +42,7 @@ export interface ServerParts {
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
+  readonly queries: QueriesUnderWay
   readonly deadlines: Deadlines
   readonly signals: Signals
   readonly pins: PeerPins
@@ -69,6 +72,8 @@ export interface Counters {
   readonly readRounds: number
   /** `ready` calls that wait for a leader. */
   readonly readies: number
+  /** Queries whose answer is promised and not there. */
+  readonly queries: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
   /** Signals that are listened to. */
@@ -92,6 +97,7 @@ export class Server {
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
+  readonly #queries: QueriesUnderWay
   readonly #deadlines: Deadlines
   readonly #signals: Signals
   readonly #pins: PeerPins
@@ -113,6 +119,7 @@ export class Server {
     this.#proposals = parts.proposals
     this.#reads = parts.reads
     this.#readies = parts.readies
+    this.#queries = parts.queries
     this.#deadlines = parts.deadlines
     this.#signals = parts.signals
     this.#pins = parts.pins
@@ -161,6 +168,22 @@ export class Server {
     return call.promise
   }
 
+  /**
+   * Asks the state machine, after a proof of leadership unless it may be stale. What it throws or rejects with goes to
+   * the caller as it is. Hot path: once per read.
+   */
+  async read<Answer>(
+    ask: () => Answer | PromiseLike<Answer>,
+    isStale: boolean,
+    options: WaitOptions | undefined,
+  ): Promise<Answer> {
+    const since = options === undefined ? 0 : this.#clock.now()
+    if (isStale) this.#checkStale(options)
+    else await this.readIndex(options)
+    const answer = ask()
+    return isThenable(answer) ? this.#untilAnswered(answer, options, since) : answer
+  }
+
   ready(options: WaitOptions | undefined): Promise<void> {
     const call = new PendingCall<void>()
     if (!this.#begin(call, options)) return call.promise
@@ -173,12 +196,13 @@ export class Server {
     const { core } = this
     const { log } = core
     const { clusterId, serverId } = this.#identity
+    const { isRunning } = this.#life
     return {
       id: serverId,
       clusterId,
-      role: core.role,
+      role: isRunning ? core.role : 'follower',
       term: core.term,
-      leader: core.leader,
+      leader: isRunning ? core.leader : null,
       firstIndex: log.firstIndex,
       lastIndex: log.lastIndex,
       durableIndex: log.durableIndex,
@@ -215,6 +239,7 @@ export class Server {
       reads: this.#reads.count,
       readRounds: this.#reads.rounds,
       readies: this.#readies.count,
+      queries: this.#queries.count,
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
       admissions: this.#pins.count,
@@ -239,17 +264,41 @@ export class Server {
     return this.#life.fault
   }
 
-  /** False: the call has ended before it began. */
-  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined): boolean {
+  /** False: the call has ended before it began. `since`: what its deadline is counted from. */
+  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since = this.#clock.now()): boolean {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
-    else if (options !== undefined) {
-      call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, this.#clock.now())
-    }
+    else if (options !== undefined) call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, since)
     return !call.settled
+  }
+
+  /** What is asked at once waits for nothing, but is not asked of a server that has ended, nor by who has given up. */
+  #checkStale(options: WaitOptions | undefined): void {
+    const { refusal } = this.#life
+    if (refusal !== null) throw refusal
+    if (options?.signal?.aborted === true) throw aborted('not-applied', options.signal.reason)
+  }
+
+  /** Waits for the promise of a user as for anything else: no longer than the caller, and than this server. */
+  #untilAnswered<Answer>(
+    answer: PromiseLike<Answer>,
+    options: WaitOptions | undefined,
+    since: number,
+  ): Promise<Answer> {
+    const call = new PendingCall<Answer>()
+    if (!this.#begin(call, options, since)) {
+      onRejection(answer, ignore)
+      return call.promise
+    }
+    const refusal = this.#queries.add(call as PendingCall<unknown>, answer)
+    if (refusal !== null) call.reject(refusal)
+    else if (options !== undefined) this.#mailbox.schedule()
+    return call.promise
   }
 
   #notLeader(): RaftError | null {
     return this.core.role === 'leader' ? null : notLeader(this.core.leader)
   }
 }
+
+function ignore(): void {}

@@ -45,6 +45,7 @@ export function copyOf({ voters, outgoing, nonvoters }: Configuration): Configur
 export interface Status {
   readonly id: ServerId
   readonly clusterId: string
+  /** Of a server that has closed or halted: follower, and no leader is known to it. */
   readonly role: Role
   /** Never falls; grows with each election that this server hears of. */
   readonly term: Term

@@ -54,7 +54,7 @@ export class ProposalCall extends PendingCall<readonly unknown[]> {
   }
 
   /** However it ends, what of it is not in the log goes no further: its room has let go of it by then. */
-  override reject(error: Error): void {
+  override reject(error: unknown): void {
     const { payloads } = this
     this.payloads = NONE
     for (let at = this.accepted; at < payloads.length; at += 1) payloads[at]?.slab.release()

@@ -37,7 +37,7 @@ export class PendingCall<Value> implements Expirable, Abortable {
   readonly promise: Promise<Value>
   /** Null once the call is settled; both go together. */
   #resolve: ((value: Value) => void) | null = null
-  #reject: ((error: Error) => void) | null = null
+  #reject: ((error: unknown) => void) | null = null
   /** Takes the deadline and the signal back; null while there is neither. */
   #disarm: (() => void) | null = null
   /** Who is to forget the call when its wait is given up; null before a room has taken it, and once it is settled. */
@@ -64,7 +64,8 @@ export class PendingCall<Value> implements Expirable, Abortable {
     this.#end()
   }
 
-  reject(error: Error): void {
+  /** With a RaftError, or with what the code of a user has thrown. */
+  reject(error: unknown): void {
     this.#reject?.(error)
     this.#end()
   }

@@ -15,6 +15,7 @@ import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
+import { QueriesUnderWay } from '../calls/queries-under-way.js'
 import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
@@ -97,6 +98,7 @@ export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTim
     proposals,
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
+    queries: new QueriesUnderWay(),
     deadlines: new Deadlines(),
     signals: new Signals(),
   }

@@ -41,15 +41,15 @@ export class Host {
   }
 
   async open(): Promise<StoredState> {
-    const opening = this.store.open(() => this.#onNews())
-    const stored = await orRaftError(opening, 'ERR_RAFT_DIR_UNUSABLE', `the store in ${this.dir} cannot be opened`)
+    const open = (): Promise<StoredState> => this.store.open(() => this.#onNews())
+    const stored = await orRaftError(open, 'ERR_RAFT_DIR_UNUSABLE', `the store in ${this.dir} cannot be opened`)
     if (stored.warning !== null) this.logger.warn('store', { dir: this.dir, warning: stored.warning })
     return stored
   }
 
   async listen(self: Identity, handlers: TransportHandlers): Promise<void> {
-    const starting = this.transport.start(self, handlers, this.clock, this.logger)
-    await orRaftError(starting, 'ERR_RAFT_LISTEN', 'the transport cannot start')
+    const start = (): Promise<string> => this.transport.start(self, handlers, this.clock, this.logger)
+    await orRaftError(start, 'ERR_RAFT_LISTEN', 'the transport cannot start')
     this.#isListening = true
   }
 
@@ -110,9 +110,9 @@ function makeStore(storage: StoreFactory, dir: string): LogStore {
 }
 
 /** An error of what users bring, as the library's own. */
-async function orRaftError<Value>(doing: Promise<Value>, code: RaftErrorCode, what: string): Promise<Value> {
+async function orRaftError<Value>(doing: () => Promise<Value>, code: RaftErrorCode, what: string): Promise<Value> {
   try {
-    return await doing
+    return await doing()
   } catch (error) {
     if (isOurs(error)) throw error
     throw new RaftError(code, `${what}: ${textOf(error)}`, { cause: error })

@@ -9,6 +9,7 @@
 import { lastEntryTime } from '../../format/block.js'
 import { neverEmpty } from '../../storage/lost-data.js'
 import type { LogStore, StoredState } from '../../storage/log-store.js'
+import { storeFault } from '../../storage/store-fault.js'
 import { RaftError } from '../../errors.js'
 import { isPosition, logIndex, STORED_MAX } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
@@ -73,6 +74,10 @@ function checkNumbers(dir: string, { lastIndex, hardState, bootCounter }: Stored
 /** The time of the newest entry; 0 for an empty log. */
 async function lastTimeOf(store: LogStore, { firstIndex, lastIndex }: StoredState): Promise<number> {
   if (lastIndex < firstIndex) return 0
-  const [block] = await store.read(lastIndex, logIndex(lastIndex + 1), 1)
-  return block === undefined ? 0 : lastEntryTime(block)
+  try {
+    const [block] = await store.read(lastIndex, logIndex(lastIndex + 1), 1)
+    return block === undefined ? 0 : lastEntryTime(block)
+  } catch (error) {
+    throw storeFault(`read the entry ${lastIndex}`, error)
+  }
 }

@@ -17,10 +17,12 @@ import { resultAt } from '../../machine/applier.js'
 import type { Applied } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { storeFault } from '../../storage/store-fault.js'
 import type { Transport } from '../../transport/transport.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
+import type { QueriesUnderWay } from '../calls/queries-under-way.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { EntryClock } from '../entry-clock.js'
@@ -49,6 +51,7 @@ export interface EventLoopParts {
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
+  readonly queries: QueriesUnderWay
   readonly deadlines: Deadlines
   readonly pins: PeerPins
   readonly entryClock: EntryClock
@@ -70,6 +73,7 @@ export class EventLoop {
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
+  readonly #queries: QueriesUnderWay
   readonly #deadlines: Deadlines
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
@@ -102,6 +106,7 @@ export class EventLoop {
     this.#proposals = parts.proposals
     this.#reads = parts.reads
     this.#readies = parts.readies
+    this.#queries = parts.queries
     this.#deadlines = parts.deadlines
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
@@ -164,7 +169,7 @@ export class EventLoop {
     this.#full = full
     const stall = stalled ? DISK_IS_FULL : (full?.message ?? null)
     if (stall !== this.#stall) this.#stallChanged(stall)
-    return fault
+    return fault === null ? null : storeFault('go on', fault)
   }
 
   #stallChanged(stall: string | null): void {
@@ -320,5 +325,6 @@ export class EventLoop {
     this.#reads.failAll(errorOf('not-applied'))
     this.#pins.failAll(errorOf('not-applied'))
     this.#readies.failAll(errorOf('not-applied'))
+    this.#queries.failAll(errorOf('not-applied'))
   }
 }

@@ -9,9 +9,11 @@
 
 import type { ApplyRange, CoreEvent, Fetch, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
+import { textOf } from '../../foreign-values.js'
 import type { Applied, Applier } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
+import { storeFault } from '../../storage/store-fault.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
@@ -121,8 +123,8 @@ export class ReadyRunner {
     this.#store.read(fetch.from, fetch.to, fetch.bytesMax).then(
       (blocks) => this.#mailbox.push({ type: 'fetched', fetch, blocks }),
       (error: unknown) => {
-        const fields = { peer: fetch.peer, from: fetch.from, error: String(error) }
-        this.#logger.error('entries for a peer cannot be read', fields)
+        const fields = { peer: fetch.peer, from: fetch.from }
+        this.#quiet.error('entries for a peer cannot be read', fetch.peer, textOf(error), fields)
         this.#mailbox.push({ type: 'fetchFailed', fetch })
       },
     )
@@ -141,7 +143,9 @@ export class ReadyRunner {
 
   /** A part of the range, as much as one read gives: after a restart, or when the machine lags behind the tail. */
   async #replay(range: ApplyRange): Promise<Applied> {
-    const blocks = await this.#store.read(range.first, logIndex(range.last + 1), REPLAY_BYTES_MAX)
+    const blocks = await this.#store
+      .read(range.first, logIndex(range.last + 1), REPLAY_BYTES_MAX)
+      .catch((error: unknown) => Promise.reject(storeFault(`read the entries from ${range.first}`, error)))
     const last = logIndex(Math.min(range.last, blocks.at(-1)?.last ?? 0))
     return this.#applier.apply(range.first, last, blocks)
   }

@@ -8,6 +8,7 @@
 import type { PersistTicket } from '../../core/tickets.js'
 import { RaftError } from '../../errors.js'
 import type { LogStore, Ticket } from '../../storage/log-store.js'
+import { storeFault } from '../../storage/store-fault.js'
 import type { HardState, StoreOperation } from '../../types.js'
 import type { PeerPins } from '../peer-pins.js'
 
@@ -73,8 +74,7 @@ export class WritesUnderWay {
     try {
       return this.#store.submit(operations)
     } catch (error) {
-      if (error instanceof RaftError) return error
-      throw error
+      return storeFault('write', error)
     }
   }
 }

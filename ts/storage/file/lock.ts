@@ -78,7 +78,8 @@ function listen(name: string): Promise<Server | 'taken'> {
       if (error.code === 'EADDRINUSE') resolve('taken')
       else reject(error)
     })
-    server.listen(name, () => resolve(server))
+    // A worker of node:cluster would else share it with its like, and keep none of them out.
+    server.listen({ path: name, exclusive: true }, () => resolve(server))
   })
 }
 

@@ -3,6 +3,8 @@
  * One native call per ticket in, one wake per group commit out; the bytes are those of docs/storage-format.md.
  */
 
+import { resolve } from 'node:path'
+
 import { assert, RaftError } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { decodeConfiguration } from '../../format/configuration.js'
@@ -51,6 +53,7 @@ export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
 
 /** While it is open it keeps the process alive, as an open socket does. */
 export class NativeLogStore implements LogStore {
+  /** Absolute: a process may change its working directory. */
   readonly #dir: string
   readonly #packer = new OperationPacker()
   readonly #mapBytes: number | null
@@ -73,7 +76,7 @@ export class NativeLogStore implements LogStore {
 
   /** `mapBytes` null: as the environment says. */
   constructor(dir: string, mapBytes: number | null = null) {
-    this.#dir = dir
+    this.#dir = resolve(dir)
     this.#mapBytes = mapBytes
   }
 

@@ -86,8 +86,8 @@ function listened(address: unknown): string {
 
 function advertised(address: string | undefined): string | null {
   if (address === undefined) return null
-  if (typeof address === 'string' && address.length <= 255 && parseAddress(address) !== null) return address
-  throw optionsError(`tcp: advertise is '${shown(address)}'; it must be host:port, up to 255 characters`)
+  if (typeof address === 'string' && Buffer.byteLength(address) <= 255 && parseAddress(address) !== null) return address
+  throw optionsError(`tcp: advertise is '${shown(address)}'; it must be host:port, up to 255 bytes`)
 }
 
 function drawn(random: (() => number) | undefined): () => number {

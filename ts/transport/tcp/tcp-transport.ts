@@ -336,7 +336,8 @@ function listening(server: NetServer, address: Address): Promise<void> {
     }
     server.once('error', onError)
     server.once('listening', onListening)
-    server.listen({ host: address.host, port: address.port })
+    // A worker of node:cluster would else share the port with its like, and get every other connection.
+    server.listen({ host: address.host, port: address.port, exclusive: true })
   })
 }
 

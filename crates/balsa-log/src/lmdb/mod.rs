@@ -8,13 +8,16 @@
 //! | `transaction` | the steps of a plan as one LMDB transaction |
 //! | `load` | what an open reads, and how it is checked |
 //! | `reservation` | room on the device, taken before a transaction |
+//! | `audit` `pages` | whether the pages of the file fit together, before LMDB maps it |
 //! | `tree` | the one tree of rows, and how single rows are read and checked |
 //! | `rows` | the bytes of keys and rows |
 //! | `environment` | LMDB's environment and errors; the only unsafe code |
 
+mod audit;
 mod environment;
 mod home;
 mod load;
+mod pages;
 mod reader;
 mod reservation;
 mod rows;

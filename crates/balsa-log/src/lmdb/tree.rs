@@ -11,6 +11,7 @@ use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, RoTxn, RwTxn, WithoutTls};
 
 use super::DATA_FILE;
+use super::audit::audit;
 use super::environment::{self, Environment};
 use super::rows;
 use crate::error::Error;
@@ -71,11 +72,8 @@ impl Tree {
         if bytes == 0 {
             return Err(environment::damaged(&file, Damage::new("the file is missing or empty")));
         }
+        audit(&file)?;
         let environment = environment::open(dir, map_bytes).map_err(|error| environment::lmdb_error(&file, error))?;
-        // Before any page is touched: a page beyond the end of the file would end the process (SIGBUS).
-        if environment::used_bytes(&environment) > bytes {
-            return Err(environment::damaged(&file, Damage::new("the file is shorter than its last page")));
-        }
         let open = || {
             let txn = environment.read_txn()?;
             environment.open_databases_and_commit(txn, |opener, txn| -> heed::Result<_> {
