@@ -210,6 +210,61 @@ test('what looks at every key is no part of a transaction', () =>
     assert.match(client.writes.join(''), /^\+OK\r\n-ERR Command not allowed inside a transaction.*\r\n-EXECABORT/)
   }))
 
+test('the answers of a transaction follow from its words, but for those of data: all else is no part of one', () =>
+  withRooms(async ({ client, join }) => {
+    for (let left = 200; left > 0; left -= 1) join()
+    client.receive(command('CLIENT', 'SETNAME', 'n'.repeat(900)))
+    client.receive(command('COMMAND') + command('COMMAND', 'LIST'))
+    await turns()
+    const names: readonly string[] = client.writes.join('').match(/(?<=\r\n\$\d+\r\n)[a-z]+(?=\r\n)/g) ?? []
+    assert.ok(names.includes('ping') && names.includes('info') && names.includes('cluster'), names.join())
+    let refused = 0
+    for (const words of [...new Set(names)].flatMap(formsOf)) {
+      client.drain()
+      client.writes.length = 0
+      client.receive(command('MULTI') + command(...words) + command('EXEC') + command('RESET'))
+      await turns()
+      const said = client.writes.join('')
+      if (said.startsWith('+OK\r\n-ERR Command not allowed inside a transaction')) refused += 1
+      else assert.ok(said.length < 1000, `${words.join(' ')} in a transaction: ${said.length} bytes`)
+    }
+    assert.ok(refused >= 13, `${refused} forms of commands`)
+  }))
+
+/** A command with as few words as it takes, and with each of its subcommands. */
+function formsOf(name: string): readonly (readonly string[])[] {
+  const subcommands: Readonly<Record<string, readonly string[]>> = {
+    client: ['ID', 'GETNAME', 'INFO', 'LIST', 'HELP'],
+    cluster: ['SLOTS', 'SHARDS', 'NODES', 'INFO', 'MYID', 'HELP'],
+    config: ['GET *', 'HELP'],
+    command: ['COUNT', 'INFO', 'DOCS', 'LIST', 'HELP'],
+  }
+  const forms = (subcommands[name] ?? []).map((form) => [name, ...form.split(' ')])
+  const control = ['multi', 'exec', 'discard', 'watch', 'reset', 'quit']
+  return control.includes(name) ? [] : [[name], [name, 'k'], [name, 'k', 'v'], ...forms]
+}
+
+test('a command that this server answers by itself has few words', () =>
+  withRooms(async ({ client }) => {
+    const many = Array.from({ length: 200 }, () => 'a*b')
+    for (const words of [
+      ['CONFIG', 'GET'],
+      ['COMMAND', 'INFO'],
+      ['COMMAND', 'DOCS'],
+      ['CLIENT', 'LIST', 'ID'],
+    ]) {
+      client.receive(command(...words, ...many))
+    }
+    client.receive(command('COMMAND', 'GETKEYS', 'MGET', ...many.slice(0, 100)) + command('PING'))
+    await turns()
+    const said = client.writes.join('')
+    assert.match(
+      said,
+      /^-ERR CONFIG has 202 words, at most 128 are allowed: split it\r\n(-ERR \w+ has .*\r\n){3}\*100\r\n/,
+    )
+    assert.ok(said.endsWith('+PONG\r\n'))
+  }))
+
 test('a turn begins so many commands as its time allows, and clients take turns', () =>
   withRooms(async ({ client, join, server }) => {
     const other = join()

@@ -63,6 +63,12 @@ export const PIPELINE_MAX = 4096
 export const COMMAND_WORDS_MAX = 16 * 1024
 
 /**
+ * Words of a command that this server answers by itself, all of it in one go: each may be a pattern of CONFIG GET, or a
+ * name of which COMMAND tells all it knows.
+ */
+export const LOCAL_WORDS_MAX = 128
+
+/**
  * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
  * holds.
  */

@@ -82,10 +82,12 @@ export type LocalHandler = (context: LocalContext, words: readonly string[]) => 
 export type Subcommand = {
   /** Counts the container's name too. */
   readonly arity: number
-} & (
-  | { readonly run: LocalHandler }
-  /** Looks at every key, and is no part of a transaction. */
-  | { readonly walkOf: KeyWalkOf }
-)
+} &
+  /** `isWide`: see `isWide` of the command table. Default false. */
+  (
+    | { readonly run: LocalHandler; readonly isWide?: true }
+    /** Looks at every key. */
+    | { readonly walkOf: KeyWalkOf }
+  )
 
 export type Subcommands = ReadonlyMap<string, Subcommand>

@@ -8,7 +8,7 @@ import type { LocalContext, ServerState, Subcommand, Subcommands } from './local
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
-  ['get', { arity: -3, run: configGet }],
+  ['get', { arity: -3, isWide: true, run: configGet }],
   ['help', { arity: 2, run: () => ['CONFIG <subcommand>. Subcommands are:', 'GET, HELP'].map(status) }],
 ])
 
