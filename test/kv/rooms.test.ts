@@ -134,6 +134,35 @@ test('a walk over all keys takes its time in slices, and answers as if it had ta
     assert.is(data.walks, 0)
   }))
 
+test('a walk looks at few long keys at a time, and at none while an entry changes them', () =>
+  withRooms(async ({ clock, data, server }) => {
+    const count = 40
+    const key = (n: number): string => `${'a'.repeat(100_000)}${n}`
+    for (let n = 0; n < count; n += 1) data.set(key(n), 'v', 0)
+    const { walks } = server
+    const seen: string[] = []
+    let answers = 0
+    const walker = { isGone: false, settle: () => void (answers += 1) }
+    const keyWalk = { isOver: false, visit: (name: string) => void seen.push(name), answer: () => null }
+    walks.add(walker, keyWalk, () => clock.wallNow())
+    let turnsTaken = 0
+    for (; answers === 0; turnsTaken += 1) {
+      const before = seen.length
+      for (const n of [turnsTaken, 39 - turnsTaken]) data.delete(key(n))
+      data.set(key(20), 'changed', 0)
+      assert.is(seen.length, before, 'nothing is looked at while the data set changes')
+      await turns(1)
+      assert.ok(seen.length - before <= WALK_SLICE_MS, `${seen.length - before} keys in one turn`)
+    }
+    assert.ok(turnsTaken >= count / WALK_SLICE_MS)
+    assert.equal(
+      seen.toSorted(),
+      Array.from({ length: count }, (_, n) => key(n))
+        .slice(1, -1)
+        .toSorted(),
+    )
+  }))
+
 test('the answer of a walk goes out as its client reads it, and one walk of a client at a time', () =>
   withRooms(async ({ client, data, server }) => {
     for (let n = 0; n < 3000; n += 1) data.set(`${'k'.repeat(1000)}${n}`, 'v', 0)
@@ -263,6 +292,18 @@ test('a command that this server answers by itself has few words', () =>
       /^-ERR CONFIG has 202 words, at most 128 are allowed: split it\r\n(-ERR \w+ has .*\r\n){3}\*100\r\n/,
     )
     assert.ok(said.endsWith('+PONG\r\n'))
+  }))
+
+test('what a client says of itself is short, since CLIENT LIST repeats it for all clients in one go', () =>
+  withRooms(async ({ client }) => {
+    const [fits, long] = ['n'.repeat(1024), 'n'.repeat(1025)]
+    client.receive(command('CLIENT', 'SETNAME', fits) + command('CLIENT', 'SETINFO', 'lib-name', fits))
+    client.receive(command('CLIENT', 'SETNAME', long) + command('HELLO', '2', 'SETNAME', long))
+    client.receive(command('CLIENT', 'SETINFO', 'LIB-VER', long) + command('CLIENT', 'GETNAME'))
+    await turns()
+    const refused = (what: string): string => `-ERR ${what} cannot be longer than 1024 bytes.\r\n`
+    const names = refused('Client names').repeat(2)
+    assert.is(client.writes.join(''), `+OK\r\n+OK\r\n${names}${refused('lib-ver')}$1024\r\n${fits}\r\n`)
   }))
 
 test('a turn begins so many commands as its time allows, and clients take turns', () =>

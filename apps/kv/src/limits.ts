@@ -68,6 +68,9 @@ export const COMMAND_WORDS_MAX = 16 * 1024
  */
 export const LOCAL_WORDS_MAX = 128
 
+/** What a client may say that it or its library is called: CLIENT LIST repeats it for every client, in one go. */
+export const NAME_BYTES_MAX = 1024
+
 /**
  * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
  * holds.
@@ -78,7 +81,7 @@ export const WATCHED_BYTES_MAX = 256 * 1024
 /** Keys of the data set: V8 makes no map of more than 2^24, and some are under way when this is noticed. */
 export const KEYS_MAX = 16_000_000
 
-/** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
+/** Keys that one SCAN looks at, whatever its COUNT, which is a hint; a long one counts as several (item.ts). */
 export const SCAN_KEYS_MAX = 4096
 
 /**
