@@ -271,14 +271,16 @@ test('V8 looks into every key for its hash, so that keys of one length are not l
   const keys = Array.from({ length: 50 }, (_, n) => `${'k'.repeat(20_000)}${n}${'k'.repeat(20_000)}`)
   const { get, set } = Map.prototype
   let longest = 0
-  Map.prototype.get = function (this: Map<string, unknown>, key: string): unknown {
-    longest = Math.max(longest, key.length)
-    return get.call(this, key)
-  }
-  Map.prototype.set = function (this: Map<string, unknown>, key: string, value: unknown) {
-    longest = Math.max(longest, key.length)
-    return set.call(this, key, value)
-  }
+  Object.assign(Map.prototype, {
+    get(this: Map<string, unknown>, key: string): unknown {
+      longest = Math.max(longest, key.length)
+      return get.call(this, key)
+    },
+    set(this: Map<string, unknown>, key: string, value: unknown) {
+      longest = Math.max(longest, key.length)
+      return set.call(this, key, value)
+    },
+  })
   try {
     for (const [n, key] of keys.entries()) map.add(key, n)
     keys.forEach((key, n) => assert.is(map.get(key), n))

@@ -141,12 +141,12 @@ test('a walk looks at few long keys at a time, and at none while an entry change
     for (let n = 0; n < count; n += 1) data.set(key(n), 'v', 0)
     const { walks } = server
     const seen: string[] = []
-    let answers = 0
-    const walker = { isGone: false, settle: () => void (answers += 1) }
+    const answers: Reply[] = []
+    const walker = { isGone: false, settle: (reply: Reply) => void answers.push(reply) }
     const keyWalk = { isOver: false, visit: (name: string) => void seen.push(name), answer: () => null }
     walks.add(walker, keyWalk, () => clock.wallNow())
     let turnsTaken = 0
-    for (; answers === 0; turnsTaken += 1) {
+    for (; answers.length === 0; turnsTaken += 1) {
       const before = seen.length
       for (const n of [turnsTaken, 39 - turnsTaken]) data.delete(key(n))
       data.set(key(20), 'changed', 0)
