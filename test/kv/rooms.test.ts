@@ -6,6 +6,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  FLUSH_SLICE_MS,
   OUTPUT_SOFT_BYTES_MAX,
   READ_SLICE_MS,
   TIME_ENTRY_INTERVAL_MS,
@@ -80,6 +81,24 @@ test('what one turn brings in is answered with one write, and so is what waited 
     await turns()
     assert.equal(client.writes.slice(1), ['+OK\r\n$1\r\nv\r\n+PONG\r\n+OK\r\n'])
     assert.equal(raft.batches, [3], 'the GET between two writes has its place in the log')
+  }))
+
+test('answers are written in slices, to every client in its turn, and whole', () =>
+  withRooms(async ({ data, join, server }) => {
+    data.set('big', 'v'.repeat(100_000), 0)
+    const clients = Array.from({ length: 100 }, join)
+    for (const client of clients) client.receive(command('GET', 'big') + command('PING'))
+    const answered = (): number => clients.filter(({ writes }) => writes.length > 0).length
+    while (answered() === 0) await turns(1)
+    let slices = 0
+    for (; answered() < 100; slices += 1) {
+      const before = answered()
+      await turns(1)
+      assert.ok(answered() - before <= 2 * FLUSH_SLICE_MS, `${answered() - before} clients in one turn`)
+    }
+    assert.ok(slices >= 5, `${slices} slices`)
+    for (const { writes } of clients) assert.is(writes.join(''), `$100000\r\n${'v'.repeat(100_000)}\r\n+PONG\r\n`)
+    assert.is(server.rooms['turns'], 0)
   }))
 
 test('a client that takes no answers is read on, but nothing more is done for it until it takes some', () =>

@@ -85,13 +85,14 @@ export const KEYS_MAX = 16_000_000
 export const SCAN_KEYS_MAX = 4096
 
 /**
- * What one turn spends on walks over all keys, on beginning commands, on reads and on entries; the rest goes on in the
- * next turn, so that no client keeps the leader from its heartbeats.
+ * What one turn spends on walks over all keys, on beginning commands, on reads, on entries and on writing answers; the
+ * rest goes on in the next turn, so that no client keeps the leader from its heartbeats.
  */
 export const WALK_SLICE_MS = 5
 export const RUN_SLICE_MS = 10
 export const READ_SLICE_MS = 10
 export const APPLY_SLICE_MS = 10
+export const FLUSH_SLICE_MS = 10
 
 /** Walks over all keys that go on at a time; each change of a key is shown to all of them. */
 export const WALKS_MAX = 4
