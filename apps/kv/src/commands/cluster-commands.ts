@@ -88,9 +88,6 @@ function clusterInfo({ server }: LocalContext): Reply {
     'cluster_size:1',
     `cluster_current_epoch:${status.term}`,
     `cluster_my_epoch:${status.term}`,
-    'cluster_stats_messages_sent:0',
-    'cluster_stats_messages_received:0',
-    'total_cluster_links_buffer_limit_exceeded:0',
   ]
   return { type: 'verbatim', text: lines.map((line) => `${line}\r\n`).join('') }
 }

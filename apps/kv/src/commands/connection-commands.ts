@@ -78,7 +78,7 @@ export const clientSubcommands: Subcommands = new Map<string, Subcommand>([
   ['getname', { arity: 2, run: ({ client: { session } }) => (session.name === '' ? null : session.name) }],
   ['setname', { arity: 3, run: setName }],
   ['setinfo', { arity: 4, run: setInfo }],
-  ['info', { arity: 2, isWide: true, run: ({ client, server }) => verbatim(`${describe(client, server.now())}\n`) }],
+  ['info', { arity: 2, isWide: true, run: ({ client, server }) => verbatim(`${describe(client, server.uptime())}\n`) }],
   ['list', { arity: -2, isWide: true, run: list }],
   ['no-evict', { arity: 3, run: noEvict }],
   ['reply', { arity: 3, run: reply }],
@@ -119,13 +119,13 @@ function list({ server }: LocalContext, words: readonly string[]): Reply {
   const ids = new Set(values)
   const isListed = (client: ClientState): boolean =>
     option === undefined || (byId ? ids.has(String(client.session.id)) : values[0]?.toLowerCase() === 'normal')
-  const now = server.now()
+  const now = server.uptime()
   const lines = [...server.clients].filter(isListed).map((client) => describe(client, now))
   return verbatim(lines.map((line) => `${line}\n`).join(''))
 }
 
 function describe({ session, queued, watching, buffered, unsent, held }: ClientState, now: number): string {
-  const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000))
+  const seconds = (since: number): number => Math.floor((now - since) / 1000)
   const flags = `${queued >= 0 ? 'x' : ''}${session.readonly ? 'r' : ''}${session.noEvict ? 'e' : ''}`
   // One text, since there may be thousands of clients.
   return (

@@ -52,7 +52,8 @@ export interface ServerState {
   readonly memoryMax: number
   readonly isMemoryFull: boolean
   readonly clientMemory: Pick<ClientMemory, 'held' | 'most' | 'evicted'>
-  readonly startedAt: number
+  /** Milliseconds since this server was made, whatever became of the date. */
+  readonly uptime: () => number
   readonly clientsMax: number
   /** Milliseconds since 1970, by the date of the machine: for what is told, never for deadlines. */
   readonly now: () => number

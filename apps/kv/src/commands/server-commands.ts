@@ -66,8 +66,8 @@ export function info({ server }: LocalContext, words: readonly string[]): Reply 
 }
 
 function serverLines(server: ServerState): ReturnType<Section[1]> {
-  const { leadership, startedAt } = server
-  const uptime = Math.max(0, Math.floor((server.now() - startedAt) / 1000))
+  const { leadership } = server
+  const uptime = Math.floor(server.uptime() / 1000)
   return [
     ['redis_version', REDIS_VERSION],
     ['balsa_version', BALSA_VERSION],
