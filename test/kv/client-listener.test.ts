@@ -54,6 +54,29 @@ test('it pauses, says so once, and listens again at the same address; who is the
   late.close()
 })
 
+test('a connection that is closed at once, since there are too many, is told of', async () => {
+  const clock = new ManualClock()
+  const log = (): void => undefined
+  let dropped = 0
+  const listener = new ClientListener({
+    host: '127.0.0.1',
+    port: 0,
+    connectionsMax: 1,
+    clock,
+    log: { debug: log, info: log, warn: log, error: log },
+    onSocket: (socket) => socket.on('data', (chunk) => socket.write(chunk)),
+    onDrop: () => (dropped += 1),
+  })
+  const { port } = await listener.listen()
+  const client = await RawClient.connect(port)
+  await client.ask('first', 'first')
+  const extra = await RawClient.connect(port)
+  await extra.until((_text, isClosed) => isClosed)
+  assert.is(dropped, 1)
+  client.close()
+  listener.close()
+})
+
 test('a shell says the same limit of open files as the system does, and what is open can be counted', async () => {
   assert.is(limitFromShell(), openFilesMax())
   const before = openFiles()

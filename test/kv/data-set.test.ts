@@ -11,8 +11,9 @@ import { addIntegers, parseInteger } from 'balsa-kv/data-set/integer.js'
 import { keySlot } from 'balsa-kv/cluster/slots.js'
 import { decodeEntry, encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
-import { nullArray, type Reply } from 'balsa-kv/resp/reply.js'
+import { nullArray, ok, type Reply } from 'balsa-kv/resp/reply.js'
 import { encodeReply } from 'balsa-kv/resp/reply-encoder.js'
+import { Watchers } from 'balsa-kv/server/client/watchers.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
 
@@ -175,6 +176,61 @@ test('a long batch is applied in slices: between two entries, and to the same en
   )
 })
 
+test('what an entry leaves to be done is done in slices before the next one, and seen by nobody', async () => {
+  const run = async (): Promise<{ steps: number; seen: Set<string>; data: DataSet; replies: readonly Reply[] }> => {
+    const data = new DataSet()
+    let now = 0
+    const deferred: (() => void)[] = []
+    const pace = { now: () => (now += 3), defer: (callback: () => void) => void deferred.push(callback) }
+    const machine = new KvStateMachine(data, pace)
+    data.advance(1, 1000, 0)
+    const keys = Array.from({ length: 100 }, (_, n) => `long${n}`)
+    for (const key of keys) data.set(key, 'v'.repeat(4095), 0)
+    for (let n = 0; n < 5000; n += 1) data.set(`k${n}`, 'v', 2000)
+    const entries = [
+      encodeTransaction(
+        [],
+        keys.map((key) => ['append', key, 'w']),
+      ),
+      timeEntry,
+      encodeCommand(['dbsize']),
+    ].map((command, at) => ({ index: logIndex(at + 2), term: termOf(1), time: 1000 + 1000 * at, command }))
+    const answer = machine.apply(entries, { appliedIndex: logIndex(4), isAwaited: () => true })
+    const seen = new Set<string>()
+    let steps = 0
+    for (; deferred.length > 0; steps += 1) {
+      seen.add([data.get('long0'), data.get('long99'), data.get('k4999')].map((item) => item?.value.length).join())
+      deferred.shift()?.()
+      await Promise.resolve()
+    }
+    return { steps, seen, data, replies: await answer }
+  }
+  const { steps, seen, data, replies } = await run()
+  assert.ok(steps >= (100 + 5000 / 64) / 4, `${steps} steps`)
+  assert.equal([...seen], ['4096,4096,1', '4096,4096,'])
+  assert.equal(replies.slice(1), [ok, 100])
+  assert.is(data.get('long50')?.value, `${'v'.repeat(4095)}w`)
+  assert.not(data.hasWorkLeft)
+})
+
+test('SCAN looks at few keys when they are long, and still finds all', () => {
+  const applied = new Applied()
+  for (let n = 0; n < 40; n += 1) applied.data.set(`${'a'.repeat(100_000)}${n}`, 'v', 0)
+  const found = new Set<string>()
+  let cursor = '0'
+  let most = 0
+  do {
+    const [next, keys] = applied.at(1000, 'scan', cursor, 'count', '4096') as readonly [string, readonly string[]]
+    most = Math.max(most, keys.length)
+    for (const key of keys) found.add(key)
+    cursor = next
+  } while (cursor !== '0')
+  assert.is(found.size, 40)
+  assert.ok(most > 1 && most <= 11, `${most} keys of 100,000 bytes in one answer`)
+  const all = encodeReply(applied.at(1000, 'keys', '*'), 2)
+  assert.ok(all.startsWith('*40\r\n'))
+})
+
 test('a command that fails stops no other of its transaction', () => {
   const applied = new Applied()
   applied.at(1000, 'set', 'n', 'no number')
@@ -210,6 +266,50 @@ test('a map of keys grows in small steps, and is a map', () => {
   for (const key of [...keys, '', 'none']) assert.is(map.get(key), model.get(key))
 })
 
+test('V8 looks into every key for its hash, so that keys of one length are not looked through', () => {
+  const map = new KeyMap<number>()
+  const keys = Array.from({ length: 50 }, (_, n) => `${'k'.repeat(20_000)}${n}${'k'.repeat(20_000)}`)
+  const { get, set } = Map.prototype
+  let longest = 0
+  Object.assign(Map.prototype, {
+    get(this: Map<string, unknown>, key: string): unknown {
+      longest = Math.max(longest, key.length)
+      return get.call(this, key)
+    },
+    set(this: Map<string, unknown>, key: string, value: unknown) {
+      longest = Math.max(longest, key.length)
+      return set.call(this, key, value)
+    },
+  })
+  try {
+    for (const [n, key] of keys.entries()) map.add(key, n)
+    keys.forEach((key, n) => assert.is(map.get(key), n))
+    assert.is(map.get(`${'k'.repeat(40_000)}0`), undefined)
+  } finally {
+    Object.assign(Map.prototype, { get, set })
+  }
+  assert.ok(longest < 2 ** 14, `a key of ${longest} characters`)
+  for (const key of keys) map.delete(key)
+  assert.is(map.size, 0)
+})
+
+test('a key that thousands watch costs them one word, however often one entry changes it', () => {
+  const watchers = new Watchers()
+  const data = new DataSet()
+  data.listener = watchers
+  let told = 0
+  const clients = Array.from({ length: 1000 }, () => ({ keyChanged: () => void (told += 1) }))
+  for (const client of clients) watchers.add('k', client)
+  for (let n = 0; n < 100; n += 1) data.set('k', String(n), 0)
+  assert.is(told, 1000)
+  for (const client of clients) watchers.remove('k', client)
+  assert.is(watchers.count, 0)
+  for (const client of clients) watchers.add('k', client)
+  data.clear()
+  data.set('k', 'again', 0)
+  assert.is(told, 2000)
+})
+
 test('a dead key is as good as no key to the entry that finds it', () => {
   const applied = new Applied()
   applied.at(1000, 'set', 'n', '5', 'px', '10')
@@ -228,13 +328,60 @@ test('the clock of the data set never goes back', () => {
   assert.is(applied.data.get('b')?.deadline, 5100)
 })
 
-test('a deadline changed over and over leaves a bounded number of places behind', () => {
+test('a deadline changed over and over leaves nothing behind', () => {
   const applied = new Applied()
   for (let round = 0; round < 20_000; round += 1) applied.at(1000, 'pexpire', 'k', String(1000 + (round % 2)))
   applied.at(1000, 'set', 'k', 'v')
   for (let round = 0; round < 20_000; round += 1) applied.at(1000, 'pexpire', 'k', String(1_000_000 + (round % 2)))
   assert.is(applied.data.get('k')?.deadline, 1_001_001)
-  assert.ok(applied.data.deadlinePlaces <= 1024 + 2, `${applied.data.deadlinePlaces} places`)
+  assert.is(applied.data.expiring, 1)
+  applied.entry(1_001_001, timeEntry)
+  assert.equal([applied.data.size, applied.data.expiring], [0, 0])
+})
+
+test('to change a deadline looks at a few keys, however many were changed before', () => {
+  const applied = new Applied()
+  const { get } = KeyMap.prototype
+  let looks = 0
+  let most = 0
+  KeyMap.prototype.get = function (this: KeyMap<unknown>, key: string): unknown {
+    looks += 1
+    return get.call(this, key)
+  }
+  try {
+    for (let n = 0; n < 3000; n += 1) applied.at(1000, 'set', `k${n}`, 'v', 'px', '100000')
+    for (let n = 0; n < 9000; n += 1) {
+      looks = 0
+      applied.at(1000, 'pexpire', `k${n % 3000}`, String(200_000 + n))
+      most = Math.max(most, looks)
+    }
+  } finally {
+    KeyMap.prototype.get = get
+  }
+  assert.ok(most > 0 && most <= 4, `${most} looks`)
+})
+
+test('keys die in the order of their deadlines, whatever became of others', () => {
+  const seed = drawSeed()
+  const random = randomFrom(seed)
+  const data = new DataSet()
+  const model = new Map<string, number>()
+  for (let index = 1; index <= 5000; index += 1) {
+    data.advance(index, index, 60)
+    for (const [key, deadline] of model) if (deadline <= index) model.delete(key)
+    const key = `k${below(random, 60)}`
+    const deadline = index + 1 + below(random, 100)
+    if (below(random, 3) === 0) {
+      data.delete(key)
+      model.delete(key)
+    } else {
+      data.set(key, 'v', deadline)
+      model.set(key, deadline)
+    }
+    const next = Math.min(...model.values())
+    assert.is(data.nextDeadline, next, `BALSA_SEED=${seed}, ${index}`)
+    assert.is(data.expiring, model.size)
+  }
 })
 
 test('all keys that die at once are removed by a bounded number at a time, and unseen at once', () => {

@@ -197,11 +197,13 @@ const absolute = ['4000000000', '4000000000000', '1', '0', '-5', 'x']
 
 const anyCase = (random: Random, text: string): string => (below(random, 3) === 0 ? text.toUpperCase() : text)
 
-/** Here, what looks at the whole data set is no part of a transaction. */
+/** Here, what looks at more than its words name is no part of a transaction. */
 function drawForTransaction(random: Random): Words {
   for (;;) {
     const words = draw(random)
-    if (!['keys', 'scan'].includes((words[0] ?? '').toLowerCase())) return words
+    const name = (words[0] ?? '').toLowerCase()
+    const isWide = name === 'keys' || name === 'scan' || (name === 'config' && words.length > 2)
+    if (!isWide) return words
   }
 }
 

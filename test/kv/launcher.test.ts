@@ -7,7 +7,9 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { prepareDataDir } from 'balsa-kv/launcher/data-dir.js'
 import { readLaunchOptions, type LaunchOptions } from 'balsa-kv/launcher/launch-options.js'
+import { ServerProcess } from 'balsa-kv/launcher/server-process.js'
 import { freePortRow } from '../../support/free-addresses.js'
+import { until } from '../support/until.js'
 import { runNode, temporaryDir, type Running } from './processes.js'
 import { RawClient } from './kv-fixture.js'
 
@@ -162,6 +164,49 @@ test('servers end when the launcher is killed, and with --no-restart a server th
     if (Date.now() > deadline) throw new Error(readFileSync(log, 'utf8'))
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
+  rmSync(dir, { recursive: true })
+})
+
+test('a server whose log file cannot be opened is told of, and tried again', async () => {
+  const dir = temporaryDir()
+  const read = options(`--data ${join(dir, 'gone')} --servers 1 --port ${await freePortRow(1)}`)
+  const [member] = read.members
+  assert.ok(member !== undefined)
+  const told: string[] = []
+  const again: (number | null)[] = []
+  const server = new ServerProcess(member, read, {
+    onEnd: (_server, how, wait) => {
+      told.push(how)
+      again.push(wait)
+    },
+    onStart: () => told.push('started'),
+  })
+  server.start()
+  assert.is(told.length, 1)
+  assert.match(told[0] ?? '', /^could not be started: ENOENT/)
+  assert.equal([again, server.isGone], [[500], false])
+  await server.close()
+  rmSync(dir, { recursive: true })
+})
+
+test('it goes on when nobody reads any more what it says, and --fresh deletes nothing under its servers', async () => {
+  const dir = temporaryDir()
+  const port = await freePortRow(1)
+  const running = start('--data', dir, '--servers', '1', '--port', String(port))
+  await said(running, /try {4}redis-cli/)
+  const marker = readFileSync(join(dir, 'launcher.json'), 'utf8')
+  const [, pid] = /\ns1 .* (\d+) {2}/.exec(running.output()) ?? []
+  const other = await start('--data', dir, '--servers', '1', '--port', String(await freePortRow(1)), '--fresh').ended
+  assert.equal([other.code, other.stdout], [69, ''])
+  assert.match(other.stderr, /:\d+ is in use, where s1 of the cluster in .* listens: stop that cluster before --fresh/)
+  assert.is(readFileSync(join(dir, 'launcher.json'), 'utf8'), marker)
+  assert.match(await askLeader(port, 'SET k v'), /^\+OK/)
+  running.child.stdout?.destroy()
+  running.child.stderr?.destroy()
+  process.kill(Number(pid), 'SIGKILL')
+  await until('the server is back', async () => (await ask(port, 'GET k').catch(() => '')).startsWith('$1'))
+  running.child.kill('SIGTERM')
+  assert.is((await running.ended).code, 0)
   rmSync(dir, { recursive: true })
 })
 

@@ -84,9 +84,37 @@ test('a configuration file says the same as the command line, which wins', () =>
   assert.match(message(), /unknown key heartbeat; there are servers, id, dir/)
   write({ servers: [{ id: 's1' }] })
   assert.match(message(), /each of servers must be/)
+  write({ servers: [{ ...list[0], host: 'kv.example' }] })
+  assert.match(message(), /each of servers must be/)
   write([])
   assert.match(message(), /must hold one JSON object/)
   rmSync(dir, { recursive: true })
+})
+
+test('what cannot be listened at, and an id that would not stand in lists and lines, is refused by name', () => {
+  const message = (...words: readonly string[]): string => {
+    try {
+      readServerOptions(words)
+      return ''
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  for (const bind of ['', '127.0.0.1:80', 'no such host', '[::]', 'a/b']) {
+    assert.match(message('--port', '7001', `--bind=${bind}`), /^--bind is .*; it must be a host without a port/)
+  }
+  for (const bind of ['0.0.0.0', '::', 'fe80::1%eth0', 'kv.example']) {
+    assert.is(message('--port', '7001', '--bind', bind), '')
+  }
+  for (const id of ['', 'a b', 'a\nb', 'a,b', 'a=b', 'a/b', '\x01', 'ü'.repeat(128)]) {
+    assert.match(message('--port', '7001', `--id=${id}`), /^--id is [^]*; an id has 1 \.\. 255 bytes/)
+  }
+  assert.match(message('--servers', 'a b=h:1/h:2'), /^--servers names a server a b; an id has/)
+  assert.is(message('--port', '7001', '--id', 'größe-1'), '')
+  const both = /^peers and clients would both be listened for at 127\.0\.0\.1:7001; give one another port$/
+  assert.match(message('--port', '7001', '--listen-peer', '127.0.0.1:7001'), both)
+  assert.match(message('--servers', 's1=127.0.0.1:7001/10.0.0.1:7001', '--bind', '0.0.0.0'), both)
+  assert.is(message('--servers', 's1=127.0.0.1:7001/10.0.0.1:7001'), '')
 })
 
 test('--help goes to stdout and ends with 0; a wrong option is one line on stderr and ends with 64', async () => {

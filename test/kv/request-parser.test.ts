@@ -37,6 +37,12 @@ function parse(chunks: readonly Buffer[], overrides: Partial<typeof limits> = {}
   return { commands, fault: parser.fault, held }
 }
 
+test('an inline request has no more words than any other command, and ends nothing', () => {
+  const parsed = parse([bytes(`MGET ${'a '.repeat(9)}\r\nMGET ${'a '.repeat(8)}\r\nPING\r\n`)], { arguments: 9 })
+  const refused = ['refused', 'ERR the command has 10 words, at most 9 are allowed: split it']
+  assert.equal(parsed, { ...parsed, commands: [refused, ['MGET', ...'a'.repeat(8).split('')], ['PING']], fault: null })
+})
+
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
 
 function split(stream: Buffer, cuts: readonly number[]): Buffer[] {

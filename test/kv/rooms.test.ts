@@ -6,6 +6,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  FLUSH_SLICE_MS,
   OUTPUT_SOFT_BYTES_MAX,
   READ_SLICE_MS,
   TIME_ENTRY_INTERVAL_MS,
@@ -82,6 +83,24 @@ test('what one turn brings in is answered with one write, and so is what waited 
     assert.equal(raft.batches, [3], 'the GET between two writes has its place in the log')
   }))
 
+test('answers are written in slices, to every client in its turn, and whole', () =>
+  withRooms(async ({ data, join, server }) => {
+    data.set('big', 'v'.repeat(100_000), 0)
+    const clients = Array.from({ length: 100 }, join)
+    for (const client of clients) client.receive(command('GET', 'big') + command('PING'))
+    const answered = (): number => clients.filter(({ writes }) => writes.length > 0).length
+    while (answered() === 0) await turns(1)
+    let slices = 0
+    for (; answered() < 100; slices += 1) {
+      const before = answered()
+      await turns(1)
+      assert.ok(answered() - before <= 2 * FLUSH_SLICE_MS, `${answered() - before} clients in one turn`)
+    }
+    assert.ok(slices >= 5, `${slices} slices`)
+    for (const { writes } of clients) assert.is(writes.join(''), `$100000\r\n${'v'.repeat(100_000)}\r\n+PONG\r\n`)
+    assert.is(server.rooms['turns'], 0)
+  }))
+
 test('a client that takes no answers is read on, but nothing more is done for it until it takes some', () =>
   withRooms(async ({ client, server }) => {
     const value = 'x'.repeat(100_000)
@@ -132,6 +151,35 @@ test('a walk over all keys takes its time in slices, and answers as if it had ta
     assert.equal(keys.toSorted(), Array.from({ length: count }, (_, n) => `k${n}`).toSorted())
     assert.match(words.slice(2 * count).join(' '), /^:\d+ \+OK $/)
     assert.is(data.walks, 0)
+  }))
+
+test('a walk looks at few long keys at a time, and at none while an entry changes them', () =>
+  withRooms(async ({ clock, data, server }) => {
+    const count = 40
+    const key = (n: number): string => `${'a'.repeat(100_000)}${n}`
+    for (let n = 0; n < count; n += 1) data.set(key(n), 'v', 0)
+    const { walks } = server
+    const seen: string[] = []
+    const answers: Reply[] = []
+    const walker = { isGone: false, settle: (reply: Reply) => void answers.push(reply) }
+    const keyWalk = { isOver: false, visit: (name: string) => void seen.push(name), answer: () => null }
+    walks.add(walker, keyWalk, () => clock.wallNow())
+    let turnsTaken = 0
+    for (; answers.length === 0; turnsTaken += 1) {
+      const before = seen.length
+      for (const n of [turnsTaken, 39 - turnsTaken]) data.delete(key(n))
+      data.set(key(20), 'changed', 0)
+      assert.is(seen.length, before, 'nothing is looked at while the data set changes')
+      await turns(1)
+      assert.ok(seen.length - before <= WALK_SLICE_MS, `${seen.length - before} keys in one turn`)
+    }
+    assert.ok(turnsTaken >= count / WALK_SLICE_MS)
+    assert.equal(
+      seen.toSorted(),
+      Array.from({ length: count }, (_, n) => key(n))
+        .slice(1, -1)
+        .toSorted(),
+    )
   }))
 
 test('the answer of a walk goes out as its client reads it, and one walk of a client at a time', () =>
@@ -208,6 +256,73 @@ test('what looks at every key is no part of a transaction', () =>
     client.receive(command('MULTI') + command('CLUSTER', 'COUNTKEYSINSLOT', '0') + command('EXEC'))
     await turns()
     assert.match(client.writes.join(''), /^\+OK\r\n-ERR Command not allowed inside a transaction.*\r\n-EXECABORT/)
+  }))
+
+test('the answers of a transaction follow from its words, but for those of data: all else is no part of one', () =>
+  withRooms(async ({ client, join }) => {
+    for (let left = 200; left > 0; left -= 1) join()
+    client.receive(command('CLIENT', 'SETNAME', 'n'.repeat(900)))
+    client.receive(command('COMMAND') + command('COMMAND', 'LIST'))
+    await turns()
+    const names: readonly string[] = client.writes.join('').match(/(?<=\r\n\$\d+\r\n)[a-z]+(?=\r\n)/g) ?? []
+    assert.ok(names.includes('ping') && names.includes('info') && names.includes('cluster'), names.join())
+    let refused = 0
+    for (const words of [...new Set(names)].flatMap(formsOf)) {
+      client.drain()
+      client.writes.length = 0
+      client.receive(command('MULTI') + command(...words) + command('EXEC') + command('RESET'))
+      await turns()
+      const said = client.writes.join('')
+      if (said.startsWith('+OK\r\n-ERR Command not allowed inside a transaction')) refused += 1
+      else assert.ok(said.length < 1000, `${words.join(' ')} in a transaction: ${said.length} bytes`)
+    }
+    assert.ok(refused >= 13, `${refused} forms of commands`)
+  }))
+
+/** A command with as few words as it takes, and with each of its subcommands. */
+function formsOf(name: string): readonly (readonly string[])[] {
+  const subcommands: Readonly<Record<string, readonly string[]>> = {
+    client: ['ID', 'GETNAME', 'INFO', 'LIST', 'HELP'],
+    cluster: ['SLOTS', 'SHARDS', 'NODES', 'INFO', 'MYID', 'HELP'],
+    config: ['GET *', 'HELP'],
+    command: ['COUNT', 'INFO', 'DOCS', 'LIST', 'HELP'],
+  }
+  const forms = (subcommands[name] ?? []).map((form) => [name, ...form.split(' ')])
+  const control = ['multi', 'exec', 'discard', 'watch', 'reset', 'quit']
+  return control.includes(name) ? [] : [[name], [name, 'k'], [name, 'k', 'v'], ...forms]
+}
+
+test('a command that this server answers by itself has few words', () =>
+  withRooms(async ({ client }) => {
+    const many = Array.from({ length: 200 }, () => 'a*b')
+    for (const words of [
+      ['CONFIG', 'GET'],
+      ['COMMAND', 'INFO'],
+      ['COMMAND', 'DOCS'],
+      ['CLIENT', 'LIST', 'ID'],
+    ]) {
+      client.receive(command(...words, ...many))
+    }
+    client.receive(command('COMMAND', 'GETKEYS', 'MGET', ...many.slice(0, 100)) + command('PING'))
+    await turns()
+    const said = client.writes.join('')
+    assert.match(
+      said,
+      /^-ERR CONFIG has 202 words, at most 128 are allowed: split it\r\n(-ERR \w+ has .*\r\n){3}\*100\r\n/,
+    )
+    assert.ok(said.endsWith('+PONG\r\n'))
+  }))
+
+test('what a client says of itself is short, since CLIENT LIST repeats it for all clients in one go', () =>
+  withRooms(async ({ client }) => {
+    const [fits, long] = ['n'.repeat(1024), 'n'.repeat(1025)]
+    client.receive(command('CLIENT', 'SETNAME', fits) + command('CLIENT', 'SETINFO', 'lib-name', fits))
+    client.receive(command('CLIENT', 'SETNAME', long) + command('HELLO', '2', 'SETNAME', long))
+    client.receive(command('CLIENT', 'SETINFO', 'LIB-VER', long) + command('CLIENT', 'GETNAME'))
+    await turns()
+    const refused = (what: string): string => `-ERR ${what} cannot be longer than 1024 bytes.\r\n`
+    const names = refused('Client names').repeat(2)
+    assert.is(client.writes.join(''), `+OK\r\n+OK\r\n${names}${refused('lib-ver')}$1024\r\n${fits}\r\n`)
   }))
 
 test('a turn begins so many commands as its time allows, and clients take turns', () =>

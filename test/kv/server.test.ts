@@ -547,6 +547,21 @@ test('what is not ASCII in INFO and CONFIG is UTF-8', () =>
     { dir: '/daten/größe €' },
   ))
 
+test('how long a server and its clients are there does not hang on the date', async () => {
+  let date = 1_700_000_000_000
+  await withServer(
+    async (_fixture, client) => {
+      for (const jump of [3_600_000, -7_200_000]) {
+        date += jump
+        const said = await client.ask(command('INFO', 'server') + command('CLIENT', 'LIST'), 'resp=2\n\r\n')
+        assert.match(said, new RegExp(`server_time_usec:${date}000\\r\\nuptime_in_seconds:[0-9]\\r\\n`))
+        assert.match(said, / age=[0-9] idle=[0-9] /)
+      }
+    },
+    { now: () => date },
+  )
+})
+
 test('HELLO 3 and RESET change the form of later answers only', () =>
   withServer(async (_fixture, client) => {
     const sent = pipeline(['GET', 'k'], ['HELLO', '3'], ['GET', 'k'], ['RESET'], ['GET', 'k'])

@@ -63,6 +63,15 @@ export const PIPELINE_MAX = 4096
 export const COMMAND_WORDS_MAX = 16 * 1024
 
 /**
+ * Words of a command that this server answers by itself, all of it in one go: each may be a pattern of CONFIG GET, or a
+ * name of which COMMAND tells all it knows.
+ */
+export const LOCAL_WORDS_MAX = 128
+
+/** What a client may say that it or its library is called: CLIENT LIST repeats it for every client, in one go. */
+export const NAME_BYTES_MAX = 1024
+
+/**
  * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
  * holds.
  */
@@ -72,17 +81,18 @@ export const WATCHED_BYTES_MAX = 256 * 1024
 /** Keys of the data set: V8 makes no map of more than 2^24, and some are under way when this is noticed. */
 export const KEYS_MAX = 16_000_000
 
-/** Keys that one SCAN looks at, whatever its COUNT, which is a hint. */
+/** Keys that one SCAN looks at, whatever its COUNT, which is a hint; a long one counts as several (item.ts). */
 export const SCAN_KEYS_MAX = 4096
 
 /**
- * What one turn spends on walks over all keys, on beginning commands, on reads and on entries; the rest goes on in the
- * next turn, so that no client keeps the leader from its heartbeats.
+ * What one turn spends on walks over all keys, on beginning commands, on reads, on entries and on writing answers; the
+ * rest goes on in the next turn, so that no client keeps the leader from its heartbeats.
  */
 export const WALK_SLICE_MS = 5
 export const RUN_SLICE_MS = 10
 export const READ_SLICE_MS = 10
 export const APPLY_SLICE_MS = 10
+export const FLUSH_SLICE_MS = 10
 
 /** Walks over all keys that go on at a time; each change of a key is shown to all of them. */
 export const WALKS_MAX = 4

@@ -28,11 +28,12 @@ function writeToStderr(line: string): void {
 }
 
 /**
- * Whoever reads stderr may go, and the disk under it may be full: what cannot be written is lost, and that is all.
- * Clients cause lines, so otherwise each of them could end the process. To be called once, before anything is written.
+ * Whoever reads stdout or stderr may go, and the disk under it may be full: what cannot be written is lost, and that is
+ * all. Clients cause lines, so otherwise each of them could end the process. To be called once, before anything is
+ * written.
  */
 export function loseUnwritableLines(): void {
-  process.stderr.on('error', () => undefined)
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 }
 
 /** Never throws, whatever the fields are. */

@@ -4,7 +4,8 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { makeMember, type HostPort, type Member } from '../cluster/members.js'
+import { isIPv6 } from 'node:net'
+import { formatAddress, makeMember, type HostPort, type Member } from '../cluster/members.js'
 import { CLIENTS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
@@ -140,8 +141,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     members,
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
-    bind: given.get('bind') ?? null,
-    listen: { peer: readListen(given, 'peer'), redis: readListen(given, 'redis') },
+    ...readListens(given, self),
     clientsMax: wholeNumber('--max-clients', given.get('max-clients') ?? String(CLIENTS_MAX), { min: 1, max: 100_000 }),
     ...readMemory(given),
     heartbeatMs,
@@ -165,6 +165,22 @@ function peersGiven(id: string | undefined, members: readonly Member[]): readonl
 function indexesGiven(list: string | undefined): ReadonlySet<number> {
   const bounds = { min: 1, max: Number.MAX_SAFE_INTEGER }
   return new Set(list?.split(',').map((index) => wholeNumber('--skip-entry', index, bounds)))
+}
+
+/** Where to listen; not for both at the same place. */
+function readListens(given: ReadonlyMap<string, string>, self: Member): Pick<ServerOptions, 'bind' | 'listen'> {
+  const bind = given.get('bind') ?? null
+  if (bind !== null && readAddress(formatAddress({ host: bind, port: 1 })) === null) {
+    throw new UsageError(`--bind is ${bind}; it must be a host without a port, such as 0.0.0.0 or ::`)
+  }
+  const listen = { peer: readListen(given, 'peer'), redis: readListen(given, 'redis') }
+  const { peer, redis } = { peer: listen.peer ?? self.peer, redis: listen.redis ?? self.redis }
+  if (peer.port === redis.port && (bind !== null || peer.host === redis.host)) {
+    throw new UsageError(
+      `peers and clients would both be listened for at ${formatAddress(peer)}; give one another port`,
+    )
+  }
+  return { bind, listen }
 }
 
 function readListen(given: ReadonlyMap<string, string>, whom: 'peer' | 'redis'): HostPort | null {
@@ -193,8 +209,7 @@ const MEMORY_BYTES_MIN = 8 * 1024 * 1024
 
 /** The command line's form of a list of servers. */
 export function formatServers(members: readonly Member[]): string {
-  const address = ({ host, port }: HostPort): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
-  return members.map(({ id, peer, redis }) => `${id}=${address(peer)}/${address(redis)}`).join(',')
+  return members.map(({ id, peer, redis }) => `${id}=${formatAddress(peer)}/${formatAddress(redis)}`).join(',')
 }
 
 /** What the names of the file's keys are on the command line. */
@@ -239,8 +254,11 @@ function readConfigFile(file: string): readonly (readonly [string, string])[] {
 }
 
 function listed(file: string, server: unknown): string {
-  const { id, peer, redis } = (server ?? {}) as Readonly<Record<string, unknown>>
-  if (typeof id === 'string' && typeof peer === 'string' && typeof redis === 'string') return `${id}=${peer}/${redis}`
+  const { id, peer, redis, ...others } = (server ?? {}) as Readonly<Record<string, unknown>>
+  const isAll = Object.keys(others).length === 0
+  if (isAll && typeof id === 'string' && typeof peer === 'string' && typeof redis === 'string') {
+    return `${id}=${peer}/${redis}`
+  }
   throw new UsageError(
     `--config ${file}: each of servers must be {"id": "...", "peer": "host:port", "redis": "host:port"}`,
   )
@@ -263,7 +281,9 @@ function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
   }
   if (port !== undefined) {
     const redis = { host: '127.0.0.1', port: wholeNumber('--port', port, { min: 1, max: 65_435 }) }
-    return [makeMember(given.get('id') ?? 's1', { host: redis.host, port: redis.port + 100 }, redis)]
+    const id = given.get('id') ?? 's1'
+    if (!isServerId(id)) throw new UsageError(`--id is ${id}; ${SERVER_ID_RULE}`)
+    return [makeMember(id, { host: redis.host, port: redis.port + 100 }, redis)]
   }
   const members = (list ?? '').split(',').map(readMember)
   noneTwice(
@@ -278,15 +298,26 @@ function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
 }
 
 function readMember(text: string): Member {
-  const match = /^([^=\s/]{1,255})=([^/]+)\/([^/]+)$/.exec(text)
+  const match = /^([^=]+)=([^/]+)\/([^/]+)$/.exec(text)
   const peer = readAddress(match?.[2])
   const redis = readAddress(match?.[3])
-  if (match?.[1] !== undefined && peer !== null && redis !== null) return makeMember(match[1], peer, redis)
+  const id = match?.[1]
+  if (id !== undefined && !isServerId(id)) throw new UsageError(`--servers names a server ${id}; ${SERVER_ID_RULE}`)
+  if (id !== undefined && peer !== null && redis !== null) return makeMember(id, peer, redis)
   throw new UsageError(`--servers: "${text}" is not id=host:port/host:port, with ports of 1 .. 65535`)
 }
 
+/** It stands in lists, lines of INFO and names of folders. */
+const SERVER_ID_RULE = 'an id has 1 .. 255 bytes, none of them white space, a control character or one of = / ,'
+
+function isServerId(id: string): boolean {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
+  return /^[^=/,\s\u0000-\u001f\u007f]+$/.test(id) && Buffer.byteLength(id) <= 255
+}
+
 function readAddress(text: string | undefined): HostPort | null {
-  const match = /^(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
+  const match = /^(?:\[([^\s[\]/]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
+  if (match?.[1] !== undefined && !isIPv6(match[1])) return null
   const host = match?.[1] ?? match?.[2]
   const port = Number(match?.[3])
   return host === undefined || port < 1 || port > 65_535 ? null : { host, port }

@@ -7,10 +7,10 @@ import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 
 export const clusterSubcommands: Subcommands = new Map<string, Subcommand>([
-  ['slots', { arity: 2, run: slots }],
-  ['shards', { arity: 2, run: shards }],
-  ['nodes', { arity: 2, run: nodes }],
-  ['info', { arity: 2, run: clusterInfo }],
+  ['slots', { arity: 2, isWide: true, run: slots }],
+  ['shards', { arity: 2, isWide: true, run: shards }],
+  ['nodes', { arity: 2, isWide: true, run: nodes }],
+  ['info', { arity: 2, isWide: true, run: clusterInfo }],
   ['myid', { arity: 2, run: ({ server }) => server.leadership.self.nodeId }],
   ['keyslot', { arity: 3, run: (_context, words) => keySlot(words[2] ?? '') }],
   // There is no index by slot, since all slots live in one place.
@@ -88,9 +88,6 @@ function clusterInfo({ server }: LocalContext): Reply {
     'cluster_size:1',
     `cluster_current_epoch:${status.term}`,
     `cluster_my_epoch:${status.term}`,
-    'cluster_stats_messages_sent:0',
-    'cluster_stats_messages_received:0',
-    'total_cluster_links_buffer_limit_exceeded:0',
   ]
   return { type: 'verbatim', text: lines.map((line) => `${line}\r\n`).join('') }
 }

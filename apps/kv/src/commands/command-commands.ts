@@ -14,9 +14,9 @@ export function everyCommand(all: AllFacts): LocalHandler {
 export function commandSubcommands(all: AllFacts): Subcommands {
   return new Map<string, Subcommand>([
     ['count', { arity: 2, run: () => all().size }],
-    ['info', { arity: -2, run: (_context, words) => describeNamed(all(), words.slice(2)) }],
-    ['docs', { arity: -2, run: (_context, words) => documentNamed(all(), words.slice(2)) }],
-    ['list', { arity: -2, run: (_context, words) => list(all(), words.slice(2)) }],
+    ['info', { arity: -2, isWide: true, run: (_context, words) => describeNamed(all(), words.slice(2)) }],
+    ['docs', { arity: -2, isWide: true, run: (_context, words) => documentNamed(all(), words.slice(2)) }],
+    ['list', { arity: -2, isWide: true, run: (_context, words) => list(all(), words.slice(2)) }],
     ['getkeys', { arity: -3, run: (_context, words) => keysOfCommand(all(), words.slice(2)) }],
     ['help', { arity: 2, run: () => help }],
   ])

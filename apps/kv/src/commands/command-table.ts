@@ -2,6 +2,7 @@
 
 import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
+import { LOCAL_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
 import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
@@ -18,7 +19,7 @@ export type CommandRow = CommandFacts &
   (
     | { readonly type: 'data'; readonly command: DataCommand; readonly grows: boolean }
     /** Answered at once, from what this server knows. */
-    | { readonly type: 'local'; readonly run: LocalHandler }
+    | { readonly type: 'local'; readonly run: LocalHandler; readonly isWide: boolean }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
     | { readonly type: 'control'; readonly control: ControlName }
   )
@@ -76,9 +77,13 @@ function local(
   flags: string,
   group: Group,
   run: LocalHandler,
-  categories = '',
+  categories: string,
 ): CommandRow {
-  return { type: 'local', run, ...facts(name, arity, flags, noKeys, categories, group) }
+  return { type: 'local', run, isWide: false, ...facts(name, arity, flags, noKeys, categories, group) }
+}
+
+function wide(row: CommandRow): CommandRow {
+  return row.type === 'local' ? { ...row, isWide: true } : row
 }
 
 function container(name: string, group: Group, subcommands: Subcommands): CommandRow {
@@ -125,8 +130,8 @@ const rows: readonly CommandRow[] = [
   local('echo', 2, QUICK, 'connection', echo, 'connection'),
   local('hello', -1, ALWAYS, 'connection', hello, 'connection'),
   local('select', 2, QUICK, 'connection', select, 'connection'),
-  local('info', -1, 'loading stale', 'server', info, 'dangerous'),
-  local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous'),
+  wide(local('info', -1, 'loading stale', 'server', info, 'dangerous')),
+  wide(local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous')),
   local('readonly', 1, QUICK, 'cluster', readonlyOn, 'connection'),
   local('readwrite', 1, QUICK, 'cluster', readonlyOff, 'connection'),
   container('client', 'connection', clientSubcommands),
@@ -166,6 +171,11 @@ export function findCommand(name: string): CommandRow | undefined {
 /** Null: the number of words fits, and a subcommand is one that there is. */
 export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
   if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
+  if ((row.type === 'local' || row.type === 'container') && words.length > LOCAL_WORDS_MAX) {
+    return failure(
+      `ERR ${row.name.toUpperCase()} has ${words.length} words, at most ${LOCAL_WORDS_MAX} are allowed: split it`,
+    )
+  }
   if (row.type !== 'container' || words.length < 2) return null
   const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
   if (subcommand === undefined) {
@@ -189,6 +199,25 @@ export function walkOf(row: CommandRow, words: readonly string[]): KeyWalkOf | n
   if (row.type !== 'container') return null
   const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
   return subcommand !== undefined && 'walkOf' in subcommand ? subcommand.walkOf : null
+}
+
+/**
+ * Whether its work, or its answer, follows from more than its words: from all keys, all clients or the state of the
+ * server. Then it is no part of a transaction, which is carried out in one go.
+ */
+export function isWide(row: CommandRow, words: readonly string[]): boolean {
+  switch (row.type) {
+    case 'data':
+      return row.command.walks
+    case 'local':
+      return row.isWide
+    case 'container': {
+      const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+      return subcommand === undefined || 'walkOf' in subcommand || subcommand.isWide === true
+    }
+    case 'control':
+      return false
+  }
 }
 
 function arityFits(arity: number, words: number): boolean {

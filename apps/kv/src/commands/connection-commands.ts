@@ -1,6 +1,8 @@
 /** PING, HELLO, CLIENT and what else concerns one connection. */
 
-import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
+import { NAME_BYTES_MAX } from '../limits.js'
+import { failure, notAnInteger, ok, quote, status, syntaxError, wrongArity } from '../resp/reply.js'
+import type { ErrorReply, Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ClientState, LocalContext, Subcommand, Subcommands } from './local-command.js'
 import { REDIS_VERSION } from './versions.js'
@@ -44,7 +46,8 @@ export function hello({ client: { session }, server }: LocalContext, words: read
       if (words[at]?.toLowerCase() !== 'setname' || value === undefined) {
         return failure(`ERR Syntax error in HELLO option '${quote(words[at] ?? '')}'`)
       }
-      if (!isPlainName(value)) return badName
+      const flaw = nameFlaw(value)
+      if (flaw !== null) return flaw
       name = value
     }
   }
@@ -64,17 +67,19 @@ export function hello({ client: { session }, server }: LocalContext, words: read
   }
 }
 
-const badName = failure('ERR Client names cannot contain spaces, newlines or special characters.')
-
-const isPlainName = (name: string): boolean => /^[!-~]*$/.test(name)
+/** Null: a client may be called so. `what` it is that it says of itself. */
+function nameFlaw(name: string, what = 'Client names'): ErrorReply | null {
+  if (name.length > NAME_BYTES_MAX) return failure(`ERR ${what} cannot be longer than ${NAME_BYTES_MAX} bytes.`)
+  return /^[!-~]*$/.test(name) ? null : failure(`ERR ${what} cannot contain spaces, newlines or special characters.`)
+}
 
 export const clientSubcommands: Subcommands = new Map<string, Subcommand>([
   ['id', { arity: 2, run: ({ client }) => client.session.id }],
   ['getname', { arity: 2, run: ({ client: { session } }) => (session.name === '' ? null : session.name) }],
   ['setname', { arity: 3, run: setName }],
   ['setinfo', { arity: 4, run: setInfo }],
-  ['info', { arity: 2, run: ({ client, server }) => verbatim(`${describe(client, server.now())}\n`) }],
-  ['list', { arity: -2, run: list }],
+  ['info', { arity: 2, isWide: true, run: ({ client, server }) => verbatim(`${describe(client, server.uptime())}\n`) }],
+  ['list', { arity: -2, isWide: true, run: list }],
   ['no-evict', { arity: 3, run: noEvict }],
   ['reply', { arity: 3, run: reply }],
   ['help', { arity: 2, run: () => help }],
@@ -89,7 +94,8 @@ const verbatim = (text: string): Reply => ({ type: 'verbatim', text })
 
 function setName({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const name = words[2] ?? ''
-  if (!isPlainName(name)) return badName
+  const flaw = nameFlaw(name)
+  if (flaw !== null) return flaw
   session.name = name
   return ok
 }
@@ -98,7 +104,8 @@ function setInfo({ client: { session } }: LocalContext, words: readonly string[]
   const [, , option = '', value = ''] = words
   const attribute = option.toLowerCase()
   if (attribute !== 'lib-name' && attribute !== 'lib-ver') return failure(`ERR Unrecognized option '${quote(option)}'`)
-  if (!isPlainName(value)) return failure(`ERR ${attribute} cannot contain spaces, newlines or special characters.`)
+  const flaw = nameFlaw(value, attribute)
+  if (flaw !== null) return flaw
   if (attribute === 'lib-name') session.libraryName = value
   else session.libraryVersion = value
   return ok
@@ -112,36 +119,22 @@ function list({ server }: LocalContext, words: readonly string[]): Reply {
   const ids = new Set(values)
   const isListed = (client: ClientState): boolean =>
     option === undefined || (byId ? ids.has(String(client.session.id)) : values[0]?.toLowerCase() === 'normal')
-  const now = server.now()
+  const now = server.uptime()
   const lines = [...server.clients].filter(isListed).map((client) => describe(client, now))
   return verbatim(lines.map((line) => `${line}\n`).join(''))
 }
 
 function describe({ session, queued, watching, buffered, unsent, held }: ClientState, now: number): string {
-  const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000))
+  const seconds = (since: number): number => Math.floor((now - since) / 1000)
   const flags = `${queued >= 0 ? 'x' : ''}${session.readonly ? 'r' : ''}${session.noEvict ? 'e' : ''}`
-  return [
-    `id=${session.id}`,
-    `addr=${session.address}`,
-    `laddr=${session.localAddress}`,
-    `name=${session.name}`,
-    `age=${seconds(session.connectedAt)}`,
-    `idle=${seconds(session.activeAt)}`,
-    `flags=${flags === '' ? 'N' : flags}`,
-    'db=0',
-    'sub=0',
-    'psub=0',
-    `multi=${queued}`,
-    `watch=${watching}`,
-    `qbuf=${buffered}`,
-    `omem=${unsent}`,
-    `tot-mem=${held}`,
-    `cmd=${session.lastCommand}`,
-    'user=default',
-    `lib-name=${session.libraryName}`,
-    `lib-ver=${session.libraryVersion}`,
-    `resp=${session.version}`,
-  ].join(' ')
+  // One text, since there may be thousands of clients.
+  return (
+    `id=${session.id} addr=${session.address} laddr=${session.localAddress} name=${session.name}` +
+    ` age=${seconds(session.connectedAt)} idle=${seconds(session.activeAt)} flags=${flags === '' ? 'N' : flags}` +
+    ` db=0 sub=0 psub=0 multi=${queued} watch=${watching} qbuf=${buffered} omem=${unsent} tot-mem=${held}` +
+    ` cmd=${session.lastCommand} user=default lib-name=${session.libraryName} lib-ver=${session.libraryVersion}` +
+    ` resp=${session.version}`
+  )
 }
 
 /** Who asks for this goes last when more is kept for clients than may be. */

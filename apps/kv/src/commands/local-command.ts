@@ -52,7 +52,8 @@ export interface ServerState {
   readonly memoryMax: number
   readonly isMemoryFull: boolean
   readonly clientMemory: Pick<ClientMemory, 'held' | 'most' | 'evicted'>
-  readonly startedAt: number
+  /** Milliseconds since this server was made, whatever became of the date. */
+  readonly uptime: () => number
   readonly clientsMax: number
   /** Milliseconds since 1970, by the date of the machine: for what is told, never for deadlines. */
   readonly now: () => number
@@ -82,10 +83,12 @@ export type LocalHandler = (context: LocalContext, words: readonly string[]) => 
 export type Subcommand = {
   /** Counts the container's name too. */
   readonly arity: number
-} & (
-  | { readonly run: LocalHandler }
-  /** Looks at every key, and is no part of a transaction. */
-  | { readonly walkOf: KeyWalkOf }
-)
+} &
+  /** `isWide`: see `isWide` of the command table. Default false. */
+  (
+    | { readonly run: LocalHandler; readonly isWide?: true }
+    /** Looks at every key. */
+    | { readonly walkOf: KeyWalkOf }
+  )
 
 export type Subcommands = ReadonlyMap<string, Subcommand>

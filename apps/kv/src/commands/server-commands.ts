@@ -8,7 +8,7 @@ import type { LocalContext, ServerState, Subcommand, Subcommands } from './local
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
-  ['get', { arity: -3, run: configGet }],
+  ['get', { arity: -3, isWide: true, run: configGet }],
   ['help', { arity: 2, run: () => ['CONFIG <subcommand>. Subcommands are:', 'GET, HELP'].map(status) }],
 ])
 
@@ -66,8 +66,8 @@ export function info({ server }: LocalContext, words: readonly string[]): Reply 
 }
 
 function serverLines(server: ServerState): ReturnType<Section[1]> {
-  const { leadership, startedAt } = server
-  const uptime = Math.max(0, Math.floor((server.now() - startedAt) / 1000))
+  const { leadership } = server
+  const uptime = Math.floor(server.uptime() / 1000)
   return [
     ['redis_version', REDIS_VERSION],
     ['balsa_version', BALSA_VERSION],

@@ -4,7 +4,7 @@
  * applied.
  */
 
-import { BULK_BYTES_MAX, SCAN_KEYS_MAX } from '../limits.js'
+import { BULK_BYTES_MAX } from '../limits.js'
 import { failure, notAnInteger, ok, status, syntaxError, wrongArity, type Reply } from '../resp/reply.js'
 import type { DataSet } from './data-set.js'
 import { expireCommand, persist, remaining } from './expiry-commands.js'
@@ -129,20 +129,17 @@ function append(data: DataSet, words: readonly string[]): Reply {
     return failure('ERR string exceeds maximum allowed size (proto-max-bulk-len)')
   }
   const old = item?.value.length ?? 0
-  if (old >> FLATTEN_SHIFT !== value.length >> FLATTEN_SHIFT) flatten(value)
   data.set(key, value, item?.deadline ?? 0)
+  if (old >> JOIN_SHIFT !== value.length >> JOIN_SHIFT) data.joinLater(key)
   return value.length
 }
 
 /**
  * V8 joins strings by reference, 32 bytes for each join, until somebody looks inside: a value of a million one-byte
- * appends took 32 MB. So it is made to look every 4 KiB (then 1 MB). Changes nothing but memory.
+ * appends took 32 MB. So it is made to look every 4 KiB (then 1 MB), but not at once: a transaction may append to
+ * hundreds of long values, and each takes a millisecond.
  */
-function flatten(value: string): void {
-  value.charCodeAt(0)
-}
-
-const FLATTEN_SHIFT = 12
+const JOIN_SHIFT = 12
 
 function mset(data: DataSet, words: readonly string[]): Reply {
   if (words.length % 2 === 0) return wrongArity('mset')
@@ -154,7 +151,9 @@ function mset(data: DataSet, words: readonly string[]): Reply {
 function keys(data: DataSet, words: readonly string[]): Reply {
   const walk = keysWalk(words)
   if ('type' in walk) return walk
-  data.scan(0, data.size, (item) => walk.visit(item))
+  let cursor = 0
+  do cursor = data.scan(cursor, data.size, ({ key }) => walk.visit(key))
+  while (cursor !== 0)
   return walk.answer()
 }
 
@@ -184,7 +183,7 @@ function scan(data: DataSet, words: readonly string[]): Reply {
   const accepts = prepareGlob(pattern)
   if (isRefusal(accepts)) return accepts
   const found: string[] = []
-  const next = data.scan(cursor, Math.min(Number(count), SCAN_KEYS_MAX), (item) => {
+  const next = data.scan(cursor, Number(count), (item) => {
     if (wantsStrings && accepts(item.key)) found.push(item.key)
   })
   return [String(next), found]

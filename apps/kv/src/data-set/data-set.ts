@@ -7,10 +7,14 @@
  *
  * A key is dead when its deadline <= `time`. Dead keys are never seen; they are removed a bounded number at a time, at
  * places that depend on the entries alone.
+ *
+ * An entry may leave work that no reader sees, and that takes longer than its size says. It is done in steps before the
+ * next entry, and between them the event loop may go on.
  */
 
-import { Deadlines, type Deadline } from './deadlines.js'
-import type { Item, PlacedItem } from './item.js'
+import { SCAN_KEYS_MAX } from '../limits.js'
+import { Deadlines } from './deadlines.js'
+import { keyWeight, type Item, type PlacedItem } from './item.js'
 import { KeyMap } from './key-map.js'
 import { Walk } from './walk.js'
 
@@ -25,8 +29,8 @@ interface StoredItem extends PlacedItem {
   value: string
   deadline: number
   version: number
-  /** Its place among the deadlines that counts; all others of this key are stale. */
-  due: Deadline | null
+  /** Among the deadlines. Meaningless without one. */
+  deadlinePlace: number
 }
 
 export class DataSet {
@@ -37,10 +41,13 @@ export class DataSet {
    * no key that lives through it.
    */
   #order: StoredItem[] = []
-  readonly #deadlines = new Deadlines()
+  /** Invariant: every item with a deadline, and no other. */
+  readonly #deadlines = new Deadlines<StoredItem>()
   /** Those that must be told before anything changes. */
   readonly #walks = new Set<Walk>()
-  #expiring = 0
+  /** Left by the last entry: so many dead keys may still be removed, and values that V8 holds in pieces. */
+  #removalsLeft = 0
+  #inPieces: StoredItem[] = []
   #bytes = 0
   #time = 0
   /** By which keys live or are dead: `#time`, but within `readAt`. */
@@ -65,7 +72,7 @@ export class DataSet {
 
   /** Keys with a deadline. */
   get expiring(): number {
-    return this.#expiring
+    return this.#deadlines.size
   }
 
   /**
@@ -76,14 +83,9 @@ export class DataSet {
     return this.#bytes
   }
 
-  /** Places kept for deadlines, stale ones included. Invariant: <= 2 * expiring + 1025. */
-  get deadlinePlaces(): number {
-    return this.#deadlines.size
-  }
-
-  /** The earliest deadline there may be; Infinity when there is none. */
+  /** The earliest deadline; Infinity when there is none. */
   get nextDeadline(): number {
-    return this.#deadlines.first?.at ?? Number.POSITIVE_INFINITY
+    return this.#deadlines.first?.deadline ?? Number.POSITIVE_INFINITY
   }
 
   set listener(listener: ChangeListener | null) {
@@ -95,13 +97,35 @@ export class DataSet {
     this.#index = index
     if (time > this.#time) this.#time = time
     this.#seenAt = this.#time
-    for (let left = removals; left > 0; left -= 1) {
-      const due = this.#deadlines.first
-      if (due === undefined || due.at > this.#time) return
-      this.#deadlines.removeFirst()
-      const item = this.#items.get(due.key)
-      if (item !== undefined && item.due === due) this.#remove(item)
+    this.#removeDead(removals)
+  }
+
+  /** Whether the last entry left work that must be done before the next one. */
+  get hasWorkLeft(): boolean {
+    return this.#removalsLeft > 0 || this.#inPieces.length > 0
+  }
+
+  /** Does a step of that work. */
+  workOff(): void {
+    const item = this.#inPieces.pop()
+    if (item !== undefined) {
+      // V8 makes one string of the pieces as soon as somebody looks inside.
+      item.value.charCodeAt(0)
+      return
     }
+    const removals = Math.min(this.#removalsLeft, STEP_REMOVALS)
+    this.#removalsLeft = this.#removeDead(removals) < removals ? 0 : this.#removalsLeft - removals
+  }
+
+  /** Leaves it as work to remove up to `count` dead keys. */
+  removeLater(count: number): void {
+    this.#removalsLeft = count
+  }
+
+  /** Leaves it as work to make one piece of a value. Changes nothing but memory. */
+  joinLater(key: string): void {
+    const item = this.#items.get(key)
+    if (item !== undefined) this.#inPieces.push(item)
   }
 
   get(key: string): Item | undefined {
@@ -121,7 +145,7 @@ export class DataSet {
     }
     let item = this.#items.get(key)
     if (item === undefined) {
-      item = { key, value, deadline: 0, version: 0, due: null, place: this.#order.length }
+      item = { key, value, deadline: 0, version: 0, deadlinePlace: 0, place: this.#order.length }
       this.#items.add(key, item)
       this.#order.push(item)
       this.#bytes += itemBytes(item)
@@ -166,7 +190,7 @@ export class DataSet {
     // Those that are under way have the old order to themselves.
     this.#walks.clear()
     this.#deadlines.clear()
-    this.#expiring = 0
+    this.#inPieces = []
     this.#bytes = 0
   }
 
@@ -190,17 +214,23 @@ export class DataSet {
   }
 
   /**
-   * One step of a walk: visits up to `count` items, and returns where to go on; 0 = all were visited. Start with 0.
-   * Every key that is there during the whole walk is visited at least once, whatever changes meanwhile.
+   * One step of a walk: visits up to `count` items, fewer when their keys are long, and returns where to go on; 0 = all
+   * were visited. Start with 0. Every key that is there during the whole walk is visited at least once, whatever changes
+   * meanwhile.
    */
   scan(cursor: number, count: number, visit: (item: Item) => void): number {
     const from = cursor === 0 ? this.#order.length : Math.min(cursor, this.#order.length)
     const to = Math.max(0, from - count)
-    for (let place = from - 1; place >= to; place -= 1) {
+    let left = SCAN_KEYS_MAX
+    let place = from
+    while (place > to && left > 0) {
+      place -= 1
       const item = this.#order[place]
-      if (item !== undefined && this.#lives(item)) visit(item)
+      if (item === undefined) continue
+      if (this.#lives(item)) visit(item)
+      left -= keyWeight(item.key)
     }
-    return to
+    return place
   }
 
   /**
@@ -239,23 +269,28 @@ export class DataSet {
 
   #setDeadline(item: StoredItem, deadline: number): void {
     if (item.deadline === deadline) return
-    if (item.deadline !== 0) this.#expiring -= 1
+    if (item.deadline !== 0) this.#deadlines.remove(item)
     this.#bytes -= itemBytes(item)
     item.deadline = deadline
     this.#bytes += itemBytes(item)
-    item.due = deadline === 0 ? null : this.#deadlines.add(deadline, item.key)
-    if (deadline === 0) return
-    this.#expiring += 1
-    if (this.#deadlines.size > 2 * this.#expiring + STALE_PLACES_MAX) {
-      this.#deadlines.sweep((place) => this.#items.get(place.key)?.due === place)
+    if (deadline !== 0) this.#deadlines.add(item)
+  }
+
+  /** Removes up to `count` keys that are dead; returns how many. */
+  #removeDead(count: number): number {
+    for (let removed = 0; removed < count; removed += 1) {
+      const item = this.#deadlines.first
+      if (item === undefined || item.deadline > this.#time) return removed
+      this.#remove(item)
     }
+    return count
   }
 
   #remove(item: StoredItem): void {
     if (this.#walks.size > 0) for (const walk of this.#walks) walk.removing(item)
     this.#items.delete(item.key)
     this.#bytes -= itemBytes(item)
-    if (item.deadline !== 0) this.#expiring -= 1
+    if (item.deadline !== 0) this.#deadlines.remove(item)
     const last = this.#order.pop()
     const moved = last !== undefined && last !== item ? last : null
     if (moved !== null) {
@@ -266,12 +301,12 @@ export class DataSet {
   }
 }
 
-/** So that small data sets are not swept over and over. */
-const STALE_PLACES_MAX = 1024
+/** Dead keys that are removed in one step of the work left. */
+const STEP_REMOVALS = 64
 
 /** As measured with a million keys, and some for a map that has just grown; the strings' bytes come on top. */
 const ITEM_BYTES = 176
-const DEADLINE_BYTES = 88
+const DEADLINE_BYTES = 40
 
 /** What a command may make of each of its words, beside their bytes: MSET says an item in two, SET with EX in five. */
 export const WORD_GROWTH_BYTES = ITEM_BYTES / 2

@@ -1,79 +1,71 @@
 /**
- * When keys die: a binary heap of (deadline, key), smallest first. A deadline that was changed leaves its old place
- * behind; such places are dropped when they come up, or all at once when they outnumber the living.
+ * What dies, in the order of deadlines: a binary heap, the earliest first. Everything in it knows its place, so that
+ * whatever is changed or taken out leaves nothing behind that would have to be swept up later, all at once.
  */
 
-export interface Deadline {
-  readonly at: number
-  readonly key: string
+export interface Mortal {
+  readonly deadline: number
+  /** Its place in the heap; kept by it. */
+  deadlinePlace: number
 }
 
-export class Deadlines {
-  #heap: Deadline[] = []
+export class Deadlines<Item extends Mortal> {
+  #heap: Item[] = []
 
   get size(): number {
     return this.#heap.length
   }
 
-  /** The earliest, stale or not. */
-  get first(): Deadline | undefined {
+  /** The one with the earliest deadline. */
+  get first(): Item | undefined {
     return this.#heap[0]
   }
 
-  add(at: number, key: string): Deadline {
-    const deadline = { at, key }
-    this.#heap.push(deadline)
-    this.#rise(this.#heap.length - 1)
-    return deadline
+  /** Its deadline stays as it is while it is in here. */
+  add(item: Item): void {
+    this.#put(item, this.#heap.length)
+    this.#rise(item)
   }
 
-  removeFirst(): void {
+  /** Invariant: it is in here. */
+  remove(item: Item): void {
     const last = this.#heap.pop()
-    if (last === undefined || this.#heap.length === 0) return
-    this.#heap[0] = last
-    this.#sink(0)
-  }
-
-  /** Keeps only those for which `lives` holds. */
-  sweep(lives: (deadline: Deadline) => boolean): void {
-    this.#heap = this.#heap.filter(lives)
-    for (let at = (this.#heap.length >> 1) - 1; at >= 0; at -= 1) this.#sink(at)
+    if (last === undefined || last === item) return
+    this.#put(last, item.deadlinePlace)
+    this.#rise(last)
+    this.#sink(last)
   }
 
   clear(): void {
     this.#heap = []
   }
 
-  #rise(start: number): void {
-    let at = start
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      if (!this.#swapUnordered(parent, at)) return
-      at = parent
+  #rise(item: Item): void {
+    while (item.deadlinePlace > 0) {
+      const above = this.#heap[(item.deadlinePlace - 1) >> 1]
+      if (above === undefined || above.deadline <= item.deadline) return
+      this.#swap(above, item)
     }
   }
 
-  #sink(start: number): void {
-    let at = start
+  #sink(item: Item): void {
     for (;;) {
-      const left = 2 * at + 1
-      const right = left + 1
-      const smaller = this.#deadline(right) < this.#deadline(left) ? right : left
-      if (left >= this.#heap.length || !this.#swapUnordered(at, smaller)) return
-      at = smaller
+      const left = this.#heap[2 * item.deadlinePlace + 1]
+      const right = this.#heap[2 * item.deadlinePlace + 2]
+      const below = left !== undefined && right !== undefined && right.deadline < left.deadline ? right : left
+      if (below === undefined || below.deadline >= item.deadline) return
+      this.#swap(item, below)
     }
   }
 
-  #swapUnordered(upper: number, lower: number): boolean {
-    const above = this.#heap[upper]
-    const below = this.#heap[lower]
-    if (above === undefined || below === undefined || above.at <= below.at) return false
-    this.#heap[upper] = below
-    this.#heap[lower] = above
-    return true
+  #swap(above: Item, below: Item): void {
+    const place = above.deadlinePlace
+    this.#put(above, below.deadlinePlace)
+    this.#put(below, place)
   }
 
-  #deadline(at: number): number {
-    return this.#heap[at]?.at ?? Number.POSITIVE_INFINITY
+  #put(item: Item, place: number): void {
+    this.#heap[place] = item
+    item.deadlinePlace = place
   }
 }

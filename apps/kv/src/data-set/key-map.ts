@@ -3,12 +3,22 @@
  * takes half a second for four million keys and more than two for eight, and a leader that is away for so long is
  * deposed. So the keys are spread over many small maps, which double one by one.
  *
+ * V8 does not look into strings of 2^14 characters and more for their hash: all of one length have the same, and a
+ * `Map` looks through all of them. So a long key goes by its digest.
+ *
  * The order of its entries is nobody's business: what depends on an order has one of its own.
  */
 
 import { strict } from 'node:assert'
+import { createHash } from 'node:crypto'
 
 const PARTS = 256
+
+/** Half of what V8 looks into, which is no promise of it. */
+const HASHED_CHARACTERS_MAX = 8 * 1024
+
+/** Stands before a digest. Keys are bytes, so none begins like this. */
+const DIGEST_MARK = '\u0100'
 
 /** So many characters of a key say where it belongs. */
 const CHARACTERS_MAX = 16
@@ -27,17 +37,22 @@ export class KeyMap<Value> {
   }
 
   get(key: string): Value | undefined {
-    return this.#partOf(key).get(key)
+    return this.#partOf(key).get(nameOf(key))
   }
 
   /** Invariant: the key is not there yet. */
   add(key: string, value: Value): void {
-    this.#partOf(key).set(key, value)
+    this.#partOf(key).set(nameOf(key), value)
     this.#size += 1
   }
 
   delete(key: string): void {
-    if (this.#partOf(key).delete(key)) this.#size -= 1
+    if (this.#partOf(key).delete(nameOf(key))) this.#size -= 1
+  }
+
+  /** In no order. */
+  *values(): IterableIterator<Value> {
+    for (const part of this.#parts) yield* part.values()
   }
 
   // Hot path: once per key of a command. Looks at the end of the key first, and at every place of a short one.
@@ -49,4 +64,10 @@ export class KeyMap<Value> {
     strict.ok(part !== undefined, `there is no part for hash ${hash}`)
     return part
   }
+}
+
+/** By which a key is found: itself, or what stands for it alone. */
+function nameOf(key: string): string {
+  if (key.length <= HASHED_CHARACTERS_MAX) return key
+  return DIGEST_MARK + createHash('sha256').update(key, 'latin1').digest('base64')
 }

@@ -6,12 +6,11 @@
 import { keySlot, SLOT_COUNT } from '../cluster/slots.js'
 import { OUTPUT_BYTES_MAX } from '../limits.js'
 import { failure, notAnInteger, type ErrorReply, type Reply } from '../resp/reply.js'
-import type { Item } from './item.js'
 import { isRefusal, prepareGlob } from './glob.js'
 import { parseInteger } from './integer.js'
 
 export interface KeyWalk {
-  visit(item: Item): void
+  visit(key: string): void
   /** Nothing more needs to be shown to it. */
   readonly isOver: boolean
   answer(): Reply
@@ -50,7 +49,7 @@ class MatchingKeys implements KeyWalk {
     return this.#bytes > OUTPUT_BYTES_MAX
   }
 
-  visit({ key }: Item): void {
+  visit(key: string): void {
     if (this.isOver || !this.#accepts(key)) return
     const element = `$${key.length}\r\n${key}\r\n`
     this.#count += 1
@@ -83,7 +82,7 @@ class SlotCount implements KeyWalk {
     this.#slot = slot
   }
 
-  visit({ key }: Item): void {
+  visit(key: string): void {
     if (keySlot(key) === this.#slot) this.#count += 1
   }
 

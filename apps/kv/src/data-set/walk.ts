@@ -6,7 +6,7 @@
  * from `#left` on are visited already or newer than the walk; those below are to be visited, but for those in `#done`.
  */
 
-import type { Item, PlacedItem } from './item.js'
+import { keyWeight, type Item, type PlacedItem } from './item.js'
 
 export class Walk {
   readonly #order: readonly PlacedItem[]
@@ -27,13 +27,14 @@ export class Walk {
     this.#onEnd = onEnd
   }
 
-  /** Goes over up to `count` items. False: it has come to its end. */
+  /** Goes over up to `count` items, fewer when their keys are long. False: it has come to its end. */
   step(count: number): boolean {
-    const to = Math.max(0, this.#left - count)
-    while (this.#left > to) {
+    for (let weight = 0; weight < count && this.#left > 0;) {
       this.#left -= 1
       const item = this.#order[this.#left]
-      if (item !== undefined && !this.#done.delete(item)) this.#visitAsItIs(item)
+      if (item === undefined) continue
+      weight += keyWeight(item.key)
+      if (!this.#done.delete(item)) this.#visitAsItIs(item)
     }
     if (this.#left === 0) this.end()
     return this.#left > 0

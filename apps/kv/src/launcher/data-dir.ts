@@ -6,7 +6,8 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { UsageError } from '../cli/exit-codes.js'
-import type { LaunchOptions } from './launch-options.js'
+import type { Member } from '../cluster/members.js'
+import { launchedMembers, type LaunchOptions } from './launch-options.js'
 
 interface Marker {
   readonly servers: readonly string[]
@@ -42,6 +43,12 @@ export function prepareDataDir(options: LaunchOptions): void {
   for (const id of servers) putLogAside(serverLog(dataDir, id))
 }
 
+/** The servers whose data is there; none when there is no data. Throws UsageError. */
+export function membersOfLastStart(dataDir: string): readonly Member[] {
+  const marker = readMarker(dataDir)
+  return marker === null ? [] : launchedMembers(marker.servers.length, marker.port)
+}
+
 function deleteMade(dataDir: string): void {
   const marker = readMarker(dataDir)
   if (marker === null) return
@@ -66,7 +73,8 @@ function parse(text: string): Marker | null {
   try {
     const { servers, port } = JSON.parse(text) as Partial<Marker>
     const named = Array.isArray(servers) && servers.every((id) => /^s[1-9]$/.test(String(id)))
-    return named && typeof port === 'number' ? { servers, port } : null
+    const isPort = typeof port === 'number' && Number.isInteger(port) && port >= 1 && port <= 65_535
+    return named && isPort ? { servers, port } : null
   } catch {
     return null
   }

@@ -49,12 +49,22 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
   const port = wholeNumber('--port', given.get('port') ?? '7001', { min: 1, max: highest })
   const dataDir = given.get('data') ?? 'data'
   if (dataDir === '') throw new UsageError('--data must not be empty')
-  const members = Array.from({ length: count }, (_, at) =>
+  return {
+    members: launchedMembers(count, port),
+    port,
+    dataDir,
+    fresh: given.has('fresh'),
+    restarts: !given.has('no-restart'),
+  }
+}
+
+/** The servers of a cluster on this machine, from this Redis port up. */
+export function launchedMembers(count: number, port: number): readonly Member[] {
+  return Array.from({ length: count }, (_, at) =>
     makeMember(
       `s${at + 1}`,
       { host: '127.0.0.1', port: port + PEER_PORT_OFFSET + at },
       { host: '127.0.0.1', port: port + at },
     ),
   )
-  return { members, port, dataDir, fresh: given.has('fresh'), restarts: !given.has('no-restart') }
 }

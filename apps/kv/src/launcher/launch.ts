@@ -7,9 +7,10 @@ import { formatAddress, type Member } from '../cluster/members.js'
 import { exitCodeOf, exitCodes } from '../cli/exit-codes.js'
 import { agree, askServer, type Answer } from './ask-server.js'
 import { clusterScreen, type Screen } from './cluster-screen.js'
-import { prepareDataDir } from './data-dir.js'
+import { loseUnwritableLines } from '../log.js'
+import { membersOfLastStart, prepareDataDir } from './data-dir.js'
 import { LAUNCH_HELP, readLaunchOptions, type LaunchOptions } from './launch-options.js'
-import { checkPorts } from './ports.js'
+import { checkPorts, checkStopped } from './ports.js'
 import { ServerProcess } from './server-process.js'
 
 const AGREE_MAX_MS = 60_000
@@ -17,6 +18,7 @@ const ASK_EVERY_MS = 100
 
 /** Resolves with the exit code once everything is stopped. */
 export async function launch(words: readonly string[]): Promise<number> {
+  loseUnwritableLines()
   try {
     const options = readLaunchOptions(words)
     if (options === null) {
@@ -24,6 +26,7 @@ export async function launch(words: readonly string[]): Promise<number> {
       return exitCodes.ok
     }
     await checkPorts(options.members)
+    if (options.fresh) await checkStopped(membersOfLastStart(options.dataDir), options.dataDir)
     prepareDataDir(options)
     return await new Cluster(options, clusterScreen(process.stdout)).run()
   } catch (error) {

@@ -1,4 +1,4 @@
-/** Whether every address the servers will need is free, before any of them starts. */
+/** Whether every address that the servers will need is free, before any of them starts. */
 
 import { createServer } from 'node:net'
 import { formatAddress, type HostPort, type Member } from '../cluster/members.js'
@@ -12,16 +12,30 @@ export async function checkPorts(members: readonly Member[]): Promise<void> {
   }
 }
 
-function checkPort(address: HostPort, purpose: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+/** Rejects with ListenError when servers that use the folder may still run: somebody listens where they would. */
+export async function checkStopped(members: readonly Member[], dataDir: string): Promise<void> {
+  for (const { id, redis, peer } of members) {
+    for (const address of [redis, peer]) {
+      if ((await whyTaken(address))?.code !== 'EADDRINUSE') continue
+      const where = `${formatAddress(address)} is in use, where ${id} of the cluster in ${dataDir} listens`
+      throw new ListenError(`${where}: stop that cluster before --fresh deletes its data`)
+    }
+  }
+}
+
+async function checkPort(address: HostPort, purpose: string): Promise<void> {
+  const error = await whyTaken(address)
+  if (error === null) return
+  const taken = error.code === 'EADDRINUSE'
+  const why = taken ? 'is taken by another process; --port can move all of them' : `cannot be used: ${error.message}`
+  throw new ListenError(`${formatAddress(address)}, for ${purpose}, ${why}`)
+}
+
+/** Null: it is free. */
+function whyTaken(address: HostPort): Promise<NodeJS.ErrnoException | null> {
+  return new Promise((resolve) => {
     const server = createServer()
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const taken = error.code === 'EADDRINUSE'
-      const why = taken
-        ? 'is taken by another process; --port can move all of them'
-        : `cannot be used: ${error.message}`
-      reject(new ListenError(`${formatAddress(address)}, for ${purpose}, ${why}`))
-    })
-    server.listen({ ...address, exclusive: true }, () => server.close(() => resolve()))
+    server.once('error', resolve)
+    server.listen({ ...address, exclusive: true }, () => server.close(() => resolve(null)))
   })
 }

@@ -54,7 +54,15 @@ export class ServerProcess {
 
   start(): void {
     this.#timer = null
-    const log = openSync(this.log, 'a')
+    this.#startedAt = Date.now()
+    let log: number
+    try {
+      log = openSync(this.log, 'a')
+    } catch (error) {
+      // The folder is gone, or the disk has no room: it may be there again.
+      this.#ended(`could not be started: ${(error as Error).message}`, null)
+      return
+    }
     const words = ['--servers', formatServers(this.#options.members), '--id', this.member.id, '--dir', this.dir]
     // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher
     // is killed.
@@ -64,15 +72,14 @@ export class ServerProcess {
     })
     closeSync(log)
     this.#child = child
-    this.#startedAt = Date.now()
     child.stdin?.on('error', () => undefined)
     this.#exited = new Promise((resolve) => {
       child.once('error', (error) => {
-        this.#ended(`could not be started: ${error.message}`, null)
+        this.#childEnded(`could not be started: ${error.message}`, null)
         resolve()
       })
       child.once('exit', (code, signal) => {
-        this.#ended(signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`, code)
+        this.#childEnded(signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`, code)
         resolve()
       })
     })
@@ -94,9 +101,13 @@ export class ServerProcess {
     this.#child?.kill('SIGKILL')
   }
 
-  #ended(how: string, code: number | null): void {
+  #childEnded(how: string, code: number | null): void {
     if (this.#child === null) return
     this.#child = null
+    this.#ended(how, code)
+  }
+
+  #ended(how: string, code: number | null): void {
     if (this.#isClosing) return
     const isFinal = !this.#options.restarts || (code !== null && neverRestarted.has(code))
     if (Date.now() - this.#startedAt > HEALTHY_MS) this.#backoffMs = BACKOFF_MIN_MS

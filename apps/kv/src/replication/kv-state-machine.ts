@@ -37,7 +37,8 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
 
   /**
    * Between two entries of a batch that takes long the event loop goes on, so that a leader keeps its heartbeats:
-   * whatever reads meanwhile finds the data set between two entries, all of them committed.
+   * whatever reads meanwhile finds the data set between two entries, all of them committed. The same holds for the steps
+   * of the work that an entry has left.
    */
   apply(batch: readonly Entry<Uint8Array>[], context: ApplyContext): readonly Reply[] | Promise<readonly Reply[]> {
     const replies: Reply[] = []
@@ -58,19 +59,20 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   #slice(batch: readonly Entry<Uint8Array>[], context: ApplyContext, replies: Reply[]): boolean {
     const pace = this.#pace
     const end = pace === null ? 0 : pace.now() + APPLY_SLICE_MS
-    while (replies.length < batch.length) {
+    for (;;) {
       const entry = batch[replies.length]
-      if (entry === undefined) break
-      replies.push(this.#applyEntry(entry, context))
+      if (this.#data.hasWorkLeft) this.#data.workOff()
+      else if (entry === undefined) return true
+      else replies.push(this.#applyEntry(entry, context))
       // After each: one may name `COMMAND_WORDS_MAX` keys.
       if (pace !== null && pace.now() >= end) break
     }
-    return replies.length === batch.length
+    return replies.length === batch.length && !this.#data.hasWorkLeft
   }
 
   #applyEntry(entry: Entry<Uint8Array>, context: ApplyContext): Reply {
     const content = this.#read(entry)
-    this.#data.advance(entry.index, entry.time, content.type === 'time' ? REMOVALS_BY_TIME_ENTRY : REMOVALS_BY_COMMAND)
+    this.#data.advance(entry.index, entry.time, REMOVALS_BY_COMMAND)
     switch (content.type) {
       case 'command':
         return this.#run(content.words, entry, context)
@@ -81,6 +83,7 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
         return content.commands.map((words) => this.#run(words, entry, context))
       }
       case 'time':
+        this.#data.removeLater(REMOVALS_BY_TIME_ENTRY - REMOVALS_BY_COMMAND)
         return ok
     }
   }

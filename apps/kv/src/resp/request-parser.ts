@@ -112,6 +112,7 @@ export class RequestParser {
         const words = this.#inline
         this.#inline = null
         this.#commandBytes = words.reduce((sum, word) => sum + word.length + WORD_BYTES, 0)
+        if (words.length > this.#limits.arguments) return this.#tooManyWords(words.length)
         if (words.length > 0) return words
       } else if (this.#missing > 0) {
         if (!this.#readArguments()) break
@@ -143,8 +144,7 @@ export class RequestParser {
     if (count === null) return false
     if (count > REDIS_ARGUMENTS_MAX) return this.#protocolError('invalid multibulk length')
     this.#missing = Math.max(0, count)
-    const most = this.#limits.arguments
-    if (count > most) this.#refuse(`the command has ${count} words, at most ${most} are allowed: split it`)
+    if (count > this.#limits.arguments) this.#refuse(this.#tooManyWords(count))
     return true
   }
 
@@ -196,16 +196,23 @@ export class RequestParser {
     if (length < 0 || length > REDIS_BULK_BYTES_MAX) return this.#protocolError('invalid bulk length')
     const { bulkBytes, commandBytes } = this.#limits
     if (length > bulkBytes) {
-      this.#refuse(`an argument has ${length} bytes, but a command is one Raft entry of at most ${bulkBytes}`)
+      const most = `a command is one Raft entry of at most ${bulkBytes}`
+      this.#refuse(new RefusedCommand(`ERR an argument has ${length} bytes, but ${most}`))
     } else if (this.#argumentBytes + length + WORD_BYTES > commandBytes) {
-      this.#refuse(`the command is larger than ${commandBytes} bytes: split it`)
+      this.#refuse(new RefusedCommand(`ERR the command is larger than ${commandBytes} bytes: split it`))
     }
     this.#bulk = length
     return true
   }
 
-  #refuse(text: string): void {
-    this.#refused ??= new RefusedCommand(`ERR ${text}`)
+  #tooManyWords(count: number): RefusedCommand {
+    return new RefusedCommand(
+      `ERR the command has ${count} words, at most ${this.#limits.arguments} are allowed: split it`,
+    )
+  }
+
+  #refuse(refused: RefusedCommand): void {
+    this.#refused ??= refused
     this.#arguments = []
     this.#argumentBytes = 0
   }

@@ -18,6 +18,8 @@ export interface ClientListenerOptions {
   readonly clock: Pick<KvClock, 'setTimer'>
   readonly log: Log
   readonly onSocket: (socket: Socket) => void
+  /** A connection beyond `connectionsMax` was closed. */
+  readonly onDrop?: () => void
   /** Default: that of node:net. */
   readonly createServer?: typeof createServer
 }
@@ -40,6 +42,7 @@ export class ClientListener {
       options.onSocket,
     )
     this.#server.maxConnections = options.connectionsMax
+    this.#server.on('drop', () => options.onDrop?.())
   }
 
   /** Resolves with the address that it listens at; rejects with the system's error. */

@@ -56,7 +56,7 @@ export class KvServer implements ServerState {
   readonly leadership: Leadership
   readonly data: DataSet
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
-  readonly startedAt: number
+  readonly uptime: () => number
   readonly clientsMax: number
   readonly memoryMax: number
   readonly clientMemory: ClientMemory
@@ -85,7 +85,8 @@ export class KvServer implements ServerState {
     const clock = options.clock ?? machineClock
     this.#clock = clock
     this.now = () => clock.wallNow()
-    this.startedAt = this.now()
+    const startedAt = clock.now()
+    this.uptime = () => clock.now() - startedAt
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     const limits = memoryLimits()
@@ -174,19 +175,20 @@ export class KvServer implements ServerState {
       clock: this.#clock,
       log,
       onSocket: (socket) => this.accept(new TcpClientSocket(socket)),
+      onDrop: () => this.#countRejected(),
     })
     return this.#listener.listen()
   }
 
   /** A client has come; it is turned away when there are too many. */
   accept(socket: ClientSocket): void {
-    this.counters.connections += 1
     if (this.#isClosing || this.#clients.size >= this.clientsMax) {
-      this.counters.rejected += 1
+      this.#countRejected()
       socket.write('-ERR max number of clients reached\r\n')
       socket.end()
       return
     }
+    this.counters.connections += 1
     this.#clients.add(new Client(this.#nextClient, socket, this.#host))
     this.#nextClient += 1
   }
@@ -208,6 +210,11 @@ export class KvServer implements ServerState {
     this.walks.close()
     this.leadership.stop()
     this.data.listener = null
+  }
+
+  #countRejected(): void {
+    this.counters.connections += 1
+    this.counters.rejected += 1
   }
 
   #untilEmpty(): Promise<void> {

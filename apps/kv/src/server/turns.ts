@@ -6,7 +6,7 @@
  * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
  */
 
-import { RUN_SLICE_MS } from '../limits.js'
+import { FLUSH_SLICE_MS, RUN_SLICE_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
 
 /** What is done for a client in a turn. */
@@ -25,6 +25,7 @@ export class Turns {
   #waitingForRoom = new Set<ClientTurn>()
   #waitingForLeader = new Set<ClientTurn>()
   #isAsked = false
+  #isFlushAsked = false
   #isClosed = false
   /** When no more commands begin in this turn. */
   #end = 0
@@ -54,7 +55,9 @@ export class Turns {
 
   toFlush(turn: ClientTurn): void {
     this.#toFlush.push(turn)
-    if (this.#toFlush.length === 1) this.#clock.afterPromises(this.#flushAll)
+    if (this.#isFlushAsked) return
+    this.#isFlushAsked = true
+    this.#clock.afterPromises(this.#flush)
   }
 
   waitForRoom(turn: ClientTurn): void {
@@ -113,10 +116,20 @@ export class Turns {
     return this.#clock.now() < this.#end
   }
 
-  readonly #flushAll = (): void => {
+  /** Writes to as many clients as there is time for; the next turn begins with the others. */
+  readonly #flush = (): void => {
+    const end = this.#clock.now() + FLUSH_SLICE_MS
     const turns = this.#toFlush
     this.#toFlush = []
-    for (const turn of turns) turn.flush()
+    let served = 0
+    do {
+      turns[served]?.flush()
+      served += 1
+      // After each: one answer may have megabytes.
+    } while (served < turns.length && this.#clock.now() < end)
+    if (served < turns.length) this.#toFlush = [...turns.slice(served), ...this.#toFlush]
+    this.#isFlushAsked = this.#toFlush.length > 0
+    if (this.#isFlushAsked) this.#clock.defer(this.#flush)
   }
 }
 

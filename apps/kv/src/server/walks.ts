@@ -6,13 +6,14 @@
  */
 
 import type { DataSet } from '../data-set/data-set.js'
+import { keyWeight, type Item } from '../data-set/item.js'
 import type { KeyWalk } from '../data-set/key-walk.js'
 import type { Walk } from '../data-set/walk.js'
 import { WALK_SLICE_MS, WALKS_MAX } from '../limits.js'
 import type { Reply } from '../resp/reply.js'
 import type { KvClock } from './clock.js'
 
-/** Items between two looks at the clock. */
+/** Items between two looks at the clock; one with a long key counts as several. */
 const STEP_ITEMS = 64
 
 /** Who waits for the answer. */
@@ -31,6 +32,8 @@ interface Wanted {
 
 interface UnderWay extends Wanted {
   readonly walk: Walk
+  /** Keys that an entry was about to change: to be visited in a step, so that no entry has to wait for that. */
+  readonly aside: string[]
 }
 
 export class Walks {
@@ -39,6 +42,7 @@ export class Walks {
   #waiting: Wanted[] = []
   /** The one whose turn it is first. */
   #underWay: UnderWay[] = []
+  #isStepping = false
   #isAsked = false
   #isClosed = false
 
@@ -88,15 +92,35 @@ export class Walks {
       const next = this.#waiting.shift()
       if (next === undefined) return
       if (next.walker.isGone) continue
-      const walk = this.#data.readAt(next.time(), () => this.#data.walk((item) => next.keyWalk.visit(item)))
-      this.#underWay.push({ ...next, walk })
+      const { keyWalk } = next
+      const aside: string[] = []
+      const visit = ({ key }: Item): void => (this.#isStepping ? keyWalk.visit(key) : void aside.push(key))
+      const walk = this.#data.readAt(next.time(), () => this.#data.walk(visit))
+      this.#underWay.push({ ...next, walk, aside })
     }
   }
 
-  #goesOn({ walker, keyWalk, walk }: UnderWay): boolean {
-    if (!walker.isGone && !keyWalk.isOver && walk.step(STEP_ITEMS)) return true
+  #goesOn(underWay: UnderWay): boolean {
+    const { walker, keyWalk, walk } = underWay
+    if (!walker.isGone && !keyWalk.isOver && this.#step(underWay)) return true
     walk.end()
     walker.settle(keyWalk.answer())
     return false
+  }
+
+  /** False: everything is visited. */
+  #step({ keyWalk, walk, aside }: UnderWay): boolean {
+    let left = STEP_ITEMS
+    while (left > 0) {
+      const key = aside.pop()
+      if (key === undefined) break
+      keyWalk.visit(key)
+      left -= keyWeight(key)
+    }
+    if (left <= 0) return true
+    this.#isStepping = true
+    const goesOn = walk.step(left)
+    this.#isStepping = false
+    return goesOn
   }
 }

@@ -10,7 +10,7 @@ export class ClientSession {
   readonly id: number
   readonly address: string
   readonly localAddress: string
-  /** Milliseconds since 1970, as `activeAt`: when bytes came last. */
+  /** By the uptime of the server, as `activeAt`: when bytes came last. */
   readonly connectedAt: number
   activeAt: number
   name = ''

@@ -78,7 +78,7 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     socket: ClientSocket,
     { server, replicator, watchers, turns, walks, memory, onGone }: ClientHost,
   ) {
-    this.session = new ClientSession(id, socket, server.now())
+    this.session = new ClientSession(id, socket, server.uptime())
     this.#server = server
     this.#onGone = onGone
     this.#socket = socket
@@ -138,9 +138,9 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   }
 
   received(chunk: Buffer): void {
-    const { counters, now } = this.#server
+    const { counters, uptime } = this.#server
     counters.bytesIn += chunk.length
-    this.session.activeAt = now()
+    this.session.activeAt = uptime()
     if (this.#isLeaving) return
     this.#input.push(chunk)
     this.#cut()

@@ -1,6 +1,6 @@
 /** What a client has put together between MULTI and EXEC, and the keys it watches. */
 
-import { answerLocally, walkOf, type CommandRow } from '../../commands/command-table.js'
+import { answerLocally, isWide, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
 import { WORD_GROWTH_BYTES } from '../../data-set/data-set.js'
 import { COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
@@ -10,8 +10,8 @@ import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
 const tooLarge = failure(
   `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes, ${COMMAND_WORDS_MAX} words and ${TRANSACTION_COMMANDS_MAX} commands, and what is queued may take ${COMMAND_BYTES_MAX} bytes`,
 )
-const walksError = failure(
-  'ERR Command not allowed inside a transaction: it looks at the whole data set. Call it outside of MULTI',
+const wideError = failure(
+  'ERR Command not allowed inside a transaction: it looks at more than its words name. Call it outside of MULTI',
 )
 
 interface QueuedCommand {
@@ -67,7 +67,7 @@ export class Transaction {
   /** Null: queued. `held`: what the words take here. */
   add(row: CommandRow, words: readonly string[], held: number): ErrorReply | null {
     const isData = row.type === 'data'
-    if (isData ? row.command.walks : walkOf(row, words) !== null) return this.#refuse(walksError)
+    if (isWide(row, words)) return this.#refuse(wideError)
     if (this.#refused) return null
     const bytes = isData ? commandBytes(words) : 0
     const count = isData ? words.length : 0
