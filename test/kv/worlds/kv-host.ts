@@ -246,7 +246,7 @@ class HostedKv implements StateMachine<SimCommand, KvAnswer, number, SimAnswer> 
 
 /** What a key takes beside its bytes, and with a deadline, for `maxmemory`. */
 const ITEM_BYTES = 176
-const DEADLINE_BYTES = 88
+const DEADLINE_BYTES = 40
 
 /** What the data set counts is what is there; of keys that are dead, and not removed yet, nothing is seen. */
 function checkSums(data: DataSet): void {

@@ -97,7 +97,9 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
     })
     return `${from.id} ${bytesPerMs.toFixed(1)} bytes per ms`
   },
-  /** One connection after the other is lost to who has dialled it, and is none to the other end while the next comes. */
+  /**
+   * One connection after the other is lost to who has dialled it, and is none to the other end while the next comes.
+   */
   redial: (world, random) => {
     const [to] = random.shuffled(world.servers)
     const from = victim(world, random)
