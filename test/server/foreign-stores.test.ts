@@ -11,6 +11,7 @@ import type { LogStore, StoreFactory } from 'balsa-raft'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { failure } from '../support/failure.js'
 import { LoneServer, optionsOf, StageTransport } from '../support/lone-server.js'
+import { ManualClock } from '../transport/manual-clock.js'
 
 interface Context {
   /** What nobody awaited: any of it ends a process. */
@@ -102,6 +103,32 @@ test('an error of the system while a replay reads halts the server, and the proc
   assert.is(fault?.code, 'ERR_RAFT_STORE_POISONED', fault?.message)
   assert.match(fault?.message ?? '', /^the store failed to read the entries from \d+: Error: EIO: i\/o error\. /)
   await raft.close()
+})
+
+test('a store that takes long to open is told of once, and no more when it has opened', async () => {
+  const clock = new ManualClock()
+  const warnings: string[] = []
+  const quiet = (): void => {}
+  const warn = (event: string, fields: object = {}): void => void warnings.push(`${event} ${JSON.stringify(fields)}`)
+  let answer: () => void = quiet
+  const slow: Partial<LogStore> = {
+    async open(this: LogStore, onWake) {
+      await new Promise<void>((resolve) => (answer = resolve))
+      return memory.open(onWake)
+    },
+  }
+  const memory = memoryStore().create('/s1')
+  const storage = failing({ name: 'slow', create: () => memory }, slow, () => true)
+  const logger = { debug: quiet, info: quiet, warn, error: quiet }
+  const opening = Raft.open({ ...optionsOf(storage, new StageTransport()), clock, logger })
+  clock.advance(9999)
+  assert.equal(warnings, [])
+  clock.advance(60_000)
+  assert.is(warnings.length, 1)
+  assert.match(warnings[0] ?? '', /^store .*has not opened within 10000 ms: its disk is slow, or does not answer/)
+  answer()
+  await (await opening).close()
+  assert.is(clock.pending, 0)
 })
 
 test('what a store or a transport throws at the start is an error of the library, however it is thrown', async () => {

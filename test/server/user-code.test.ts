@@ -696,7 +696,7 @@ test('a clock that goes back, or once tells no number, stops nothing: time goes 
 
 test('what is brought in another form than asked for is refused at open, by name', async (context) => {
   const rude = (): never => {
-    throw 'no date'
+    throw new RangeError('no date')
   }
   const half = { now: () => 0, wallNow: () => 0, defer: () => {} }
   const table: readonly (readonly [object, RegExp])[] = [
@@ -706,7 +706,10 @@ test('what is brought in another form than asked for is refused at open, by name
     [{ clock: { ...systemClock(), now: () => Number.NaN } }, /^option clock has a function now that answers NaN/],
     [{ clock: { ...systemClock(), now: () => 1n } }, /^option clock has a function now that answers 1; /],
     [{ clock: { ...systemClock(), wallNow: () => new Date() } }, /^option clock .* wallNow that answers an object/],
-    [{ clock: { ...systemClock(), wallNow: (): never => rude() } }, /^option clock .* wallNow that threw: no date/],
+    [
+      { clock: { ...systemClock(), wallNow: (): never => rude() } },
+      /^option clock .* wallNow that threw: RangeError: no date/,
+    ],
     [{ storage: {} }, /^option storage must be a store/],
     [{ stateMachine: { apply: () => [], query: 'total' } }, /^option stateMachine .*query/],
   ]

@@ -12,6 +12,10 @@ import type { Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Clock, Identity, Logger } from '../../types.js'
 import { closeStore, closeTransport } from '../closing.js'
 
+/** An open has no bound, since a long log takes its time; one that takes longer than this is told of. */
+const SLOW_OPEN_MS = 10_000
+const SLOW_OPEN = `it has not opened within ${SLOW_OPEN_MS} ms: its disk is slow, or does not answer, or its log is long`
+
 export interface HostParts {
   readonly dir: string
   readonly storage: StoreFactory
@@ -42,8 +46,10 @@ export class Host {
 
   async open(): Promise<StoredState> {
     const open = (): Promise<StoredState> => this.store.open(() => this.#onNews())
-    const stored = await orRaftError(open, 'ERR_RAFT_DIR_UNUSABLE', `the store in ${this.dir} cannot be opened`)
-    if (stored.warning !== null) this.logger.warn('store', { dir: this.dir, warning: stored.warning })
+    const cancel = this.clock.setTimer(SLOW_OPEN_MS, () => this.#warn(SLOW_OPEN))
+    const opened = orRaftError(open, 'ERR_RAFT_DIR_UNUSABLE', `the store in ${this.dir} cannot be opened`)
+    const stored = await opened.finally(cancel)
+    if (stored.warning !== null) this.#warn(stored.warning)
     return stored
   }
 
@@ -82,6 +88,10 @@ export class Host {
     } finally {
       await this.#giveUpStore()
     }
+  }
+
+  #warn(warning: string): void {
+    this.logger.warn('store', { dir: this.dir, warning })
   }
 
   /** Why it could not open is what the caller is told; this is for the log. */
