@@ -37,8 +37,8 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
 
   /**
    * Between two entries of a batch that takes long the event loop goes on, so that a leader keeps its heartbeats:
-   * whatever reads meanwhile finds the data set between two entries, all of them committed. The same holds for the steps
-   * of the work that an entry has left.
+   * whatever reads meanwhile finds the data set between two entries, all of them committed. The same holds for the
+   * steps of the work that an entry has left.
    */
   apply(batch: readonly Entry<Uint8Array>[], context: ApplyContext): readonly Reply[] | Promise<readonly Reply[]> {
     const replies: Reply[] = []
