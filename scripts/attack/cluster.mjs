@@ -17,7 +17,7 @@ export class AttackedCluster {
   #servers = []
   #held = []
 
-  /** Resolves when one leads. */
+  /** Resolves when one leads, and all others follow it. */
   static async start(heapMb) {
     const cluster = new AttackedCluster()
     // Only here: in a bare clone it is there once everything is built.
@@ -34,17 +34,28 @@ export class AttackedCluster {
       child.once('exit', (code, signal) => (server.exit = signal ?? code))
       cluster.#servers.push(server)
     }
-    await cluster.leader()
+    await cluster.#agreed()
     return cluster
   }
 
-  async leader() {
+  leader() {
+    return this.#until((texts) => this.#servers[texts.findIndex((text) => text.includes('raft_role:leader'))])
+  }
+
+  /** A follower that has not heard of the leader yet is in an earlier term, which would look like an election. */
+  #agreed() {
+    return this.#until((texts) => {
+      const views = texts.map((text) => /raft_term:\d+\r\nraft_leader:s\d/.exec(text)?.[0])
+      return views.every((view) => view !== undefined && view === views[0]) || undefined
+    })
+  }
+
+  /** Resolves with what `find` makes of what INFO says of all, once that is not undefined. */
+  async #until(find) {
     const deadline = performance.now() + START_MAX_MS
     for (;;) {
-      for (const server of this.#servers) {
-        const text = await this.#info(server)
-        if (text.includes('raft_role:leader')) return server
-      }
+      const found = find(await Promise.all(this.#servers.map((server) => this.#info(server))))
+      if (found !== undefined) return found
       if (performance.now() > deadline)
         throw new Error(this.#servers.map(({ id, said }) => `${id}: ${said}`).join('\n'))
       await new Promise((resolve) => setTimeout(resolve, 50))

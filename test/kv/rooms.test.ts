@@ -6,6 +6,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  CUT_SLICE_MS,
   FLUSH_SLICE_MS,
   OUTPUT_SOFT_BYTES_MAX,
   READ_SLICE_MS,
@@ -16,6 +17,7 @@ import {
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { TurnBatch } from 'balsa-kv/server/turn-batch.js'
 import type { Reply } from 'balsa-kv/resp/reply.js'
+import { RequestParser } from 'balsa-kv/resp/request-parser.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { command, startServer, type Fixture } from './kv-fixture.js'
 import { ScriptedSocket } from './scripted-socket.js'
@@ -81,6 +83,27 @@ test('what one turn brings in is answered with one write, and so is what waited 
     await turns()
     assert.equal(client.writes.slice(1), ['+OK\r\n$1\r\nv\r\n+PONG\r\n+OK\r\n'])
     assert.equal(raft.batches, [3], 'the GET between two writes has its place in the log')
+  }))
+
+test('commands are cut out of what many clients send in slices, and all are answered', () =>
+  withRooms(async ({ join, server }) => {
+    const clients = Array.from({ length: 100 }, join)
+    const { next } = RequestParser.prototype
+    let cut = 0
+    RequestParser.prototype.next = function (this: RequestParser) {
+      const words = next.call(this)
+      if (words !== null) cut += 1
+      return words
+    }
+    try {
+      for (const client of clients) client.receive(command('MGET', 'a', 'b') + command('PING'))
+    } finally {
+      RequestParser.prototype.next = next
+    }
+    assert.ok(cut > 0 && cut <= 2 * CUT_SLICE_MS, `${cut} commands before the turn`)
+    while (clients.some(({ writes }) => !writes.join('').endsWith('+PONG\r\n'))) await turns(1)
+    for (const { writes } of clients) assert.is(writes.join(''), '*2\r\n$-1\r\n$-1\r\n+PONG\r\n')
+    assert.is(server.rooms['turns'], 0)
   }))
 
 test('answers are written in slices, to every client in its turn, and whole', () =>

@@ -85,10 +85,12 @@ export const KEYS_MAX = 16_000_000
 export const SCAN_KEYS_MAX = 4096
 
 /**
- * What one turn spends on walks over all keys, on beginning commands, on reads, on entries and on writing answers; the
- * rest goes on in the next turn, so that no client keeps the leader from its heartbeats.
+ * What one turn spends on walks over all keys, on cutting commands out of what has come, on beginning them, on reads,
+ * on entries and on writing answers; the rest goes on in the next turn, so that no client keeps the leader from its
+ * heartbeats.
  */
 export const WALK_SLICE_MS = 5
+export const CUT_SLICE_MS = 10
 export const RUN_SLICE_MS = 10
 export const READ_SLICE_MS = 10
 export const APPLY_SLICE_MS = 10

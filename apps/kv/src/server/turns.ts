@@ -6,7 +6,7 @@
  * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
  */
 
-import { FLUSH_SLICE_MS, RUN_SLICE_MS } from '../limits.js'
+import { CUT_SLICE_MS, FLUSH_SLICE_MS, RUN_SLICE_MS } from '../limits.js'
 import type { KvClock } from './clock.js'
 
 /** What is done for a client in a turn. */
@@ -29,6 +29,8 @@ export class Turns {
   #isClosed = false
   /** When no more commands begin in this turn. */
   #end = 0
+  /** When no more commands are cut out of what comes before the turn; null: none were yet. */
+  #cutEnd: number | null = null
 
   /** `endTurn` hands over what the clients have begun. */
   constructor(clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>, endTurn: () => void) {
@@ -95,6 +97,7 @@ export class Turns {
 
   readonly #runTurn = (): void => {
     this.#isAsked = false
+    this.#cutEnd = null
     if (this.#isClosed) return
     this.#end = this.#clock.now() + RUN_SLICE_MS
     const turns = this.#toRun
@@ -109,6 +112,13 @@ export class Turns {
     if (served < turns.length) this.#toRun = [...turns.slice(served), ...this.#toRun]
     if (this.#toRun.length > 0) this.ask()
     this.#endTurn()
+  }
+
+  /** Whether there is time before the turn to cut commands out of what has come; else it is done in the turn. */
+  mayCut(): boolean {
+    const now = this.#clock.now()
+    this.#cutEnd ??= now + CUT_SLICE_MS
+    return now < this.#cutEnd
   }
 
   /** Whether another command may begin in this turn. */
@@ -157,6 +167,11 @@ export class ClientTurn {
     if (this.#isToFlush) return
     this.#isToFlush = true
     this.#turns.toFlush(this)
+  }
+
+  /** Whether there is time to cut commands out of what has just come. */
+  mayCut(): boolean {
+    return this.#turns.mayCut()
   }
 
   /** False: this turn has lasted long enough; `run` comes in the next one. */

@@ -143,8 +143,8 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     this.session.activeAt = uptime()
     if (this.#isLeaving) return
     this.#input.push(chunk)
-    this.#cut()
     this.#turn.askRun()
+    if (this.#turn.mayCut()) this.#cut()
     this.#account.update()
   }
 
