@@ -54,6 +54,7 @@ const INVARIANTS = {
   22: 'a leader that cannot work yields',
   23: 'inputs before deadlines',
   29: 'narrow links',
+  30: 'the newest connection is heard',
 }
 
 await main().catch((error) => {
