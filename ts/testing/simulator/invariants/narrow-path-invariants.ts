@@ -1,5 +1,6 @@
 /**
- * Invariant 29, where nothing goes wrong but that paths have a bandwidth: entries that take their time depose no leader.
+ * Invariant 29, where nothing goes wrong but that paths have a bandwidth: entries that take their time depose no
+ * leader.
  *
  * - A leader whom a quorum has followed stays, and who follows it calls for no election.
  * - Heartbeats are not stuck behind entries: once the leader has had the time to measure the path, what is before one
