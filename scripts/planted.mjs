@@ -57,6 +57,7 @@ const INVARIANTS = {
   25: 'a call ends when it must',
   26: 'a flipped bit is no message',
   29: 'narrow links',
+  30: 'the newest connection is heard',
   31: 'nothing without room for it',
 }
 

@@ -7,6 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { RaftError } from 'balsa-raft'
 import { introductionOf } from '#balsa/testing/conformance/site.js'
+import type { Transport } from '#balsa/transport/transport.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Introduction } from '#balsa/types.js'
 import { LoneServer } from '../support/lone-server.js'
@@ -58,6 +59,21 @@ test('a boot that comes with less than was acknowledged is refused, told of, and
   assert.is(handlers.introduce('s2').knownBoot, 1)
   assert.is(await admit(server, 2, { term: termOf(2), lastIndex: logIndex(5) }), 'admitted')
   assert.is(handlers.introduce('s2').knownBoot, 2)
+})
+
+test('connections of the boot before one that is pinned end, and none does for the boot that is known', async (context) => {
+  const { server } = context
+  const expelled: string[] = []
+  const expel: Transport['expel'] = (peer, { code, message }, stays) => {
+    expelled.push(`${peer} ${code} but for boot ${stays?.bootCounter}: ${message}`)
+  }
+  Object.assign(server.transport, { expel })
+  assert.is(await admit(server, 1, {}), 'admitted')
+  assert.equal(expelled, [])
+  assert.is(await admit(server, 2, { term: termOf(2), lastIndex: logIndex(5) }), 'admitted')
+  assert.is(expelled.length, 1)
+  assert.match(expelled[0] ?? '', /^s2 ERR_RAFT_PEER_REPLACED but for boot 2: server s2 runs in boot 2 now/)
+  assert.is(server.raft.status.peers[0]?.refusal, null)
 })
 
 test('a boot that is back in an earlier term is refused, however long its log is', async ({ server }) => {

@@ -52,6 +52,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'identityRefusal',
       'introductionOf',
       'isOfThePeer',
+      'isSameBoot',
       'messageFlaw',
       'notNew',
     ],

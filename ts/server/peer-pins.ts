@@ -13,6 +13,8 @@ import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { isPosition, STORED_MAX } from '../types.js'
 import type { Boot, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
+import { isSameBoot } from '../transport/refusal.js'
+import type { StoreBoot } from '../transport/refusal.js'
 import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -25,16 +27,22 @@ const KEY_PREFIX = 'peer/'
  */
 export const BOOT_JUMP_MAX = 2 ** 20
 
-/** The part of an identity that must not change, or must be followed, while its id stays. */
-interface Pin {
-  readonly incarnation: string
-  readonly bootCounter: number
-  /** Null when it was written before boots had nonces: what follows is believed by its counter, and pinned with one. */
-  readonly bootNonce: string | null
+/**
+ * The part of an identity that must not change, or must be followed, while its id stays. What follows one without a
+ * nonce is believed by its counter, and pinned with one.
+ */
+type Pin = StoreBoot
+
+/** A boot of a peer was pinned in the place of another one: what is still connected as that one is to end. */
+export interface Superseded {
+  readonly by: Identity
+  readonly error: RaftError
 }
 
 /** Claims that wait for the disk, whoever else knows the name of the cluster: a few for each peer that there can be. */
 const CLAIMS_MAX = 64
+
+const NONE: readonly Superseded[] = []
 
 /** Of a peer to be who it says, until that is durable. */
 class Claim {
@@ -69,6 +77,7 @@ export class PeerPins {
   readonly #expelled = new Map<ServerId, { readonly pin: Pin; readonly error: RaftError }>()
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. Bounded, with `#writing`. */
   #waiting: Claim[] = []
+  #superseded: Superseded[] = []
   /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Claim[] = []
 
@@ -152,12 +161,24 @@ export class PeerPins {
   written(): void {
     for (const claim of this.#writing) {
       const { serverId } = claim.peer
+      const before = this.#pins.get(serverId)
+      if (before !== undefined && !isSameBoot(before, claim.peer)) {
+        this.#superseded.push({ by: claim.peer, error: superseded(claim.peer) })
+      }
       this.#pins.set(serverId, claim.peer)
       this.#excused.delete(serverId)
       claim.resolve()
     }
     this.#writing = []
     if (this.#waiting.length > 0) this.#mailbox.schedule()
+  }
+
+  /** What was pinned in the place of another boot since the last time. Hot path: once per turn. */
+  takeSuperseded(): readonly Superseded[] {
+    if (this.#superseded.length === 0) return NONE
+    const taken = this.#superseded
+    this.#superseded = []
+    return taken
   }
 
   failAll(error: RaftError): void {
@@ -221,9 +242,6 @@ export class PeerPins {
   }
 }
 
-const isSameBoot = (a: Pin, b: Pin): boolean =>
-  a.incarnation === b.incarnation && a.bootCounter === b.bootCounter && a.bootNonce === b.bootNonce
-
 /** Why that boot is not taken for one that follows the pinned one, of the same store; null when it is. */
 function unfollowed(pin: Pin, peer: Introduction): RaftError | null {
   if (peer.bootCounter < pin.bootCounter) return replaced(peer.serverId, pin, peer)
@@ -250,6 +268,14 @@ function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
   return new RaftError(
     'ERR_RAFT_PEER_REPLACED',
     `server ${peer} ${what}: it may have forgotten votes and entries. ${OWN_FOLDER}`,
+  )
+}
+
+/** What the boot before it is told, where it is still connected. */
+function superseded({ serverId, bootCounter }: Identity): RaftError {
+  return new RaftError(
+    'ERR_RAFT_PEER_REPLACED',
+    `server ${serverId} runs in boot ${bootCounter} now, and this connection is of another boot of it. If both run, they run from copies of one folder, and the one that is refused must be stopped`,
   )
 }
 

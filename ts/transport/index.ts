@@ -34,12 +34,13 @@ export {
   closedByPeer,
   identityRefusal,
   isOfThePeer,
+  isSameBoot,
   peerChanged,
   refusalOf,
   refusedByPeer,
   serverCloses,
 } from './refusal.js'
-export type { ConnectionRefusal, Refusal } from './refusal.js'
+export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
 export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'

@@ -43,6 +43,17 @@ export const closedByPeer = (reason: string): string => `closed by the peer: ${r
 /** With what a connection ends whose peer has said a refusal. */
 export const refusedByPeer = ({ code, reason }: Refusal): string => `refused by the peer (${code}): ${reason}`
 
+/** A boot of a store, as it is told or was written down. */
+export interface StoreBoot {
+  readonly incarnation: string
+  readonly bootCounter: number
+  /** Null when it was written before boots had nonces. */
+  readonly bootNonce: string | null
+}
+
+export const isSameBoot = (a: StoreBoot, b: StoreBoot): boolean =>
+  a.incarnation === b.incarnation && a.bootCounter === b.bootCounter && a.bootNonce === b.bootNonce
+
 export const refusalOf = (error: RaftError): Refusal => ({ code: error.code, reason: error.message })
 
 /**

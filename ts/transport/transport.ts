@@ -89,10 +89,10 @@ export interface Transport {
   reject(link: LinkId, reason: string): void
   /**
    * Ends every connection with that peer, whoever dialled it: it is no longer what it was admitted as, and is told so
-   * as when `admit` rejects. Dialling goes on. A transport without this leaves such a peer connected, where it counts
-   * for nothing.
+   * as when `admit` rejects. With `stays`: but for those on which it is that boot, or has not said who it is. Dialling
+   * goes on. A transport without this leaves such a peer connected, where it counts for nothing, or as the newest boot.
    */
-  expel?(peer: ServerId, error: RaftError): void
+  expel?(peer: ServerId, error: RaftError, stays?: Identity): void
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -70,6 +70,8 @@ export class ReadyRunner {
    */
   run(ready: Ready): RaftError | Applied | null {
     this.report(ready)
+    // Before anything is said to whoever is still connected as the boot before.
+    for (const { by, error } of this.#pins.takeSuperseded()) this.#transport.expel?.(by.serverId, error, by)
     this.#send(ready)
     const fault = this.#writes.submit(ready.ticket)
     if (fault !== null) return fault

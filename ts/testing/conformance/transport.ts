@@ -15,7 +15,7 @@ import type { Block, Clock, ServerId } from '../../types.js'
 import { deadlineOf, wholeNumber } from '../options.js'
 import { CASE_DEADLINE_MS, caseOf, until } from './case.js'
 import type { ConformanceCase } from './case.js'
-import { acknowledgement, heartbeat, type identityOf, introductionOf, roundOf, Site } from './site.js'
+import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf, Site } from './site.js'
 
 /** Made for one case, closed after it. */
 export interface TransportWorld {
@@ -596,6 +596,21 @@ function addEnds(add: Add): void {
       await b.up('a', back)
     },
   )
+
+  add('connections of another boot of a peer end and those of the boot that is named stay', async (stage) => {
+    const { a, b, session } = await stage.pair()
+    if (a.transport.expel === undefined) return
+    await stage.dial(b, 'a')
+    const back = await b.up('a')
+    const error = new RaftError('ERR_RAFT_PEER_REPLACED', 'b has started again')
+    a.transport.expel('b', error, identityOf('b'))
+    a.ask('b', session, heartbeat(1))
+    b.ask('a', back, heartbeat(2))
+    await stage.until('both are heard', () => a.requests.length === 1 && b.requests.length === 1)
+    a.transport.expel('b', error, identityOf('b', { bootCounter: 2, bootNonce: 'b1'.repeat(16) }))
+    match(await a.down('b', session), /b has started again/)
+    match(await b.down('a', back), /b has started again/)
+  })
 
   add('after close no handler is called, and every session has gone down before', async (stage) => {
     const { a, b, session } = await stage.pair()

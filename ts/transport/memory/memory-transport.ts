@@ -14,6 +14,7 @@ import {
   identityRefusal,
   type Introduction,
   isOfThePeer,
+  isSameBoot,
   type LinkId,
   type Logger,
   messageFlaw,
@@ -92,6 +93,9 @@ export class MemoryConnection {
   link: LinkId = 0
   /** Null until the acceptor has it. */
   from: ServerId | null = null
+  /** What each end has heard of the other; null until then. */
+  introduced: Identity | null = null
+  met: Identity | null = null
   isAdmittedAtDialler = false
   isWelcomed = false
   isUpAtDialler = false
@@ -232,11 +236,14 @@ export class MemoryTransport implements Transport {
     this.endAccepted(connection, `rejected: ${reason}`, refusal)
   }
 
-  expel(peer: ServerId, error: RaftError): void {
+  expel(peer: ServerId, error: RaftError, stays: Identity | null = null): void {
     const refusal = refusalOf(error)
-    const dialled = this.#dialled.get(peer)?.connection
-    if (dialled !== undefined && dialled !== null) this.endDialled(dialled, refusal.reason, refusal)
-    for (const link of [...this.#links.values()]) if (link.from === peer) this.#refuseAccepted(link, refusal)
+    const isMeant = (who: Identity | null): boolean => stays === null || (who !== null && !isSameBoot(who, stays))
+    const dialled = this.#dialled.get(peer)?.connection ?? null
+    if (dialled !== null && isMeant(dialled.met)) this.endDialled(dialled, refusal.reason, refusal)
+    for (const link of [...this.#links.values()]) {
+      if (link.from === peer && isMeant(link.introduced)) this.#refuseAccepted(link, refusal)
+    }
   }
 
   async close(): Promise<void> {
@@ -273,6 +280,7 @@ export class MemoryTransport implements Transport {
     connection.acceptor = this
     connection.link = ++this.#linkCount
     connection.from = peer.serverId
+    connection.introduced = peer
     this.#accepted.add(connection)
     const refusal = identityRefusal(self, peer, connection.peer.id, null)
     if (refusal !== null) {
@@ -302,6 +310,7 @@ export class MemoryTransport implements Transport {
   /** The accepting side's introduction has arrived here. */
   meet(connection: MemoryConnection, peer: Introduction): void {
     if (connection.isEndedAtDialler) return
+    connection.met = peer
     const { self, handlers } = this.#running()
     const refusal = identityRefusal(self, peer, self.serverId, connection.peer.id)
     if (refusal !== null) {

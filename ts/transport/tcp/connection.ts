@@ -28,6 +28,7 @@ import {
   identityRefusal,
   type Introduction,
   introductionOf,
+  isSameBoot,
   type LinkId,
   PROTOCOL,
   type Refusal,
@@ -203,6 +204,12 @@ export class Connection {
   /** Ends the connection; the peer is told why when there is a refusal. Does nothing the second time. */
   end(reason: string, refusal: Refusal | null = null): void {
     this.#end(reason, refusal === null ? null : encodeRefusal(refusal))
+  }
+
+  /** Ends the connection because of what the peer is no more; not that of `stays`, nor one whose peer is not known. */
+  expel(refusal: Refusal, stays: Identity | null): void {
+    if (stays !== null && (this.peer === null || isSameBoot(this.peer, stays))) return
+    this.end(refusal.reason, refusal)
   }
 
   /**

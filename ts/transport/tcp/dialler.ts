@@ -8,6 +8,7 @@ import {
   BOOT_UNPROVEN,
   type CancelTimer,
   type Hello,
+  type Identity,
   type Introduction,
   isOfThePeer,
   type Logger,
@@ -80,9 +81,9 @@ export class Dialler implements ConnectionOwner {
     this.#connection?.leave(reason)
   }
 
-  /** Ends the connection of now because of what the peer is. */
-  refuse(refusal: Refusal): void {
-    this.#connection?.end(refusal.reason, refusal)
+  /** Ends the connection of now because of what the peer is, unless it is `stays`. */
+  expel(refusal: Refusal, stays: Identity | null): void {
+    this.#connection?.expel(refusal, stays)
   }
 
   introduce(peer: ServerId): Introduction {

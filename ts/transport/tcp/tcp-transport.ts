@@ -150,11 +150,11 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#links.get(link)?.refuse({ code: 'REJECTED', reason }, `rejected: ${reason}`)
   }
 
-  expel(peer: ServerId, error: RaftError): void {
+  expel(peer: ServerId, error: RaftError, stays: Identity | null = null): void {
     const refusal = refusalOf(error)
-    this.#diallers.get(peer)?.refuse(refusal)
+    this.#diallers.get(peer)?.expel(refusal, stays)
     const link = this.#linkOfPeer.get(peer)
-    if (link !== undefined) this.#links.get(link)?.end(refusal.reason, refusal)
+    if (link !== undefined) this.#links.get(link)?.expel(refusal, stays)
   }
 
   async close(): Promise<void> {

@@ -132,17 +132,15 @@ export class SimNetwork extends MemoryNetwork {
 
   /**
    * Whoever has dialled finds its connection gone, and may dial again; the other end learns of it when its keep-alive
-   * does. False: there was none.
+   * does.
    */
-  loseAtDialler(from: string, to: string): boolean {
-    for (const connection of this.#live) {
+  loseAtDialler(from: string, to: string): void {
+    for (const connection of [...this.#live]) {
       const { dialler, peer, isEndedAtDialler } = connection
       if (isEndedAtDialler || dialler.address !== from || peer.address !== to) continue
       connection.hasLost = true
       dialler.endDialled(connection, 'connection timed out', null)
-      return true
     }
-    return false
   }
 
   override cut(a: string, b: string): void {

@@ -65,8 +65,8 @@ export class SimTransport implements Transport {
     this.#inner.reject(link, reason)
   }
 
-  expel(peer: ServerId, error: RaftError): void {
-    this.#inner.expel?.(peer, error)
+  expel(peer: ServerId, error: RaftError, stays?: Identity): void {
+    this.#inner.expel?.(peer, error, stays)
   }
 
   close(): Promise<void> {

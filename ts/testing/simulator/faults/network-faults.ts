@@ -98,19 +98,26 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
     return `${from.id} ${bytesPerMs.toFixed(1)} bytes per ms`
   },
   /**
-   * One connection after the other is lost to who has dialled it, and is none to the other end while the next comes.
+   * One connection after the other is lost to who has dialled it, and not to the other end: there what was last said on
+   * it is still to come when the next one is up.
    */
   redial: (world, random) => {
     const [to] = random.shuffled(world.servers)
     const from = victim(world, random)
     if (to === undefined || to === from) return null
-    const lose = (times: number): boolean => {
-      const isLost = world.network.loseAtDialler(from.address, to.address)
-      const againMs = REDIAL_MS + random.exponential(4 * world.plan.network.delayMs)
-      if (times > 1) world.queue.after(againMs, () => lose(times - 1))
-      return isLost
+    const { network, queue, plan } = world
+    const late = (REDIAL_MS + random.exponential(4 * REDIAL_MS)) / plan.network.delayMs
+    const lose = (times: number): void => {
+      network.slowPath(from.address, to.address, late)
+      queue.after(random.exponential(plan.heartbeatMs), () => {
+        network.slowPath(from.address, to.address, 1)
+        network.loseAtDialler(from.address, to.address)
+        if (times > 1) queue.after(REDIAL_MS + random.exponential(8 * plan.network.delayMs), () => lose(times - 1))
+      })
     }
-    return lose(random.int(1, 5)) ? `${from.id}>${to.id}` : null
+    const times = random.int(1, 5)
+    lose(times)
+    return `${from.id}>${to.id} ${times} times`
   },
   reset: (world, random) => {
     const [a, b] = random.shuffled(world.servers)
