@@ -5,6 +5,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
 import {
   CUT_SLICE_MS,
   FLUSH_SLICE_MS,
@@ -477,6 +478,24 @@ test('a follower answers nil for what is dead by entry time as it knows it, also
     assert.is(client.writes.join(''), '$-1\r\n:-2\r\n:1\r\n*1\r\n$4\r\nkept\r\n')
     assert.is(data.size, 2, 'only an entry removes it')
     assert.is(data.get('k')?.value, 'v')
+  }))
+
+test('a read behind a write that failed is confirmed anew: whoever failed it may lead no more', () =>
+  withRooms(async ({ client, raft, server }) => {
+    const calls = raft.readIndexCalls
+    raft.failures.push(new RaftError('ERR_RAFT_LEADERSHIP_LOST', 'leadership was lost', { outcome: 'unknown' }))
+    client.receive(command('SET', 'k', 'v') + command('GET', 'k'))
+    await turns()
+    assert.match(client.writes.join(''), /^-ERR RAFT_UNKNOWN [^\r]*\r\n\$-1\r\n$/)
+    assert.is(raft.readIndexCalls - calls, 1, 'rounds for the read')
+    client.receive(command('SET', 'k', 'v') + command('GET', 'k'))
+    await turns()
+    assert.is(raft.readIndexCalls - calls, 1, 'a write that was accepted is word enough')
+    const { clients: _, clientAccounts: __, clientBytes: ___, ...rooms } = server.rooms
+    assert.equal(
+      Object.entries(rooms).filter(([, count]) => count !== 0),
+      [],
+    )
   }))
 
 test('INFO tells how far the date is off, and how often it has jumped', () =>

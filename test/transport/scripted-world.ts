@@ -67,7 +67,11 @@ export class ScriptedWorld {
     assert.equal(this.clock.delays(), [], 'timers are left')
     assert.equal(this.network.wires, [], 'sockets are left')
     assert.equal(this.network.flaws, [])
-    for (const { site } of this.members) assertSessionsAlternate(site)
+    for (const { site, transport } of this.members) {
+      assertSessionsAlternate(site)
+      const kept = Object.entries(transport.rooms).filter(([, count]) => count !== 0)
+      assert.equal(kept, [], `the rooms of ${site.id} after its close`)
+    }
   }
 }
 

@@ -118,7 +118,7 @@ function clientSite(world: World, plan: KvPlan, host: KvHost, judge: Judge): KvC
 /** The word in all its mixtures of small and capital letters. */
 function spellings(word: string): readonly string[] {
   return Array.from({ length: 2 ** word.length }, (_, mask) =>
-    [...word].map((letter, at) => ((mask >> at) & 1 ? letter.toUpperCase() : letter)).join(''),
+    Array.from(word, (letter, at) => ((mask >> at) & 1 ? letter.toUpperCase() : letter)).join(''),
   )
 }
 

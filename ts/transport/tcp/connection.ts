@@ -167,6 +167,11 @@ export class Connection {
     return this.#isOpen
   }
 
+  /** Bytes that wait here and in the socket. */
+  get unsent(): number {
+    return this.#writer.bytes + this.#socket.writableLength
+  }
+
   /** The address of the other end, as far as the socket knew it at the start. */
   get remoteHost(): string {
     return this.#remote.host
@@ -185,7 +190,7 @@ export class Connection {
     const isFirst = this.#writer.bytes === 0
     this.#writer.append(message)
     this.#context.stats.framesSent++
-    const waiting = this.#writer.bytes + this.#socket.writableLength
+    const waiting = this.unsent
     if (waiting <= this.#context.settings.writeQueueBytesMax) return isFirst
     this.end(`${waiting} bytes wait to be written, over ${this.#context.settings.writeQueueBytesMax}`)
     return false

@@ -81,6 +81,24 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return { ...this.#stats }
   }
 
+  /**
+   * What stands in each room. Invariant: 0 in all but those of open connections when nothing was queued since the last
+   * flush and every peer has read; 0 in all of them after `close`.
+   */
+  get rooms(): Readonly<Record<string, number>> {
+    let unsent = 0
+    for (const connection of this.#connections) unsent += connection.unsent
+    return {
+      connections: this.#connections.size,
+      links: this.#links.size,
+      linkedPeers: this.#linkOfPeer.size,
+      strangers: this.#strangers.count,
+      leaving: this.#leaving.size,
+      unflushed: this.#dirty.length,
+      unsent,
+    }
+  }
+
   async start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
     if (this.#phase !== 'new') throw notNew(this.#phase === 'closed')
     this.#phase = 'started'
