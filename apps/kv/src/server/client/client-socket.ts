@@ -99,7 +99,7 @@ export class TcpClientSocket implements ClientSocket {
     this.#isAwaited = false
     if (this.#listener === null) return
     this.#listener.left()
-    if (this.#socket.writableLength > 0) this.#awaitLeft()
+    if (this.#socket.writableLength > 0 && !this.#socket.destroyed) this.#awaitLeft()
   }
 
   hurry(): void {
