@@ -34,10 +34,11 @@ const drawPadding = (random: SeededRandom): number => Math.round(random.logBetwe
 /** How many rounds an election takes at least, where nothing but paths may keep a leader from staying. */
 const QUIET_ROUNDS = 8
 
-/** Whether nothing goes wrong but that paths are narrow, and everything else is quick: there a leader stays. */
+/** Whether nothing is to go wrong but that paths are narrow, and everything else is quick: there a leader stays. */
 export function isOnlyNarrow({ faults, chaos, electionTimeoutMs, ...plan }: Plan): boolean {
-  const isOn = ([name, weight]: readonly [string, number]): boolean => name !== 'narrow-path' && weight > 0
-  if (Object.entries(faults).some(isOn) || Object.values(chaos).some((chance) => chance > 0)) return false
+  const drawn = Object.entries(faults).filter(([, weight]) => weight > 0)
+  if (drawn.length !== 1 || drawn[0]?.[0] !== 'narrow-path') return false
+  if (Object.values(chaos).some((chance) => chance > 0)) return false
   return electionTimeoutMs >= QUIET_ROUNDS * oneRoundOf(plan) && plan.network.jitterMs <= plan.network.delayMs / 2
 }
 
