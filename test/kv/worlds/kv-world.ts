@@ -11,6 +11,7 @@ import type { SimServer } from '#balsa/testing/simulator/doubles/sim-server.js'
 import { Nemesis } from '#balsa/testing/simulator/faults/nemesis.js'
 import { EntryTimeInvariants } from '#balsa/testing/simulator/invariants/entry-time-invariants.js'
 import { recover } from '#balsa/testing/simulator/invariants/liveness.js'
+import { StabilityInvariants } from '#balsa/testing/simulator/invariants/stability-invariants.js'
 import { TimingInvariants } from '#balsa/testing/simulator/invariants/timing-invariants.js'
 import { SeededRandom } from '#balsa/testing/simulator/random.js'
 import { RunHash } from '#balsa/testing/simulator/run-hash.js'
@@ -50,7 +51,6 @@ const SERVED_MS = 60_000
 export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWorldOptions): Promise<KvWorldResult> {
   const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
-  const nemesis = new Nemesis()
   const random = new SeededRandom(seed ^ 0x636c69)
   const judge = new Judge(() => world.queue.now)
   const host = new KvHost(
@@ -68,9 +68,9 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
     hosted: host.machine,
     observers: [
       ...[host, hash, ...invariantsOf(truth, () => world.servers)],
-      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants()],
+      ...[new TimingInvariants(() => plan.world), new StabilityInvariants(() => plan.world), new EntryTimeInvariants()],
     ],
-    actors: [nemesis, new Supervisor()],
+    actors: [new Nemesis(), new Supervisor()],
   })
   const site = clientSite(world, plan, host, judge)
   for (let count = 0; count < plan.clients; count += 1) clients.push(new KvClient(site, count + 1, random.fork()))
@@ -81,7 +81,7 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
   try {
     const endMs = TIMEOUTS_MAX * plan.world.electionTimeoutMs
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || judge.failure !== null)
-    if (judge.failure === null) await comeToRest(world, nemesis, host, clients, judge)
+    if (judge.failure === null) await comeToRest(world, host, clients, judge)
   } catch (error) {
     judge.fail((error as Error).message)
     failure = judge.failure ?? (error as Error)
@@ -114,19 +114,19 @@ function clientSite(world: World, plan: KvPlan, host: KvHost, judge: Judge): KvC
 
 async function comeToRest(
   world: World,
-  nemesis: Nemesis,
   host: KvHost,
   clients: readonly KvClient[],
   judge: Judge,
 ): Promise<void> {
   for (const client of clients) client.isStopped = true
   const isMended = (server: SimServer): boolean => !world.isLeftBroken(server)
-  const { wasPossible } = await recover(world, nemesis, () => {
+  const isQuiet = (): boolean => {
     const isAnswered = clients.every(({ waitsOn }) => waitsOn === null || !isMended(waitsOn))
     return (
       judge.failure !== null || (isAnswered && world.servers.filter(isMended).every((server) => isAtRest(host, server)))
     )
-  })
+  }
+  const { wasPossible } = await recover(world, { isQuiet })
   if (!wasPossible || judge.failure !== null) return
   const core = world.servers.filter(isMended)
   const within = async (isDone: () => boolean): Promise<boolean> => {

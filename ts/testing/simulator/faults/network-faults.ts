@@ -8,11 +8,10 @@ import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import type { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
-import type { World } from '../world.js'
+import type { Path, World } from '../world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
 type NetworkFault = Cut | 'slow-path' | 'reset' | 'heal'
-export type Path = readonly [from: SimServer, to: SimServer]
 
 export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = {
   /** What one server says, or what it hears, is lost. */
@@ -97,8 +96,10 @@ export function cutFor(world: World, paths: readonly Path[], ms: number): string
 }
 
 /** What the second phase has given up stays broken. */
-export function mend(world: World, [from, to]: Path): void {
-  if (!world.isLeftBroken(from) && !world.isLeftBroken(to)) world.network.mendPath(from.address, to.address)
+export function mend(world: World, path: Path): void {
+  const [from, to] = path
+  if (world.isLeftBroken(from) || world.isLeftBroken(to) || world.isLeftCut(path)) return
+  world.network.mendPath(from.address, to.address)
 }
 
 export function between(some: readonly SimServer[], rest: readonly SimServer[]): readonly Path[] {
