@@ -12,6 +12,7 @@ import { Nemesis } from '#balsa/testing/simulator/faults/nemesis.js'
 import { EntryTimeInvariants } from '#balsa/testing/simulator/invariants/entry-time-invariants.js'
 import { recover } from '#balsa/testing/simulator/invariants/liveness.js'
 import { RoomInvariants } from '#balsa/testing/simulator/invariants/room-invariants.js'
+import { StabilityInvariants } from '#balsa/testing/simulator/invariants/stability-invariants.js'
 import { TimingInvariants } from '#balsa/testing/simulator/invariants/timing-invariants.js'
 import { SeededRandom } from '#balsa/testing/simulator/random.js'
 import { RunHash } from '#balsa/testing/simulator/run-hash.js'
@@ -51,7 +52,6 @@ const SERVED_MS = 60_000
 export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWorldOptions): Promise<KvWorldResult> {
   const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
-  const nemesis = new Nemesis()
   const random = new SeededRandom(seed ^ 0x636c69)
   const judge = new Judge(() => world.queue.now)
   const host = new KvHost(
@@ -69,9 +69,10 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
     hosted: host.machine,
     observers: [
       ...[host, hash, ...invariantsOf(truth, () => world.servers)],
-      ...[new TimingInvariants(() => plan.world), new EntryTimeInvariants(), new RoomInvariants()],
+      ...[new TimingInvariants(() => plan.world), new StabilityInvariants(() => plan.world)],
+      ...[new EntryTimeInvariants(), new RoomInvariants()],
     ],
-    actors: [nemesis, new Supervisor()],
+    actors: [new Nemesis(), new Supervisor()],
   })
   const site = clientSite(world, plan, host, judge)
   for (let count = 0; count < plan.clients; count += 1) clients.push(new KvClient(site, count + 1, random.fork()))
@@ -82,7 +83,7 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
   try {
     const endMs = TIMEOUTS_MAX * plan.world.electionTimeoutMs
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || judge.failure !== null)
-    if (judge.failure === null) await comeToRest(world, nemesis, host, clients, judge)
+    if (judge.failure === null) await comeToRest(world, host, clients, judge)
   } catch (error) {
     judge.fail((error as Error).message)
     failure = judge.failure ?? (error as Error)
@@ -122,22 +123,17 @@ function spellings(word: string): readonly string[] {
   )
 }
 
-async function comeToRest(
-  world: World,
-  nemesis: Nemesis,
-  host: KvHost,
-  clients: readonly KvClient[],
-  judge: Judge,
-): Promise<void> {
+async function comeToRest(world: World, host: KvHost, clients: readonly KvClient[], judge: Judge): Promise<void> {
   for (const client of clients) client.isStopped = true
   const isMended = (server: SimServer): boolean => !world.isLeftBroken(server)
-  const { wasPossible } = await recover(world, nemesis, () => {
+  const waitsFor = (): string => {
     if (judge.failure !== null) return ''
     const waiting = clients.filter(({ waitsOn }) => waitsOn !== null && isMended(waitsOn))
-    const asked = waiting.map(({ waitsFor }) => `nobody answers ${waitsFor}`)
+    const asked = waiting.map((client) => `nobody answers ${client.waitsFor}`)
     const kept = world.servers.filter(isMended).map((server) => [server.id, underWay(host, server)] as const)
     return [...asked, ...kept.flatMap(([id, rooms]) => (rooms === '' ? [] : [`${id} keeps ${rooms}`]))].join('; ')
-  })
+  }
+  const { wasPossible } = await recover(world, { underWay: waitsFor })
   if (!wasPossible || judge.failure !== null) return
   const core = world.servers.filter(isMended)
   const within = async (isDone: () => boolean): Promise<boolean> => {

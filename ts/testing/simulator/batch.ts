@@ -28,6 +28,7 @@ export const MUST_REACH: readonly string[] = [
   'replay from the store',
   'step-down with an uncommitted tail',
   'step-down without a quorum',
+  'fault: cut-for-good',
   ...FAULT_NAMES.filter((name) => !RARE_FAULTS.includes(name)).map((name) => `fault: ${name}`),
 ]
 

@@ -83,6 +83,12 @@ export class SimClient {
     this.#think(1)
   }
 
+  /** Begins again, after it was stopped. */
+  resume(): void {
+    this.isStopped = false
+    this.#think(1)
+  }
+
   /** Asks one thing, with so many commands, there and at once, and nothing after it. */
   visit(server: SimServer, kind: Operation['kind'], commands: number): void {
     const { raft } = server.process ?? { raft: null }

@@ -5,6 +5,7 @@ import { Truth } from '../invariants/truth.js'
 import { checkPlan, checkWhole } from './check-plan.js'
 import { SealedEntries } from './doubles/sealed-entries.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
+import { CostInvariants } from './invariants/cost-invariants.js'
 import { EntryTimeInvariants } from './invariants/entry-time-invariants.js'
 import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
@@ -20,6 +21,7 @@ import { RunHash } from './run-hash.js'
 import { RoomInvariants } from './invariants/room-invariants.js'
 import { Supervisor } from './supervisor.js'
 import { drawPlan, isOnlyNarrow } from './swarm.js'
+import { StabilityInvariants } from './invariants/stability-invariants.js'
 import { TimingInvariants } from './invariants/timing-invariants.js'
 import { Trace } from './trace.js'
 import { WorkInvariants } from './invariants/work-invariants.js'
@@ -84,15 +86,15 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const hash = new RunHash()
   const reached = new Reached()
   const clients = new ClientInvariants(truth)
-  const nemesis = new Nemesis()
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
+  const costs = new CostInvariants(() => plan.heartbeatMs)
   const ofServers = invariantsOf(truth, () => world.servers)
   const ofLinks = invariantsOfLinks(plan, () => world)
-  const timing = new TimingInvariants(() => plan)
+  const timing = [new TimingInvariants(() => plan), new StabilityInvariants(() => plan)]
   const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
-  const invariants = [work, ...ofServers, clients, timing, ...ofLinks, ...ofRooms]
+  const invariants = [work, costs, ...ofServers, clients, ...timing, ...ofLinks, ...ofRooms]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
@@ -100,7 +102,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
-    actors: [nemesis, new Supervisor(), ...(options.actors ?? [])],
+    actors: [new Nemesis(), new Supervisor(), ...(options.actors ?? [])],
   })
   // A world in which nothing moves takes no steps, and yet it ends.
   const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs
@@ -112,7 +114,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
   try {
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || stray.first !== null)
-    if (stray.first === null) recovery = await recover(world, nemesis)
+    if (stray.first === null) recovery = await recover(world, { costs })
   } catch (error) {
     failure = error as Error
   } finally {

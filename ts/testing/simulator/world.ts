@@ -37,6 +37,9 @@ export interface Actor {
   start(world: World): void
 }
 
+/** What one server says to another. */
+export type Path = readonly [from: SimServer, to: SimServer]
+
 export interface WorldOptions {
   readonly plan: Plan
   readonly observers: readonly WorldObserver[]
@@ -59,8 +62,12 @@ export class World {
   steps = 0
   /** How fast clients are just now: the factor on their time to think. */
   pace = 1
+  /** The second phase has begun: whatever goes wrong from here on was broken before. */
+  isMended = false
   /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
   readonly leftBroken = new Set<SimServer>()
+  /** A path that the second phase has given up; null for none. */
+  leftCut: Path | null = null
   readonly #newClient: () => SimClient
   /** Some of `clients`. */
   readonly #visitors: SimClient[] = []
@@ -151,6 +158,10 @@ export class World {
 
   isLeftBroken(server: SimServer): boolean {
     return this.leftBroken.has(server)
+  }
+
+  isLeftCut([from, to]: Path): boolean {
+    return this.leftCut !== null && this.leftCut[0] === from && this.leftCut[1] === to
   }
 
   /** Promises may have been settled: what follows from that comes before the next event. */

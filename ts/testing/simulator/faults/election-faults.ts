@@ -2,12 +2,11 @@
 
 import { starve } from './disk-faults.js'
 import type { Fault } from './fault.js'
-import { leaderOf } from './fault.js'
+import { causeLater, leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import { between, cutFor, mend, others } from './network-faults.js'
-import type { Path } from './network-faults.js'
 import { dieSoon, pauseFor } from './process-faults.js'
-import type { World } from '../world.js'
+import type { Path, World } from '../world.js'
 
 /**
  * Reads from a leader that does not know better, and as many writes to the one that follows it, by clients that come
@@ -57,7 +56,7 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
       for (const other of rest) mend(world, [other, leader])
     })
     const paths = rest.map((other): Path => [leader, other])
-    world.queue.after(world.plan.electionTimeoutMs * random.between(0.05, 0.6), () => cutFor(world, paths, ms))
+    causeLater(world, world.plan.electionTimeoutMs * random.between(0.05, 0.6), () => cutFor(world, paths, ms))
     return `${leader.id}, which still hears`
   },
   /**
@@ -85,7 +84,7 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     press(world)
     follower.sim.hang(electionTimeoutMs * random.between(1, 4))
     const ms = electionTimeoutMs * random.between(1, 5)
-    world.queue.after(electionTimeoutMs * random.between(0.1, 0.6), () => {
+    causeLater(world, electionTimeoutMs * random.between(0.1, 0.6), () => {
       cutFor(world, between([leader], [follower]), ms)
     })
     return `${follower.id}, ${cutFor(world, between([leader], rest), ms)}`
@@ -105,9 +104,9 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     const watch = (): void => {
       const candidate = others(world, leader).find(({ core }) => core?.role === 'candidate')
       if (candidate !== undefined) {
-        world.queue.after(random.exponential(voteMs), () => pauseFor(world, candidate, ms))
+        causeLater(world, random.exponential(voteMs), () => pauseFor(world, candidate, ms))
       } else if (world.queue.now < end) {
-        world.queue.after(voteMs / 4, watch)
+        causeLater(world, voteMs / 4, watch)
       }
     }
     watch()

@@ -22,6 +22,13 @@ export function leaderOf(world: World): SimServer | null {
   return found
 }
 
+/** More of a fault that has begun: a world that is mended meanwhile is spared that. */
+export function causeLater(world: World, ms: number, cause: () => void): void {
+  world.queue.after(ms, () => {
+    if (!world.isMended) cause()
+  })
+}
+
 /** How long this one lasts. */
 export function spell(world: World, random: SeededRandom): number {
   return random.exponential(world.plan.spellMs)

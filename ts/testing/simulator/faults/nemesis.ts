@@ -1,4 +1,4 @@
-/** Causes faults, as often and as variously as the plan of the world says, until it is stopped. */
+/** Causes faults, as often and as variously as the plan of the world says, until the world is mended. */
 
 import { faults } from './faults.js'
 import { FAULT_NAMES } from './fault-names.js'
@@ -7,8 +7,6 @@ import type { SeededRandom } from '../random.js'
 import type { Actor, World } from '../world.js'
 
 export class Nemesis implements Actor {
-  isStopped = false
-
   start(world: World): void {
     const random = world.random.fork()
     const names = FAULT_NAMES.filter((name) => (world.plan.faults[name] ?? 0) > 0)
@@ -17,7 +15,7 @@ export class Nemesis implements Actor {
 
   #wait(world: World, random: SeededRandom, names: readonly FaultName[]): void {
     world.queue.after(random.exponential(world.plan.faultEveryMs), () => {
-      if (this.isStopped) return
+      if (world.isMended) return
       const name = draw(world, random, names)
       const detail = faults[name](world, random)
       if (detail !== null) world.observers.fault(name, detail)

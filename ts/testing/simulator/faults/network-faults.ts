@@ -6,16 +6,15 @@
 import { WINDOW_BYTES_MIN } from '../../../core/leader/link-window.js'
 import { REDIAL_MS } from '../../../transport/memory/memory-transport.js'
 import type { Fault } from './fault.js'
-import { spell, victim } from './fault.js'
+import { causeLater, spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import type { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
 import { isOnlyNarrow } from '../swarm.js'
-import type { World } from '../world.js'
+import type { Path, World } from '../world.js'
 
 type Cut = 'cut-one-way' | 'cut-bridge' | 'cut-majority' | 'cut-ring' | 'cut-server' | 'cut-some'
 type NetworkFault = Cut | 'slow-path' | 'narrow-path' | 'redial' | 'reset' | 'heal'
-export type Path = readonly [from: SimServer, to: SimServer]
 
 /**
  * What a narrow path carries in an election timeout: some parts that are told of, or the smallest window of a leader in
@@ -105,14 +104,15 @@ export const networkFaults: Readonly<Record<NetworkFault & FaultName, Fault>> = 
     const [to] = random.shuffled(world.servers)
     const from = victim(world, random)
     if (to === undefined || to === from) return null
-    const { network, queue, plan } = world
+    const { network, plan } = world
     const late = (REDIAL_MS + random.exponential(4 * REDIAL_MS)) / plan.network.delayMs
     const lose = (times: number): void => {
       network.slowPath(from.address, to.address, late)
-      queue.after(random.exponential(plan.heartbeatMs), () => {
+      causeLater(world, random.exponential(plan.heartbeatMs), () => {
         network.slowPath(from.address, to.address, 1)
         network.loseAtDialler(from.address, to.address)
-        if (times > 1) queue.after(REDIAL_MS + random.exponential(8 * plan.network.delayMs), () => lose(times - 1))
+        if (times > 1)
+          causeLater(world, REDIAL_MS + random.exponential(8 * plan.network.delayMs), () => lose(times - 1))
       })
     }
     const times = random.int(1, 5)
@@ -145,8 +145,10 @@ export function cutFor(world: World, paths: readonly Path[], ms: number): string
 }
 
 /** What the second phase has given up stays broken. */
-export function mend(world: World, [from, to]: Path): void {
-  if (!world.isLeftBroken(from) && !world.isLeftBroken(to)) world.network.mendPath(from.address, to.address)
+export function mend(world: World, path: Path): void {
+  const [from, to] = path
+  if (world.isLeftBroken(from) || world.isLeftBroken(to) || world.isLeftCut(path)) return
+  world.network.mendPath(from.address, to.address)
 }
 
 export function between(some: readonly SimServer[], rest: readonly SimServer[]): readonly Path[] {

@@ -2,7 +2,7 @@
 
 import { starve } from './disk-faults.js'
 import type { Fault } from './fault.js'
-import { spell, victim } from './fault.js'
+import { causeLater, spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import type { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
@@ -60,7 +60,7 @@ export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = 
       const commands = kind === 'write' ? 1 : kind === 'writes' ? random.int(2, 9) : 0
       world.queue.after(ms * random.next(), () => world.visitor().visit(server, kind, commands))
     }
-    for (let closes = random.int(1, 3); closes > 0; closes -= 1) world.queue.after(ms, () => server.stop())
+    for (let closes = random.int(1, 3); closes > 0; closes -= 1) causeLater(world, ms, () => server.stop())
     return `${server.id} in ${ms.toFixed(2)} ms`
   },
   pause: (world, random) => {

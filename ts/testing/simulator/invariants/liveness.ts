@@ -1,12 +1,15 @@
 /**
  * The second phase: only a quorum is mended, drawn at random; the others stay as broken as they are, and may disturb.
- * Then the mended ones must elect a leader, agree on everything, answer everybody who asks them, and come to rest.
+ * Where the quorum has a server to spare, one path inside it may stay cut in one direction: whoever leads then misses
+ * one of them at most, and that one must not disturb either. Then the mended ones must elect a leader, agree on
+ * everything, answer everybody who asks them, come to rest, and keep their leader; then they are asked once more, and
+ * what that costs is counted.
  */
 
 import { leaderOf } from '../faults/fault.js'
-import type { Nemesis } from '../faults/nemesis.js'
 import type { Rooms, SimServer } from '../doubles/sim-server.js'
 import { hold, Violation } from '../../invariants/violation.js'
+import type { CostInvariants } from './cost-invariants.js'
 import type { World } from '../world.js'
 
 /**
@@ -17,6 +20,10 @@ const TIMEOUTS_MAX = 10
 const DIAL_MS = 4000
 /** A log that must be replayed or caught up with costs time as well: this much for each entry, in writes and reads. */
 const ENTRY_SHARE = 0.05
+/** How often one path stays cut, where it may. */
+const CUT_CHANCE = 0.7
+/** How long the leader is watched when nothing is asked any more. */
+const CALM_TIMEOUTS = 4
 
 export interface Recovery {
   /** False: so much was lost that no quorum is left, and nothing can be asked of it. */
@@ -25,14 +32,25 @@ export interface Recovery {
   readonly ms: number
 }
 
-/** `underWay`: what is, on the mended servers, of clients that the world does not know; empty for nothing. */
-export async function recover(world: World, nemesis: Nemesis, underWay = (): string => ''): Promise<Recovery> {
-  nemesis.isStopped = true
+export interface RecoveryOptions {
+  /**
+   * Counts what it costs to ask once more. Null where others than the clients of the world ask: they may ask any mended
+   * server, so no path stays cut, and what they leave behind may go on writing.
+   */
+  readonly costs?: CostInvariants | null
+  /** What those others have under way on the mended servers; empty for nothing. */
+  readonly underWay?: () => string
+}
+
+export async function recover(world: World, options: RecoveryOptions = {}): Promise<Recovery> {
+  const { costs = null, underWay = () => '' } = options
+  world.isMended = true
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
   if (sound.length < majority) return { wasPossible: false, ms: 0 }
   const core = sound.slice(0, world.random.int(majority, sound.length + 1))
   const begin = world.queue.now
+  if (costs !== null) leaveCut(world, core, majority)
   mend(world, core)
   const { electionTimeoutMs, disk } = world.plan
   const longest = Math.max(0, ...core.map((server) => server.disk.durable.lastIndex))
@@ -48,25 +66,79 @@ export async function recover(world: World, nemesis: Nemesis, underWay = (): str
       (client, at) => client.isStopped || client.answered > (answered[at] ?? 0) || isStuck(client),
     )
   }
-  const isStuck = (client: (typeof world.clients)[number]): boolean => {
-    return client.waitsOn !== null && !core.includes(client.waitsOn)
+  const isStuck = ({ waitsOn }: (typeof world.clients)[number]): boolean => {
+    return waitsOn !== null && !reachedBy(world, core, leaderOf(world)).includes(waitsOn)
   }
-  await world.run(() => isLate() || (isServed() && leaderIn(core) !== null))
+  await world.run(() => isLate() || (isServed() && leaderIn(world, core) !== null))
   if (isLate()) throw late(world, core, `clients are not served ${allowedMs.toFixed(0)} ms after`)
-  for (const client of world.clients) client.isStopped = true
-  const restBegin = world.queue.now
+  const asking = world.clients.filter(({ isStopped }) => !isStopped)
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
-  const isAgreed = (): boolean => agreed(core) && areMatched(core) && isAnswered()
-  const passing = (server: SimServer): readonly string[] => occupied(server, (room) => PASSED_THROUGH.includes(room))
-  const isEmpty = (): boolean => underWay() === '' && core.every((server) => passing(server).length === 0)
-  await world.run(() => world.queue.now - restBegin > allowedMs || (isAgreed() && isEmpty()))
-  if (!isAgreed()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
-  hold(underWay() === '', 16, () => `${underWay()}, ${allowedMs.toFixed(0)} ms after the last call`)
-  for (const server of core) {
-    hold(passing(server).length === 0, 16, () => `${server.id} keeps ${passing(server).join(', ')}`)
-    checkRest(server, core)
+  const isAgreed = (): boolean => agreed(world, core) && isAnswered()
+  const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
+  const isEmpty = (): boolean => underWay() === '' && reached().every((server) => passing(server).length === 0)
+  const comeToRest = async (): Promise<void> => {
+    for (const client of asking) client.isStopped = true
+    const restBegin = world.queue.now
+    await world.run(() => world.queue.now - restBegin > allowedMs || (isAgreed() && isEmpty()))
+    if (!isAgreed()) throw late(world, core, `there is no agreement ${allowedMs.toFixed(0)} ms after the last call`)
+    hold(underWay() === '', 16, () => `${underWay()}, ${allowedMs.toFixed(0)} ms after the last call`)
+    for (const server of reached()) checkRest(server, reached())
   }
+  await comeToRest()
+  const leader = leaderIn(world, core)
+  const isCalm = leader !== null && (await leadsOn(world, core, leader, costs !== null))
+  if (!isCalm || costs === null) return { wasPossible: true, ms: world.queue.now - begin }
+  costs.begin(leader, reachedBy(world, core, leader), world.queue.now)
+  for (const client of asking) client.resume()
+  const { term } = leader.core ?? {}
+  await leadsOn(world, core, leader, false)
+  await comeToRest()
+  // Whoever follows another leader meanwhile is sent more.
+  if (leaderIn(world, core) === leader && leader.core?.term === term) costs.end(world.queue.now)
   return { wasPossible: true, ms: world.queue.now - begin }
+}
+
+/**
+ * For some time, whoever is left broken may disturb: the leader stays, and writes nothing when nothing is asked. False:
+ * a follower came to doubt it. Where messages take long now and then it may do so (invariant 27).
+ */
+async function leadsOn(
+  world: World,
+  core: readonly SimServer[],
+  leader: SimServer,
+  isAtRest: boolean,
+): Promise<boolean> {
+  const term = leader.core?.term
+  const lastIndex = leader.core?.log.lastIndex
+  const reached = reachedBy(world, core, leader)
+  const clients = world.clients.length
+  const end = world.queue.now + CALM_TIMEOUTS * world.plan.electionTimeoutMs
+  const stays = (): boolean => {
+    // A fault may have called for a client that comes late.
+    const isAsked = !isAtRest || world.clients.length > clients
+    const hasWritten = !isAsked && leader.core?.log.lastIndex !== lastIndex
+    return leader.core?.role === 'leader' && !hasWritten && reached.every(({ core: each }) => each?.term === term)
+  }
+  const isDoubted = (): boolean => reached.some((server) => server !== leader && server.core?.role !== 'follower')
+  await world.run(() => !stays() || isDoubted() || world.queue.now >= end)
+  if (!stays()) throw late(world, core, `the leader ${leader.id} of term ${term ?? 0} did not stay in the calm after`)
+  return !isDoubted()
+}
+
+/** Draws a path that stays cut, where every leader still has a quorum. */
+function leaveCut(world: World, core: readonly SimServer[], majority: number): void {
+  if (core.length <= majority || !world.random.chance(CUT_CHANCE)) return
+  const [from, to] = world.random.shuffled(core)
+  if (from === undefined || to === undefined) return
+  world.leftCut = [from, to]
+  world.network.cutPath(from.address, to.address)
+  world.observers.fault('cut-for-good', `${from.id}>${to.id}`)
+}
+
+/** Those of the mended servers that this one hears and that hear it, itself among them. */
+function reachedBy(world: World, core: readonly SimServer[], server: SimServer | null): readonly SimServer[] {
+  if (server === null) return core
+  return core.filter((other) => !world.isLeftCut([server, other]) && !world.isLeftCut([other, server]))
 }
 
 /** A path or a disk that was slow has still to finish what it took, and nothing overtakes that. */
@@ -96,7 +168,9 @@ function mend(world: World, core: readonly SimServer[]): void {
   Object.assign(world.network.chaos, { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 })
   world.pace = 1
   for (const from of core) {
-    for (const to of core) if (from !== to) world.network.mendPath(from.address, to.address)
+    for (const to of core) {
+      if (from !== to && !world.isLeftCut([from, to])) world.network.mendPath(from.address, to.address)
+    }
     from.sim.mend()
     from.clock.setRate(1)
     if (from.process !== null) from.process.pointsToLive = 0
@@ -108,26 +182,24 @@ function mend(world: World, core: readonly SimServer[]): void {
   world.observers.healed(core.map(({ id }) => id))
 }
 
-/** A leader that all of them follow. */
-function leaderIn(core: readonly SimServer[]): SimServer | null {
-  const leader = core.find((server) => server.core?.role === 'leader')
-  const isFollowed = core.every((server) => server.core?.term === leader?.core?.term)
-  return leader !== undefined && isFollowed ? leader : null
+/** A leader that all of them follow who can. */
+function leaderIn(world: World, core: readonly SimServer[]): SimServer | null {
+  const leader = leaderOf(world)
+  if (leader === null || !core.includes(leader)) return null
+  const isFollowed = reachedBy(world, core, leader).every((server) => server.core?.term === leader.core?.term)
+  return isFollowed ? leader : null
 }
 
-function agreed(core: readonly SimServer[]): boolean {
-  const leader = leaderIn(core)?.core
-  if (leader === null || leader === undefined) return false
+/** Everybody has everything, and the leader knows. */
+function agreed(world: World, core: readonly SimServer[]): boolean {
+  const found = leaderIn(world, core)
+  const leader = found?.core
+  if (found === null || leader === null || leader === undefined) return false
   const { lastIndex } = leader.log
-  return core.every(
-    ({ core: each }) => each !== null && each.log.lastIndex === lastIndex && each.log.appliedIndex === lastIndex,
-  )
-}
-
-/** A leader has heard from all of them that they have everything. */
-function areMatched(core: readonly SimServer[]): boolean {
-  const leader = leaderIn(core)
-  return core.every(({ id }) => id === leader?.id || leader?.core?.matchIndexOf(id) === leader?.core?.log.lastIndex)
+  return reachedBy(world, core, found).every(({ id, core: each }) => {
+    if (each === null || each.log.lastIndex !== lastIndex || each.log.appliedIndex !== lastIndex) return false
+    return id === found.id || leader.matchIndexOf(id) === lastIndex
+  })
 }
 
 /**
@@ -144,11 +216,14 @@ function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): r
   return rooms.flatMap(([room, count]) => (count === 0 || !isMeant(room) ? [] : [`${count} in "${room}"`]))
 }
 
-/** Invariant 16: whatever counts or queues is at zero when nothing is asked. */
-function checkRest(server: SimServer, core: readonly SimServer[]): void {
+const passing = (server: SimServer): readonly string[] => occupied(server, (room) => PASSED_THROUGH.includes(room))
+
+/** Invariant 16: whatever counts or queues is at zero when nothing is asked. `peers`: whom a leader reaches. */
+function checkRest(server: SimServer, peers: readonly SimServer[]): void {
+  hold(passing(server).length === 0, 16, () => `${server.id} keeps ${passing(server).join(', ')}`)
   const kept = occupied(server, (room) => !PASSED_THROUGH.includes(room))
   hold(kept.length === 0, 16, () => `${server.id} keeps ${kept.join(', ')}, at rest`)
-  for (const { id } of core) {
+  for (const { id } of peers) {
     const progress = server.core?.peers.get(id)
     if (progress === undefined) continue
     const { inflights, probeBytes, fetching, nextIndex, matchIndex } = progress
