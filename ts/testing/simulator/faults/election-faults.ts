@@ -44,8 +44,8 @@ export const electionFaults: Readonly<Record<ElectionFault & FaultName, Fault>> 
     leader.clock.setRate(0)
     world.queue.after(ms, () => leader.clock.setRate(1))
     for (let visits = random.int(0, VISITS_MAX + 1); visits > 0; visits -= 1) {
-      world.queue.after(ms * random.next(), () => world.visitor().visit(leader, 'read', 0))
-      world.queue.after(ms * random.next(), () => world.visitor().visit(leaderOf(world) ?? leader, 'write', 1))
+      causeLater(world, ms * random.next(), () => world.visitor().visit(leader, 'read', 0))
+      causeLater(world, ms * random.next(), () => world.visitor().visit(leaderOf(world) ?? leader, 'write', 1))
     }
     const rest = others(world, leader)
     if (random.chance(0.5)) return cutFor(world, between([leader], rest), ms)

@@ -58,7 +58,7 @@ export const processFaults: Readonly<Record<ProcessFault & FaultName, Fault>> = 
     for (let visits = random.int(1, VISITS_MAX + 1); visits > 0; visits -= 1) {
       const kind = random.pick(CALLS)
       const commands = kind === 'write' ? 1 : kind === 'writes' ? random.int(2, 9) : 0
-      world.queue.after(ms * random.next(), () => world.visitor().visit(server, kind, commands))
+      causeLater(world, ms * random.next(), () => world.visitor().visit(server, kind, commands))
     }
     for (let closes = random.int(1, 3); closes > 0; closes -= 1) causeLater(world, ms, () => server.stop())
     return `${server.id} in ${ms.toFixed(2)} ms`

@@ -111,12 +111,9 @@ async function leadsOn(
   const term = leader.core?.term
   const lastIndex = leader.core?.log.lastIndex
   const reached = reachedBy(world, core, leader)
-  const clients = world.clients.length
   const end = world.queue.now + CALM_TIMEOUTS * world.plan.electionTimeoutMs
   const stays = (): boolean => {
-    // A fault may have called for a client that comes late.
-    const isAsked = !isAtRest || world.clients.length > clients
-    const hasWritten = !isAsked && leader.core?.log.lastIndex !== lastIndex
+    const hasWritten = isAtRest && leader.core?.log.lastIndex !== lastIndex
     return leader.core?.role === 'leader' && !hasWritten && reached.every(({ core: each }) => each?.term === term)
   }
   const isDoubted = (): boolean => reached.some((server) => server !== leader && server.core?.role !== 'follower')
@@ -203,12 +200,12 @@ function agreed(world: World, core: readonly SimServer[]): boolean {
 }
 
 /**
- * Through these rooms goes what servers do by themselves, such as heartbeats, and writing down a peer that was out of
- * reach; and of the room that a disk has again only the next turn hears. At rest they are empty as well, but not at any
- * moment.
+ * Through these rooms goes what servers do by themselves, such as heartbeats, writing down a peer that was out of reach,
+ * or the confirmation of a read whose caller has given up; and of the room that a disk has again only the next turn
+ * hears. At rest they are empty as well, but not at any moment.
  */
 const PASSED_THROUGH: readonly (keyof Rooms)[] = [
-  ...(['mail', 'messagesHeld', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
+  ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
 ]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {

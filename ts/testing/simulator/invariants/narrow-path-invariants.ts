@@ -9,7 +9,7 @@
 
 import type { Request, Response } from '../../../core/messages.js'
 import type { RaftCore } from '../../../core/raft-core.js'
-import type { Ready } from '../../../core/ready.js'
+import type { Input, Ready } from '../../../core/ready.js'
 import { BLOCK_BYTES_MAX } from '../../../format/block.js'
 import type { ServerId, Term } from '../../../types.js'
 import { hold } from '../../invariants/violation.js'
@@ -34,6 +34,8 @@ export class NarrowPathInvariants implements WorldObserver {
   readonly #site: NarrowSite
   /** The leader that has committed an entry of its term; null before the first. */
   #leader: { readonly id: ServerId; readonly term: Term; readonly since: number } | null = null
+  /** By server and peer: when they were last connected. */
+  readonly #connectedAt = new Map<string, number>()
   /** By server: whether it followed that leader in its last turn. */
   readonly #isFollowing: boolean[] = []
   #isOver = false
@@ -44,6 +46,11 @@ export class NarrowPathInvariants implements WorldObserver {
 
   healed(): void {
     this.#isOver = true
+  }
+
+  // Hot path: once per core step.
+  stepped({ id }: ServerView, _core: RaftCore, input: Input): void {
+    if (input.type === 'peerUp') this.#connectedAt.set(`${id}>${input.peer}`, this.#site.now())
   }
 
   decided({ id, ordinal }: ServerView, core: RaftCore, { events }: Ready): void {
@@ -73,7 +80,8 @@ export class NarrowPathInvariants implements WorldObserver {
     if (path === null) return
     const { electionTimeoutMs } = this.#site
     const { waitMs, bytesPerMs } = path
-    const measuredMs = this.#site.now() - Math.max(leader.since, path.since)
+    const since = Math.max(leader.since, path.since, this.#connectedAt.get(`${id}>${to}`) ?? 0)
+    const measuredMs = this.#site.now() - since
     const isMeasured = measuredMs > MEASURED_AFTER_WAITS * waitMs + MEASURED_AFTER_TIMEOUTS * electionTimeoutMs
     hold(!isMeasured || waitMs <= electionTimeoutMs + BLOCK_BYTES_MAX / bytesPerMs, 29, () => {
       return `a heartbeat of ${id} to ${to} waits ${waitMs} ms behind entries; the election timeout is ${electionTimeoutMs} ms`
