@@ -56,6 +56,8 @@ const INVARIANTS = {
   24: 'entry time never falls',
   25: 'a call ends when it must',
   26: 'a flipped bit is no message',
+  27: 'a healthy leader stays',
+  28: 'what an entry costs',
   29: 'narrow links',
   30: 'the newest connection is heard',
   31: 'nothing without room for it',
