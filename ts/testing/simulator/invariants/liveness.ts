@@ -200,9 +200,9 @@ function agreed(world: World, core: readonly SimServer[]): boolean {
 }
 
 /**
- * Through these rooms goes what servers do by themselves, such as heartbeats, writing down a peer that was out of reach,
- * or the confirmation of a read whose caller has given up; and of the room that a disk has again only the next turn
- * hears. At rest they are empty as well, but not at any moment.
+ * Through these rooms goes what servers do by themselves, such as heartbeats, writing down a peer that was out of
+ * reach, or the confirmation of a read whose caller has given up; and of the room that a disk has again only the next
+ * turn hears. At rest they are empty as well, but not at any moment.
  */
 const PASSED_THROUGH: readonly (keyof Rooms)[] = [
   ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
