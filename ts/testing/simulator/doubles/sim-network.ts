@@ -47,6 +47,8 @@ interface Path {
   lastDue: number
   /** The same of each connection: its order is kept. */
   readonly lastDueOf: Map<MemoryConnection, number>
+  /** The longest that anything has taken, since that was last begun to be measured. */
+  longestMs: number
 }
 
 const HISTORY_MAX = 64
@@ -110,6 +112,15 @@ export class SimNetwork extends MemoryNetwork {
    */
   backlogMs(from: string, to: string): number {
     return Math.max(0, this.#sim(from, to).lastDue - this.#queue.now)
+  }
+
+  /** From here on it is measured how long what goes between them takes; what is on its way counts with what is left. */
+  measureWay(from: string, to: string): void {
+    this.#sim(from, to).longestMs = this.backlogMs(from, to)
+  }
+
+  longestWayMs(from: string, to: string): number {
+    return this.#sim(from, to).longestMs
   }
 
   /** A machine is back: what it does not know of any more, it refuses. */
@@ -212,6 +223,7 @@ export class SimNetwork extends MemoryNetwork {
     const inOrder = Math.max(due, path.lastDueOf.get(connection) ?? 0)
     path.lastDueOf.set(connection, inOrder)
     path.lastDue = Math.max(path.lastDue, inOrder)
+    path.longestMs = Math.max(path.longestMs, inOrder - this.#queue.now)
     return inOrder
   }
 
@@ -267,7 +279,7 @@ export class SimNetwork extends MemoryNetwork {
     }
     let path = paths.get(to)
     if (path === undefined) {
-      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0, lastDueOf: new Map() }
+      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0, lastDueOf: new Map(), longestMs: 0 }
       paths.set(to, path)
     }
     return path

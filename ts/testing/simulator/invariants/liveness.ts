@@ -10,7 +10,7 @@ import { leaderOf } from '../faults/fault.js'
 import type { Rooms, SimServer } from '../doubles/sim-server.js'
 import { hold, Violation } from '../../invariants/violation.js'
 import type { CostInvariants } from './cost-invariants.js'
-import type { World } from '../world.js'
+import type { Path, World } from '../world.js'
 
 /**
  * Until a leader that stays, and agreement: in longest election timeouts, and on top what a dial may take to be given
@@ -24,6 +24,8 @@ const ENTRY_SHARE = 0.05
 const CUT_CHANCE = 0.7
 /** How long the leader is watched when nothing is asked any more. */
 const CALM_TIMEOUTS = 4
+/** Three turns take part in a round; each now and then takes as long as several of them. */
+const TURNS_MAX = 20
 
 export interface Recovery {
   /** False: so much was lost that no quorum is left, and nothing can be asked of it. */
@@ -100,7 +102,8 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
 
 /**
  * For some time, whoever is left broken may disturb: the leader stays, and writes nothing when nothing is asked. False:
- * a follower came to doubt it. Where messages take long now and then it may do so (invariant 27).
+ * a follower came to doubt it, or it came to doubt its quorum. Where messages take long now and then they may do so
+ * (invariant 27), a leader only when they did.
  */
 async function leadsOn(
   world: World,
@@ -112,14 +115,30 @@ async function leadsOn(
   const lastIndex = leader.core?.log.lastIndex
   const reached = reachedBy(world, core, leader)
   const end = world.queue.now + CALM_TIMEOUTS * world.plan.electionTimeoutMs
+  const peers = reached.filter((server) => server !== leader)
+  const paths = peers.flatMap((peer): readonly Path[] => [
+    [leader, peer],
+    [peer, leader],
+  ])
+  for (const [from, to] of paths) world.network.measureWay(from.address, to.address)
   const stays = (): boolean => {
     const hasWritten = isAtRest && leader.core?.log.lastIndex !== lastIndex
     return leader.core?.role === 'leader' && !hasWritten && reached.every(({ core: each }) => each?.term === term)
   }
-  const isDoubted = (): boolean => reached.some((server) => server !== leader && server.core?.role !== 'follower')
+  const isDoubted = (): boolean => peers.some((server) => server.core?.role !== 'follower')
   await world.run(() => !stays() || isDoubted() || world.queue.now >= end)
+  if (leader.core?.role === 'follower' && leader.core.term === term && mayDoubt(world, paths)) return false
   if (!stays()) throw late(world, core, `the leader ${leader.id} of term ${term ?? 0} did not stay in the calm after`)
   return !isDoubted()
+}
+
+/**
+ * Whether a leader may have heard no answer for an election timeout: one heartbeat leaves at least in two intervals,
+ * goes there and comes back, and takes the turns of both on its way.
+ */
+function mayDoubt({ network, plan }: World, paths: readonly Path[]): boolean {
+  const wayMs = Math.max(...paths.map(([from, to]) => network.longestWayMs(from.address, to.address)))
+  return 2 * plan.heartbeatMs + 2 * wayMs + TURNS_MAX * plan.turnMs >= plan.electionTimeoutMs
 }
 
 /** Draws a path that stays cut, where every leader still has a quorum. */
