@@ -62,6 +62,21 @@ test('a lifetime begins at the time of its entry and ends with the entry at its 
   assert.is(applied.data.size, 1)
 })
 
+test('what changes a value in place keeps its lifetime, and what writes it anew ends it', () => {
+  for (const [words, deadline] of [
+    [['incr', 'n'], 11_000],
+    [['decrby', 'n', '3'], 11_000],
+    [['append', 'n', '0'], 11_000],
+    [['set', 'n', '7', 'keepttl'], 11_000],
+    [['set', 'n', '7'], 0],
+  ] as const) {
+    const applied = new Applied()
+    applied.at(1000, 'set', 'n', '5', 'px', '10000')
+    applied.at(1001, ...words)
+    assert.is(applied.data.get('n')?.deadline, deadline, words.join(' '))
+  }
+})
+
 test('what only reads is carried out for those who wait, and changes nothing where nobody does', () => {
   const reads = [['keys', '*'], ['scan', '0'], ['mget', 'k1', 'k9'], ['exists', 'k1'], ['pttl', 'k1'], ['dbsize']]
   const inOldLogs = encodeTransaction(
