@@ -90,6 +90,7 @@ const SERVER_NAMES: readonly string[] = ['id', 'address']
 
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
+const SYSTEM_CLOCK = systemClock()
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 /** Throws ERR_RAFT_OPTIONS on the first thing that is wrong, also when a getter or a Proxy of the caller throws. */
@@ -122,7 +123,7 @@ function readSettings<Command, Result, Query, Answer>(
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
-    clock: options.clock ?? systemClock(),
+    clock: options.clock ?? SYSTEM_CLOCK,
     random: options.random ?? Math.random,
   }
   check(checked)
@@ -131,7 +132,8 @@ function readSettings<Command, Result, Query, Answer>(
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
-    clock: guardedClock(checked.clock),
+    // The clock of the system never falls, and is asked several times in each turn.
+    clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
     logger: guardedLogger(checked.logger),
   }
 }

@@ -6,24 +6,33 @@ import * as assert from 'uvu/assert'
 import { ACCEPT_PAUSE_MS } from 'balsa-kv/limits.js'
 import { limitFromShell, openFiles, openFilesMax } from 'balsa-kv/server/descriptors.js'
 import { ClientListener } from 'balsa-kv/server/client-listener.js'
+import type { ClientListenerOptions } from 'balsa-kv/server/client-listener.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { until } from '../support/until.js'
 import { RawClient } from './kv-fixture.js'
 
 const test = suite('listener of kv')
 
+/** It writes back what comes, and what it logs is put down in `events`. */
+function echoing(
+  clock: ManualClock,
+  events: string[],
+  options: Pick<ClientListenerOptions, 'connectionsMax' | 'onDrop' | 'createServer'>,
+): ClientListener {
+  const log = (event: string): void => void events.push(event)
+  return new ClientListener({
+    ...{ host: '127.0.0.1', port: 0, clock, log: { debug: log, info: log, warn: log, error: log } },
+    onSocket: (socket) => socket.on('data', (chunk) => socket.write(chunk)),
+    ...options,
+  })
+}
+
 test('it pauses, says so once, and listens again at the same address; who is there stays', async () => {
   const clock = new ManualClock()
   const events: string[] = []
   const servers: Server[] = []
-  const log = (event: string): void => void events.push(event)
-  const listener = new ClientListener({
-    host: '127.0.0.1',
-    port: 0,
+  const listener = echoing(clock, events, {
     connectionsMax: 10,
-    clock,
-    log: { debug: log, info: log, warn: log, error: log },
-    onSocket: (socket) => socket.on('data', (chunk) => socket.write(chunk)),
     createServer: ((...words: Parameters<typeof createServer>) => {
       const server = createServer(...words)
       servers.push(server)
@@ -55,18 +64,9 @@ test('it pauses, says so once, and listens again at the same address; who is the
 })
 
 test('a connection that is closed at once, since there are too many, is told of', async () => {
-  const clock = new ManualClock()
-  const log = (): void => undefined
   let dropped = 0
-  const listener = new ClientListener({
-    host: '127.0.0.1',
-    port: 0,
-    connectionsMax: 1,
-    clock,
-    log: { debug: log, info: log, warn: log, error: log },
-    onSocket: (socket) => socket.on('data', (chunk) => socket.write(chunk)),
-    onDrop: () => (dropped += 1),
-  })
+  const onDrop = (): void => void (dropped += 1)
+  const listener = echoing(new ManualClock(), [], { connectionsMax: 1, onDrop })
   const { port } = await listener.listen()
   const client = await RawClient.connect(port)
   await client.ask('first', 'first')

@@ -91,8 +91,6 @@ export class MemoryConnection {
   readonly session: Session
   acceptor: MemoryTransport | null = null
   link: LinkId = 0
-  /** Null until the acceptor has it. */
-  from: ServerId | null = null
   /** What each end has heard of the other; null until then. */
   introduced: Identity | null = null
   met: Identity | null = null
@@ -114,6 +112,11 @@ export class MemoryConnection {
     this.dialler = dialler
     this.peer = peer
     this.session = session
+  }
+
+  /** Null until the acceptor has heard. */
+  get from(): ServerId | null {
+    return this.introduced?.serverId ?? null
   }
 
   isBetween(a: string, b: string): boolean {
@@ -279,7 +282,6 @@ export class MemoryTransport implements Transport {
     const { self, handlers } = this.#running()
     connection.acceptor = this
     connection.link = ++this.#linkCount
-    connection.from = peer.serverId
     connection.introduced = peer
     this.#accepted.add(connection)
     const refusal = identityRefusal(self, peer, connection.peer.id, null)

@@ -8,7 +8,7 @@ import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select }
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
-import type { CommandFacts, LocalContext, LocalHandler, Subcommands } from './local-command.js'
+import type { CommandFacts, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
 /** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
@@ -168,6 +168,13 @@ export function findCommand(name: string): CommandRow | undefined {
   return rowsByName.get(name) ?? rowsByName.get(name.toLowerCase())
 }
 
+type Container = Extract<CommandRow, { readonly type: 'container' }>
+
+/** Undefined: none is named, or there is no such one. */
+function subcommandOf({ subcommands }: Container, words: readonly string[]): Subcommand | undefined {
+  return subcommands.get((words[1] ?? '').toLowerCase())
+}
+
 /** Null: the number of words fits, and a subcommand is one that there is. */
 export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
   if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
@@ -177,7 +184,7 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
     )
   }
   if (row.type !== 'container' || words.length < 2) return null
-  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  const subcommand = subcommandOf(row, words)
   if (subcommand === undefined) {
     return failure(`ERR unknown subcommand '${quote(words[1] ?? '')}'. Try ${row.name.toUpperCase()} HELP.`)
   }
@@ -188,7 +195,7 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
 export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
   if (row.type === 'local') return row.run(context, words)
   if (row.type !== 'container') return ok
-  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  const subcommand = subcommandOf(row, words)
   const run = subcommand !== undefined && 'run' in subcommand ? subcommand.run : row.alone
   return run === null ? ok : run(context, words)
 }
@@ -197,7 +204,7 @@ export function answerLocally(row: CommandRow, words: readonly string[], context
 export function walkOf(row: CommandRow, words: readonly string[]): KeyWalkOf | null {
   if (row.type === 'data') return row.command.walkOf
   if (row.type !== 'container') return null
-  const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+  const subcommand = subcommandOf(row, words)
   return subcommand !== undefined && 'walkOf' in subcommand ? subcommand.walkOf : null
 }
 
@@ -212,7 +219,7 @@ export function isWide(row: CommandRow, words: readonly string[]): boolean {
     case 'local':
       return row.isWide
     case 'container': {
-      const subcommand = row.subcommands.get((words[1] ?? '').toLowerCase())
+      const subcommand = subcommandOf(row, words)
       return subcommand === undefined || 'walkOf' in subcommand || subcommand.isWide === true
     }
     case 'control':

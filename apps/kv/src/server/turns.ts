@@ -102,14 +102,9 @@ export class Turns {
     this.#end = this.#clock.now() + RUN_SLICE_MS
     const turns = this.#toRun
     this.#toRun = []
-    let served = 0
-    for (const turn of turns) {
-      if (!this.mayBegin()) break
-      turn.run()
-      served += 1
-    }
-    // Those that were not served are the first of the next turn, before those that had not finished.
-    if (served < turns.length) this.#toRun = [...turns.slice(served), ...this.#toRun]
+    const unserved = this.#serve(turns, this.#end, run)
+    // They are the first of the next turn, before those that had not finished.
+    if (unserved.length > 0) this.#toRun = [...unserved, ...this.#toRun]
     if (this.#toRun.length > 0) this.ask()
     this.#endTurn()
   }
@@ -131,17 +126,27 @@ export class Turns {
     const end = this.#clock.now() + FLUSH_SLICE_MS
     const turns = this.#toFlush
     this.#toFlush = []
-    let served = 0
-    do {
-      turns[served]?.flush()
-      served += 1
-      // After each: one answer may have megabytes.
-    } while (served < turns.length && this.#clock.now() < end)
-    if (served < turns.length) this.#toFlush = [...turns.slice(served), ...this.#toFlush]
+    const unserved = this.#serve(turns, end, flush)
+    if (unserved.length > 0) this.#toFlush = [...unserved, ...this.#toFlush]
     this.#isFlushAsked = this.#toFlush.length > 0
     if (this.#isFlushAsked) this.#clock.defer(this.#flush)
   }
+
+  /**
+   * Serves the first, and the others while there is time; answers with those that were not served. The clock is looked
+   * at after each: one may have commands that take long, or an answer of megabytes.
+   */
+  #serve(turns: readonly ClientTurn[], end: number, serve: (turn: ClientTurn) => void): readonly ClientTurn[] {
+    for (const [at, turn] of turns.entries()) {
+      serve(turn)
+      if (at + 1 < turns.length && this.#clock.now() >= end) return turns.slice(at + 1)
+    }
+    return []
+  }
 }
+
+const run = (turn: ClientTurn): void => turn.run()
+const flush = (turn: ClientTurn): void => turn.flush()
 
 /** The place of one client in the turns. */
 export class ClientTurn {

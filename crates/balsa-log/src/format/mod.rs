@@ -33,6 +33,10 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
+pub(crate) fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    take(bytes, at).map(u16::from_le_bytes)
+}
+
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     take(bytes, at).map(u32::from_le_bytes)
 }

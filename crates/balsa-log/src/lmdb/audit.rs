@@ -15,7 +15,7 @@ use std::path::Path;
 use super::environment;
 use super::pages::{HEADER_BYTES, Kind, META_BYTES, Meta, Node, Page, TreeFacts};
 use crate::error::Error;
-use crate::format::{Damage, read_u64};
+use crate::format::{Damage, read_u64, read_u64_be};
 
 /// LMDB itself goes no deeper.
 const DEPTH_MAX: u16 = 32;
@@ -128,7 +128,7 @@ impl Audit {
             return Err(Flaw::Damage("a tree has other pages or rows than its meta page says: some are missing"));
         }
         Ok(match (values, &walk.last) {
-            (Values::FreePages, Some(key)) => big_endian(key).ok_or(Flaw::Damage(WRONG_KEY))?,
+            (Values::FreePages, Some(key)) => read_u64_be(key, 0).ok_or(Flaw::Damage(WRONG_KEY))?,
             _ => 0,
         })
     }
@@ -275,10 +275,6 @@ impl Walk {
             }
         }
     }
-}
-
-fn big_endian(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
 fn kind_at(level: u16, depth: u16) -> Kind {

@@ -1,6 +1,6 @@
 //! The pages of LMDB 0.9.70, as far as an audit looks at them. Every number is read and checked as one from a stranger.
 
-use crate::format::{read_size, read_u32, read_u64};
+use crate::format::{read_size, read_u16, read_u32, read_u64};
 
 /// Before what is on a page: its number, flags and bounds.
 pub(super) const HEADER_BYTES: usize = 16;
@@ -176,8 +176,4 @@ pub(super) struct Node<'bytes> {
     pub(super) value_bytes: usize,
     /// The first of the pages on which the value stands otherwise.
     pub(super) own_pages: Option<u64>,
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }

@@ -22,6 +22,7 @@ import type { ClientCommand } from './client-command.js'
 import type { ClientMemory } from './client-memory.js'
 import type { ClientSession } from './client-session.js'
 import type { ClientSocket } from './client-socket.js'
+import { removeFirst } from './remove-first.js'
 
 export class ClientAnswers {
   readonly #socket: ClientSocket
@@ -154,9 +155,7 @@ export class ClientAnswers {
       }
       out += encodeReply(reply, version)
     }
-    // Of clients that do not pipeline: cheaper than a splice, which makes an array of what it takes away.
-    if (written === 1) this.#pending.shift()
-    else if (written > 0) this.#pending.splice(0, written)
+    removeFirst(this.#pending, written)
     if (out !== '') {
       this.#counters.bytesOut += out.length
       this.#socket.write(out)

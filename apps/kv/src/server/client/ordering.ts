@@ -25,6 +25,7 @@ import type { Walks } from '../walks.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand, CommandOwner } from './client-command.js'
+import { removeFirst } from './remove-first.js'
 
 export class Ordering implements CommandOwner {
   readonly #replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
@@ -94,11 +95,8 @@ export class Ordering implements CommandOwner {
 
   /** The first `count` of those that waited have begun. */
   begun(count: number): void {
-    if (count === 0) return
     for (let at = 0; at < count; at += 1) this.#held -= this.#waiting[at]?.bytes ?? 0
-    // See client-answers.ts.
-    if (count === 1) this.#waiting.shift()
-    else this.#waiting.splice(0, count)
+    removeFirst(this.#waiting, count)
   }
 
   /** Those that wait will not begin. */
