@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
-import { compile, copySources, plant, readPatches } from './planted/patches.mjs'
+import { compile, copySources, EXPECTED, plant, readPatches } from './planted/patches.mjs'
 import { checkSuites, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
@@ -29,39 +29,6 @@ const USAGE = `usage: npm run sim:planted -- [names] [options]
   --jobs N         processes at once, 1 .. 64; default: one for each core
   --check          only whether every patch still applies; no world is run
 `
-
-/** What each invariant is about, in the words of docs/simulator.md. */
-const INVARIANTS = {
-  0: 'an assertion of the library',
-  1: 'one leader per term',
-  2: 'nothing goes back',
-  3: 'one vote per term',
-  4: 'log matching',
-  5: 'committed entries never change',
-  6: 'a leader has what is committed',
-  7: 'commit, recounted on the disks',
-  8: 'state machine safety',
-  9: 'order of the pointers',
-  10: 'nothing leaves before it is durable',
-  12: 'no needless truncation',
-  13: 'linearizable',
-  14: 'one outcome, and a true one',
-  16: 'zero at rest',
-  17: 'silence after a failure',
-  18: 'what is sent is what was written',
-  20: 'bounded work',
-  21: 'a mended quorum serves',
-  22: 'a leader that cannot work yields',
-  23: 'inputs before deadlines',
-  24: 'entry time never falls',
-  25: 'a call ends when it must',
-  26: 'a flipped bit is no message',
-  27: 'a healthy leader stays',
-  28: 'what an entry costs',
-  29: 'narrow links',
-  30: 'the newest connection is heard',
-  31: 'nothing without room for it',
-}
 
 await main().catch((error) => {
   process.stderr.write(`sim:planted: ${error.message}\n`)
@@ -85,8 +52,8 @@ async function main() {
     }
     cpSync(join(root, 'dist'), join(control, 'dist'), { recursive: true })
     const tree = join(folder, 'tree')
-    if (patches.some(({ suite }) => suite !== null)) copyTree(tree)
-    report(await hunt(patches, { control, tree }, how), check)
+    copyTree(tree)
+    report(await hunt(patches, { raft: control, kv: tree }, how), check)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -120,13 +87,13 @@ function selected(patches, names) {
   return names.length === 0 ? patches : patches.filter(({ name }) => names.some((each) => name.startsWith(each)))
 }
 
-/** All of them, some at once; then the copy without a bug, on every seed that has found one. */
-async function hunt(patches, { control, tree }, how) {
+/** All of them, some at once; then the `copies` without a bug, on every seed that has found one. */
+async function hunt(patches, copies, how) {
   const rows = []
   const left = [...patches]
   const lane = async () => {
     for (let patch = left.shift(); patch !== undefined; patch = left.shift()) {
-      const row = patch.suite === null ? await huntOne(patch, control, how) : await huntInSuite(patch, tree)
+      const row = patch.suite === null ? await huntOne(patch, copies, how) : await huntInSuite(patch, copies.kv)
       rows.push(row)
       process.stderr.write(`[${rows.length}/${patches.length}] ${row.name}: ${row.trouble ?? row.told}\n`)
     }
@@ -136,41 +103,49 @@ async function hunt(patches, { control, tree }, how) {
     (a, b) => patches.findIndex(({ name }) => name === a.name) - patches.findIndex(({ name }) => name === b.name),
   )
   const files = patches.flatMap(({ suite }) => (suite === null ? [] : [suite.file]))
-  const [worlds, suites] = await Promise.all([controlRow(control, rows, how), checkSuites(tree, files)])
-  return [...rows, { ...worlds, trouble: worlds.trouble ?? suites }]
+  const [raft, kv, suites] = await Promise.all([
+    controlRow(copies.raft, 'raft', rows, how),
+    controlRow(copies.kv, 'kv', rows, how),
+    checkSuites(copies.kv, files),
+  ])
+  return [...rows, { ...raft, trouble: raft.trouble ?? suites }, kv]
 }
 
-async function huntOne(patch, control, { first, last }) {
-  const { name, expected } = patch
-  const copy = `${control}-${name}`
+async function huntOne(patch, copies, { first, last }) {
+  const { name, expected, worlds } = patch
+  const copy = `${copies[worlds]}-${name}`
   const begin = performance.now()
-  const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, trouble: null, ...more })
+  const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, worlds, trouble: null, ...more })
   try {
-    cpSync(control, copy, { recursive: true, verbatimSymlinks: true })
-    const stale = plant(patch, copy) ?? (await compile(copy, 'ts'))
+    cpSync(copies[worlds], copy, { recursive: true, verbatimSymlinks: true })
+    const stale = plant(patch, copy) ?? (await compile(copy, worlds === 'kv' ? 'apps/kv' : 'ts'))
     if (stale !== null) return row({ trouble: stale })
-    const { ran, failure, trouble } = await run(copy, [`${first}..${last}`])
+    const { ran, failure, trouble } = await run(copy, worlds, [`${first}..${last}`])
     if (trouble !== null) return row({ trouble })
     if (failure === null) return row({ trouble: `not found in ${ran} seeds`, seeds: ran })
     const { invariant, message, seed } = failure
     const found = { seeds: ran, seed, invariant, told: message }
-    if (invariant === null)
+    if (invariant === null) {
       return row({ ...found, trouble: `not found in ${ran} seeds; seed ${seed} ended with ${message}` })
+    }
     if (expected.includes(invariant)) return row(found)
-    return row({ ...found, trouble: `found by invariant ${invariant}, which is not about it: ${message}` })
+    return row({
+      ...found,
+      trouble: `found by ${invariant}, ${EXPECTED[invariant]}, which is not about it: ${message}`,
+    })
   } finally {
     rmSync(copy, { recursive: true, force: true })
   }
 }
 
 /** Whatever found a bug finds nothing where there is none. */
-async function controlRow(control, rows, { first, last, jobs }) {
+async function controlRow(control, worlds, rows, { first, last, jobs }) {
   const begin = performance.now()
-  const found = rows.flatMap(({ seed }) => (seed === undefined ? [] : [seed]))
+  const found = rows.flatMap((row) => (row.seed === undefined || row.worlds !== worlds ? [] : [row.seed]))
   const some = Array.from({ length: Math.min(CONTROL_SEEDS, last - first + 1) }, (_, at) => first + at)
   const seeds = [...new Set([...some, ...found])].sort((a, b) => a - b)
   const parts = Array.from({ length: jobs }, (_, lane) => seeds.filter((_seed, at) => at % jobs === lane))
-  const results = await Promise.all(parts.filter(({ length }) => length > 0).map((part) => run(control, part)))
+  const results = await Promise.all(parts.filter(({ length }) => length > 0).map((part) => run(control, worlds, part)))
   const alarm = results.find(({ failure, trouble }) => failure !== null || trouble !== null)
   const trouble =
     alarm === undefined
@@ -178,13 +153,17 @@ async function controlRow(control, rows, { first, last, jobs }) {
       : (alarm.trouble ?? `false alarm at seed ${alarm.failure.seed}: ${alarm.failure.message}`)
   const ran = results.reduce((sum, result) => sum + result.ran, 0)
   const seconds = (performance.now() - begin) / 1000
-  return { name: '(no bug)', seeds: ran, seconds, trouble, told: 'nothing, as it should be' }
+  return { name: `(no bug, ${worlds})`, seeds: ran, seconds, trouble, told: 'nothing, as it should be' }
 }
 
-/** The worlds of these seeds on a compiled copy, in a process of their own, until one fails. */
-function run(copy, seeds) {
+/** Those `worlds` of these seeds on a compiled copy, in a process of their own, until one fails. */
+function run(copy, worlds, seeds) {
   return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL('planted/worlds.mjs', import.meta.url)), [copy, ...seeds.map(String)])
+    const child = fork(fileURLToPath(new URL('planted/worlds.mjs', import.meta.url)), [
+      copy,
+      worlds,
+      ...seeds.map(String),
+    ])
     let ran = 0
     let failure = null
     let trouble = null
@@ -216,12 +195,12 @@ function report(rows, check) {
       process.stdout.write(`${name.padEnd(width)}  ${seeds.padStart(5)}  ${seconds.padStart(7)}  ${what}\n`)
     line('planted bug', 'seeds', 'seconds', 'invariant that noticed')
     for (const { name, seeds, seconds, invariant, told } of rows) {
-      const what = invariant === undefined ? told : `${invariant}  ${INVARIANTS[invariant] ?? ''}`
+      const what = invariant === undefined ? told : `${invariant}  ${EXPECTED[invariant] ?? ''}`
       line(name, String(seeds ?? '-'), seconds.toFixed(1), what ?? '-')
     }
   }
   for (const { name, trouble } of wrong) process.stdout.write(`RED  ${name}: ${trouble}\n`)
-  const bugs = rows.filter(({ name }) => name !== '(no bug)')
+  const bugs = rows.filter(({ name }) => !name.startsWith('('))
   const good = bugs.filter(({ trouble }) => trouble === null).length
   const most = Math.max(0, ...bugs.map(({ seeds }) => seeds ?? 0))
   const how = check ? 'patches apply' : `planted bugs found, the hardest after ${most} seeds`

@@ -67,10 +67,17 @@ bugs('are red by name when the sources have moved on, or when the head does not 
     const { status, output } = planted(copy, '--check')
     assert.is(status, 1, output)
     assert.match(output, /RED {2}5\.2-[a-z-]+: it does not apply any more/)
-    writeFileSync(join(copy, 'test/planted/E1-nameless.patch'), 'diff --git a/ts/x.ts b/ts/x.ts\n')
-    const headless = planted(copy, '--check')
-    assert.is(headless.status, 2)
-    assert.match(headless.output, /E1-nameless\.patch: its head has no line "Scenario/)
+    for (const [head, complaint] of [
+      ['', 'its head has no line "Scenario'],
+      ['Scenario: E1\n', 'its head needs one line "Expected: 7, 10"'],
+      ['Scenario: E1\nExpected: 7, 99\n', 'there is no invariant 99'],
+      ['Scenario: E1\nWorlds: etcd\nExpected: 7\n', 'there are no worlds of etcd'],
+    ] as const) {
+      writeFileSync(join(copy, 'test/planted/E1-nameless.patch'), `${head}diff --git a/ts/x.ts b/ts/x.ts\n`)
+      const headless = planted(copy, '--check')
+      assert.is(headless.status, 2)
+      assert.ok(headless.output.includes(`E1-nameless.patch: ${complaint}`), headless.output)
+    }
   })
 })
 

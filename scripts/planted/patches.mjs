@@ -10,6 +10,42 @@ import { root } from '../ensure-built.mjs'
 
 const folder = join(root, 'test/planted')
 
+const WORLDS = new Set(['raft', 'kv'])
+
+/** What may notice a bug in the worlds, in the words of docs/simulator.md. */
+export const EXPECTED = {
+  0: 'an assertion of the library',
+  1: 'one leader per term',
+  2: 'nothing goes back',
+  3: 'one vote per term',
+  4: 'log matching',
+  5: 'committed entries never change',
+  6: 'a leader has what is committed',
+  7: 'commit, recounted on the disks',
+  8: 'state machine safety',
+  9: 'order of the pointers',
+  10: 'nothing leaves before it is durable',
+  12: 'no needless truncation',
+  13: 'linearizable',
+  14: 'one outcome, and a true one',
+  16: 'zero at rest',
+  17: 'silence after a failure',
+  18: 'what is sent is what was written',
+  20: 'bounded work',
+  21: 'a mended quorum serves',
+  22: 'a leader that cannot work yields',
+  23: 'inputs before deadlines',
+  24: 'entry time never falls',
+  25: 'a call ends when it must',
+  26: 'a flipped bit is no message',
+  27: 'a healthy leader stays',
+  28: 'what an entry costs',
+  29: 'narrow links',
+  30: 'the newest connection is heard',
+  31: 'nothing without room for it',
+  judge: 'what the clients of kv are told',
+}
+
 /** An id of the list of scenarios, or a paragraph of the paper; then what is broken. */
 const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
 /** The bug goes where the product is; what looks for it stays as it is. */
@@ -17,9 +53,9 @@ const PLACE =
   /^(?:ts\/(?:core|format|machine|observe|server|storage|transport)|apps\/kv\/src)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
 
 /**
- * Every patch, by name, with its head: what it breaks (`scenario`), and what is meant to notice: invariants of the
- * worlds, by their numbers (`expected`), or one test (`suite`: `file` and `title`); the other is null. Throws when one
- * of them does not say so.
+ * Every patch, by name, with its head: what it breaks (`scenario`), and what is meant to notice: what the worlds of raft
+ * or of kv (`worlds`) ask for (`expected`: invariants by their numbers, or `judge`), or one test (`suite`: `file` and
+ * `title`); the other is null. Throws when one of them does not say so.
  */
 export function readPatches() {
   return readdirSync(folder)
@@ -37,17 +73,20 @@ function describe(name, path) {
   const [head] = text.split(/^diff --git /m, 1)
   const scenario = /^Scenario: (.+)$/m.exec(head)?.[1] ?? fail('its head has no line "Scenario: ..."')
   if (!scenario.split(/[,;:( ]+/).includes(id)) fail(`its head is about ${scenario}, its name about ${id}`)
-  const numbers = /^Expected: (\d+(?:, \d+)*)$/m.exec(head)?.[1]
+  const expected = /^Expected: (\w+(?:, \w+)*)$/m.exec(head)?.[1].split(', ') ?? null
+  const worlds = /^Worlds: (.*)$/m.exec(head)?.[1] ?? 'raft'
   const suite = /^Suite: (?<file>test\/[\w/-]+\.test\.ts): (?<title>.+)$/m.exec(head)?.groups
-  if ((numbers === undefined) === (suite === undefined)) {
+  if ((expected === null) === (suite === undefined)) {
     fail('its head needs one line "Expected: 7, 10", or "Suite: test/a/b.test.ts: title of the test"')
   }
+  for (const each of expected ?? []) if (!(each in EXPECTED)) fail(`there is no invariant ${each}`)
+  if (!WORLDS.has(worlds)) fail(`there are no worlds of ${worlds}`)
   if (suite !== undefined && !existsSync(join(root, suite.file))) fail(`there is no ${suite.file}`)
   const files = [...text.matchAll(/^(?:---|\+\+\+) (?:a|b)\/(\S+)$/gm)].map(([, file]) => file)
   if (files.length === 0) fail('it changes nothing')
   const misplaced = files.find((file) => !PLACE.test(file))
   if (misplaced !== undefined) fail(`it changes ${misplaced}, which is no place for a bug`)
-  return { name, path, scenario, expected: numbers?.split(', ').map(Number) ?? null, suite: suite ?? null }
+  return { name, path, scenario, expected, worlds, suite: suite ?? null }
 }
 
 /** Puts the sources where a bug may be planted in them, ready to be compiled. */

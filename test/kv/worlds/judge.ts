@@ -22,7 +22,12 @@ const REFUSALS = /^-(?:MOVED|CLUSTERDOWN|TRYAGAIN|OOM|EXECABORT|ERR RAFT_TOO_LAR
 /** Of a command of which nobody knows. */
 const UNKNOWN = /^-ERR RAFT_(?:UNKNOWN|APPLIED|FAILED|APPLY_FAILED|STORE_\w+)\b/
 /** Lines that are kept to be told with a failure. */
-const LINES_MAX = 400
+const LINES_MAX = 60
+
+/** Of the judge; `cause` when it only tells what an invariant said, or what went wrong. */
+export class Complaint extends Error {
+  override readonly name = 'Complaint'
+}
 
 export class Judge {
   readonly model = new Model()
@@ -83,8 +88,9 @@ export class Judge {
     this.#tell(`${dialogue.name} ends, ${dialogue.pending.length} unanswered`)
   }
 
-  fail(message: string): void {
-    this.#fail(message)
+  /** `cause`: what was thrown, when the judge only tells it. */
+  fail(message: string, cause?: unknown): void {
+    this.#fail(message, cause)
   }
 
   /** Null: it may have been answered so. */
@@ -309,9 +315,9 @@ export class Judge {
     if (this.#lines.length >= 2 * LINES_MAX) this.#lines.splice(0, LINES_MAX)
   }
 
-  #fail(message: string): void {
+  #fail(message: string, cause?: unknown): void {
     if (this.failure !== null) return
-    this.failure = new Error(`kv: ${message}\n${this.#lines.slice(-LINES_MAX).slice(-60).join('\n')}`)
+    this.failure = new Complaint(`kv: ${message}\n${this.#lines.slice(-LINES_MAX).join('\n')}`, { cause })
   }
 }
 

@@ -38,8 +38,8 @@ export interface KvWorldResult {
 
 export interface KvWorldOptions {
   readonly seed: number
-  /** Core steps of the first phase. */
-  readonly steps: number
+  /** Core steps of the first phase; default 2000. */
+  readonly steps?: number
   readonly plan?: KvPlan
 }
 
@@ -49,7 +49,11 @@ const TIMEOUTS_MAX = 1000
 const SERVED_MS = 60_000
 
 /** Never rejects because of what the world did: that is `failure`. */
-export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWorldOptions): Promise<KvWorldResult> {
+export async function runKvWorld({
+  seed,
+  steps = 2000,
+  plan = drawKvPlan(seed),
+}: KvWorldOptions): Promise<KvWorldResult> {
   const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
   const random = new SeededRandom(seed ^ 0x636c69)
@@ -85,7 +89,7 @@ export async function runKvWorld({ seed, steps, plan = drawKvPlan(seed) }: KvWor
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || judge.failure !== null)
     if (judge.failure === null) await comeToRest(world, host, clients, judge)
   } catch (error) {
-    judge.fail((error as Error).message)
+    judge.fail((error as Error).message, error)
     failure = judge.failure ?? (error as Error)
   } finally {
     Error.stackTraceLimit = stackDepth

@@ -8,7 +8,6 @@ import * as assert from 'uvu/assert'
 import { drawSeed } from '../../support/seed.js'
 import { runKvWorld } from './kv-world.js'
 
-const STEPS = 2000
 const FIXED_SEEDS = 20
 const RANDOM_MS = 6000
 /** What the fixed worlds must have come to: otherwise they test less than they claim. */
@@ -45,8 +44,8 @@ test('new worlds hold', async () => {
 
 test('one seed is one run, to the last answer', async () => {
   for (const seed of [2, 4]) {
-    const { failure: none, ...first } = await runKvWorld({ seed, steps: STEPS })
-    const { failure: neither, ...second } = await runKvWorld({ seed, steps: STEPS })
+    const { failure: none, ...first } = await runKvWorld({ seed })
+    const { failure: neither, ...second } = await runKvWorld({ seed })
     assert.equal([none, neither], [null, null])
     assert.equal(first, second)
     assert.ok(first.answered > 50, `${first.answered} answers`)
@@ -54,10 +53,10 @@ test('one seed is one run, to the last answer', async () => {
 })
 
 async function hold(seed: number): Promise<Iterable<string>> {
-  const { failure, steps, reached } = await runKvWorld({ seed, steps: STEPS })
+  const { failure, steps, reached } = await runKvWorld({ seed })
   if (failure !== null) {
     console.error(`kv worlds: seed ${seed} failed after ${steps} core steps: ${failure.message}`)
-    console.error(`replay it: npm run sim -- --kv --seed ${seed} --steps ${STEPS}`)
+    console.error(`replay it: npm run sim -- --kv --seed ${seed}`)
     throw failure
   }
   return reached.keys()
