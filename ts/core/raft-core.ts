@@ -32,8 +32,13 @@ import type { CoreContext, CoreSettings, RoleBehaviour } from './role.js'
 import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
-/** Blocks kept in memory for peers and for the state machine. */
+/** Blocks kept in memory for peers that lag, and for the state machine. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
+/**
+ * The same once nobody is known to lag: whoever turns out to is served from the store first. What leaves the tail soon
+ * is collected with the young garbage; what stays for long costs a full collection.
+ */
+const TAIL_SPARE_BYTES = 1024 * 1024
 /** One range for the state machine. */
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 
@@ -231,7 +236,8 @@ export class RaftCore {
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
     const apply = this.#nextApply()
-    this.#log.trimTail(this.#tailBytesMax)
+    this.#log.trimTail(this.#tailBytesMax, this.#log.lastIndex)
+    this.#log.trimTail(Math.min(this.#tailBytesMax, TAIL_SPARE_BYTES), this.#role.heldByPeers)
     return this.#outbox.drain(ticket, apply)
   }
 

@@ -118,7 +118,7 @@ export class RaftLog {
   }
 
   get tailBytes(): number {
-    return this.bytesAbove(logIndex(this.tailFirst - 1))
+    return this.#bytesFrom(this.#head)
   }
 
   /** The first entry whose bytes are at hand; lastIndex + 1 when none is. */
@@ -272,13 +272,17 @@ export class RaftLog {
   bytesAbove(index: LogIndex): number {
     if (index >= this.lastIndex) return 0
     const at = index + 1 <= this.tailFirst ? this.#head : this.#blockAt(logIndex(index + 1))
-    return this.#bytesEnd - ((this.#ends[at] ?? this.#bytesEnd) - (this.#tail[at]?.data.byteLength ?? 0))
+    return this.#bytesFrom(at)
   }
 
-  /** Forgets the oldest blocks until the tail fits, but none that is still to be written or applied. */
-  trimTail(bytesMax: number): void {
-    const settled = Math.min(this.appliedIndex, this.durableIndex)
-    while (this.tailBytes > bytesMax && (this.#tail[this.#head]?.last ?? Infinity) <= settled) {
+  /**
+   * Forgets the oldest blocks until the tail fits, but none that reaches beyond `upTo`, nor one that is still to be
+   * written or applied.
+   */
+  // Hot path: once per turn.
+  trimTail(bytesMax: number, upTo: LogIndex): void {
+    const last = Math.min(upTo, this.#appliedIndex, this.#durableIndex)
+    while (this.tailBytes > bytesMax && (this.#tail[this.#head]?.last ?? Infinity) <= last) {
       this.#tail[this.#head] = undefined
       this.#head += 1
     }
@@ -288,6 +292,11 @@ export class RaftLog {
       this.#ends = this.#ends.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  /** Bytes of the blocks at that position and behind it. */
+  #bytesFrom(at: number): number {
+    return this.#bytesEnd - (this.#ends[at] ?? this.#bytesEnd) + (this.#tail[at]?.data.byteLength ?? 0)
   }
 
   #push(block: Block): void {
@@ -324,9 +333,15 @@ export class RaftLog {
     return at
   }
 
+  /** The position of the newest block that does not begin behind `index`. */
   #blockAt(index: LogIndex): number {
-    let lo = this.#head
     let hi = this.#tail.length - 1
+    let lo = hi
+    // Nearly always one of the newest, however long the tail is: a search by halving would touch many that are cold.
+    for (let step = 1; lo > this.#head && (this.#tail[lo]?.first ?? 0) > index; step *= 2) {
+      hi = lo - 1
+      lo = Math.max(this.#head, lo - step)
+    }
     while (lo < hi) {
       const middle = (lo + hi + 1) >> 1
       if ((this.#tail[middle]?.first ?? 0) <= index) lo = middle

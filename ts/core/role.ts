@@ -118,6 +118,11 @@ export abstract class RoleBehaviour {
     return NO_PEERS
   }
 
+  /** What all of those that this role feeds are known to have: nobody else needs what lies below it. */
+  get heldByPeers(): LogIndex {
+    return logIndex(Number.MAX_SAFE_INTEGER)
+  }
+
   /** Reads that wait for this role to prove that it leads. */
   get readsWaiting(): number {
     return 0

@@ -112,7 +112,7 @@ export class BlockWriter {
 
   /** Starts a block; drops what was added and not finished. */
   begin(first: LogIndex, term: Term): void {
-    assert(first >= 1 && term >= 1, `a block begins at index ${first} in term ${term}, below 1`)
+    assert(first >= 1 && term >= 1, () => `a block begins at index ${first} in term ${term}, below 1`)
     if (this.#entries > 0 && this.#target === this.#arena) this.#arena.fill(0, this.#start, this.#end)
     this.#runSlab = null
     if (this.#free + BLOCK_BYTES_MAX > this.#arena.length) {
@@ -191,7 +191,7 @@ export class BlockWriter {
       this.#end - this.#start - BLOCK_HEADER_BYTES,
     )
     const length = seal(this.#target, this.#start)
-    assert(length === this.byteLength, `sealed ${length} bytes of ${this.byteLength}`)
+    assert(length === this.byteLength, () => `sealed ${length} bytes of ${this.byteLength}`)
     const block: Block = {
       first: logIndex(this.#first),
       last: logIndex(this.#first + (this.#entries - 1)),
@@ -333,8 +333,9 @@ export function sliceBlock(block: Block, first: LogIndex, last: LogIndex): Block
     `entries ${first} .. ${last} of a block with ${block.first} .. ${block.last}`,
   )
   if (first === block.first && last === block.last) return block
-  const from = recordOffset(block, first)
-  const to = last === block.last ? tableOffset(block) : recordOffset(block, logIndex(last + 1))
+  const source = viewOf(block.data)
+  const from = recordOffset(block, source, first)
+  const to = last === block.last ? tableOffset(block) : recordOffset(block, source, logIndex(last + 1))
   const count = last - first + 1
   const data = new Uint8Array(sealedLength(count, to - from))
   const view = viewOf(data)
@@ -345,8 +346,10 @@ export function sliceBlock(block: Block, first: LogIndex, last: LogIndex): Block
 }
 
 /** The time of the last entry, in milliseconds since 1970: the floor for the next one. */
+// Hot path: once per batch.
 export function lastEntryTime(block: Block): number {
-  return readTime(viewOf(block.data), recordOffset(block, block.last))
+  const view = viewOf(block.data)
+  return readTime(view, recordOffset(block, view, block.last))
 }
 
 /** A sealed block with one entry: what a leader writes besides the batches of its callers. */
@@ -485,8 +488,9 @@ function tableOffset(block: Block): number {
   return block.data.length - CRC_BYTES - OFFSET_BYTES * (block.last - block.first + 1)
 }
 
-function recordOffset(block: Block, index: LogIndex): number {
-  return viewOf(block.data).getUint32(tableOffset(block) + OFFSET_BYTES * (index - block.first), true)
+/** `view`: of the block's data. */
+function recordOffset(block: Block, view: DataView, index: LogIndex): number {
+  return view.getUint32(tableOffset(block) + OFFSET_BYTES * (index - block.first), true)
 }
 
 function writeBlockHeader(view: DataView, at: number, first: number, count: number, bytes: number): void {

@@ -29,7 +29,7 @@ export class Applier<Command> {
   readonly #codec: GuardedCodec<Command>
   readonly #isAwaited: ApplyContext['isAwaited']
   readonly #cursor = new RecordCursor()
-  #slab = new Uint8Array(SLAB_BYTES)
+  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
   #free = 0
   #copyOffset = 0
 
@@ -63,7 +63,7 @@ export class Applier<Command> {
    */
   #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): void {
     const cursor = this.#cursor
-    let copy: ArrayBuffer | null = null
+    let copy: ArrayBufferLike | null = null
     cursor.reset(block)
     while (cursor.next()) {
       if (cursor.index < first) continue
@@ -77,14 +77,14 @@ export class Applier<Command> {
   }
 
   /** Answers with the memory in which the copy begins at `#copyOffset`. */
-  #copy(data: Uint8Array): ArrayBuffer {
+  #copy(data: Uint8Array): ArrayBufferLike {
     const { length } = data
     if (length > SHARED_BYTES_MAX) {
       this.#copyOffset = 0
       return new Uint8Array(data).buffer
     }
     if (this.#free + length > SLAB_BYTES) {
-      this.#slab = new Uint8Array(SLAB_BYTES)
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
       this.#free = 0
     }
     this.#slab.set(data, this.#free)

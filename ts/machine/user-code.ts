@@ -113,11 +113,8 @@ function hasThen(value: object): boolean {
 }
 
 function takeResults(answer: unknown, count: number, range: BatchRange): Results | Promise<Results> {
-  const about = `for ${count} command${count === 1 ? '' : 's'} on the ${entriesOf(range)}`
-  if (!Array.isArray(answer))
-    throw halting(`the state machine's apply answered with ${kindOf(answer)} ${about}`, 'state machine')
-  if (answer.length !== count)
-    throw halting(`the state machine's apply answered with ${answer.length} results ${about}`, 'state machine')
+  if (!Array.isArray(answer)) throw misanswered(kindOf(answer), count, range)
+  if (answer.length !== count) throw misanswered(`${answer.length} results`, count, range)
   const results = new Array<unknown>(count)
   let promised = false
   try {
@@ -132,6 +129,11 @@ function takeResults(answer: unknown, count: number, range: BatchRange): Results
   if (!promised) return results
   // Each answer promised by itself: the batch is applied when all of them are there.
   return Promise.all(results).catch((cause: unknown) => Promise.reject(failed('rejected', range, cause)))
+}
+
+function misanswered(what: string, count: number, range: BatchRange): RaftError {
+  const about = `for ${count} command${count === 1 ? '' : 's'} on the ${entriesOf(range)}`
+  return halting(`the state machine's apply answered with ${what} ${about}`, 'state machine')
 }
 
 function failed(how: string, range: BatchRange, cause: unknown): RaftError {

@@ -14,6 +14,8 @@ import type { ClockStatus } from './status.js'
 
 /** How much faster or slower than the monotonic clock entry time may be: an hour is made up for in 20. */
 const SLEW = 1 / 20
+/** The wall clock is looked at so often at most: many turns pass in one such time. */
+const LOOK_EVERY_MS = 5
 /**
  * The longest time between two looks that counts for the slew: after a pause the wall clock proves no more than before
  * it.
@@ -29,8 +31,10 @@ const GRAIN_MS = 1
 export class EntryClock {
   readonly #clock: Clock
   readonly #logger: Logger
-  /** The monotonic clock at the last look; what it has passed, it does not fall below. */
+  /** The monotonic clock as it was last read; what it has passed, it does not fall below. */
   #at: number
+  /** The same at the last look at the wall clock. */
+  #wallAt: number
   /** Entry time less monotonic time. */
   #skew: number
   /** The same for the least that must have passed since the newest entry, whoever leads. */
@@ -56,6 +60,7 @@ export class EntryClock {
     this.#logger = logger
     this.#newest = newest
     this.#at = clock.now()
+    this.#wallAt = this.#at
     this.#leastSkew = newest - this.#at
     this.#wallSkew = this.#wall(newest) - this.#at
     // What passed while nothing ran here, only the wall clock can tell.
@@ -66,22 +71,19 @@ export class EntryClock {
 
   /** Hot path: once per turn. `lastBlock` is the newest of the log. */
   look(lastBlock: Block | null, leads: boolean): void {
-    const elapsed = this.#pass()
+    this.#pass()
     // Deposed since the last look: what has come meanwhile is another leader's.
     if (!leads) this.#leads = false
     this.#read(lastBlock)
     this.#leads = leads
-    this.#lookAtWall()
-    if (!leads) return
-    const most = SLEW * Math.min(elapsed, LOOK_MS_MAX)
-    const ahead = this.#skew - this.#wallSkew
-    this.#skew -= ahead < 0 ? Math.max(ahead, -most) : Math.min(Math.max(ahead - GRAIN_MS, 0), most)
+    this.#bend(leads)
   }
 
   /** The time for the entries that a leader puts behind `lastBlock`, the newest of the log. */
   next(lastBlock: Block | null): number {
     this.#pass()
     this.#read(lastBlock)
+    this.#bend(true)
     const time = this.now
     this.#newest = time
     this.#leastSkew = time - this.#at
@@ -102,12 +104,11 @@ export class EntryClock {
     return { offsetMs: Math.round(this.#wall(now) - now), jumps: this.#jumps }
   }
 
-  /** Moves on to the present; returns what has passed since the last look. */
-  #pass(): number {
+  /** Moves on to the present. */
+  #pass(): void {
     const elapsed = Math.max(this.#clock.now() - this.#at, 0)
     this.#at += elapsed
     this.#leastSkew -= SLEW * elapsed
-    return elapsed
   }
 
   /**
@@ -123,6 +124,21 @@ export class EntryClock {
     this.#leastSkew = time < this.#newest ? skew : Math.max(this.#leastSkew, skew)
     this.#skew = this.#leads ? Math.max(this.#skew, skew) : this.#leastSkew
     this.#newest = time
+  }
+
+  /**
+   * Looks at the wall clock, if that is due; the time of a leader moves towards it, by no more than what has passed
+   * since the last look allows.
+   */
+  #bend(leads: boolean): void {
+    const elapsed = this.#at - this.#wallAt
+    if (elapsed < LOOK_EVERY_MS) return
+    this.#wallAt = this.#at
+    this.#lookAtWall()
+    if (!leads) return
+    const most = SLEW * Math.min(elapsed, LOOK_MS_MAX)
+    const ahead = this.#skew - this.#wallSkew
+    this.#skew -= ahead < 0 ? Math.max(ahead, -most) : Math.min(Math.max(ahead - GRAIN_MS, 0), most)
   }
 
   /** What cannot be the time of an entry counts as `otherwise`. */

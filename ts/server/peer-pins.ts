@@ -43,6 +43,7 @@ export interface Superseded {
 const CLAIMS_MAX = 64
 
 const NONE: readonly Superseded[] = []
+const NO_STEPS: readonly StoreOperation[] = []
 
 /** Of a peer to be who it says, until that is durable. */
 class Claim {
@@ -138,7 +139,7 @@ export class PeerPins {
    * written: no claim that is refused in memory may stand on the disk.
    */
   takeWrites(): readonly StoreOperation[] {
-    if (this.#writing.length > 0 || this.#waiting.length === 0) return []
+    if (this.#writing.length > 0 || this.#waiting.length === 0) return NO_STEPS
     const writing = new Map<ServerId, Claim>()
     const waiting: Claim[] = []
     for (const claim of this.#waiting) {

@@ -265,10 +265,11 @@ export class Server {
   }
 
   /** False: the call has ended before it began. `since`: what its deadline is counted from. */
-  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since = this.#clock.now()): boolean {
+  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
-    else if (options !== undefined) call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, since)
+    else if (options === undefined) return true
+    else call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, since ?? this.#clock.now())
     return !call.settled
   }
 

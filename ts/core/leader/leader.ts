@@ -66,6 +66,13 @@ export class Leader extends RoleBehaviour {
     return this.#peers
   }
 
+  // Hot path: once per turn.
+  override get heldByPeers(): LogIndex {
+    let held = this.core.log.lastIndex
+    for (const { matchIndex } of this.#peers.values()) if (matchIndex < held) held = matchIndex
+    return held
+  }
+
   override get hearsLeader(): boolean {
     return true
   }

@@ -13,6 +13,8 @@ import { overloaded, tooLarge } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
 import { PendingCall } from './pending-call.js'
 import type { Room } from './pending-call.js'
+import { WaitingList } from './waiting-list.js'
+import type { Member } from './waiting-list.js'
 
 /** Waiting proposals, in number and in bytes: above that `apply` answers OVERLOADED. One list never has more. */
 const WAITING_COUNT_MAX = 8192
@@ -26,7 +28,8 @@ const ACCEPTED_COUNT_MAX = 65_536
 const NONE: readonly Payload[] = []
 
 /** A call with one or more commands; resolved when the last of them is applied. */
-export class ProposalCall extends PendingCall<readonly unknown[]> {
+export class ProposalCall extends PendingCall<readonly unknown[]> implements Member {
+  place = -1
   readonly kind: 'command' | 'barrier'
   readonly count: number
   /**
@@ -92,7 +95,7 @@ export interface BatchPlace {
 
 export class ApplyQueue implements Room<readonly unknown[]> {
   /** In the order in which they came. Of the first one a part may be in the log. */
-  #waiting = new Set<ProposalCall>()
+  readonly #waiting = new WaitingList<ProposalCall>()
   /** Commands and bytes of `#waiting` that are not in the log: 0 when it is empty. */
   #waitingCount = 0
   #waitingBytes = 0
@@ -150,7 +153,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     const refusal = this.refusal(call.count, call.waitingBytes)
     if (refusal !== null) return refusal
     call.enter(this)
-    this.#waiting.add(call)
+    this.#waiting.push(call)
     this.#waitingCount += call.count
     this.#waitingBytes += call.waitingBytes
     return null
@@ -158,7 +161,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
 
   /** Takes out what still waits of a call whose caller gave up. */
   withdraw(call: ProposalCall): Outcome {
-    if (this.#waiting.delete(call)) {
+    if (this.#waiting.remove(call)) {
       this.#waitingCount -= call.count - call.accepted
       this.#waitingBytes -= call.waitingBytes
       this.#isFull = false
@@ -172,7 +175,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     let bytes = 0
     let index: number = place.first
     writer.begin(place.first, place.term)
-    for (const call of this.#waiting) {
+    for (let call = this.#waiting.first; call !== undefined; call = this.#waiting.first) {
       const { kind, payloads, accepted: position } = call
       const first = index
       for (let payload = payloads[position]; payload !== undefined; payload = payloads[call.accepted]) {
@@ -192,7 +195,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
       if (index > first) this.#accepted.push({ call, position, first, last: index - 1 })
       if (call.accepted < call.count) break
       call.payloads = NONE
-      this.#waiting.delete(call)
+      this.#waiting.remove(call)
     }
     if (writer.count > 0) blocks.push(writer.finish(seal))
     this.#moved(index - place.first, bytes)
@@ -259,13 +262,9 @@ export class ApplyQueue implements Room<readonly unknown[]> {
 
   /** What waits is given up: never appended, unless an earlier part of the same call was. */
   failWaiting(makeError: ErrorOf): void {
-    const waiting = this.#waiting
-    this.#waiting = new Set()
-    this.#waitingCount = 0
-    this.#waitingBytes = 0
-    this.#isFull = false
-    for (const call of waiting) {
-      if (!call.settled) call.reject(makeError(call.accepted > 0 ? 'unknown' : 'not-applied'))
+    for (let call = this.#waiting.first; call !== undefined; call = this.#waiting.first) {
+      const outcome = this.withdraw(call)
+      if (!call.settled) call.reject(makeError(outcome))
     }
   }
 

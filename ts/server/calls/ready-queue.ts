@@ -25,8 +25,9 @@ export class ReadyQueue implements Room<void> {
   }
 
   /** Looked at once per turn. What a leader of an older term committed says nothing yet: its own term must have (8). */
-  settle({ leader, log, term }: RaftCore): void {
+  settle(core: RaftCore): void {
     if (this.#waiting.size === 0) return
+    const { leader, log, term } = core
     const isCurrent = leader !== null && log.termAt(log.commitIndex) === term
     if (!isCurrent || log.appliedIndex < log.knownCommitIndex) return
     for (const call of this.#takeAll()) call.resolve()

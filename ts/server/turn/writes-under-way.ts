@@ -21,6 +21,8 @@ interface Write {
   readonly holdsPins: boolean
 }
 
+const NONE: readonly StoreOperation[] = []
+
 export class WritesUnderWay {
   readonly #store: LogStore
   readonly #pins: PeerPins
@@ -37,11 +39,12 @@ export class WritesUnderWay {
   }
 
   /** Hands over what is to be written in this turn, as one ticket. Returns the error of a store that is poisoned. */
+  // Hot path: once per turn.
   submit(ticket: PersistTicket | null): RaftError | null {
     const facts = this.#pins.takeWrites()
-    const operations: readonly StoreOperation[] = [...(ticket?.operations ?? []), ...facts]
-    if (operations.length === 0) return null
-    const storeTicket = this.#submit(operations)
+    const steps = ticket?.operations ?? NONE
+    if (steps.length + facts.length === 0) return null
+    const storeTicket = this.#submit(facts.length === 0 ? steps : [...steps, ...facts])
     if (storeTicket instanceof RaftError) return storeTicket
     this.#writes.push({ storeTicket, coreTicket: ticket?.ticket ?? null, holdsPins: facts.length > 0 })
     return null

@@ -74,7 +74,7 @@ export class FrameReader {
   }
 
   filled(count: number): void {
-    assert(this.#end + count <= this.#slab.length, `${count} bytes read into ${this.#slab.length - this.#end}`)
+    assert(this.#end + count <= this.#slab.length, () => `${count} bytes read into ${this.#slab.length - this.#end}`)
     this.#end += count
   }
 
@@ -95,7 +95,7 @@ export class FrameReader {
   }
 
   consume(length: number): void {
-    assert(length <= this.available, `${length} bytes consumed of ${this.available}`)
+    assert(length <= this.available, () => `${length} bytes consumed of ${this.available}`)
     this.#start += length
     this.#consumed += length
   }

@@ -223,7 +223,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   received(connection: Connection, message: Request | Response): void {
     const { handlers } = this.#started()
     const from = connection.peer?.serverId
-    assert(from !== undefined, `a message on link ${connection.link} before its hello`)
+    assert(from !== undefined, () => `a message on link ${connection.link} before its hello`)
     switch (message.type) {
       case 'AppendEntries':
       case 'RequestVote':
