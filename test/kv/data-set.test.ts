@@ -170,6 +170,8 @@ test('a long batch is applied in slices: between two entries, and to the same en
       [],
       [
         ['incr', 'a'],
+        // So long that the clock is looked at after each entry.
+        ['set', 'pad', 'x'.repeat(4096)],
         ['incr', 'b'],
       ],
     )
@@ -187,8 +189,22 @@ test('a long batch is applied in slices: between two entries, and to the same en
   assert.is(slices, 13)
   assert.equal(
     await answer,
-    batch.map(({ index }) => [index, index]),
+    batch.map(({ index }) => [index, ok, index]),
   )
+})
+
+test('short entries share a look at the clock, some kilobytes of them', async () => {
+  let looks = 0
+  const pace = {
+    now: () => Math.min((looks += 1), 2),
+    defer: () => assert.unreachable('there was time for all of them'),
+  }
+  const batch = Array.from({ length: 200 }, (_, n) => {
+    const command = encodeCommand(['set', `k${n}`, 'v'])
+    return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
+  })
+  await new KvStateMachine(new DataSet(), pace).apply(batch, { appliedIndex: logIndex(200), isAwaited: () => true })
+  assert.ok(looks >= 200 / 16 && looks <= 200 / 8, `${looks} looks for 200 entries`)
 })
 
 test('what an entry leaves to be done is done in slices before the next one, and seen by nobody', async () => {
@@ -221,7 +237,7 @@ test('what an entry leaves to be done is done in slices before the next one, and
     return { steps, seen, data, replies: await answer }
   }
   const { steps, seen, data, replies } = await run()
-  assert.ok(steps >= (100 + 5000 / 64) / 4, `${steps} steps`)
+  assert.ok(steps >= (100 + 5000 / 64) / 4 - 1, `${steps} steps`)
   assert.equal([...seen], ['4096,4096,1', '4096,4096,'])
   assert.equal(replies.slice(1), [ok, 100])
   assert.is(data.get('long50')?.value, `${'v'.repeat(4095)}w`)

@@ -11,7 +11,7 @@
  * Entries are read on every server in every later version: this format may grow, never change.
  */
 
-import { latin1 } from '../resp/latin1.js'
+import { latin1, writeLatin1 } from '../resp/latin1.js'
 
 export interface WatchedKey {
   readonly key: string
@@ -80,25 +80,36 @@ function readEntry(reader: EntryReader): KvEntry {
   return { type: 'transaction', watched, commands }
 }
 
-function writeCommand(buffer: Buffer, start: number, words: readonly string[]): number {
-  let at = buffer.writeUInt32LE(words.length, start)
-  for (const word of words) at = writeWord(buffer, at, word)
+// Hot path: once per command. By hand, as is reading: what Buffer checks of each number is known here.
+function writeCommand(bytes: Uint8Array, start: number, words: readonly string[]): number {
+  let at = writeNumber(bytes, start, words.length)
+  for (const word of words) at = writeWord(bytes, at, word)
   return at
 }
 
-function writeWord(buffer: Buffer, at: number, word: string): number {
-  buffer.writeUInt32LE(word.length, at)
-  return at + 4 + buffer.write(word, at + 4, 'latin1')
+function writeWord(bytes: Uint8Array, at: number, word: string): number {
+  return writeLatin1(bytes, writeNumber(bytes, at, word.length), word)
+}
+
+function writeNumber(bytes: Uint8Array, at: number, value: number): number {
+  bytes[at] = value
+  bytes[at + 1] = value >>> 8
+  bytes[at + 2] = value >>> 16
+  bytes[at + 3] = value >>> 24
+  return at + 4
 }
 
 /** Reads what is there; beyond the end there are zeros and empty words. */
 class EntryReader {
-  readonly #buffer: Buffer
+  readonly #bytes: Uint8Array
+  /** Not the view's own `length`, which engines are slow to tell of foreign ones. */
+  readonly #end: number
   #at = 0
   #isShort = false
 
   constructor(bytes: Uint8Array) {
-    this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#bytes = bytes
+    this.#end = bytes.length
   }
 
   /** More was read than there is. */
@@ -107,20 +118,26 @@ class EntryReader {
   }
 
   get isAtEnd(): boolean {
-    return this.#at === this.#buffer.length
+    return this.#at === this.#end
   }
 
   number(): number {
-    return this.#has(4) ? this.#buffer.readUInt32LE(this.#at - 4) : 0
+    if (!this.#has(4)) return 0
+    const bytes = this.#bytes
+    const at = this.#at - 4
+    const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16)
+    return (low | ((bytes[at + 3] ?? 0) << 24)) >>> 0
   }
 
   version(): number {
-    return this.#has(8) ? this.#buffer.readDoubleLE(this.#at - 8) : 0
+    if (!this.#has(8)) return 0
+    const { buffer, byteOffset } = this.#bytes
+    return new DataView(buffer, byteOffset + this.#at - 8, 8).getFloat64(0, true)
   }
 
   word(): string {
     const length = this.number()
-    return this.#has(length) ? latin1(this.#buffer, this.#at - length, this.#at) : ''
+    return this.#has(length) ? latin1(this.#bytes, this.#at - length, this.#at) : ''
   }
 
   words(count: number): string[] {
@@ -131,7 +148,7 @@ class EntryReader {
 
   /** Steps over so many bytes, if they are there. */
   #has(count: number): boolean {
-    if (this.#at + count > this.#buffer.length) this.#isShort = true
+    if (this.#at + count > this.#end) this.#isShort = true
     else this.#at += count
     return !this.#isShort
   }

@@ -14,6 +14,9 @@ import { decodeEntry, type KvEntry } from './entry-codec.js'
 /** Dead keys removed by an entry that exists for that, and by any other: each leaves more room than it can fill. */
 const REMOVALS_BY_TIME_ENTRY = 10_000
 const REMOVALS_BY_COMMAND = 16
+/** Entries of so many bytes together are applied between two looks at the clock; each counts for some more. */
+const BYTES_BY_LOOK = 4096
+const ENTRY_BYTES = 256
 
 /** How entries are spread over turns of the event loop, by the clock of the server. */
 export interface Pace {
@@ -59,13 +62,22 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   #slice(batch: readonly Entry<Uint8Array>[], context: ApplyContext, replies: Reply[]): boolean {
     const pace = this.#pace
     const end = pace === null ? 0 : pace.now() + APPLY_SLICE_MS
+    let unlooked = 0
     for (;;) {
       const entry = batch[replies.length]
-      if (this.#data.hasWorkLeft) this.#data.workOff()
-      else if (entry === undefined) return true
-      else replies.push(this.#applyEntry(entry, context))
-      // After each: one may name `COMMAND_WORDS_MAX` keys.
-      if (pace !== null && pace.now() >= end) break
+      if (this.#data.hasWorkLeft) {
+        this.#data.workOff()
+        unlooked = BYTES_BY_LOOK
+      } else if (entry !== undefined) {
+        replies.push(this.#applyEntry(entry, context))
+        // One that names many keys is long.
+        unlooked += entry.command.length + ENTRY_BYTES
+      } else {
+        return true
+      }
+      if (pace === null || unlooked < BYTES_BY_LOOK) continue
+      if (pace.now() >= end) break
+      unlooked = 0
     }
     return replies.length === batch.length && !this.#data.hasWorkLeft
   }
@@ -113,9 +125,20 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
 
 /** What is wrong with it; null: nothing. Asked before anything is run, so that no transaction stops half-way. */
 function unknownCommand(content: KvEntry): string | null {
-  if (content.type === 'time') return null
-  for (const [name = ''] of content.type === 'command' ? [content.words] : content.commands) {
-    if (!dataCommands.has(name)) return `holds the command '${name}'`
+  switch (content.type) {
+    case 'time':
+      return null
+    case 'command':
+      return unknownName(content.words[0])
+    case 'transaction':
+      for (const [name] of content.commands) {
+        const flaw = unknownName(name)
+        if (flaw !== null) return flaw
+      }
+      return null
   }
-  return null
+}
+
+function unknownName(name = ''): string | null {
+  return dataCommands.has(name) ? null : `holds the command '${name}'`
 }

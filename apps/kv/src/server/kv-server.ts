@@ -105,7 +105,8 @@ export class KvServer implements ServerState {
       onChange: () => this.#onLeadership(),
     })
     data.listener = this.#watchers
-    this.#turns = new Turns(clock, () => this.replicator.endTurn())
+    const { defer, afterPromises } = clock
+    this.#turns = new Turns({ now: this.uptime, defer, afterPromises }, () => this.replicator.endTurn())
     this.walks = new Walks(data, clock)
     const reads = new Reads(data, clock)
     this.reads = reads

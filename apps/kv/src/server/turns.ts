@@ -32,7 +32,7 @@ export class Turns {
   /** When no more commands are cut out of what comes before the turn; null: none were yet. */
   #cutEnd: number | null = null
 
-  /** `endTurn` hands over what the clients have begun. */
+  /** `clock`: its `now` is the uptime of the server. `endTurn` hands over what the clients have begun. */
   constructor(clock: Pick<KvClock, 'now' | 'defer' | 'afterPromises'>, endTurn: () => void) {
     this.#clock = clock
     this.#endTurn = endTurn
@@ -110,8 +110,7 @@ export class Turns {
   }
 
   /** Whether there is time before the turn to cut commands out of what has come; else it is done in the turn. */
-  mayCut(): boolean {
-    const now = this.#clock.now()
+  mayCut(now: number): boolean {
     this.#cutEnd ??= now + CUT_SLICE_MS
     return now < this.#cutEnd
   }
@@ -174,9 +173,9 @@ export class ClientTurn {
     this.#turns.toFlush(this)
   }
 
-  /** Whether there is time to cut commands out of what has just come. */
-  mayCut(): boolean {
-    return this.#turns.mayCut()
+  /** Whether there is time to cut commands out of what has come `now`, by the uptime of the server. */
+  mayCut(now: number): boolean {
+    return this.#turns.mayCut(now)
   }
 
   /** False: this turn has lasted long enough; `run` comes in the next one. */

@@ -138,14 +138,15 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   }
 
   received(chunk: Buffer): void {
-    const { counters, uptime } = this.#server
+    const { counters } = this.#server
+    const now = this.#server.uptime()
     counters.bytesIn += chunk.length
-    this.session.activeAt = uptime()
+    this.session.activeAt = now
     if (this.#isLeaving) return
     this.#input.push(chunk)
     this.#turn.askRun()
-    if (this.#turn.mayCut()) this.#cut()
-    this.#account.update()
+    if (this.#turn.mayCut(now)) this.#cut()
+    if (chunk.length >= ACCOUNTED_AT_ONCE_BYTES) this.#account.update()
   }
 
   ended(): void {
@@ -240,7 +241,9 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   #beginWaiting(): number {
     let begun = 0
     for (const command of this.#ordering.waiting) {
-      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#turn.mayGoOn()) break
+      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin()) break
+      // There was time for this client when its turn came: the clock is looked at from its second command on.
+      if (begun > 0 && !this.#turn.mayGoOn()) break
       if (!this.#begin(command)) break
       begun += 1
     }
@@ -292,3 +295,5 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
 
 /** What a command takes beside its words. */
 const COMMAND_BYTES = 256
+/** What comes in smaller pieces is accounted for in the turn, which follows at once. */
+const ACCOUNTED_AT_ONCE_BYTES = 1024
