@@ -17,6 +17,7 @@ import {
 } from '#balsa/format/block.js'
 import { decodeConfiguration, encodeConfiguration } from '#balsa/format/configuration.js'
 import { crc32c } from '#balsa/format/crc32c.js'
+import { viewOf } from '#balsa/format/little-endian.js'
 import { MalformedBytes } from '#balsa/format/malformed.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
 import { logIndex, termOf } from '#balsa/types.js'
@@ -114,14 +115,18 @@ test('blocks laid end to end are found again by their lengths', async () => {
       const joined = new Uint8Array(Buffer.concat(blocks.map(({ data }) => data)))
       const found = []
       for (let at = 0; at < joined.length; at += found.at(-1)?.length ?? 0) {
-        found.push(joined.subarray(at, at + blockLengthAt(joined, at)))
+        found.push(joined.subarray(at, at + blockLengthAt(viewOf(joined), at)))
       }
       assert.equal(
         found.map(hexOf),
         blocks.map(({ data }) => hexOf(data)),
       )
       assert.throws(
-        () => blockLengthAt(joined.subarray(0, joined.length - 1), joined.length - (blocks.at(-1)?.data.length ?? 0)),
+        () =>
+          blockLengthAt(
+            viewOf(joined.subarray(0, joined.length - 1)),
+            joined.length - (blocks.at(-1)?.data.length ?? 0),
+          ),
         isMalformed,
       )
     }),
@@ -134,7 +139,7 @@ test('no bytes make the gateways throw anything but MalformedBytes, and noise is
     fc.property(fc.uint8Array({ maxLength: 400 }), fc.integer({ min: -10, max: 500 }), (noise, offset) => {
       assert.not.ok(verifyBlock(noise))
       onlyMalformed(() => decodeBlock(noise))
-      onlyMalformed(() => blockLengthAt(noise, offset))
+      onlyMalformed(() => blockLengthAt(viewOf(noise), offset))
       onlyMalformed(() => decodeOperations(noise))
       onlyMalformed(() => decodeConfiguration(noise))
     }),

@@ -12,7 +12,7 @@ import { isPosition, logIndex, termOf } from '../types.js'
 import type { Block, Configuration, EntryKind, LogIndex, Term } from '../types.js'
 import { decodeConfiguration } from './configuration.js'
 import { crc32cOfView } from './crc32c.js'
-import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
+import { ALIGN, padded, readU64, viewOf, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
 
 const BLOCK_HEADER_BYTES = 24
@@ -308,15 +308,15 @@ export function verifyBlock(data: Uint8Array): boolean {
 }
 
 /**
- * The length of the block that begins at `offset`, so that concatenated blocks can be walked. Throws MalformedBytes.
+ * The length of the block that begins at `offset`, so that concatenated blocks can be walked with one view. Throws
+ * MalformedBytes.
  */
-export function blockLengthAt(bytes: Uint8Array, offset: number): number {
-  const room = bytes.length - offset
+export function blockLengthAt(view: DataView, offset: number): number {
+  const room = view.byteLength - offset
   if (offset < 0 || room < BLOCK_BYTES_MIN) {
     throw new MalformedBytes('block', `${room} bytes are left at ${offset}, fewer than the shortest block`)
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, BLOCK_HEADER_BYTES)
-  const length = sealedLength(view.getUint32(16, true), view.getUint32(20, true))
+  const length = sealedLength(view.getUint32(offset + 16, true), view.getUint32(offset + 20, true))
   if (length > room || length < BLOCK_BYTES_MIN) {
     throw new MalformedBytes('block', `its header at ${offset} says ${length} bytes, ${room} are left`)
   }
@@ -518,8 +518,4 @@ function writeRecordHeader(
 
 function readTime(view: DataView, at: number): number {
   return view.getUint32(at + 28, true) * 65_536 + view.getUint16(at + 26, true)
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

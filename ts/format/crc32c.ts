@@ -3,6 +3,8 @@
  * step through tables; the native store computes the same with the processor's instruction.
  */
 
+import { viewOf } from './little-endian.js'
+
 /** The Castagnoli polynomial, bits reversed. */
 const POLYNOMIAL = 0x82f63b78
 
@@ -18,7 +20,7 @@ const TABLES = makeTables()
 // Hot path: once per record and once per block.
 export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length, before = 0): number {
   if (start < 0 || end > bytes.length) throw new RangeError(`crc32c of ${start} .. ${end} in ${bytes.length} bytes`)
-  return advance(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), start, end, before)
+  return advance(bytes, viewOf(bytes), start, end, before)
 }
 
 /** The same for a caller that already has a view of exactly `bytes`: it saves one allocation per record. */

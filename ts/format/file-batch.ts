@@ -7,7 +7,7 @@
 import { assert } from '../errors.js'
 import { isPosition } from '../types.js'
 import { crc32c } from './crc32c.js'
-import { padded, readU64, writeU64 } from './little-endian.js'
+import { padded, readU64, viewOf, writeU64 } from './little-endian.js'
 
 export const FILE_HEADER_BYTES = 64
 export const BATCH_HEADER_BYTES = 48
@@ -151,8 +151,4 @@ export function decodeBoot(body: Uint8Array): number | null {
   if (body.length !== 8) return null
   const bootCounter = readU64(viewOf(body), 0)
   return isPosition(bootCounter) ? bootCounter : null
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

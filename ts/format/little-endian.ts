@@ -5,6 +5,11 @@ export const ALIGN = 8
 
 const TWO_32 = 0x1_0000_0000
 
+/** A view of exactly these bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
 /** Writes a position: a whole number below 2^53. */
 export function writeU64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value, true)

@@ -7,7 +7,7 @@ import { assert } from '../errors.js'
 import { isPosition, logIndex, termOf } from '../types.js'
 import type { HardState, StoreOperation } from '../types.js'
 import { decodeBlock } from './block.js'
-import { ALIGN, padded, readU64, writeU64 } from './little-endian.js'
+import { ALIGN, padded, readU64, viewOf, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
 
 /** The longest key of a fact, in bytes of UTF-8; also the longest server id. */
@@ -113,7 +113,7 @@ export class OperationPacker {
 
 /** The steps of one packed ticket; blocks and values are views of `bytes`. Throws MalformedBytes; looks at no CRC. */
 export function decodeOperations(bytes: Uint8Array): StoreOperation[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = viewOf(bytes)
   const operations: StoreOperation[] = []
   let at = 0
   while (at < bytes.length) {

@@ -69,9 +69,9 @@ export class EntryClock {
     if (offsetMs <= -JUMP_MS) logger.warn('clock behind the log', { offsetMs })
   }
 
-  /** Hot path: once per turn. `lastBlock` is the newest of the log. */
-  look(lastBlock: Block | null, leads: boolean): void {
-    this.#pass()
+  /** Hot path: once per turn. `lastBlock` is the newest of the log, `now` the monotonic clock as it was just read. */
+  look(lastBlock: Block | null, leads: boolean, now = this.#clock.now()): void {
+    this.#pass(now)
     // Deposed since the last look: what has come meanwhile is another leader's.
     if (!leads) this.#leads = false
     this.#read(lastBlock)
@@ -81,7 +81,7 @@ export class EntryClock {
 
   /** The time for the entries that a leader puts behind `lastBlock`, the newest of the log. */
   next(lastBlock: Block | null): number {
-    this.#pass()
+    this.#pass(this.#clock.now())
     this.#read(lastBlock)
     this.#bend(true)
     const time = this.now
@@ -105,8 +105,8 @@ export class EntryClock {
   }
 
   /** Moves on to the present. */
-  #pass(): void {
-    const elapsed = Math.max(this.#clock.now() - this.#at, 0)
+  #pass(now: number): void {
+    const elapsed = Math.max(now - this.#at, 0)
     this.#at += elapsed
     this.#leastSkew -= SLEW * elapsed
   }

@@ -10,6 +10,7 @@ import { types } from 'node:util'
 import { RaftError } from '../../errors.js'
 import { isBytes, isDetached, kindOf } from '../../foreign-values.js'
 import { PAYLOAD_BYTES_MAX } from '../../format/block.js'
+import { viewOf } from '../../format/little-endian.js'
 
 /** The unit of allocation; a command that needs more gets memory of its own. */
 const SLAB_BYTES = 16 * 1024
@@ -364,8 +365,4 @@ function isPlain(prototype: unknown): boolean {
 function step(key: Key): string {
   if (typeof key === 'number') return `[${key}]`
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -144,7 +144,7 @@ export class EventLoop {
     const now = this.#clock.now()
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)
-    this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader')
+    this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader', now)
     const isHeldBack = !this.#cutBatch()
     const { appliedIndex } = this.#core.log
     const read = this.#reads.nextRequest()

@@ -8,6 +8,7 @@ import { resolve } from 'node:path'
 import { assert, RaftError } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { decodeConfiguration } from '../../format/configuration.js'
+import { viewOf } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
 import type { NativeState } from '../../native/binding.js'
@@ -292,9 +293,10 @@ function configurationAt(dir: string, index: number, payload: Uint8Array): Confi
 /** One after the other; each is a view of `bytes`. */
 function decodeBlocks(dir: string, bytes: Uint8Array): readonly Block[] {
   const blocks: Block[] = []
+  const view = viewOf(bytes)
   try {
     for (let at = 0; at < bytes.length;) {
-      const end = at + blockLengthAt(bytes, at)
+      const end = at + blockLengthAt(view, at)
       blocks.push(decodeBlock(bytes.subarray(at, end)))
       at = end
     }

@@ -9,7 +9,7 @@
  */
 
 import { crc32cOfView } from '../../format/crc32c.js'
-import { readU64, writeU64 } from '../../format/little-endian.js'
+import { readU64, viewOf, writeU64 } from '../../format/little-endian.js'
 
 /** u32 length of the whole frame, u8 type, u24 length of its head, u64 group. */
 export const FRAME_HEADER_BYTES = 16
@@ -59,7 +59,7 @@ export interface FrameMemory {
 }
 
 export function frameMemory(bytes: Uint8Array): FrameMemory {
-  return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) }
+  return { bytes, view: viewOf(bytes) }
 }
 
 /** How long the frame at `at` says that it is. Invariant: 4 bytes of it are there. */

@@ -236,7 +236,7 @@ function decodeAppendEntriesResult(view: DataView, at: number, fieldsEnd: number
 function decodeAppendEntries(memory: FrameMemory, at: number, headEnd: number, end: number): AppendEntries | Malformed {
   const { view } = memory
   const count = readU64(view, at + 40)
-  const blocks = decodeBlocks(memory.bytes, headEnd, end)
+  const blocks = decodeBlocks(memory, headEnd, end)
   if (!Array.isArray(blocks)) return blocks
   if (blocks.length !== count) {
     return malformed(`AppendEntries: ${blocks.length} blocks where its header says ${count}`)
@@ -253,12 +253,12 @@ function decodeAppendEntries(memory: FrameMemory, at: number, headEnd: number, e
 }
 
 /** Walks the blocks; their lengths must add up to `end` exactly. */
-function decodeBlocks(bytes: Uint8Array, first: number, end: number): Block[] | Malformed {
+function decodeBlocks({ bytes, view }: FrameMemory, first: number, end: number): Block[] | Malformed {
   const blocks: Block[] = []
   let at = first
   try {
     while (at < end) {
-      const length = blockLengthAt(bytes, at)
+      const length = blockLengthAt(view, at)
       if (length > end - at) return malformed(`AppendEntries: block ${blocks.length} runs past the end of its frame`)
       // Not a Buffer, whose slice() is a view where a Uint8Array's is a copy.
       blocks.push(decodeBlock(new Uint8Array(bytes.buffer, bytes.byteOffset + at, length)))

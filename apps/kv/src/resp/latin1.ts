@@ -3,16 +3,16 @@
  *
  * `latin1Slice` is what `toString('latin1')` ends up calling, and `latin1Write` what `write` does; calling them at once
  * takes about half the time for a key of 11 bytes (230 against 420 ns on a busy machine), and no Buffer need be made of
- * other bytes. Node.js has had both in every version, but documents them nowhere, hence the declaration here and nowhere
- * else.
+ * other bytes. Node.js has had both in every version, but documents them nowhere, hence the declaration here and
+ * nowhere else.
  */
 
-interface Latin1Buffer {
-  latin1Slice(this: Uint8Array, start: number, end: number): string
-  latin1Write(this: Uint8Array, text: string, at: number, length: number): number
+interface Latin1 {
+  readonly latin1Slice: (this: Uint8Array, start: number, end: number) => string
+  readonly latin1Write: (this: Uint8Array, text: string, at: number, length: number) => number
 }
 
-const { latin1Slice, latin1Write } = Buffer.prototype as Buffer & Latin1Buffer
+const { latin1Slice, latin1Write } = Buffer.prototype as unknown as Latin1
 
 export function latin1(bytes: Uint8Array, start: number, end: number): string {
   return latin1Slice.call(bytes, start, end)

@@ -105,8 +105,12 @@ export class KvServer implements ServerState {
       onChange: () => this.#onLeadership(),
     })
     data.listener = this.#watchers
-    const { defer, afterPromises } = clock
-    this.#turns = new Turns({ now: this.uptime, defer, afterPromises }, () => this.replicator.endTurn())
+    const turnClock = {
+      now: this.uptime,
+      defer: (callback: () => void) => clock.defer(callback),
+      afterPromises: (callback: () => void) => clock.afterPromises(callback),
+    }
+    this.#turns = new Turns(turnClock, () => this.replicator.endTurn())
     this.walks = new Walks(data, clock)
     const reads = new Reads(data, clock)
     this.reads = reads
