@@ -11,6 +11,8 @@ import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { accepting, appendEntries, endingAt, matched } from '../support/messages.js'
 
+const MIB = 2 ** 20
+
 const appendsTo = (peer: string) => (envelope: Envelope) =>
   envelope.to === peer && envelope.message.type === 'AppendEntries' && envelope.message.blocks.length > 0
 
@@ -336,6 +338,30 @@ test('a follower without credit answers busy with its match, and takes heartbeat
   cluster.turn('s2', { type: 'credit', bytes: 24 })
   cluster.ask('s1', 's2', appendEntries(2, '1/1', [makeBlock(2, 2, [5])]))
   assert.is(cluster.core('s2').log.lastIndex, 2, 'what just fits is taken')
+})
+
+test('what a peer lacks stays in memory, and little of what all of them have', () => {
+  const cluster = new Stage()
+  cluster.elect('s1')
+  const write = (): void => {
+    for (let count = 0; count < 16; count += 1) {
+      cluster.propose('s1', 1, MIB / 4)
+      cluster.settle()
+    }
+  }
+  const tailOf = (id: string): number => cluster.core(id).log.tailBytes
+  write()
+  for (const id of cluster.ids) assert.ok(tailOf(id) > MIB / 2 && tailOf(id) <= MIB, `${id} keeps ${tailOf(id)} bytes`)
+  cluster.isolate('s3')
+  write()
+  assert.ok(tailOf('s1') >= 4 * MIB, `the leader keeps ${tailOf('s1')} bytes for s3`)
+  assert.ok(tailOf('s2') <= MIB, `a follower feeds nobody, and keeps ${tailOf('s2')} bytes`)
+  cluster.heal()
+  cluster.connect('s1', 's3')
+  assert.equal(cluster.server('s1').fetches, [], 'what s3 lacks is sent from memory')
+  cluster.settle()
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+  for (const id of cluster.ids) assert.ok(tailOf(id) <= MIB, `${id} keeps ${tailOf(id)} bytes`)
 })
 
 test.run()

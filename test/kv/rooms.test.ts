@@ -14,6 +14,7 @@ import {
   TIME_ENTRY_INTERVAL_MS,
   WALK_SLICE_MS,
   WALKS_MAX,
+  WORK_BY_LOOK,
 } from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { TurnBatch } from 'balsa-kv/server/turn-batch.js'
@@ -246,6 +247,7 @@ test('reads that one turn confirms are carried out in slices, in their order', (
     const reads = Array.from({ length: count }, (_, at) => ({
       owner: {},
       keys: null,
+      work: WORK_BY_LOOK,
       execute: () => void done.push(at),
       failed: () => {},
     }))

@@ -95,6 +95,11 @@ export const RUN_SLICE_MS = 10
 export const READ_SLICE_MS = 10
 export const APPLY_SLICE_MS = 10
 export const FLUSH_SLICE_MS = 10
+/**
+ * Between two looks at the clock goes so much work, in bytes of commands: short ones would cost less than the look.
+ * What may take long, however short it is, counts as all of it.
+ */
+export const WORK_BY_LOOK = 4096
 
 /** Walks over all keys that go on at a time; each change of a key is shown to all of them. */
 export const WALKS_MAX = 4

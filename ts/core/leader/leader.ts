@@ -129,6 +129,7 @@ export class Leader extends RoleBehaviour {
     if (message.type !== 'AppendEntriesResult' || message.term < this.core.hardState.term) return
     if (replication === undefined || !replication.isCurrent(session)) return
     if (replication.handleResult(message)) this.#advanceCommit()
+    this.#quorum.heard()
     this.#reads.confirm()
   }
 

@@ -4,7 +4,7 @@
  * another can be elected, or at least its callers are answered.
  */
 
-import type { ServerId } from '../../types.js'
+import type { Configuration, ServerId } from '../../types.js'
 import { isVoter, quorumValue } from '../configuration.js'
 import type { CoreContext } from '../role.js'
 import type { Progress } from './progress.js'
@@ -20,6 +20,9 @@ export class QuorumWatch {
   readonly #peers: ReadonlyMap<ServerId, Progress>
   /** Older contact does not count: not before this leadership began, nor before the event loop came back. */
   #contactFloor: number
+  /** When a quorum of `#contactOf` was last in contact; null: a peer was heard since that was looked at. */
+  #contactAt: number | null = null
+  #contactOf: Configuration | null = null
   /** The last heartbeat at which nothing waited to be committed. */
   #restedAt: number
 
@@ -33,6 +36,11 @@ export class QuorumWatch {
   /** The quorum has until `until` to be heard, at the least. */
   grace(until: number): void {
     this.#contactFloor = Math.max(this.#contactFloor, until - this.#core.settings.electionTimeoutMs)
+  }
+
+  /** A peer was heard. */
+  heard(): void {
+    this.#contactAt = null
   }
 
   nextDeadline(): number {
@@ -70,9 +78,13 @@ export class QuorumWatch {
 
   /** An election timeout after a quorum was last in contact. */
   #quorumLostAt(): number {
-    const { configuration, id, now, settings } = this.#core
-    const contactAt = quorumValue(configuration, (v) => (v === id ? now : (this.#peers.get(v)?.contactAt ?? 0)))
-    return Math.max(contactAt, this.#contactFloor) + settings.electionTimeoutMs
+    const { configuration, id, settings } = this.#core
+    // Asked some times per turn, and most turns hear nobody. This server is always in contact with itself.
+    if (this.#contactAt === null || this.#contactOf !== configuration) {
+      this.#contactOf = configuration
+      this.#contactAt = quorumValue(configuration, (v) => (v === id ? Infinity : (this.#peers.get(v)?.contactAt ?? 0)))
+    }
+    return Math.max(this.#contactAt, this.#contactFloor) + settings.electionTimeoutMs
   }
 
   /** Two election timeouts after the oldest ticket that is still not durable was submitted. */

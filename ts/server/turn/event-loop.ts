@@ -202,7 +202,8 @@ export class EventLoop {
       return true
     }
     if (admission.status === 'wait') return false
-    const place = { ...admission, time: this.#entryClock.next(this.#core.log.lastBlock) }
+    const { first, term, bytesMax } = admission
+    const place = { first, term, bytesMax, time: this.#entryClock.next(this.#core.log.lastBlock) }
     const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
     for (const block of blocks) this.#core.step({ type: 'propose', block })
     return true

@@ -9,7 +9,6 @@
  * The order of its entries is nobody's business: what depends on an order has one of its own.
  */
 
-import { strict } from 'node:assert'
 import { createHash } from 'node:crypto'
 
 const PARTS = 256
@@ -61,7 +60,7 @@ export class KeyMap<Value> {
     let hash = key.length
     for (let at = key.length - 1; at >= 0; at -= step) hash = (Math.imul(hash, 31) + key.charCodeAt(at)) | 0
     const part = this.#parts[(hash ^ (hash >>> 16)) & (PARTS - 1)]
-    strict.ok(part !== undefined, `there is no part for hash ${hash}`)
+    if (part === undefined) throw new RangeError(`there is no part for hash ${hash}`)
     return part
   }
 }

@@ -7,16 +7,15 @@ import { strict } from 'node:assert'
 import type { ApplyContext, Entry, StateMachine } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { dataCommands } from '../data-set/data-commands.js'
-import { APPLY_SLICE_MS } from '../limits.js'
+import { APPLY_SLICE_MS, WORK_BY_LOOK } from '../limits.js'
 import { nullArray, ok, type Reply } from '../resp/reply.js'
 import { decodeEntry, type KvEntry } from './entry-codec.js'
 
 /** Dead keys removed by an entry that exists for that, and by any other: each leaves more room than it can fill. */
 const REMOVALS_BY_TIME_ENTRY = 10_000
 const REMOVALS_BY_COMMAND = 16
-/** Entries of so many bytes together are applied between two looks at the clock; each counts for some more. */
-const BYTES_BY_LOOK = 4096
-const ENTRY_BYTES = 256
+/** What an entry counts for beside its bytes. */
+const ENTRY_WORK = 256
 
 /** How entries are spread over turns of the event loop, by the clock of the server. */
 export interface Pace {
@@ -30,6 +29,8 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   readonly #data: DataSet
   readonly #pace: Pace | null
   readonly #skipped: ReadonlySet<number>
+  /** What was done since the clock was looked at. */
+  #work = 0
 
   /** Without `pace` every batch is applied at once. `skipped`: entries that are left out if nobody can read them. */
   constructor(data: DataSet, pace: Pace | null = null, skipped: ReadonlySet<number> = new Set()) {
@@ -62,22 +63,22 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   #slice(batch: readonly Entry<Uint8Array>[], context: ApplyContext, replies: Reply[]): boolean {
     const pace = this.#pace
     const end = pace === null ? 0 : pace.now() + APPLY_SLICE_MS
-    let unlooked = 0
+    this.#work = 0
     for (;;) {
       const entry = batch[replies.length]
       if (this.#data.hasWorkLeft) {
         this.#data.workOff()
-        unlooked = BYTES_BY_LOOK
+        this.#work = WORK_BY_LOOK
       } else if (entry !== undefined) {
         replies.push(this.#applyEntry(entry, context))
         // One that names many keys is long.
-        unlooked += entry.command.length + ENTRY_BYTES
+        this.#work += entry.command.length + ENTRY_WORK
       } else {
         return true
       }
-      if (pace === null || unlooked < BYTES_BY_LOOK) continue
+      if (pace === null || this.#work < WORK_BY_LOOK) continue
       if (pace.now() >= end) break
-      unlooked = 0
+      this.#work = 0
     }
     return replies.length === batch.length && !this.#data.hasWorkLeft
   }
@@ -89,6 +90,7 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
       case 'command':
         return this.#run(content.words, entry, context)
       case 'transaction': {
+        this.#work = WORK_BY_LOOK
         for (const { key, version } of content.watched) {
           if (this.#data.version(key) !== version) return nullArray
         }
@@ -117,7 +119,7 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
 
   #run(words: readonly string[], { index }: Entry<Uint8Array>, context: ApplyContext): Reply {
     const command = dataCommands.get(words[0] ?? '')
-    strict.ok(command !== undefined, `command '${words[0]}' of entry ${index} was known when it was read`)
+    if (command === undefined) strict.fail(`command '${words[0]}' of entry ${index} was known when it was read`)
     if (!command.writes && !context.isAwaited(index)) return null
     return command.run(this.#data, words, this.#data.time)
   }

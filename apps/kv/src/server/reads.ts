@@ -4,7 +4,7 @@
  */
 
 import type { DataSet } from '../data-set/data-set.js'
-import { READ_SLICE_MS } from '../limits.js'
+import { READ_SLICE_MS, WORK_BY_LOOK } from '../limits.js'
 import type { KvClock } from './clock.js'
 import type { Read } from './turn-batch.js'
 
@@ -49,10 +49,15 @@ export class Reads {
     }
     const at = Math.max(this.#now, this.#data.time)
     let done = 0
-    while (done < reads.length) {
-      // Before each: one may be an MGET of `COMMAND_WORDS_MAX` keys.
-      if (this.#clock.now() >= this.#end) break
-      reads[done]?.execute(this.#data, at)
+    // A turn may come here many times: the first look is at once.
+    let work = WORK_BY_LOOK
+    for (const read of reads) {
+      if (work >= WORK_BY_LOOK) {
+        if (this.#clock.now() >= this.#end) break
+        work = 0
+      }
+      work += read.work
+      read.execute(this.#data, at)
       done += 1
     }
     if (done < reads.length) this.#left = reads.slice(done)

@@ -19,6 +19,8 @@ export interface Read {
   readonly owner: object
   /** The keys it looks at; null: all of them. */
   readonly keys: readonly string[] | null
+  /** How much is to be done, as `WORK_BY_LOOK` counts it. */
+  readonly work: number
   /**
    * The data set holds all that the read must see. `now`: entry time as it is now, not before the data set's own.
    */

@@ -6,7 +6,7 @@
  * A list of who has asked, and no more: nobody is called while asking, so that every room may ask at any time.
  */
 
-import { CUT_SLICE_MS, FLUSH_SLICE_MS, RUN_SLICE_MS } from '../limits.js'
+import { CUT_SLICE_MS, FLUSH_SLICE_MS, RUN_SLICE_MS, WORK_BY_LOOK } from '../limits.js'
 import type { KvClock } from './clock.js'
 
 /** What is done for a client in a turn. */
@@ -29,6 +29,8 @@ export class Turns {
   #isClosed = false
   /** When no more commands begin in this turn. */
   #end = 0
+  /** What was begun since the clock was looked at. */
+  #work = 0
   /** When no more commands are cut out of what comes before the turn; null: none were yet. */
   #cutEnd: number | null = null
 
@@ -115,8 +117,11 @@ export class Turns {
     return now < this.#cutEnd
   }
 
-  /** Whether another command may begin in this turn. */
-  mayBegin(): boolean {
+  /** Whether another command may begin in this turn, after so much work. */
+  mayBegin(work: number): boolean {
+    this.#work += work
+    if (this.#work < WORK_BY_LOOK) return true
+    this.#work = 0
     return this.#clock.now() < this.#end
   }
 
@@ -178,9 +183,9 @@ export class ClientTurn {
     return this.#turns.mayCut(now)
   }
 
-  /** False: this turn has lasted long enough; `run` comes in the next one. */
-  mayGoOn(): boolean {
-    if (this.#turns.mayBegin()) return true
+  /** So much has begun. False: this turn has lasted long enough; `run` comes in the next one. */
+  mayGoOn(work: number): boolean {
+    if (this.#turns.mayBegin(work)) return true
     this.askRun()
     return false
   }

@@ -5,6 +5,7 @@ import { firstKeyOf, keysOf } from '../../commands/command-keys.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { KeyWalk } from '../../data-set/key-walk.js'
 import { WORD_GROWTH_BYTES, type DataSet } from '../../data-set/data-set.js'
+import { WORK_BY_LOOK } from '../../limits.js'
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
 import type { ErrorReply, Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
@@ -63,6 +64,11 @@ export class ClientCommand implements Proposal, Read, Walker {
 
   get keys(): readonly string[] | null {
     return this.row === undefined || this.row.firstKey === 0 ? null : keysOf(this.row, this.words)
+  }
+
+  /** As `WORK_BY_LOOK` counts it. What names no keys may look at many, or list what it knows. */
+  get work(): number {
+    return this.row?.type === 'data' && this.row.firstKey > 0 ? this.bytes : WORK_BY_LOOK
   }
 
   get growthMax(): number {

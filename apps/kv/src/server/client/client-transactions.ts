@@ -223,6 +223,10 @@ export class WatchRead implements Read {
     return this.#command.keys
   }
 
+  get work(): number {
+    return this.#command.work
+  }
+
   execute(data: DataSet): void {
     for (const key of this.#command.keys ?? []) this.#transactions.watchKey(key, data.version(key))
     this.#command.settle(ok)

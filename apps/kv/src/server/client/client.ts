@@ -240,11 +240,12 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   /** How many of those that wait have begun. */
   #beginWaiting(): number {
     let begun = 0
+    // There was time for this client when its turn came.
+    let work = 0
     for (const command of this.#ordering.waiting) {
-      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin()) break
-      // There was time for this client when its turn came: the clock is looked at from its second command on.
-      if (begun > 0 && !this.#turn.mayGoOn()) break
+      if (this.#isLeaving || this.#answers.isFull || !this.#ordering.mayBegin() || !this.#turn.mayGoOn(work)) break
       if (!this.#begin(command)) break
+      work = command.work
       begun += 1
     }
     return begun
