@@ -262,6 +262,20 @@ test('SCAN looks at few keys when they are long, and still finds all', () => {
   assert.ok(all.startsWith('*40\r\n'))
 })
 
+test('no value is longer than the longest there has been, which is forgotten with all keys at once', () => {
+  const applied = new Applied()
+  const { data } = applied
+  applied.at(1000, 'set', 'a', 'v')
+  assert.is(data.valueBytesMax, 1)
+  applied.at(1000, 'append', 'a', 'v'.repeat(99))
+  assert.is(data.valueBytesMax, 100)
+  applied.at(1000, 'set', 'a', 'v', 'px', '1')
+  applied.at(2000, 'del', 'a')
+  assert.is(data.valueBytesMax, 100)
+  applied.at(2000, 'flushall')
+  assert.is(data.valueBytesMax, 0)
+})
+
 test('a command that fails stops no other of its transaction', () => {
   const applied = new Applied()
   applied.at(1000, 'set', 'n', 'no number')

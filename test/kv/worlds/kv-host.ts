@@ -254,6 +254,7 @@ function checkSums(data: DataSet): void {
   data.scan(0, Infinity, ({ key, value, deadline }) => {
     size += 1
     bytes += ITEM_BYTES + key.length + value.length
+    if (value.length > data.valueBytesMax) throw new Error(`a value of ${value.length} bytes, over the longest`)
     if (deadline === 0) return
     bytes += DEADLINE_BYTES
     expiring += 1

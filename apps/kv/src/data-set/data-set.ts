@@ -49,6 +49,7 @@ export class DataSet {
   #removalsLeft = 0
   #inPieces: StoredItem[] = []
   #bytes = 0
+  #valueBytesMax = 0
   #time = 0
   /** By which keys live or are dead: `#time`, but within `readAt`. */
   #seenAt = 0
@@ -81,6 +82,11 @@ export class DataSet {
    */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** No value is longer; as long as the longest that was set since all keys were removed at once, or the start. */
+  get valueBytesMax(): number {
+    return this.#valueBytesMax
   }
 
   /** The earliest deadline; Infinity when there is none. */
@@ -143,6 +149,7 @@ export class DataSet {
       this.delete(key)
       return
     }
+    if (value.length > this.#valueBytesMax) this.#valueBytesMax = value.length
     let item = this.#items.get(key)
     if (item === undefined) {
       item = { key, value, deadline: 0, version: 0, deadlinePlace: 0, place: this.#order.length }
@@ -182,6 +189,7 @@ export class DataSet {
   clear(): void {
     const items = this.#items
     this.#items = new KeyMap()
+    this.#valueBytesMax = 0
     this.#listener?.cleared((key) => {
       const item = items.get(key)
       return item !== undefined && this.#lives(item)

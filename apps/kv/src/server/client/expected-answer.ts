@@ -7,6 +7,9 @@
 import type { CommandRow } from '../../commands/command-table.js'
 import type { DataSet } from '../../data-set/data-set.js'
 
+/** Where no value is longer, looking for one would cost more than that it may be shorter. */
+const SMALL_VALUE_BYTES = 512
+
 /** `least`: what each value may have become by then. */
 export function expectedAnswerBytes(row: CommandRow, words: readonly string[], data: DataSet, least: number): number {
   switch (row.name) {
@@ -28,5 +31,6 @@ export function expectedAnswerBytes(row: CommandRow, words: readonly string[], d
 }
 
 function valueBytes(data: DataSet, key: string | undefined, least: number): number {
+  if (data.valueBytesMax <= SMALL_VALUE_BYTES) return Math.max(least, data.valueBytesMax)
   return Math.max(least, data.get(key ?? '')?.value.length ?? 0)
 }
