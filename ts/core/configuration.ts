@@ -46,7 +46,11 @@ function majorityValue(voters: readonly Server[], valueOf: (id: ServerId) => num
   for (const { id } of voters) {
     const value = valueOf(id)
     let at = values.length
-    for (; at > 0 && (values[at - 1] ?? 0) < value; at -= 1) values[at] = values[at - 1] ?? 0
+    for (; at > 0; at -= 1) {
+      const before = values[at - 1] ?? 0
+      if (before >= value) break
+      values[at] = before
+    }
     values[at] = value
   }
   // Descending: the value at position floor(n / 2) is reached by floor(n / 2) + 1 voters, a strict majority.
