@@ -103,12 +103,12 @@ async function hunt(patches, copies, how) {
     (a, b) => patches.findIndex(({ name }) => name === a.name) - patches.findIndex(({ name }) => name === b.name),
   )
   const files = patches.flatMap(({ suite }) => (suite === null ? [] : [suite.file]))
-  const [raft, kv, suites] = await Promise.all([
-    controlRow(copies.raft, 'raft', rows, how),
-    controlRow(copies.kv, 'kv', rows, how),
+  const hunted = new Set(['raft', ...patches.map(({ worlds }) => worlds)])
+  const [suites, first, ...others] = await Promise.all([
     checkSuites(copies.kv, files),
+    ...[...hunted].map((worlds) => controlRow(copies[worlds], worlds, rows, how)),
   ])
-  return [...rows, { ...raft, trouble: raft.trouble ?? suites }, kv]
+  return [...rows, { ...first, trouble: first.trouble ?? suites }, ...others]
 }
 
 async function huntOne(patch, copies, { first, last }) {

@@ -237,7 +237,8 @@ test('what an entry leaves to be done is done in slices before the next one, and
     return { steps, seen, data, replies: await answer }
   }
   const { steps, seen, data, replies } = await run()
-  assert.ok(steps >= (100 + 5000 / 64) / 4 - 1, `${steps} steps`)
+  // The first slice is no step.
+  assert.ok(steps + 1 >= (100 + 5000 / 64) / 4, `${steps} steps`)
   assert.equal([...seen], ['4096,4096,1', '4096,4096,'])
   assert.equal(replies.slice(1), [ok, 100])
   assert.is(data.get('long50')?.value, `${'v'.repeat(4095)}w`)
