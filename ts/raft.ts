@@ -90,7 +90,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     if (!this.#machine.hasQuery) {
       throw new RaftError('ERR_RAFT_OPTIONS', 'option stateMachine has no query function; give it one to use read')
     }
-    return this.#server.read(() => this.#machine.query(query), options?.consistency === 'stale', options)
+    const ask = (): Answer | PromiseLike<Answer> => this.#machine.query(query)
+    return options?.consistency === 'stale' ? this.#server.staleRead(ask, options) : this.#server.read(ask, options)
   }
 
   /**

@@ -86,6 +86,8 @@ export interface Counters {
   readonly applying: number
 }
 
+type Ask<Answer> = () => Answer | PromiseLike<Answer>
+
 export class Server {
   /** For the simulator, which watches its two doors; nobody else looks at it. */
   readonly core: RaftCore
@@ -169,17 +171,20 @@ export class Server {
   }
 
   /**
-   * Asks the state machine, after a proof of leadership unless it may be stale. What it throws or rejects with goes to
-   * the caller as it is. Hot path: once per read.
+   * Asks the state machine, after a proof of leadership. What it throws or rejects with goes to the caller as it is.
+   * Hot path: once per read.
    */
-  async read<Answer>(
-    ask: () => Answer | PromiseLike<Answer>,
-    isStale: boolean,
-    options: WaitOptions | undefined,
-  ): Promise<Answer> {
-    const since = options === undefined ? 0 : this.#clock.now()
-    if (isStale) this.#checkStale(options)
-    else await this.readIndex(options)
+  async read<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Promise<Answer> {
+    const since = this.#beginOf(options)
+    await this.readIndex(options)
+    const answer = ask()
+    return isThenable(answer) ? this.#untilAnswered(answer, options, since) : answer
+  }
+
+  /** The same at once, without a proof: an answer that is there is no promise. Throws what `read` rejects with. */
+  staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer> {
+    const since = this.#beginOf(options)
+    this.#checkStale(options)
     const answer = ask()
     return isThenable(answer) ? this.#untilAnswered(answer, options, since) : answer
   }
@@ -271,6 +276,11 @@ export class Server {
     else if (options === undefined) return true
     else call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, since ?? this.#clock.now())
     return !call.settled
+  }
+
+  /** What a deadline is counted from; nobody asks where there is none. */
+  #beginOf(options: WaitOptions | undefined): number {
+    return options?.timeoutMs === undefined ? 0 : this.#clock.now()
   }
 
   /** What is asked at once waits for nothing, but is not asked of a server that has ended, nor by who has given up. */
