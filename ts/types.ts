@@ -110,12 +110,43 @@ export interface HardState {
   readonly commitIndex: LogIndex
 }
 
+/** What a snapshot covers: the state of the machine with every entry up to `index` applied. */
+export interface SnapshotMeta {
+  /** 32 hex digits, drawn at random by its maker. */
+  readonly id: string
+  /** The last entry that it covers, the term of that entry, and its time (milliseconds since 1970). */
+  readonly index: LogIndex
+  readonly term: Term
+  readonly time: number
+  /** In force at `index`, and the entry that it came from. */
+  readonly configuration: Configuration
+  readonly configurationIndex: LogIndex
+  /** As every configuration entry says it. */
+  readonly clusterName: string
+}
+
 /** One step of a ticket. Steps take effect in order, all or none. */
 export type StoreOperation =
   /** Invariant: block.first === lastIndex + 1 at that step. */
   | { readonly type: 'append'; readonly block: Block }
   /** Deletes every entry with index >= from. Invariant: firstIndex <= from <= lastIndex. */
   | { readonly type: 'truncateSuffix'; readonly from: LogIndex }
+  /**
+   * From now on the log stands on that snapshot, which is whole and durable before this is submitted. With `keepSuffix`
+   * the entries from `first` on stay: a server that made the snapshot keeps some behind it for peers that lag.
+   * Without, every entry goes: what was received says more than the log, or other than it. Invariants: firstIndex <=
+   * first <= snapshot.index + 1; with `keepSuffix`, snapshot.index <= lastIndex; without, first = snapshot.index + 1;
+   * snapshot.index never falls.
+   */
+  | {
+      readonly type: 'compact'
+      /** The first entry that is kept, or that will be appended next. */
+      readonly first: LogIndex
+      /** The term of the entry before it, which a consistency check may ask for (5.3). */
+      readonly prevTerm: Term
+      readonly snapshot: SnapshotMeta
+      readonly keepSuffix: boolean
+    }
   | { readonly type: 'hardState'; readonly hardState: HardState }
   /**
    * Small facts of the server itself, such as the identities of its peers. Key: 1 to 255 bytes of UTF-8; value: at most

@@ -41,6 +41,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   storage: ['option-checks', 'format', 'foreign-values', 'types', 'errors'],
   transport: ['option-checks', 'format', 'types', 'errors'],
   machine: ['format', 'foreign-values', 'types', 'errors'],
+  snapshot: ['format', 'foreign-values', 'types', 'errors'],
   format: ['foreign-values', 'types', 'errors'],
   observe: ['option-checks', 'foreign-values', 'types', 'errors'],
   // The simulator looks inside everything; nothing looks into it.

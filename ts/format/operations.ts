@@ -7,8 +7,12 @@ import { assert } from '../errors.js'
 import { isPosition, logIndex, termOf } from '../types.js'
 import type { HardState, StoreOperation } from '../types.js'
 import { decodeBlock } from './block.js'
+import { decodeConfiguration, encodeConfiguration } from './configuration.js'
+import { bytesOfHex, hexOf } from './hex.js'
 import { ALIGN, padded, readU64, viewOf, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
+
+type Compact = Extract<StoreOperation, { readonly type: 'compact' }>
 
 /** The longest key of a fact, in bytes of UTF-8; also the longest server id. */
 export const KEY_BYTES_MAX = 255
@@ -16,11 +20,15 @@ export const KEY_BYTES_MAX = 255
 export const VALUE_BYTES_MAX = 4096
 
 const HEADER_BYTES = 16
+/** The body of COMPACT before its configuration payload. */
+const COMPACT_BYTES = 72
+const ID_BYTES = 16
 /** The packer begins with room for one full block and its companions, and doubles. */
 const ARENA_BYTES_FIRST = 128 * 1024
 
 const APPEND = 1
 const TRUNC_SUFFIX = 2
+const COMPACT = 3
 const HARDSTATE = 4
 const KV_PUT = 5
 const KV_DEL = 6
@@ -59,6 +67,9 @@ export class OperationPacker {
         writeU64(this.#view, body, operation.from)
         this.#close(TRUNC_SUFFIX, 8)
         return
+      case 'compact':
+        this.#close(COMPACT, this.#packCompact(body, operation))
+        return
       case 'hardState':
         this.#close(HARDSTATE, this.#packHardState(body, operation.hardState))
         return
@@ -77,6 +88,20 @@ export class OperationPacker {
       default:
         throw unknownOperation(operation)
     }
+  }
+
+  #packCompact(body: number, { first, prevTerm, snapshot, keepSuffix }: Compact): number {
+    const payload = encodeConfiguration(snapshot)
+    writeU64(this.#view, body, first)
+    writeU64(this.#view, body + 8, prevTerm)
+    writeU64(this.#view, body + 16, snapshot.index)
+    writeU64(this.#view, body + 24, snapshot.term)
+    writeU64(this.#view, body + 32, snapshot.time)
+    writeU64(this.#view, body + 40, snapshot.configurationIndex)
+    this.#arena.set(bytesOfHex(snapshot.id), body + 48)
+    writeU64(this.#view, body + 64, Number(keepSuffix))
+    this.#arena.set(payload, body + COMPACT_BYTES)
+    return COMPACT_BYTES + payload.length
   }
 
   #packHardState(body: number, hardState: HardState): number {
@@ -138,6 +163,8 @@ function decodeOne(code: number, body: Uint8Array): StoreOperation {
     case TRUNC_SUFFIX:
       if (body.length !== 8) fail(`TRUNC_SUFFIX with ${body.length} bytes`)
       return { type: 'truncateSuffix', from: logIndex(position(view, 0)) }
+    case COMPACT:
+      return decodeCompact(view, body)
     case HARDSTATE:
       return { type: 'hardState', hardState: decodeHardState(view, body) }
     case KV_PUT:
@@ -146,6 +173,27 @@ function decodeOne(code: number, body: Uint8Array): StoreOperation {
       return { type: 'delete', key: decodeKey(body) }
     default:
       return fail(`unknown operation ${code}`)
+  }
+}
+
+function decodeCompact(view: DataView, body: Uint8Array): Compact {
+  if (body.length < COMPACT_BYTES) fail(`COMPACT with ${body.length} bytes`)
+  const keepSuffix = readU64(view, 64)
+  if (keepSuffix > 1) fail(`COMPACT with ${keepSuffix} where it says whether it keeps the suffix`)
+  const payload = decodeConfiguration(body.slice(COMPACT_BYTES))
+  return {
+    type: 'compact',
+    first: logIndex(position(view, 0)),
+    prevTerm: termOf(position(view, 8)),
+    snapshot: {
+      id: hexOf(body.subarray(48, 48 + ID_BYTES)),
+      index: logIndex(position(view, 16)),
+      term: termOf(position(view, 24)),
+      time: position(view, 32),
+      configurationIndex: logIndex(position(view, 40)),
+      ...payload,
+    },
+    keepSuffix: keepSuffix === 1,
   }
 }
 
@@ -190,6 +238,8 @@ function bodyBytesMost(operation: StoreOperation): number {
       return operation.block.data.length
     case 'truncateSuffix':
       return 8
+    case 'compact':
+      return COMPACT_BYTES + encodeConfiguration(operation.snapshot).length
     case 'hardState':
       return 16 + UTF8_FACTOR * (operation.hardState.votedFor?.length ?? 0)
     case 'put':

@@ -1,10 +1,10 @@
 /**
- * The contract of what users bring: a deterministic machine that commands change and queries read. Snapshots
- * (`snapshot`, `restore`, `appliedIndex`, `hash`) join with the feature; until then the log is kept whole and replayed
- * at start.
+ * The contract of what users bring: a deterministic machine that commands change and queries read. One that can be
+ * written out (`snapshot`) and read back (`restore`) lets the log be compacted; without them the log is kept whole, and
+ * replayed at each start.
  */
 
-import type { LogIndex, Term } from '../types.js'
+import type { LogIndex, SnapshotMeta, Term } from '../types.js'
 
 /** One committed command. */
 export interface Entry<Command> {
@@ -34,6 +34,12 @@ export interface ApplyContext {
   readonly appliedIndex: LogIndex
 }
 
+/**
+ * The bytes of a snapshot, in pieces of whatever size. It is asked for the next piece only when the one before is
+ * written, and is told to end (`return`) when the rest is not wanted.
+ */
+export type SnapshotSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
 export interface StateMachine<Command, Result, Query = never, Answer = never> {
   /**
    * Applies a batch in index order and answers with one result per entry, or with a promise of that, of whatever
@@ -44,6 +50,26 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
   apply(batch: readonly Entry<Command>[], context: ApplyContext): readonly Result[] | Promise<readonly Result[]>
   /** What it throws or rejects with, `read` rejects with, as it is; the server goes on. */
   query?(query: Query): Answer | Promise<Answer>
+  /**
+   * Captures the state as it is now, between two batches, within milliseconds: nothing is applied until it has
+   * answered. The bytes are made later, from what was captured, while `apply` goes on. A throw or a rejection, also of
+   * the source, ends the attempt and is told; the server goes on, and its log is kept.
+   */
+  snapshot?(): SnapshotSource | Promise<SnapshotSource>
+  /**
+   * Replaces the whole state by that of a snapshot, from the bytes that `snapshot` of this or of another server gave,
+   * in other pieces. Called before anything is applied, or between two batches; nothing else is called until it has
+   * settled. A throw or a rejection halts this server (ERR_RAFT_APPLY_FAILED): a state that is half of each is never
+   * used. Required where there is `snapshot`.
+   */
+  restore?(source: AsyncIterable<Uint8Array>, meta: SnapshotMeta): void | Promise<void>
+  /**
+   * Of a machine that is durable by itself: the last entry whose effect outlives a loss of power, 0 for none. Asked
+   * once, at the start; nothing up to there is restored or applied again.
+   */
+  appliedIndex?(): number | Promise<number>
+  /** Of the whole state: equal states give equal bytes on every server. Asked beside a snapshot, and compared. */
+  hash?(): Uint8Array
 }
 
 /**

@@ -10,7 +10,16 @@
  *   index.
  */
 
-import type { Block, Configuration, HardState, LogIndex, StoreOperation, TermRun } from '../types.js'
+import type {
+  Block,
+  Configuration,
+  HardState,
+  LogIndex,
+  SnapshotMeta,
+  StoreOperation,
+  Term,
+  TermRun,
+} from '../types.js'
 import type { RaftError } from '../errors.js'
 
 /**
@@ -26,6 +35,10 @@ export type Ticket = number
 export interface StoredState {
   /** The index of the first entry kept; 1 for a new store. */
   readonly firstIndex: LogIndex
+  /** The term of the entry before it; 0 where it is 1. */
+  readonly prevTerm: Term
+  /** On what the log stands; null while it was never compacted. Invariant: snapshot.index >= firstIndex - 1. */
+  readonly snapshot: SnapshotMeta | null
   /** firstIndex - 1 when the log is empty. */
   readonly lastIndex: LogIndex
   readonly hardState: HardState
@@ -97,8 +110,9 @@ export interface LogStore {
   poll(): StoreProgress
   /**
    * Entries lo .. hi-1 as whole sealed blocks clipped to that range, at most `maxBytes` and READ_BYTES_MAX but at least
-   * one entry. Only durable entries may be asked for. What was given out is the caller's: nothing changes it. Never
-   * blocks the event loop on a page fault.
+   * one entry. Only durable entries may be asked for, or such as were: no block at all says that entry lo is no longer
+   * kept, and nothing else does (scenario C14). What was given out is the caller's: nothing changes it. Never blocks
+   * the event loop on a page fault.
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
   stats(): StoreStats

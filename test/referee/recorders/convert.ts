@@ -47,6 +47,8 @@ export function writeOf(server: string, { ticket, operations }: PersistTicket, h
         return { step: 'append', entries: stretchOf(operation.block, hashesOf) }
       case 'truncateSuffix':
         return { step: 'truncate', from: operation.from }
+      case 'compact':
+        throw new Error('the referee knows no compaction yet')
       case 'hardState': {
         const { term, votedFor, commitIndex } = operation.hardState
         return { step: 'state', term, votedFor, commit: commitIndex }

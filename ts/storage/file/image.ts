@@ -32,6 +32,8 @@ export class LogHead {
         return this.#append(operation.block)
       case 'truncateSuffix':
         return this.#truncateSuffix(operation.from)
+      case 'compact':
+        return 'a compaction'
       case 'hardState':
         return this.#setHardState(operation.hardState)
       case 'put':
@@ -94,6 +96,7 @@ export class FileImage {
           this.places.truncateSuffix(operation.from)
           while ((this.configurations.at(-1)?.index ?? 0) >= operation.from) this.configurations.pop()
           break
+        case 'compact':
         case 'hardState':
           break
         case 'put':

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { isOurs, RaftError } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
 import { encodeBoot } from '../../format/file-batch.js'
-import { logIndex } from '../../types.js'
+import { logIndex, termOf } from '../../types.js'
 import { createStore, hasStore, inspectPlace, LOG_FILE, unusableError } from './directory.js'
 import type { Disk, DiskFile } from './disk.js'
 import type { FileImage } from './image.js'
@@ -105,6 +105,8 @@ function storedState(
   const { lastIndex, hardState, termRuns } = image.head
   return {
     firstIndex: logIndex(1),
+    prevTerm: termOf(0),
+    snapshot: null,
     lastIndex,
     hardState,
     termRuns: [...termRuns],

@@ -69,6 +69,8 @@ export class MemoryImage implements ReadonlyImage {
       case 'truncateSuffix':
         this.#truncateSuffix(operation.from)
         return
+      case 'compact':
+        throw new RaftError('ERR_RAFT_STORE_FORMAT', 'this store compacts nothing yet')
       case 'hardState':
         this.#setHardState(operation.hardState)
         return

@@ -10,6 +10,7 @@ import { assert, RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
 import { checkOptionNames } from '../../option-checks.js'
+import { termOf } from '../../types.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 import { MemoryImage } from './image.js'
@@ -229,6 +230,8 @@ export class MemoryLogStore implements LogStore {
     this.#phase = 'open'
     return {
       firstIndex: this.#durable.firstIndex,
+      prevTerm: termOf(0),
+      snapshot: null,
       lastIndex: this.#durable.lastIndex,
       hardState: this.#durable.hardState,
       termRuns: this.#durable.termRuns(),

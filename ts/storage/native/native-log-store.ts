@@ -262,6 +262,8 @@ function faultOf(native: NativeBinding, handle: number): RaftError {
 function storedState(dir: string, state: NativeState): StoredState {
   return {
     firstIndex: logIndex(state.first),
+    prevTerm: termOf(0),
+    snapshot: null,
     lastIndex: logIndex(state.last),
     hardState: {
       term: termOf(state.term),

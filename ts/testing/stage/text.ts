@@ -109,6 +109,8 @@ function formatOperation(operation: TicketOperation): string {
       return `append ${formatBlock(operation.block)}`
     case 'truncateSuffix':
       return `truncate from ${operation.from}`
+    case 'compact':
+      return `compact to ${operation.first} behind ${operation.snapshot.index}/${operation.snapshot.term}`
     case 'hardState': {
       const { term, votedFor, commitIndex } = operation.hardState
       return `term=${term} vote=${votedFor ?? '-'} commit=${commitIndex}`

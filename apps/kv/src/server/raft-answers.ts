@@ -67,6 +67,8 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_STORE_FULL':
     case 'ERR_RAFT_STORE_POISONED':
     case 'ERR_RAFT_STORE_FORMAT':
+    case 'ERR_RAFT_SNAPSHOT_CORRUPT':
+    case 'ERR_RAFT_SNAPSHOT_FAILED':
     case 'ERR_RAFT_NATIVE_UNAVAILABLE':
     case 'ERR_RAFT_DIR_LOCKED':
     case 'ERR_RAFT_DIR_UNUSABLE':
