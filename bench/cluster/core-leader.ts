@@ -30,6 +30,9 @@ export class CoreLeader {
       hardState: { term: termOf(1), votedFor: null, commitIndex: one },
       log: {
         firstIndex: one,
+        prevTerm: termOf(0),
+        snapshot: null,
+        appliedIndex: logIndex(0),
         lastIndex: one,
         commitIndex: one,
         termRuns: [{ first: one, term: termOf(1) }],

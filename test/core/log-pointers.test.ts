@@ -25,6 +25,8 @@ const healthy = {
   role: 'leader',
   term: termOf(2),
   firstIndex: 1,
+  snapshot: null as { readonly index: number } | null,
+  restoreDue: null as { readonly index: number } | null,
   appliedIndex: 4,
   commitIndex: 5,
   knownCommitIndex: 5,
@@ -66,11 +68,15 @@ function coreOf(state: State): CoreView {
 
 /** By row: what breaks it, and none of the rows before it. */
 const broken: Readonly<Record<string, readonly Partial<State>[]>> = {
-  'firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex': [
-    { appliedIndex: -1 },
-    { appliedIndex: 6 },
-    { commitIndex: 9 },
+  'firstIndex - 1 <= snapshotIndex <= commitIndex': [
+    { firstIndex: 2 },
+    { firstIndex: 3, snapshot: { index: 1 } },
+    { snapshot: { index: 6 } },
   ],
+  'firstIndex - 1 <= appliedIndex, unless a snapshot is to be restored': [
+    { firstIndex: 4, snapshot: { index: 3 }, appliedIndex: 2 },
+  ],
+  'appliedIndex <= commitIndex <= lastIndex': [{ appliedIndex: 6 }, { commitIndex: 9 }],
   'commitIndex <= settledIndex <= lastIndex': [{ settledIndex: 4 }, { settledIndex: 9 }],
   'commitIndex <= knownCommitIndex': [{ knownCommitIndex: 4 }],
   'appliedIndex <= durableIndex': [{ durableIndex: 3 }],
@@ -98,7 +104,7 @@ const broken: Readonly<Record<string, readonly Partial<State>[]>> = {
   'leader: lastIndex is of its term': [{ lastTerm: 1 }],
   'matchIndex <= lastIndex': [{ peer: () => peerAt(9, 10) }],
   'matchIndex < nextIndex <= lastIndex + 1': [{ peer: () => peerAt(7, 7) }, { peer: () => peerAt(8, 10) }],
-  'probe: the window is empty': [
+  'probe, snapshot: the window is empty': [
     {
       peer: () => {
         const progress = peerAt(6, 7)
@@ -107,7 +113,7 @@ const broken: Readonly<Record<string, readonly Partial<State>[]>> = {
       },
     },
   ],
-  'replicate: nothing is being read from the store': [
+  'replicate, snapshot: nothing is being read from the store': [
     { peer: () => Object.assign(peerAt(6, 7), { mode: 'replicate', fetching: true }) },
   ],
 }
@@ -150,7 +156,8 @@ for (const [row, states] of Object.entries(broken)) {
 }
 
 test('a pointer that would move where it cannot be is asserted at once', () => {
-  const start = { firstIndex: logIndex(1), lastIndex: logIndex(3), commitIndex: logIndex(2) }
+  const bounds = { firstIndex: logIndex(1), lastIndex: logIndex(3), commitIndex: logIndex(2) }
+  const start = { ...bounds, prevTerm: termOf(0), snapshot: null, appliedIndex: logIndex(0) }
   const termRuns = [{ first: logIndex(1), term: termOf(1) }]
   const configurations = [{ index: logIndex(1), configuration: votersOnly(['s1']) }]
   const log = new RaftLog({ ...start, termRuns, configurations }, stageBlockMaker)

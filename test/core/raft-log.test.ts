@@ -6,11 +6,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftLog } from '#balsa/core/raft-log.js'
 import { RaftCore } from '#balsa/core/index.js'
-import type { Configuration, LogIndex, Term } from '#balsa/types.js'
+import type { Configuration, LogIndex, SnapshotMeta, Term } from '#balsa/types.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import { SETTINGS, votersOnly } from '#balsa/testing/stage/stage.js'
 import { ENTRY_BYTES, entriesOf, makeBlock, stageBlockMaker } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, conflict, endingAt } from '../support/messages.js'
+import { appendEntries, endingAt, matched, snapshotAt } from '../support/messages.js'
 import { below, drawSeed, randomFrom, randomInt } from '../support/seed.js'
 import type { Random } from '../support/seed.js'
 
@@ -36,6 +36,8 @@ class Subject {
   readonly entries: ModelEntry[]
   /** Everything appended and not truncated, whether or not the log has forgotten its bytes. */
   blocks: ModelBlock[] = []
+  /** In force where the blocks begin. */
+  base = BASE
   readonly #random: Random
   #payload = 0
 
@@ -49,6 +51,9 @@ class Subject {
     const configurations = [{ index: logIndex(1), configuration: BASE }]
     const start = {
       firstIndex: logIndex(1),
+      prevTerm: termOf(0),
+      snapshot: null,
+      appliedIndex: logIndex(0),
       lastIndex: logIndex(3),
       commitIndex: logIndex(0),
       termRuns,
@@ -58,8 +63,10 @@ class Subject {
   }
 
   step(): void {
-    const dice = below(this.#random, 20)
-    if (dice < 12) this.#append()
+    const dice = below(this.#random, 22)
+    if (dice === 20) this.#compact()
+    else if (dice === 21) this.#install()
+    else if (dice < 12) this.#append()
     else if (dice < 16) this.#settle()
     else if (dice < 19) this.#trim()
     else this.#truncate()
@@ -92,15 +99,15 @@ class Subject {
     const before = log.tailFirst
     const upTo = logIndex(randomInt(this.#random, 0, log.lastIndex + 2))
     log.trimTail(bytesMax, upTo)
-    const kept = this.#bytesOf((block) => block.first >= log.tailFirst)
-    const oldest = this.blocks.find(({ first }) => first === log.tailFirst)
+    const kept = this.#bytesOf((block) => block.last >= log.tailFirst)
+    const oldest = this.blocks.find(({ last }) => last >= log.tailFirst)
     const settled = Math.min(log.appliedIndex, log.durableIndex, upTo)
     assert.ok(
       kept <= bytesMax || (oldest?.last ?? 0) > settled,
       'a tail above its bound begins with what is not settled',
     )
     if (log.tailFirst === before) return
-    const gone = this.blocks.filter(({ first, last }) => first >= before && last < log.tailFirst)
+    const gone = this.blocks.filter(({ last }) => last >= before && last < log.tailFirst)
     assert.ok(
       gone.every(({ last }) => last <= settled),
       'what is to be written or applied, and what reaches beyond, stays',
@@ -123,16 +130,66 @@ class Subject {
     assert.is(log.durableIndex, durable)
   }
 
+  /** A snapshot of its own: what it covers is applied, and some of that is kept. */
+  #compact(): void {
+    const { log } = this
+    if (log.restoreDue !== null || log.appliedIndex === 0) return
+    const covered = Math.max(log.snapshot?.index ?? 1, log.appliedIndex - below(this.#random, 4))
+    if (covered > log.appliedIndex) return
+    const first = randomInt(this.#random, log.firstIndex, covered + 2)
+    log.compact(logIndex(first), this.#snapshot(covered, this.entries[covered - 1]?.term ?? 0))
+    this.#forget(first)
+  }
+
+  /** One of another server, whose log may be longer than this one, or another one. */
+  #install(): void {
+    const { log, entries } = this
+    if (below(this.#random, 3) > 0) return
+    const { commitIndex } = log
+    const index = commitIndex + 1 + below(this.#random, 6)
+    const here = entries[index - 1]?.term
+    const term = here ?? log.lastTerm
+    const agrees = here !== undefined && below(this.#random, 2) === 0
+    const snapshot = this.#snapshot(index, agrees ? term : term + 1)
+    assert.is(log.install(snapshot), agrees)
+    if (!agrees) {
+      const committed = entries.slice(0, commitIndex)
+      while (committed.length < index) committed.push({ term: snapshot.term, payload: 0 })
+      entries.splice(0, entries.length, ...committed)
+      this.blocks = []
+    }
+    this.#forget(index + 1)
+    assert.is(log.commitIndex, index)
+    assert.is(log.restoreDue, snapshot)
+    // Its ticket is written, and the state machine has it.
+    log.durableTo(logIndex(Math.max(log.durableIndex, index)))
+    log.restoredTo(logIndex(index))
+    assert.is(log.restoreDue, null)
+  }
+
+  #snapshot(index: number, term: number): SnapshotMeta {
+    const newest = this.blocks.filter(({ first, configuration }) => configuration !== null && first <= index).at(-1)
+    if (newest !== undefined && newest.configuration !== null) this.base = newest.configuration
+    return snapshotAt(index, term, this.base)
+  }
+
+  #forget(first: number): void {
+    this.blocks = this.blocks.filter((block) => block.last >= first)
+    assert.is(this.log.firstIndex, first)
+  }
+
   check(): void {
     const { log, entries } = this
     assert.is(log.lastIndex, entries.length)
     assert.is(log.lastTerm, entries.at(-1)?.term)
+    assert.ok(log.tailFirst >= log.firstIndex)
     for (let index = 0; index <= entries.length + 1; index += 1) {
-      const term = index === 0 ? 0 : (entries[index - 1]?.term ?? null)
+      const isKept = index === 0 || index >= log.firstIndex - 1
+      const term = index === 0 ? 0 : isKept ? (entries[index - 1]?.term ?? null) : null
       assert.is(log.termAt(logIndex(index)), term, `the term of ${index}`)
     }
     const newest = this.blocks.filter(({ configuration }) => configuration !== null).at(-1)
-    assert.equal(log.configuration, newest?.configuration ?? BASE)
+    assert.equal(log.configuration, newest?.configuration ?? this.base)
     this.#checkComparisons()
     this.#checkTail()
   }
@@ -143,11 +200,14 @@ class Subject {
     const index = logIndex(below(this.#random, entries.length + 3))
     const newer = term > log.lastTerm || (term === log.lastTerm && index >= entries.length)
     assert.is(log.isUpToDate(index, term), newer)
-    const atMost = entries.findLastIndex((entry, at) => entry.term <= term && at < index) + 1
+    const agreed = Math.min(index, entries.length, log.firstIndex - 1)
+    const atMost = Math.max(entries.findLastIndex((entry, at) => entry.term <= term && at < index) + 1, agreed)
     assert.is(log.lastIndexWithTermAtMost(term, index), atMost, `the last entry up to ${index} of term ${term} or less`)
     const first = logIndex(randomInt(this.#random, 1, entries.length + 3))
     const last = logIndex(first + below(this.#random, 4))
-    const other = entries.findIndex((entry, at) => at >= first - 1 && at < last && entry.term !== term)
+    const other = entries.findIndex(
+      (entry, at) => at >= Math.max(first, log.firstIndex) - 1 && at < last && entry.term !== term,
+    )
     assert.is(log.firstConflict(first, last, term), other === -1 ? null : other + 1, `${first}-${last} of term ${term}`)
   }
 
@@ -155,12 +215,12 @@ class Subject {
     const { log, entries } = this
     assert.is(
       log.tailBytes,
-      this.#bytesOf((block) => block.first >= log.tailFirst),
+      this.#bytesOf((block) => block.last >= log.tailFirst),
     )
     const index = randomInt(this.#random, 0, entries.length + 1)
     assert.is(
       log.bytesAbove(logIndex(index)),
-      this.#bytesOf(({ first, last }) => first >= log.tailFirst && last > index),
+      this.#bytesOf(({ last }) => last >= log.tailFirst && last > index),
     )
     assert.is(log.lastBlock?.last ?? log.tailFirst - 1, entries.length)
     if (log.tailFirst > log.lastIndex) return
@@ -214,17 +274,20 @@ test('a log is what was appended and not truncated, and its tail is the newest p
   }
 })
 
-test('a log that begins later names no term for what it cannot compare', () => {
+test('C14: a log that begins later names no term for what it no longer has, and agrees with every leader there', () => {
   const core = new RaftCore({
     id: 's2',
     settings: SETTINGS,
     hardState: { term: termOf(2), votedFor: null, commitIndex: logIndex(4) },
     log: {
       firstIndex: logIndex(5),
+      prevTerm: termOf(2),
+      snapshot: snapshotAt(4, 2),
+      appliedIndex: logIndex(0),
       lastIndex: logIndex(6),
       commitIndex: logIndex(4),
       termRuns: [{ first: logIndex(5), term: termOf(2) }],
-      configurations: [{ index: logIndex(1), configuration: BASE }],
+      configurations: [],
     },
     maker: stageBlockMaker,
     random: () => 0,
@@ -233,8 +296,10 @@ test('a log that begins later names no term for what it cannot compare', () => {
   core.step({ type: 'request', from: 's1', link: 0, message: appendEntries(2, '3/1', []) })
   assert.equal(
     core.takeReady().messages.map(({ message }) => message),
-    [endingAt(6, conflict(2, '3/0'))],
+    [endingAt(6, matched(2, 3))],
   )
+  const terms = [0, 3, 4, 5, 7].map((index) => core.log.termAt(logIndex(index)))
+  assert.equal(terms, [0, null, 2, 2, null], 'before the first entry one term is known')
 })
 
 test.run()

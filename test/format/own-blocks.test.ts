@@ -96,7 +96,14 @@ test('what a truncation leaves of one memory is not held with all of it', () => 
 function emptyLog(): RaftLog {
   const configurations = [{ index: logIndex(1), configuration: votersOnly(['s1']) }]
   const termRuns = [{ first: logIndex(1), term: termOf(1) }]
-  const bounds = { firstIndex: logIndex(1), lastIndex: logIndex(1), commitIndex: logIndex(1) }
+  const bounds = {
+    prevTerm: termOf(0),
+    snapshot: null,
+    appliedIndex: logIndex(0),
+    firstIndex: logIndex(1),
+    lastIndex: logIndex(1),
+    commitIndex: logIndex(1),
+  }
   const maker = { noop: () => makeBlock(1, 1, [0]), slice: sliceBlock, keep: ownBlocks }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }

@@ -1,7 +1,7 @@
 /** Messages with everything filled in but what a test cares about. */
 
 import { logIndex, termOf } from '#balsa/types.js'
-import type { Block } from '#balsa/types.js'
+import type { Block, Configuration, SnapshotMeta } from '#balsa/types.js'
 import type {
   AppendEntries,
   AppendEntriesResult,
@@ -68,6 +68,20 @@ export function preVote(proposedTerm: number, last: EntryId, round = 1): PreVote
 
 export function preVoteResult(term: number, granted: boolean, round = 1): PreVoteResult {
   return { type: 'PreVoteResult', term: termOf(term), granted, round }
+}
+
+/** A snapshot that covers everything up to there, with the configuration of entry 1 unless told. */
+export function snapshotAt(index: number, term: number, configuration?: Configuration): SnapshotMeta {
+  const voters = ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` }))
+  return {
+    id: index.toString(16).padStart(32, '0'),
+    index: logIndex(index),
+    term: termOf(term),
+    time: 0,
+    configuration: configuration ?? { voters, outgoing: null, nonvoters: [] },
+    configurationIndex: logIndex(1),
+    clusterName: 'test',
+  }
 }
 
 function result(

@@ -96,7 +96,7 @@ export class Follower extends RoleBehaviour {
     this.#leaderContactAt = this.core.now
     this.#resetElectionTimer()
     const acknowledgement = this.#acknowledge(link, message.round)
-    if (this.core.log.termAt(message.prevIndex) !== message.prevTerm) {
+    if (!this.core.log.agrees(message.prevIndex, message.prevTerm)) {
       this.#refuse(acknowledgement, 'conflict', message)
       return
     }

@@ -20,8 +20,14 @@ function assertPointers(core: CoreView): void {
   const { firstIndex, appliedIndex, commitIndex, knownCommitIndex, settledIndex } = core.log
   const { durableIndex, lastIndex, openedIndex, tailFirst } = core.log
   const { submittedIndex } = core.tickets
-  const isApplicable = firstIndex - 1 <= appliedIndex && appliedIndex <= commitIndex && commitIndex <= lastIndex
-  hold('firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex', isApplicable, core)
+  const { snapshot, restoreDue } = core.log
+  const snapshotIndex = snapshot?.index ?? 0
+  const standsOn = firstIndex - 1 <= snapshotIndex && snapshotIndex <= commitIndex
+  hold('firstIndex - 1 <= snapshotIndex <= commitIndex', standsOn, core)
+  const isReached = firstIndex - 1 <= appliedIndex || restoreDue !== null
+  hold('firstIndex - 1 <= appliedIndex, unless a snapshot is to be restored', isReached, core)
+  const isApplicable = appliedIndex <= commitIndex && commitIndex <= lastIndex
+  hold('appliedIndex <= commitIndex <= lastIndex', isApplicable, core)
   hold('commitIndex <= settledIndex <= lastIndex', commitIndex <= settledIndex && settledIndex <= lastIndex, core)
   hold('commitIndex <= knownCommitIndex', commitIndex <= knownCommitIndex, core)
   hold('appliedIndex <= durableIndex', appliedIndex <= durableIndex, core)
@@ -54,8 +60,8 @@ function assertPeers(core: CoreView): void {
   for (const { peer, mode, matchIndex, nextIndex, inflights, fetching } of core.peers.values()) {
     hold('matchIndex <= lastIndex', matchIndex <= lastIndex, core, peer)
     hold('matchIndex < nextIndex <= lastIndex + 1', matchIndex < nextIndex && nextIndex <= lastIndex + 1, core, peer)
-    hold('probe: the window is empty', mode === 'replicate' || inflights.count === 0, core, peer)
-    hold('replicate: nothing is being read from the store', mode === 'probe' || !fetching, core, peer)
+    hold('probe, snapshot: the window is empty', mode === 'replicate' || inflights.count === 0, core, peer)
+    hold('replicate, snapshot: nothing is being read from the store', mode === 'probe' || !fetching, core, peer)
   }
 }
 

@@ -7,7 +7,7 @@
 
 import type { LogIndex, ServerId, Term } from '../types.js'
 import type { Request, Response } from './messages.js'
-import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, SnapshotSend } from './ready.js'
 
 interface GatedMessage {
   readonly gate: number
@@ -19,6 +19,7 @@ export class Outbox {
   #messages: OutgoingMessage[] = []
   #gated: GatedMessage[] = []
   #fetches: Fetch[] = []
+  #sends: SnapshotSend[] = []
   #reads: ReadOutcome[] = []
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
@@ -44,6 +45,10 @@ export class Outbox {
 
   fetch(fetch: Fetch): void {
     this.#fetches.push(fetch)
+  }
+
+  sendSnapshot(send: SnapshotSend): void {
+    this.#sends.push(send)
   }
 
   read(outcome: ReadOutcome): void {
@@ -80,15 +85,18 @@ export class Outbox {
     this.#messages = []
     this.#gated = []
     this.#fetches = []
+    this.#sends = []
   }
 
   // Hot path: once per turn. One literal: an object that is spread and added to costs as much as the rest of
   // `takeReady`.
-  drain(ticket: Ready['ticket'], apply: Ready['apply']): Ready {
+  drain(ticket: Ready['ticket'], apply: Ready['apply'], restore: Ready['restore']): Ready {
     const drained = {
       ticket,
       messages: this.#messages,
       apply,
+      restore,
+      sends: this.#sends,
       fetches: this.#fetches,
       reads: this.#reads,
       lostAbove: this.#lostAbove,
@@ -97,6 +105,7 @@ export class Outbox {
     }
     this.#messages = []
     this.#fetches = []
+    this.#sends = []
     this.#reads = []
     this.#rejects = []
     this.#events = []

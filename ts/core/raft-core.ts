@@ -13,7 +13,7 @@
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
 import { logIndex, POSITION_MAX, termOf } from '../types.js'
-import type { Block, Configuration, HardState, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Block, Configuration, HardState, LogIndex, Role, ServerId, SnapshotMeta, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
 import { membersOf } from './configuration.js'
 import { Follower } from './follower.js'
@@ -66,6 +66,10 @@ export interface CoreCounters {
   readonly readsToConfirm: number
   /** Handed to the state machine, which has not answered: one at most. */
   readonly rangesApplying: number
+  /** 1 while the state machine is restored. */
+  readonly restoring: number
+  /** Peers that are being given a snapshot. */
+  readonly snapshotsSent: number
   readonly uncommittedBytes: number
   readonly unappliedBytes: number
 }
@@ -94,6 +98,10 @@ export class RaftCore {
   #preVoteRound = 0
   /** The end of the range that the state machine is busy with; null when it is idle. */
   #applying: LogIndex | null = null
+  /** The state machine is being replaced by that of a snapshot. */
+  #isRestoring = false
+  /** What was received while the state machine was busy: it becomes the log's when that is over (scenario N9). */
+  #received: SnapshotMeta | null = null
   #halted = false
 
   constructor(options: CoreOptions) {
@@ -162,6 +170,8 @@ export class RaftCore {
       messagesHeld: this.#outbox.heldCount,
       readsToConfirm: this.#role.readsWaiting,
       rangesApplying: Number(this.#applying !== null),
+      restoring: Number(this.#isRestoring),
+      snapshotsSent: this.#role.snapshotsSent,
       uncommittedBytes: this.#log.uncommittedBytes,
       unappliedBytes: this.#log.bytesAbove(this.#log.appliedIndex),
     }
@@ -226,19 +236,30 @@ export class RaftCore {
         return this.#role.fetched(input.fetch, input.blocks)
       case 'fetchFailed':
         return this.#role.fetchFailed(input.fetch)
+      case 'snapshotTaken':
+        return this.#snapshotTaken(input.snapshot, input.first, input.firstLeast)
+      case 'snapshotReceived':
+        return this.#snapshotReceived(input.snapshot)
+      case 'restored':
+        return this.#restored(input.index)
+      case 'snapshotSent':
+        return this.#role.snapshotSent(input.peer, input.index)
+      case 'snapshotFailed':
+        return this.#role.snapshotFailed(input.peer)
     }
   }
 
   /** Hot path: once per turn. Drains everything that is to be done; the caller does all of it. */
   takeReady(): Ready {
-    if (this.#halted) return this.#outbox.drain(null, null)
+    if (this.#halted) return this.#outbox.drain(null, null, null)
     this.#role.flush()
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
+    const restore = this.#nextRestore()
     const apply = this.#nextApply()
     this.#log.trimTail(this.#tailBytesMax, this.#log.lastIndex)
     this.#log.trimTail(Math.min(this.#tailBytesMax, TAIL_SPARE_BYTES), this.#role.heldByPeers)
-    return this.#outbox.drain(ticket, apply)
+    return this.#outbox.drain(ticket, apply, restore)
   }
 
   #makeContext(options: CoreOptions): CoreContext {
@@ -351,11 +372,60 @@ export class RaftCore {
     assert(end !== null && index <= end, () => `core: applied ${index} of a range to ${end}`)
     this.#log.appliedTo(index)
     this.#applying = null
+    this.#installReceived()
+  }
+
+  /**
+   * The log begins later from now on, but not behind what peers still need of it, and never without an entry: a leader
+   * that asks a peer how far it agrees asks by an entry (scenario C15).
+   */
+  #snapshotTaken(snapshot: SnapshotMeta, first: LogIndex, firstLeast: LogIndex): void {
+    const log = this.#log
+    // A newer one was received meanwhile.
+    if (snapshot.index <= (log.snapshot?.index ?? 0)) return
+    const wanted = Math.min(first, snapshot.index, this.#role.neededFrom(firstLeast))
+    this.#tickets.compact(logIndex(Math.max(wanted, log.firstIndex)), snapshot)
+  }
+
+  /** Not in the middle of a range: the state machine has it, and would be older than its log afterwards. */
+  #snapshotReceived(snapshot: SnapshotMeta): void {
+    if (this.#received === null || snapshot.index > this.#received.index) this.#received = snapshot
+    if (this.#applying === null) this.#installReceived()
+  }
+
+  /**
+   * A leader needs none: its log has all that is committed (5.4). One that covers no more than is known to be committed
+   * is of the past (scenario N2).
+   */
+  #installReceived(): void {
+    const snapshot = this.#received
+    this.#received = null
+    if (snapshot === null || this.#role.role === 'leader' || snapshot.index <= this.#log.commitIndex) return
+    // A term is entered before an entry of it is in the log.
+    const { term } = snapshot
+    if (term > this.#hardState.term) this.#becomeFollower(term, null, `a snapshot ends in term ${term}`)
+    this.#tickets.install(snapshot)
+  }
+
+  #restored(index: LogIndex): void {
+    assert(this.#isRestoring, () => `core: restored to ${index}, and nothing was to be restored`)
+    this.#isRestoring = false
+    this.#log.restoredTo(index)
+  }
+
+  /** Only once the log stands on it durably (scenario N3). */
+  #nextRestore(): SnapshotMeta | null {
+    const { restoreDue, durableIndex } = this.#log
+    if (restoreDue === null || this.#isRestoring || this.#applying !== null) return null
+    if (durableIndex < restoreDue.index) return null
+    this.#isRestoring = true
+    return restoreDue
   }
 
   /** What is committed and durable, and not yet applied. */
   #nextApply(): ApplyRange | null {
     const log = this.#log
+    if (log.restoreDue !== null || this.#isRestoring) return null
     const first = logIndex(log.appliedIndex + 1)
     const end = logIndex(Math.min(log.commitIndex, log.durableIndex))
     if (this.#applying !== null || first > end) return null

@@ -3,12 +3,13 @@
  * Nothing here is per entry: a block costs one array slot, a leadership one term run.
  *
  * Invariant (docs/log-pointers.md): firstIndex - 1 <= appliedIndex <= commitIndex <= lastIndex, durableIndex <=
- * lastIndex, appliedIndex <= durableIndex. `invariants.ts` checks it.
+ * lastIndex, appliedIndex <= durableIndex, but for a state machine that is still to be restored. `invariants.ts` checks
+ * it.
  */
 
 import { assert } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, Configuration, LogIndex, Term, TermRun } from '../types.js'
+import type { Block, Configuration, LogIndex, SnapshotMeta, Term, TermRun } from '../types.js'
 
 /**
  * What the core needs to know of bytes: how to make the entry that starts a term, how to cut a block and how to keep
@@ -30,16 +31,27 @@ export interface ConfigurationAt {
 
 export interface LogStart {
   readonly firstIndex: LogIndex
+  /** Of the entry before it; 0 where it is 1. */
+  readonly prevTerm: Term
   readonly lastIndex: LogIndex
   readonly commitIndex: LogIndex
   readonly termRuns: readonly TermRun[]
-  /** Ascending; at least one. */
+  /** Of the entries that are kept, ascending. Without a snapshot at least one. */
   readonly configurations: readonly ConfigurationAt[]
+  /** On what the log stands; null while it was never compacted. */
+  readonly snapshot: SnapshotMeta | null
+  /** What the state machine has of itself, durably; 0 for one that begins empty. */
+  readonly appliedIndex: LogIndex
 }
 
 export class RaftLog {
-  /** The first entry kept. Fixed when the store is opened. */
-  readonly firstIndex: LogIndex
+  /** Moves by a compaction alone, never back. */
+  #firstIndex: LogIndex
+  /** Of the entry before the first: 0 where there is none. */
+  #prevTerm: Term
+  #snapshot: SnapshotMeta | null
+  /** The state machine lacks entries that are not kept: it must have the snapshot before anything is applied. */
+  #isRestoreDue: boolean
   #lastIndex: LogIndex
   #durableIndex: LogIndex
   #commitIndex: LogIndex
@@ -63,18 +75,41 @@ export class RaftLog {
   #bytesEnd = 0
 
   constructor(start: LogStart, maker: BlockMaker) {
-    const [base] = start.configurations
+    const { snapshot, appliedIndex } = start
+    this.#configurations = configurationsOn(snapshot, start.configurations)
+    const [base] = this.#configurations
     assert(base !== undefined, 'log: no configuration to begin with')
     this.#baseIndex = base.index
-    this.firstIndex = start.firstIndex
+    this.#firstIndex = start.firstIndex
+    this.#prevTerm = start.prevTerm
+    this.#snapshot = snapshot
     this.#lastIndex = start.lastIndex
     this.#durableIndex = start.lastIndex
-    this.#commitIndex = logIndex(Math.min(start.commitIndex, start.lastIndex))
-    this.#appliedIndex = logIndex(start.firstIndex - 1)
+    // Whatever is in a snapshot, or in a machine, was committed.
+    const committed = Math.max(start.commitIndex, snapshot?.index ?? 0, appliedIndex)
+    this.#commitIndex = logIndex(Math.min(committed, start.lastIndex))
+    assert(appliedIndex <= start.lastIndex, `log: applied ${appliedIndex} of a log that ends at ${start.lastIndex}`)
+    this.#appliedIndex = appliedIndex
+    // A machine that has nothing is restored, however much of the log is kept: that is the shorter way.
+    this.#isRestoreDue = snapshot !== null && (appliedIndex === 0 || appliedIndex < start.firstIndex - 1)
     this.#openedIndex = start.lastIndex
     this.#runs = [...start.termRuns]
-    this.#configurations = [...start.configurations]
     this.#maker = maker
+  }
+
+  /** The first entry kept; lastIndex + 1 when none is. */
+  get firstIndex(): LogIndex {
+    return this.#firstIndex
+  }
+
+  /** On what the log stands: what a peer that lacks the entries before the first gets. */
+  get snapshot(): SnapshotMeta | null {
+    return this.#snapshot
+  }
+
+  /** The snapshot that the state machine must have before anything more is applied; null while it needs none. */
+  get restoreDue(): SnapshotMeta | null {
+    return this.#isRestoreDue ? this.#snapshot : null
   }
 
   /** The last accepted entry: the log that votes and consistency checks speak of, pending tickets included. */
@@ -110,7 +145,7 @@ export class RaftLog {
   }
 
   get lastTerm(): Term {
-    return this.#runs.at(-1)?.term ?? termOf(0)
+    return this.#runs.at(-1)?.term ?? this.#prevTerm
   }
 
   get termRuns(): readonly TermRun[] {
@@ -123,7 +158,8 @@ export class RaftLog {
 
   /** The first entry whose bytes are at hand; lastIndex + 1 when none is. */
   get tailFirst(): LogIndex {
-    return this.#tail[this.#head]?.first ?? logIndex(this.lastIndex + 1)
+    const first = this.#tail[this.#head]?.first ?? this.#lastIndex + 1
+    return logIndex(Math.max(first, this.#firstIndex))
   }
 
   /** The newest block at hand; null after a restart, until something is appended. */
@@ -143,11 +179,30 @@ export class RaftLog {
     return logIndex(Math.max(this.commitIndex, this.#baseIndex))
   }
 
-  /** The term of an entry; 0 for index 0; null for an entry that is not in the log. */
+  /** In force once everything up to `index` is applied. Invariant: no configuration behind it was forgotten. */
+  configurationAt(index: LogIndex): ConfigurationAt {
+    const found = this.#configurations.findLast((at) => at.index <= index)
+    assert(found !== undefined, `log: no configuration at ${index}`)
+    return found
+  }
+
+  /**
+   * The term of an entry; 0 for index 0; null for an entry that is not in the log. Of those before the first, the last
+   * one is known; the others are null, which is no term (scenario C14).
+   */
   termAt(index: LogIndex): Term | null {
     if (index === 0) return termOf(0)
+    if (index === this.firstIndex - 1) return this.#prevTerm
     if (index < this.firstIndex || index > this.lastIndex) return null
     return this.#runs[this.#runAt(index)]?.term ?? null
+  }
+
+  /**
+   * Whether the entry is here and of that term, as a leader says (5.3). What is no longer kept was committed, so every
+   * leader has the same there.
+   */
+  agrees(index: LogIndex, term: Term): boolean {
+    return index < this.firstIndex - 1 || this.termAt(index) === term
   }
 
   /** Whether a log that ends with this entry is at least as up-to-date as this one (5.4.1). */
@@ -155,7 +210,10 @@ export class RaftLog {
     return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex)
   }
 
-  /** The highest index <= `index` whose term is <= `term`: how both sides of a conflict skip whole terms (5.3). */
+  /**
+   * The highest index <= `index` whose term is <= `term`: how both sides of a conflict skip whole terms (5.3). What is
+   * no longer kept counts as such: there is no conflict in what was committed.
+   */
   lastIndexWithTermAtMost(term: Term, index: LogIndex): LogIndex {
     const bounded = logIndex(Math.min(index, this.lastIndex))
     if (bounded < this.firstIndex) return bounded
@@ -175,10 +233,11 @@ export class RaftLog {
    */
   firstConflict(first: LogIndex, last: LogIndex, term: Term): LogIndex | null {
     const end = Math.min(last, this.lastIndex)
-    if (first > end) return null
-    const run = this.#runs[this.#runAt(first)]
-    if (run?.term !== term) return first
-    const next = this.#runs[this.#runAt(first) + 1]
+    const kept = logIndex(Math.max(first, this.firstIndex))
+    if (kept > end) return null
+    const run = this.#runs[this.#runAt(kept)]
+    if (run?.term !== term) return kept
+    const next = this.#runs[this.#runAt(kept) + 1]
     return next !== undefined && next.first <= end ? next.first : null
   }
 
@@ -213,7 +272,7 @@ export class RaftLog {
   append(block: Block): void {
     assert(block.first === this.lastIndex + 1, () => `log: block ${block.first} appended after ${this.lastIndex}`)
     assert(block.term >= this.lastTerm, () => `log: term ${block.term} appended after term ${this.lastTerm}`)
-    if (block.term > this.lastTerm) this.#runs.push({ first: block.first, term: block.term })
+    if (block.term !== this.#runs.at(-1)?.term) this.#runs.push({ first: block.first, term: block.term })
     if (block.configuration !== null) {
       this.#configurations.push({ index: block.first, configuration: block.configuration })
     }
@@ -229,7 +288,10 @@ export class RaftLog {
     let cut: Block | null = null
     for (let block = this.lastBlock; block !== null && block.last >= from; block = this.lastBlock) {
       this.#pop(block)
-      if (block.first < from) cut = this.#maker.slice(block, block.first, logIndex(from - 1))
+      // Of a block that reaches below the first entry nothing may be left.
+      if (block.first < from && from > this.#firstIndex) {
+        cut = this.#maker.slice(block, block.first, logIndex(from - 1))
+      }
     }
     // Of this memory some is gone now: it may be held for little.
     this.#leaveMemory()
@@ -239,6 +301,82 @@ export class RaftLog {
     this.#lastIndex = logIndex(from - 1)
     this.#durableIndex = logIndex(Math.min(this.durableIndex, from - 1))
     this.#openedIndex = logIndex(Math.min(this.#openedIndex, from - 1))
+  }
+
+  /**
+   * The log stands on a snapshot of this server's own from now on; the entries before `first` go. Invariants:
+   * firstIndex <= first <= snapshot.index + 1, everything that it covers is applied.
+   */
+  compact(first: LogIndex, snapshot: SnapshotMeta): void {
+    assert(
+      snapshot.index <= this.#appliedIndex,
+      () => `log: a snapshot at ${snapshot.index}, applied is ${this.#appliedIndex}`,
+    )
+    assert(
+      this.#firstIndex <= first && first <= snapshot.index + 1,
+      () => `log: compaction to ${first} from ${this.#firstIndex}, behind a snapshot at ${snapshot.index}`,
+    )
+    this.#standOn(snapshot)
+    this.#forgetBefore(first)
+  }
+
+  /**
+   * The log stands on a snapshot of another server from now on: everything that it covers is committed, and goes. What
+   * follows stays only where the entry at its end is the same here; else all of it goes (scenarios N1, N2). Answers
+   * with whether it stays.
+   */
+  install(snapshot: SnapshotMeta): boolean {
+    const { index, term } = snapshot
+    assert(index > this.#commitIndex, () => `log: a snapshot at ${index} received, committed is ${this.#commitIndex}`)
+    const keepSuffix = this.termAt(index) === term
+    this.#standOn(snapshot)
+    if (keepSuffix) {
+      this.#forgetBefore(logIndex(index + 1))
+    } else {
+      this.#durableIndex = logIndex(Math.min(this.#durableIndex, this.#commitIndex))
+      this.#tail = []
+      this.#ends = []
+      this.#head = 0
+      this.#runs.length = 0
+      this.#configurations.length = 1
+      this.#firstIndex = logIndex(index + 1)
+      this.#prevTerm = term
+      this.#lastIndex = index
+    }
+    this.#commitIndex = index
+    this.#openedIndex = logIndex(Math.max(Math.min(this.#openedIndex, this.#lastIndex), index))
+    this.#isRestoreDue = true
+    return keepSuffix
+  }
+
+  /** The state machine holds what a snapshot at `index` holds. */
+  restoredTo(index: LogIndex): void {
+    assert(index >= this.#appliedIndex, () => `log: restored to ${index} after ${this.#appliedIndex}`)
+    this.#appliedIndex = index
+    // Another snapshot may have been received meanwhile.
+    this.#isRestoreDue = index < this.#firstIndex - 1
+  }
+
+  /** The configurations that a snapshot covers are forgotten but for the one that it carries. */
+  #standOn(snapshot: SnapshotMeta): void {
+    const kept = configurationsOn(snapshot, this.#configurations)
+    this.#configurations.splice(0, this.#configurations.length, ...kept)
+    this.#snapshot = snapshot
+  }
+
+  #forgetBefore(first: LogIndex): void {
+    const prevTerm = this.termAt(logIndex(first - 1))
+    assert(prevTerm !== null, `log: no term at ${first - 1}`)
+    this.#prevTerm = prevTerm
+    const at = first > this.#lastIndex ? this.#runs.length : this.#runAt(first)
+    this.#runs.splice(0, at)
+    const [run] = this.#runs
+    if (run !== undefined && run.first < first) this.#runs[0] = { first, term: run.term }
+    this.#firstIndex = first
+    while ((this.#tail[this.#head]?.last ?? Infinity) < first) {
+      this.#tail[this.#head] = undefined
+      this.#head += 1
+    }
   }
 
   /**
@@ -349,4 +487,14 @@ export class RaftLog {
     }
     return lo
   }
+}
+
+/** Of these the ones behind a snapshot, and before them the one that it carries. Ascending as they were. */
+function configurationsOn(
+  snapshot: SnapshotMeta | null,
+  configurations: readonly ConfigurationAt[],
+): ConfigurationAt[] {
+  if (snapshot === null) return [...configurations]
+  const { index, configurationIndex, configuration } = snapshot
+  return [{ index: configurationIndex, configuration }, ...configurations.filter((at) => at.index > index)]
 }

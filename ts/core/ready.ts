@@ -1,10 +1,10 @@
 /**
  * What goes into the core and what comes out: plain data both ways, nothing is called back.
- * Snapshots, membership changes, transfer and sessions will add members to these unions.
+ * Membership changes, transfer and sessions will add members to these unions.
  */
 
 import type { LeaderHint } from '../errors.js'
-import type { Block, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Block, LogIndex, Role, ServerId, SnapshotMeta, Term } from '../types.js'
 import type { Request, Response } from './messages.js'
 import type { PersistTicket } from './tickets.js'
 
@@ -34,8 +34,26 @@ export type Input =
   | { readonly type: 'credit'; readonly bytes: number }
   /** The state machine has applied everything up to here; ends the range handed out. */
   | { readonly type: 'applied'; readonly index: LogIndex }
+  /** No block at all: what was asked for is no longer kept. */
   | { readonly type: 'fetched'; readonly fetch: Fetch; readonly blocks: readonly Block[] }
   | { readonly type: 'fetchFailed'; readonly fetch: Fetch }
+  /**
+   * A snapshot of this server's own is whole and durable: the log may begin at `first`, and where peers need more of
+   * it, at `firstLeast`.
+   */
+  | {
+      readonly type: 'snapshotTaken'
+      readonly snapshot: SnapshotMeta
+      readonly first: LogIndex
+      readonly firstLeast: LogIndex
+    }
+  /** A snapshot of another server is whole and durable here. One that says nothing new is ignored. */
+  | { readonly type: 'snapshotReceived'; readonly snapshot: SnapshotMeta }
+  /** The state machine has what `Ready.restore` handed out. */
+  | { readonly type: 'restored'; readonly index: LogIndex }
+  /** A peer that `Ready.sends` named has that snapshot, or could not be given it: it is tried again. */
+  | { readonly type: 'snapshotSent'; readonly peer: ServerId; readonly index: LogIndex }
+  | { readonly type: 'snapshotFailed'; readonly peer: ServerId }
 
 /** Whether a leader takes a batch now. */
 export type Admission =
@@ -72,6 +90,13 @@ export interface Fetch {
   readonly bytesMax: number
 }
 
+/** A peer that lacks entries which are no longer kept: it is to be given that snapshot. */
+export interface SnapshotSend {
+  readonly peer: ServerId
+  readonly term: Term
+  readonly snapshot: SnapshotMeta
+}
+
 export type ReadOutcome =
   /** Linearizable once this index is applied. */
   | { readonly id: number; readonly status: 'confirmed'; readonly index: LogIndex }
@@ -96,6 +121,9 @@ export interface Ready {
   readonly ticket: PersistTicket | null
   readonly messages: readonly OutgoingMessage[]
   readonly apply: ApplyRange | null
+  /** The state machine is to be replaced by that of this snapshot: nothing is applied until it has answered. */
+  readonly restore: SnapshotMeta | null
+  readonly sends: readonly SnapshotSend[]
   readonly fetches: readonly Fetch[]
   readonly reads: readonly ReadOutcome[]
   /** Leadership ended: proposals of this server above this index have an unknown outcome, whatever happens later. */

@@ -113,6 +113,21 @@ export abstract class RoleBehaviour {
 
   fetchFailed(_fetch: Fetch): void {}
 
+  /** A peer has the snapshot that it was to be given. */
+  snapshotSent(_peer: ServerId, _index: LogIndex): void {}
+
+  snapshotFailed(_peer: ServerId): void {}
+
+  /** Peers that are being given a snapshot. */
+  get snapshotsSent(): number {
+    return 0
+  }
+
+  /** The first entry that a peer needs, however old while it is given a snapshot, else `least` at the least. */
+  neededFrom(_least: LogIndex): LogIndex {
+    return logIndex(Number.MAX_SAFE_INTEGER)
+  }
+
   /** What is known of each peer. */
   get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
     return NO_PEERS

@@ -8,7 +8,7 @@
 
 import { assert } from '../errors.js'
 import { logIndex } from '../types.js'
-import type { Block, LogIndex, StoreOperation } from '../types.js'
+import type { Block, LogIndex, SnapshotMeta, StoreOperation, Term } from '../types.js'
 import type { TermAndVote } from './hard-state.js'
 import type { RaftLog } from './raft-log.js'
 
@@ -114,6 +114,30 @@ export class Tickets {
     this.#operations.push({ type: 'truncateSuffix', from })
     this.#truncateFrom = Math.min(this.#truncateFrom, from)
     this.#submittedIndex = logIndex(Math.min(this.#submittedIndex, from - 1))
+  }
+
+  /** The log stands on a snapshot of this server's own, without the entries before `first`. */
+  compact(first: LogIndex, snapshot: SnapshotMeta): void {
+    this.#log.compact(first, snapshot)
+    this.#operations.push({ type: 'compact', first, prevTerm: this.#prevTerm(first), snapshot, keepSuffix: true })
+  }
+
+  /** The log stands on a snapshot of another server: the durable switch of an install. */
+  install(snapshot: SnapshotMeta): void {
+    const from = this.#log.commitIndex + 1
+    const keepSuffix = this.#log.install(snapshot)
+    const first = logIndex(snapshot.index + 1)
+    this.#operations.push({ type: 'compact', first, prevTerm: this.#prevTerm(first), snapshot, keepSuffix })
+    if (keepSuffix) return
+    // As with a truncation, no earlier ticket may credit what this one removes.
+    this.#truncateFrom = Math.min(this.#truncateFrom, from)
+    this.#submittedIndex = logIndex(Math.min(this.#submittedIndex, from - 1))
+  }
+
+  #prevTerm(first: LogIndex): Term {
+    const term = this.#log.termAt(logIndex(first - 1))
+    assert(term !== null, `tickets: no term at ${first - 1}`)
+    return term
   }
 
   /** Everything accepted since the last call, as one write; null when there is nothing. */

@@ -5,13 +5,16 @@
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '../core/index.js'
-import type { Block, HardState, LogIndex, ServerId, StoreOperation, Term } from '../types.js'
+import type { Block, HardState, LogIndex, ServerId, SnapshotMeta, StoreOperation, Term } from '../types.js'
 
 /** What a crash would leave, for reading. */
 export interface DurableView {
   readonly hardState: HardState
+  /** On what the log stands; null while it was never compacted. */
+  readonly snapshot: SnapshotMeta | null
+  readonly firstIndex: LogIndex
   readonly lastIndex: LogIndex
-  /** The whole log, without a gap. */
+  /** The log from firstIndex on, without a gap. */
   readonly blocks: readonly Block[]
   /** Null where there is no entry. */
   termAt(index: LogIndex): Term | null
@@ -70,4 +73,6 @@ export interface Observer {
   durable?(server: ServerView, ticket: number): void
   /** A batch reached the state machine, which is now current up to `last`; `hash` is its content's. */
   applied?(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
+  /** The state machine has become what a snapshot holds. */
+  restored?(server: ServerView, snapshot: SnapshotMeta, hash: number): void
 }

@@ -1,7 +1,7 @@
 /** Several observers as one: each call goes to those that listen to it, in their order. */
 
 import type { Input, RaftCore, Ready, Request, Response } from '../core/index.js'
-import type { LogIndex, ServerId, StoreOperation } from '../types.js'
+import type { LogIndex, ServerId, SnapshotMeta, StoreOperation } from '../types.js'
 import type { AppliedCommand, Observer, ServerView } from './observer.js'
 
 // Hot path: once per event. Written out, so that every call has a fixed name and a short list.
@@ -17,6 +17,7 @@ export class Observers implements Required<Observer> {
   readonly #submitted: readonly Listening<Observer, 'submitted'>[]
   readonly #durable: readonly Listening<Observer, 'durable'>[]
   readonly #applied: readonly Listening<Observer, 'applied'>[]
+  readonly #restored: readonly Listening<Observer, 'restored'>[]
 
   constructor(all: readonly Observer[]) {
     this.#booted = listening(all, 'booted')
@@ -30,6 +31,7 @@ export class Observers implements Required<Observer> {
     this.#submitted = listening(all, 'submitted')
     this.#durable = listening(all, 'durable')
     this.#applied = listening(all, 'applied')
+    this.#restored = listening(all, 'restored')
   }
 
   booted(server: ServerView): void {
@@ -74,6 +76,10 @@ export class Observers implements Required<Observer> {
 
   applied(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void {
     for (const observer of this.#applied) observer.applied(server, commands, last, hash)
+  }
+
+  restored(server: ServerView, snapshot: SnapshotMeta, hash: number): void {
+    for (const observer of this.#restored) observer.restored(server, snapshot, hash)
   }
 }
 

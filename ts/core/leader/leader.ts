@@ -158,6 +158,29 @@ export class Leader extends RoleBehaviour {
     this.#replications.get(fetch.peer)?.fetchFailed(fetch)
   }
 
+  override snapshotSent(peer: ServerId, index: LogIndex): void {
+    this.#replications.get(peer)?.snapshotSent(index)
+  }
+
+  override snapshotFailed(peer: ServerId): void {
+    this.#replications.get(peer)?.snapshotFailed()
+  }
+
+  override get snapshotsSent(): number {
+    let count = 0
+    for (const { mode } of this.#peers.values()) count += Number(mode === 'snapshot')
+    return count
+  }
+
+  override neededFrom(least: LogIndex): LogIndex {
+    let first = super.neededFrom(least)
+    for (const replication of this.#replications.values()) {
+      const needed = replication.neededFrom(least)
+      if (needed !== null && needed < first) first = needed
+    }
+    return first
+  }
+
   /** Proposals and reads that this leadership leaves behind get their outcome at once, whatever is committed later. */
   override end(reason: string): void {
     const { log, outbox, hardState } = this.core

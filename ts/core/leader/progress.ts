@@ -3,23 +3,29 @@
  *
  * - `probe`: where the logs agree is not known, or the peer has no room: one message at a time.
  * - `replicate`: they agree up to matchIndex; a window of messages is on its way.
+ * - `snapshot`: it lacks entries that are no longer kept, and is being given a snapshot: only heartbeats are sent.
  *
  * Invariant: matchIndex < nextIndex. matchIndex only grows, and only by what the peer says is durable: a hint never
  * moves it (scenario C4).
  */
 
 import { logIndex } from '../../types.js'
-import type { LogIndex, ServerId } from '../../types.js'
+import type { LogIndex, ServerId, SnapshotMeta } from '../../types.js'
 import { Inflights } from './inflights.js'
 import { LinkWindow } from './link-window.js'
 
 export class Progress {
   readonly peer: ServerId
   /**
-   * Moves by `becomeProbe` and `becomeReplicate` alone. Invariant: `probe` has an empty window, `replicate` reads
-   * nothing from the store.
+   * Moves by `becomeProbe`, `becomeReplicate` and `becomeSnapshot` alone. Invariant: `probe` has an empty window,
+   * `replicate` reads nothing from the store, `snapshot` neither sends entries nor reads any.
    */
-  mode: 'probe' | 'replicate' = 'probe'
+  mode: 'probe' | 'replicate' | 'snapshot' = 'probe'
+  /**
+   * The one that it was last to be given: the same again after a lost connection, as long as the log reaches down to it
+   * (scenario N6).
+   */
+  snapshot: SnapshotMeta | null = null
   /**
    * What was known of it when this session began. Whatever it says on this session was said after it had all that, and
    * a log only loses entries of an earlier term, to a leader of a later one.
@@ -77,7 +83,7 @@ export class Progress {
 
   /** Of entries that are on their way and not acknowledged. */
   get bytesUnderWay(): number {
-    return this.mode === 'probe' ? this.probeBytes : this.inflights.bytes
+    return this.mode === 'replicate' ? this.inflights.bytes : this.probeBytes
   }
 
   becomeProbe(nextIndex: LogIndex): void {
@@ -96,6 +102,15 @@ export class Progress {
     this.inflights.clear()
     this.probeBytes = 0
     this.paused = false
+  }
+
+  becomeSnapshot(snapshot: SnapshotMeta): void {
+    this.mode = 'snapshot'
+    this.snapshot = snapshot
+    this.inflights.clear()
+    this.probeBytes = 0
+    this.paused = false
+    this.fetching = false
   }
 
   /** The peer has these entries, durably. Returns whether that is news. */

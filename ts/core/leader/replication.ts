@@ -1,7 +1,7 @@
 /**
  * Brings one peer's log in line with the leader's (5.3; thesis 10.2.1): decides what to send it, reads its answers, and
  * moves what is known of it (`Progress`). Older entries than those in memory are read from the store by the shell
- * (`Fetch`).
+ * (`Fetch`); for entries that are no longer kept, it has the peer given a snapshot (`SnapshotSend`; 7).
  *
  * Invariants: every message carries the round of its turn. A heartbeat stands outside the window, and its prev is what
  * the peer is known to have, so it never conflicts. Nothing is truncated here: a leader only appends. A peer that has
@@ -10,6 +10,7 @@
  * has not arrived.
  */
 
+import { assert } from '../../errors.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex } from '../../types.js'
 import type { AppendEntries, AppendEntriesResult } from '../messages.js'
@@ -67,7 +68,7 @@ export class Replication {
     progress.ackedRound = Math.max(progress.ackedRound, Math.min(message.round, this.#rounds.current))
     progress.window.answered(message.round, now)
     if (message.status === 'conflict') {
-      this.#stepBack(message)
+      if (progress.mode !== 'snapshot') this.#stepBack(message)
       return false
     }
     // A peer cannot have more than we sent; a larger claim is no ground to commit on.
@@ -81,7 +82,10 @@ export class Replication {
     // window again, or a peer without room would be sent a whole window after each heartbeat (scenario C22).
     const isProven = progress.probeBytes > 0 && message.matchIndex >= progress.sentThrough
     const isNews = progress.advance(message.matchIndex, now)
-    if (message.status === 'busy') {
+    if (progress.mode === 'snapshot') {
+      // It has come by what it lacked in another way.
+      if (progress.nextIndex >= log.firstIndex) progress.becomeProbe(progress.nextIndex)
+    } else if (message.status === 'busy') {
       this.#wait(message)
     } else if (progress.mode === 'probe' && (isProven || progress.matchIndex === log.lastIndex)) {
       progress.becomeReplicate(accepted)
@@ -95,10 +99,15 @@ export class Replication {
   sendAppends(): void {
     const progress = this.#progress
     const { log } = this.#core
+    if (progress.mode === 'snapshot') return
     while (progress.session !== null && !progress.fetching && progress.nextIndex <= log.lastIndex) {
       const { window } = progress
       if (progress.mode === 'probe' ? progress.isAsking : progress.inflights.isFull(window.bytes)) {
         if (progress.bytesUnderWay * 2 >= window.bytes) window.full()
+        return
+      }
+      if (progress.nextIndex < log.firstIndex) {
+        this.#sendSnapshot()
         return
       }
       if (progress.nextIndex < log.tailFirst) {
@@ -120,8 +129,11 @@ export class Replication {
     }
   }
 
+  /** Its prev is what the peer has; where that is no longer kept, the beginning, which everyone has. */
   sendHeartbeat(): void {
-    this.#send(logIndex(this.#progress.matchIndex + 1), [])
+    const { matchIndex } = this.#progress
+    const isKept = this.#core.log.termAt(matchIndex) !== null
+    this.#send(logIndex(isKept ? matchIndex + 1 : 1), [])
   }
 
   /**
@@ -148,6 +160,26 @@ export class Replication {
   /** Tried again after the next heartbeat, never around the hole (scenario C16). */
   fetchFailed(fetch: Fetch): void {
     if (this.#endFetch(fetch)) this.#progress.paused = true
+  }
+
+  /** The peer has that snapshot: what follows it is asked for like everything else, since it may be older news. */
+  snapshotSent(index: LogIndex): void {
+    if (this.#progress.mode === 'snapshot') this.#progress.becomeProbe(logIndex(index + 1))
+  }
+
+  /** Tried again after the next heartbeat. */
+  snapshotFailed(): void {
+    if (this.#progress.mode !== 'snapshot') return
+    this.#progress.becomeProbe(this.#progress.nextIndex)
+    this.#progress.paused = true
+  }
+
+  /** The first entry that the peer needs; null when it is not heard, and so may need whatever. */
+  neededFrom(least: LogIndex): LogIndex | null {
+    const { mode, snapshot, matchIndex, contactAt } = this.#progress
+    if (mode === 'snapshot' && snapshot !== null) return logIndex(snapshot.index + 1)
+    const isHeard = this.#core.now - contactAt < this.#core.settings.electionTimeoutMs
+    return isHeard ? logIndex(Math.max(matchIndex + 1, least)) : null
   }
 
   /**
@@ -222,6 +254,20 @@ export class Replication {
     if (last === undefined) return
     progress.sentThrough = last
     progress.sentRound = round
+  }
+
+  #sendSnapshot(): void {
+    const progress = this.#progress
+    const { log, outbox, hardState } = this.#core
+    assert(
+      log.snapshot !== null,
+      () => `replication: entry ${progress.nextIndex} is not kept, and there is no snapshot`,
+    )
+    const before = progress.snapshot
+    const reaches = before !== null && before.index >= log.firstIndex - 1
+    const snapshot = reaches ? before : log.snapshot
+    progress.becomeSnapshot(snapshot)
+    outbox.sendSnapshot({ peer: progress.peer, term: hardState.term, snapshot })
   }
 
   #fetch(session: number): void {

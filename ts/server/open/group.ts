@@ -12,7 +12,7 @@ import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { Identity, Server as Peer } from '../../types.js'
+import type { Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
@@ -59,10 +59,13 @@ export interface GroupState {
   readonly stored: StoredState
   /** Of the newest stored entry. */
   readonly lastTime: number
+  /** What the state machine has by itself; 0 when it begins empty. */
+  readonly appliedIndex: LogIndex
   readonly boots: OwnBoots
 }
 
-export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTime, boots }: GroupState): Group {
+export function makeGroup(settings: GroupSettings, host: Host, state: GroupState): Group {
+  const { stored, lastTime, boots } = state
   const { dir, store, transport, clock, logger } = host
   const identity: Identity = {
     clusterId: clusterIdOf(stored),
@@ -71,7 +74,7 @@ export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTim
     ...boots.newest,
   }
   const entryClock = new EntryClock(clock, logger, lastTime)
-  const core = makeCore(settings, stored, clock.now(), entryClock)
+  const core = makeCore(settings, state, clock.now(), entryClock)
   const mailbox = new Mailbox(clock)
   const life = new Life()
   const events = new Events(logger)
@@ -109,7 +112,12 @@ export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTim
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
 }
 
-function makeCore(settings: GroupSettings, stored: StoredState, now: number, entryClock: EntryClock): RaftCore {
+function makeCore(
+  settings: GroupSettings,
+  { stored, appliedIndex }: GroupState,
+  now: number,
+  entryClock: EntryClock,
+): RaftCore {
   const { id, electionTimeoutMs, heartbeatMs, random } = settings
   const isNew = stored.hardState.term === 1 && stored.lastIndex === 1
   const place = settings.bootstrap.findIndex((server) => server.id === id) + 1
@@ -121,7 +129,7 @@ function makeCore(settings: GroupSettings, stored: StoredState, now: number, ent
       firstElectionTimeoutMs: isNew ? Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs) : null,
     },
     hardState: stored.hardState,
-    log: { ...stored, commitIndex: stored.hardState.commitIndex },
+    log: { ...stored, commitIndex: stored.hardState.commitIndex, appliedIndex },
     maker: {
       noop: (first, term) => entryBlock('noop', first, term, entryClock.next(core.log.lastBlock), EMPTY),
       slice: sliceBlock,

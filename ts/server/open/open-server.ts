@@ -47,7 +47,7 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
-    const group = makeGroup(settings, host, { stored, lastTime, boots })
+    const group = makeGroup(settings, host, { stored, lastTime, boots, appliedIndex: logIndex(0) })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
     host.transport.setPeers(group.peers)

@@ -7,7 +7,7 @@ import { assert, RaftError } from '../../errors.js'
 import { sliceBlock, verifyBlock } from '../../format/block.js'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../../format/operations.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, HardState, LogIndex, StoreOperation, Term, TermRun } from '../../types.js'
+import type { Block, HardState, LogIndex, SnapshotMeta, StoreOperation, Term, TermRun } from '../../types.js'
 import { clip, shorten } from '../clip-block.js'
 import { neverEmpty } from '../lost-data.js'
 import { READ_BYTES_MAX } from '../log-store.js'
@@ -17,6 +17,8 @@ const encoder = new TextEncoder()
 
 /** What may be looked at from outside. */
 export interface ReadonlyImage {
+  /** On what the log stands; null while it was never compacted. */
+  readonly snapshot: SnapshotMeta | null
   readonly firstIndex: LogIndex
   readonly lastIndex: LogIndex
   /** Ascending and without gaps: exactly firstIndex .. lastIndex. */
@@ -28,6 +30,7 @@ export interface ReadonlyImage {
 }
 
 export class MemoryImage implements ReadonlyImage {
+  readonly snapshot: SnapshotMeta | null = null
   readonly firstIndex = logIndex(1)
   readonly blocks: Block[] = []
   readonly facts = new Map<string, Uint8Array>()

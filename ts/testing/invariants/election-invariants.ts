@@ -66,6 +66,8 @@ export class ElectionInvariants implements Observer {
     for (let index = commitIndex; index >= 1; index -= 1) {
       const truth = committed[index]
       if (index < commitIndex && truth?.term === committed[index + 1]?.term) continue
+      // What is no longer kept is in the snapshot on which the log stands.
+      if (index < log.firstIndex - 1) return
       hold(log.termAt(index as LogIndex) === truth?.term, 6, () => {
         return `leader ${id} of term ${term} lacks the committed entry ${index} of term ${truth?.term}`
       })
@@ -84,7 +86,7 @@ export class ElectionInvariants implements Observer {
   /** What a match says is equal to the log of that term's leader. */
   #result({ id, disk }: ServerView, { term, matchIndex }: AppendEntriesResult): void {
     if (matchIndex === 0) return
-    const durable = disk.durable.termAt(matchIndex)
+    const durable = this.#truth.durableTerm(disk.durable, matchIndex)
     const leaders = this.#truth.termWithLeaderOf(term, matchIndex)
     hold(durable === leaders, 10, () => {
       return `${id} acknowledges ${matchIndex} to term ${term}: durable is term ${durable}, the leader's is ${leaders}`

@@ -1,18 +1,19 @@
 /**
  * What must hold of logs, commit and state machines, compared among all servers (figure 3 of the paper): committed
  * entries never change (5), commit is what the disks allow (7), state machines are given what was committed, and agree
- * (8), and no peer is said to have lost what its disk still holds (12). Only terms and counts are taken from the core;
- * what entries are is read from what it writes.
+ * (8), also by way of a snapshot (26), and no peer is said to have lost what its disk still holds (12). Only terms and
+ * counts are taken from the core; what entries are is read from what it writes.
  */
 
 import { assertInvariants } from '../../core/index.js'
 import type { CoreEvent, RaftCore, Ready } from '../../core/index.js'
-import type { LogIndex, ServerId } from '../../types.js'
+import type { LogIndex, ServerId, SnapshotMeta, StoreOperation } from '../../types.js'
 import type { AppliedCommand, DiskView, Observer, ServerView } from '../observer.js'
 import { isQuorum } from './quorum.js'
 import type { Truth } from './truth.js'
 import { hold } from './violation.js'
 
+type Compaction = Extract<StoreOperation, { readonly type: 'compact' }>
 type Accusation = Extract<CoreEvent, { readonly type: 'regressed' }>
 
 /** Core steps between two full sweeps. */
@@ -58,14 +59,24 @@ export class LogInvariants implements Observer {
   }
 
   // Hot path: once per turn.
-  decided(server: ServerView, core: RaftCore, { events }: Ready): void {
+  decided(server: ServerView, core: RaftCore, { events, ticket }: Ready): void {
+    for (const operation of ticket?.operations ?? [])
+      if (operation.type === 'compact') this.#compacted(server, operation)
     for (const event of events) if (event.type === 'regressed') this.#accused(server, core, event)
+  }
+
+  /** Nothing goes but what was committed, and is in the snapshot. */
+  #compacted({ id }: ServerView, { first, snapshot: { index, term } }: Compaction): void {
+    const committed = this.#truth.committed[index]?.term
+    hold(committed === term && first <= index + 1, 26, () => {
+      return `${id} keeps from ${first} on behind a snapshot of entry ${index} of term ${term}, committed is term ${committed}`
+    })
   }
 
   #accused({ id: by }: ServerView, core: RaftCore, { peer, acknowledged }: Accusation): void {
     const term = core.log.termAt(acknowledged)
     for (const { id, disk } of this.#servers()) {
-      hold(id !== peer || disk.durable.termAt(acknowledged) !== term, 12, () => {
+      hold(id !== peer || this.#truth.durableTerm(disk.durable, acknowledged) !== term, 12, () => {
         return `${by} says that ${peer} has lost what it acknowledged up to ${acknowledged}, and its disk holds it`
       })
     }
@@ -90,7 +101,7 @@ export class LogInvariants implements Observer {
     hold(count === due, 8, () => {
       return `${server.id} applies ${count} commands in ${from + 1} .. ${last}, committed are ${due}`
     })
-    const durable = server.disk.durable.termAt(last)
+    const durable = this.#truth.durableTerm(server.disk.durable, last)
     hold(durable === committed[last]?.term, 9, () => {
       return `${server.id} applies ${last}: durable is term ${durable}, committed is term ${committed[last]?.term}`
     })
@@ -102,13 +113,32 @@ export class LogInvariants implements Observer {
     this.#hashes[last] = hash
   }
 
+  /** A state machine that was restored is the same as one that has applied every entry up to there. */
+  restored(server: ServerView, { index, term }: SnapshotMeta, hash: number): void {
+    const seen = this.#of(server)
+    hold(this.#truth.committed[index]?.term === term, 26, () => {
+      return `${server.id} restores a snapshot of entry ${index} of term ${term}, committed is term ${this.#truth.committed[index]?.term}`
+    })
+    const known = this.#hashes[index]
+    hold(known === undefined || known === hash, 26, () => {
+      return `${server.id}: the hash of what it restores at ${index} is ${hash}, elsewhere it was ${known}`
+    })
+    hold(
+      index >= seen.machineIndex,
+      26,
+      () => `${server.id} restores ${index} after it has applied ${seen.machineIndex}`,
+    )
+    this.#hashes[index] = hash
+    seen.machineIndex = index
+  }
+
   /** What all servers hold, whole. */
   #sweep(): void {
     for (const { id, ordinal, core } of this.#servers()) {
       if (core === null || this.#seen[ordinal] === undefined) continue
       assertInvariants(core)
       const end = Math.min(core.log.commitIndex, this.#truth.commitIndex)
-      for (let index = 1; index <= end; index += 1) {
+      for (let index: number = core.log.firstIndex; index <= end; index += 1) {
         hold(core.log.termAt(index as LogIndex) === this.#truth.committed[index]?.term, 5, () => {
           return `${id} has another committed entry at ${index}`
         })
@@ -124,7 +154,9 @@ export class LogInvariants implements Observer {
     })
     if (isLeader && commitIndex > this.#truth.commitIndex) this.#checkQuorum(server, core, commitIndex)
     for (let index = seen.commitIndex + 1; index <= commitIndex; index += 1) {
-      const term = core.log.termAt(index as LogIndex) ?? 0
+      // Those that a snapshot brings are told by nobody: they were committed before.
+      const isKept = index >= core.log.firstIndex
+      const term = isKept ? (core.log.termAt(index as LogIndex) ?? 0) : (this.#truth.committed[index]?.term ?? 0)
       const known = this.#truth.find(index, term)
       hold(known !== null, 5, () => `${server.id} commits ${index} of term ${term}, which was never written`)
       const truth = this.#truth.committed[index]
@@ -143,8 +175,9 @@ export class LogInvariants implements Observer {
     const term = core.log.termAt(index)
     hold(term === core.term, 7, () => `${leader} commits ${index} of term ${term} by counting, in term ${core.term}`)
     const holders = new Set<ServerId>()
-    for (const { id, disk } of this.#servers()) if (disk.durable.termAt(index) === term) holders.add(id)
-    for (const { id, disk } of this.#gone) if (disk.durable.termAt(index) === term) holders.add(id)
+    for (const { id, disk } of this.#servers())
+      if (this.#truth.durableTerm(disk.durable, index) === term) holders.add(id)
+    for (const { id, disk } of this.#gone) if (this.#truth.durableTerm(disk.durable, index) === term) holders.add(id)
     hold(
       isQuorum(core.configuration, (id) => holders.has(id)),
       7,

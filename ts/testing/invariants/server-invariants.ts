@@ -15,10 +15,12 @@ import type {
   Request,
   Response,
 } from '../../core/index.js'
-import type { LogIndex, ServerId } from '../../types.js'
+import type { LogIndex, ServerId, SnapshotMeta, StoreOperation } from '../../types.js'
 import type { AppliedCommand, Observer, ServerView } from '../observer.js'
 import type { Truth } from './truth.js'
 import { hold } from './violation.js'
+
+type Compaction = Extract<StoreOperation, { readonly type: 'compact' }>
 
 interface Seen {
   term: number
@@ -49,7 +51,7 @@ export class ServerInvariants implements Observer {
   }
 
   booted(server: ServerView): void {
-    const { hardState, lastIndex, blocks } = server.disk.durable
+    const { hardState, lastIndex, blocks, snapshot } = server.disk.durable
     const { term, votedFor } = hardState
     const before = this.#seen[server.ordinal]
     const { revealed, acknowledged } = before ?? { revealed: 0, acknowledged: 0 }
@@ -57,9 +59,9 @@ export class ServerInvariants implements Observer {
     hold(lastIndex >= acknowledged, 2, () => {
       return `${server.id} starts with ${lastIndex} entries and has acknowledged ${acknowledged}`
     })
-    const terms: number[] = [0]
+    const terms = snapshot === null ? [0] : this.#committedTerms(server, snapshot)
     for (const block of blocks) {
-      this.#truth.accept(server.id, block, terms.at(-1) ?? 0)
+      this.#truth.accept(server.id, block, terms[block.first - 1] ?? 0)
       for (let index: number = block.first; index <= block.last; index += 1) terms[index] = block.term
     }
     const indexes = { commitIndex: 0, turnCommitIndex: 0, appliedIndex: 0, machineIndex: 0 }
@@ -149,9 +151,28 @@ export class ServerInvariants implements Observer {
   applied(server: ServerView, _commands: readonly AppliedCommand[], last: LogIndex): void {
     const seen = this.#of(server)
     hold(last > seen.machineIndex, 8, () => `${server.id} applies up to ${last} after ${seen.machineIndex}`)
-    const durable = server.disk.durable.termAt(last)
+    const durable = this.#truth.durableTerm(server.disk.durable, last)
     hold(durable === (seen.terms[last] ?? null), 9, () => `${server.id} applies ${last} before it is durable`)
     seen.machineIndex = last
+  }
+
+  restored(server: ServerView, { index }: SnapshotMeta): void {
+    const seen = this.#of(server)
+    hold(index >= seen.machineIndex, 8, () => `${server.id} restores ${index} after ${seen.machineIndex}`)
+    const covers = server.disk.durable.snapshot?.index ?? 0
+    hold(index <= covers, 26, () => `${server.id} restores ${index} before its log stands on it durably: ${covers}`)
+    seen.machineIndex = index
+  }
+
+  /** The terms of all entries that a snapshot covers, each of which was committed. */
+  #committedTerms({ id }: ServerView, { index, term }: SnapshotMeta): number[] {
+    const { committed } = this.#truth
+    const known = committed[index]?.term
+    // Where messages are made up, nobody knows what was committed.
+    hold(known === undefined || known === term, 26, () => {
+      return `${id} stands on a snapshot at ${index} of term ${term}, committed is term ${known}`
+    })
+    return Array.from({ length: index + 1 }, (_, at) => committed[at]?.term ?? term)
   }
 
   /** A cluster may begin with history: what its disks know to be committed when they are first seen. */
@@ -182,7 +203,8 @@ export class ServerInvariants implements Observer {
   }
 
   /** Before the disk has the ticket: what it appends and what it removes, against what was accepted before. */
-  #written({ id }: ServerView, seen: Seen, { operations }: PersistTicket): void {
+  #written(server: ServerView, seen: Seen, { operations }: PersistTicket): void {
+    const { id } = server
     const { terms, commitIndex, turnCommitIndex } = seen
     let firstRemoved = Infinity
     for (let at = 0; at < operations.length; at += 1) {
@@ -197,6 +219,8 @@ export class ServerInvariants implements Observer {
         hold(isConflict || isReplaced, 12, () => `${id} truncates from ${from}, where nothing conflicts`)
         firstRemoved = Math.min(firstRemoved, from)
         terms.length = from
+      } else if (operation?.type === 'compact') {
+        this.#compacted(server, seen, operation)
       } else if (operation?.type === 'append') {
         const { block } = operation
         hold(block.first === terms.length, 4, () => `${id} appends ${block.first} behind ${terms.length - 1}`)
@@ -209,6 +233,22 @@ export class ServerInvariants implements Observer {
     for (let index = firstRemoved; index <= commitIndex && index < committed.length; index += 1) {
       hold(terms[index] === committed[index]?.term, 12, () => `${id} replaces the committed entry ${index}`)
     }
+  }
+
+  /** What stands behind a snapshot stays if it agrees with it, and only then (scenarios N1, N2). */
+  #compacted(server: ServerView, seen: Seen, { first, snapshot, keepSuffix }: Compaction): void {
+    const { id } = server
+    const { terms } = seen
+    const covered = this.#committedTerms(server, snapshot)
+    hold(first <= snapshot.index + 1, 26, () => `${id} keeps from ${first} on behind a snapshot at ${snapshot.index}`)
+    const agrees = terms[snapshot.index] === snapshot.term
+    hold(keepSuffix === agrees, 26, () => {
+      const what = keepSuffix ? 'keeps' : 'throws away'
+      return `${id} ${what} what follows ${snapshot.index}, of term ${terms[snapshot.index]} here and ${snapshot.term} there`
+    })
+    if (keepSuffix) return
+    seen.acknowledged = Math.min(seen.acknowledged, snapshot.index)
+    terms.splice(0, terms.length, ...covered)
   }
 
   #of(server: ServerView): Seen {
@@ -257,7 +297,8 @@ function appends(
 function acknowledges({ id, disk }: ServerView, seen: Seen, { status, matchIndex }: AppendEntriesResult): void {
   hold(status !== 'conflict' || matchIndex === 0, 10, () => `${id} sends a conflict with match ${matchIndex}`)
   if (matchIndex === 0) return
-  const durable = disk.durable.termAt(matchIndex)
-  hold(durable !== null, 10, () => `${id} acknowledges ${matchIndex} before it is durable`)
+  const { snapshot } = disk.durable
+  const isDurable = matchIndex <= (snapshot?.index ?? 0) || disk.durable.termAt(matchIndex) !== null
+  hold(isDurable, 10, () => `${id} acknowledges ${matchIndex} before it is durable`)
   seen.acknowledged = Math.max(seen.acknowledged, matchIndex)
 }

@@ -3,7 +3,8 @@
  * led which term, and the one sequence of entries that was committed. Nothing here is taken back.
  */
 
-import type { Block, ServerId, TermRun } from '../../types.js'
+import type { Block, LogIndex, ServerId, TermRun } from '../../types.js'
+import type { DurableView } from '../observer.js'
 import { hold } from './violation.js'
 
 /**
@@ -109,9 +110,17 @@ export class Truth {
     const leadership = this.#leaderships.get(term)
     if (leadership === undefined || index === 0) return 0
     if (index >= leadership.firstOfTerm) return term
+    // What it no longer kept when it began was committed.
+    if (index < (leadership.runs[0]?.first ?? leadership.firstOfTerm)) return this.committed[index]?.term ?? 0
     let found = 0
     for (const run of leadership.runs) if (run.first <= index) found = run.term
     return found
+  }
+
+  /** The term of an entry that a crash would leave, in the log or in the snapshot on which that stands; else null. */
+  durableTerm(durable: DurableView, index: LogIndex): number | null {
+    if (index <= (durable.snapshot?.index ?? 0)) return this.committed[index]?.term ?? null
+    return durable.termAt(index)
   }
 
   commit(entry: KnownEntry, inTerm: number): void {

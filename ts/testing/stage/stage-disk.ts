@@ -7,20 +7,31 @@
 import type { ConfigurationAt, LogStart, PersistTicket, TicketOperation } from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, HardState, LogIndex, ServerId, Term, TermRun } from '../../types.js'
+import type { Block, HardState, LogIndex, ServerId, SnapshotMeta, Term, TermRun } from '../../types.js'
 import type { DiskView, DurableView } from '../observer.js'
 import { entriesOf, makeBlock } from './blocks.js'
 import type { StageEntry } from './blocks.js'
 
 /** A log and a hard state, and what each operation makes of them. */
 export class StageLog implements DurableView {
-  /** The entry of index i stands at i - 1. */
+  /** Those that are kept: the entry of index i stands at i - firstIndex. */
   readonly entries: StageEntry[]
   #hardState: HardState
+  #firstIndex = logIndex(1)
+  #prevTerm = termOf(0)
+  #snapshot: SnapshotMeta | null = null
 
   constructor(entries: readonly StageEntry[], hardState: HardState) {
     this.entries = [...entries]
     this.#hardState = hardState
+  }
+
+  get firstIndex(): LogIndex {
+    return this.#firstIndex
+  }
+
+  get snapshot(): SnapshotMeta | null {
+    return this.#snapshot
   }
 
   get hardState(): HardState {
@@ -28,20 +39,24 @@ export class StageLog implements DurableView {
   }
 
   get lastIndex(): LogIndex {
-    return logIndex(this.entries.length)
+    return logIndex(this.#firstIndex + this.entries.length - 1)
   }
 
   get blocks(): readonly Block[] {
-    return this.read(1, this.entries.length + 1, Infinity)
+    return this.entries.length === 0 ? [] : this.read(this.#firstIndex, this.lastIndex + 1, Infinity)
   }
 
   termAt(index: LogIndex): Term | null {
-    const entry = this.entries[index - 1]
+    const entry = this.entries[index - this.#firstIndex]
     return entry === undefined ? null : termOf(entry.term)
   }
 
   copy(): StageLog {
-    return new StageLog(this.entries, this.#hardState)
+    const log = new StageLog(this.entries, this.#hardState)
+    log.#firstIndex = this.#firstIndex
+    log.#prevTerm = this.#prevTerm
+    log.#snapshot = this.#snapshot
+    return log
   }
 
   apply(operation: TicketOperation): void {
@@ -49,16 +64,20 @@ export class StageLog implements DurableView {
     switch (operation.type) {
       case 'append': {
         const { first, last } = operation.block
-        assert(first === entries.length + 1, `disk: block ${first}-${last} appended after entry ${entries.length}`)
+        assert(first === this.lastIndex + 1, `disk: block ${first}-${last} appended after entry ${this.lastIndex}`)
         for (const entry of entriesOf(operation.block)) entries.push(entry)
         return
       }
       case 'truncateSuffix': {
         const { from } = operation
-        assert(from >= 1 && from <= entries.length, `disk: truncation from ${from} of ${entries.length} entries`)
-        entries.length = from - 1
+        const { lastIndex } = this
+        assert(from >= this.#firstIndex && from <= lastIndex, `disk: truncation from ${from}, the last is ${lastIndex}`)
+        entries.length = from - this.#firstIndex
         return
       }
+      case 'compact':
+        this.#compact(operation)
+        return
       case 'hardState':
         this.#setHardState(operation.hardState)
         return
@@ -67,21 +86,23 @@ export class StageLog implements DurableView {
 
   /** Entries lo .. hi - 1 as blocks, at most `bytesMax` bytes but at least one entry. */
   read(lo: number, hi: number, bytesMax: number): readonly Block[] {
-    assert(hi - 1 <= this.entries.length, `disk: entry ${hi - 1} read, ${this.entries.length} is the last`)
+    assert(hi - 1 <= this.lastIndex, `disk: entry ${hi - 1} read, ${this.lastIndex} is the last`)
+    if (lo < this.#firstIndex) return []
     const blocks: Block[] = []
     let bytes = 0
     let at = lo
     while (at < hi) {
-      const head = this.entries[at - 1]
+      const head = this.entries[at - this.#firstIndex]
       assert(head !== undefined, `disk: entry ${at} read`)
       const payloads: number[] = []
-      for (let next = this.entries[at - 1]; at < hi && next !== undefined; next = this.entries[at - 1]) {
+      for (let next = this.entries[at - this.#firstIndex]; at < hi && next !== undefined;) {
         const isFull = (blocks.length > 0 || payloads.length > 0) && bytes + next.size > bytesMax
         if (isFull || next.term !== head.term || next.size !== head.size) break
         if (next.configuration !== head.configuration) break
         bytes += next.size
         payloads.push(next.payload)
         at += 1
+        next = this.entries[at - this.#firstIndex]
       }
       if (payloads.length === 0) break
       const block = makeBlock(at - payloads.length, head.term, payloads, head.size)
@@ -95,12 +116,37 @@ export class StageLog implements DurableView {
     const termRuns: TermRun[] = []
     const configurations: ConfigurationAt[] = []
     this.entries.forEach((entry, at) => {
-      const index = logIndex(at + 1)
+      const index = logIndex(this.#firstIndex + at)
       if (termRuns.at(-1)?.term !== entry.term) termRuns.push({ first: index, term: termOf(entry.term) })
       if (entry.configuration !== null) configurations.push({ index, configuration: entry.configuration })
     })
-    const { lastIndex, hardState } = this
-    return { firstIndex: logIndex(1), lastIndex, commitIndex: hardState.commitIndex, termRuns, configurations }
+    const { firstIndex, lastIndex, snapshot } = this
+    const { commitIndex } = this.#hardState
+    const bounds = { firstIndex, prevTerm: this.#prevTerm, lastIndex, commitIndex, appliedIndex: logIndex(0) }
+    return { ...bounds, termRuns, configurations, snapshot }
+  }
+
+  /** What the contract of a store asks of whoever compacts (types.ts). */
+  #compact({ first, prevTerm, snapshot, keepSuffix }: Extract<TicketOperation, { readonly type: 'compact' }>): void {
+    const { firstIndex, lastIndex } = this
+    const before = this.#snapshot?.index ?? 0
+    const numbers = `to ${first} behind ${snapshot.index}, of ${firstIndex} .. ${lastIndex} behind ${before}`
+    assert(
+      firstIndex <= first && first <= snapshot.index + 1 && before <= snapshot.index,
+      `disk: compaction ${numbers}`,
+    )
+    if (keepSuffix) {
+      assert(snapshot.index <= lastIndex, `disk: compaction keeps what is not there, ${numbers}`)
+      const term = first === firstIndex ? this.#prevTerm : this.termAt(logIndex(first - 1))
+      assert(term === prevTerm, `disk: compaction says term ${prevTerm} before ${first}, it is ${term}`)
+      this.entries.splice(0, first - firstIndex)
+    } else {
+      assert(first === snapshot.index + 1 && prevTerm === snapshot.term, `disk: compaction of all ${numbers}`)
+      this.entries.length = 0
+    }
+    this.#firstIndex = first
+    this.#prevTerm = prevTerm
+    this.#snapshot = snapshot
   }
 
   #setHardState(next: HardState): void {
@@ -108,9 +154,15 @@ export class StageLog implements DurableView {
     const names = `${term}/${votedFor}/${commitIndex} to ${next.term}/${next.votedFor}/${next.commitIndex}`
     assert(next.term >= term && next.commitIndex >= commitIndex, `disk: hard state went back from ${names}`)
     assert(next.term > term || votedFor === null || votedFor === next.votedFor, `disk: vote changed from ${names}`)
-    assert(next.commitIndex <= this.entries.length, `disk: commit beyond the log, ${names}`)
+    assert(next.commitIndex <= this.lastIndex, `disk: commit beyond the log, ${names}`)
     this.#hardState = next
   }
+}
+
+/** A snapshot as a disk of a stage holds it: what the state machine had applied. */
+export interface StageSnapshot {
+  readonly meta: SnapshotMeta
+  readonly applied: readonly StageEntry[]
 }
 
 export class StageDisk implements DiskView {
@@ -118,6 +170,8 @@ export class StageDisk implements DiskView {
   readonly incarnation: ServerId
   /** What would be there after a crash now. */
   readonly durable: StageLog
+  /** Whole ones, by their ids; they are durable before anything names them. */
+  readonly snapshots = new Map<string, StageSnapshot>()
   /** The same with everything that was submitted, written or not. */
   accepted: StageLog
   #pending: PersistTicket[] = []

@@ -8,19 +8,27 @@ import { entriesOf } from './blocks.js'
 import type { StageEntry } from './blocks.js'
 
 export class StageMachine {
-  readonly applied: StageEntry[] = []
+  applied: StageEntry[] = []
   /** Depends on everything that was applied, and on its order. */
   hash = 0
 
-  /**
-   * Answers with what was in the range; `stored` are the entries on the disk, for what the range does not hold itself.
-   */
-  apply({ first, last, blocks }: ApplyRange, stored: readonly StageEntry[]): readonly AppliedCommand[] {
+  /** Holds what a snapshot holds, and nothing else. */
+  restore(applied: readonly StageEntry[]): void {
+    this.applied = [...applied]
+    this.hash = 0
+    for (const { payload } of applied) this.hash = (Math.imul(this.hash, 31) + payload) | 0
+  }
+
+  /** Answers with what was in the range; `stored` reads from the disk what the range does not hold itself. */
+  apply(
+    { first, last, blocks }: ApplyRange,
+    stored: (first: number, last: number) => readonly StageEntry[],
+  ): readonly AppliedCommand[] {
     const { applied } = this
     assert(first === applied.length + 1, `state machine: ${first} is to be applied after ${applied.length}`)
     if (blocks !== null) assert(blocks[0]?.first === first, `state machine: blocks do not begin at ${first}`)
     const count = last - first + 1
-    const entries = blocks?.flatMap(entriesOf).slice(0, count) ?? stored.slice(first - 1, last)
+    const entries = blocks?.flatMap(entriesOf).slice(0, count) ?? stored(first, last)
     assert(entries.length === count, `state machine: ${first} .. ${last} is to be applied, ${entries.length} are there`)
     return entries.map((entry, at) => {
       applied.push(entry)

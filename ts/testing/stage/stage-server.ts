@@ -5,15 +5,24 @@
  */
 
 import { FULL_BATCH_BYTES, RaftCore } from '../../core/index.js'
-import type { ApplyRange, CoreOptions, Fetch, Input, OutgoingMessage, PersistTicket, Ready } from '../../core/index.js'
+import type {
+  ApplyRange,
+  CoreOptions,
+  Fetch,
+  Input,
+  OutgoingMessage,
+  PersistTicket,
+  Ready,
+  SnapshotSend,
+} from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex } from '../../types.js'
-import type { ServerId } from '../../types.js'
+import type { ServerId, SnapshotMeta } from '../../types.js'
 import type { ServerView } from '../observer.js'
 import type { Observers } from '../observers.js'
 import { makeBlock, stageBlockMaker } from './blocks.js'
 import type { StageClients } from './stage-clients.js'
-import type { StageDisk } from './stage-disk.js'
+import type { StageDisk, StageSnapshot } from './stage-disk.js'
 import { StageMachine } from './stage-machine.js'
 import type { StageNetwork } from './stage-network.js'
 import { formatEvent, formatMessage, formatRead, formatTicket } from './text.js'
@@ -52,6 +61,10 @@ export class StageServer implements ServerView {
   machine = new StageMachine()
   /** What the state machine was handed and has not finished. */
   applying: ApplyRange | null = null
+  /** The snapshot that the state machine is to hold. */
+  restoring: SnapshotMeta | null = null
+  /** Peers that are to be given a snapshot. */
+  sends: SnapshotSend[] = []
   /** What is to be read from the store for peers. */
   fetches: Fetch[] = []
   /** Sessions of this boot, by the peer that was dialled. */
@@ -98,6 +111,8 @@ export class StageServer implements ServerView {
     this.machine = new StageMachine()
     this.applying = null
     this.fetches = []
+    this.restoring = null
+    this.sends = []
     this.sessions.clear()
     this.#site.clients.crashed(this.id)
   }
@@ -157,6 +172,11 @@ export class StageServer implements ServerView {
       clients.answered(this.id, read)
     }
     if (ready.apply !== null) this.#hand(ready.apply)
+    if (ready.restore !== null) this.#restoreLater(ready.restore)
+    for (const send of ready.sends) {
+      this.#say(() => `gives ${send.peer} the snapshot at ${send.snapshot.index}`)
+      this.sends.push(send)
+    }
     for (const fetch of ready.fetches) {
       this.#say(() => `fetches ${fetch.from}-${fetch.to - 1} for ${fetch.peer}`)
       this.fetches.push(fetch)
@@ -186,6 +206,12 @@ export class StageServer implements ServerView {
     assert(this.applying === null, `${this.id} is handed a range while it applies another`)
     this.applying = range
     this.#say(() => `may apply ${range.first}-${range.last}${range.blocks === null ? ' from disk' : ''}`)
+  }
+
+  #restoreLater(snapshot: SnapshotMeta): void {
+    assert(this.applying === null && this.restoring === null, `${this.id} restores while its state machine is busy`)
+    this.restoring = snapshot
+    this.#say(() => `may restore ${snapshot.index}`)
   }
 
   // Disk and state machine
@@ -224,10 +250,50 @@ export class StageServer implements ServerView {
     if (range === null) return
     this.applying = null
     const last = logIndex(Math.min(range.last, upTo))
-    const commands = this.machine.apply({ ...range, last }, this.disk.durable.entries)
+    const { entries, firstIndex } = this.disk.durable
+    const commands = this.machine.apply({ ...range, last }, (from, to) => {
+      return entries.slice(from - firstIndex, to - firstIndex + 1)
+    })
     this.#site.observers().applied(this, commands, last, this.machine.hash)
     this.#site.clients.applied(this.id, commands)
     this.turn([{ type: 'applied', index: last }])
+  }
+
+  /** Takes a snapshot of what is applied, and compacts behind it: `trailing` entries are kept, one at least. */
+  snapshot(trailing: number): SnapshotMeta {
+    const { log } = this.up
+    const { configuration, index: configurationIndex } = log.configurationAt(log.appliedIndex)
+    const term = log.termAt(log.appliedIndex)
+    assert(term !== null && log.appliedIndex > 0, `${this.id} has nothing to take a snapshot of`)
+    const index = log.appliedIndex
+    const id = `${this.id}-${this.boot}-${index}`
+    const meta = { id, index, term, time: 0, configuration, configurationIndex, clusterName: 'stage' }
+    this.disk.snapshots.set(id, { meta, applied: [...this.machine.applied] })
+    this.#say(() => `snapshot at ${index}/${term}`)
+    const first = logIndex(index + 1 - trailing)
+    this.turn([{ type: 'snapshotTaken', snapshot: meta, first, firstLeast: first }])
+    return meta
+  }
+
+  /** A snapshot of another server has come whole. */
+  receiveSnapshot(snapshot: StageSnapshot): void {
+    const { meta } = snapshot
+    this.disk.snapshots.set(meta.id, snapshot)
+    this.#say(() => `receives the snapshot at ${meta.index}`)
+    this.turn([{ type: 'snapshotReceived', snapshot: meta }])
+  }
+
+  /** The state machine becomes what the snapshot holds. */
+  restore(): void {
+    const meta = this.restoring
+    if (meta === null) return
+    this.restoring = null
+    const snapshot = this.disk.snapshots.get(meta.id)
+    assert(snapshot !== undefined, `${this.id}: the snapshot ${meta.id} is not there`)
+    this.machine.restore(snapshot.applied)
+    this.#site.observers().restored(this, meta, this.machine.hash)
+    this.#say(() => `restored ${meta.index}`)
+    this.turn([{ type: 'restored', index: meta.index }])
   }
 
   /** Reads from the store what lagging peers lack. */

@@ -10,7 +10,7 @@ import { assertInvariants } from '../../core/index.js'
 import type { CoreSettings, Input, RaftCore, Ready, Request, Response } from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Configuration, HardState, ServerId } from '../../types.js'
+import type { Configuration, HardState, ServerId, SnapshotMeta } from '../../types.js'
 import { invariantsOf } from '../invariants/invariants.js'
 import { ServerInvariants } from '../invariants/server-invariants.js'
 import { Truth } from '../invariants/truth.js'
@@ -218,12 +218,15 @@ export class Stage {
       let moved = this.deliver()
       for (const [id, server] of this.servers) {
         if (server.core === null || server.halted) continue
-        moved += server.fetches.length + (server.applying === null ? 0 : 1)
+        moved += server.fetches.length + server.sends.length
+        moved += Number(server.applying !== null) + Number(server.restoring !== null)
         if (!this.stalledDisks.has(id)) {
           moved += server.disk.pendingTickets + server.disk.written - server.reported
           this.persist(id)
         }
         this.serveFetches(id)
+        this.serveSnapshots(id)
+        this.restore(id)
         this.apply(id)
       }
       if (moved === 0) return
@@ -270,6 +273,32 @@ export class Stage {
   /** Reads from the store what lagging peers lack. */
   serveFetches(id: ServerId): void {
     this.server(id).serveFetches()
+  }
+
+  /** Takes a snapshot of what is applied, and keeps so many entries of what it covers, the last one at least. */
+  snapshot(id: ServerId, trailing = 1): SnapshotMeta {
+    return this.server(id).snapshot(trailing)
+  }
+
+  /** The state machine becomes what the snapshot holds that it is to hold. */
+  restore(id: ServerId): void {
+    this.server(id).restore()
+  }
+
+  /** Peers are given the snapshots that they are to be given; whom no message reaches gets none. */
+  serveSnapshots(id: ServerId): void {
+    const server = this.server(id)
+    for (const { peer, snapshot } of server.sends.splice(0)) {
+      const receiver = this.server(peer)
+      const stored = server.disk.snapshots.get(snapshot.id)
+      const reaches = receiver.core !== null && !this.network.isCut(id, peer)
+      if (stored !== undefined && reaches) {
+        receiver.receiveSnapshot(stored)
+        this.turn(id, { type: 'snapshotSent', peer, index: snapshot.index })
+      } else {
+        this.turn(id, { type: 'snapshotFailed', peer })
+      }
+    }
   }
 
   // Clients

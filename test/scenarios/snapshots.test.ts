@@ -1,0 +1,315 @@
+/** Snapshots and compaction that went wrong in other engines (scenarios N*, C14, C15, H2-4), on cores alone. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { AppendEntries } from '#balsa/core/index.js'
+import type { ServerId } from '#balsa/types.js'
+import { logIndex } from '#balsa/types.js'
+import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
+import type { Envelope } from '#balsa/testing/stage/stage-network.js'
+import { makeBlock } from '#balsa/testing/stage/blocks.js'
+import { appendEntries, endingAt, matched, snapshotAt } from '../support/messages.js'
+
+const { electionTimeoutMs, heartbeatMs } = SETTINGS
+
+/** A cluster led by s1 in which everybody has applied so many commands. */
+function led(commands: number, options: { readonly servers?: number; readonly tailBytesMax?: number } = {}): Stage {
+  const cluster = new Stage(options)
+  cluster.elect('s1')
+  for (let count = 0; count < commands; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+  cluster.run(2 * heartbeatMs)
+  return cluster
+}
+
+const bounds = (cluster: Stage, id: ServerId): readonly number[] => {
+  const { firstIndex, appliedIndex, lastIndex } = cluster.core(id).log
+  return [firstIndex, appliedIndex, lastIndex]
+}
+
+/** Lets one server lose everything that it is sent until it is needed. */
+function lagging(cluster: Stage, id: ServerId, commands: number): void {
+  cluster.isolate(id)
+  for (let count = 0; count < commands; count += 1) {
+    cluster.propose('s1')
+    cluster.settle()
+  }
+}
+
+test('a log is compacted behind a snapshot, keeps its trailing entries, and a restart begins with the snapshot', () => {
+  const cluster = led(6)
+  const { index } = cluster.snapshot('s1', 3)
+  cluster.settle()
+  assert.equal(bounds(cluster, 's1'), [index - 2, index, index])
+  assert.equal(cluster.server('s1').disk.durable.firstIndex, index - 2)
+  cluster.restart('s1')
+  assert.equal(bounds(cluster, 's1'), [index - 2, 0, index])
+  cluster.settle()
+  assert.is(cluster.server('s1').restoring, null)
+  assert.equal(bounds(cluster, 's1'), [index - 2, index, index])
+  cluster.elect('s1')
+  cluster.propose('s1')
+  cluster.settle()
+  assert.is(cluster.core('s1').log.appliedIndex, index + 2)
+})
+
+test('C14 a peer that lacks entries which are no longer kept is given the snapshot, and then what follows it', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const { index } = cluster.snapshot('s1', 1)
+  cluster.propose('s1')
+  cluster.settle()
+  assert.is(cluster.core('s1').log.firstIndex, index)
+  cluster.heal()
+  cluster.run(4 * heartbeatMs)
+  assert.equal(bounds(cluster, 's3'), [index + 1, index + 1, index + 1])
+  assert.is(cluster.core('s1').peers.get('s3')?.mode, 'replicate')
+  assert.is(cluster.core('s1').counters.snapshotsSent, 0)
+})
+
+test('C14 while a peer is given a snapshot it gets heartbeats and no entries, and its term is never guessed', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  cluster.snapshot('s1', 1)
+  cluster.settle()
+  cluster.heal()
+  const sent: AppendEntries[] = []
+  cluster.watch({
+    sent: (_server, to, message) => {
+      if (to === 's3' && message.type === 'AppendEntries') sent.push(message)
+    },
+  })
+  for (let count = 0; count < 6; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    cluster.persist('s3')
+  }
+  assert.is(cluster.core('s1').peers.get('s3')?.mode, 'snapshot')
+  const later = sent.slice(-2)
+  assert.equal(
+    later.map(({ prevIndex, prevTerm, blocks }) => [prevIndex, prevTerm, blocks.length]),
+    later.map(() => [0, 0, 0]),
+  )
+  assert.is(cluster.core('s3').role, 'follower')
+})
+
+test('C15 a leader whose log was compacted to its end finds out how far a peer agrees', () => {
+  const cluster = led(4)
+  const { index } = cluster.snapshot('s1', 0)
+  cluster.settle()
+  assert.equal(bounds(cluster, 's1'), [index, index, index], 'one entry is kept, to ask by')
+  cluster.restart('s2')
+  cluster.run(3 * heartbeatMs)
+  assert.is(cluster.core('s1').peers.get('s2')?.matchIndex, index)
+  assert.is(cluster.server('s2').boot, 2)
+  assert.is(cluster.core('s2').log.snapshot, null, 'and no snapshot was sent for it')
+})
+
+test('N1 a follower with another entry where the snapshot ends throws its log away', () => {
+  const cluster = new Stage({
+    madeUp: true,
+    logs: { s1: [1, 3, 3, 3], s2: [1, 2, 2, 2, 2, 2], s3: [1] },
+  })
+  cluster.server('s2').receiveSnapshot({ meta: snapshotAt(4, 3), applied: [] })
+  assert.equal(bounds(cluster, 's2'), [5, 0, 4])
+  assert.is(cluster.core('s2').log.durableIndex, 0, 'nothing counts before the switch is durable')
+  cluster.persist('s2')
+  assert.is(cluster.core('s2').log.durableIndex, 4)
+  cluster.ask('s1', 's2', appendEntries(3, '4/3', [makeBlock(5, 3, [9])], 4))
+  assert.is(cluster.core('s2').log.lastIndex, 5)
+})
+
+test('N2 a follower with the same entry where the snapshot ends keeps what follows it', () => {
+  const cluster = new Stage({ madeUp: true, logs: { s1: [1, 2], s2: [1, 2, 2, 2, 2, 2], s3: [1] } })
+  cluster.server('s2').receiveSnapshot({ meta: snapshotAt(4, 2), applied: [] })
+  cluster.persist('s2')
+  assert.equal(bounds(cluster, 's2'), [5, 0, 6])
+  assert.equal(
+    cluster.server('s2').disk.durable.entries.map(({ term }) => term),
+    [2, 2],
+  )
+})
+
+test('N2 H2-4 a snapshot that covers no more than is committed is ignored, whatever its place in the log', () => {
+  const cluster = led(5)
+  const before = bounds(cluster, 's2')
+  const { writes } = cluster.server('s2').disk
+  for (const index of [2, cluster.core('s2').log.commitIndex]) {
+    cluster.turn('s2', { type: 'snapshotReceived', snapshot: snapshotAt(index, 2) })
+  }
+  cluster.settle()
+  assert.equal(bounds(cluster, 's2'), before)
+  assert.is(cluster.server('s2').disk.writes, writes)
+  assert.is(cluster.server('s2').restoring, null)
+})
+
+test('N3 the state machine is restored only when the switch is durable, and a crash before it leaves the old log', () => {
+  for (const isWritten of [false, true]) {
+    const cluster = led(3)
+    lagging(cluster, 's3', 5)
+    const { index } = cluster.snapshot('s1', 1)
+    cluster.settle()
+    cluster.heal()
+    const before = bounds(cluster, 's3')
+    cluster.stalledDisks.add('s3')
+    cluster.run(4 * heartbeatMs)
+    assert.is(cluster.core('s3').log.snapshot?.index, index)
+    assert.is(cluster.server('s3').restoring, null, 'not before it is durable')
+    if (isWritten) cluster.write('s3')
+    cluster.stalledDisks.clear()
+    cluster.restart('s3')
+    assert.is(cluster.core('s3').log.lastIndex, isWritten ? index : (before[2] ?? 0))
+    cluster.run(6 * heartbeatMs)
+    assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
+  }
+})
+
+test('N6 a leader that takes newer snapshots goes on with the one that it was giving', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const first = cluster.snapshot('s1', 1)
+  cluster.settle()
+  cluster.heal()
+  const { sends } = cluster.server('s1')
+  for (let count = 0; count < 20 && sends.length === 0; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    cluster.persist('s3')
+  }
+  assert.is(sends[0]?.snapshot.id, first.id)
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    for (const id of ['s1', 's2']) cluster.persist(id)
+    cluster.deliver()
+    cluster.persist('s2')
+    cluster.deliver()
+    cluster.apply('s1')
+    cluster.snapshot('s1', 1)
+  }
+  assert.is(cluster.core('s1').log.firstIndex, first.index + 1, 'N8 and the log is kept from there on')
+  cluster.disconnect('s1', 's3')
+  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3' })
+  cluster.server('s1').sends = []
+  cluster.connect('s1', 's3')
+  for (let count = 0; count < 20 && cluster.server('s1').sends.length === 0; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    cluster.persist('s3')
+  }
+  assert.is(cluster.server('s1').sends[0]?.snapshot.id, first.id, 'also on another connection')
+  cluster.run(4 * heartbeatMs)
+  assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
+})
+
+test('N8 what a peer that is heard still lacks is kept, down to a bound; one that is not heard holds nothing', () => {
+  const cluster = led(3)
+  const isForS3 = ({ to, message }: Envelope): boolean =>
+    to === 's3' && message.type === 'AppendEntries' && message.blocks.length > 0
+  for (let count = 0; count < 6; count += 1) {
+    cluster.propose('s1')
+    cluster.drop(isForS3)
+    cluster.settle()
+  }
+  const { appliedIndex } = cluster.core('s1').log
+  const match = cluster.core('s1').matchIndexOf('s3')
+  assert.ok(match < appliedIndex - 3)
+  const taken = (firstLeast: number): void => {
+    const snapshot = {
+      ...snapshotAt(appliedIndex, 2),
+      id: `${firstLeast}`,
+      index: logIndex(appliedIndex - 2 + taken.count),
+    }
+    taken.count += 1
+    cluster.turn('s1', { type: 'snapshotTaken', snapshot, first: snapshot.index, firstLeast: logIndex(firstLeast) })
+  }
+  taken.count = 0
+  taken(1)
+  assert.is(cluster.core('s1').log.firstIndex, match + 1)
+  taken(match + 3)
+  assert.is(cluster.core('s1').log.firstIndex, match + 3, 'no more than the bound says')
+  cluster.isolate('s3')
+  cluster.now += 2 * electionTimeoutMs
+  taken(1)
+  assert.is(cluster.core('s1').log.firstIndex, appliedIndex, 'and nothing for one that is away')
+})
+
+test('N9 a snapshot that comes while a range is being applied waits for its end', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 2)
+  cluster.snapshot('s1', 1)
+  cluster.heal()
+  cluster.settle()
+  const other = led(3)
+  other.propose('s1')
+  for (let round = 0; round < 10 && other.server('s3').applying === null; round += 1) {
+    other.deliver()
+    for (const id of other.ids) other.persist(id)
+    other.apply('s1')
+    other.pass(heartbeatMs)
+  }
+  const { appliedIndex, firstIndex } = other.core('s3').log
+  assert.ok(other.server('s3').applying !== null)
+  const meta = snapshotAt(50, 2)
+  other.turn('s3', { type: 'snapshotReceived', snapshot: meta })
+  assert.equal([other.core('s3').log.firstIndex, other.core('s3').log.appliedIndex], [firstIndex, appliedIndex])
+})
+
+test('N10 nothing is applied before the state machine has what it is restored from', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  cluster.snapshot('s1', 1)
+  cluster.settle()
+  cluster.heal()
+  for (let count = 0; count < 30 && cluster.server('s3').restoring === null; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    for (const id of cluster.ids) cluster.persist(id)
+    cluster.serveSnapshots('s1')
+  }
+  assert.ok(cluster.server('s3').restoring !== null)
+  cluster.propose('s1')
+  for (let count = 0; count < 6; count += 1) {
+    cluster.deliver()
+    for (const id of cluster.ids) cluster.persist(id)
+    cluster.pass(heartbeatMs)
+  }
+  const { commitIndex, appliedIndex, snapshot } = cluster.core('s3').log
+  assert.ok(commitIndex > (snapshot?.index ?? 0), 'it takes entries and acknowledges them meanwhile')
+  assert.ok(appliedIndex < (snapshot?.index ?? 0))
+  assert.is(cluster.server('s3').applying, null)
+  cluster.settle()
+  assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
+})
+
+test('M14 a snapshot that replaces the log brings its configuration, and the ones of the entries that go are forgotten', () => {
+  const cluster = new Stage({ madeUp: true, logs: { s2: [1, 2] } })
+  const four = votersOnly(['s1', 's2', 's3', 's4'])
+  const three = votersOnly(['s1', 's2', 's3'])
+  const block = { ...makeBlock(3, 2, [7]), configuration: four }
+  cluster.ask('s1', 's2', appendEntries(2, '2/2', [block]))
+  cluster.persist('s2')
+  assert.is(cluster.core('s2').configuration.voters.length, 4)
+  cluster.turn('s2', { type: 'snapshotReceived', snapshot: snapshotAt(5, 3, three) })
+  assert.is(cluster.core('s2').configuration.voters.length, 3)
+  cluster.persist('s2')
+  cluster.restart('s2')
+  assert.is(cluster.core('s2').configuration.voters.length, 3)
+})
+
+test('a message that speaks of what is no longer kept agrees, and brings only what follows', () => {
+  const cluster = new Stage({
+    madeUp: true,
+    logs: { s2: [1, 2, 2, 2, 2] },
+    hardStates: { s2: { commitIndex: logIndex(5) } },
+  })
+  cluster.turn('s2', { type: 'snapshotReceived', snapshot: snapshotAt(8, 2) })
+  cluster.persist('s2')
+  cluster.ask('s1', 's2', appendEntries(2, '3/2', [makeBlock(4, 2, [4, 5, 6, 7, 8, 9])]))
+  assert.is(cluster.core('s2').log.lastIndex, 9)
+  cluster.persist('s2')
+  assert.equal(cluster.answersTo('s1').at(-1), endingAt(9, matched(2, 9)))
+})
+
+test.run()
