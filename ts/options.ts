@@ -10,6 +10,8 @@ import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
+import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
+import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
@@ -40,6 +42,13 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly acceptPeerBoot?: readonly ServerId[]
   /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
+  /** Where snapshots lie. Default `fileSnapshotStore()`, in a folder of its own below `dir`. */
+  readonly snapshotStorage?: SnapshotStoreFactory
+  /**
+   * When a snapshot is taken, and what of the log stays behind it. false: only when `snapshot()` is called. Without
+   * effect on a state machine that has no `snapshot` and `restore`.
+   */
+  readonly snapshots?: SnapshotOptions | false
   /** Default: says nothing. */
   readonly logger?: Logger
   /** 10 .. 60000, default 100. `heartbeatMs * 3 <= electionTimeoutMs`. */
@@ -52,13 +61,29 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly random?: () => number
 }
 
+export interface SnapshotOptions {
+  /** Taken after so many entries. 1 .. 2^40, default 250000. */
+  readonly entries?: number
+  /** Taken after so many bytes of entries. 1 .. 2^50, default 64 MiB. */
+  readonly bytes?: number
+  /** Taken so long after the last one, if anything was applied. 1000 .. 2^31 - 1, default an hour. */
+  readonly intervalMs?: number
+  /** So many of the entries that a snapshot covers stay at most, for peers that lag. 1 .. 2^40, default 10000. */
+  readonly trailingEntries?: number
+  /** And so many bytes of them. 0 .. 2^50, default 16 MiB. */
+  readonly trailingBytes?: number
+  /** So many snapshots are kept. 1 .. 100, default 2. */
+  readonly retain?: number
+}
+
 type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
 
 /** Checked options, every one of them there, and what users bring behind its guard. */
 export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
   Checked<Command, Result, Query, Answer>,
-  'stateMachine' | 'codec'
+  'stateMachine' | 'codec' | 'snapshots'
 > {
+  readonly snapshots: Required<SnapshotOptions> & { readonly isAutomatic: boolean }
   readonly stateMachine: GuardedMachine<Command, Result, Query, Answer>
   readonly codec: GuardedCodec<Command>
 }
@@ -75,6 +100,8 @@ const OPTION_NAMES = Object.keys({
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
   storage: true,
+  snapshotStorage: true,
+  snapshots: true,
   logger: true,
   heartbeatMs: true,
   electionTimeoutMs: true,
@@ -87,6 +114,15 @@ const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency
 
 /** What the options say of a server. */
 const SERVER_NAMES: readonly string[] = ['id', 'address']
+
+const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
+  entries: 250_000,
+  bytes: 64 * 1024 * 1024,
+  intervalMs: 3_600_000,
+  trailingEntries: 10_000,
+  trailingBytes: 16 * 1024 * 1024,
+  retain: 2,
+}
 
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
@@ -120,6 +156,8 @@ function readSettings<Command, Result, Query, Answer>(
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
     storage: options.storage ?? nativeStore(),
+    snapshotStorage: options.snapshotStorage ?? fileSnapshotStore(),
+    snapshots: options.snapshots ?? {},
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
@@ -132,10 +170,24 @@ function readSettings<Command, Result, Query, Answer>(
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
+    snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
     logger: guardedLogger(checked.logger),
   }
+}
+
+function snapshotSettings(options: SnapshotOptions | false): Settings<unknown, unknown>['snapshots'] {
+  const given = options === false ? {} : options
+  checkOptionNames('snapshots', given, Object.keys(SNAPSHOT_DEFAULTS))
+  const settings = { ...SNAPSHOT_DEFAULTS, ...given, isAutomatic: options !== false }
+  checkNumber('snapshots.entries', settings.entries, 1, 2 ** 40)
+  checkNumber('snapshots.bytes', settings.bytes, 1, 2 ** 50)
+  checkNumber('snapshots.intervalMs', settings.intervalMs, 1000, 2 ** 31 - 1)
+  checkNumber('snapshots.trailingEntries', settings.trailingEntries, 1, 2 ** 40)
+  checkNumber('snapshots.trailingBytes', settings.trailingBytes, 0, 2 ** 50)
+  checkNumber('snapshots.retain', settings.retain, 1, 100)
+  return settings
 }
 
 function check(options: Checked<unknown, unknown, unknown, unknown>): void {

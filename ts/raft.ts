@@ -14,7 +14,7 @@ import type { RaftOptions, Settings } from './options.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
 import { openServer } from './server/open/open-server.js'
 import type { Server } from './server/server.js'
-import type { Status } from './server/status.js'
+import type { SnapshotInfo, Status } from './server/status.js'
 import type { LogIndex } from './types.js'
 
 export class Raft<Command, Result, Query = never, Answer = never> {
@@ -108,6 +108,16 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   async verifyLeader(options?: WaitOptions): Promise<void> {
     checkCallOptions('verifyLeader', options)
     await this.#server.readIndex(options)
+  }
+
+  /**
+   * Takes a snapshot of what is applied here, unless there is one; resolves when it is durable, with its place in the
+   * log. The log is compacted behind it. Callers of the same time share one. Any server; state machines with `snapshot`
+   * and `restore` only.
+   */
+  async snapshot(options?: WaitOptions): Promise<SnapshotInfo> {
+    checkCallOptions('snapshot', options)
+    return this.#server.snapshot(options)
   }
 
   get status(): Status {

@@ -26,7 +26,7 @@ import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
-import type { Admission, ApplyRange, Input, Ready } from './ready.js'
+import type { Admission, ApplyRange, Input, Ready, Restore } from './ready.js'
 import { matchIndexOf } from './role.js'
 import type { CoreContext, CoreSettings, RoleBehaviour } from './role.js'
 import { Tickets } from './tickets.js'
@@ -414,12 +414,12 @@ export class RaftCore {
   }
 
   /** Only once the log stands on it durably (scenario N3). */
-  #nextRestore(): SnapshotMeta | null {
-    const { restoreDue, durableIndex } = this.#log
+  #nextRestore(): Restore | null {
+    const { restoreDue, durableIndex, firstIndex } = this.#log
     if (restoreDue === null || this.#isRestoring || this.#applying !== null) return null
     if (durableIndex < restoreDue.index) return null
     this.#isRestoring = true
-    return restoreDue
+    return { snapshot: restoreDue, firstIndex }
   }
 
   /** What is committed and durable, and not yet applied. */

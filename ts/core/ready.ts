@@ -97,6 +97,12 @@ export interface SnapshotSend {
   readonly snapshot: SnapshotMeta
 }
 
+/** The state machine is to become what that snapshot holds; an older one that reaches `firstIndex` - 1 serves as well. */
+export interface Restore {
+  readonly snapshot: SnapshotMeta
+  readonly firstIndex: LogIndex
+}
+
 export type ReadOutcome =
   /** Linearizable once this index is applied. */
   | { readonly id: number; readonly status: 'confirmed'; readonly index: LogIndex }
@@ -121,8 +127,8 @@ export interface Ready {
   readonly ticket: PersistTicket | null
   readonly messages: readonly OutgoingMessage[]
   readonly apply: ApplyRange | null
-  /** The state machine is to be replaced by that of this snapshot: nothing is applied until it has answered. */
-  readonly restore: SnapshotMeta | null
+  /** Nothing is applied until it has been answered. */
+  readonly restore: Restore | null
   readonly sends: readonly SnapshotSend[]
   readonly fetches: readonly Fetch[]
   readonly reads: readonly ReadOutcome[]

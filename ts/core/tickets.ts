@@ -51,6 +51,8 @@ export class Tickets {
    * start.
    */
   #hardStateTicket = 0
+  /** The ticket that holds the newest compaction; 0 when none was made since the start. */
+  #compactionTicket = 0
   /**
    * The end of the log that tickets were made for: `lastIndex` at the last `take`, lower when a truncation came after
    * it.
@@ -93,6 +95,11 @@ export class Tickets {
     return this.gate <= this.#durable
   }
 
+  /** Whether a crash would leave the log on the snapshot on which it stands now. */
+  get snapshotIsDurable(): boolean {
+    return this.#compactionTicket <= this.#durable
+  }
+
   /** Whether entries of this server are on their way to the disk. */
   get hasPendingAppends(): boolean {
     return this.#operations.some((operation) => operation.type === 'append') || this.#pending.some((t) => t.appends)
@@ -120,6 +127,7 @@ export class Tickets {
   compact(first: LogIndex, snapshot: SnapshotMeta): void {
     this.#log.compact(first, snapshot)
     this.#operations.push({ type: 'compact', first, prevTerm: this.#prevTerm(first), snapshot, keepSuffix: true })
+    this.#compactionTicket = this.#lastTaken + 1
   }
 
   /** The log stands on a snapshot of another server: the durable switch of an install. */
@@ -128,6 +136,7 @@ export class Tickets {
     const keepSuffix = this.#log.install(snapshot)
     const first = logIndex(snapshot.index + 1)
     this.#operations.push({ type: 'compact', first, prevTerm: this.#prevTerm(first), snapshot, keepSuffix })
+    this.#compactionTicket = this.#lastTaken + 1
     if (keepSuffix) return
     // As with a truncation, no earlier ticket may credit what this one removes.
     this.#truncateFrom = Math.min(this.#truncateFrom, from)

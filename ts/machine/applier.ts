@@ -12,6 +12,8 @@ import type { GuardedCodec, GuardedMachine } from './user-code.js'
 export interface Applied {
   /** The end of the range. */
   readonly last: LogIndex
+  /** Of the blocks that were read for it. */
+  readonly bytes: number
   /** The commands of the range, ascending; the entries between them were not commands. */
   readonly indexes: readonly LogIndex[]
   readonly results: readonly unknown[]
@@ -32,6 +34,8 @@ export class Applier<Command> {
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
   #free = 0
   #copyOffset = 0
+  /** The time of the last entry that was applied, whatever its kind; 0 before the first. */
+  #time = 0
 
   constructor(
     machine: GuardedMachine<Command, unknown, unknown, unknown>,
@@ -43,6 +47,15 @@ export class Applier<Command> {
     this.#isAwaited = isAwaited
   }
 
+  get time(): number {
+    return this.#time
+  }
+
+  /** The machine holds a snapshot whose last entry had this time. */
+  restored(time: number): void {
+    this.#time = time
+  }
+
   /**
    * Applies first .. last, which the blocks cover. Synchronous when the machine is. Throws, or rejects with,
    * ERR_RAFT_APPLY_FAILED.
@@ -50,11 +63,15 @@ export class Applier<Command> {
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []
     const indexes: LogIndex[] = []
-    for (const block of blocks) this.#collect(block, first, last, batch, indexes)
-    if (batch.length === 0) return { last, indexes, results: [] }
+    let bytes = 0
+    for (const block of blocks) {
+      this.#collect(block, first, last, batch, indexes)
+      bytes += block.data.length
+    }
+    if (batch.length === 0) return { last, bytes, indexes, results: [] }
     const results = this.#machine.apply(batch, { appliedIndex: last, isAwaited: this.#isAwaited }, { first, last })
-    if (!(results instanceof Promise)) return { last, indexes, results }
-    return results.then((settled) => ({ last, indexes, results: settled }))
+    if (!(results instanceof Promise)) return { last, bytes, indexes, results }
+    return results.then((settled) => ({ last, bytes, indexes, results: settled }))
   }
 
   /**
@@ -68,11 +85,13 @@ export class Applier<Command> {
     while (cursor.next()) {
       if (cursor.index < first) continue
       if (cursor.index > last) break
+      const { time } = cursor
+      this.#time = time
       if (cursor.kind !== 'command') continue
       copy ??= this.#copy(block.data)
       indexes.push(cursor.index)
       const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset), cursor.index)
-      batch.push({ index: cursor.index, term: block.term, time: cursor.time, command })
+      batch.push({ index: cursor.index, term: block.term, time, command })
     }
   }
 

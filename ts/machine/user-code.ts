@@ -12,8 +12,11 @@ import { PAYLOAD_BYTES_MAX } from '../format/block.js'
 import type { Payload } from '../format/block.js'
 import { PayloadSlabs } from '../format/payload.js'
 import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
-import type { LogIndex } from '../types.js'
-import type { ApplyContext, Codec, Entry, StateMachine } from './state-machine.js'
+import { isPosition } from '../types.js'
+import type { LogIndex, SnapshotMeta } from '../types.js'
+import { isSource, snapshotFailed } from './snapshot-pieces.js'
+import type { RestoredPieces } from './snapshot-pieces.js'
+import type { ApplyContext, Codec, Entry, SnapshotSource, StateMachine } from './state-machine.js'
 
 const OF_A_COMMAND: ReadonlySet<RaftErrorCode> = new Set(['ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
 
@@ -97,6 +100,52 @@ export class GuardedMachine<Command, Result, Query, Answer> {
     )
   }
 
+  /** Whether it can be written out and read back. */
+  get canSnapshot(): boolean {
+    return this.#machine.snapshot !== undefined && this.#machine.restore !== undefined
+  }
+
+  /** The state as it is now, or a promise of it. Throws, or rejects with, ERR_RAFT_SNAPSHOT_FAILED. */
+  snapshot(): SnapshotSource | Promise<SnapshotSource> {
+    let answer: unknown
+    try {
+      answer = this.#machine.snapshot?.()
+    } catch (cause) {
+      throw snapshotFailed(`the state machine's snapshot threw: ${textOf(cause)}`, cause)
+    }
+    if (!isThenable(answer)) return takeSource(answer)
+    return Promise.resolve(answer).then(takeSource, (cause: unknown) =>
+      Promise.reject(snapshotFailed(`the state machine's snapshot rejected: ${textOf(cause)}`, cause)),
+    )
+  }
+
+  /** Rejects with ERR_RAFT_APPLY_FAILED when the machine fails, and with what `pieces` failed of when that was it. */
+  async restore(pieces: RestoredPieces, meta: SnapshotMeta): Promise<void> {
+    let cause: unknown = null
+    try {
+      await this.#machine.restore?.(pieces, meta)
+    } catch (error) {
+      cause = error
+    }
+    if (pieces.failure !== null) throw pieces.failure
+    if (cause === null) return
+    const what = `the state machine's restore failed on the snapshot at ${meta.index}: ${textOf(cause)}`
+    throw halting(what, 'state machine', cause)
+  }
+
+  /** What the machine has by itself, durably; 0 for one that begins empty. Rejects with ERR_RAFT_OPTIONS. */
+  async appliedIndex(): Promise<number> {
+    let answer: unknown
+    try {
+      answer = (await this.#machine.appliedIndex?.()) ?? 0
+    } catch (cause) {
+      throw new RaftError('ERR_RAFT_OPTIONS', `the state machine's appliedIndex threw: ${textOf(cause)}`, { cause })
+    }
+    if (isPosition(answer)) return answer
+    const what = `the state machine's appliedIndex answered ${shownNumber(answer)}, and not a whole number from 0 on`
+    throw new RaftError('ERR_RAFT_OPTIONS', what)
+  }
+
   get hasQuery(): boolean {
     return this.#machine.query !== undefined
   }
@@ -130,6 +179,13 @@ function takeResults(answer: unknown, count: number, range: BatchRange): Results
   // Each answer promised by itself: the batch is applied when all of them are there.
   return Promise.all(results).catch((cause: unknown) => Promise.reject(failed('rejected', range, cause)))
 }
+
+function takeSource(answer: unknown): SnapshotSource {
+  if (isSource(answer)) return answer
+  throw snapshotFailed(`the state machine's snapshot answered with ${kindOf(answer)}, and not with pieces to iterate`)
+}
+
+const shownNumber = (value: unknown): string => (typeof value === 'number' ? String(value) : kindOf(value))
 
 function misanswered(what: string, count: number, range: BatchRange): RaftError {
   const about = `for ${count} command${count === 1 ? '' : 's'} on the ${entriesOf(range)}`

@@ -6,7 +6,7 @@
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
 import { meant, optionsError, shown } from '../option-checks.js'
-import type { Logger, Role, ServerId, Term } from '../types.js'
+import type { Logger, LogIndex, Role, ServerId, Term } from '../types.js'
 
 export interface RaftEvents {
   /** The leader as this server knows it; null while it knows none. */
@@ -19,6 +19,16 @@ export interface RaftEvents {
    * as long as it lasts. `code` is a RaftErrorCode, or a word of the transport, such as PROTOCOL.
    */
   refused: { readonly id: ServerId; readonly code: string; readonly reason: string; readonly by: 'self' | 'peer' }
+  /**
+   * This server has taken a snapshot, or failed to, or has received one, or its state machine was restored from one.
+   * `index` is the last entry that it covers; `reason` why it failed.
+   */
+  snapshot: {
+    readonly what: 'taken' | 'failed' | 'received' | 'restored'
+    readonly index: LogIndex
+    readonly term: Term | null
+    readonly reason: string | null
+  }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
@@ -30,6 +40,7 @@ const EVENT_NAMES = Object.keys({
   role: true,
   peer: true,
   refused: true,
+  snapshot: true,
   stall: true,
   fault: true,
 } satisfies Record<keyof RaftEvents, true>)

@@ -11,6 +11,8 @@ import type { CancelTimer, Clock, Logger } from '../types.js'
 
 /** Connections only have to be ended, not to be drained. */
 const TRANSPORT_MS_MAX = 5000
+/** What is begun is given up, not finished. */
+const SNAPSHOTS_MS_MAX = 5000
 /** A store writes what it was given before it closes: a disk that is slow has this long. */
 const STORE_MS_MAX = 30_000
 
@@ -25,6 +27,21 @@ export async function closeTransport(transport: Transport, clock: Clock, logger:
   } catch (error) {
     if (error instanceof AssertionFailure) throw error
     logger.error('transport left behind', { reason: `it failed to close: ${textOf(error)}` })
+  }
+}
+
+/** What is being read or written of snapshots ends. What fails in that is logged: a file that is left is removed later. */
+export async function closeSnapshots(
+  snapshots: { close(): Promise<void> },
+  clock: Clock,
+  logger: Logger,
+): Promise<void> {
+  try {
+    const ended = await within(clock, SNAPSHOTS_MS_MAX, () => snapshots.close())
+    if (!ended) logger.error('snapshots left behind', { reason: `they did not close within ${SNAPSHOTS_MS_MAX} ms` })
+  } catch (error) {
+    if (error instanceof AssertionFailure) throw error
+    logger.error('snapshots left behind', { reason: `they failed to close: ${textOf(error)}` })
   }
 }
 

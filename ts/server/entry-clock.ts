@@ -118,7 +118,11 @@ export class EntryClock {
   #read(lastBlock: Block | null): void {
     if (lastBlock === null || lastBlock === this.#lastBlock) return
     this.#lastBlock = lastBlock
-    const time = lastEntryTime(lastBlock)
+    this.heard(lastEntryTime(lastBlock))
+  }
+
+  /** The newest entry of the log was made at that time, whether or not it is at hand. */
+  heard(time: number): void {
     const skew = time - this.#at
     // Below one that was in the log: that one was replaced, and proves nothing.
     this.#leastSkew = time < this.#newest ? skew : Math.max(this.#leastSkew, skew)

@@ -20,13 +20,15 @@ import type { QueriesUnderWay } from './calls/queries-under-way.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
 import type { Signals } from './calls/signals.js'
+import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
-import { aborted, notLeader } from './refusals.js'
+import { aborted, notLeader, overloaded } from './refusals.js'
+import type { Snapshots } from './snapshots.js'
 import { copyOf } from './status.js'
-import type { Status } from './status.js'
+import type { SnapshotInfo, Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
 import type { Inbound } from './turn/inbound.js'
 import type { Mailbox } from './turn/mailbox.js'
@@ -51,6 +53,8 @@ export interface ServerParts {
   readonly loop: EventLoop
   readonly inbound: Inbound
   readonly refusals: PeerRefusals
+  readonly snapshots: Snapshots
+  readonly snapshotCalls: SnapshotQueue
   readonly identity: Identity
   readonly durability: StoredState['durability']
 }
@@ -74,6 +78,10 @@ export interface Counters {
   readonly readies: number
   /** Queries whose answer is promised and not there. */
   readonly queries: number
+  /** `snapshot` calls that wait for one. */
+  readonly snapshotCalls: number
+  /** 1 while a snapshot is taken. */
+  readonly snapshotsTaken: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
   /** Signals that are listened to. */
@@ -108,6 +116,8 @@ export class Server {
   readonly #loop: EventLoop
   readonly #inbound: Inbound
   readonly #refusals: PeerRefusals
+  readonly #snapshots: Snapshots
+  readonly #snapshotCalls: SnapshotQueue
   readonly #identity: Identity
   readonly #durability: StoredState['durability']
 
@@ -130,6 +140,8 @@ export class Server {
     this.#loop = parts.loop
     this.#inbound = parts.inbound
     this.#refusals = parts.refusals
+    this.#snapshots = parts.snapshots
+    this.#snapshotCalls = parts.snapshotCalls
     this.#identity = parts.identity
     this.#durability = parts.durability
   }
@@ -197,6 +209,16 @@ export class Server {
     return call.promise
   }
 
+  /** Resolves with a snapshot that is durable, and covers what was applied here when it was asked for. */
+  snapshot(options: WaitOptions | undefined): Promise<SnapshotInfo> {
+    const call = new PendingCall<SnapshotInfo>()
+    if (!this.#begin(call, options)) return call.promise
+    const refusal = this.#snapshots.ask(call, this.core.log.appliedIndex)
+    if (refusal === null) this.#mailbox.schedule()
+    else call.reject(refusal)
+    return call.promise
+  }
+
   get status(): Status {
     const { core } = this
     const { log } = core
@@ -223,6 +245,7 @@ export class Server {
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
         refusal: this.#refusals.of(id),
       })),
+      snapshot: this.#snapshots.status,
       clock: this.#entryClock.status,
       store: this.#store.stats(),
       durability: this.#durability,
@@ -245,6 +268,8 @@ export class Server {
       readRounds: this.#reads.rounds,
       readies: this.#readies.count,
       queries: this.#queries.count,
+      snapshotCalls: this.#snapshotCalls.count,
+      snapshotsTaken: Number(this.#snapshots.status.isTaking),
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
       admissions: this.#pins.count,
@@ -287,6 +312,7 @@ export class Server {
   #checkStale(options: WaitOptions | undefined): void {
     const { refusal } = this.#life
     if (refusal !== null) throw refusal
+    if (this.#snapshots.isRestoring) throw overloaded('the state machine is being restored from a snapshot')
     if (options?.signal?.aborted === true) throw aborted('not-applied', options.signal.reason)
   }
 

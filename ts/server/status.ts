@@ -32,6 +32,28 @@ export interface ClockStatus {
   readonly jumps: number
 }
 
+/** A snapshot that is whole and durable. */
+export interface SnapshotInfo {
+  readonly id: string
+  /** The last entry that it covers, and the term of that. */
+  readonly index: LogIndex
+  readonly term: Term
+  /** What its file takes. */
+  readonly bytes: number
+}
+
+export interface SnapshotStatus {
+  /** The newest one here; null while there is none. */
+  readonly last: SnapshotInfo | null
+  readonly isTaking: boolean
+  /** The state machine is being replaced by what a snapshot holds; nothing is applied meanwhile. */
+  readonly isRestoring: boolean
+  /** Why the last attempt to take one failed; null when it did not, or there was none. */
+  readonly failure: RaftError | null
+  /** Why none will be taken, and the log is kept whole; null when it is not so. */
+  readonly unavailable: string | null
+}
+
 /** The core's own configuration is not given away. */
 export function copyOf({ voters, outgoing, nonvoters }: Configuration): Configuration {
   const serverOf = ({ id, address }: Server): Server => ({ id, address })
@@ -51,7 +73,7 @@ export interface Status {
   readonly term: Term
   /** The leader of this term, as far as this server has heard; null while none is known. */
   readonly leader: LeaderHint | null
-  /** The oldest entry that is kept: 1 until there are snapshots. */
+  /** The oldest entry that is kept: 1 until the log is compacted behind a snapshot. */
   readonly firstIndex: LogIndex
   /** The newest entry, written or not. Falls when a leader replaces entries that were never committed. */
   readonly lastIndex: LogIndex
@@ -59,12 +81,13 @@ export interface Status {
   readonly durableIndex: LogIndex
   /** Up to here this server knows the log to be committed; never falls while it runs. */
   readonly commitIndex: LogIndex
-  /** Up to here the state machine has answered; at most the smaller of the two before it. */
+  /** Up to here the state machine has answered, or was restored; at most the smaller of the two before it. */
   readonly appliedIndex: LogIndex
   /** The newest in the log, committed or not (thesis 4.1). */
   readonly configuration: Configuration
   /** Every member but this server. */
   readonly peers: readonly PeerStatus[]
+  readonly snapshot: SnapshotStatus
   readonly clock: ClockStatus
   readonly store: StoreStats
   /** 'none': a flush means nothing where the folder lies. */

@@ -11,6 +11,8 @@ import { ownBlocks } from '../../format/own-blocks.js'
 import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
+import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
+import type { StoredSnapshot } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
@@ -19,12 +21,14 @@ import { QueriesUnderWay } from '../calls/queries-under-way.js'
 import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
+import { SnapshotQueue } from '../calls/snapshot-queue.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
 import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
+import { Snapshots } from '../snapshots.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
@@ -61,6 +65,8 @@ export interface GroupState {
   readonly lastTime: number
   /** What the state machine has by itself; 0 when it begins empty. */
   readonly appliedIndex: LogIndex
+  /** What is whole in the store of snapshots, the newest first. */
+  readonly snapshots: readonly StoredSnapshot[]
   readonly boots: OwnBoots
 }
 
@@ -83,7 +89,36 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
   const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
-  const runner = new ReadyRunner({ store, transport, applier, pins, refusals, writes, mailbox, events, logger })
+  const snapshotCalls = new SnapshotQueue()
+  const snapshots = new Snapshots({
+    identity,
+    clusterName: settings.cluster,
+    store: host.snapshots,
+    stored: state.snapshots,
+    retain: settings.snapshots.retain,
+    schedule: scheduleOf(settings, core.log.appliedIndex, clock.now()),
+    machine: settings.stateMachine,
+    queue: snapshotCalls,
+    appliedTime: applier,
+    entryClock,
+    mailbox,
+    clock,
+    events,
+    logger,
+    random: settings.random,
+  })
+  const runner = new ReadyRunner({
+    store,
+    transport,
+    applier,
+    pins,
+    refusals,
+    snapshots,
+    writes,
+    mailbox,
+    events,
+    logger,
+  })
   const inbound = new Inbound({
     identity,
     core,
@@ -105,11 +140,15 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock }
+  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
   const { durability } = stored
   const server = new Server({ ...shared, loop, inbound, refusals, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
+}
+
+function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: number): SnapshotSchedule {
+  return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
 }
 
 function makeCore(

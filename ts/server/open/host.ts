@@ -7,10 +7,11 @@ import { isOurs, RaftError } from '../../errors.js'
 import type { RaftErrorCode } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
 import { optionsError, shown } from '../../option-checks.js'
+import type { SnapshotStore, SnapshotStoreFactory, StoredSnapshot } from '../../snapshot/snapshot-store.js'
 import type { LogStore, StoredState, StoreFactory, Ticket } from '../../storage/log-store.js'
 import type { Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Clock, Identity, Logger } from '../../types.js'
-import { closeStore, closeTransport } from '../closing.js'
+import { closeSnapshots, closeStore, closeTransport } from '../closing.js'
 
 /** An open has no bound, since a long log takes its time; one that takes longer than this is told of. */
 const SLOW_OPEN_MS = 10_000
@@ -19,6 +20,7 @@ const SLOW_OPEN = `it has not opened within ${SLOW_OPEN_MS} ms: its disk is slow
 export interface HostParts {
   readonly dir: string
   readonly storage: StoreFactory
+  readonly snapshotStorage: SnapshotStoreFactory
   readonly transport: Transport
   readonly clock: Clock
   readonly logger: Logger
@@ -27,6 +29,7 @@ export interface HostParts {
 export class Host {
   readonly dir: string
   readonly store: LogStore
+  readonly snapshots: SnapshotStore
   readonly transport: Transport
   readonly clock: Clock
   readonly logger: Logger
@@ -39,6 +42,7 @@ export class Host {
   constructor(parts: HostParts) {
     this.dir = parts.dir
     this.store = makeStore(parts.storage, parts.dir)
+    this.snapshots = makeSnapshotStore(parts.snapshotStorage, parts.dir)
     this.transport = parts.transport
     this.clock = parts.clock
     this.logger = parts.logger
@@ -51,6 +55,12 @@ export class Host {
     const stored = await opened.finally(cancel)
     if (stored.warning !== null) this.#warn(stored.warning)
     return stored
+  }
+
+  /** What is whole there, the newest first. The folder is this server's by now. */
+  async openSnapshots(): Promise<readonly StoredSnapshot[]> {
+    const open = (): Promise<readonly StoredSnapshot[]> => this.snapshots.open()
+    return orRaftError(open, 'ERR_RAFT_DIR_UNUSABLE', `the snapshots in ${this.dir} cannot be opened`)
   }
 
   async listen(self: Identity, handlers: TransportHandlers): Promise<void> {
@@ -85,6 +95,7 @@ export class Host {
   async giveUp(): Promise<void> {
     try {
       if (this.#isListening) await closeTransport(this.transport, this.clock, this.logger)
+      await closeSnapshots(this.snapshots, this.clock, this.logger)
     } finally {
       await this.#giveUpStore()
     }
@@ -106,17 +117,25 @@ export class Host {
 }
 
 function makeStore(storage: StoreFactory, dir: string): LogStore {
+  return made('storage', 'store', storage.name, dir, () => storage.create(dir))
+}
+
+function makeSnapshotStore(storage: SnapshotStoreFactory, dir: string): SnapshotStore {
+  return made('snapshotStorage', 'store of snapshots', storage.name, dir, () => storage.create(dir))
+}
+
+/** What a factory of a user makes is looked at once, here. */
+function made<Store>(option: string, what: string, name: string, dir: string, make: () => Store): Store {
   let store: unknown
   try {
-    store = storage.create(dir)
+    store = make()
   } catch (error) {
     if (isOurs(error)) throw error
-    const what = `option storage: the factory ${storage.name} made no store for ${dir}`
-    throw optionsError(`${what}: ${textOf(error)}`, error)
+    throw optionsError(`option ${option}: the factory ${name} made no ${what} for ${dir}: ${textOf(error)}`, error)
   }
   const isStore = typeof store === 'object' && store !== null && 'open' in store && typeof store.open === 'function'
-  if (isStore) return store as LogStore
-  throw optionsError(`option storage: the factory ${storage.name} made ${shown(store)} and no store for ${dir}`)
+  if (isStore) return store as Store
+  throw optionsError(`option ${option}: the factory ${name} made ${shown(store)} and no ${what} for ${dir}`)
 }
 
 /** An error of what users bring, as the library's own. */

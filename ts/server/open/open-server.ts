@@ -12,6 +12,7 @@ import type { LogStore, StoredState } from '../../storage/log-store.js'
 import { storeFault } from '../../storage/store-fault.js'
 import { RaftError } from '../../errors.js'
 import { isPosition, logIndex, STORED_MAX } from '../../types.js'
+import type { LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
 import { bootstrap } from './bootstrap.js'
@@ -47,7 +48,9 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
-    const group = makeGroup(settings, host, { stored, lastTime, boots, appliedIndex: logIndex(0) })
+    const snapshots = await host.openSnapshots()
+    const appliedIndex = await appliedIndexOf(settings, stored)
+    const group = makeGroup(settings, host, { stored, lastTime, boots, appliedIndex, snapshots })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
     host.transport.setPeers(group.peers)
@@ -71,9 +74,26 @@ function checkNumbers(dir: string, { lastIndex, hardState, bootCounter }: Stored
   }
 }
 
-/** The time of the newest entry; 0 for an empty log. */
-async function lastTimeOf(store: LogStore, { firstIndex, lastIndex }: StoredState): Promise<number> {
-  if (lastIndex < firstIndex) return 0
+/** What the state machine has by itself. Throws when that and the log do not belong together. */
+async function appliedIndexOf(
+  { stateMachine }: GroupSettings,
+  { snapshot, lastIndex }: StoredState,
+): Promise<LogIndex> {
+  if (snapshot !== null && !stateMachine.canSnapshot) {
+    const what = `the log stands on a snapshot at ${snapshot.index}, and option stateMachine has no functions snapshot and restore: give it both, as it had`
+    throw new RaftError('ERR_RAFT_OPTIONS', what)
+  }
+  const applied = await stateMachine.appliedIndex()
+  if (applied <= lastIndex) return logIndex(applied)
+  throw new RaftError(
+    'ERR_RAFT_OPTIONS',
+    `the state machine says that it has applied ${applied}, and the log ends at ${lastIndex}: its data is of another server, or the log has lost entries. ${neverEmpty}`,
+  )
+}
+
+/** The time of the newest entry; of an empty log that of the snapshot on which it stands, or 0. */
+async function lastTimeOf(store: LogStore, { firstIndex, lastIndex, snapshot }: StoredState): Promise<number> {
+  if (lastIndex < firstIndex) return snapshot?.time ?? 0
   try {
     const [block] = await store.read(lastIndex, logIndex(lastIndex + 1), 1)
     return block === undefined ? 0 : lastEntryTime(block)

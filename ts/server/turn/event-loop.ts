@@ -25,12 +25,14 @@ import type { Deadlines } from '../calls/deadlines.js'
 import type { QueriesUnderWay } from '../calls/queries-under-way.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
+import type { SnapshotQueue } from '../calls/snapshot-queue.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
-import { closeStore, closeTransport } from '../closing.js'
+import { closeSnapshots, closeStore, closeTransport } from '../closing.js'
 import { closed, halted, leadershipLost, notLeader, overloaded } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
+import type { Snapshots } from '../snapshots.js'
 import type { Mail, Mailbox } from './mailbox.js'
 import type { ReadyRunner } from './ready-runner.js'
 import { TurnTimer } from './turn-timer.js'
@@ -57,6 +59,8 @@ export interface EventLoopParts {
   readonly entryClock: EntryClock
   readonly writes: WritesUnderWay
   readonly runner: ReadyRunner
+  readonly snapshots: Snapshots
+  readonly snapshotCalls: SnapshotQueue
 }
 
 export class EventLoop {
@@ -79,6 +83,8 @@ export class EventLoop {
   readonly #entryClock: EntryClock
   readonly #writes: WritesUnderWay
   readonly #runner: ReadyRunner
+  readonly #snapshots: Snapshots
+  readonly #snapshotCalls: SnapshotQueue
   readonly #timer: TurnTimer
   /** Packs what waits into blocks; holds nothing from one batch to the next. */
   readonly #writer = new BlockWriter()
@@ -112,6 +118,8 @@ export class EventLoop {
     this.#entryClock = parts.entryClock
     this.#writes = parts.writes
     this.#runner = parts.runner
+    this.#snapshots = parts.snapshots
+    this.#snapshotCalls = parts.snapshotCalls
     this.#timer = new TurnTimer(parts.clock, parts.mailbox)
     this.#mailbox.serve(() => this.#turn())
   }
@@ -154,10 +162,11 @@ export class EventLoop {
     // A listener may have closed this server.
     if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
+    this.#snapshots.turn(this.#core, now, this.#isApplying)
     // What was applied may have made room for the batch that was held back before.
     const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
     if (mayCut || this.#mayApplyMore()) this.#mailbox.schedule()
-    this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt))
+    this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt, this.#snapshots.nextAt))
   }
 
   /** Returns the error of a store that has failed. */
@@ -250,14 +259,15 @@ export class EventLoop {
   #answered(applied: Applied): void {
     this.#isApplying = false
     this.#core.step({ type: 'applied', index: applied.last })
+    this.#snapshots.applied(applied.last, applied.bytes)
     this.#proposals.complete(applied.last, resultAt(applied))
     this.#reads.applied(applied.last)
   }
 
   /** Whether the core has more to hand out without any new input. */
   #mayApplyMore(): boolean {
-    const { appliedIndex, commitIndex, durableIndex } = this.#core.log
-    return !this.#isApplying && appliedIndex < Math.min(commitIndex, durableIndex)
+    const { appliedIndex, commitIndex, durableIndex, restoreDue } = this.#core.log
+    return restoreDue === null && !this.#snapshots.isRestoring && !this.#isApplying && appliedIndex < Math.min(commitIndex, durableIndex)
   }
 
   /** Ends this server because of an error that nothing can be built on: it falls silent. */
@@ -280,6 +290,7 @@ export class EventLoop {
     this.#settleAll(closed)
     try {
       await closeTransport(this.#transport, this.#clock, this.#logger)
+      await closeSnapshots(this.#snapshots, this.#clock, this.#logger)
     } finally {
       await this.#releaseStore()
     }
@@ -326,6 +337,7 @@ export class EventLoop {
     this.#reads.failAll(errorOf('not-applied'))
     this.#pins.failAll(errorOf('not-applied'))
     this.#readies.failAll(errorOf('not-applied'))
+    this.#snapshotCalls.failAll(errorOf('not-applied'))
     this.#queries.failAll(errorOf('not-applied'))
   }
 }

@@ -21,6 +21,7 @@ import type { Logger, LogIndex, ServerId } from '../../types.js'
 import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
+import type { Snapshots } from '../snapshots.js'
 import type { Mailbox } from './mailbox.js'
 import type { WritesUnderWay } from './writes-under-way.js'
 
@@ -33,6 +34,7 @@ export interface ReadyRunnerParts {
   readonly applier: Applier<unknown>
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
+  readonly snapshots: Snapshots
   readonly writes: WritesUnderWay
   readonly mailbox: Mailbox
   readonly events: Events
@@ -45,6 +47,7 @@ export class ReadyRunner {
   readonly #applier: Applier<unknown>
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
+  readonly #snapshots: Snapshots
   readonly #writes: WritesUnderWay
   readonly #mailbox: Mailbox
   readonly #events: Events
@@ -57,6 +60,7 @@ export class ReadyRunner {
     this.#applier = parts.applier
     this.#pins = parts.pins
     this.#refusals = parts.refusals
+    this.#snapshots = parts.snapshots
     this.#writes = parts.writes
     this.#mailbox = parts.mailbox
     this.#events = parts.events
@@ -76,6 +80,8 @@ export class ReadyRunner {
     const fault = this.#writes.submit(ready.ticket)
     if (fault !== null) return fault
     for (const fetch of ready.fetches) this.#fetch(fetch)
+    for (const send of ready.sends) this.#snapshots.send(send)
+    if (ready.restore !== null) this.#snapshots.restore(ready.restore)
     return ready.apply === null ? null : this.#apply(ready.apply)
   }
 
@@ -133,6 +139,8 @@ export class ReadyRunner {
   }
 
   #apply(range: ApplyRange): RaftError | Applied | null {
+    const { capturing } = this.#snapshots
+    if (capturing !== null) return this.#answerLater(capturing.then(() => this.#applyNow(range)))
     if (range.blocks === null) return this.#answerLater(this.#replay(range))
     try {
       const applied = this.#applier.apply(range.first, range.last, range.blocks)
@@ -141,6 +149,11 @@ export class ReadyRunner {
       if (error instanceof RaftError) return error
       throw error
     }
+  }
+
+  /** When a state has been captured that this range would have changed. */
+  async #applyNow(range: ApplyRange): Promise<Applied> {
+    return range.blocks === null ? this.#replay(range) : this.#applier.apply(range.first, range.last, range.blocks)
   }
 
   /** A part of the range, as much as one read gives: after a restart, or when the machine lags behind the tail. */

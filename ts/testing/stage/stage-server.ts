@@ -172,7 +172,7 @@ export class StageServer implements ServerView {
       clients.answered(this.id, read)
     }
     if (ready.apply !== null) this.#hand(ready.apply)
-    if (ready.restore !== null) this.#restoreLater(ready.restore)
+    if (ready.restore !== null) this.#restoreLater(ready.restore.snapshot)
     for (const send of ready.sends) {
       this.#say(() => `gives ${send.peer} the snapshot at ${send.snapshot.index}`)
       this.sends.push(send)

@@ -1,0 +1,334 @@
+/**
+ * The snapshots of one server: has them taken when they are due, has the state machine restored from one, and lets go
+ * of those that nobody needs any more. What comes of it is left in the mailbox; the core decides what it means for the
+ * log.
+ *
+ * Invariants: one is taken at a time, and none while the state machine is restored. Nothing is applied between the
+ * beginning of a capture and its end. A snapshot goes only when the log stands durably on a newer one.
+ */
+
+import type { RaftCore } from '../core/raft-core.js'
+import type { Restore, SnapshotSend } from '../core/ready.js'
+import { isOurs, RaftError } from '../errors.js'
+import { isThenable, textOf } from '../foreign-values.js'
+import { piecesOf, RestoredPieces, snapshotFailed } from '../machine/snapshot-pieces.js'
+import type { SnapshotSource } from '../machine/state-machine.js'
+import type { GuardedMachine } from '../machine/user-code.js'
+import type { Events } from '../observe/events.js'
+import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
+import type { SnapshotHeader, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
+import { neverEmpty } from '../storage/lost-data.js'
+import { logIndex } from '../types.js'
+import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotMeta } from '../types.js'
+import type { PendingCall } from './calls/pending-call.js'
+import type { SnapshotQueue } from './calls/snapshot-queue.js'
+import type { EntryClock } from './entry-clock.js'
+import type { SnapshotInfo, SnapshotStatus } from './status.js'
+import type { Mailbox } from './turn/mailbox.js'
+
+/** A machine that has not captured its state by then is not waited for: nothing is applied meanwhile. */
+const CAPTURE_MS_MAX = 10_000
+/** A leader keeps so many times what the policy says for peers that are heard and lag. */
+const HELD_FACTOR = 4
+const ID_WORDS = 4
+
+export interface SnapshotParts {
+  readonly identity: Identity
+  readonly clusterName: string
+  readonly store: SnapshotStore
+  /** What is whole in it, the newest first. */
+  readonly stored: readonly StoredSnapshot[]
+  /** How many are kept. */
+  readonly retain: number
+  readonly schedule: SnapshotSchedule
+  readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
+  readonly queue: SnapshotQueue
+  /** When the last entry that the state machine has was made. */
+  readonly appliedTime: { readonly time: number; restored(time: number): void }
+  readonly entryClock: EntryClock
+  readonly mailbox: Mailbox
+  readonly clock: Clock
+  readonly events: Events
+  readonly logger: Logger
+  /** In [0, 1). */
+  readonly random: () => number
+}
+
+export class Snapshots {
+  readonly #identity: Identity
+  readonly #clusterName: string
+  readonly #store: SnapshotStore
+  #stored: readonly StoredSnapshot[]
+  readonly #retain: number
+  readonly #schedule: SnapshotSchedule
+  readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
+  readonly #queue: SnapshotQueue
+  readonly #appliedTime: SnapshotParts['appliedTime']
+  readonly #entryClock: EntryClock
+  readonly #mailbox: Mailbox
+  readonly #clock: Clock
+  readonly #events: Events
+  readonly #logger: Logger
+  readonly #random: () => number
+  /** Nothing is applied until this has settled; null while nothing is captured. */
+  #capturing: Promise<unknown> | null = null
+  #isTaking = false
+  #isRestoring = false
+  #failure: RaftError | null = null
+  /** The id on which the log stood when snapshots were last let go of. */
+  #keptFor: string | null = null
+  #isClosed = false
+
+  constructor(parts: SnapshotParts) {
+    this.#identity = parts.identity
+    this.#clusterName = parts.clusterName
+    this.#store = parts.store
+    this.#stored = parts.stored
+    this.#retain = parts.retain
+    this.#schedule = parts.schedule
+    this.#machine = parts.machine
+    this.#queue = parts.queue
+    this.#appliedTime = parts.appliedTime
+    this.#entryClock = parts.entryClock
+    this.#mailbox = parts.mailbox
+    this.#clock = parts.clock
+    this.#events = parts.events
+    this.#logger = parts.logger
+    this.#random = parts.random
+  }
+
+  /** Whoever would apply waits for this first; null for nothing. */
+  get capturing(): Promise<unknown> | null {
+    return this.#capturing
+  }
+
+  /** The state machine is between two states: nobody may ask it. */
+  get isRestoring(): boolean {
+    return this.#isRestoring
+  }
+
+  get nextAt(): number {
+    return this.#isTaking || !this.#machine.canSnapshot ? Infinity : this.#schedule.nextAt
+  }
+
+  get status(): SnapshotStatus {
+    const [last = null] = this.#stored
+    return {
+      last: last === null ? null : infoOf(last),
+      isTaking: this.#isTaking,
+      isRestoring: this.#isRestoring,
+      failure: this.#failure,
+      unavailable: this.#machine.canSnapshot ? null : 'the state machine has no snapshot and restore: the log is kept whole',
+    }
+  }
+
+  /** One that covers what is applied now. Returns the refusal. */
+  ask(call: PendingCall<SnapshotInfo>, appliedIndex: LogIndex): RaftError | null {
+    if (!this.#machine.canSnapshot) {
+      const message = 'option stateMachine has no functions snapshot and restore; give it both to take snapshots'
+      return new RaftError('ERR_RAFT_OPTIONS', message)
+    }
+    return this.#queue.add(call, appliedIndex)
+  }
+
+  // Hot path: once per range.
+  applied(index: LogIndex, bytes: number): void {
+    this.#schedule.applied(index, bytes)
+  }
+
+  /** Once per turn, when everything else of it is done. `isBusy`: the state machine has a range. */
+  turn(core: RaftCore, now: number, isBusy: boolean): void {
+    if (this.#isClosed) return
+    const { snapshot, restoreDue } = core.log
+    if (snapshot !== null && snapshot.id !== this.#keptFor && core.tickets.snapshotIsDurable) this.#letGo(snapshot)
+    if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || !this.#machine.canSnapshot) return
+    if (this.#queue.count > 0) this.#takeForCallers(core, now)
+    else if (this.#schedule.isDue(now)) this.#take(core, now)
+  }
+
+  /**
+   * The state machine is to become what that snapshot holds; where it is damaged, what an older one holds from which
+   * the log goes on.
+   */
+  restore({ snapshot: wanted, firstIndex }: Restore): void {
+    this.#isRestoring = true
+    const older = this.#stored.filter(({ header }) => header.index < wanted.index && header.index >= firstIndex - 1)
+    const candidates = [wanted, ...older.map(({ header }) => header)]
+    this.#restoreFirst(candidates).then(
+      (meta) => this.#restored(meta),
+      (error: unknown) => this.#mailbox.push({ type: 'failed', error: asRaftError('restore the state machine', error) }),
+    )
+  }
+
+  /** A peer is to be given that snapshot. */
+  send({ peer }: SnapshotSend): void {
+    this.#mailbox.push({ type: 'snapshotFailed', peer })
+  }
+
+  /** Nothing more is read or written. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#store.close()
+  }
+
+  async #restoreFirst(candidates: readonly SnapshotMeta[]): Promise<SnapshotMeta> {
+    let damage: RaftError | null = null
+    for (const meta of candidates) {
+      try {
+        await this.#restoreFrom(meta)
+        return meta
+      } catch (error) {
+        if (!(error instanceof RaftError) || error.code !== 'ERR_RAFT_SNAPSHOT_CORRUPT') throw error
+        damage = error
+        this.#logger.error('snapshot damaged', { index: meta.index, id: meta.id, error: error.message })
+      }
+    }
+    const what = `no snapshot from which the log goes on can be read: ${damage?.message ?? 'there is none'}`
+    throw new RaftError('ERR_RAFT_SNAPSHOT_CORRUPT', `${what}. The others go on without this server. ${neverEmpty}`)
+  }
+
+  async #restoreFrom(meta: SnapshotMeta): Promise<void> {
+    const begunAt = this.#clock.now()
+    const pieces = new RestoredPieces(this.#store.read(meta.id))
+    await this.#machine.restore(pieces, meta)
+    // What a machine has left unread must be whole as well: it was made to be read.
+    if (!pieces.isDrained) await this.#store.verify(meta.id)
+    const ms = Math.round(this.#clock.now() - begunAt)
+    this.#logger.info('restored', { index: meta.index, id: meta.id, ms })
+  }
+
+  #restored(meta: SnapshotMeta): void {
+    this.#isRestoring = false
+    this.#appliedTime.restored(meta.time)
+    this.#entryClock.heard(meta.time)
+    const bytes = this.#stored.find(({ header }) => header.id === meta.id)?.bytes ?? 0
+    this.#schedule.restored(meta.index, bytes, this.#clock.now())
+    this.#events.emit('snapshot', { what: 'restored', index: meta.index, term: meta.term, reason: null })
+    this.#mailbox.push({ type: 'restored', index: meta.index })
+  }
+
+  #takeForCallers(core: RaftCore, now: number): void {
+    const [newest] = this.#stored
+    if (newest !== undefined && newest.header.index >= core.log.appliedIndex) {
+      this.#queue.settle(infoOf(newest))
+    } else if (core.log.appliedIndex === 0) {
+      this.#queue.failAll(snapshotFailed('nothing is applied yet'))
+    } else this.#take(core, now)
+  }
+
+  #take(core: RaftCore, now: number): void {
+    const header = this.#headerOf(core)
+    this.#isTaking = true
+    this.#logger.info('snapshot begun', { index: header.index })
+    this.#schedule.begun(now)
+    this.#takeAs(header).then(
+      (stored) => this.#taken(stored),
+      (error: unknown) => this.#failed(header.index, asRaftError('take a snapshot', error)),
+    )
+  }
+
+  #headerOf({ log }: RaftCore): SnapshotHeader {
+    const { clusterId, incarnation } = this.#identity
+    const index = log.appliedIndex
+    const term = log.termAt(index)
+    const { configuration, index: configurationIndex } = log.configurationAt(index)
+    if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
+    const id = drawId(this.#random)
+    const { time } = this.#appliedTime
+    return { id, index, term, time, configuration, configurationIndex, clusterName: this.#clusterName, clusterId, incarnation }
+  }
+
+  async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
+    const source = await this.#capture()
+    const sink = await this.#store.create(header)
+    try {
+      for await (const piece of piecesOf(source)) {
+        if (this.#isClosed) throw snapshotFailed('this server is closing')
+        await sink.write(piece)
+      }
+      return await sink.finish()
+    } catch (error) {
+      await sink.abort()
+      throw error
+    }
+  }
+
+  /** Called in a turn in which the state machine is idle; until it has settled, nothing is applied. */
+  async #capture(): Promise<SnapshotSource> {
+    const answer = this.#machine.snapshot()
+    if (!isThenable(answer)) return answer
+    let cancel: CancelTimer = () => {}
+    const late = new Promise<never>((_, reject) => {
+      const error = snapshotFailed(`the state machine has not captured its state within ${CAPTURE_MS_MAX} ms`)
+      cancel = this.#clock.setTimer(CAPTURE_MS_MAX, () => reject(error))
+    })
+    const capturing = Promise.race([answer, late]).finally(cancel)
+    const isOver = (): void => {
+      this.#capturing = null
+    }
+    this.#capturing = capturing.then(isOver, isOver)
+    return capturing
+  }
+
+  #taken(stored: StoredSnapshot): void {
+    this.#isTaking = false
+    this.#failure = null
+    this.#schedule.taken(stored.bytes)
+    this.#stored = [stored, ...this.#stored].sort(newestFirst)
+    const { header, bytes } = stored
+    this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
+    this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
+    this.#queue.settle(infoOf(stored))
+    const first = this.#schedule.firstKept(header.index)
+    const held = HELD_FACTOR * (header.index + 1 - first)
+    const firstLeast = logIndex(Math.max(header.index + 1 - held, 1))
+    this.#mailbox.push({ type: 'snapshotTaken', snapshot: metaOf(header), first, firstLeast })
+  }
+
+  #failed(index: LogIndex, error: RaftError): void {
+    this.#isTaking = false
+    this.#failure = error
+    this.#schedule.failed(this.#clock.now())
+    if (this.#isClosed) return
+    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
+    this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
+    this.#queue.failAll(error)
+    this.#mailbox.schedule()
+  }
+
+  /** The log stands on this one durably. */
+  #letGo(named: SnapshotMeta): void {
+    this.#keptFor = named.id
+    const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
+    const kept = new Set([named.id, ...newest])
+    this.#stored = this.#stored.filter(({ header }) => kept.has(header.id))
+    this.#store.keep(kept).catch((error: unknown) => {
+      this.#logger.error('older snapshots stay', { error: textOf(error) })
+    })
+  }
+}
+
+function infoOf({ header, bytes }: StoredSnapshot): SnapshotInfo {
+  return { id: header.id, index: header.index, term: header.term, bytes }
+}
+
+function metaOf(header: SnapshotHeader): SnapshotMeta {
+  const { id, index, term, time, configuration, configurationIndex, clusterName } = header
+  return { id, index, term, time, configuration, configurationIndex, clusterName }
+}
+
+function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
+  return b.header.term - a.header.term || b.header.index - a.header.index
+}
+
+function drawId(random: () => number): string {
+  const word = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0')
+  return Array.from({ length: ID_WORDS }, word).join('')
+}
+
+function asRaftError(what: string, error: unknown): RaftError {
+  if (error instanceof RaftError) return error
+  // A defect of ours is not told as an error about the world.
+  if (isOurs(error)) queueMicrotask(() => { throw error })
+  return snapshotFailed(`the attempt to ${what} failed: ${textOf(error)}`, error)
+}
