@@ -125,6 +125,14 @@ export interface SnapshotMeta {
   readonly clusterName: string
 }
 
+/** What every snapshot says of itself: docs/snapshots.md. */
+export interface SnapshotHeader extends SnapshotMeta {
+  /** 32 hex digits. */
+  readonly clusterId: string
+  /** Of the store of the server that made it: 32 hex digits. */
+  readonly incarnation: string
+}
+
 /** One step of a ticket. Steps take effect in order, all or none. */
 export type StoreOperation =
   /** Invariant: block.first === lastIndex + 1 at that step. */

@@ -6,8 +6,9 @@
 
 import { join } from 'node:path'
 
+import type { DiskFile } from '#balsa/disk/files.js'
 import { RaftError } from '#balsa/errors.js'
-import type { Disk, DiskFile, FileAt } from '#balsa/storage/file/disk.js'
+import type { Disk, FileAt } from '#balsa/storage/file/disk.js'
 
 import type { Random } from '../support/seed.js'
 

@@ -4,9 +4,12 @@
  * ERR_RAFT_STORE_CORRUPT.
  */
 
-export type MalformedWhat = 'block' | 'configuration' | 'operations'
+export type MalformedWhat = 'block' | 'configuration' | 'operations' | 'snapshot'
 
-/** Bytes that do not have the form that docs/storage-format.md gives. The message names the place and the number. */
+/**
+ * Bytes that do not have the form that docs/storage-format.md or docs/snapshots.md gives. The message names the place
+ * and the number.
+ */
 export class MalformedBytes extends Error {
   override readonly name: string = 'MalformedBytes'
   readonly what: MalformedWhat

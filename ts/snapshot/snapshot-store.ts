@@ -6,18 +6,13 @@
  *   durable (scenario N13). What was cut off before is gone after the next `open`.
  * - Every byte that leaves has been checked against its CRC; damage is ERR_RAFT_SNAPSHOT_CORRUPT with the snapshot and
  *   the place, and never an end of the data (scenario N15).
+ * - A call that fails for want of room, or by its disk, rejects with ERR_RAFT_SNAPSHOT_FAILED; what a later version
+ *   wrote is ERR_RAFT_STORE_FORMAT. After `close` every call rejects with ERR_RAFT_CLOSED.
  * - No call blocks the event loop on a disk, and none holds more than one chunk in memory.
  */
 
-import type { SnapshotMeta } from '../types.js'
-
-/** What every snapshot says of itself: docs/snapshots.md. */
-export interface SnapshotHeader extends SnapshotMeta {
-  /** 32 hex digits. */
-  readonly clusterId: string
-  /** Of the store of the server that made it: 32 hex digits. */
-  readonly incarnation: string
-}
+import type { RaftError } from '../errors.js'
+import type { SnapshotHeader } from '../types.js'
 
 export interface StoredSnapshot {
   readonly header: SnapshotHeader
@@ -25,50 +20,89 @@ export interface StoredSnapshot {
   readonly bytes: number
 }
 
-/** A snapshot that is being made. Calls follow one another; each is awaited before the next. */
+/** One that is there and cannot be used: the log may name it, so it is told, and stays until `keep`. */
+export interface FlawedSnapshot {
+  readonly id: string
+  /** ERR_RAFT_SNAPSHOT_CORRUPT, ERR_RAFT_STORE_FORMAT (a later version), or ERR_RAFT_SNAPSHOT_FAILED (unreadable). */
+  readonly flaw: RaftError
+}
+
+export interface FoundSnapshots {
+  /** Whole by their headers and their ends, the newest (term, then index) first. The data was not read: `verify`. */
+  readonly whole: readonly StoredSnapshot[]
+  readonly flawed: readonly FlawedSnapshot[]
+}
+
+/** A snapshot that is being made. Calls follow one another; each is awaited before the next, but for `abort`. */
 export interface SnapshotSink {
-  /** Adds to the data; what was given may be used again once this has resolved. */
+  /** Adds to the data; what was given may be used again once this has resolved. After a rejection it is aborted. */
   write(data: Uint8Array): Promise<void>
-  /** Makes it durable and gives it its name. */
+  /** Makes it durable and gives it its name. After a rejection it is aborted. */
   finish(): Promise<StoredSnapshot>
   /** Removes what was written. After `finish`, or a second time, it does nothing. */
   abort(): Promise<void>
 }
 
-/** A snapshot that comes from another server, as the bytes of its file, in order. */
+/**
+ * A snapshot that comes from another server, as the bytes of its file, in order. Calls follow one another; each is
+ * awaited before the next, but for `suspend` and `abort`. After a rejection it is aborted.
+ */
 export interface SnapshotIntake {
-  /** Bytes that are here, checked; what comes next begins there. Not 0 where an earlier intake was cut off. */
+  /**
+   * Where the next byte belongs. Not 0 where an earlier intake was cut off. Grows with each write, and falls back to
+   * the end of the last whole chunk when one is damaged.
+   */
   readonly received: number
   /**
-   * The next bytes. Chunks that are whole are checked as they come: 'damaged' says that what came since `received` does
-   * not match, and is forgotten.
+   * The next bytes. Chunks are checked as they become whole: 'damaged' says that one does not match, and that
+   * `received` has fallen back, for that chunk to be asked for again.
    */
   write(bytes: Uint8Array): Promise<'ok' | 'damaged'>
   /** Makes it durable and gives it its name; rejects with ERR_RAFT_SNAPSHOT_CORRUPT when it is not whole. */
   finish(): Promise<StoredSnapshot>
-  /** Closes it; what came stays, to be resumed by an intake of the same snapshot, until `open` or `keep`. */
+  /**
+   * Closes it; what came stays, to be resumed by an intake of the same snapshot: until `open`, until a `keep` without
+   * it, until another intake is suspended or begins. So there is one at most.
+   */
   suspend(): Promise<void>
+  /** Removes what came. After `finish` or `suspend`, or a second time, it does nothing. */
   abort(): Promise<void>
 }
 
 export interface SnapshotStore {
-  /** What is whole, by its header and its end, the newest (term, then index) first; removes what was cut off. */
-  open(): Promise<readonly StoredSnapshot[]>
+  /** Once, before all else; when nobody else uses the directory. Removes what was cut off. */
+  open(): Promise<FoundSnapshots>
   create(header: SnapshotHeader): Promise<SnapshotSink>
+  /**
+   * `bytes` is what the sender says that all of it has. What comes must be that snapshot and have that length. One that
+   * the same is being received by is suspended first, and this one goes on where it was.
+   */
   receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake>
-  /** Its data, from the beginning, in the chunks in which it lies. Each call reads for itself. */
+  /**
+   * Its data, from the beginning, in the chunks in which it lies, each in memory of its own. Each call reads for
+   * itself, and reads on when `keep` removes the snapshot meanwhile.
+   */
   read(id: string): AsyncIterable<Uint8Array>
-  /** Up to `maxBytes` of the file itself from `offset` on, to be sent: unchecked, as the other side checks. */
+  /**
+   * Up to `maxBytes`, and READ_BYTES_MAX, of the file itself from `offset` on, to be sent: unchecked, as the other side
+   * checks. No bytes at its end. Rejects with ERR_RAFT_SNAPSHOT_FAILED once the snapshot is removed.
+   */
   readBytes(id: string, offset: number, maxBytes: number): Promise<Uint8Array>
   /** Reads and checks all of it; rejects with ERR_RAFT_SNAPSHOT_CORRUPT. */
   verify(id: string): Promise<void>
-  /** Removes every snapshot but these, and every intake but that of these; unknown ids are ignored. */
+  /**
+   * Removes every other snapshot, flawed ones too, and what a suspended intake of another one has received. What is
+   * being made or received goes on; unknown ids are ignored.
+   */
   keep(ids: ReadonlySet<string>): Promise<void>
-  /** Nothing is read or written any more afterwards; what is being made is aborted. */
+  /** Nothing is read or written any more afterwards; what is being made or received is aborted. */
   close(): Promise<void>
 }
 
-/** Makes a store over one directory of snapshots; the stores that users pass in options are these. */
+/** What one `readBytes` gives out, whatever is asked for. */
+export const READ_BYTES_MAX = 1024 * 1024
+
+/** Makes a store for the server whose folder is `dir`; the stores that users pass in options are these. */
 export interface SnapshotStoreFactory {
   readonly name: string
   create(dir: string): SnapshotStore

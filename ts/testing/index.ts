@@ -5,6 +5,8 @@ export type { DeterminismOptions, DeterminismReport, ResultOf } from './determin
 export type { ConformanceCase } from './conformance/case.js'
 export { logStoreConformance } from './conformance/log-store.js'
 export type { LogStoreConformanceOptions } from './conformance/log-store.js'
+export { snapshotStoreConformance } from './conformance/snapshot-store.js'
+export type { SnapshotStoreConformanceOptions } from './conformance/snapshot-store.js'
 export { stateMachineConformance } from './conformance/state-machine.js'
 export type { StateMachineConformanceOptions } from './conformance/state-machine.js'
 export { transportConformance } from './conformance/transport.js'

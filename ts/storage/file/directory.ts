@@ -7,10 +7,10 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
+import { writeAll } from '../../disk/files.js'
 import { RaftError } from '../../errors.js'
 import { encodeFileHeader, FILE_VERSION } from '../../format/file-batch.js'
 import { neverEmpty } from '../lost-data.js'
-import { writeAll } from './writer.js'
 import type { Disk } from './disk.js'
 import type { StoredState } from '../log-store.js'
 

@@ -6,12 +6,14 @@
 
 import { join } from 'node:path'
 
+import { isFull, writeAll } from '../../disk/files.js'
+import type { DiskFile } from '../../disk/files.js'
 import { isOurs, RaftError } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
 import { encodeBoot } from '../../format/file-batch.js'
 import { logIndex, termOf } from '../../types.js'
 import { createStore, hasStore, inspectPlace, LOG_FILE, unusableError } from './directory.js'
-import type { Disk, DiskFile } from './disk.js'
+import type { Disk } from './disk.js'
 import type { FileImage } from './image.js'
 import type { DirectoryLock } from './lock.js'
 import { readFully, replayFile } from './replay.js'
@@ -19,7 +21,7 @@ import type { Replayed } from './replay.js'
 import { fingerprintOf } from '../fingerprint.js'
 import { neverEmpty } from '../lost-data.js'
 import { Watch } from './watch.js'
-import { FileWriter, fullError, isFull, writeAll } from './writer.js'
+import { FileWriter, fullError } from './writer.js'
 import type { StoredState } from '../log-store.js'
 
 /** What there is while a store is open. */

@@ -2,6 +2,7 @@
  * Entries out of the file of a file store: one read of the system for each call, every block checked before it leaves.
  */
 
+import type { DiskFile } from '../../disk/files.js'
 import { decodeBlock, verifyBlock } from '../../format/block.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex } from '../../types.js'
@@ -9,7 +10,6 @@ import type { BlockPlaces } from '../block-places.js'
 import { clip, shorten } from '../clip-block.js'
 import { READ_BYTES_MAX } from '../log-store.js'
 import { unusableError } from './directory.js'
-import type { DiskFile } from './disk.js'
 import { corruptError, readFully } from './replay.js'
 
 /** One block in the file, and up to where it counts. */

@@ -5,6 +5,7 @@
  * was, and that it is damaged.
  */
 
+import type { DiskFile } from '../../disk/files.js'
 import { RaftError } from '../../errors.js'
 import {
   BATCH_HEADER_BYTES,
@@ -20,7 +21,6 @@ import { ALIGN } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { decodeOperations } from '../../format/operations.js'
 import { neverEmpty } from '../lost-data.js'
-import type { DiskFile } from './disk.js'
 import { FileImage } from './image.js'
 
 export interface Replayed {

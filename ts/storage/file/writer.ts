@@ -3,11 +3,11 @@
  * one is made. So at most the last batch of a file can be incomplete.
  */
 
+import { isFull, writeAll } from '../../disk/files.js'
+import type { DiskFile } from '../../disk/files.js'
 import { RaftError } from '../../errors.js'
 import { BATCH_HEADER_BYTES, encodeBatch } from '../../format/file-batch.js'
 import type { BatchKind, BatchPlace, FileIdentity } from '../../format/file-batch.js'
-import { systemCodeOf } from '../../foreign-values.js'
-import type { DiskFile } from './disk.js'
 
 /** Answers whether to try again; asked each time when the disk was full before anything of the batch was flushed. */
 export type OnFull = () => Promise<boolean>
@@ -67,20 +67,6 @@ export class FileWriter {
       }
     }
   }
-}
-
-/** A write may take less than it was given: the system then says why on the next one. */
-export async function writeAll(file: DiskFile, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const written = await file.write(bytes.subarray(done), position + done)
-    if (written === 0) throw new Error(`a write of ${bytes.length - done} bytes at ${position + done} wrote nothing`)
-    done += written
-  }
-}
-
-/** No room on the device, within the quota, or within what one file may take. */
-export function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error))
 }
 
 export function fullError(path: string, cause: unknown): RaftError {
