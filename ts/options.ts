@@ -156,7 +156,7 @@ function readSettings<Command, Result, Query, Answer>(
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
     storage: options.storage ?? nativeStore(),
-    snapshotStorage: options.snapshotStorage ?? fileSnapshotStore(),
+    snapshotStorage: options.snapshotStorage ?? options.storage?.snapshots ?? fileSnapshotStore(),
     snapshots: options.snapshots ?? {},
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,

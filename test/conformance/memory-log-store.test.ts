@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { AssertionFailure, RaftError } from '#balsa/errors.js'
 import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryDiskOptions } from '#balsa/storage/memory/memory-log-store.js'
-import { logIndex } from '#balsa/types.js'
+import { logIndex, termOf } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
 import { logStoreConformance } from '#balsa/testing/index.js'
@@ -183,6 +183,46 @@ test('bit rot anywhere in a block is found by the read that meets it, and only b
   await store.close()
 })
 
+test('D4 a damaged block that a compaction cuts through stays, and a read of what is left of it says so', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [40, 40, 40])), append(blockOf(4, 1, [40]))])
+  disk.completeAll()
+  disk.flipBit(logIndex(2), 8 * 70)
+  store.submit([compactTo(3)])
+  disk.completeAll()
+  assert.equal([store.stats().firstIndex, disk.durable.termAt(logIndex(2))], [3, null])
+  assert.equal(await store.read(logIndex(2), logIndex(5), 1000), [])
+  const error = await store.read(logIndex(3), logIndex(5), 1000).catch((reason: unknown) => reason)
+  assert.ok(error instanceof RaftError && error.code === 'ERR_RAFT_STORE_CORRUPT')
+  assert.is((await store.read(logIndex(4), logIndex(5), 1000)).length, 1)
+  const again = disk.copy()
+  assert.equal([again.durable.firstIndex, again.durable.prevTerm, again.durable.snapshot?.index], [3, 1, 3])
+  await store.close()
+})
+
+test('a snapshot or a term before first that the log contradicts is a defect of the caller', async () => {
+  const { store } = await openManual()
+  store.submit([append(blockOf(1, 1, [1, 1])), append(blockOf(3, 4, [1, 1]))])
+  for (const [snapshotTerm, prevTerm] of [
+    [1, 1],
+    [4, 4],
+  ] as const) {
+    assert.throws(() => store.submit([compactTo(3, snapshotTerm, prevTerm)]), isDefect)
+  }
+  store.submit([compactTo(3, 4, 1)])
+})
+
+test('a compaction gives room back to a log that has reached its bound', async () => {
+  const { disk, store } = await openManual({ logBytesMax: 32_000 })
+  for (let index = 1; index <= 31; index += 1) store.submit([append(blockOf(index, 1, [960]))])
+  disk.completeAll()
+  assert.is(store.poll().full?.code, 'ERR_RAFT_STORE_FULL')
+  store.submit([compactTo(31)])
+  disk.completeAll()
+  const { full, credit } = store.poll()
+  assert.equal([full, credit > 20_000], [null, true])
+})
+
 test('a scheduler that commits at once is a defect of the test that passed it', async () => {
   const { store, disk } = await openWith({ completion: (commit) => commit() })
   assert.throws(() => store.submit([append(blockOf(1, 1, [8]))]), isDefect)
@@ -205,6 +245,19 @@ async function openWith(
     wakes += 1
   })
   return { disk, store, wakes: () => wakes }
+}
+
+function compactTo(first: number, snapshotTerm = 1, prevTerm = snapshotTerm): StoreOperation {
+  const snapshot = {
+    id: '0'.repeat(32),
+    index: logIndex(first),
+    term: termOf(snapshotTerm),
+    time: 0,
+    configuration: { voters: [{ id: 'a', address: 'a:1' }], outgoing: null, nonvoters: [] },
+    configurationIndex: logIndex(1),
+    clusterName: 'memory',
+  }
+  return { type: 'compact', first: logIndex(first), prevTerm: termOf(prevTerm), snapshot, keepSuffix: true }
 }
 
 function isDefect(error: unknown): boolean {

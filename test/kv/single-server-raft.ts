@@ -111,6 +111,7 @@ export class SingleServerRaft implements KvRaft {
       term: termOf(1),
       leader: this.#leader,
       firstIndex: logIndex(1),
+      snapshot: { last: null, isTaking: false, isRestoring: false, failure: null, unavailable: null },
       lastIndex: index,
       durableIndex: index,
       commitIndex: index,

@@ -25,6 +25,7 @@ registerCases(
     // The same store over a disk that can do both follows.
     failNextWrite: null,
     crash: null,
+    compacts: false,
   }),
 )
 
@@ -49,6 +50,7 @@ registerCases(
       disk.fateOf = (_, number) => (number === from + 1 ? { error: 'EIO' } : 'done')
     },
     crash: () => disk.restart(() => false),
+    compacts: false,
   }),
 )
 

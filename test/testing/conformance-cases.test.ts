@@ -13,6 +13,8 @@ import type { Transport } from 'balsa-raft'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
+import { termOf } from '#balsa/types.js'
+
 import { MachineClock } from '../transport/machine-clock.js'
 
 const test = suite('conformance suites')
@@ -46,6 +48,23 @@ const storeDefects: readonly (readonly [string, Breaking, string])[] = [
     'ignores maxBytes',
     (store) => ({ read: (lo, hi) => store.read(lo, hi, 2 ** 30) }),
     'a read stays below maxBytes, makes progress with at least one entry, and goes on where it ended',
+  ],
+  [
+    'compacts nothing',
+    (store) => ({ submit: (operations) => store.submit(operations.filter(({ type }) => type !== 'compact')) }),
+    'one ticket takes effect whole with a compaction in it: what stands before it, and what stands behind it',
+  ],
+  [
+    'gives what comes first in place of what was compacted',
+    (store) => ({
+      read: (lo, hi, maxBytes) => store.read(Math.max(lo, store.stats().firstIndex) as typeof lo, hi, maxBytes),
+    }),
+    'C14 a read that began before a compaction gives the right entries or none; one below first gives no block',
+  ],
+  [
+    'forgets what the term before first was',
+    (store) => ({ open: async (onWake) => ({ ...(await store.open(onWake)), prevTerm: termOf(0) }) }),
+    'a snapshot that keeps nothing replaces the log, shorter or longer than it, and the log goes on right behind it',
   ],
   [
     'accepts every block',
@@ -121,9 +140,10 @@ for (const [what, breaking, name] of transportDefects) {
 
 test('what a store or a world cannot do is skipped with its reason, and refuses to run', async () => {
   const store = logStoreConformance({ ...storeOptions(() => ({})), crash: null, failNextWrite: null })
+  const storeHooks = ['the store has no hook failNextWrite', 'the store has no hook crash']
   const transport = transportConformance({ ...transportOptions(() => ({})), cut: null, stall: null })
   for (const [cases, reasons] of [
-    [store, ['the store has no hook failNextWrite', 'the store has no hook crash']],
+    [store, [...storeHooks, ...storeHooks]],
     [transport, [...Array<string>(3).fill('its world has no hook cut'), 'its world has no hook stall']],
   ] as const) {
     const skipped = cases.filter((one) => one.skipped !== null)

@@ -97,7 +97,7 @@ export interface SnapshotSend {
   readonly snapshot: SnapshotMeta
 }
 
-/** The state machine is to become what that snapshot holds; an older one that reaches `firstIndex` - 1 serves as well. */
+/** The state machine is to become what that snapshot holds; an older one that reaches firstIndex - 1 serves as well. */
 export interface Restore {
   readonly snapshot: SnapshotMeta
   readonly firstIndex: LogIndex

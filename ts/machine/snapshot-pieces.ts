@@ -20,7 +20,8 @@ export function isSource(value: unknown): value is SnapshotSource {
 export async function* piecesOf(source: SnapshotSource): AsyncGenerator<Uint8Array, void> {
   try {
     for await (const piece of source as AsyncIterable<unknown>) {
-      if (!isBytes(piece)) throw snapshotFailed(`the source of the state machine's snapshot gave ${kindOf(piece)}, and not a Uint8Array`)
+      if (!isBytes(piece))
+        throw snapshotFailed(`the source of the state machine's snapshot gave ${kindOf(piece)}, and not a Uint8Array`)
       yield piece
     }
   } catch (cause) {

@@ -30,7 +30,7 @@ export async function closeTransport(transport: Transport, clock: Clock, logger:
   }
 }
 
-/** What is being read or written of snapshots ends. What fails in that is logged: a file that is left is removed later. */
+/** What is read or written of snapshots ends. What fails in that is logged: a file that is left is removed later. */
 export async function closeSnapshots(
   snapshots: { close(): Promise<void> },
   clock: Clock,

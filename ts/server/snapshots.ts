@@ -16,10 +16,10 @@ import type { SnapshotSource } from '../machine/state-machine.js'
 import type { GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
-import type { SnapshotHeader, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
+import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { logIndex } from '../types.js'
-import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotMeta } from '../types.js'
+import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
 import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
@@ -36,8 +36,8 @@ export interface SnapshotParts {
   readonly identity: Identity
   readonly clusterName: string
   readonly store: SnapshotStore
-  /** What is whole in it, the newest first. */
-  readonly stored: readonly StoredSnapshot[]
+  /** What was in it when it was opened. */
+  readonly found: FoundSnapshots
   /** How many are kept. */
   readonly retain: number
   readonly schedule: SnapshotSchedule
@@ -83,7 +83,7 @@ export class Snapshots {
     this.#identity = parts.identity
     this.#clusterName = parts.clusterName
     this.#store = parts.store
-    this.#stored = parts.stored
+    this.#stored = parts.found.whole
     this.#retain = parts.retain
     this.#schedule = parts.schedule
     this.#machine = parts.machine
@@ -95,6 +95,9 @@ export class Snapshots {
     this.#events = parts.events
     this.#logger = parts.logger
     this.#random = parts.random
+    for (const { id, flaw } of parts.found.flawed) {
+      this.#logger.error('snapshot damaged', { id, code: flaw.code, error: flaw.message })
+    }
   }
 
   /** Whoever would apply waits for this first; null for nothing. */
@@ -118,7 +121,9 @@ export class Snapshots {
       isTaking: this.#isTaking,
       isRestoring: this.#isRestoring,
       failure: this.#failure,
-      unavailable: this.#machine.canSnapshot ? null : 'the state machine has no snapshot and restore: the log is kept whole',
+      unavailable: this.#machine.canSnapshot
+        ? null
+        : 'the state machine has no snapshot and restore: the log is kept whole',
     }
   }
 
@@ -156,7 +161,8 @@ export class Snapshots {
     const candidates = [wanted, ...older.map(({ header }) => header)]
     this.#restoreFirst(candidates).then(
       (meta) => this.#restored(meta),
-      (error: unknown) => this.#mailbox.push({ type: 'failed', error: asRaftError('restore the state machine', error) }),
+      (error: unknown) =>
+        this.#mailbox.push({ type: 'failed', error: asRaftError('restore the state machine', error) }),
     )
   }
 
@@ -235,7 +241,17 @@ export class Snapshots {
     if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
     const id = drawId(this.#random)
     const { time } = this.#appliedTime
-    return { id, index, term, time, configuration, configurationIndex, clusterName: this.#clusterName, clusterId, incarnation }
+    return {
+      id,
+      index,
+      term,
+      time,
+      configuration,
+      configurationIndex,
+      clusterName: this.#clusterName,
+      clusterId,
+      incarnation,
+    }
   }
 
   async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
@@ -322,13 +338,19 @@ function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
 }
 
 function drawId(random: () => number): string {
-  const word = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0')
+  const word = (): string =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0')
   return Array.from({ length: ID_WORDS }, word).join('')
 }
 
 function asRaftError(what: string, error: unknown): RaftError {
   if (error instanceof RaftError) return error
   // A defect of ours is not told as an error about the world.
-  if (isOurs(error)) queueMicrotask(() => { throw error })
+  if (isOurs(error))
+    queueMicrotask(() => {
+      throw error
+    })
   return snapshotFailed(`the attempt to ${what} failed: ${textOf(error)}`, error)
 }

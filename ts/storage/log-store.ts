@@ -21,6 +21,7 @@ import type {
   TermRun,
 } from '../types.js'
 import type { RaftError } from '../errors.js'
+import type { SnapshotStoreFactory } from '../snapshot/snapshot-store.js'
 
 /**
  * What one read gives out, whatever is asked for; one larger entry comes alone. So no read holds a disk, or memory, for
@@ -126,5 +127,7 @@ export interface LogStore {
 /** Makes a store over one directory; the stores that users pass in options are these. */
 export interface StoreFactory {
   readonly name: string
+  /** Where snapshots lie that belong to its logs, unless another place is given. Absent: files beside the log. */
+  readonly snapshots?: SnapshotStoreFactory
   create(dir: string): LogStore
 }

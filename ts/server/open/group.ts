@@ -12,7 +12,7 @@ import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
-import type { StoredSnapshot } from '../../snapshot/snapshot-store.js'
+import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
@@ -65,8 +65,8 @@ export interface GroupState {
   readonly lastTime: number
   /** What the state machine has by itself; 0 when it begins empty. */
   readonly appliedIndex: LogIndex
-  /** What is whole in the store of snapshots, the newest first. */
-  readonly snapshots: readonly StoredSnapshot[]
+  /** What was in the store of snapshots. */
+  readonly snapshots: FoundSnapshots
   readonly boots: OwnBoots
 }
 
@@ -94,7 +94,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     identity,
     clusterName: settings.cluster,
     store: host.snapshots,
-    stored: state.snapshots,
+    found: state.snapshots,
     retain: settings.snapshots.retain,
     schedule: scheduleOf(settings, core.log.appliedIndex, clock.now()),
     machine: settings.stateMachine,

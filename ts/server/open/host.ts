@@ -7,7 +7,7 @@ import { isOurs, RaftError } from '../../errors.js'
 import type { RaftErrorCode } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
 import { optionsError, shown } from '../../option-checks.js'
-import type { SnapshotStore, SnapshotStoreFactory, StoredSnapshot } from '../../snapshot/snapshot-store.js'
+import type { FoundSnapshots, SnapshotStore, SnapshotStoreFactory } from '../../snapshot/snapshot-store.js'
 import type { LogStore, StoredState, StoreFactory, Ticket } from '../../storage/log-store.js'
 import type { Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Clock, Identity, Logger } from '../../types.js'
@@ -57,9 +57,9 @@ export class Host {
     return stored
   }
 
-  /** What is whole there, the newest first. The folder is this server's by now. */
-  async openSnapshots(): Promise<readonly StoredSnapshot[]> {
-    const open = (): Promise<readonly StoredSnapshot[]> => this.snapshots.open()
+  /** What is there. The folder is this server's by now. */
+  async openSnapshots(): Promise<FoundSnapshots> {
+    const open = (): Promise<FoundSnapshots> => this.snapshots.open()
     return orRaftError(open, 'ERR_RAFT_DIR_UNUSABLE', `the snapshots in ${this.dir} cannot be opened`)
   }
 

@@ -267,7 +267,12 @@ export class EventLoop {
   /** Whether the core has more to hand out without any new input. */
   #mayApplyMore(): boolean {
     const { appliedIndex, commitIndex, durableIndex, restoreDue } = this.#core.log
-    return restoreDue === null && !this.#snapshots.isRestoring && !this.#isApplying && appliedIndex < Math.min(commitIndex, durableIndex)
+    return (
+      restoreDue === null &&
+      !this.#snapshots.isRestoring &&
+      !this.#isApplying &&
+      appliedIndex < Math.min(commitIndex, durableIndex)
+    )
   }
 
   /** Ends this server because of an error that nothing can be built on: it falls silent. */

@@ -13,15 +13,19 @@ import { neverEmpty } from '../lost-data.js'
 import { READ_BYTES_MAX } from '../log-store.js'
 import type { StoredState } from '../log-store.js'
 
+type Compact = Extract<StoreOperation, { readonly type: 'compact' }>
+
 const encoder = new TextEncoder()
 
 /** What may be looked at from outside. */
 export interface ReadonlyImage {
-  /** On what the log stands; null while it was never compacted. */
-  readonly snapshot: SnapshotMeta | null
   readonly firstIndex: LogIndex
+  /** The term of the entry before it; 0 where there never was one. */
+  readonly prevTerm: Term
   readonly lastIndex: LogIndex
-  /** Ascending and without gaps: exactly firstIndex .. lastIndex. */
+  /** On what the log stands. */
+  readonly snapshot: SnapshotMeta | null
+  /** Ascending and without gaps: exactly firstIndex .. lastIndex, apart from a damaged first one, which stays whole. */
   readonly blocks: readonly Block[]
   readonly hardState: HardState
   readonly facts: ReadonlyMap<string, Uint8Array>
@@ -30,8 +34,9 @@ export interface ReadonlyImage {
 }
 
 export class MemoryImage implements ReadonlyImage {
-  readonly snapshot: SnapshotMeta | null = null
-  readonly firstIndex = logIndex(1)
+  firstIndex = logIndex(1)
+  prevTerm = termOf(0)
+  snapshot: SnapshotMeta | null = null
   readonly blocks: Block[] = []
   readonly facts = new Map<string, Uint8Array>()
   hardState: HardState = { term: termOf(0), votedFor: null, commitIndex: logIndex(0) }
@@ -47,16 +52,20 @@ export class MemoryImage implements ReadonlyImage {
   }
 
   get lastTerm(): Term {
-    return this.blocks.at(-1)?.term ?? termOf(0)
+    return this.blocks.at(-1)?.term ?? this.prevTerm
   }
 
   termAt(index: LogIndex): Term | null {
+    if (index < this.firstIndex) return null
     const block = this.blocks[this.#blockAt(index)]
     return block !== undefined && block.first <= index ? block.term : null
   }
 
   copy(): MemoryImage {
     const image = new MemoryImage()
+    image.firstIndex = this.firstIndex
+    image.prevTerm = this.prevTerm
+    image.snapshot = this.snapshot
     for (const block of this.blocks) image.blocks.push(block)
     image.#bytes = this.#bytes
     for (const [key, value] of this.facts) image.facts.set(key, value)
@@ -73,7 +82,8 @@ export class MemoryImage implements ReadonlyImage {
         this.#truncateSuffix(operation.from)
         return
       case 'compact':
-        throw new RaftError('ERR_RAFT_STORE_FORMAT', 'this store compacts nothing yet')
+        this.#compact(operation)
+        return
       case 'hardState':
         this.#setHardState(operation.hardState)
         return
@@ -94,7 +104,8 @@ export class MemoryImage implements ReadonlyImage {
   termRuns(): TermRun[] {
     const runs: TermRun[] = []
     for (const block of this.blocks) {
-      if (runs.at(-1)?.term !== block.term) runs.push({ first: block.first, term: block.term })
+      if (runs.at(-1)?.term === block.term) continue
+      runs.push({ first: logIndex(Math.max(block.first, this.firstIndex)), term: block.term })
     }
     return runs
   }
@@ -108,10 +119,11 @@ export class MemoryImage implements ReadonlyImage {
   }
 
   /**
-   * Blocks clipped to lo .. hi-1 within `maxBytes` and READ_BYTES_MAX, at least one entry. Damage is
-   * ERR_RAFT_STORE_CORRUPT.
+   * Blocks clipped to lo .. hi-1 within `maxBytes` and READ_BYTES_MAX, at least one entry; none when lo is not in the
+   * log. Damage is ERR_RAFT_STORE_CORRUPT.
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Block[] {
+    if (lo < this.firstIndex) return []
     const blocks: Block[] = []
     let left = Math.min(maxBytes, READ_BYTES_MAX)
     for (let at = this.#blockAt(lo); at < this.blocks.length; at += 1) {
@@ -148,6 +160,42 @@ export class MemoryImage implements ReadonlyImage {
     const kept = sliceBlock(cut, cut.first, logIndex(from - 1))
     this.blocks.push(kept)
     this.#bytes += kept.data.byteLength
+  }
+
+  #compact({ first, prevTerm, snapshot, keepSuffix }: Compact): void {
+    const { firstIndex, lastIndex } = this
+    const { index } = snapshot
+    assert(firstIndex <= first && first <= index + 1, `compact to ${first} from ${firstIndex}, behind ${index}`)
+    assert(index >= (this.snapshot?.index ?? 0), `the snapshot goes back from ${this.snapshot?.index} to ${index}`)
+    if (keepSuffix) {
+      assert(index <= lastIndex, `a snapshot at ${index} is to keep a log that ends at ${lastIndex}`)
+      this.#checkTerm(index, snapshot.term)
+      this.#checkTerm(logIndex(first - 1), prevTerm)
+    } else {
+      assert(first === index + 1, `compact to ${first}, not right behind ${index}, and keep nothing`)
+      assert(prevTerm === snapshot.term, `entry ${index} has term ${snapshot.term}, and not ${prevTerm}`)
+    }
+    const removed = this.blocks.splice(0, keepSuffix ? this.#blockAt(first) : this.blocks.length)
+    for (const block of removed) this.#bytes -= block.data.byteLength
+    this.#cutFront(first)
+    this.firstIndex = first
+    this.prevTerm = prevTerm
+    this.snapshot = snapshot
+  }
+
+  /** Of a block that is damaged nothing is known but that it is there: its next read says so. */
+  #cutFront(first: LogIndex): void {
+    const [block] = this.blocks
+    if (block === undefined || block.first >= first || !verifyBlock(block.data)) return
+    const kept = sliceBlock(block, first, block.last)
+    this.blocks[0] = kept
+    this.#bytes += kept.data.byteLength - block.data.byteLength
+  }
+
+  /** What the caller says of an entry, against the log where that still knows it. */
+  #checkTerm(index: LogIndex, term: Term): void {
+    const known = index === this.firstIndex - 1 ? this.prevTerm : this.termAt(index)
+    assert(known === null || known === term, () => `entry ${index} has term ${known}, and not ${term}`)
   }
 
   #setHardState(next: HardState): void {

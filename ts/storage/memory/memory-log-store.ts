@@ -9,8 +9,10 @@
 import { assert, RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import { decodeBlock, sealBlock, verifyBlock } from '../../format/block.js'
+import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
+import { memorySnapshotStore } from '../../snapshot/memory-snapshot-store.js'
+import type { MemorySnapshotStoreFactory } from '../../snapshot/memory-snapshot-store.js'
 import { checkOptionNames } from '../../option-checks.js'
-import { termOf } from '../../types.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 import { MemoryImage } from './image.js'
@@ -177,7 +179,8 @@ export class MemoryDisk {
 export interface MemoryStoreFactory extends StoreFactory {
   disk(dir: string): MemoryDisk
   create(dir: string): MemoryLogStore
-  /** Whoever opens that folder next finds a new, empty disk with another incarnation. */
+  readonly snapshots: MemorySnapshotStoreFactory
+  /** Whoever opens that folder next finds a new, empty disk with another incarnation, and no snapshots. */
   wipe(dir: string): void
 }
 
@@ -189,8 +192,12 @@ export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory
     disks.set(dir, known)
     return known
   }
-  const wipe = (dir: string): void => void disks.delete(dir)
-  return { name: 'memory', disk, wipe, create: (dir) => new MemoryLogStore(disk(dir)) }
+  const snapshots = memorySnapshotStore()
+  const wipe = (dir: string): void => {
+    disks.delete(dir)
+    snapshots.wipe(dir)
+  }
+  return { name: 'memory', snapshots, disk, wipe, create: (dir) => new MemoryLogStore(disk(dir)) }
 }
 
 /** One process's use of a disk, from `open` to `close` or to the crash. */
@@ -205,6 +212,8 @@ export class MemoryLogStore implements LogStore {
   #pendingBytes = 0
   #lastTicket: Ticket = 0
   #durableTicket: Ticket = 0
+  /** The highest index that was durable since open: what is above it was never to be read. */
+  #lastEver = 0
   #fault: RaftError | null = null
   #stalled = false
   #isCommitDue = false
@@ -226,12 +235,13 @@ export class MemoryLogStore implements LogStore {
     assert(this.#phase === 'new', `open of a store that is ${this.#phase}`)
     this.#durable = this.#disk.attach(this)
     this.#accepted = this.#durable.copy()
+    this.#lastEver = this.#durable.lastIndex
     this.#onWake = onWake
     this.#phase = 'open'
     return {
       firstIndex: this.#durable.firstIndex,
-      prevTerm: termOf(0),
-      snapshot: null,
+      prevTerm: this.#durable.prevTerm,
+      snapshot: this.#durable.snapshot,
       lastIndex: this.#durable.lastIndex,
       hardState: this.#durable.hardState,
       termRuns: this.#durable.termRuns(),
@@ -284,11 +294,7 @@ export class MemoryLogStore implements LogStore {
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
     if (this.#phase !== 'open') throw closedError('read')
-    const { firstIndex, lastIndex } = this.#durable
-    assert(
-      firstIndex <= lo && lo < hi && hi <= lastIndex + 1,
-      `read ${lo} .. ${hi - 1} of ${firstIndex} .. ${lastIndex}`,
-    )
+    assert(1 <= lo && lo < hi && hi <= this.#lastEver + 1, `read ${lo} .. ${hi - 1} of 1 .. ${this.#lastEver}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
     return this.#durable.read(lo, hi, maxBytes)
   }
@@ -370,7 +376,10 @@ export class MemoryLogStore implements LogStore {
   }
 
   #write(pending: PendingTicket): void {
-    for (const operation of pending.operations) this.#durable.apply(operation)
+    for (const operation of pending.operations) {
+      this.#durable.apply(operation)
+      this.#lastEver = Math.max(this.#lastEver, this.#durable.lastIndex)
+    }
     this.#counts.bytesWritten += pending.blockBytes
   }
 
@@ -402,9 +411,13 @@ export class MemoryLogStore implements LogStore {
   }
 }
 
-/** Blocks and values live in memory that the caller may use again. */
+/** Blocks, values and configurations live in memory that the caller may use again. */
 function copyOperation(operation: StoreOperation): StoreOperation {
   if (operation.type === 'put') return { ...operation, value: new Uint8Array(operation.value) }
+  if (operation.type === 'compact') {
+    const payload = decodeConfiguration(encodeConfiguration(operation.snapshot))
+    return { ...operation, snapshot: { ...operation.snapshot, ...payload } }
+  }
   if (operation.type !== 'append') return operation
   const { first, last, term, data } = operation.block
   const block = decodeBlock(new Uint8Array(data))
