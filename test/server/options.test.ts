@@ -215,7 +215,7 @@ test('an event that there is not, and a listener that is none, are refused by na
   assert.is(unknown.code, 'ERR_RAFT_OPTIONS')
   assert.match(
     unknown.message,
-    /^event nonsense is unknown: did you mean \w+\? There are leader, role, peer, refused, stall, fault/,
+    /^event nonsense is unknown: did you mean \w+\? There are leader, role, peer, refused, snapshot, stall, fault/,
   )
   assert.match(refusalOf(() => raft.on('leaders', () => {})).message, /did you mean leader\?/)
   assert.match(refusalOf(() => raft.on('toString', () => {})).message, /^event toString is unknown/)

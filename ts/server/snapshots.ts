@@ -30,7 +30,9 @@ import type { Mailbox } from './turn/mailbox.js'
 const CAPTURE_MS_MAX = 10_000
 /** A leader keeps so many times what the policy says for peers that are heard and lag. */
 const HELD_FACTOR = 4
-const ID_WORDS = 4
+/** Of an id; as many as 2^52 takes for the index. */
+const ID_DIGITS = 32
+const INDEX_DIGITS = 13
 
 export interface SnapshotParts {
   readonly identity: Identity
@@ -50,8 +52,6 @@ export interface SnapshotParts {
   readonly clock: Clock
   readonly events: Events
   readonly logger: Logger
-  /** In [0, 1). */
-  readonly random: () => number
 }
 
 export class Snapshots {
@@ -69,7 +69,6 @@ export class Snapshots {
   readonly #clock: Clock
   readonly #events: Events
   readonly #logger: Logger
-  readonly #random: () => number
   /** Nothing is applied until this has settled; null while nothing is captured. */
   #capturing: Promise<unknown> | null = null
   #isTaking = false
@@ -94,7 +93,6 @@ export class Snapshots {
     this.#clock = parts.clock
     this.#events = parts.events
     this.#logger = parts.logger
-    this.#random = parts.random
     for (const { id, flaw } of parts.found.flawed) {
       this.#logger.error('snapshot damaged', { id, code: flaw.code, error: flaw.message })
     }
@@ -239,7 +237,7 @@ export class Snapshots {
     const term = log.termAt(index)
     const { configuration, index: configurationIndex } = log.configurationAt(index)
     if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
-    const id = drawId(this.#random)
+    const id = idOf(this.#identity, index)
     const { time } = this.#appliedTime
     return {
       id,
@@ -337,12 +335,9 @@ function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
   return b.header.term - a.header.term || b.header.index - a.header.index
 }
 
-function drawId(random: () => number): string {
-  const word = (): string =>
-    Math.floor(random() * 2 ** 32)
-      .toString(16)
-      .padStart(8, '0')
-  return Array.from({ length: ID_WORDS }, word).join('')
+/** Names the boot and the place: no other process makes a snapshot of that name, and this one takes one at each place. */
+function idOf({ bootNonce }: Identity, index: LogIndex): string {
+  return bootNonce.slice(0, ID_DIGITS - INDEX_DIGITS) + index.toString(16).padStart(INDEX_DIGITS, '0')
 }
 
 function asRaftError(what: string, error: unknown): RaftError {

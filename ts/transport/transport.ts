@@ -30,6 +30,30 @@ export type Session = number
 /** Names the inbound connection a request came on, so that its answer finds the way back. Never reused. */
 export type LinkId = number
 
+/**
+ * A connection of its own between two servers, for what is long and must not stand before messages: frames in order, in
+ * both directions, until one side closes it. Its users bound what is on its way by agreement with each other.
+ */
+export interface Channel {
+  /** Queues a frame of 1 .. CHANNEL_FRAME_BYTES_MAX bytes, which the caller leaves alone; nothing once it is closed. */
+  send(frame: Uint8Array): void
+  /** Bytes that the system has not taken yet. */
+  readonly queuedBytes: number
+  /** Tells the other side why, if it can be told. Its own handlers are not called any more. */
+  close(reason: string): void
+}
+
+export interface ChannelHandlers {
+  /** `frame` is this side's alone. */
+  onFrame(frame: Uint8Array): void
+  /** The other side has closed it, or it has broken; called once, and nothing after it. */
+  onClosed(reason: string): void
+}
+
+export const CHANNEL_FRAME_BYTES_MAX = 1024 * 1024
+/** With one peer, in one direction. */
+export const CHANNELS_MAX = 2
+
 export interface TransportHandlers {
   /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */
   introduce(peer: ServerId): Introduction
@@ -64,6 +88,8 @@ export interface TransportHandlers {
   onRefused?(peer: ServerId, refusal: ConnectionRefusal): void
   /** A dial has come to nothing; another one follows. */
   onDialFailed?(peer: ServerId, reason: string): void
+  /** A peer that was admitted has opened a channel. Null, or no such handler: it is closed at once. */
+  onChannel?(from: ServerId, channel: Channel): ChannelHandlers | null
 }
 
 export interface Transport {
@@ -93,6 +119,12 @@ export interface Transport {
    * goes on. A transport without this leaves such a peer connected, where it counts for nothing, or as the newest boot.
    */
   expel?(peer: ServerId, error: RaftError, stays?: Identity): void
+  /**
+   * Dials a peer for a channel, whatever other connections there are; resolves when both sides have shaken hands and
+   * admitted each other, as for a session. Rejects with an Error that says why not, also when `close` or `setPeers` ends
+   * it. At most CHANNELS_MAX with one peer, in each direction. A transport without this can give nobody a snapshot.
+   */
+  openChannel?(to: ServerId, handlers: ChannelHandlers): Promise<Channel>
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -105,7 +105,6 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     clock,
     events,
     logger,
-    random: settings.random,
   })
   const runner = new ReadyRunner({
     store,

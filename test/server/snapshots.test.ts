@@ -1,0 +1,432 @@
+/** Snapshots in the shell: taken, retained, restored, and what goes wrong in each; one server among peers of the test. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { defineStateMachine, msgpackCodec, Raft, RaftError } from 'balsa-raft'
+import type { RaftOptions, RaftEvents, StateMachine } from 'balsa-raft'
+import { settingsOf } from '#balsa/options.js'
+import { openServer } from '#balsa/server/open/open-server.js'
+import type { Server } from '#balsa/server/server.js'
+import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
+import { ManualClock } from '../transport/manual-clock.js'
+import { StageTransport } from '../support/lone-server.js'
+
+interface Kept {
+  readonly machine: StateMachine<number, number, void, readonly number[]>
+  /** What the machine holds. */
+  list: readonly number[]
+}
+
+/** Keeps every number that it is given; its snapshot is one piece for each. */
+function keeping(changes: Partial<StateMachine<number, number, void, readonly number[]>> = {}): Kept {
+  const kept: Kept = {
+    list: [],
+    machine: defineStateMachine<number, number, readonly number[]>({
+      apply: (batch) =>
+        batch.map(({ command }) => {
+          kept.list = [...kept.list, command]
+          return kept.list.length
+        }),
+      query: () => kept.list,
+      snapshot: () => kept.list.map((value) => new TextEncoder().encode(`${value};`)),
+      restore: async (source) => {
+        const parts: string[] = []
+        for await (const bytes of source) parts.push(new TextDecoder().decode(bytes))
+        kept.list = parts.join('').split(';').slice(0, -1).map(Number)
+      },
+      ...changes,
+    }),
+  }
+  return kept
+}
+
+type Options = Partial<RaftOptions<number, number, void, readonly number[]>>
+
+/** A cluster of one server, on memory that outlives it. */
+class Lone {
+  readonly clock = new ManualClock()
+  readonly storage: MemoryStoreFactory
+  readonly events: RaftEvents['snapshot'][] = []
+  #raft: Raft<number, number, void, readonly number[]> | null = null
+  #server: Server | null = null
+
+  constructor(storage = memoryStore()) {
+    this.storage = storage
+  }
+
+  get raft(): Raft<number, number, void, readonly number[]> {
+    if (this.#raft === null) throw new Error('it is not open')
+    return this.#raft
+  }
+
+  get server(): Server {
+    if (this.#server === null) throw new Error('it is not open')
+    return this.#server
+  }
+
+  async open({ machine }: Kept, options: Options = {}): Promise<this> {
+    const settings = settingsOf({
+      ...{ id: 's1', dir: '/s1', bootstrap: [{ id: 's1', address: 's1:1' }], codec: msgpackCodec<number>() },
+      ...{ transport: new StageTransport(), storage: this.storage, clock: this.clock, random: () => 0 },
+      ...{ stateMachine: machine, snapshots: false, ...options },
+    })
+    this.#server = await openServer(settings)
+    this.#raft = new Raft(this.#server, settings)
+    this.#raft.on('snapshot', (event) => this.events.push(event))
+    return this
+  }
+
+  async lead(): Promise<this> {
+    const ready = this.raft.ready()
+    await this.until(() => this.raft.status.role === 'leader')
+    await ready
+    return this
+  }
+
+  /** Lets time pass until it is so. */
+  async until(isSo: () => boolean): Promise<void> {
+    for (let step = 0; step < 400; step += 1) {
+      if (isSo()) return
+      this.clock.advance(10)
+      await new Promise((next) => setImmediate(next))
+    }
+    throw new Error(`never so: ${JSON.stringify(this.raft.status)}`)
+  }
+
+  async apply(...numbers: readonly number[]): Promise<void> {
+    const applied = numbers.map((value) => this.raft.apply(value))
+    let done = false
+    const all = Promise.all(applied).then(() => (done = true))
+    await this.until(() => done)
+    await all
+  }
+}
+
+const failure = async (promise: Promise<unknown>): Promise<RaftError> => {
+  const error: unknown = await promise.then(
+    () => null,
+    (cause: unknown) => cause,
+  )
+  assert.instance(error, RaftError)
+  return error as RaftError
+}
+
+test('a snapshot that is asked for is durable, compacts the log, and is what a restart begins with', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1, 2, 3, 4, 5)
+  const [info, same] = await Promise.all([lone.raft.snapshot(), lone.raft.snapshot()])
+  assert.is(info.id, same.id, 'callers of the same time share one')
+  const { appliedIndex, term } = lone.raft.status
+  assert.equal([info.index, info.term], [appliedIndex, term])
+  await lone.until(() => lone.raft.status.firstIndex === appliedIndex)
+  assert.is((await lone.raft.snapshot()).id, info.id, 'nothing was applied since')
+  assert.equal(lone.raft.status.snapshot.last, info)
+  assert.equal(
+    lone.events.map(({ what, index }) => [what, index]),
+    [['taken', appliedIndex]],
+  )
+  await lone.apply(6)
+  await lone.raft.close()
+  const kept = keeping()
+  await lone.open(kept)
+  await lone.lead()
+  assert.equal(kept.list, [1, 2, 3, 4, 5, 6])
+  assert.is(lone.raft.status.firstIndex, appliedIndex)
+  assert.equal(lone.events.at(-1), { what: 'restored', index: appliedIndex, term, reason: null })
+  await lone.raft.close()
+})
+
+test('N14 snapshots are taken by number, by bytes and by time, and the log keeps what trails', async () => {
+  const bounds = { entries: 1e6, bytes: 2 ** 40, intervalMs: 2 ** 30, trailingEntries: 3 }
+  const cases: readonly (readonly [string, object, () => number])[] = [
+    ['entries', { entries: 20 }, () => 0],
+    ['bytes', { bytes: 800 }, () => 0],
+    ['time', { intervalMs: 1000 }, () => 1001],
+  ]
+  for (const [name, option, waitMs] of cases) {
+    const lone = await new Lone().open(keeping(), { snapshots: { ...bounds, ...option } }).then((one) => one.lead())
+    for (let at = 0; at < 30; at += 1) await lone.apply(at)
+    lone.clock.advance(waitMs())
+    await lone.until(() => lone.raft.status.firstIndex > 1)
+    const { last } = lone.raft.status.snapshot
+    assert.is(lone.raft.status.firstIndex, (last?.index ?? 0) + 1 - 3, name)
+    await lone.raft.close()
+  }
+})
+
+test('so many snapshots are retained, and older ones go when the log stands on the newest', async () => {
+  const lone = await new Lone().open(keeping(), { snapshots: { entries: 1e6, retain: 2 } }).then((one) => one.lead())
+  for (let at = 0; at < 4; at += 1) {
+    await lone.apply(at)
+    await lone.raft.snapshot()
+  }
+  await lone.until(() => lone.server.core.tickets.snapshotIsDurable && lone.server.core.tickets.acceptedCount === 0)
+  await lone.apply(9)
+  await lone.raft.close()
+  const found = await lone.storage.snapshots.create('/s1').open()
+  assert.is(found.whole.length, 2)
+})
+
+test('N16 what is applied while a snapshot is written is not in it, and does not wait for it', async () => {
+  let release: () => void = () => {}
+  const gate = new Promise<void>((resolve) => (release = resolve))
+  const kept = keeping()
+  const { list } = kept
+  const slow = keeping({
+    snapshot: () => {
+      const captured = slow.list
+      return (async function* pieces() {
+        await gate
+        for (const value of captured) yield new TextEncoder().encode(`${value};`)
+      })()
+    },
+  })
+  assert.equal(list, [])
+  const lone = await new Lone().open(slow).then((one) => one.lead())
+  await lone.apply(1, 2)
+  const taking = lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.snapshot.isTaking)
+  await lone.apply(3, 4)
+  assert.ok(lone.raft.status.snapshot.isTaking)
+  release()
+  const info = await taking
+  assert.is(info.index, lone.raft.status.appliedIndex - 2)
+  await lone.raft.close()
+  const again = keeping()
+  await lone.open(again)
+  await lone.lead()
+  assert.equal(again.list, [1, 2, 3, 4])
+  await lone.raft.close()
+})
+
+test('nothing is applied while a state is captured; a capture that takes too long is given up', async () => {
+  let captured: (source: Iterable<Uint8Array>) => void = () => {}
+  const kept = keeping({ snapshot: () => new Promise((resolve) => (captured = resolve)) })
+  const lone = await new Lone().open(kept).then((one) => one.lead())
+  await lone.apply(1)
+  const first = lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.snapshot.isTaking)
+  const applying = lone.raft.apply(2)
+  for (let step = 0; step < 20; step += 1) await new Promise((next) => setImmediate(next))
+  assert.equal(kept.list, [1])
+  captured([new TextEncoder().encode('1;')])
+  await first
+  await lone.until(() => kept.list.length === 2)
+  await applying
+  const late = failure(lone.raft.snapshot())
+  await lone.until(() => lone.raft.status.snapshot.isTaking)
+  lone.clock.advance(10_000)
+  const error = await late
+  assert.is(error.code, 'ERR_RAFT_SNAPSHOT_FAILED')
+  assert.match(error.message, /has not captured its state within 10000 ms/)
+  await lone.apply(3)
+  assert.equal(kept.list, [1, 2, 3])
+  await lone.raft.close()
+})
+
+test('a state machine whose snapshot fails in any way goes on, keeps its log, and says why', async () => {
+  const bad = (value: unknown): never => value as never
+  const cases: readonly (readonly [string, () => never, RegExp])[] = [
+    ['throws', () => bad(null) ?? thrown(), /snapshot threw: Error: no/],
+    ['rejects', () => bad(Promise.reject(new Error('no'))), /snapshot rejected: Error: no/],
+    ['a wrong type', () => bad('text'), /answered with a string, and not with pieces/],
+    ['a promise of a wrong type', () => bad(Promise.resolve(7)), /answered with a number/],
+    ['wrong pieces', () => bad(['text']), /gave a string, and not a Uint8Array/],
+    ['a source that throws', () => bad(throwing()), /the source of the state machine's snapshot threw: Error: no/],
+  ]
+  for (const [name, snapshot, message] of cases) {
+    const kept = keeping({ snapshot })
+    const lone = await new Lone().open(kept).then((one) => one.lead())
+    await lone.apply(1, 2)
+    const error = await failure(lone.raft.snapshot())
+    assert.is(error.code, 'ERR_RAFT_SNAPSHOT_FAILED', name)
+    assert.match(error.message, message, name)
+    assert.is(lone.raft.status.snapshot.failure?.message, error.message)
+    assert.is(lone.events.at(-1)?.what, 'failed')
+    await lone.apply(3)
+    assert.is(lone.raft.status.firstIndex, 1)
+    await lone.raft.close()
+    const found = await lone.storage.snapshots.create('/s1').open()
+    assert.equal([found.whole.length, found.flawed.length], [0, 0], 'nothing is left of it')
+  }
+})
+
+function thrown(): never {
+  throw new Error('no')
+}
+
+function* throwing(): Generator<Uint8Array> {
+  yield new Uint8Array(3)
+  thrown()
+}
+
+test('a full disk of snapshots fails them, with a longer wait each time, and the log goes on', async () => {
+  const lone = await new Lone()
+    .open(keeping(), { snapshots: { entries: 5, trailingEntries: 1 } })
+    .then((one) => one.lead())
+  const disk = lone.storage.snapshots.disk('/s1')
+  disk.fill()
+  for (let at = 0; at < 10; at += 1) await lone.apply(at)
+  await lone.until(() => lone.raft.status.snapshot.failure !== null)
+  const failures = (): number => lone.events.filter(({ what }) => what === 'failed').length
+  assert.is(failures(), 1)
+  lone.clock.advance(4000)
+  await lone.apply(11)
+  assert.is(failures(), 1, 'not at once again')
+  lone.clock.advance(2000)
+  await lone.apply(12)
+  await lone.until(() => failures() === 2)
+  disk.heal()
+  lone.clock.advance(11_000)
+  await lone.apply(13)
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  assert.is(lone.raft.status.snapshot.failure, null)
+  await lone.raft.close()
+})
+
+test('N15 a damaged snapshot is not used: an older one from which the log goes on is, and without one the server halts', async () => {
+  for (const trailing of [100, 1]) {
+    const lone = await new Lone()
+      .open(keeping(), { snapshots: { entries: 1e6, trailingEntries: trailing } })
+      .then((one) => one.lead())
+    await lone.apply(1, 2)
+    await lone.raft.snapshot()
+    await lone.apply(3, 4)
+    const { id } = await lone.raft.snapshot()
+    await lone.apply(5)
+    await lone.raft.close()
+    lone.storage.snapshots.disk('/s1').flipBit(id, 8 * 300)
+    const kept = keeping()
+    await lone.open(kept)
+    if (trailing === 100) {
+      await lone.lead()
+      assert.equal(kept.list, [1, 2, 3, 4, 5])
+      await lone.raft.close()
+      continue
+    }
+    const ended = lone.raft.closed
+    await lone.until(() => lone.raft.status.fault !== null)
+    const error = await ended
+    assert.is(error?.code, 'ERR_RAFT_SNAPSHOT_CORRUPT')
+    assert.match(error?.message ?? '', /no snapshot from which the log goes on can be read/)
+    assert.equal(kept.list, [], 'nothing of it was used')
+    await lone.raft.close()
+  }
+})
+
+test('N10 a restore that throws halts the server, and the next start begins with the same snapshot', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1, 2)
+  await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  await lone.raft.close()
+  await lone.open(keeping({ restore: () => Promise.reject(new Error('cannot')) }))
+  const ended = lone.raft.closed
+  await lone.until(() => lone.raft.status.fault !== null)
+  const error = await ended
+  assert.is(error?.code, 'ERR_RAFT_APPLY_FAILED')
+  assert.match(error?.message ?? '', /restore failed on the snapshot at \d+: Error: cannot/)
+  await lone.raft.close()
+  const kept = keeping()
+  await lone.open(kept)
+  await lone.lead()
+  assert.equal(kept.list, [1, 2])
+  await lone.raft.close()
+})
+
+test('a stale read is refused while the state machine is restored', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1)
+  await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  await lone.raft.close()
+  let release: () => void = () => {}
+  const gate = new Promise<void>((resolve) => (release = resolve))
+  await lone.open(keeping({ restore: () => gate }))
+  await lone.until(() => lone.raft.status.snapshot.isRestoring)
+  const error = await failure(lone.raft.read(undefined, { consistency: 'stale' }))
+  assert.is(error.code, 'ERR_RAFT_OVERLOADED')
+  assert.match(error.message, /being restored/)
+  release()
+  await lone.lead()
+  assert.equal(await lone.raft.read(undefined, { consistency: 'stale' }), [])
+  await lone.raft.close()
+})
+
+test('a state machine without snapshots keeps its log, says so, and cannot take over a log that stands on one', async () => {
+  const bare = { apply: (batch: readonly unknown[]) => batch.map(() => 1) } as Kept['machine']
+  const lone = await new Lone()
+    .open({ machine: bare, list: [] }, { snapshots: { entries: 1 } })
+    .then((one) => one.lead())
+  await lone.apply(1, 2, 3)
+  assert.match(lone.raft.status.snapshot.unavailable ?? '', /no snapshot and restore/)
+  assert.is(lone.raft.status.firstIndex, 1)
+  const error = await failure(lone.raft.snapshot())
+  assert.is(error.code, 'ERR_RAFT_OPTIONS')
+  assert.match(error.message, /give it both/)
+  await lone.raft.close()
+  await lone.open(keeping())
+  await lone.lead()
+  await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  await lone.raft.close()
+  const refused = await failure(lone.open({ machine: bare, list: [] }))
+  assert.is(refused.code, 'ERR_RAFT_OPTIONS')
+  assert.match(refused.message, /the log stands on a snapshot at \d+/)
+})
+
+test('N11 a machine that is durable by itself is given what follows its own index, and restored where that is not kept', async () => {
+  const storage = memoryStore()
+  const lone = await new Lone(storage).open(keeping(), { snapshots: { entries: 1e6, trailingEntries: 3 } })
+  await lone.lead()
+  await lone.apply(1, 2, 3, 4, 5)
+  const { index } = await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  await lone.apply(6)
+  await lone.raft.close()
+  for (const [has, list] of [
+    [index - 1, [5, 6]],
+    [index, [6]],
+    [1, [1, 2, 3, 4, 5, 6]],
+  ] as const) {
+    const kept = keeping({ appliedIndex: () => has })
+    await lone.open(kept)
+    await lone.lead()
+    assert.equal(kept.list, list, `it had ${has} of ${index}`)
+    await lone.raft.close()
+  }
+  for (const [wrong, message] of [
+    [1000, /has applied 1000, and the log ends at/],
+    [-1, /answered -1, and not a whole number/],
+    ['7', /answered a string/],
+  ] as const) {
+    const error = await failure(lone.open(keeping({ appliedIndex: () => wrong as never })))
+    assert.is(error.code, 'ERR_RAFT_OPTIONS')
+    assert.match(error.message, message)
+  }
+})
+
+test('closing ends a snapshot under way and every call that waits for it', async () => {
+  const kept = keeping({
+    snapshot: () =>
+      (async function* pieces() {
+        yield new Uint8Array(1)
+        await new Promise(() => {})
+      })(),
+  })
+  const lone = await new Lone().open(kept).then((one) => one.lead())
+  await lone.apply(1)
+  const waiting = failure(lone.raft.snapshot())
+  const impatient = failure(lone.raft.snapshot({ timeoutMs: 50 }))
+  await lone.until(() => lone.raft.status.snapshot.isTaking)
+  lone.clock.advance(100)
+  await lone.until(() => lone.server.counters.snapshotCalls === 1)
+  assert.is((await impatient).code, 'ERR_RAFT_TIMEOUT')
+  await lone.raft.close()
+  assert.is((await waiting).code, 'ERR_RAFT_CLOSED')
+  const found = await lone.storage.snapshots.create('/s1').open()
+  assert.is(found.whole.length, 0)
+})
+
+test.run()
