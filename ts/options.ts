@@ -74,6 +74,8 @@ export interface SnapshotOptions {
   readonly trailingBytes?: number
   /** So many snapshots are kept. 1 .. 100, default 2. */
   readonly retain?: number
+  /** A peer is sent at most so much of one in a second. 1024 .. 2^50; null, the default: as fast as it takes it. */
+  readonly sendBytesPerSecond?: number | null
 }
 
 type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
@@ -122,6 +124,7 @@ const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
   trailingEntries: 10_000,
   trailingBytes: 16 * 1024 * 1024,
   retain: 2,
+  sendBytesPerSecond: null,
 }
 
 const NAME_BYTES_MAX = 255
@@ -187,6 +190,8 @@ function snapshotSettings(options: SnapshotOptions | false): Settings<unknown, u
   checkNumber('snapshots.trailingEntries', settings.trailingEntries, 1, 2 ** 40)
   checkNumber('snapshots.trailingBytes', settings.trailingBytes, 0, 2 ** 50)
   checkNumber('snapshots.retain', settings.retain, 1, 100)
+  const { sendBytesPerSecond } = settings
+  if (sendBytesPerSecond !== null) checkNumber('snapshots.sendBytesPerSecond', sendBytesPerSecond, 1024, 2 ** 50)
   return settings
 }
 

@@ -1,4 +1,4 @@
-/** Snapshots in the shell: taken, retained, restored, and what goes wrong in each; one server among peers of the test. */
+/** Snapshots in the shell: taken, retained, restored, and what goes wrong in each; one server alone. */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -23,6 +23,7 @@ import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, Sn
 import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
+import type { SnapshotShelf, SnapshotTransfers } from './snapshot-transfers.js'
 import type { SnapshotInfo, SnapshotStatus } from './status.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -44,6 +45,7 @@ export interface SnapshotParts {
   readonly retain: number
   readonly schedule: SnapshotSchedule
   readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
+  readonly transfers: SnapshotTransfers
   readonly queue: SnapshotQueue
   /** When the last entry that the state machine has was made. */
   readonly appliedTime: { readonly time: number; restored(time: number): void }
@@ -54,7 +56,7 @@ export interface SnapshotParts {
   readonly logger: Logger
 }
 
-export class Snapshots {
+export class Snapshots implements SnapshotShelf {
   readonly #identity: Identity
   readonly #clusterName: string
   readonly #store: SnapshotStore
@@ -62,6 +64,7 @@ export class Snapshots {
   readonly #retain: number
   readonly #schedule: SnapshotSchedule
   readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
+  readonly #transfers: SnapshotTransfers
   readonly #queue: SnapshotQueue
   readonly #appliedTime: SnapshotParts['appliedTime']
   readonly #entryClock: EntryClock
@@ -86,6 +89,7 @@ export class Snapshots {
     this.#retain = parts.retain
     this.#schedule = parts.schedule
     this.#machine = parts.machine
+    this.#transfers = parts.transfers
     this.#queue = parts.queue
     this.#appliedTime = parts.appliedTime
     this.#entryClock = parts.entryClock
@@ -93,6 +97,7 @@ export class Snapshots {
     this.#clock = parts.clock
     this.#events = parts.events
     this.#logger = parts.logger
+    this.#transfers.serve(this)
     for (const { id, flaw } of parts.found.flawed) {
       this.#logger.error('snapshot damaged', { id, code: flaw.code, error: flaw.message })
     }
@@ -142,6 +147,7 @@ export class Snapshots {
   /** Once per turn, when everything else of it is done. `isBusy`: the state machine has a range. */
   turn(core: RaftCore, now: number, isBusy: boolean): void {
     if (this.#isClosed) return
+    this.#transfers.turn()
     const { snapshot, restoreDue } = core.log
     if (snapshot !== null && snapshot.id !== this.#keptFor && core.tickets.snapshotIsDurable) this.#letGo(snapshot)
     if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || !this.#machine.canSnapshot) return
@@ -165,13 +171,32 @@ export class Snapshots {
   }
 
   /** A peer is to be given that snapshot. */
-  send({ peer }: SnapshotSend): void {
-    this.#mailbox.push({ type: 'snapshotFailed', peer })
+  send(send: SnapshotSend): void {
+    this.#transfers.send(send)
+  }
+
+  find(id: string): StoredSnapshot | null {
+    return this.#stored.find(({ header }) => header.id === id) ?? null
+  }
+
+  /** One has come from a peer, whole and durable; the core decides whether it says news. */
+  received(stored: StoredSnapshot): void {
+    this.#stored = [stored, ...this.#stored].sort(newestFirst)
+    const { index, term } = stored.header
+    this.#events.emit('snapshot', { what: 'received', index, term, reason: null })
+    this.#mailbox.push({ type: 'snapshotReceived', snapshot: metaOf(stored.header) })
+  }
+
+  /** What was under way to a peer, or from one, may go by now. */
+  released(): void {
+    this.#keptFor = null
+    this.#mailbox.schedule()
   }
 
   /** Nothing more is read or written. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#transfers.close()
     await this.#store.close()
   }
 
@@ -314,7 +339,7 @@ export class Snapshots {
   #letGo(named: SnapshotMeta): void {
     this.#keptFor = named.id
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
-    const kept = new Set([named.id, ...newest])
+    const kept = new Set([named.id, ...newest, ...this.#transfers.ids])
     this.#stored = this.#stored.filter(({ header }) => kept.has(header.id))
     this.#store.keep(kept).catch((error: unknown) => {
       this.#logger.error('older snapshots stay', { error: textOf(error) })
@@ -335,7 +360,7 @@ function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
   return b.header.term - a.header.term || b.header.index - a.header.index
 }
 
-/** Names the boot and the place: no other process makes a snapshot of that name, and this one takes one at each place. */
+/** Names the boot and the place: no other process makes one of that name, and this one takes one at each place. */
 function idOf({ bootNonce }: Identity, index: LogIndex): string {
   return bootNonce.slice(0, ID_DIGITS - INDEX_DIGITS) + index.toString(16).padStart(INDEX_DIGITS, '0')
 }

@@ -28,6 +28,7 @@ import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
 import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
+import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
@@ -90,7 +91,13 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const proposals = new ApplyQueue()
   const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
   const snapshotCalls = new SnapshotQueue()
+  const transfers = new SnapshotTransfers({
+    ...{ identity, core, store: host.snapshots, transport, mailbox, clock, logger },
+    bytesPerSecond: settings.snapshots.sendBytesPerSecond,
+    canRestore: settings.stateMachine.canSnapshot,
+  })
   const snapshots = new Snapshots({
+    transfers,
     identity,
     clusterName: settings.cluster,
     store: host.snapshots,
@@ -124,6 +131,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     boots,
     store,
     transport,
+    transfers,
     pins,
     refusals,
     mailbox,

@@ -11,12 +11,20 @@ import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { BOOT_UNPROVEN } from '../../transport/refusal.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
+import type {
+  Channel,
+  ChannelHandlers,
+  LinkId,
+  Session,
+  Transport,
+  TransportHandlers,
+} from '../../transport/transport.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
 import type { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
+import type { SnapshotTransfers } from '../snapshot-transfers.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
@@ -25,6 +33,7 @@ export interface InboundParts {
   readonly boots: OwnBoots
   readonly store: LogStore
   readonly transport: Transport
+  readonly transfers: SnapshotTransfers
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
   readonly mailbox: Mailbox
@@ -39,6 +48,7 @@ export class Inbound implements TransportHandlers {
   readonly #boots: OwnBoots
   readonly #store: LogStore
   readonly #transport: Transport
+  readonly #transfers: SnapshotTransfers
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
   readonly #mailbox: Mailbox
@@ -60,6 +70,7 @@ export class Inbound implements TransportHandlers {
     this.#boots = parts.boots
     this.#store = parts.store
     this.#transport = parts.transport
+    this.#transfers = parts.transfers
     this.#pins = parts.pins
     this.#refusals = parts.refusals
     this.#mailbox = parts.mailbox
@@ -122,6 +133,10 @@ export class Inbound implements TransportHandlers {
 
   onDialFailed(peer: ServerId, reason: string): void {
     this.#downReasons.set(peer, reason)
+  }
+
+  onChannel(from: ServerId, channel: Channel): ChannelHandlers | null {
+    return this.#life.isRunning ? this.#transfers.onChannel(from, channel) : null
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {

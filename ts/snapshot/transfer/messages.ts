@@ -1,0 +1,115 @@
+/**
+ * What two servers say to each other over the channel on which one gives the other a snapshot (docs/snapshots.md). Pure.
+ * What comes from outside is total: malformed bytes are null, never an error.
+ */
+
+import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../format/snapshot.js'
+import { readU64, viewOf, writeU64 } from '../../format/little-endian.js'
+import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
+import { isPosition } from '../../types.js'
+import type { SnapshotHeader } from '../../types.js'
+
+/** Data of the file in one frame. */
+export const PIECE_BYTES = 128 * 1024
+/** What may be on its way, or wait for the disk of the receiver: all that either side holds of a snapshot. */
+export const WINDOW_BYTES = 1024 * 1024
+
+export type TransferMessage =
+  /** Sender: that one, all of whose file has so many bytes; `term` is the one that the sender leads. */
+  | { readonly type: 'offer'; readonly term: number; readonly bytes: number; readonly header: SnapshotHeader }
+  /** Receiver: everything before `offset` is written; `again`: what was sent behind it is lost, and sent again. */
+  | { readonly type: 'want'; readonly offset: number; readonly again: boolean }
+  /** Sender: bytes of the file, from `offset` on. */
+  | { readonly type: 'piece'; readonly offset: number; readonly data: Uint8Array }
+  /** Receiver: its state machine has what the snapshot holds, or more. */
+  | { readonly type: 'done' }
+  /** Either: why it comes to nothing. */
+  | { readonly type: 'refused'; readonly reason: string }
+
+const OFFER = 1
+const WANT = 2
+const PIECE = 3
+const DONE = 4
+const REFUSED = 5
+
+const HEAD_BYTES = 8
+const REASON_BYTES_MAX = 4096
+
+export function encodeTransfer(message: TransferMessage): Uint8Array {
+  switch (message.type) {
+    case 'offer': {
+      const header = encodeSnapshotHeader(message.header)
+      const bytes = frame(OFFER, 16 + header.length)
+      writeU64(viewOf(bytes), HEAD_BYTES, message.term)
+      writeU64(viewOf(bytes), HEAD_BYTES + 8, message.bytes)
+      bytes.set(header, HEAD_BYTES + 16)
+      return bytes
+    }
+    case 'want': {
+      const bytes = frame(WANT, 16)
+      writeU64(viewOf(bytes), HEAD_BYTES, message.offset)
+      writeU64(viewOf(bytes), HEAD_BYTES + 8, Number(message.again))
+      return bytes
+    }
+    case 'piece': {
+      const bytes = frame(PIECE, 8 + message.data.length)
+      writeU64(viewOf(bytes), HEAD_BYTES, message.offset)
+      bytes.set(message.data, HEAD_BYTES + 8)
+      return bytes
+    }
+    case 'done':
+      return frame(DONE, 0)
+    case 'refused': {
+      const reason = new TextEncoder().encode(message.reason).subarray(0, REASON_BYTES_MAX)
+      const bytes = frame(REFUSED, reason.length)
+      bytes.set(reason, HEAD_BYTES)
+      return bytes
+    }
+  }
+}
+
+/** Null for what no server sends. A text says why a later version is not understood. */
+export function decodeTransfer(bytes: Uint8Array): TransferMessage | string | null {
+  if (bytes.length < HEAD_BYTES) return null
+  const view = viewOf(bytes)
+  const body = bytes.length - HEAD_BYTES
+  switch (view.getUint32(0, true)) {
+    case OFFER:
+      return body < 16 ? null : decodeOffer(bytes, readU64(view, HEAD_BYTES), readU64(view, HEAD_BYTES + 8))
+    case WANT: {
+      if (body !== 16) return null
+      const offset = readU64(view, HEAD_BYTES)
+      const again = readU64(view, HEAD_BYTES + 8)
+      return isPosition(offset) && again <= 1 ? { type: 'want', offset, again: again === 1 } : null
+    }
+    case PIECE: {
+      const offset = body < 9 ? Number.NaN : readU64(view, HEAD_BYTES)
+      return isPosition(offset) ? { type: 'piece', offset, data: bytes.subarray(HEAD_BYTES + 8) } : null
+    }
+    case DONE:
+      return body === 0 ? { type: 'done' } : null
+    case REFUSED:
+      return { type: 'refused', reason: new TextDecoder().decode(bytes.subarray(HEAD_BYTES)) }
+    default:
+      return null
+  }
+}
+
+function decodeOffer(bytes: Uint8Array, term: number, fileBytes: number): TransferMessage | string | null {
+  if (!isPosition(term) || !isPosition(fileBytes)) return null
+  try {
+    const header = decodeSnapshotHeader(bytes.slice(HEAD_BYTES + 16))
+    return { type: 'offer', term, bytes: fileBytes, header }
+  } catch (error) {
+    if (error instanceof UnknownFormat) return error.message
+    if (error instanceof MalformedBytes) return null
+    throw error
+  }
+}
+
+/** A word that says what it is, and four zero bytes. */
+function frame(kind: number, bodyBytes: number): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES + bodyBytes)
+  viewOf(bytes).setUint32(0, kind, true)
+  return bytes
+}
