@@ -97,7 +97,8 @@ function emptyLog(): RaftLog {
   const configurations = [{ index: logIndex(1), configuration: votersOnly(['s1']) }]
   const termRuns = [{ first: logIndex(1), term: termOf(1) }]
   const bounds = { firstIndex: logIndex(1), lastIndex: logIndex(1), commitIndex: logIndex(1) }
-  const maker = { noop: () => makeBlock(1, 1, [0]), slice: sliceBlock, keep: ownBlocks }
+  const one = (): Block => makeBlock(1, 1, [0])
+  const maker = { noop: one, configuration: one, slice: sliceBlock, keep: ownBlocks }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }
 

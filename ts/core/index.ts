@@ -1,6 +1,7 @@
 /** The pure core, for tests, simulators and browsers: `balsa-raft/core`. */
 
 export { FULL_BATCH_BYTES } from './intake.js'
+export type { ChangeOutcome, ChangeRefusal, ConfigurationChange } from './configuration-change.js'
 export { assertInvariants } from './invariants.js'
 export type {
   AppendEntries,
@@ -16,6 +17,16 @@ export { TERM_JUMP_MAX } from './message-check.js'
 export { RaftCore } from './raft-core.js'
 export type { CoreOptions } from './raft-core.js'
 export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
-export type { Admission, ApplyRange, CoreEvent, Fetch, Input, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+export type {
+  Admission,
+  ApplyRange,
+  ChangeRequest,
+  CoreEvent,
+  Fetch,
+  Input,
+  OutgoingMessage,
+  ReadOutcome,
+  Ready,
+} from './ready.js'
 export type { CoreSettings } from './role.js'
 export type { PersistTicket, TicketOperation } from './tickets.js'

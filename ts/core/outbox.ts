@@ -6,6 +6,7 @@
  */
 
 import type { LogIndex, ServerId, Term } from '../types.js'
+import type { ChangeOutcome } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
 import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
 
@@ -20,6 +21,7 @@ export class Outbox {
   #gated: GatedMessage[] = []
   #fetches: Fetch[] = []
   #reads: ReadOutcome[] = []
+  #changes: ChangeOutcome[] = []
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
@@ -48,6 +50,10 @@ export class Outbox {
 
   read(outcome: ReadOutcome): void {
     this.#reads.push(outcome)
+  }
+
+  change(outcome: ChangeOutcome): void {
+    this.#changes.push(outcome)
   }
 
   /** A peer sent on this link what no correct server sends: the link ends, and both sides are told why. */
@@ -91,6 +97,7 @@ export class Outbox {
       apply,
       fetches: this.#fetches,
       reads: this.#reads,
+      changes: this.#changes,
       lostAbove: this.#lostAbove,
       rejects: this.#rejects,
       events: this.#events,
@@ -98,6 +105,7 @@ export class Outbox {
     this.#messages = []
     this.#fetches = []
     this.#reads = []
+    if (this.#changes.length > 0) this.#changes = []
     this.#rejects = []
     this.#events = []
     this.#lostAbove = null

@@ -7,10 +7,12 @@
 import type { ConfigurationAt, LogStart, PersistTicket, TicketOperation } from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, HardState, LogIndex, ServerId, Term, TermRun } from '../../types.js'
+import type { Block, Configuration, HardState, LogIndex, ServerId, Term, TermRun } from '../../types.js'
 import type { DiskView, DurableView } from '../observer.js'
 import { entriesOf, makeBlock } from './blocks.js'
 import type { StageEntry } from './blocks.js'
+
+const NOBODY: Configuration = { voters: [], outgoing: null, nonvoters: [] }
 
 /** A log and a hard state, and what each operation makes of them. */
 export class StageLog implements DurableView {
@@ -100,6 +102,8 @@ export class StageLog implements DurableView {
       if (entry.configuration !== null) configurations.push({ index, configuration: entry.configuration })
     })
     const { lastIndex, hardState } = this
+    // A server that is to be added has no configuration yet.
+    if (configurations[0]?.index !== 1) configurations.unshift({ index: logIndex(0), configuration: NOBODY })
     return { firstIndex: logIndex(1), lastIndex, commitIndex: hardState.commitIndex, termRuns, configurations }
   }
 
