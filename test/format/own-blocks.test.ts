@@ -104,7 +104,8 @@ function emptyLog(): RaftLog {
     lastIndex: logIndex(1),
     commitIndex: logIndex(1),
   }
-  const maker = { noop: () => makeBlock(1, 1, [0]), slice: sliceBlock, keep: ownBlocks }
+  const one = (): Block => makeBlock(1, 1, [0])
+  const maker = { noop: one, configuration: one, slice: sliceBlock, keep: ownBlocks }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }
 

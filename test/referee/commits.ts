@@ -87,7 +87,7 @@ export class Commits {
 
   /** Whether the entry is of that term and in the stable storage of a majority (5.3, 5.4.2). */
   #isStored(server: ServerModel, index: number, term: number): boolean {
-    return termAt(server.accepted.log, index) === term && this.#world.isQuorum(this.#holders(index, term))
+    return termAt(server.accepted.log, index) === term && this.#world.isQuorum(server, this.#holders(index, term))
   }
 
   #holders(index: number, term: number | undefined): ReadonlySet<string> {

@@ -63,7 +63,7 @@ export class Elections {
   #isElected(server: ServerModel, term: number): boolean {
     const votes = new Set(server.memory.grants.get(term) ?? [])
     if (server.durableVotes.get(term) === server.id) votes.add(server.id)
-    return this.#world.isQuorum(votes)
+    return this.#world.isQuorum(server, votes)
   }
 
   /** It acts as leader of that term. */
@@ -101,7 +101,7 @@ export class Elections {
     )
     if (!this.#world.cluster.preVote) return
     const grants = new Set(server.memory.preVoteGrants.get(term) ?? []).add(server.id)
-    if (this.#world.isQuorum(grants)) return
+    if (this.#world.isQuorum(server, grants)) return
     this.#world.blame(
       'pre-vote majority',
       `${server.id} begins term ${term} with the pre-votes of ${[...grants].join()}`,

@@ -3,7 +3,15 @@
  * Nothing is clever, so that it can be read beside figure 2 of the paper.
  */
 
-import type { AppendEntries, ClusterEvent, Message, RequestVote, ServerEvent, WriteStep } from './trace-format.js'
+import type {
+  AppendEntries,
+  ClusterEvent,
+  Message,
+  RequestVote,
+  ServerEvent,
+  Voters,
+  WriteStep,
+} from './trace-format.js'
 import { entriesIn } from './trace-format.js'
 import type { RuleName } from './rules.js'
 
@@ -11,6 +19,7 @@ export interface Entry {
   readonly term: number
   /** Null: it was there before the trace began. */
   readonly hash: string | null
+  readonly configuration?: Voters
 }
 
 /** The persistent state of figure 2. The entry of index i stands at i - 1. */
@@ -64,6 +73,8 @@ export class ServerModel {
   hasBooted = false
   isHalted = false
   accepted: Stable = NOTHING
+  /** Its log when the turn before the last write ended. */
+  logBefore: readonly Entry[] = []
   durable: Stable = NOTHING
   /** What the stable storage will hold after each write that is under way. */
   pending: { readonly write: number; readonly stable: Stable }[] = []
@@ -181,10 +192,18 @@ export class World {
     return at(this.servers, id, () => new ServerModel(id))
   }
 
-  /** A majority of each half. */
-  isQuorum(ids: ReadonlySet<string>): boolean {
-    const halves = [this.cluster.voters, ...(this.cluster.outgoing === null ? [] : [this.cluster.outgoing])]
-    return halves.every((half) => half.filter((id) => ids.has(id)).length > half.length / 2)
+  /**
+   * A majority of each half of the newest configuration in the log of that server, committed or not (thesis 4.1). What
+   * it counted in a turn it may have counted before the entries of that turn.
+   */
+  isQuorum(server: ServerModel, ids: ReadonlySet<string>): boolean {
+    const logs = [server.logBefore, server.accepted.log]
+    return logs.some((log) => {
+      const { voters, outgoing } =
+        log.findLast(({ configuration }) => configuration !== undefined)?.configuration ?? this.cluster
+      const halves = [voters, ...(outgoing === null ? [] : [outgoing])]
+      return halves.every((half) => half.filter((id) => ids.has(id)).length > half.length / 2)
+    })
   }
 
   leads(server: ServerModel, term: number): boolean {
@@ -233,7 +252,7 @@ export function isSameEntry(a: Entry, b: Entry): boolean {
 export function afterStep(stable: Stable, step: WriteStep): Stable {
   switch (step.step) {
     case 'append': {
-      const added = entriesIn(step.entries).map(({ term, hash }) => ({ term, hash }))
+      const added: readonly Entry[] = entriesIn(step.entries)
       return { ...stable, log: [...stable.log, ...added] }
     }
     case 'truncate':

@@ -57,7 +57,7 @@ export class Reads {
     }
     const answers = [...(server.memory.answers.get(term) ?? [])].filter(([, follows]) => follows > begin)
     const heard = new Set([server.id, ...answers.map(([peer]) => peer)])
-    if (this.#world.isQuorum(heard)) return null
+    if (this.#world.isQuorum(server, heard)) return null
     return { rule: 'read after a round', detail: `since then only [${[...heard].join(', ')}] were heard` }
   }
 }

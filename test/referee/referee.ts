@@ -103,6 +103,7 @@ export class Referee implements Judgement {
     }
     const stable = { ...found, log: kept === undefined || !server.hasBooted ? found.log : kept.log }
     server.accepted = stable
+    server.logBefore = stable.log
     server.keep(stable)
     server.pending = []
     server.lastWrite = 0
@@ -129,6 +130,7 @@ export class Referee implements Judgement {
     const states = this.#logs.wrote(server, steps)
     this.#elections.wrote(server, states)
     const stable = states.at(-1) ?? server.accepted
+    server.logBefore = server.accepted.log
     server.accepted = stable
     server.pending.push({ write, stable })
   }

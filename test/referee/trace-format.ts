@@ -3,12 +3,21 @@
  * of Ongaro's thesis. The first line names the cluster. README.md says when each line is to be written.
  */
 
+/** Who counts for quorum: a majority of each half. */
+export interface Voters {
+  readonly voters: readonly string[]
+  /** The other half of a joint configuration. */
+  readonly outgoing: readonly string[] | null
+}
+
 /** Consecutive entries of one term: `first`, `first` + 1, ..., one hash for each. */
 export interface Stretch {
   readonly first: number
   readonly term: number
   /** Equal for equal commands. */
   readonly hashes: readonly string[]
+  /** What its only entry puts in force, as soon as it is in a log (thesis 4.1). */
+  readonly configuration?: Voters
 }
 
 export interface AppendEntries {
@@ -71,18 +80,16 @@ export type WriteStep =
   | { readonly step: 'state'; readonly term: number; readonly votedFor: string | null; readonly commit: number }
 
 export type TraceEvent =
-  | {
+  | ({
       readonly event: 'cluster'
       /**
        * `global`: the lines stand in the order in which they happened. `perServer`: only those of the same server do.
        */
       readonly order: 'global' | 'perServer'
-      readonly voters: readonly string[]
-      /** The other half of a joint configuration. */
-      readonly outgoing: readonly string[] | null
       /** Whether the servers ask for pre-votes before they campaign. */
       readonly preVote: boolean
-    }
+      /** Who counts where a log holds no configuration. */
+    } & Voters)
   /** A process begins, with what it found in its stable storage. */
   | {
       readonly event: 'boot'
@@ -164,6 +171,12 @@ export function serverOf(event: ServerEvent): string {
 }
 
 /** The entries of a stretch one by one. */
-export function entriesIn({ first, term, hashes }: Stretch): readonly { index: number; term: number; hash: string }[] {
-  return hashes.map((hash, at) => ({ index: first + at, term, hash }))
+export function entriesIn({ first, term, hashes, configuration }: Stretch): readonly {
+  readonly index: number
+  readonly term: number
+  readonly hash: string
+  readonly configuration?: Voters
+}[] {
+  const more = configuration === undefined ? {} : { configuration }
+  return hashes.map((hash, at) => ({ index: first + at, term, hash, ...more }))
 }

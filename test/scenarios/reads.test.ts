@@ -18,13 +18,14 @@ test('R9 a follower knows what its leader said is committed before it has it, an
 })
 
 test('R10 in a joint configuration a read needs a quorum of both halves', () => {
-  const { voters } = votersOnly(['s1', 's2', 's3'])
-  const { voters: outgoing } = votersOnly(['s3', 's4', 's5'])
-  const configuration: Configuration = { voters, outgoing, nonvoters: [] }
+  const { voters } = votersOnly(['s3', 's4', 's5'])
+  const nonvoters = ['s1', 's2'].map((id) => ({ id, address: `${id}:1`, promote: false }))
+  const configuration: Configuration = { voters, outgoing: null, nonvoters }
   const cluster = new Stage({ configuration })
-  cluster.elect('s1')
+  cluster.elect('s3')
   for (const id of ['s4', 's5']) cluster.isolate(id)
-  const read = cluster.read('s1')
+  cluster.configure('s3', { type: 'set', voters: ['s1', 's2', 's3'], nonvoters: [] })
+  const read = cluster.read('s3')
   cluster.settle()
   assert.is(cluster.readOutcomes.get(read), undefined, 'three of three, and one of three')
   cluster.heal()

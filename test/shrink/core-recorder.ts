@@ -10,7 +10,7 @@ import type { Request, Response } from '#balsa/core/messages.js'
 import type { ServerView } from '#balsa/testing/observer.js'
 import type { Actor, World } from '#balsa/testing/simulator/world.js'
 import { SETTINGS } from '#balsa/testing/stage/stage.js'
-import { formatMessage } from '#balsa/testing/stage/text.js'
+import { formatChange, formatMessage } from '#balsa/testing/stage/text.js'
 import type { WorldObserver } from '#balsa/testing/simulator/world-observer.js'
 import type { RecordedStep } from './aligned.js'
 
@@ -163,6 +163,8 @@ export class CoreRecorder implements WorldObserver, Actor {
         return this.#note(`disconnect ${id} ${input.peer}`, turn)
       case 'propose':
         return this.#note(`propose ${id} ${input.block.last - input.block.first + 1}`, turn)
+      case 'configure':
+        return this.#note(`change ${id} ${formatChange(input)}`, turn)
       case 'readIndex':
         return this.#note(`read ${id}`, turn)
       case 'persisted':

@@ -18,6 +18,7 @@ const plan: Plan = {
   ...{ seed: 1, servers: 3, electionTimeoutMs: ELECTION_TIMEOUT_MS, heartbeatMs: 50, turnMs: 0.1, applyMs: 0 },
   network: { delayMs: 1, jitterMs: 0.1, keepAliveMs: 1000 },
   chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 },
+  snapshots: false,
   disk: { writeMs: 1, readMs: 1, capacityBytes: 2 ** 24 },
   clients: {
     ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1, signals: 0 },

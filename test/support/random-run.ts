@@ -3,17 +3,21 @@
  * decides everything: the cluster, how likely each fault is, every step.
  */
 
+import { membersOf } from '#balsa/core/configuration.js'
 import { assert } from '#balsa/errors.js'
 import { Reached } from '#balsa/testing/simulator/reached.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import { isRequest } from '#balsa/testing/stage/stage-network.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import type { StageServer } from '#balsa/testing/stage/stage-server.js'
+import type { ConfigurationChange } from '#balsa/core/index.js'
 import type { Configuration, ServerId } from '#balsa/types.js'
 import { maybePick, randomInt, randomFrom } from './seed.js'
 import type { Random } from './seed.js'
 import { StageReached } from './stage-reached.js'
 
+/** Servers that may be added in runs in which the members change. */
+const SPARES = ['s6', 's7']
 /** Steps of the first phase. */
 const STEPS = 500
 /** Messages under way above which the oldest are lost. */
@@ -43,18 +47,22 @@ export class RandomRun {
   readonly #actions: { readonly upTo: number; readonly run: () => void }[] = []
   /** A server whose disk is busy most of the time. */
   readonly #slow: ServerId | null
+  /** How often the members change; in some runs never. */
+  readonly #changes: number
   #weights = 0
   #steps = 0
 
   constructor(seed: number) {
     this.#random = randomFrom(seed)
     const configuration = this.#drawConfiguration()
+    this.#changes = maybePick(this.#random, [0, 0, 1, 4]) ?? 0
     this.#slow = this.#random() < 0.4 ? (maybePick(this.#random, configuration.voters)?.id ?? null) : null
     const tailBytesMax = maybePick(this.#random, [0, 100, 500, 1 << 20]) ?? 0
     const first = this.#random() < 0.5 ? null : 100
     const settings = { ...SETTINGS, firstElectionTimeoutMs: first }
     const observers = [this.#reached, new StageReached(this.#reached)]
-    this.cluster = new Stage({ configuration, tailBytesMax, settings, random: () => this.#random, observers })
+    const spares = this.#changes > 0 ? SPARES : []
+    this.cluster = new Stage({ configuration, spares, tailBytesMax, settings, random: () => this.#random, observers })
     this.cluster.trace = null
     for (const { weight, fault, run } of this.#catalogue()) {
       this.#weights += weight * (fault ? (maybePick(this.#random, [0, 0, 0.3, 1, 3]) ?? 0) : 1)
@@ -105,6 +113,7 @@ export class RandomRun {
       normal(6, () => this.#onAny((server) => this.#serveFetch(server))),
       normal(8, () => this.#onLeader((id) => this.#propose(id))),
       normal(3, () => this.#onLeader((id) => this.cluster.read(id))),
+      normal(this.#changes, () => this.#onLeader((id) => this.#change(id))),
       normal(1, () => this.#onAny(({ id }) => this.cluster.read(id))),
       normal(3, () => this.#busyTurn()),
       normal(1, () => this.#heal()),
@@ -317,6 +326,30 @@ export class RandomRun {
     this.cluster.propose(id, randomInt(this.#random, 1, 5), maybePick(this.#random, [24, 24, 40]) ?? 24)
   }
 
+  /** The members change, to whatever comes; also by force, where too few would be heard. */
+  #change(id: ServerId): void {
+    const { servers } = this.cluster
+    const any = (): ServerId => maybePick(this.#random, [...servers.keys()]) ?? id
+    const some = (share: number): readonly ServerId[] => [...servers.keys()].filter(() => this.#random() < share)
+    const voters = some(0.5)
+    const force = this.#random() < 0.2
+    const changes: readonly ConfigurationChange[] = [
+      { type: 'add', server: { id: any(), address: `${any()}:2` }, promote: this.#random() < 0.7 },
+      { type: 'add', server: { id: any(), address: `${any()}:3` }, promote: true },
+      { type: 'promote', id: any(), atOnce: this.#random() < 0.3 },
+      { type: 'demote', id: any() },
+      { type: 'remove', id: any() },
+      { type: 'update', server: { id: any(), address: `${any()}:4` } },
+      { type: 'set', voters, nonvoters: some(0.3).filter((other) => !voters.includes(other)) },
+    ]
+    const change = maybePick(this.#random, changes)
+    if (change === undefined) return
+    const answer = this.cluster.configure(id, change, { force })
+    this.#reached.count(
+      answer.status === 'appended' ? `change: ${change.type}` : `change refused: ${answer.refusal.kind}`,
+    )
+  }
+
   #crash(id: ServerId): void {
     const { disk } = this.cluster.server(id)
     if (this.#random() < 0.5) this.cluster.write(id, randomInt(this.#random, 0, disk.pending.length + 1))
@@ -381,10 +414,19 @@ export class RandomRun {
     const { leader, servers } = this.cluster
     if (leader === null) return false
     const last = leader.up.log.lastIndex
+    // What follows of the log alone is done: a joint configuration is left, and whoever was to be promoted is.
+    const { outgoing, nonvoters } = leader.up.configuration
+    if (outgoing !== null || nonvoters.some(({ promote }) => promote)) return false
     return [...servers.values()].every((server) => {
       const { log, term } = server.up
+      if (!this.#isMember(server.id)) return true
       return term === leader.up.term && log.lastIndex === last && server.machine.applied.length === last
     })
+  }
+
+  #isMember(id: ServerId): boolean {
+    const configuration = this.cluster.leader?.up.configuration
+    return configuration !== undefined && membersOf(configuration).some((server) => server.id === id)
   }
 
   /** What clients were promised: one outcome for everything, room again, reads that answer. */
@@ -395,7 +437,8 @@ export class RandomRun {
       const proposals = cluster.clients.proposalsAt(id)
       assert(reads.length === 0, `${id} leaves reads unanswered: ${reads.join(', ')}`)
       assert(proposals.length === 0, `${id} leaves proposals without an outcome: ${proposals.join(', ')}`)
-      assert(up.log.bytesAbove(up.log.commitIndex) === 0, `${id} counts uncommitted bytes, and has none (C19)`)
+      const hasUncommitted = this.#isMember(id) && up.log.bytesAbove(up.log.commitIndex) > 0
+      assert(!hasUncommitted, `${id} counts uncommitted bytes, and has none (C19)`)
     }
     const { leader } = cluster
     const payloads = leader === null ? null : cluster.propose(leader.id)

@@ -19,7 +19,7 @@ import { Stage } from '#balsa/testing/stage/stage.js'
 import { isRequest } from '#balsa/testing/stage/stage-network.js'
 import type { StageOptions } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
-import { parseMessage } from '#balsa/testing/stage/text.js'
+import { parseChange, parseMessage } from '#balsa/testing/stage/text.js'
 
 const RULE = '----'
 
@@ -101,7 +101,7 @@ function turn(cluster: Stage, command: string): void {
 
 /** What nobody can do for a server that is down. */
 const OF_A_RUNNING_SERVER: ReadonlySet<string> = new Set(
-  'timeout persist write report fail apply fetch propose read crash disconnect'.split(' '),
+  'timeout persist write report fail apply fetch propose change read crash disconnect'.split(' '),
 )
 
 function act(cluster: Stage, verb: string, args: readonly string[]): void {
@@ -140,6 +140,8 @@ function act(cluster: Stage, verb: string, args: readonly string[]): void {
       return cluster.serveFetches(first)
     case 'propose':
       return void cluster.propose(first, second === '' ? 1 : Number(second))
+    case 'change':
+      return cluster.turn(first, { type: 'configure', id: 0, ...parseChange(args.slice(1).join(' ')) })
     case 'read':
       return void cluster.read(first)
     case 'crash':
@@ -209,13 +211,14 @@ function matcher(args: readonly string[]): (envelope: Envelope) => boolean {
 }
 
 /**
- * `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, and `madeup` where the script makes up
- * messages.
+ * `servers=5`, `log=s1:1,2,2`, `term=s1:9`, `vote=s1:s3`, `nonvoter=s4`, `spare=s5` (no member, with an empty disk),
+ * and `madeup` where the script makes up messages.
  */
 function optionsOf(args: readonly string[]): StageOptions {
   const logs: Record<string, readonly number[]> = {}
   const hardStates: Record<string, Partial<HardState>> = {}
   const nonvoters: string[] = []
+  const spares: string[] = []
   let servers = 3
   for (const arg of args) {
     const [name, value = ''] = arg.split('=')
@@ -225,9 +228,10 @@ function optionsOf(args: readonly string[]): StageOptions {
     else if (name === 'term') hardStates[id] = { ...hardStates[id], term: termOf(Number(rest)) }
     else if (name === 'vote') hardStates[id] = { ...hardStates[id], votedFor: rest }
     else if (name === 'nonvoter') nonvoters.push(value)
+    else if (name === 'spare') spares.push(value)
     else assert(name === 'madeup', `transcript: no option ${name}`)
   }
-  const options = { servers, logs, hardStates, madeUp: args.includes('madeup') }
+  const options = { servers, spares, logs, hardStates, madeUp: args.includes('madeup') }
   if (nonvoters.length === 0) return options
   const { configuration } = new Stage({ servers })
   const added = nonvoters.map((id) => ({ id, address: `${id}:1`, promote: false }))

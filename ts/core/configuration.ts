@@ -19,6 +19,15 @@ export function membersOf({ voters, outgoing, nonvoters }: Configuration): reado
   return [...members.values()]
 }
 
+/** Every server of these configurations, once each, as the last one that has it says it. */
+export function membersOfAll(configurations: readonly Configuration[]): readonly Server[] {
+  const members = new Map<ServerId, Server>()
+  for (const configuration of configurations) {
+    for (const server of membersOf(configuration)) members.set(server.id, server)
+  }
+  return [...members.values()]
+}
+
 /** Every server of the configuration but this one, once each. */
 export function peersOf(configuration: Configuration, self: ServerId): readonly Server[] {
   return membersOf(configuration).filter(({ id }) => id !== self)

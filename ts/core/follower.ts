@@ -208,7 +208,16 @@ export class Follower extends RoleBehaviour {
     this.#electionAt = this.core.now + this.core.drawElectionTimeout()
   }
 
+  /**
+   * Also a voter whose removal is not committed: it may be the only one that has that entry, so that nobody else can be
+   * elected without its vote (thesis 4.2.2).
+   */
   #mayCampaign(): boolean {
-    return isVoter(this.core.configuration, this.core.id)
+    const { configuration, id, log } = this.core
+    if (isVoter(configuration, id)) return true
+    return (
+      log.configurationIndex > log.commitIndex &&
+      log.configurationsInQuestion.some((at) => isVoter(at.configuration, id))
+    )
   }
 }

@@ -1,6 +1,7 @@
 /** The pure core, for tests, simulators and browsers: `balsa-raft/core`. */
 
 export { FULL_BATCH_BYTES } from './intake.js'
+export type { ChangeOutcome, ChangeRefusal, ConfigurationChange } from './configuration-change.js'
 export { assertInvariants } from './invariants.js'
 export type {
   AppendEntries,
@@ -19,6 +20,7 @@ export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
 export type {
   Admission,
   ApplyRange,
+  ChangeRequest,
   CoreEvent,
   Fetch,
   Input,

@@ -6,6 +6,7 @@
  */
 
 import type { LogIndex, ServerId, Term } from '../types.js'
+import type { ChangeOutcome } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
 import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, SnapshotSend } from './ready.js'
 
@@ -21,6 +22,7 @@ export class Outbox {
   #fetches: Fetch[] = []
   #sends: SnapshotSend[] = []
   #reads: ReadOutcome[] = []
+  #changes: ChangeOutcome[] = []
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
@@ -53,6 +55,10 @@ export class Outbox {
 
   read(outcome: ReadOutcome): void {
     this.#reads.push(outcome)
+  }
+
+  change(outcome: ChangeOutcome): void {
+    this.#changes.push(outcome)
   }
 
   /** A peer sent on this link what no correct server sends: the link ends, and both sides are told why. */
@@ -99,6 +105,7 @@ export class Outbox {
       sends: this.#sends,
       fetches: this.#fetches,
       reads: this.#reads,
+      changes: this.#changes,
       lostAbove: this.#lostAbove,
       rejects: this.#rejects,
       events: this.#events,
@@ -107,6 +114,7 @@ export class Outbox {
     this.#fetches = []
     this.#sends = []
     this.#reads = []
+    if (this.#changes.length > 0) this.#changes = []
     this.#rejects = []
     this.#events = []
     this.#lostAbove = null

@@ -13,9 +13,9 @@
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
 import { logIndex, POSITION_MAX, termOf } from '../types.js'
-import type { Block, Configuration, HardState, LogIndex, Role, ServerId, SnapshotMeta, Term } from '../types.js'
+import type { Block, Configuration, HardState, LogIndex, Role, Server, ServerId, SnapshotMeta, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
-import { membersOf } from './configuration.js'
+import { ConfigurationNews } from './configuration-news.js'
 import { Follower } from './follower.js'
 import { TermAndVote } from './hard-state.js'
 import { Intake } from './intake.js'
@@ -81,6 +81,7 @@ export class RaftCore {
   readonly #tickets: Tickets
   readonly #intake: Intake
   readonly #outbox = new Outbox()
+  readonly #configurations: ConfigurationNews
   /** Connections that are up, by the peer that was dialled; a later session of a peer replaces the earlier one. */
   readonly #sessions = new Map<ServerId, number>()
   readonly #settings: CoreSettings
@@ -114,6 +115,7 @@ export class RaftCore {
     this.#log = new RaftLog(options.log, options.maker)
     this.#tickets = new Tickets(this.#log, this.#hardState, hardState.commitIndex)
     this.#intake = new Intake(this.#log, this.#hardState, this.#tickets)
+    this.#configurations = new ConfigurationNews(options.id, this.#log, this.#outbox)
     this.#context = this.#makeContext(options)
     const first = options.settings.firstElectionTimeoutMs
     const timeoutMs = first === null ? this.#drawElectionTimeout() : first * (1 + this.#random())
@@ -134,12 +136,18 @@ export class RaftCore {
 
   get leader(): LeaderHint | null {
     if (this.#leader === null) return null
-    const server = membersOf(this.#log.configuration).find(({ id }) => id === this.#leader)
+    // One that was removed leads on until that is committed.
+    const server = this.#configurations.servers.find(({ id }) => id === this.#leader)
     return server === undefined ? null : Object.freeze({ id: server.id, address: server.address })
   }
 
   get configuration(): Configuration {
     return this.#log.configuration
+  }
+
+  /** Whom this server talks to: the members, and for a moment those that were removed; not itself. */
+  get contacts(): readonly Server[] {
+    return this.#configurations.contacts
   }
 
   /** For status, invariants and tests; read only. */
@@ -199,6 +207,7 @@ export class RaftCore {
   step(input: Input): void {
     if (this.#halted) {
       if (input.type === 'readIndex') this.#outbox.read({ id: input.id, status: 'notLeader' })
+      if (input.type === 'configure') this.#role.configure(input.id, input)
       return
     }
     switch (input.type) {
@@ -232,6 +241,8 @@ export class RaftCore {
         return this.#applied(input.index)
       case 'readIndex':
         return this.#role.readIndex(input.id)
+      case 'configure':
+        return this.#role.configure(input.id, input)
       case 'fetched':
         return this.#role.fetched(input.fetch, input.blocks)
       case 'fetchFailed':
@@ -253,6 +264,7 @@ export class RaftCore {
   takeReady(): Ready {
     if (this.#halted) return this.#outbox.drain(null, null, null)
     this.#role.flush()
+    this.#configurations.tell(this.#role.leaving)
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
     const restore = this.#nextRestore()

@@ -12,11 +12,13 @@ import { logIndex, termOf } from '../types.js'
 import type { Block, Configuration, LogIndex, SnapshotMeta, Term, TermRun } from '../types.js'
 
 /**
- * What the core needs to know of bytes: how to make the entry that starts a term, how to cut a block and how to keep
- * some. Injected.
+ * What the core needs to know of bytes: how to make the entry that starts a term and the one that changes the members,
+ * how to cut a block and how to keep some. Injected.
  */
 export interface BlockMaker {
   noop(first: LogIndex, term: Term): Block
+  /** An entry that puts this configuration in force. */
+  configuration(first: LogIndex, term: Term, configuration: Configuration): Block
   /** A copy that holds only first .. last. */
   slice(block: Block, first: LogIndex, last: LogIndex): Block
   /** The same blocks, in memory that does not keep much more alive than they fill. */
@@ -169,9 +171,24 @@ export class RaftLog {
 
   /** In force from the moment it is appended, committed or not (thesis 4.1). */
   get configuration(): Configuration {
-    const newest = this.#configurations.at(-1)
-    assert(newest !== undefined, 'log: no configuration')
-    return newest.configuration
+    return this.#newest.configuration
+  }
+
+  /** The entry that the configuration in force came from. */
+  get configurationIndex(): LogIndex {
+    return this.#newest.index
+  }
+
+  /** Every configuration of which this server knows, ascending. The one in force is the last. */
+  get configurations(): readonly ConfigurationAt[] {
+    return this.#configurations
+  }
+
+  /** The newest configuration that no leader may replace, and those behind it that one still may. Ascending. */
+  get configurationsInQuestion(): readonly ConfigurationAt[] {
+    const { settledIndex } = this
+    const settled = this.#configurations.findLastIndex(({ index }) => index <= settledIndex)
+    return this.#configurations.slice(Math.max(settled, 0))
   }
 
   /** The last entry that no leader may replace: what is committed, and what every log of the cluster begins with. */
@@ -430,6 +447,12 @@ export class RaftLog {
       this.#ends = this.#ends.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  get #newest(): ConfigurationAt {
+    const newest = this.#configurations.at(-1)
+    assert(newest !== undefined, 'log: no configuration')
+    return newest
   }
 
   /** Bytes of the blocks at that position and behind it. */

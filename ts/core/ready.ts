@@ -1,10 +1,11 @@
 /**
  * What goes into the core and what comes out: plain data both ways, nothing is called back.
- * Membership changes, transfer and sessions will add members to these unions.
+ * Transfer and sessions will add members to these unions.
  */
 
 import type { LeaderHint } from '../errors.js'
-import type { Block, LogIndex, Role, ServerId, SnapshotMeta, Term } from '../types.js'
+import type { Block, Configuration, LogIndex, Role, Server, ServerId, SnapshotMeta, Term } from '../types.js'
+import type { ChangeOutcome, ConfigurationChange } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
 import type { PersistTicket } from './tickets.js'
 
@@ -26,6 +27,8 @@ export type Input =
   | { readonly type: 'propose'; readonly block: Block }
   /** Answered in `Ready.reads` under the same id. */
   | { readonly type: 'readIndex'; readonly id: number }
+  /** Answered in `Ready.changes` under the same id, in the same turn. */
+  | ({ readonly type: 'configure'; readonly id: number } & ChangeRequest)
   /** That ticket and all before it are durable. */
   | { readonly type: 'persisted'; readonly ticket: number }
   /** The store is poisoned, or the state machine threw: from here on the core says nothing. */
@@ -54,6 +57,15 @@ export type Input =
   /** A peer that `Ready.sends` named has that snapshot, or could not be given it: it is tried again. */
   | { readonly type: 'snapshotSent'; readonly peer: ServerId; readonly index: LogIndex }
   | { readonly type: 'snapshotFailed'; readonly peer: ServerId }
+
+/** A change of the members, and what must be so for it. */
+export interface ChangeRequest {
+  readonly change: ConfigurationChange
+  /** The configuration in force must be the one of this entry; null: whichever is. */
+  readonly ifIndex: LogIndex | null
+  /** Also where too few voters are heard. */
+  readonly force: boolean
+}
 
 /** Whether a leader takes a batch now. */
 export type Admission =
@@ -120,6 +132,15 @@ export type CoreEvent =
       /** Where its log ends now; null when it does not say. */
       readonly lastIndex: LogIndex | null
     }
+  /** In force from now on; with `isCommitted`, no leader takes it back. Each that is committed is told so, in order. */
+  | {
+      readonly type: 'configuration'
+      readonly configuration: Configuration
+      readonly index: LogIndex
+      readonly isCommitted: boolean
+    }
+  /** Whom this server talks to from now on: members, and for a moment those that were removed. */
+  | { readonly type: 'contacts'; readonly contacts: readonly Server[] }
   /** A peer sent what no correct server sends; nothing was done with it. */
   | { readonly type: 'breach'; readonly peer: ServerId; readonly reason: string }
 
@@ -132,6 +153,7 @@ export interface Ready {
   readonly sends: readonly SnapshotSend[]
   readonly fetches: readonly Fetch[]
   readonly reads: readonly ReadOutcome[]
+  readonly changes: readonly ChangeOutcome[]
   /** Leadership ended: proposals of this server above this index have an unknown outcome, whatever happens later. */
   readonly lostAbove: LogIndex | null
   /** Links whose peer broke the protocol. */

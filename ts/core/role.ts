@@ -1,14 +1,14 @@
 /** What the roles share: the parts of the core that they may use, and what each of them must answer to. */
 
 import { logIndex } from '../types.js'
-import type { Block, Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { Block, Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
 import type { TermAndVote } from './hard-state.js'
 import type { Intake } from './intake.js'
 import type { Progress } from './leader/progress.js'
 import type { AppendEntries, Response } from './messages.js'
 import type { Outbox } from './outbox.js'
 import type { BlockMaker, RaftLog } from './raft-log.js'
-import type { Admission, Fetch } from './ready.js'
+import type { Admission, ChangeRequest, Fetch } from './ready.js'
 import type { Tickets } from './tickets.js'
 
 export interface CoreSettings {
@@ -48,6 +48,7 @@ export interface CoreContext {
 }
 
 const NO_PEERS: ReadonlyMap<ServerId, Readonly<Progress>> = new Map()
+export const NO_SERVERS: readonly Server[] = []
 
 /**
  * A role, as the core asks it. Whatever only some roles can do is refused, or ignored, unless a role says otherwise:
@@ -109,6 +110,10 @@ export abstract class RoleBehaviour {
     this.core.outbox.read({ id, status: 'notLeader' })
   }
 
+  configure(id: number, _request: ChangeRequest): void {
+    this.core.outbox.change({ id, status: 'refused', refusal: { kind: 'notLeader' } })
+  }
+
   fetched(_fetch: Fetch, _blocks: readonly Block[]): void {}
 
   fetchFailed(_fetch: Fetch): void {}
@@ -131,6 +136,11 @@ export abstract class RoleBehaviour {
   /** What is known of each peer. */
   get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
     return NO_PEERS
+  }
+
+  /** Servers that were removed, and that this role still tells so. Another list whenever it changes. */
+  get leaving(): readonly Server[] {
+    return NO_SERVERS
   }
 
   /** What all of those that this role feeds are known to have: nobody else needs what lies below it. */

@@ -80,8 +80,6 @@ export interface Counters {
   readonly queries: number
   /** `snapshot` calls that wait for one. */
   readonly snapshotCalls: number
-  /** 1 while a snapshot is taken. */
-  readonly snapshotsTaken: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
   /** Signals that are listened to. */
@@ -269,7 +267,6 @@ export class Server {
       readies: this.#readies.count,
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
-      snapshotsTaken: Number(this.#snapshots.status.isTaking),
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
       admissions: this.#pins.count,

@@ -47,8 +47,10 @@ export class MemorySnapshotDisk implements Files {
   }
 
   /** Another disk that holds what is durable on this one: a backup, or a snapshot of a volume. */
-  copy(): MemorySnapshotDisk {
-    const disk = new MemorySnapshotDisk(this.#completion === null ? {} : { completion: this.#completion })
+  copy(
+    options: MemorySnapshotDiskOptions = this.#completion === null ? {} : { completion: this.#completion },
+  ): MemorySnapshotDisk {
+    const disk = new MemorySnapshotDisk(options)
     for (const [path, { durable }] of this.#durableNames) disk.#durableNames.set(path, { current: durable, durable })
     disk.#names = new Map(disk.#durableNames)
     return disk

@@ -122,7 +122,7 @@ export interface Transport {
   /**
    * Dials a peer for a channel, whatever other connections there are; resolves when both sides have shaken hands and
    * admitted each other, as for a session. Rejects with an Error that says why not, also when `close` or `setPeers`
-   * ends it. At most CHANNELS_MAX with one peer, in each direction. A transport without this can give nobody a snapshot.
+   * ends it. At most CHANNELS_MAX with one peer, in each direction. A transport without this gives nobody a snapshot.
    */
   openChannel?(to: ServerId, handlers: ChannelHandlers): Promise<Channel>
   /** Also of a transport that was not started; a second call does nothing more. */

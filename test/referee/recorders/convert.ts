@@ -90,5 +90,9 @@ export function bootOf(server: string, core: RaftCore): ServerEvent {
 }
 
 function stretchOf(block: Block, hashesOf: HashesOf): Stretch {
-  return { first: block.first, term: block.term, hashes: hashesOf(block) }
+  const stretch = { first: block.first, term: block.term, hashes: hashesOf(block) }
+  if (block.configuration === null) return stretch
+  const { voters, outgoing } = block.configuration
+  const configuration = { voters: voters.map(({ id }) => id), outgoing: outgoing?.map(({ id }) => id) ?? null }
+  return { ...stretch, configuration }
 }

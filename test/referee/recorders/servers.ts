@@ -5,7 +5,7 @@
 
 import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
 import type { StoreOperation } from '#balsa/types.js'
-import type { TraceEvent } from '../trace-format.js'
+import type { TraceEvent, Voters } from '../trace-format.js'
 import { bootOf, INTERNAL, messageOf, turnOf, writeOf } from './convert.js'
 import type { HashesOf } from './convert.js'
 
@@ -25,12 +25,6 @@ interface Watch {
   decided: number | null
   /** Writes of the core by the ticket of the store. */
   readonly writes: Map<number, number>
-}
-
-/** Who counts for quorum. */
-export interface Voters {
-  readonly voters: readonly string[]
-  readonly outgoing: readonly string[] | null
 }
 
 export class ServerRecorder {

@@ -5,33 +5,35 @@
  * - `commitment`: what a quorum holds is committed
  * - `quorum-watch`: whether it may lead on
  * - `read-index`: proves to readers that it still leads
+ * - `membership`: who belongs to the cluster
  *
- * Leadership transfer, membership changes and the lease of reads will be further duties beside these.
+ * Leadership transfer and the lease of reads will be further duties beside these.
  *
  * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms
  * committed (8).
  */
 
 import { logIndex } from '../../types.js'
-import type { Block, LogIndex, ServerId } from '../../types.js'
-import { peersOf } from '../configuration.js'
+import type { Block, LogIndex, Server, ServerId } from '../../types.js'
 import type { AppendEntries, Response } from '../messages.js'
-import type { Admission, Fetch } from '../ready.js'
+import type { Admission, ChangeRequest, Fetch } from '../ready.js'
 import { RoleBehaviour } from '../role.js'
 import type { CoreContext } from '../role.js'
 import { advanceCommit } from './commitment.js'
-import { Progress } from './progress.js'
+import { Membership } from './membership.js'
+import type { Progress } from './progress.js'
 import { QuorumWatch } from './quorum-watch.js'
 import { ReadRounds } from './read-index.js'
-import { Replication } from './replication.js'
+import type { Replication } from './replication.js'
 
 export class Leader extends RoleBehaviour {
   readonly role = 'leader'
-  /** What is known of each peer; all duties look at it, `Replication` alone moves it. */
+  /** What is known of each peer: all duties look at it, `Replication` moves it, `Membership` says who is there. */
   readonly #peers = new Map<ServerId, Progress>()
   readonly #replications = new Map<ServerId, Replication>()
   readonly #quorum: QuorumWatch
   readonly #reads: ReadRounds
+  readonly #membership: Membership
   /** The no-op that began this leadership. */
   readonly #firstOfTerm: LogIndex
   #heartbeatAt: number
@@ -44,13 +46,7 @@ export class Leader extends RoleBehaviour {
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
-    for (const { id } of peersOf(core.configuration, core.id)) {
-      const { electionTimeoutMs } = core.settings
-      const session = core.sessions.get(id) ?? null
-      const progress = new Progress(id, this.#firstOfTerm, session, { now: core.now, electionTimeoutMs })
-      this.#peers.set(id, progress)
-      this.#replications.set(id, new Replication(core, this.#reads, progress))
-    }
+    this.#membership = new Membership(core, this.#reads, this.#peers, this.#replications)
   }
 
   /**
@@ -60,6 +56,7 @@ export class Leader extends RoleBehaviour {
   start(): void {
     this.core.setLeader(this.core.id)
     this.core.intake.accept(this.core.maker.noop(this.#firstOfTerm, this.core.hardState.term))
+    this.#membership.advance()
   }
 
   override get peers(): ReadonlyMap<ServerId, Readonly<Progress>> {
@@ -71,6 +68,10 @@ export class Leader extends RoleBehaviour {
     let held = this.core.log.lastIndex
     for (const { matchIndex } of this.#peers.values()) if (matchIndex < held) held = matchIndex
     return held
+  }
+
+  override get leaving(): readonly Server[] {
+    return this.#membership.leaving
   }
 
   override get hearsLeader(): boolean {
@@ -116,7 +117,11 @@ export class Leader extends RoleBehaviour {
   }
 
   override admit(waitingBytes: number): Admission {
-    return this.core.intake.admit(waitingBytes)
+    return this.#membership.isOutgoing ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
+  }
+
+  override configure(id: number, request: ChangeRequest): void {
+    this.#membership.configure(id, request)
   }
 
   override readIndex(id: number): void {
@@ -129,6 +134,7 @@ export class Leader extends RoleBehaviour {
     if (message.type !== 'AppendEntriesResult' || message.term < this.core.hardState.term) return
     if (replication === undefined || !replication.isCurrent(session)) return
     if (replication.handleResult(message)) this.#advanceCommit()
+    this.#membership.advance()
     this.#quorum.heard()
     this.#reads.confirm()
   }
@@ -148,6 +154,8 @@ export class Leader extends RoleBehaviour {
       if (this.#heartbeatDue) replication.sendHeartbeatIfQuiet()
     }
     this.#heartbeatDue = false
+    this.#membership.flush()
+    this.#maybeYield()
   }
 
   override fetched(fetch: Fetch, blocks: readonly Block[]): void {
@@ -190,6 +198,16 @@ export class Leader extends RoleBehaviour {
   }
 
   #advanceCommit(): void {
-    if (advanceCommit(this.core, this.#peers)) this.#reads.positionKnown(this.core.log.commitIndex)
+    if (!advanceCommit(this.core, this.#peers)) return
+    this.#reads.positionKnown(this.core.log.commitIndex)
+    this.#membership.advance()
+  }
+
+  /** Whoever is no voter any more leads no longer than it takes to commit that; its last word is that it is (M11). */
+  #maybeYield(): void {
+    const reason = this.#membership.reasonToYield
+    if (reason === null) return
+    for (const replication of this.#replications.values()) replication.sendHeartbeat()
+    this.core.becomeFollower(this.core.hardState.term, null, reason)
   }
 }

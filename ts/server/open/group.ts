@@ -7,6 +7,7 @@
 import { peersOf } from '../../core/configuration.js'
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
+import { encodeConfiguration } from '../../format/configuration.js'
 import { ownBlocks } from '../../format/own-blocks.js'
 import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
@@ -178,6 +179,10 @@ function makeCore(
     log: { ...stored, commitIndex: stored.hardState.commitIndex, appliedIndex },
     maker: {
       noop: (first, term) => entryBlock('noop', first, term, entryClock.next(core.log.lastBlock), EMPTY),
+      configuration: (first, term, configuration) => {
+        const payload = encodeConfiguration({ clusterName: settings.cluster, configuration })
+        return entryBlock('configuration', first, term, entryClock.next(core.log.lastBlock), payload)
+      },
       slice: sliceBlock,
       keep: ownBlocks,
     },

@@ -95,6 +95,9 @@ export class ReadyRunner {
 
   #tell(event: CoreEvent): void {
     switch (event.type) {
+      case 'configuration':
+      case 'contacts':
+        return
       case 'role':
         this.#logger.info('role', { role: event.role, term: event.term })
         return this.#events.emit('role', { role: event.role, term: event.term })

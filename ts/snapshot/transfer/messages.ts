@@ -1,6 +1,6 @@
 /**
- * What two servers say to each other over the channel on which one gives the other a snapshot (docs/snapshots.md). Pure.
- * What comes from outside is total: malformed bytes are null, never an error.
+ * What two servers say to each other over the channel on which one gives the other a snapshot (docs/snapshots.md).
+ * Pure. What comes from outside is total: malformed bytes are null, never an error.
  */
 
 import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../format/snapshot.js'

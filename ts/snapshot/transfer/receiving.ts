@@ -2,9 +2,9 @@
  * Takes one snapshot from a peer over a channel: tells from where it is wanted, writes what comes in the background,
  * asks again for what is damaged, and says when it is done.
  *
- * Invariants: what was not written yet is at most WINDOW_BYTES and a piece, or the channel ends: a peer cannot make this
- * server hold more. Bytes are taken only where they belong (scenario N5). What came stays when the channel breaks, and
- * is gone on with (N4).
+ * Invariants: what was not written yet is at most WINDOW_BYTES and a piece, or the channel ends: a peer cannot make
+ * this server hold more. Bytes are taken only where they belong (scenario N5). What came stays when the channel breaks,
+ * and is gone on with (N4).
  */
 
 import { textOf } from '../../foreign-values.js'

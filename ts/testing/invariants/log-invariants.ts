@@ -7,7 +7,7 @@
 
 import { assertInvariants } from '../../core/index.js'
 import type { CoreEvent, RaftCore, Ready } from '../../core/index.js'
-import type { LogIndex, ServerId, SnapshotMeta, StoreOperation } from '../../types.js'
+import type { Configuration, LogIndex, ServerId, SnapshotMeta, StoreOperation } from '../../types.js'
 import type { AppliedCommand, DiskView, Observer, ServerView } from '../observer.js'
 import { isQuorum } from './quorum.js'
 import type { Truth } from './truth.js'
@@ -21,6 +21,8 @@ const SWEEP_STEPS = 1000
 
 interface Seen {
   commitIndex: number
+  /** In force before the last step: what that step counted by, whatever it has made then. */
+  configuration: Configuration | null
   /** What the state machine was given, in this boot. */
   machineIndex: number
 }
@@ -41,7 +43,7 @@ export class LogInvariants implements Observer {
   }
 
   booted({ ordinal }: ServerView): void {
-    this.#seen[ordinal] = { commitIndex: 0, machineIndex: 0 }
+    this.#seen[ordinal] = { commitIndex: 0, configuration: null, machineIndex: 0 }
   }
 
   forgot({ id, disk }: ServerView): void {
@@ -52,6 +54,7 @@ export class LogInvariants implements Observer {
   stepped(server: ServerView, core: RaftCore): void {
     const seen = this.#of(server)
     if (core.log.commitIndex !== seen.commitIndex) this.#committed(server, core, seen)
+    seen.configuration = core.configuration
     this.#untilSweep -= 1
     if (this.#untilSweep > 0) return
     this.#untilSweep = SWEEP_STEPS
@@ -152,7 +155,7 @@ export class LogInvariants implements Observer {
     hold(isLeader || commitIndex <= this.#truth.commitIndex, 7, () => {
       return `${server.id} commits ${commitIndex}, no leader has committed more than ${this.#truth.commitIndex}`
     })
-    if (isLeader && commitIndex > this.#truth.commitIndex) this.#checkQuorum(server, core, commitIndex)
+    if (isLeader && commitIndex > this.#truth.commitIndex) this.#checkQuorum(server, core, seen)
     for (let index = seen.commitIndex + 1; index <= commitIndex; index += 1) {
       // Those that a snapshot brings are told by nobody: they were committed before.
       const isKept = index >= core.log.firstIndex
@@ -171,7 +174,9 @@ export class LogInvariants implements Observer {
   }
 
   /** Recomputed from what the disks hold, in each half of the leader's configuration (5.3, 5.4.2). */
-  #checkQuorum({ id: leader }: ServerView, core: RaftCore, index: LogIndex): void {
+  #checkQuorum({ id: leader }: ServerView, core: RaftCore, seen: Seen): void {
+    const { commitIndex: index } = core.log
+    const configuration = seen.configuration ?? core.configuration
     const term = core.log.termAt(index)
     hold(term === core.term, 7, () => `${leader} commits ${index} of term ${term} by counting, in term ${core.term}`)
     const holders = new Set<ServerId>()
@@ -179,7 +184,7 @@ export class LogInvariants implements Observer {
       if (this.#truth.durableTerm(disk.durable, index) === term) holders.add(id)
     for (const { id, disk } of this.#gone) if (this.#truth.durableTerm(disk.durable, index) === term) holders.add(id)
     hold(
-      isQuorum(core.configuration, (id) => holders.has(id)),
+      isQuorum(configuration, (id) => holders.has(id)),
       7,
       () => {
         return `${leader} commits ${index} of term ${term}, durable only on ${[...holders].join(', ')}`

@@ -2,6 +2,7 @@
  * What one seed decides about its world before it begins: sizes, speeds, what clients do, what goes wrong how often.
  */
 
+import type { SnapshotOptions } from '../../options.js'
 import type { FaultName } from './faults/fault-names.js'
 import type { DiskPlan } from './doubles/sim-disk.js'
 import type { Chaos, NetworkPlan } from './doubles/sim-network.js'
@@ -35,6 +36,8 @@ export interface Plan {
   readonly network: NetworkPlan
   readonly chaos: Readonly<Chaos>
   readonly disk: DiskPlan
+  /** When snapshots are taken; false: never. */
+  readonly snapshots: SnapshotOptions | false
   readonly clients: ClientPlan
   /** Between two faults, on average. */
   readonly faultEveryMs: number

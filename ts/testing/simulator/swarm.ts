@@ -83,6 +83,7 @@ function drawBusyPlan(seed: number): Plan {
   const apart = new SeededRandom(~seed)
   const flip = apart.chance(0.2) ? apart.logBetween(0.0005, 0.02) : 0
   const signals = apart.chance(0.5) ? apart.next() : 0
+  const snapshots = drawSnapshots(apart)
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -102,6 +103,7 @@ function drawBusyPlan(seed: number): Plan {
       readMs: random.logBetween(0.05, 10),
       capacityBytes: Math.round(random.logBetween(2.5, 16) * 2 ** 20),
     },
+    snapshots,
     clients: {
       count: random.int(1, 7),
       thinkMs: oneRoundMs * random.logBetween(0.1, 10),
@@ -123,6 +125,13 @@ function drawBusyPlan(seed: number): Plan {
     restartMs: electionTimeoutMs * random.logBetween(0.1, 5),
     faults: drawFaults(random),
   }
+}
+
+function drawSnapshots(random: SeededRandom): Plan['snapshots'] {
+  if (random.chance(0.4)) return false
+  const entries = Math.round(random.logBetween(5, 300))
+  const trailingEntries = random.int(1, entries)
+  return { entries, trailingEntries, retain: random.int(1, 4), intervalMs: 1000 * random.int(1, 60) }
 }
 
 function drawServers(random: SeededRandom): number {

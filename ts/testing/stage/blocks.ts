@@ -64,6 +64,10 @@ export function entriesOf(block: Block): readonly StageEntry[] {
 /** What the cores use to make and cut blocks. */
 export const stageBlockMaker: BlockMaker = {
   noop: (first: LogIndex, term: Term) => makeBlock(first, term, [NOTHING]),
+  configuration: (first: LogIndex, term: Term, configuration: Configuration) => ({
+    ...makeBlock(first, term, [NOTHING]),
+    configuration,
+  }),
   keep: (blocks: readonly Block[]) => blocks,
   slice: (block: Block, first: LogIndex, last: LogIndex) => {
     assert(

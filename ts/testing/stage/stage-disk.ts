@@ -7,10 +7,12 @@
 import type { ConfigurationAt, LogStart, PersistTicket, TicketOperation } from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, HardState, LogIndex, ServerId, SnapshotMeta, Term, TermRun } from '../../types.js'
+import type { Block, Configuration, HardState, LogIndex, ServerId, SnapshotMeta, Term, TermRun } from '../../types.js'
 import type { DiskView, DurableView } from '../observer.js'
 import { entriesOf, makeBlock } from './blocks.js'
 import type { StageEntry } from './blocks.js'
+
+const NOBODY: Configuration = { voters: [], outgoing: null, nonvoters: [] }
 
 /** A log and a hard state, and what each operation makes of them. */
 export class StageLog implements DurableView {
@@ -121,6 +123,9 @@ export class StageLog implements DurableView {
       if (entry.configuration !== null) configurations.push({ index, configuration: entry.configuration })
     })
     const { firstIndex, lastIndex, snapshot } = this
+    // A server that is to be added has no configuration yet.
+    const isNew = snapshot === null && configurations[0]?.index !== 1
+    if (isNew) configurations.unshift({ index: logIndex(0), configuration: NOBODY })
     const { commitIndex } = this.#hardState
     const bounds = { firstIndex, prevTerm: this.#prevTerm, lastIndex, commitIndex, appliedIndex: logIndex(0) }
     return { ...bounds, termRuns, configurations, snapshot }

@@ -25,7 +25,7 @@ import type { StageClients } from './stage-clients.js'
 import type { StageDisk, StageSnapshot } from './stage-disk.js'
 import { StageMachine } from './stage-machine.js'
 import type { StageNetwork } from './stage-network.js'
-import { formatEvent, formatMessage, formatRead, formatTicket } from './text.js'
+import { formatEvent, formatMessage, formatOutcome, formatRead, formatTicket } from './text.js'
 
 /** Room in the store of a server that starts. */
 const CREDIT_BYTES = 1 << 30
@@ -171,6 +171,7 @@ export class StageServer implements ServerView {
       this.#say(() => formatRead(read))
       clients.answered(this.id, read)
     }
+    for (const outcome of ready.changes) this.#say(() => formatOutcome(outcome))
     if (ready.apply !== null) this.#hand(ready.apply)
     if (ready.restore !== null) this.#restoreLater(ready.restore.snapshot)
     for (const send of ready.sends) {

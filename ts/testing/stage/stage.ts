@@ -7,7 +7,17 @@
  */
 
 import { assertInvariants } from '../../core/index.js'
-import type { CoreSettings, Input, RaftCore, Ready, Request, Response } from '../../core/index.js'
+import type {
+  ChangeOutcome,
+  ChangeRequest,
+  ConfigurationChange,
+  CoreSettings,
+  Input,
+  RaftCore,
+  Ready,
+  Request,
+  Response,
+} from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Configuration, HardState, ServerId, SnapshotMeta } from '../../types.js'
@@ -35,6 +45,8 @@ export interface StageOptions {
   /** Voters s1, s2, ...; 3 unless told. Ignored when `configuration` is given. */
   readonly servers?: number
   readonly configuration?: Configuration
+  /** Servers that are no members, and have nothing on their disks: they may be added. */
+  readonly spares?: readonly ServerId[]
   /** Election timeout 1000 ms and heartbeat 100 ms, unless told. */
   readonly settings?: CoreSettings
   /** Bytes of blocks that a core keeps in memory; as many as in production, unless told. */
@@ -91,7 +103,7 @@ export class Stage {
       blamed: (id, reason) => void this.faults.push(`${id}: ${reason}`),
     }
     const tail = tailBytesMax === undefined ? {} : { tailBytesMax }
-    const ids = allIds(this.configuration)
+    const ids = [...allIds(this.configuration), ...(options.spares ?? [])]
     this.servers = new Map(
       ids.map((id, ordinal) => {
         const drawn = random?.(id) ?? (() => (ordinal + 1) / 10)
@@ -344,6 +356,18 @@ export class Stage {
     return this.clients.readOutcomes
   }
 
+  /** A change of the members; what the core answers. */
+  configure(id: ServerId, change: ConfigurationChange, request: Partial<ChangeRequest> = {}): ChangeOutcome {
+    let answer: ChangeOutcome | undefined
+    const listener: Observer = { decided: (_server, _core, ready) => void (answer ??= ready.changes[0]) }
+    const observers = this.#observers
+    this.#observers = new Observers([listener, ...this.#watching])
+    this.turn(id, { type: 'configure', id: 0, change, ifIndex: null, force: false, ...request })
+    this.#observers = observers
+    assert(answer !== undefined, `${id} does not answer a change`)
+    return answer
+  }
+
   // Network
 
   /** Messages under way, in the order in which they were sent. */
@@ -467,11 +491,12 @@ function allIds({ voters, outgoing, nonvoters }: Configuration): readonly Server
   return [...new Set([...voters, ...(outgoing ?? []), ...nonvoters].map(({ id }) => id))].sort()
 }
 
-function firstDisk(id: ServerId, configuration: Configuration, { logs, hardStates }: StageOptions): StageDisk {
-  const terms = logs?.[id] ?? [1]
+function firstDisk(id: ServerId, configuration: Configuration, options: StageOptions): StageDisk {
+  const { logs, hardStates, spares } = options
+  const terms = logs?.[id] ?? (spares?.includes(id) === true ? [] : [1])
   const entries = terms.map((term, at) => {
     return at > 0 ? earlierEntry(at + 1, term) : { ...earlierEntry(1, term), payload: NOTHING, configuration }
   })
-  const hardState = { term: termOf(terms.at(-1) ?? 1), votedFor: null, commitIndex: logIndex(0) }
+  const hardState = { term: termOf(terms.at(-1) ?? 0), votedFor: null, commitIndex: logIndex(0) }
   return new StageDisk(id, entries, { ...hardState, ...hardStates?.[id] })
 }

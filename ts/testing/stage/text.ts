@@ -1,9 +1,19 @@
 /** Messages, tickets and events as stable lines of text, for transcripts and for the story of a failed run. */
 
-import type { CoreEvent, PersistTicket, ReadOutcome, Request, Response, TicketOperation } from '../../core/index.js'
+import type {
+  ChangeOutcome,
+  ChangeRequest,
+  ConfigurationChange,
+  CoreEvent,
+  PersistTicket,
+  ReadOutcome,
+  Request,
+  Response,
+  TicketOperation,
+} from '../../core/index.js'
 import { AssertionFailure } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block } from '../../types.js'
+import type { Block, Configuration, Server } from '../../types.js'
 import { earlierEntry, makeBlock } from './blocks.js'
 
 export function formatMessage(message: Request | Response): string {
@@ -89,8 +99,83 @@ export function formatEvent(event: CoreEvent): string {
       return `steps down: ${event.reason}`
     case 'regressed':
       return `finds that ${event.peer} has lost some of its ${event.acknowledged} entries`
+    case 'configuration': {
+      const { configuration, index, isCommitted } = event
+      return `${isCommitted ? 'has committed' : 'takes'} configuration ${index}: ${formatConfiguration(configuration)}`
+    }
+    case 'contacts':
+      return `talks to ${event.contacts.map(({ id }) => id).join(' ')}`
     case 'breach':
       return `blames ${event.peer}: ${event.reason}`
+  }
+}
+
+/** `s1 s2 s3`, `s2 s3 (out: s1 s2 s3)`, and nonvoters behind a plus, with a star where they wait to be promoted. */
+export function formatConfiguration({ voters, outgoing, nonvoters }: Configuration): string {
+  const idsOf = (servers: readonly Server[]): string => servers.map(({ id }) => id).join(' ')
+  const out = outgoing === null ? '' : ` (out: ${idsOf(outgoing)})`
+  return `${idsOf(voters)}${out}${nonvoters.map(({ id, promote }) => ` +${id}${promote ? '*' : ''}`).join('')}`
+}
+
+/** `add s4 s4:1 promote`, `promote s4 at-once`, `remove s4`, `set s1,s2 s4`, and so on; `force` at the end. */
+export function formatChange({ change, force }: Pick<ChangeRequest, 'change' | 'force'>): string {
+  return `${change.type} ${wordsOf(change)}${force ? ' force' : ''}`
+}
+
+/** Reads what `formatChange` writes; extensions have no words. */
+export function parseChange(text: string): ChangeRequest {
+  const [type = '', id = '', ...words] = text.split(' ').filter((word) => word !== 'force')
+  const request = { ifIndex: null, force: text.endsWith(' force') }
+  const idsOf = (list: string): readonly string[] => list.split(',').filter((name) => name !== '-')
+  switch (type) {
+    case 'add': {
+      const server = { id, address: words[0] ?? `${id}:1` }
+      return { ...request, change: { type, server, promote: words.includes('promote') } }
+    }
+    case 'promote':
+      return { ...request, change: { type, id, atOnce: words.includes('at-once') } }
+    case 'demote':
+    case 'remove':
+      return { ...request, change: { type, id } }
+    case 'update':
+      return { ...request, change: { type, server: { id, address: words[0] ?? '' } } }
+    case 'set':
+      return { ...request, change: { type, voters: idsOf(id), nonvoters: idsOf(words[0] ?? '-') } }
+    default:
+      throw new AssertionFailure(`text: no change ${text}`)
+  }
+}
+
+function wordsOf(change: ConfigurationChange): string {
+  const listOf = (ids: readonly string[]): string => (ids.length === 0 ? '-' : ids.join(','))
+  switch (change.type) {
+    case 'add':
+      return `${change.server.id} ${change.server.address}${change.promote ? ' promote' : ''}`
+    case 'promote':
+      return `${change.id}${change.atOnce ? ' at-once' : ''}`
+    case 'demote':
+    case 'remove':
+      return change.id
+    case 'update':
+      return `${change.server.id} ${change.server.address}`
+    case 'set':
+      return `${listOf(change.voters)} ${listOf(change.nonvoters)}`
+  }
+}
+
+export function formatOutcome(outcome: ChangeOutcome): string {
+  if (outcome.status === 'appended') return `change appended at ${outcome.index}`
+  const { refusal } = outcome
+  switch (refusal.kind) {
+    case 'notLeader':
+      return 'change refused: not leader'
+    case 'notYet':
+    case 'flaw':
+      return `change refused: ${refusal.reason}`
+    case 'otherIndex':
+      return `change refused: the configuration is ${refusal.index}, not ${refusal.expected}`
+    case 'noQuorum':
+      return `change refused: ${refusal.unheard.join(' ')} not heard`
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../../../errors.js'
+import { MemorySnapshotDisk } from '../../../snapshot/memory-snapshot-store.js'
 import { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Block, LogIndex } from '../../../types.js'
 import type { EventQueue, Happening } from '../event-queue.js'
@@ -20,12 +21,23 @@ export interface DiskPlan {
 /** Who must hear of it when something became durable. */
 export interface DiskUser {
   wrote(): void
+  /** Promises of the process may be settled now. */
+  promised(): void
+}
+
+/** What survives of a disk. */
+interface Kept {
+  readonly log: MemoryDisk
+  readonly snapshots: MemorySnapshotDisk
 }
 
 export class SimDisk implements Happening {
   memory: MemoryDisk
+  snapshots: MemorySnapshotDisk
   /** As it was once; null until it is kept. */
-  #copy: MemoryDisk | null = null
+  #copy: Kept | null = null
+  /** Counts the processes: what one that is gone has asked of the disk is not carried out. */
+  #life = 0
   /** How much slower than planned it is just now. */
   slowness = 1
   /** Room that it admits to, at most. */
@@ -48,6 +60,7 @@ export class SimDisk implements Happening {
     this.#random = random
     this.#user = user
     this.memory = this.#fresh()
+    this.snapshots = new MemorySnapshotDisk(this.#pace)
   }
 
   /** Something was submitted, or there is room again. */
@@ -104,19 +117,26 @@ export class SimDisk implements Happening {
     this.#rottenReads = reads
   }
 
+  /** The process is gone. */
+  crash(): void {
+    this.#life += 1
+    this.memory.crash()
+    this.snapshots.crash()
+  }
+
   /** Whoever opens it next finds a new, empty disk. */
   wipe(): void {
-    this.#become(this.#fresh())
+    this.#become({ log: this.#fresh(), snapshots: new MemorySnapshotDisk(this.#pace) })
   }
 
   /** What is durable now may come back. */
   keepCopy(): void {
-    this.#copy = this.memory.copy()
+    this.#copy = { log: this.memory.copy(), snapshots: this.snapshots.copy(this.#pace) }
   }
 
   /** The last boot that the copy knows; null while there is none. */
   get copiedBoot(): number | null {
-    return this.#copy?.bootCounter ?? null
+    return this.#copy?.log.bootCounter ?? null
   }
 
   /** Whoever opens this one next finds what was copied of the other. Invariant: something was. */
@@ -128,12 +148,14 @@ export class SimDisk implements Happening {
   /** Whoever opens it next finds what was copied. Invariant: something was. */
   rollBack(): void {
     assert(this.#copy !== null, 'a disk without a copy is rolled back')
-    this.#become(this.#copy.copy())
+    const { log, snapshots } = this.#copy
+    this.#become({ log: log.copy(), snapshots: snapshots.copy(this.#pace) })
   }
 
-  #become(memory: MemoryDisk): void {
-    this.memory.crash()
-    this.memory = memory
+  #become({ log, snapshots }: Kept): void {
+    this.crash()
+    this.memory = log
+    this.snapshots = snapshots
     if (this.#isFull) this.memory.stall()
   }
 
@@ -157,6 +179,18 @@ export class SimDisk implements Happening {
   /** How long what it has begun still takes: a disk that was slow finishes that no sooner. */
   get backlogMs(): number {
     return Math.max(0, this.#busyUntil - this.#queue.now)
+  }
+
+  /** Of what is done with files of snapshots: beside the log, and as fast as a read. */
+  readonly #pace = {
+    completion: (done: () => void): void => {
+      const life = this.#life
+      this.#queue.call(this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness), () => {
+        if (life !== this.#life) return
+        this.#user.promised()
+        done()
+      })
+    },
   }
 
   #busy(until: number): number {

@@ -10,7 +10,7 @@ import { isThenable } from '../../../foreign-values.js'
 import { crc32c } from '../../../format/crc32c.js'
 import type { ApplyContext, Codec, Entry, StateMachine } from '../../../machine/state-machine.js'
 import { logIndex } from '../../../types.js'
-import type { LogIndex } from '../../../types.js'
+import type { LogIndex, SnapshotMeta } from '../../../types.js'
 import type { FramedMachine } from '../../machine-under-test.js'
 import type { AppliedCommand } from '../../observer.js'
 
@@ -62,6 +62,7 @@ export interface MachineUser {
   /** Does it after a while, where state machines are slow; null where they answer at once. */
   slowly<Result>(run: () => Result | Promise<Result>): Promise<Result> | null
   applied(commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
+  restored(snapshot: SnapshotMeta, hash: number): void
 }
 
 export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, SimAnswer> {
@@ -95,6 +96,33 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     const results = this.#tested.apply(inner, { ...context, isAwaited: () => true })
     if (isThenable(results)) return Promise.resolve(results).then((answers) => this.#applied(batch, context, answers))
     return this.#applied(batch, context, results)
+  }
+
+  /** What it holds, in pieces of eight bytes, taken at once; without a machine under test, which is not asked. */
+  snapshot(): readonly Uint8Array[] {
+    this.#user.point('snapshot')
+    const words = [[this.#appliedIndex, this.#hash] as const, ...this.#registers]
+    return words.map(([a, b]) => {
+      const piece = new Uint8Array(FRAME_BYTES)
+      writeU32(piece, 0, a)
+      writeU32(piece, 4, b)
+      return piece
+    })
+  }
+
+  async restore(source: AsyncIterable<Uint8Array>, meta: SnapshotMeta): Promise<void> {
+    this.#user.point('restore')
+    const bytes: number[] = []
+    for await (const piece of source) bytes.push(...piece)
+    const words = new Uint8Array(bytes)
+    this.#registers.clear()
+    for (let at = FRAME_BYTES; at < words.length; at += FRAME_BYTES) {
+      this.#registers.set(readU32(words, at), readU32(words, at + 4))
+    }
+    this.#appliedIndex = logIndex(readU32(words, 0))
+    this.#hash = readU32(words, 4) | 0
+    this.#user.restored(meta, this.#hash)
+    this.#user.point('restored')
   }
 
   query(key: number): SimAnswer {

@@ -10,6 +10,8 @@ import type { Input, Ready } from '../../../core/ready.js'
 import { RaftError } from '../../../errors.js'
 import type { StateMachine } from '../../../machine/state-machine.js'
 import { settingsOf } from '../../../options.js'
+import type { SnapshotOptions } from '../../../options.js'
+import { FileSnapshotStore } from '../../../snapshot/file-snapshot-store.js'
 import { Raft } from '../../../raft.js'
 import { openServer } from '../../../server/open/open-server.js'
 import type { Server as RunningServer } from '../../../server/server.js'
@@ -34,6 +36,7 @@ export interface ProcessSite {
   readonly bootstrap: readonly Server[]
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
+  readonly snapshots: SnapshotOptions | false
   readonly clock: SimClock
   readonly disk: SimDisk
   readonly transport: Transport
@@ -93,6 +96,8 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
       stateMachine: site.machine,
       codec: simCodec,
       storage: { name: 'simulated', create: () => this.store },
+      snapshotStorage: { name: 'simulated', create: (dir) => new FileSnapshotStore(dir, site.disk.snapshots) },
+      snapshots: site.snapshots,
       heartbeatMs: site.heartbeatMs,
       electionTimeoutMs: site.electionTimeoutMs,
       clock: this.#clock(),

@@ -91,7 +91,7 @@ export class SimServer implements ServerView {
     this.id = id
     this.address = address
     this.clock = new SimClock(site.queue, random.between(0, 1e6))
-    const user = { wrote: (): void => this.#wrote() }
+    const user = { wrote: (): void => this.#wrote(), promised: (): void => site.promised() }
     this.sim = new SimDisk(site.queue, site.plan.disk, random.fork(), user)
   }
 
@@ -149,7 +149,7 @@ export class SimServer implements ServerView {
     const { network, observers } = this.#site
     observers.crashed(this, how)
     process.kill()
-    this.sim.memory.crash()
+    this.sim.crash()
     this.process = null
     const close = (): void => void this.#closeTransport()
     if (silent) network.silently(this.address, close)
@@ -233,6 +233,7 @@ export class SimServer implements ServerView {
       point: (where) => self().point(where),
       slowly: (run) => (plan.applyMs === 0 ? null : this.#slowly(self(), run)),
       applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
+      restored: (meta, hash) => observers.restored(this, meta, hash),
     }
     const machine = this.#site.hosted?.(this, self, user) ?? new SimMachine(this.#site.tested, user)
     return {
@@ -240,6 +241,7 @@ export class SimServer implements ServerView {
       bootstrap,
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
+      snapshots: this.#site.tested === null && this.#site.hosted === null ? plan.snapshots : false,
       clock: this.clock,
       disk: this.sim,
       transport,
