@@ -11,11 +11,23 @@ export type {
   RequestVote,
   RequestVoteResult,
   Response,
+  TimeoutNow,
 } from './messages.js'
 export { TERM_JUMP_MAX } from './message-check.js'
 export { RaftCore } from './raft-core.js'
 export type { CoreOptions } from './raft-core.js'
 export type { BlockMaker, ConfigurationAt, LogStart } from './raft-log.js'
-export type { Admission, ApplyRange, CoreEvent, Fetch, Input, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+export type {
+  Admission,
+  ApplyRange,
+  CoreEvent,
+  Fetch,
+  Input,
+  OutgoingMessage,
+  ReadOutcome,
+  Ready,
+  TransferFailure,
+  TransferOutcome,
+} from './ready.js'
 export type { CoreSettings } from './role.js'
 export type { PersistTicket, TicketOperation } from './tickets.js'

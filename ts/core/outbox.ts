@@ -7,7 +7,10 @@
 
 import type { LogIndex, ServerId, Term } from '../types.js'
 import type { Request, Response } from './messages.js'
-import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready } from './ready.js'
+import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, TransferOutcome } from './ready.js'
+
+/** Transfers are rare: a turn without one makes no list. */
+const NO_TRANSFERS: readonly TransferOutcome[] = []
 
 interface GatedMessage {
   readonly gate: number
@@ -20,6 +23,7 @@ export class Outbox {
   #gated: GatedMessage[] = []
   #fetches: Fetch[] = []
   #reads: ReadOutcome[] = []
+  #transfers = NO_TRANSFERS
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
@@ -48,6 +52,10 @@ export class Outbox {
 
   read(outcome: ReadOutcome): void {
     this.#reads.push(outcome)
+  }
+
+  transfer(outcome: TransferOutcome): void {
+    this.#transfers = [...this.#transfers, outcome]
   }
 
   /** A peer sent on this link what no correct server sends: the link ends, and both sides are told why. */
@@ -91,6 +99,7 @@ export class Outbox {
       apply,
       fetches: this.#fetches,
       reads: this.#reads,
+      transfers: this.#transfers,
       lostAbove: this.#lostAbove,
       rejects: this.#rejects,
       events: this.#events,
@@ -98,6 +107,7 @@ export class Outbox {
     this.#messages = []
     this.#fetches = []
     this.#reads = []
+    this.#transfers = NO_TRANSFERS
     this.#rejects = []
     this.#events = []
     this.#lostAbove = null

@@ -5,8 +5,9 @@
  * - `commitment`: what a quorum holds is committed
  * - `quorum-watch`: whether it may lead on
  * - `read-index`: proves to readers that it still leads
+ * - `transfer`: hands over to another voter
  *
- * Leadership transfer, membership changes and the lease of reads will be further duties beside these.
+ * Membership changes and the lease of reads will be further duties beside these.
  *
  * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms
  * committed (8).
@@ -24,6 +25,13 @@ import { Progress } from './progress.js'
 import { QuorumWatch } from './quorum-watch.js'
 import { ReadRounds } from './read-index.js'
 import { Replication } from './replication.js'
+import { Transfer } from './transfer.js'
+
+/**
+ * Election timeouts for which a leader that has stepped down leaves it to the others: they wait for two at most, and
+ * have one for the election.
+ */
+const STEP_DOWN_TIMEOUTS = 3
 
 export class Leader extends RoleBehaviour {
   readonly role = 'leader'
@@ -32,6 +40,7 @@ export class Leader extends RoleBehaviour {
   readonly #replications = new Map<ServerId, Replication>()
   readonly #quorum: QuorumWatch
   readonly #reads: ReadRounds
+  readonly #transfer: Transfer
   /** The no-op that began this leadership. */
   readonly #firstOfTerm: LogIndex
   #heartbeatAt: number
@@ -44,6 +53,7 @@ export class Leader extends RoleBehaviour {
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
+    this.#transfer = new Transfer(core, this.#peers)
     for (const { id } of peersOf(core.configuration, core.id)) {
       const { electionTimeoutMs } = core.settings
       const session = core.sessions.get(id) ?? null
@@ -81,16 +91,21 @@ export class Leader extends RoleBehaviour {
     return this.#reads.count
   }
 
+  override get transfersUnderWay(): number {
+    return Number(this.#transfer.isUnderWay)
+  }
+
   override grace(until: number): void {
     this.#quorum.grace(until)
   }
 
   nextDeadline(): number {
-    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline())
+    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline(), this.#transfer.nextDeadline())
   }
 
   tick(): void {
     const { now, settings, hardState } = this.core
+    this.#transfer.tick()
     const isHeartbeat = now >= this.#heartbeatAt
     const reason = this.#quorum.reasonToYield() ?? (isHeartbeat ? this.#quorum.stallOfQuorum() : null)
     if (reason !== null) {
@@ -111,12 +126,26 @@ export class Leader extends RoleBehaviour {
     this.#replications.get(peer)?.disconnected()
   }
 
+  override onPeerGone(peer: ServerId): void {
+    this.#transfer.gone(peer)
+  }
+
+  override transfer(id: number, to: ServerId | null): void {
+    this.#transfer.begin(id, to)
+  }
+
+  override stepDown(reason: string): void {
+    const { now, settings, hardState } = this.core
+    const follower = this.core.becomeFollower(hardState.term, null, reason)
+    follower.grace(now + STEP_DOWN_TIMEOUTS * settings.electionTimeoutMs)
+  }
+
   override onPersisted(): void {
     this.#advanceCommit()
   }
 
   override admit(waitingBytes: number): Admission {
-    return this.core.intake.admit(waitingBytes)
+    return this.#transfer.isUnderWay ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
   }
 
   override readIndex(id: number): void {
@@ -148,6 +177,7 @@ export class Leader extends RoleBehaviour {
       if (this.#heartbeatDue) replication.sendHeartbeatIfQuiet()
     }
     this.#heartbeatDue = false
+    this.#transfer.maybeAsk()
   }
 
   override fetched(fetch: Fetch, blocks: readonly Block[]): void {
@@ -162,6 +192,7 @@ export class Leader extends RoleBehaviour {
   override end(reason: string): void {
     const { log, outbox, hardState } = this.core
     this.#reads.abandon()
+    this.#transfer.end()
     outbox.lost(log.commitIndex)
     outbox.event({ type: 'steppedDown', term: hardState.term, reason })
   }

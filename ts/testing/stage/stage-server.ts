@@ -16,7 +16,7 @@ import type { StageClients } from './stage-clients.js'
 import type { StageDisk } from './stage-disk.js'
 import { StageMachine } from './stage-machine.js'
 import type { StageNetwork } from './stage-network.js'
-import { formatEvent, formatMessage, formatRead, formatTicket } from './text.js'
+import { formatEvent, formatMessage, formatRead, formatTicket, formatTransfer } from './text.js'
 
 /** Room in the store of a server that starts. */
 const CREDIT_BYTES = 1 << 30
@@ -156,6 +156,10 @@ export class StageServer implements ServerView {
       this.#say(() => formatRead(read))
       clients.answered(this.id, read)
     }
+    for (const transfer of ready.transfers) {
+      this.#say(() => formatTransfer(transfer))
+      clients.transferred(transfer)
+    }
     if (ready.apply !== null) this.#hand(ready.apply)
     for (const fetch of ready.fetches) {
       this.#say(() => `fetches ${fetch.from}-${fetch.to - 1} for ${fetch.peer}`)
@@ -260,6 +264,13 @@ export class StageServer implements ServerView {
     const read = this.#site.clients.asked(this.id)
     this.step({ type: 'readIndex', id: read })
     return read
+  }
+
+  /** Hands leadership over (thesis 3.10); answers with its id. */
+  transferInTurn(to: ServerId | null): number {
+    const id = this.#site.clients.beginTransfer()
+    this.step({ type: 'transfer', id, to })
+    return id
   }
 
   #say(line: () => string): void {

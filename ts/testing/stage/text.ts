@@ -1,6 +1,14 @@
 /** Messages, tickets and events as stable lines of text, for transcripts and for the story of a failed run. */
 
-import type { CoreEvent, PersistTicket, ReadOutcome, Request, Response, TicketOperation } from '../../core/index.js'
+import type {
+  CoreEvent,
+  PersistTicket,
+  ReadOutcome,
+  Request,
+  Response,
+  TicketOperation,
+  TransferOutcome,
+} from '../../core/index.js'
 import { AssertionFailure } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block } from '../../types.js'
@@ -19,7 +27,9 @@ export function formatMessage(message: Request | Response): string {
       return `AppendEntriesResult term=${term} ${status} match=${matchIndex}${hint} round=${round}`
     }
     case 'RequestVote':
-      return `RequestVote term=${message.term} last=${message.lastIndex}/${message.lastTerm}`
+      return `RequestVote term=${message.term} last=${message.lastIndex}/${message.lastTerm}${message.isTransfer === true ? ' transfer' : ''}`
+    case 'TimeoutNow':
+      return `TimeoutNow term=${message.term} last=${message.lastIndex}/${message.lastTerm}`
     case 'RequestVoteResult':
       return `RequestVoteResult term=${message.term} ${message.granted ? 'granted' : 'refused'}`
     case 'PreVote': {
@@ -57,6 +67,8 @@ export function parseMessage(text: string): Request | Response {
       return { type, term, status, matchIndex: logIndex(number('match')), hintIndex, hintTerm, round }
     }
     case 'RequestVote':
+      return { type, term, lastIndex, lastTerm, ...(words.includes('transfer') ? { isTransfer: true as const } : {}) }
+    case 'TimeoutNow':
       return { type, term, lastIndex, lastTerm }
     case 'RequestVoteResult':
       return { type, term, granted }
@@ -96,6 +108,11 @@ export function formatEvent(event: CoreEvent): string {
 
 export function formatRead(read: ReadOutcome): string {
   return read.status === 'confirmed' ? `read ${read.id} confirmed at ${read.index}` : `read ${read.id} ${read.status}`
+}
+
+export function formatTransfer(transfer: TransferOutcome): string {
+  const to = transfer.to ?? 'nobody'
+  return `transfer ${transfer.id} to ${to} ${transfer.status === 'failed' ? `failed: ${transfer.reason}` : 'done'}`
 }
 
 /** `first-last/term`. */
