@@ -98,6 +98,8 @@ function answerTo(message: Request): Response {
       return { type: 'PreVoteResult', term: termOf(1), granted: true, round: message.round }
     case 'RequestVote':
       return { type: 'RequestVoteResult', term: message.term, granted: true }
+    case 'TimeoutNow':
+      throw new Error('nobody hands over here')
     case 'AppendEntries': {
       const { term, round, blocks, prevIndex } = message
       const none = { hintIndex: logIndex(0), hintTerm: termOf(0) }

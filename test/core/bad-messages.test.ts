@@ -6,6 +6,7 @@ import { logIndex, POSITION_MAX, STORED_MAX, termOf } from '#balsa/types.js'
 import { assertInvariants, TERM_JUMP_MAX } from '#balsa/core/index.js'
 import type { AppendEntries, AppendEntriesResult, Input, Request, Response } from '#balsa/core/index.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
+import { isRequest } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
 
 const BAD_NUMBERS = [NaN, Infinity, -1, 1.5, POSITION_MAX + 1, 2 ** 53 - 2, 2 ** 53 - 1, 2 ** 53, 2 ** 60]
@@ -27,6 +28,7 @@ const requests: readonly Request[] = [
   { ...append, blocks: [] },
   { type: 'RequestVote', term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) },
   { type: 'PreVote', proposedTerm: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2), round: 1 },
+  { type: 'TimeoutNow', term: termOf(2), lastIndex: logIndex(2), lastTerm: termOf(2) },
 ]
 
 const matched: AppendEntriesResult = {
@@ -160,12 +162,13 @@ test('entries after the largest index that there is are refused, since nothing c
   }
 })
 
-/** Every message that makes its receiver take a term, in that term. */
+/** Every message that carries a term, in that term. */
 function inTerm(term: number): readonly (Request | Response)[] {
   return [
     { ...heartbeat, term: termOf(term) },
     { type: 'RequestVote', term: termOf(term), lastIndex: logIndex(9), lastTerm: termOf(2) },
     { type: 'PreVote', proposedTerm: termOf(term), lastIndex: logIndex(9), lastTerm: termOf(2), round: 1 },
+    { type: 'TimeoutNow', term: termOf(term), lastIndex: logIndex(9), lastTerm: termOf(2) },
     { ...matched, term: termOf(term) },
     { type: 'RequestVoteResult', term: termOf(term), granted: false },
     { type: 'PreVoteResult', term: termOf(term), granted: false, round: 1 },
@@ -173,9 +176,7 @@ function inTerm(term: number): readonly (Request | Response)[] {
 }
 
 function inputOf(cluster: Stage, id: string, message: Request | Response): Input {
-  if (message.type === 'AppendEntries' || message.type === 'RequestVote' || message.type === 'PreVote') {
-    return { type: 'request', from: 's3', link: 0, message }
-  }
+  if (isRequest(message)) return { type: 'request', from: 's3', link: 0, message }
   return { type: 'response', from: 's3', session: cluster.server(id).sessions.get('s3') ?? 0, message }
 }
 

@@ -57,7 +57,8 @@ export class Elections {
     }
     if (message.type === 'RequestVote') this.#checkOwnLog(server, message)
     if (message.type === 'PreVote') server.memory.preVoteRounds.set(message.round, message.proposedTerm)
-    if (message.type === 'AppendEntries') this.establish(server, message.term, server.accepted.log)
+    if (message.type === 'AppendEntries' || message.type === 'TimeoutNow')
+      this.establish(server, message.term, server.accepted.log)
   }
 
   #isElected(server: ServerModel, term: number): boolean {
@@ -99,7 +100,7 @@ export class Elections {
       term,
       states.map(({ log }) => log),
     )
-    if (!this.#world.cluster.preVote) return
+    if (!this.#world.cluster.preVote || server.memory.timeouts.has(term - 1)) return
     const grants = new Set(server.memory.preVoteGrants.get(term) ?? []).add(server.id)
     if (this.#world.isQuorum(server, grants)) return
     this.#world.blame(

@@ -43,6 +43,8 @@ export class Memory {
   /** Terms that messages named; a proposed term is none. */
   readonly heard = new Set<number>()
   readonly proposals = new Set<number>()
+  /** Terms whose leader has asked it to call for an election. */
+  readonly timeouts = new Set<number>()
   /** Requests received, by `term/candidate`. */
   readonly voteRequests = new Map<string, RequestVote[]>()
   readonly preVotesFrom = new Set<string>()
@@ -127,6 +129,9 @@ export class ServerModel {
       case 'RequestVote':
         memory.heard.add(message.term)
         at(memory.voteRequests, `${message.term}/${from}`, (): RequestVote[] => []).push(message)
+        return
+      case 'TimeoutNow':
+        memory.timeouts.add(message.term)
         return
       case 'RequestVoteResult':
         memory.heard.add(message.term)

@@ -197,7 +197,8 @@ export class ReferenceRaft {
         return this.#answered(server, from, message)
       case 'PreVote':
       case 'PreVoteResult':
-        throw new RangeError('figure 2 knows no pre-vote')
+      case 'TimeoutNow':
+        throw new RangeError(`figure 2 knows no ${message.type}`)
     }
   }
 

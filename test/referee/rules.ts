@@ -16,7 +16,7 @@ export const RULES = {
   'terms only grow': '5.1: the current term increases, and entries never go back in term',
   'terms come from candidates': '5.1, 5.2: a term is begun by a candidate, or learned from a message',
   'pre-vote changes nothing': 'thesis 9.6: neither term nor vote',
-  'pre-vote majority': 'thesis 9.6: a term is begun only after a majority would vote',
+  'pre-vote majority': 'thesis 9.6, 3.10: a term is begun only after a majority would vote, or its leader has asked',
   'state is stable': '5.1, figure 2: term, vote and log are kept in stable storage',
   'restart from stable storage': '5.1, figure 2: persistent state is what a restart finds',
   'leader append-only': '5.3, figure 3: a leader never overwrites or deletes its entries',

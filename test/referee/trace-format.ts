@@ -70,7 +70,14 @@ export interface PreVoteResult {
   readonly round: number
 }
 
-export type Message = AppendEntries | AppendEntriesResult | RequestVote | RequestVoteResult | PreVote | PreVoteResult
+/** Thesis 3.10. */
+export interface TimeoutNow {
+  readonly type: 'TimeoutNow'
+  readonly term: number
+}
+
+export type Message =
+  AppendEntries | AppendEntriesResult | RequestVote | RequestVoteResult | PreVote | PreVoteResult | TimeoutNow
 
 /** One step of an atomic write. */
 export type WriteStep =

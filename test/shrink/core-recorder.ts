@@ -161,6 +161,15 @@ export class CoreRecorder implements WorldObserver, Actor {
         return this.#note(`connect ${id} ${input.peer}`, turn)
       case 'peerDown':
         return this.#note(`disconnect ${id} ${input.peer}`, turn)
+      case 'peerGone':
+        this.#noteTime(boot)
+        return this.#note(`gone ${id} ${input.peer}`, turn)
+      case 'transfer':
+        this.#noteTime(boot)
+        return this.#note(input.to === null ? `transfer ${id}` : `transfer ${id} ${input.to}`, turn)
+      case 'stepDown':
+        this.#noteTime(boot)
+        return this.#note(`yield ${id}`, turn)
       case 'propose':
         return this.#note(`propose ${id} ${input.block.last - input.block.first + 1}`, turn)
       case 'configure':

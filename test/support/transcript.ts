@@ -101,7 +101,7 @@ function turn(cluster: Stage, command: string): void {
 
 /** What nobody can do for a server that is down. */
 const OF_A_RUNNING_SERVER: ReadonlySet<string> = new Set(
-  'timeout persist write report fail apply fetch propose change read crash disconnect'.split(' '),
+  'timeout persist write report fail apply fetch propose change read transfer yield gone crash disconnect'.split(' '),
 )
 
 function act(cluster: Stage, verb: string, args: readonly string[]): void {
@@ -144,6 +144,12 @@ function act(cluster: Stage, verb: string, args: readonly string[]): void {
       return cluster.turn(first, { type: 'configure', id: 0, ...parseChange(args.slice(1).join(' ')) })
     case 'read':
       return void cluster.read(first)
+    case 'transfer':
+      return void cluster.transfer(first, second === '' ? null : second)
+    case 'yield':
+      return cluster.turn(first, { type: 'stepDown', reason: 'it was told to' })
+    case 'gone':
+      return cluster.turn(first, { type: 'peerGone', peer: second })
     case 'crash':
       return cluster.crash(first)
     case 'restart':

@@ -42,6 +42,11 @@ const requests: Readonly<Record<string, Request>> = {
   heartbeat: heartbeat(6),
   'AppendEntries with blocks': { ...heartbeat(6), blocks: [block(8), block(9)] },
   RequestVote: { type: 'RequestVote', term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) },
+  'RequestVote by transfer': {
+    ...{ type: 'RequestVote', term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) },
+    isTransfer: true,
+  },
+  TimeoutNow: { type: 'TimeoutNow', term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) },
   PreVote: { type: 'PreVote', proposedTerm: termOf(4), lastIndex: logIndex(9), lastTerm: termOf(2), round: 5 },
 }
 const responses: Readonly<Record<string, Response>> = {

@@ -25,6 +25,7 @@ import {
   FRAME_HEADER_BYTES,
   frameMemory,
   HEAD_BYTES_MAX,
+  isUnderstood,
   messageFlaw,
   NO_FEATURES,
 } from 'balsa-raft/transport'
@@ -88,7 +89,17 @@ const message: fc.Arbitrary<Request | Response> = fc.oneof(
     },
     { requiredKeys: ['type', 'term', 'status', 'matchIndex', 'hintIndex', 'hintTerm', 'round'] },
   ),
-  fc.record({ type: fc.constant('RequestVote' as const), term, lastIndex: index, lastTerm: term }),
+  fc.record(
+    {
+      type: fc.constant('RequestVote' as const),
+      term,
+      lastIndex: index,
+      lastTerm: term,
+      isTransfer: fc.constant(true as const),
+    },
+    { requiredKeys: ['type', 'term', 'lastIndex', 'lastTerm'] },
+  ),
+  fc.record({ type: fc.constant('TimeoutNow' as const), term, lastIndex: index, lastTerm: term }),
   fc.record({ type: fc.constant('RequestVoteResult' as const), term, granted }),
   fc.record({
     type: fc.constant('PreVote' as const),
@@ -127,8 +138,17 @@ test('what the other side did not offer is left out, and nothing else', async ()
   await check(
     fc.property(message, (sent) => {
       const { lastIndex: _, acceptedIndex: __, ...older } = { lastIndex: undefined, acceptedIndex: undefined, ...sent }
-      assert.equal(decode(encodeMessage(sent, NO_FEATURES)), sent.type === 'AppendEntriesResult' ? older : { ...sent })
+      const { isTransfer: ___, ...vote } = { isTransfer: undefined, ...sent }
+      const left = sent.type === 'AppendEntriesResult' ? older : sent.type === 'RequestVote' ? vote : { ...sent }
+      assert.equal(decode(encodeMessage(sent, NO_FEATURES)), left)
     }),
+    500,
+  )
+})
+
+test('a peer that did not offer transfers understands every message but TimeoutNow', async () => {
+  await check(
+    fc.property(message, (sent) => assert.is(isUnderstood(sent, NO_FEATURES), sent.type !== 'TimeoutNow')),
     500,
   )
 })
@@ -494,13 +514,14 @@ function readTwice(frame: Uint8Array): void {
   const again = encodeMessage(read, ALL)
   if (again.length < frame.length) return assert.equal(decode(again), read)
   // The one difference that is left: a field may be marked as required although it is known.
-  const hasOptional = 'lastIndex' in read || 'acceptedIndex' in read
-  if (read.type === 'AppendEntriesResult' && hasOptional) return assert.equal(decode(again), read)
+  const hasOptional =
+    read.type === 'AppendEntriesResult' ? 'lastIndex' in read || 'acceptedIndex' in read : 'isTransfer' in read
+  if (hasOptional) return assert.equal(decode(again), read)
   assert.ok(Buffer.compare(again, frame) === 0, `a ${read.type} has two forms`)
 }
 
 function isMessage(frame: Frame | Malformed): frame is Request | Response {
-  return /^(?:AppendEntries|RequestVote|PreVote)/.test(frame.type)
+  return /^(?:AppendEntries|RequestVote|PreVote|TimeoutNow)/.test(frame.type)
 }
 
 function fillerOf(length: number, seed: number): Buffer {

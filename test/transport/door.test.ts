@@ -53,6 +53,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'introductionOf',
       'isOfThePeer',
       'isSameBoot',
+      'isUnderstood',
       'messageFlaw',
       'notNew',
     ],

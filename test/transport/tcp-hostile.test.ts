@@ -278,7 +278,7 @@ test('a peer that requires a feature which is not known here is refused by its n
   assert.is(
     await peer.refusal(),
     'UNKNOWN_FEATURE: the peer requires witness, which server a does not have (the peer speaks protocol versions ' +
-      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end, accepted); upgrade server a',
+      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end, accepted, transfer); upgrade server a',
   )
   await until('the connection is closed', () => peer.isClosed)
   assert.is(site.warnings('requires witness').length, 1)
@@ -597,6 +597,15 @@ test('whoever answers a dial under another id is refused, welcome or not', async
   assert.match((await raw[0]?.refusal()) ?? '', 'WRONG_SERVER: server a dialled b, but c answered')
   await until('it is logged', () => site.warnings('but c answered').length === 1)
   assert.is(site.calls, 0)
+})
+
+test('a peer of a version without transfers is sent no TimeoutNow, and a RequestVote that does not speak of one', async (context) => {
+  const { site, raw } = await sessionWithRaw(context)
+  const last = { term: termOf(3), lastIndex: logIndex(9), lastTerm: termOf(2) }
+  site.ask('b', 1, { type: 'TimeoutNow', ...last })
+  site.ask('b', 1, { type: 'RequestVote', ...last, isTransfer: true })
+  await until('the other one comes', () => raw.read().at(-1)?.type === 'RequestVote')
+  assert.equal(raw.read().slice(1), [{ type: 'RequestVote', ...last }])
 })
 
 test('a peer that is down is one warning, not one per dial', async (context) => {

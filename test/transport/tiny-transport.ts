@@ -28,6 +28,7 @@ import {
   headFlaw,
   identityRefusal,
   introductionOf,
+  isUnderstood,
   NO_FEATURES,
   peerChanged,
   PROTOCOL,
@@ -119,7 +120,7 @@ class Line {
   }
 
   send(message: Request | Response): void {
-    if (!this.isOpen) return
+    if (!this.isOpen || !isUnderstood(message, this.#features)) return
     const frame = encodeMessage(message, this.#features)
     this.#queue.push(frame)
     this.#queueBytes += frame.length
@@ -206,7 +207,7 @@ class Line {
   }
 
   #takeMessage(message: Request | Response): void {
-    const isRequest = message.type === 'AppendEntries' || message.type === 'RequestVote' || message.type === 'PreVote'
+    const isRequest = !message.type.endsWith('Result')
     if (this.isOpen && isRequest === (this.#dialled === null)) this.#owner.received(this, message)
     else this.refuse('MALFORMED', `a ${message.type} out of place`)
   }

@@ -68,12 +68,13 @@ test('every frame that this version has is among those that it writes, with each
   const types = new Set(written.map(({ reads }) => reads.type))
   assert.equal([...types].sort(), [
     ...['AppendEntries', 'AppendEntriesResult', 'PreVote', 'PreVoteResult', 'RequestVote', 'RequestVoteResult'],
-    ...['goodbye', 'hello', 'refusal', 'welcome'],
+    ...['TimeoutNow', 'goodbye', 'hello', 'refusal', 'welcome'],
   ])
   assert.ok(written.some(({ reads }) => String(reads['features']) === String(FEATURES)))
   for (const field of ['lastIndex', 'acceptedIndex']) {
     assert.ok(written.some(({ reads }) => field in reads && reads.type === 'AppendEntriesResult'))
   }
+  assert.ok(written.some(({ reads }) => reads['isTransfer'] === true && reads.type === 'RequestVote'))
 })
 
 function decode(hex: string): Frame | Malformed {

@@ -109,13 +109,20 @@ export class PreCandidate extends Campaign {
   }
 
   protected win(): void {
-    this.core.becomeCandidate()
+    this.core.becomeCandidate(false)
   }
 }
 
 /** Invariant: term and own vote are in the ticket that every message of this candidacy waits for. */
 export class Candidate extends Campaign {
   readonly role = 'candidate'
+  readonly #isTransfer: boolean
+
+  /** `isTransfer`: the leader of the term before has asked for it, so nobody refuses because it is heard. */
+  constructor(core: CoreContext, isTransfer: boolean) {
+    super(core)
+    this.#isTransfer = isTransfer
+  }
 
   start(): void {
     this.askAll()
@@ -132,7 +139,9 @@ export class Candidate extends Campaign {
 
   protected question(): Request {
     const { hardState, log } = this.core
-    return { type: 'RequestVote', term: hardState.term, lastIndex: log.lastIndex, lastTerm: log.lastTerm }
+    const { lastIndex, lastTerm } = log
+    const question = { type: 'RequestVote', term: hardState.term, lastIndex, lastTerm } as const
+    return this.#isTransfer ? { ...question, isTransfer: true } : question
   }
 
   protected win(): void {

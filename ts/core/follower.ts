@@ -5,7 +5,7 @@
 import { logIndex, termOf } from '../types.js'
 import type { Block, LogIndex, ServerId } from '../types.js'
 import { isVoter } from './configuration.js'
-import type { AppendEntries, AppendEntriesResult } from './messages.js'
+import type { AppendEntries, AppendEntriesResult, TimeoutNow } from './messages.js'
 import { RoleBehaviour } from './role.js'
 import type { CoreContext } from './role.js'
 
@@ -40,6 +40,8 @@ export class Follower extends RoleBehaviour {
   #leaderContactAt: number
   /** When this server asks for pre-votes, unless a leader or a vote puts it off. */
   #electionAt: number
+  /** Its process is gone, and nothing of it was heard since: no reason to wait for it, nor to refuse a vote. */
+  #isLeaderGone = false
   /** Null until the leader has sent something. */
   #acknowledgement: Acknowledgement | null = null
 
@@ -56,7 +58,8 @@ export class Follower extends RoleBehaviour {
 
   /** Within the minimum election timeout. */
   override get hearsLeader(): boolean {
-    return this.#leader !== null && this.core.now - this.#leaderContactAt < this.core.settings.electionTimeoutMs
+    if (this.#leader === null || this.#isLeaderGone) return false
+    return this.core.now - this.#leaderContactAt < this.core.settings.electionTimeoutMs
   }
 
   nextDeadline(): number {
@@ -70,12 +73,27 @@ export class Follower extends RoleBehaviour {
   tick(): void {
     if (this.core.now < this.#electionAt || !this.#mayCampaign()) return
     // A slow disk is not a dead leader (scenario E14): onPersisted starts the timer again.
-    if (this.core.tickets.hasPendingAppends) this.#resetElectionTimer()
+    if (this.core.tickets.hasPendingAppends && !this.#isLeaderGone) this.#resetElectionTimer()
     else this.core.becomePreCandidate()
   }
 
   override onPersisted(): void {
-    if (this.#leader !== null) this.#resetElectionTimer()
+    if (this.#leader !== null && !this.#isLeaderGone) this.#resetElectionTimer()
+  }
+
+  /** The leader is not waited for; who else hears it refuses its vote, and then it is waited for as ever. */
+  override onPeerGone(peer: ServerId): void {
+    if (peer !== this.#leader || this.#isLeaderGone) return
+    this.#isLeaderGone = true
+    if (!this.#mayCampaign()) return
+    this.#electionAt = Math.min(this.#electionAt, this.core.losses.attemptAt(this.core, peer))
+  }
+
+  /** The leader wants this server to follow it (thesis 3.10). Late, or meant for another log: it leads on (T4). */
+  override onTimeoutNow(from: ServerId, { lastIndex, lastTerm }: TimeoutNow): void {
+    const { log } = this.core
+    const isMeant = from === this.#leader && lastIndex === log.lastIndex && lastTerm === log.lastTerm
+    if (isMeant && this.#mayCampaign()) this.core.becomeCandidate(true)
   }
 
   override onVoteGranted(): void {
@@ -93,8 +111,7 @@ export class Follower extends RoleBehaviour {
     this.core.log.heardCommit(message.commitIndex)
     this.#leader = from
     this.core.setLeader(from)
-    this.#leaderContactAt = this.core.now
-    this.#resetElectionTimer()
+    this.#heardLeader()
     const acknowledgement = this.#acknowledge(link, message.round)
     if (!this.core.log.agrees(message.prevIndex, message.prevTerm)) {
       this.#refuse(acknowledgement, 'conflict', message)
@@ -138,8 +155,7 @@ export class Follower extends RoleBehaviour {
   override onArriving(from: ServerId, link: number): void {
     const acknowledgement = this.#acknowledgement
     if (this.#leader !== from || acknowledgement === null) return
-    this.#leaderContactAt = this.core.now
-    this.#resetElectionTimer()
+    this.#heardLeader()
     this.#acknowledge(link, acknowledgement.round).owed = true
   }
 
@@ -202,6 +218,12 @@ export class Follower extends RoleBehaviour {
       lastIndex,
     } as const
     return status !== 'conflict' && proven > durableIndex ? { ...result, acceptedIndex: proven } : result
+  }
+
+  #heardLeader(): void {
+    this.#leaderContactAt = this.core.now
+    this.#isLeaderGone = false
+    this.#resetElectionTimer()
   }
 
   #resetElectionTimer(): void {

@@ -12,6 +12,7 @@ export type {
   RequestVote,
   RequestVoteResult,
   Response,
+  TimeoutNow,
 } from './messages.js'
 export { TERM_JUMP_MAX } from './message-check.js'
 export { RaftCore } from './raft-core.js'
@@ -28,6 +29,8 @@ export type {
   ReadOutcome,
   Ready,
   SnapshotSend,
+  TransferFailure,
+  TransferOutcome,
 } from './ready.js'
 export type { CoreSettings } from './role.js'
 export type { PersistTicket, TicketOperation } from './tickets.js'

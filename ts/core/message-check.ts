@@ -43,6 +43,7 @@ export function messageFlaw(message: Request | Response, max = Number.MAX_SAFE_I
         (message.acceptedIndex === undefined ? null : flaw('acceptedIndex', message.acceptedIndex, max))
       )
     case 'RequestVote':
+    case 'TimeoutNow':
       return (
         flaw('term', message.term, max) ??
         flaw('lastIndex', message.lastIndex, max) ??

@@ -1,7 +1,7 @@
 /**
  * What servers say to each other, named as in the paper (figure 2), the thesis (9.6) and their logs.
  * Answers carry everything needed to judge them (term, round, match), so a lost, late or repeated one does no harm.
- * InstallSnapshot and TimeoutNow will join both unions with the features that need them.
+ * InstallSnapshot will join both unions with the feature that needs it.
  */
 
 import type { Block, LogIndex, Term } from '../types.js'
@@ -53,6 +53,11 @@ export interface RequestVote {
   readonly term: Term
   readonly lastIndex: LogIndex
   readonly lastTerm: Term
+  /**
+   * The leader itself has asked for this election: that voters hear it is no reason to refuse (thesis 4.2.3). Absent
+   * otherwise; a peer whose version does not know it refuses as ever.
+   */
+  readonly isTransfer?: true
 }
 
 export interface RequestVoteResult {
@@ -79,5 +84,17 @@ export interface PreVoteResult {
   readonly round: number
 }
 
-export type Request = AppendEntries | RequestVote | PreVote
+/**
+ * Leader to the voter that is to lead next: call for an election at once (thesis 3.10). Answered by what follows from
+ * it. Whoever gets it late, twice or by mistake does nothing: it counts in that term alone, from its leader, and while
+ * the log of the receiver ends where the leader's did.
+ */
+export interface TimeoutNow {
+  readonly type: 'TimeoutNow'
+  readonly term: Term
+  readonly lastIndex: LogIndex
+  readonly lastTerm: Term
+}
+
+export type Request = AppendEntries | RequestVote | PreVote | TimeoutNow
 export type Response = AppendEntriesResult | RequestVoteResult | PreVoteResult

@@ -8,7 +8,10 @@
 import type { LogIndex, ServerId, Term } from '../types.js'
 import type { ChangeOutcome } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
-import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, SnapshotSend } from './ready.js'
+import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, SnapshotSend, TransferOutcome } from './ready.js'
+
+/** Transfers are rare: a turn without one makes no list. */
+const NO_TRANSFERS: readonly TransferOutcome[] = []
 
 interface GatedMessage {
   readonly gate: number
@@ -23,6 +26,7 @@ export class Outbox {
   #sends: SnapshotSend[] = []
   #reads: ReadOutcome[] = []
   #changes: ChangeOutcome[] = []
+  #transfers = NO_TRANSFERS
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
@@ -59,6 +63,10 @@ export class Outbox {
 
   change(outcome: ChangeOutcome): void {
     this.#changes.push(outcome)
+  }
+
+  transfer(outcome: TransferOutcome): void {
+    this.#transfers = [...this.#transfers, outcome]
   }
 
   /** A peer sent on this link what no correct server sends: the link ends, and both sides are told why. */
@@ -106,6 +114,7 @@ export class Outbox {
       fetches: this.#fetches,
       reads: this.#reads,
       changes: this.#changes,
+      transfers: this.#transfers,
       lostAbove: this.#lostAbove,
       rejects: this.#rejects,
       events: this.#events,
@@ -115,6 +124,7 @@ export class Outbox {
     this.#sends = []
     this.#reads = []
     if (this.#changes.length > 0) this.#changes = []
+    this.#transfers = NO_TRANSFERS
     this.#rejects = []
     this.#events = []
     this.#lostAbove = null

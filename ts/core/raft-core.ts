@@ -21,6 +21,7 @@ import { TermAndVote } from './hard-state.js'
 import { Intake } from './intake.js'
 import { Leader } from './leader/leader.js'
 import type { Progress } from './leader/progress.js'
+import { LeaderLoss } from './leader-loss.js'
 import { messageFlaw, termFlaw } from './message-check.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
@@ -29,6 +30,7 @@ import type { BlockMaker, LogStart } from './raft-log.js'
 import type { Admission, ApplyRange, Input, Ready, Restore } from './ready.js'
 import { matchIndexOf } from './role.js'
 import type { CoreContext, CoreSettings, RoleBehaviour } from './role.js'
+import { Succession } from './succession.js'
 import { Tickets } from './tickets.js'
 import { answerPreVote, answerRequestVote } from './voter.js'
 
@@ -70,6 +72,8 @@ export interface CoreCounters {
   readonly restoring: number
   /** Peers that are being given a snapshot. */
   readonly snapshotsSent: number
+  /** Transfers of leadership without an outcome: one at most. */
+  readonly transfers: number
   readonly uncommittedBytes: number
   readonly unappliedBytes: number
 }
@@ -82,6 +86,7 @@ export class RaftCore {
   readonly #intake: Intake
   readonly #outbox = new Outbox()
   readonly #configurations: ConfigurationNews
+  readonly #succession = new Succession(this.#outbox)
   /** Connections that are up, by the peer that was dialled; a later session of a peer replaces the earlier one. */
   readonly #sessions = new Map<ServerId, number>()
   readonly #settings: CoreSettings
@@ -180,6 +185,7 @@ export class RaftCore {
       rangesApplying: Number(this.#applying !== null),
       restoring: Number(this.#isRestoring),
       snapshotsSent: this.#role.snapshotsSent,
+      transfers: this.#role.transfersUnderWay + this.#succession.count,
       uncommittedBytes: this.#log.uncommittedBytes,
       unappliedBytes: this.#log.bytesAbove(this.#log.appliedIndex),
     }
@@ -192,7 +198,7 @@ export class RaftCore {
 
   /** When the next `tick` is due, on the clock of the inputs. */
   nextDeadline(): number {
-    return this.#halted ? Infinity : this.#role.nextDeadline()
+    return this.#halted ? Infinity : Math.min(this.#role.nextDeadline(), this.#succession.nextDeadline())
   }
 
   /**
@@ -206,8 +212,7 @@ export class RaftCore {
   /** Takes one input. Never throws because of what a peer sent. */
   step(input: Input): void {
     if (this.#halted) {
-      if (input.type === 'readIndex') this.#outbox.read({ id: input.id, status: 'notLeader' })
-      if (input.type === 'configure') this.#role.configure(input.id, input)
+      this.#refuse(input)
       return
     }
     switch (input.type) {
@@ -228,6 +233,8 @@ export class RaftCore {
         if (this.#sessions.get(input.peer) !== input.session) return
         this.#sessions.delete(input.peer)
         return this.#role.onPeerDown(input.peer)
+      case 'peerGone':
+        return this.#role.onPeerGone(input.peer)
       case 'propose':
         return this.#propose(input.block)
       case 'persisted':
@@ -243,6 +250,10 @@ export class RaftCore {
         return this.#role.readIndex(input.id)
       case 'configure':
         return this.#role.configure(input.id, input)
+      case 'transfer':
+        return this.#role.transfer(input.id, input.to)
+      case 'stepDown':
+        return this.#role.stepDown(input.reason)
       case 'fetched':
         return this.#role.fetched(input.fetch, input.blocks)
       case 'fetchFailed':
@@ -285,6 +296,8 @@ export class RaftCore {
       intake: this.#intake,
       outbox: this.#outbox,
       maker: options.maker,
+      losses: new LeaderLoss(),
+      succession: this.#succession,
       sessions: this.#sessions,
       get now() {
         return core.#now
@@ -292,11 +305,12 @@ export class RaftCore {
       get configuration() {
         return core.#log.configuration
       },
+      random: () => this.#random(),
       drawElectionTimeout: () => this.#drawElectionTimeout(),
       setLeader: (leader) => this.#setLeader(leader),
       becomeFollower: (term, leader, reason) => this.#becomeFollower(term, leader, reason),
       becomePreCandidate: () => this.#becomePreCandidate(),
-      becomeCandidate: () => this.#becomeCandidate(),
+      becomeCandidate: (isTransfer) => this.#becomeCandidate(isTransfer),
       becomeLeader: () => this.#becomeLeader(),
     }
   }
@@ -310,6 +324,7 @@ export class RaftCore {
 
   #tick(now: number): void {
     this.#advance(now)
+    this.#succession.tick(now)
     this.#role.tick()
   }
 
@@ -332,6 +347,8 @@ export class RaftCore {
       }
       case 'PreVote':
         return this.#respondGated(link, answerPreVote(this.#context, message, this.#role.hearsLeader))
+      case 'TimeoutNow':
+        if (message.term === this.#hardState.term) this.#role.onTimeoutNow(from, message)
     }
   }
 
@@ -456,6 +473,7 @@ export class RaftCore {
     if (leader === this.#leader && (leader === null || term === this.#leaderTerm)) return
     this.#leader = leader
     this.#leaderTerm = term
+    if (leader !== null) this.#succession.leads(leader)
     this.#outbox.event({ type: 'leader', leader: this.leader, term })
   }
 
@@ -481,10 +499,11 @@ export class RaftCore {
     role.start()
   }
 
-  #becomeCandidate(): void {
+  #becomeCandidate(isTransfer: boolean): void {
     this.#enterTerm(termOf(this.#hardState.term + 1), this.#context.id)
-    const role = new Candidate(this.#context)
+    const role = new Candidate(this.#context, isTransfer)
     this.#role = role
+    this.#setLeader(null)
     this.#roleChanged()
     role.start()
   }
@@ -503,11 +522,20 @@ export class RaftCore {
 
   #halt(): void {
     this.#role.end('this server has halted')
+    this.#succession.end()
     this.#role = new Follower(this.#context, null, Infinity)
     this.#setLeader(null)
     this.#roleChanged()
     this.#outbox.silence()
     this.#halted = true
+  }
+
+  /** What a server that has halted is asked for. */
+  #refuse(input: Input): void {
+    if (input.type === 'readIndex') this.#outbox.read({ id: input.id, status: 'notLeader' })
+    if (input.type === 'configure') this.#role.configure(input.id, input)
+    if (input.type !== 'transfer') return
+    this.#outbox.transfer({ id: input.id, status: 'failed', to: input.to, reason: 'notLeader' })
   }
 
   #roleChanged(): void {

@@ -1,6 +1,6 @@
 /**
  * What goes into the core and what comes out: plain data both ways, nothing is called back.
- * Transfer and sessions will add members to these unions.
+ * Sessions will add members to these unions.
  */
 
 import type { LeaderHint } from '../errors.js'
@@ -23,12 +23,20 @@ export type Input =
   | { readonly type: 'arriving'; readonly from: ServerId; readonly link: number }
   | { readonly type: 'peerUp'; readonly peer: ServerId; readonly session: number }
   | { readonly type: 'peerDown'; readonly peer: ServerId; readonly session: number }
+  /** All connections with that peer have ended, and how they did says that its process is gone. */
+  | { readonly type: 'peerGone'; readonly peer: ServerId }
   /** A batch that `admit` allowed, sealed at the index and term that it gave. */
   | { readonly type: 'propose'; readonly block: Block }
   /** Answered in `Ready.reads` under the same id. */
   | { readonly type: 'readIndex'; readonly id: number }
   /** Answered in `Ready.changes` under the same id, in the same turn. */
   | ({ readonly type: 'configure'; readonly id: number } & ChangeRequest)
+  /**
+   * Leadership is to go to that voter, or to the one that suits best. Answered in `Ready.transfers` under the same id.
+   */
+  | { readonly type: 'transfer'; readonly id: number; readonly to: ServerId | null }
+  /** A leader is to give up leadership, to whoever is elected. */
+  | { readonly type: 'stepDown'; readonly reason: string }
   /** That ticket and all before it are durable. */
   | { readonly type: 'persisted'; readonly ticket: number }
   /** The store is poisoned, or the state machine threw: from here on the core says nothing. */
@@ -120,6 +128,34 @@ export type ReadOutcome =
   | { readonly id: number; readonly status: 'confirmed'; readonly index: LogIndex }
   | { readonly id: number; readonly status: 'notLeader' | 'overloaded' }
 
+export type TransferFailure =
+  | 'notLeader'
+  /** Another transfer is under way. */
+  | 'inProgress'
+  /** No voter is heard that could lead. */
+  | 'noTarget'
+  /** Whoever was named is no voter, or this server itself. */
+  | 'notVoter'
+  /** Its process has gone. */
+  | 'targetGone'
+  /** Not within an election timeout. */
+  | 'timedOut'
+  /** This leadership has ended before the other was asked. */
+  | 'leadershipLost'
+  /** Whoever was asked was not elected, another server was. */
+  | 'otherElected'
+
+export type TransferOutcome =
+  /** It leads a later term. */
+  | { readonly id: number; readonly status: 'transferred'; readonly to: ServerId }
+  /** `to`: whom it was meant for; null when nobody was found. */
+  | {
+      readonly id: number
+      readonly status: 'failed'
+      readonly to: ServerId | null
+      readonly reason: TransferFailure
+    }
+
 export type CoreEvent =
   | { readonly type: 'role'; readonly role: Role; readonly term: Term }
   | { readonly type: 'leader'; readonly leader: LeaderHint | null; readonly term: Term }
@@ -154,6 +190,7 @@ export interface Ready {
   readonly fetches: readonly Fetch[]
   readonly reads: readonly ReadOutcome[]
   readonly changes: readonly ChangeOutcome[]
+  readonly transfers: readonly TransferOutcome[]
   /** Leadership ended: proposals of this server above this index have an unknown outcome, whatever happens later. */
   readonly lostAbove: LogIndex | null
   /** Links whose peer broke the protocol. */

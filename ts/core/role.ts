@@ -5,10 +5,12 @@ import type { Block, Configuration, LogIndex, Role, Server, ServerId, Term } fro
 import type { TermAndVote } from './hard-state.js'
 import type { Intake } from './intake.js'
 import type { Progress } from './leader/progress.js'
-import type { AppendEntries, Response } from './messages.js'
+import type { LeaderLoss } from './leader-loss.js'
+import type { AppendEntries, Response, TimeoutNow } from './messages.js'
 import type { Outbox } from './outbox.js'
 import type { BlockMaker, RaftLog } from './raft-log.js'
 import type { Admission, ChangeRequest, Fetch } from './ready.js'
+import type { Succession } from './succession.js'
 import type { Tickets } from './tickets.js'
 
 export interface CoreSettings {
@@ -32,18 +34,23 @@ export interface CoreContext {
   readonly intake: Intake
   readonly outbox: Outbox
   readonly maker: BlockMaker
+  readonly losses: LeaderLoss
+  readonly succession: Succession
   /** Live connections by peer; shared by all roles, kept by the core. */
   readonly sessions: ReadonlyMap<ServerId, number>
   /** The time of this turn. */
   readonly now: number
   /** In force from the moment it is appended (thesis 4.1). */
   readonly configuration: Configuration
+  /** In [0, 1). */
+  random(): number
   drawElectionTimeout(): number
   setLeader(leader: ServerId | null): void
   /** Returns the new role, for what the old one was about to be told. */
   becomeFollower(term: Term, leader: ServerId | null, reason: string): RoleBehaviour
   becomePreCandidate(): void
-  becomeCandidate(): void
+  /** `isTransfer`: the leader of the term before has asked for it. */
+  becomeCandidate(isTransfer: boolean): void
   becomeLeader(): void
 }
 
@@ -79,6 +86,12 @@ export abstract class RoleBehaviour {
 
   onPeerDown(_peer: ServerId): void {}
 
+  /** All connections with that peer have ended, and how they did says that its process is gone. */
+  onPeerGone(_peer: ServerId): void {}
+
+  /** Invariant: message.term is the current term. */
+  onTimeoutNow(_from: ServerId, _message: TimeoutNow): void {}
+
   /** The last word before a Ready is taken: messages that are made once per turn. */
   flush(): void {}
 
@@ -113,6 +126,14 @@ export abstract class RoleBehaviour {
   configure(id: number, _request: ChangeRequest): void {
     this.core.outbox.change({ id, status: 'refused', refusal: { kind: 'notLeader' } })
   }
+
+  /** Leadership is to go to that voter, or to the one that suits best. */
+  transfer(id: number, to: ServerId | null): void {
+    this.core.outbox.transfer({ id, status: 'failed', to, reason: 'notLeader' })
+  }
+
+  /** Leadership is to be given up. */
+  stepDown(_reason: string): void {}
 
   fetched(_fetch: Fetch, _blocks: readonly Block[]): void {}
 
@@ -150,6 +171,11 @@ export abstract class RoleBehaviour {
 
   /** Reads that wait for this role to prove that it leads. */
   get readsWaiting(): number {
+    return 0
+  }
+
+  /** 1 while this role hands over. */
+  get transfersUnderWay(): number {
     return 0
   }
 

@@ -1,7 +1,8 @@
 /**
  * How a server of any role answers RequestVote (5.2, 5.4.1) and PreVote (thesis 9.6).
  *
- * Invariant: a server that hears a live leader, or is one, gives no vote and does not adopt the asker's term.
+ * Invariant: a server that hears a live leader, or is one, gives no vote and does not adopt the asker's term, unless
+ * that leader itself has asked for the election (4.2.3).
  */
 
 import type { ServerId } from '../types.js'
@@ -16,11 +17,12 @@ export function answerRequestVote(
   hearsLeader: boolean,
 ): RequestVoteResult {
   const { hardState, log } = core
-  if (message.term > hardState.term && !hearsLeader) {
+  const isKeptFrom = hearsLeader && message.isTransfer !== true
+  if (message.term > hardState.term && !isKeptFrom) {
     core.becomeFollower(message.term, null, `${from} asked for a vote in term ${message.term}`)
   }
   const free = hardState.votedFor === null || hardState.votedFor === from
-  const current = message.term === hardState.term && !hearsLeader
+  const current = message.term === hardState.term && !isKeptFrom
   const granted = current && free && log.isUpToDate(message.lastIndex, message.lastTerm)
   if (granted) hardState.vote(from)
   return { type: 'RequestVoteResult', term: hardState.term, granted }

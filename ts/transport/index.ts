@@ -12,6 +12,7 @@ export type {
   RequestVote,
   RequestVoteResult,
   Response,
+  TimeoutNow,
 } from '../core/messages.js'
 export type {
   Block,
@@ -66,4 +67,4 @@ export {
   PROTOCOL,
 } from './wire/handshake.js'
 export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
-export { encodeHead, encodeMessage, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'
+export { encodeHead, encodeMessage, isUnderstood, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'

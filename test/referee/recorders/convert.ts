@@ -25,6 +25,10 @@ export function messageOf(message: Request | Response, hashesOf: HashesOf): Mess
       const { type, term, lastIndex, lastTerm } = message
       return { type, term, lastIndex, lastTerm }
     }
+    case 'TimeoutNow': {
+      const { type, term } = message
+      return { type, term }
+    }
     case 'RequestVoteResult': {
       const { type, term, granted } = message
       return { type, term, granted }

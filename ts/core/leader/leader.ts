@@ -5,9 +5,10 @@
  * - `commitment`: what a quorum holds is committed
  * - `quorum-watch`: whether it may lead on
  * - `read-index`: proves to readers that it still leads
+ * - `transfer`: hands over to another voter
  * - `membership`: who belongs to the cluster
  *
- * Leadership transfer and the lease of reads will be further duties beside these.
+ * The lease of reads will be a further duty beside these.
  *
  * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms
  * committed (8).
@@ -25,6 +26,13 @@ import type { Progress } from './progress.js'
 import { QuorumWatch } from './quorum-watch.js'
 import { ReadRounds } from './read-index.js'
 import type { Replication } from './replication.js'
+import { Transfer } from './transfer.js'
+
+/**
+ * Election timeouts for which a leader that has stepped down leaves it to the others: they wait for two at most, and
+ * have one for the election.
+ */
+const STEP_DOWN_TIMEOUTS = 3
 
 export class Leader extends RoleBehaviour {
   readonly role = 'leader'
@@ -34,6 +42,7 @@ export class Leader extends RoleBehaviour {
   readonly #quorum: QuorumWatch
   readonly #reads: ReadRounds
   readonly #membership: Membership
+  readonly #transfer: Transfer
   /** The no-op that began this leadership. */
   readonly #firstOfTerm: LogIndex
   #heartbeatAt: number
@@ -47,6 +56,7 @@ export class Leader extends RoleBehaviour {
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
     this.#membership = new Membership(core, this.#reads, this.#peers, this.#replications)
+    this.#transfer = new Transfer(core, this.#peers)
   }
 
   /**
@@ -82,16 +92,21 @@ export class Leader extends RoleBehaviour {
     return this.#reads.count
   }
 
+  override get transfersUnderWay(): number {
+    return Number(this.#transfer.isUnderWay)
+  }
+
   override grace(until: number): void {
     this.#quorum.grace(until)
   }
 
   nextDeadline(): number {
-    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline())
+    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline(), this.#transfer.nextDeadline())
   }
 
   tick(): void {
     const { now, settings, hardState } = this.core
+    this.#transfer.tick()
     const isHeartbeat = now >= this.#heartbeatAt
     const reason = this.#quorum.reasonToYield() ?? (isHeartbeat ? this.#quorum.stallOfQuorum() : null)
     if (reason !== null) {
@@ -112,12 +127,27 @@ export class Leader extends RoleBehaviour {
     this.#replications.get(peer)?.disconnected()
   }
 
+  override onPeerGone(peer: ServerId): void {
+    this.#transfer.gone(peer)
+  }
+
+  override transfer(id: number, to: ServerId | null): void {
+    this.#transfer.begin(id, to)
+  }
+
+  override stepDown(reason: string): void {
+    const { now, settings, hardState } = this.core
+    const follower = this.core.becomeFollower(hardState.term, null, reason)
+    follower.grace(now + STEP_DOWN_TIMEOUTS * settings.electionTimeoutMs)
+  }
+
   override onPersisted(): void {
     this.#advanceCommit()
   }
 
   override admit(waitingBytes: number): Admission {
-    return this.#membership.isOutgoing ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
+    const isHeld = this.#membership.isOutgoing || this.#transfer.isUnderWay
+    return isHeld ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
   }
 
   override configure(id: number, request: ChangeRequest): void {
@@ -154,6 +184,7 @@ export class Leader extends RoleBehaviour {
       if (this.#heartbeatDue) replication.sendHeartbeatIfQuiet()
     }
     this.#heartbeatDue = false
+    this.#transfer.maybeAsk()
     this.#membership.flush()
     this.#maybeYield()
   }
@@ -193,6 +224,7 @@ export class Leader extends RoleBehaviour {
   override end(reason: string): void {
     const { log, outbox, hardState } = this.core
     this.#reads.abandon()
+    this.#transfer.end()
     outbox.lost(log.commitIndex)
     outbox.event({ type: 'steppedDown', term: hardState.term, reason })
   }

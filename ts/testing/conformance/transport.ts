@@ -659,6 +659,8 @@ function sampleRequests(): readonly Request[] {
   return [
     heartbeat(0),
     { type: 'RequestVote', term: termOf(top), lastIndex: logIndex(top - 1), lastTerm: termOf(2 ** 32) },
+    { type: 'RequestVote', term: termOf(3), lastIndex: logIndex(0), lastTerm: termOf(0), isTransfer: true },
+    { type: 'TimeoutNow', term: termOf(top), lastIndex: logIndex(top), lastTerm: termOf(top) },
     { type: 'PreVote', proposedTerm: termOf(1), lastIndex: logIndex(0), lastTerm: termOf(0), round: top },
     withBlocks([blockOf(10, 8), blockOf(0, 9)], 2 ** 40 + 3),
     heartbeat(top),

@@ -4,7 +4,7 @@
  * match is equal to its log (10); nobody listens to a server that has forgotten (3).
  */
 
-import type { AppendEntries, AppendEntriesResult, RaftCore, Request, Response } from '../../core/index.js'
+import type { AppendEntries, AppendEntriesResult, RaftCore, Request, Response, TimeoutNow } from '../../core/index.js'
 import type { LogIndex, ServerId } from '../../types.js'
 import type { Observer, ServerView } from '../observer.js'
 import { isQuorum } from './quorum.js'
@@ -41,6 +41,7 @@ export class ElectionInvariants implements Observer {
     const isHeard = this.#forgetful.has(server.id) && !this.#forgetful.has(to)
     hold(!isHeard, 3, () => `${server.id} has forgotten, and sends ${message.type} to ${to}`)
     if (message.type === 'AppendEntries') this.#append(server, message)
+    else if (message.type === 'TimeoutNow') this.#timeoutNow(server, message)
     else if (message.type === 'AppendEntriesResult') this.#result(server, message)
     else if (message.type === 'RequestVoteResult' && message.granted) this.#grant(server.id, message.term, to)
   }
@@ -81,6 +82,11 @@ export class ElectionInvariants implements Observer {
     for (const block of blocks) {
       hold(this.#truth.isKnown(block), 18, () => `${id} sends ${block.first} .. ${block.last}, not its entries`)
     }
+  }
+
+  #timeoutNow({ id }: ServerView, { term }: TimeoutNow): void {
+    const leader = this.#truth.leaderOf(term)
+    hold(leader === id, 10, () => `${id} sends TimeoutNow of term ${term}, which ${leader} leads`)
   }
 
   /** What a match says is equal to the log of that term's leader. */

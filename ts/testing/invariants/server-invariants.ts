@@ -144,6 +144,7 @@ export class ServerInvariants implements Observer {
         return this.#vote(server, message.term, to)
       case 'PreVote':
       case 'PreVoteResult':
+      case 'TimeoutNow':
         return
     }
   }

@@ -3,7 +3,7 @@
  * (invariant 14), and a read is confirmed no lower than what was committed before it began (13).
  */
 
-import type { ReadOutcome } from '../../core/index.js'
+import type { ReadOutcome, TransferOutcome } from '../../core/index.js'
 import type { ServerId } from '../../types.js'
 import type { Truth } from '../invariants/truth.js'
 import { hold } from '../invariants/violation.js'
@@ -26,10 +26,12 @@ export class StageClients {
   /** By payload. */
   readonly outcomes = new Map<number, ProposalOutcome>()
   readonly readOutcomes = new Map<number, StageRead>()
+  readonly transferOutcomes = new Map<number, TransferOutcome>()
   readonly #truth: Truth
   readonly #waiting = new Map<ServerId, Waiting>()
   #payloads = 0
   #reads = 0
+  #transfers = 0
 
   constructor(truth: Truth) {
     this.#truth = truth
@@ -79,6 +81,19 @@ export class StageClients {
     const { index } = read
     hold(index >= floor, 13, () => `read ${read.id} is confirmed at ${index}, ${floor} was committed before it began`)
     hold(index <= this.#truth.commitIndex, 13, () => `read ${read.id} is confirmed at ${index}, not committed`)
+  }
+
+  /** A new transfer; answers with its id. */
+  beginTransfer(): number {
+    this.#transfers += 1
+    return this.#transfers
+  }
+
+  transferred(outcome: TransferOutcome): void {
+    const { id } = outcome
+    const isOnly = id <= this.#transfers && !this.transferOutcomes.has(id)
+    hold(isOnly, 14, () => `transfer ${id} ends twice, or nobody asked`)
+    this.transferOutcomes.set(id, outcome)
   }
 
   applied(server: ServerId, commands: readonly AppliedCommand[]): void {

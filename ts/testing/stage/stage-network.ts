@@ -87,5 +87,6 @@ export class StageNetwork {
 }
 
 export function isRequest(message: Request | Response): message is Request {
-  return message.type === 'AppendEntries' || message.type === 'RequestVote' || message.type === 'PreVote'
+  const { type } = message
+  return type === 'AppendEntries' || type === 'RequestVote' || type === 'PreVote' || type === 'TimeoutNow'
 }

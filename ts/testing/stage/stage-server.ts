@@ -25,7 +25,7 @@ import type { StageClients } from './stage-clients.js'
 import type { StageDisk, StageSnapshot } from './stage-disk.js'
 import { StageMachine } from './stage-machine.js'
 import type { StageNetwork } from './stage-network.js'
-import { formatEvent, formatMessage, formatOutcome, formatRead, formatTicket } from './text.js'
+import { formatEvent, formatMessage, formatOutcome, formatRead, formatTicket, formatTransfer } from './text.js'
 
 /** Room in the store of a server that starts. */
 const CREDIT_BYTES = 1 << 30
@@ -172,6 +172,10 @@ export class StageServer implements ServerView {
       clients.answered(this.id, read)
     }
     for (const outcome of ready.changes) this.#say(() => formatOutcome(outcome))
+    for (const transfer of ready.transfers) {
+      this.#say(() => formatTransfer(transfer))
+      clients.transferred(transfer)
+    }
     if (ready.apply !== null) this.#hand(ready.apply)
     if (ready.restore !== null) this.#restoreLater(ready.restore.snapshot)
     for (const send of ready.sends) {
@@ -327,6 +331,13 @@ export class StageServer implements ServerView {
     const read = this.#site.clients.asked(this.id)
     this.step({ type: 'readIndex', id: read })
     return read
+  }
+
+  /** Hands leadership over (thesis 3.10); answers with its id. */
+  transferInTurn(to: ServerId | null): number {
+    const id = this.#site.clients.beginTransfer()
+    this.step({ type: 'transfer', id, to })
+    return id
   }
 
   #say(line: () => string): void {

@@ -17,6 +17,7 @@ import type {
   Ready,
   Request,
   Response,
+  TransferOutcome,
 } from '../../core/index.js'
 import { assert } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
@@ -368,6 +369,20 @@ export class Stage {
     return answer
   }
 
+  /** Hands leadership over, to that voter or to whoever suits best (thesis 3.10); answers with the id of it. */
+  transfer(id: ServerId, to: ServerId | null = null): number {
+    let transfer = 0
+    this.inOneTurn(id, () => {
+      transfer = this.server(id).transferInTurn(to)
+    })
+    return transfer
+  }
+
+  /** What became of each transfer, by its id. */
+  get transferOutcomes(): ReadonlyMap<number, TransferOutcome> {
+    return this.clients.transferOutcomes
+  }
+
   // Network
 
   /** Messages under way, in the order in which they were sent. */
@@ -394,6 +409,27 @@ export class Stage {
     if (session === undefined || dialer.core === null) return
     dialer.sessions.delete(to)
     this.turn(from, { type: 'peerDown', peer: to, session })
+  }
+
+  /** The process of a server dies, and the kernel of its machine ends its connections: whoever is up is told. */
+  kill(id: ServerId): void {
+    this.crash(id)
+    for (const other of this.ids) {
+      if (this.server(other).core === null) continue
+      this.disconnect(other, id)
+      this.turn(other, { type: 'peerGone', peer: id })
+    }
+  }
+
+  /** All connections of two servers end at once as if both processes had gone. They may connect again. */
+  reset(a: ServerId, b: ServerId): void {
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      this.disconnect(from, to)
+      this.turn(from, { type: 'peerGone', peer: to })
+    }
   }
 
   /** From now on nothing that one sends reaches the other; nobody is told. */

@@ -10,6 +10,7 @@ import type {
   Request,
   Response,
   TicketOperation,
+  TransferOutcome,
 } from '../../core/index.js'
 import { AssertionFailure } from '../../errors.js'
 import { logIndex, termOf } from '../../types.js'
@@ -29,7 +30,9 @@ export function formatMessage(message: Request | Response): string {
       return `AppendEntriesResult term=${term} ${status} match=${matchIndex}${hint} round=${round}`
     }
     case 'RequestVote':
-      return `RequestVote term=${message.term} last=${message.lastIndex}/${message.lastTerm}`
+      return `RequestVote term=${message.term} last=${message.lastIndex}/${message.lastTerm}${message.isTransfer === true ? ' transfer' : ''}`
+    case 'TimeoutNow':
+      return `TimeoutNow term=${message.term} last=${message.lastIndex}/${message.lastTerm}`
     case 'RequestVoteResult':
       return `RequestVoteResult term=${message.term} ${message.granted ? 'granted' : 'refused'}`
     case 'PreVote': {
@@ -67,6 +70,8 @@ export function parseMessage(text: string): Request | Response {
       return { type, term, status, matchIndex: logIndex(number('match')), hintIndex, hintTerm, round }
     }
     case 'RequestVote':
+      return { type, term, lastIndex, lastTerm, ...(words.includes('transfer') ? { isTransfer: true as const } : {}) }
+    case 'TimeoutNow':
       return { type, term, lastIndex, lastTerm }
     case 'RequestVoteResult':
       return { type, term, granted }
@@ -181,6 +186,11 @@ export function formatOutcome(outcome: ChangeOutcome): string {
 
 export function formatRead(read: ReadOutcome): string {
   return read.status === 'confirmed' ? `read ${read.id} confirmed at ${read.index}` : `read ${read.id} ${read.status}`
+}
+
+export function formatTransfer(transfer: TransferOutcome): string {
+  const to = transfer.to ?? 'nobody'
+  return `transfer ${transfer.id} to ${to} ${transfer.status === 'failed' ? `failed: ${transfer.reason}` : 'done'}`
 }
 
 /** `first-last/term`. */

@@ -29,6 +29,7 @@ import {
   type Introduction,
   introductionOf,
   isSameBoot,
+  isUnderstood,
   type LinkId,
   PROTOCOL,
   type Refusal,
@@ -182,11 +183,11 @@ export class Connection {
   }
 
   /**
-   * Queues a message; dropped when the connection is not open. May end the connection. True when it is the first since
-   * the last flush. Hot path: once per batch.
+   * Queues a message; dropped when the connection is not open, or the peer does not know such. May end the connection.
+   * True when it is the first since the last flush. Hot path: once per batch.
    */
   send(message: Request | Response): boolean {
-    if (!this.#isOpen) return false
+    if (!this.#isOpen || !isUnderstood(message, this.#writer.features)) return false
     const isFirst = this.#writer.bytes === 0
     this.#writer.append(message)
     this.#context.stats.framesSent++
@@ -399,6 +400,7 @@ export class Connection {
         return this.#takeRequest(message)
       case 'RequestVote':
       case 'PreVote':
+      case 'TimeoutNow':
         return this.#takeRequest(message)
       case 'AppendEntriesResult':
       case 'RequestVoteResult':

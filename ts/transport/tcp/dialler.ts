@@ -113,6 +113,7 @@ export class Dialler implements ConnectionOwner {
       case 'AppendEntries':
       case 'RequestVote':
       case 'PreVote':
+      case 'TimeoutNow':
         assert(false, `a ${message.type} passed the connection that peer ${this.peer.id} was dialled on`)
     }
   }

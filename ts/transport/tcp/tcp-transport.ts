@@ -228,6 +228,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       case 'AppendEntries':
       case 'RequestVote':
       case 'PreVote':
+      case 'TimeoutNow':
         return handlers.onRequest(from, connection.link, message)
       case 'AppendEntriesResult':
       case 'RequestVoteResult':

@@ -7,8 +7,9 @@
  * - `goodbye`: a connection that ends in good order says why, in a frame of its own.
  * - `log-end`: an AppendEntriesResult carries the last index of the log of whoever answers.
  * - `accepted`: it carries the last index that was accepted, where that is not durable yet.
+ * - `transfer`: there is TimeoutNow, and a RequestVote says whether the leader has asked for the election.
  */
-export const FEATURES = ['goodbye', 'log-end', 'accepted'] as const
+export const FEATURES = ['goodbye', 'log-end', 'accepted', 'transfer'] as const
 
 export type Feature = (typeof FEATURES)[number]
 

@@ -41,6 +41,7 @@ export const FrameType = {
   requestVoteResult: 19,
   preVote: 20,
   preVoteResult: 21,
+  timeoutNow: 22,
 } as const
 
 /** What cannot be read: no bytes make a decoder throw. */

@@ -5,7 +5,7 @@
  * a named flaw, never an exception.
  */
 
-import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
+import type { AppendEntries, AppendEntriesResult, Request, RequestVote, Response } from '../../core/messages.js'
 import { assert } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { readU64, writeU64 } from '../../format/little-endian.js'
@@ -25,7 +25,14 @@ import {
   type Malformed,
   malformed,
 } from './frame.js'
-import { findField, type KnownFields, NO_FIELDS, optionalFieldsFlaw, writeU64Field } from './optional-fields.js'
+import {
+  findField,
+  type KnownFields,
+  NO_FIELDS,
+  optionalFieldsFlaw,
+  writeMark,
+  writeU64Field,
+} from './optional-fields.js'
 
 /** The longest head that `encodeHead` writes. */
 export const MESSAGE_HEAD_BYTES_MAX = 96
@@ -36,18 +43,26 @@ type MessageType = (Request | Response)['type']
 const LAYOUTS: Readonly<Record<MessageType, { readonly fixedBytes: number; readonly known: KnownFields }>> = {
   AppendEntries: { fixedBytes: 48, known: NO_FIELDS },
   AppendEntriesResult: { fixedBytes: 48, known: [undefined, 8, 8] },
-  RequestVote: { fixedBytes: 24, known: NO_FIELDS },
+  RequestVote: { fixedBytes: 24, known: [undefined, 0] },
   RequestVoteResult: { fixedBytes: 16, known: NO_FIELDS },
   PreVote: { fixedBytes: 32, known: NO_FIELDS },
   PreVoteResult: { fixedBytes: 24, known: NO_FIELDS },
+  TimeoutNow: { fixedBytes: 24, known: NO_FIELDS },
 }
 
 /** Of an AppendEntriesResult; feature `log-end`. */
 const LAST_INDEX_TAG = 1
 /** The same; feature `accepted`. */
 const ACCEPTED_INDEX_TAG = 2
+/** Of a RequestVote; feature `transfer`. */
+const TRANSFER_TAG = 1
 
 const STATUSES = ['matched', 'conflict', 'busy'] as const
+
+/** Whether a peer with these features understands it; what it does not is not sent to it, as if it were lost. */
+export function isUnderstood(message: Request | Response, features: FeatureSet): boolean {
+  return message.type !== 'TimeoutNow' || features.has('transfer')
+}
 
 /** A whole message in memory of its own: for those who send one piece at a time. */
 export function encodeMessage(message: Request | Response, features: FeatureSet): Uint8Array {
@@ -65,8 +80,8 @@ export function encodeMessage(message: Request | Response, features: FeatureSet)
 
 /**
  * Writes a message's frame but for its blocks, which the caller sends after it. Returns where the head ends. `features`
- * are those of the connection: what the other side did not offer is left out. Invariant: the message has no flaw, and
- * MESSAGE_HEAD_BYTES_MAX bytes are left at `at`. Hot path: once per batch.
+ * are those of the connection: fields that the other side did not offer are left out. Invariants: the message has no
+ * flaw and is understood there, and MESSAGE_HEAD_BYTES_MAX bytes are left at `at`. Hot path: once per batch.
  */
 export function encodeHead(message: Request | Response, features: FeatureSet, memory: FrameMemory, at: number): number {
   const flaw = messageFlaw(message)
@@ -97,7 +112,12 @@ export function encodeHead(message: Request | Response, features: FeatureSet, me
       writeU64(view, fields, message.term)
       writeU64(view, fields + 8, message.lastIndex)
       writeU64(view, fields + 16, message.lastTerm)
-      return finishHead(memory, at, end, FrameType.requestVote, 0)
+      return finishHead(memory, at, encodeMark(message, features, view, end), FrameType.requestVote, 0)
+    case 'TimeoutNow':
+      writeU64(view, fields, message.term)
+      writeU64(view, fields + 8, message.lastIndex)
+      writeU64(view, fields + 16, message.lastTerm)
+      return finishHead(memory, at, end, FrameType.timeoutNow, 0)
     case 'RequestVoteResult':
       writeU64(view, fields, message.term)
       writeU64(view, fields + 8, message.granted ? 1 : 0)
@@ -122,6 +142,10 @@ function encodeIndexes(message: AppendEntriesResult, features: FeatureSet, view:
   if (lastIndex !== undefined && features.has('log-end')) at = writeU64Field(view, at, LAST_INDEX_TAG, lastIndex)
   if (acceptedIndex === undefined || !features.has('accepted')) return at
   return writeU64Field(view, at, ACCEPTED_INDEX_TAG, acceptedIndex)
+}
+
+function encodeMark({ isTransfer }: RequestVote, features: FeatureSet, view: DataView, start: number): number {
+  return isTransfer === true && features.has('transfer') ? writeMark(view, start, TRANSFER_TAG) : start
 }
 
 function blocksLength(blocks: readonly Block[]): number {
@@ -156,12 +180,9 @@ function decodeByType(memory: FrameMemory, start: number, end: number): Request 
     case 'AppendEntriesResult':
       return decodeAppendEntriesResult(view, at, fieldsEnd)
     case 'RequestVote':
-      return {
-        type,
-        term: termOf(readU64(view, at)),
-        lastIndex: logIndex(readU64(view, at + 8)),
-        lastTerm: termOf(readU64(view, at + 16)),
-      }
+      return { type, ...decodeLogEnd(view, at), ...decodeMark(view, at, fieldsEnd) }
+    case 'TimeoutNow':
+      return { type, ...decodeLogEnd(view, at) }
     case 'RequestVoteResult': {
       const granted = readU64(view, at + 8)
       if (granted > 1) return malformed(`RequestVoteResult: granted ${granted} is neither 0 nor 1`)
@@ -197,6 +218,8 @@ function messageTypeOf(code: number): MessageType | null {
       return 'PreVote'
     case FrameType.preVoteResult:
       return 'PreVoteResult'
+    case FrameType.timeoutNow:
+      return 'TimeoutNow'
     default:
       return null
   }
@@ -210,6 +233,19 @@ function fieldsFlaw(view: DataView, type: MessageType, at: number, end: number):
   if (optional > end) return `a ${type} cannot have ${end - at} bytes of fields`
   const flaw = optionalFieldsFlaw(view, optional, end, known)
   return flaw === null ? null : `${type}: ${flaw}`
+}
+
+function decodeLogEnd(view: DataView, at: number): Omit<RequestVote, 'type'> {
+  return {
+    term: termOf(readU64(view, at)),
+    lastIndex: logIndex(readU64(view, at + 8)),
+    lastTerm: termOf(readU64(view, at + 16)),
+  }
+}
+
+function decodeMark(view: DataView, at: number, fieldsEnd: number): Pick<RequestVote, 'isTransfer'> {
+  const optional = at + LAYOUTS.RequestVote.fixedBytes
+  return findField(view, optional, fieldsEnd, TRANSFER_TAG) < 0 ? {} : { isTransfer: true }
 }
 
 function decodeAppendEntriesResult(view: DataView, at: number, fieldsEnd: number): AppendEntriesResult | Malformed {

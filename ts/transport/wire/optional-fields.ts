@@ -29,6 +29,13 @@ export function writeU64Field(view: DataView, at: number, tag: number, value: nu
   return at + FIELD_HEADER_BYTES + U64_BYTES
 }
 
+/** A field that says something by being there. Returns where it ends. */
+export function writeMark(view: DataView, at: number, tag: number): number {
+  view.setUint16(at, tag, true)
+  view.setUint16(at + 2, 0, true)
+  return at + FIELD_HEADER_BYTES
+}
+
 /** What is wrong with the optional fields in [start, end), or null. Total. */
 export function optionalFieldsFlaw(view: DataView, start: number, end: number, known: KnownFields): string | null {
   let before = 0

@@ -1,0 +1,59 @@
+/**
+ * When a follower calls for an election because the process of its leader is gone: soon, and not after an election
+ * timeout. The voters take turns, so that votes are rarely split; whose log is behind is refused, and the next one has
+ * its turn.
+ *
+ * Invariant: where links flap and the leader lives on, attempts become rare: after each one of a term the next waits
+ * twice as long. What an attempt may do is the business of pre-vote and stickiness, here is only when.
+ */
+
+import type { Configuration, ServerId, Term } from '../types.js'
+import { isVoter, membersOf } from './configuration.js'
+
+/** The earliest attempt, as a part of the election timeout: by then the other voters have noticed as well. */
+const WAIT_PART = 1 / 100
+/** Among so much of it after that the turns of the voters lie. */
+const TURNS_PART = 1 / 20
+/** Election timeouts between two attempts of one term, at most. */
+const PAUSE_TIMEOUTS_MAX = 64
+
+/** Of the follower that has lost its leader. */
+export interface LossContext {
+  readonly id: ServerId
+  readonly now: number
+  readonly configuration: Configuration
+  readonly hardState: { readonly term: Term }
+  readonly settings: { readonly electionTimeoutMs: number }
+  /** In [0, 1). */
+  random(): number
+}
+
+export class LeaderLoss {
+  /** The leadership that the rest speaks of. */
+  #term: Term | null = null
+  /** No attempt before that. */
+  #notBefore = -Infinity
+  /** Between the last attempt and the next. */
+  #pauseMs = 0
+
+  /**
+   * When to call for an election now that this leader is gone; Infinity: not for that reason. Invariant: this server is
+   * a voter.
+   */
+  attemptAt(follower: LossContext, leader: ServerId): number {
+    const { hardState, now, configuration, id } = follower
+    const { electionTimeoutMs } = follower.settings
+    if (hardState.term !== this.#term) {
+      this.#term = hardState.term
+      this.#notBefore = -Infinity
+      this.#pauseMs = electionTimeoutMs
+    }
+    if (now < this.#notBefore) return Infinity
+    const others = membersOf(configuration).filter((other) => other.id !== leader && isVoter(configuration, other.id))
+    const turn = others.findIndex((other) => other.id === id)
+    const at = now + electionTimeoutMs * (WAIT_PART + (TURNS_PART * (turn + follower.random())) / others.length)
+    this.#notBefore = at + this.#pauseMs
+    this.#pauseMs = Math.min(2 * this.#pauseMs, PAUSE_TIMEOUTS_MAX * electionTimeoutMs)
+    return at
+  }
+}

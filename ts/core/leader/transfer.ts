@@ -1,0 +1,123 @@
+/**
+ * Hands leadership over (thesis 3.10): while it lasts no proposals are taken, so the one that is to lead comes to have
+ * everything; then it is asked to call for an election at once.
+ *
+ * Invariants: it belongs to one leadership and ends with it (scenario T1), and after an election timeout at the latest:
+ * the leader then leads on as if nothing had been (T5). TimeoutNow leaves only when the other has the whole log (T2).
+ * Each transfer has one outcome.
+ */
+
+import type { ServerId } from '../../types.js'
+import type { TransferFailure } from '../ready.js'
+import type { CoreContext } from '../role.js'
+import type { Progress } from './progress.js'
+
+interface Attempt {
+  readonly id: number
+  readonly to: ServerId
+  readonly giveUpAt: number
+  /**
+   * Until then what is accepted is to be committed as well before the other is asked, so that its callers get their
+   * answer and no `unknown`. A quorum that cannot is no reason to keep the leader.
+   */
+  readonly commitUntil: number
+  /** The session on which the other was last asked; null while it was not. */
+  askedOn: number | null
+}
+
+export class Transfer {
+  readonly #core: CoreContext
+  readonly #peers: ReadonlyMap<ServerId, Progress>
+  #attempt: Attempt | null = null
+
+  constructor(core: CoreContext, peers: ReadonlyMap<ServerId, Progress>) {
+    this.#core = core
+    this.#peers = peers
+  }
+
+  get isUnderWay(): boolean {
+    return this.#attempt !== null
+  }
+
+  /** `to` is null: whoever suits best. */
+  begin(id: number, to: ServerId | null): void {
+    const { now, settings, outbox } = this.#core
+    const target = to ?? this.#mostCaughtUp()
+    const flaw = this.#flawOf(target)
+    if (target === null || flaw !== null) {
+      outbox.transfer({ id, status: 'failed', to: target, reason: flaw ?? 'noTarget' })
+      return
+    }
+    const giveUpAt = now + settings.electionTimeoutMs
+    this.#attempt = { id, to: target, giveUpAt, commitUntil: now + settings.electionTimeoutMs / 2, askedOn: null }
+  }
+
+  nextDeadline(): number {
+    const attempt = this.#attempt
+    if (attempt === null) return Infinity
+    return this.#core.now < attempt.commitUntil ? attempt.commitUntil : attempt.giveUpAt
+  }
+
+  tick(): void {
+    if (this.#attempt !== null && this.#core.now >= this.#attempt.giveUpAt) this.#fail('timedOut')
+  }
+
+  /** That peer's process is gone: no reason to wait. */
+  gone(peer: ServerId): void {
+    if (this.#attempt?.to === peer) this.#fail('targetGone')
+  }
+
+  /** Hot path: once per turn of a leader. Asks the other when it has everything: once on each connection. */
+  maybeAsk(): void {
+    const attempt = this.#attempt
+    if (attempt === null) return
+    if (!this.#isVoter(attempt.to)) return this.#fail('notVoter')
+    const { log, hardState, outbox, now } = this.#core
+    const { session = null, matchIndex = 0 } = this.#peers.get(attempt.to) ?? {}
+    const { lastIndex, lastTerm, commitIndex } = log
+    if (session === null || session === attempt.askedOn || matchIndex !== lastIndex) return
+    if (commitIndex !== lastIndex && now < attempt.commitUntil) return
+    attempt.askedOn = session
+    outbox.request(attempt.to, session, { type: 'TimeoutNow', term: hardState.term, lastIndex, lastTerm })
+  }
+
+  /** The leadership is over. Who was asked may be the reason, and then leads soon. */
+  end(): void {
+    const attempt = this.#attempt
+    if (attempt === null) return
+    if (attempt.askedOn === null) return this.#fail('leadershipLost')
+    this.#attempt = null
+    this.#core.succession.expect(attempt)
+  }
+
+  #fail(reason: TransferFailure): void {
+    const attempt = this.#attempt
+    if (attempt === null) return
+    this.#attempt = null
+    this.#core.outbox.transfer({ id: attempt.id, status: 'failed', to: attempt.to, reason })
+  }
+
+  #flawOf(target: ServerId | null): TransferFailure | null {
+    if (this.#attempt !== null) return 'inProgress'
+    if (target === null) return 'noTarget'
+    return this.#isVoter(target) ? null : 'notVoter'
+  }
+
+  /** Of those who come in, when two halves decide: who goes out could not lead for long. */
+  #isVoter(id: ServerId): boolean {
+    const { configuration, id: self } = this.#core
+    return id !== self && configuration.voters.some((voter) => voter.id === id)
+  }
+
+  /** Among the voters that are heard; of equals the first in the configuration. */
+  #mostCaughtUp(): ServerId | null {
+    const { configuration, now, settings } = this.#core
+    let best: Progress | null = null
+    for (const { id } of configuration.voters) {
+      const peer = this.#peers.get(id)
+      if (peer === undefined || peer.session === null || now - peer.contactAt >= settings.electionTimeoutMs) continue
+      if (best === null || peer.matchIndex > best.matchIndex) best = peer
+    }
+    return best?.peer ?? null
+  }
+}
