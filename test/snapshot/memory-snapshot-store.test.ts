@@ -34,6 +34,24 @@ test('a crash loses what was not finished, and ends every call under way', async
   await again.close()
 })
 
+test('a crash leaves of each file what was flushed of it, and of names those that were', async () => {
+  const disk = memorySnapshotStore().disk('a')
+  const [kept, lost] = [await disk.createFile('a/kept'), await disk.createFile('a/lost')]
+  await kept.write(bytes(10), 0)
+  await kept.datasync()
+  await kept.write(bytes(10), 10)
+  await lost.write(bytes(10), 0)
+  await lost.datasync()
+  await disk.rename('a/lost', 'a/moved')
+  await disk.remove('a/moved')
+  await disk.syncDirectory()
+  await disk.rename('a/kept', 'a/new')
+  disk.crash()
+  assert.equal(await disk.list('a'), ['kept'])
+  assert.is(await (await disk.openFile('a/kept'))?.size(), 10)
+  assert.is(codeOf(await reason(kept.size())), 'Error: EIO: as the disk in memory was told')
+})
+
 test('a disk goes by its folder, and a wiped one is empty', async () => {
   const factory = memorySnapshotStore()
   for (const [dir, expected] of [
