@@ -84,7 +84,7 @@ for (const { name, unknown, words, hex } of vectors.refused) {
   })
 }
 
-test('a header is what it was, and a flipped bit anywhere in it is found', () => {
+test('N12 a header is what it was, cluster and incarnation too, and a flipped bit anywhere in it is found', () => {
   const header = headerOf(3)
   const encoded = encodeSnapshotHeader(header)
   assert.equal(decodeSnapshotHeader(encoded), header)

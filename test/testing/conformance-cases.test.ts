@@ -4,10 +4,10 @@
  */
 
 import { RaftError } from 'balsa-raft'
-import { memoryStore } from 'balsa-raft/storage'
-import type { LogStore, StoreProgress } from 'balsa-raft/storage'
-import { logStoreConformance, transportConformance } from 'balsa-raft/testing'
-import type { ConformanceCase, LogStoreConformanceOptions } from 'balsa-raft/testing'
+import { memorySnapshotStore, memoryStore } from 'balsa-raft/storage'
+import type { LogStore, SnapshotStore, StoreProgress } from 'balsa-raft/storage'
+import { logStoreConformance, snapshotStoreConformance, transportConformance } from 'balsa-raft/testing'
+import type { ConformanceCase, LogStoreConformanceOptions, SnapshotStoreConformanceOptions } from 'balsa-raft/testing'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import type { Transport } from 'balsa-raft'
 import { suite } from 'uvu'
@@ -103,6 +103,97 @@ for (const [what, breaking, name] of storeDefects) {
   })
 }
 
+const snapshotDefects: readonly (readonly [string, (store: SnapshotStore) => Partial<SnapshotStore>, string])[] = [
+  [
+    'gives a sink that keeps what it was given',
+    (store) => ({
+      async create(header) {
+        const sink = await store.create(header)
+        const given: Uint8Array[] = []
+        const finish = async () => {
+          for (const data of given) await sink.write(data)
+          return sink.finish()
+        }
+        return replacing(sink, { write: async (data) => void given.push(data), finish })
+      },
+    }),
+    'what was given to write may be used again once that has resolved',
+  ],
+  [
+    'lists the oldest first',
+    (store) => ({
+      async open() {
+        const { whole, flawed } = await store.open()
+        return { whole: whole.toReversed(), flawed }
+      },
+    }),
+    'H1-24 the newest comes first: by term, then by index, not by id nor by when it was made',
+  ],
+  [
+    'hides what is damaged',
+    (store) => ({ open: async () => ({ ...(await store.open()), flawed: [] }) }),
+    'N15 H1-27 a bit that flips anywhere is found: by open where it is in header or end, else by verify and read',
+  ],
+  [
+    'never verifies',
+    () => ({ verify: async () => {} }),
+    'N15 H1-27 a bit that flips anywhere is found: by open where it is in header or end, else by verify and read',
+  ],
+  [
+    'takes damage for an end',
+    (store) => ({
+      async *read(id) {
+        try {
+          yield* store.read(id)
+        } catch {
+          // As if that were all.
+        }
+      },
+    }),
+    'N15 H1-27 a bit that flips anywhere is found: by open where it is in header or end, else by verify and read',
+  ],
+  [
+    'says that it is finished before it is',
+    (store) => ({
+      async create(header) {
+        const sink = await store.create(header)
+        const finish = async () => {
+          sink.finish().catch(() => {})
+          return { header, bytes: 100_000 }
+        }
+        return replacing(sink, { finish })
+      },
+    }),
+    'N13 D8 H1-24 after a loss of power at any call there is the old or the new, whole; and the new once it was told',
+  ],
+  [
+    'keeps everything',
+    () => ({ keep: async () => {} }),
+    'keep removes the others; who reads one reads on, and what is being made goes on',
+  ],
+  [
+    'goes on after close',
+    () => ({ close: async () => {} }),
+    'after close every call is refused, what was being made is gone, and a reader ends with an error',
+  ],
+  [
+    'begins anew after each cut',
+    (store) => ({
+      async receive(header, bytes) {
+        await (await store.receive(header, bytes)).abort()
+        return store.receive(header, bytes)
+      },
+    }),
+    'N4 N5 what was cut off goes on where it was, also in the middle of a chunk',
+  ],
+]
+
+for (const [what, breaking, name] of snapshotDefects) {
+  test(`a store of snapshots that ${what} fails the case about that`, async () => {
+    await failing(snapshotStoreConformance({ ...snapshotOptions(breaking), deadlineMs: 2000 }), name)
+  })
+}
+
 const transportDefects: readonly (readonly [string, (transport: Transport) => Partial<Transport>, string])[] = [
   [
     'sends without flush',
@@ -195,6 +286,24 @@ function storeOptions(breaking: Breaking): LogStoreConformanceOptions {
     removeDir: async () => {},
     failNextWrite: (dir) => factory.disk(dir).failTicket(1, 'lost'),
     crash: (dir) => factory.disk(dir).crash(),
+  }
+}
+
+function snapshotOptions(breaking: (store: SnapshotStore) => Partial<SnapshotStore>): SnapshotStoreConformanceOptions {
+  const factory = memorySnapshotStore()
+  let dirs = 0
+  return {
+    create(dir) {
+      const store = factory.create(dir)
+      return replacing(store, breaking(store))
+    },
+    makeDir: async () => `memory-${(dirs += 1)}`,
+    removeDir: async () => {},
+    flipBit: async (dir, id, bit) => factory.disk(dir).flipBit(id, bit),
+    failCall: null,
+    dieAt: (dir, k) => factory.disk(dir).dieAt(k),
+    crash: (dir) => factory.disk(dir).crash(),
+    largeBytes: null,
   }
 }
 

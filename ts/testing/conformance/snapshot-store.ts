@@ -261,6 +261,11 @@ const receiving: readonly Behaviour[] = [
       deepStrictEqual([await begin(1, 2000), await begin(2, 2000), await begin(1, 2000)], [0, 0, 0])
       const intake = await store.receive({ ...headerOf(1), time: 5 }, 2000)
       strictEqual(intake.received, 0)
+      await intake.abort()
+      const both = [await store.receive(headerOf(3), 1000), await store.receive(headerOf(4), 1000)]
+      for (const [at, one] of both.entries()) await one.write(snapshotBytes(headerOf(3 + at), []).subarray(0, 50))
+      for (const one of both) await one.suspend()
+      deepStrictEqual([await begin(3, 1000), await begin(4, 1000)], [0, 0])
     },
   },
   {
