@@ -13,7 +13,8 @@ import { itemBytes, type Item } from 'balsa-kv/data-set/item.js'
 import { Walk } from 'balsa-kv/data-set/walk.js'
 import { KEPT_BEYOND_SHARE, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECE_STEPS } from 'balsa-kv/limits.js'
 import { encodeCommand, encodeTransaction, timeEntry } from 'balsa-kv/replication/entry-codec.js'
-import { KvStateMachine, type Pace } from 'balsa-kv/replication/kv-state-machine.js'
+import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import type { Pace } from 'balsa-kv/replication/pace.js'
 import { encodeHead, encodeItems } from 'balsa-kv/replication/snapshot-format.js'
 import type { Reply } from 'balsa-kv/resp/reply.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
@@ -207,6 +208,32 @@ test('N16: a snapshot of which all was set aside and written goes over the rest 
   for (const piece of pieces) assert.ok(piece.length > 0)
   const written = pieces.reduce((sum, { length }) => sum + length, 0)
   assert.ok(replica.turns() >= Math.floor(written / SNAPSHOT_PIECE_BYTES) + 2, `${replica.turns()} turns`)
+})
+
+test('N16: while there is load, all else has four times what a piece takes; without, pieces follow each other', async () => {
+  const turnsBetween = async (ofOthersMs: number): Promise<readonly number[]> => {
+    let now = 0
+    let turns = 0
+    const defer = (callback: () => void): void => {
+      turns += 1
+      now += ofOthersMs
+      callback()
+    }
+    // A look costs a millisecond, and a piece lies between two.
+    const replica = new Replica({ now: () => (now += 1), defer })
+    for (let n = 0; n < 5000; n += 1) replica.at(1000, 'set', `k${n}`, 'v'.repeat(30))
+    const between: number[] = []
+    for await (const piece of replica.machine.snapshot()) {
+      if (piece.length > 48) between.push(turns)
+      turns = 0
+    }
+    return between.slice(1)
+  }
+  assert.equal(await turnsBetween(0.2), [3, 3, 3, 3])
+  assert.equal(await turnsBetween(5), [1, 1, 1, 1])
+  const idle = new Replica({ now: () => 0, defer: (callback) => callback() })
+  for (let n = 0; n < 5000; n += 1) idle.at(1000, 'set', `k${n}`, 'v'.repeat(30))
+  assert.ok((await piecesOf(idle.machine.snapshot())).length >= 5)
 })
 
 test('a restore reads in slices, each in a turn of its own, however the bytes come', async () => {

@@ -10,6 +10,7 @@ import { dataCommands } from '../data-set/data-commands.js'
 import { APPLY_SLICE_MS, KEPT_BEYOND_SHARE, WORK_BY_LOOK } from '../limits.js'
 import { nullArray, ok, type Reply } from '../resp/reply.js'
 import { decodeEntry, type KvEntry } from './entry-codec.js'
+import { nextTurn, type Pace } from './pace.js'
 import { restoreDataSet } from './restore.js'
 import { SnapshotPieces } from './snapshot-source.js'
 
@@ -18,14 +19,6 @@ const REMOVALS_BY_TIME_ENTRY = 10_000
 const REMOVALS_BY_COMMAND = 16
 /** What an entry counts for beside its bytes. */
 const ENTRY_WORK = 256
-
-/** How entries are spread over turns of the event loop, by the clock of the server. */
-export interface Pace {
-  /** Monotonic, in milliseconds. */
-  now(): number
-  /** Runs `callback` in the next turn. */
-  defer(callback: () => void): void
-}
 
 export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   readonly #data: DataSet
@@ -70,12 +63,12 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
     strict.equal(this.#data.hasWorkLeft, false, 'between two batches no entry has left work')
     return new SnapshotPieces(
       this.#data.capture(() => this.#keepsTooMuch()),
-      () => this.#nextTurn(),
+      this.#pace,
     )
   }
 
   restore(source: AsyncIterable<Uint8Array>, { index }: { readonly index: number }): Promise<void> {
-    return restoreDataSet(this.#data, source, index, () => this.#nextTurn())
+    return restoreDataSet(this.#data, source, index, this.#pace)
   }
 
   #keepsTooMuch(): string | null {
@@ -87,19 +80,12 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
     )
   }
 
-  #nextTurn(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#pace === null) resolve()
-      else this.#pace.defer(resolve)
-    })
-  }
-
   async #applyRest(
     batch: readonly Entry<Uint8Array>[],
     context: ApplyContext,
     replies: Reply[],
   ): Promise<readonly Reply[]> {
-    do await this.#nextTurn()
+    do await nextTurn(this.#pace)
     while (!this.#slice(batch, context, replies))
     return replies
   }

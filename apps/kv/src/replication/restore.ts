@@ -6,6 +6,7 @@
 import type { DataSet } from '../data-set/data-set.js'
 import { Restoration } from '../data-set/restoration.js'
 import { SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECE_STEPS } from '../limits.js'
+import { nextTurn, type Pace } from './pace.js'
 import { encodedBytes, SnapshotReader } from './snapshot-format.js'
 
 /** `index`: the last entry that the snapshot covers. Rejects with what is wrong, in words. */
@@ -13,7 +14,7 @@ export async function restoreDataSet(
   data: DataSet,
   source: AsyncIterable<Uint8Array>,
   index: number,
-  nextTurn: () => Promise<void>,
+  pace: Pace | null,
 ): Promise<void> {
   data.beginRestore()
   const reader = new SnapshotReader()
@@ -30,13 +31,13 @@ export async function restoreDataSet(
         restoration.add(item)
         bytesInTurn += encodedBytes(item)
         if (bytesInTurn < SNAPSHOT_PIECE_BYTES) continue
-        await nextTurn()
+        await nextTurn(pace)
         bytesInTurn = 0
       }
     }
     if (restoration === null) throw new Error('it ends before it has begun')
     if (reader.left > 0) throw new Error('it ends amid a key')
-    while (restoration.settle(SNAPSHOT_PIECE_STEPS)) await nextTurn()
+    while (restoration.settle(SNAPSHOT_PIECE_STEPS)) await nextTurn(pace)
     data.restored(restoration)
   } catch (error) {
     const at = `at byte ${read - reader.left} of ${read} that were read`

@@ -1,22 +1,27 @@
 /**
  * A snapshot as it is asked for, piece by piece. Each piece is made in a turn of the event loop of its own, however
- * fast it is taken, from a bounded number of keys.
+ * fast it is taken, from a bounded number of keys; while there is load, only some turns have one.
  */
 
 import type { Capture } from '../data-set/capture.js'
 import type { PlacedItem } from '../data-set/item.js'
-import { SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECE_STEPS } from '../limits.js'
+import { SNAPSHOT_IDLE_TURN_MS, SNAPSHOT_OTHERS_SHARE, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECE_STEPS } from '../limits.js'
+import { nextTurn, type Pace } from './pace.js'
 import { encodedBytes, encodeHead, encodeItems } from './snapshot-format.js'
 
 export class SnapshotPieces implements AsyncIterableIterator<Uint8Array> {
   readonly #capture: Capture
-  readonly #nextTurn: () => Promise<void>
+  readonly #pace: Pace | null
+  /** When the last piece was made, and how long that took. */
+  #madeAt = 0
+  #took = 0
   #isBegun = false
   #isOver = false
 
-  constructor(capture: Capture, nextTurn: () => Promise<void>) {
+  /** Without `pace` each piece is made at once. */
+  constructor(capture: Capture, pace: Pace | null) {
     this.#capture = capture
-    this.#nextTurn = nextTurn
+    this.#pace = pace
   }
 
   [Symbol.asyncIterator](): this {
@@ -29,8 +34,11 @@ export class SnapshotPieces implements AsyncIterableIterator<Uint8Array> {
       return { done: false, value: encodeHead(this.#capture.facts) }
     }
     while (!this.#isOver) {
-      await this.#nextTurn()
+      if (this.#pace !== null) await this.#othersTurns(this.#pace)
+      const from = this.#pace?.now() ?? 0
       const piece = this.#piece()
+      this.#madeAt = this.#pace?.now() ?? 0
+      this.#took = this.#madeAt - from
       // A piece of keys that were all handed out before they changed.
       if (piece.length > 0) return { done: false, value: piece }
     }
@@ -42,6 +50,16 @@ export class SnapshotPieces implements AsyncIterableIterator<Uint8Array> {
     this.#isOver = true
     this.#capture.end()
     return Promise.resolve({ done: true, value: undefined })
+  }
+
+  async #othersTurns(pace: Pace): Promise<void> {
+    const until = this.#madeAt + this.#took * SNAPSHOT_OTHERS_SHARE
+    for (let turnAt = pace.now(); ;) {
+      await nextTurn(pace)
+      const now = pace.now()
+      if (now >= until || now - turnAt < SNAPSHOT_IDLE_TURN_MS) return
+      turnAt = now
+    }
   }
 
   #piece(): Uint8Array {
