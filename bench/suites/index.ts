@@ -4,6 +4,7 @@ import type { Suite } from '../suite.js'
 import { apply } from './apply.js'
 import { core } from './core.js'
 import { failover } from './failover.js'
+import { kvSnapshot } from './kv-snapshot.js'
 import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
 import { redis } from './redis.js'
@@ -11,4 +12,4 @@ import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 
-export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, sim, soak]
+export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, kvSnapshot, sim, soak]

@@ -615,6 +615,7 @@ test('to clear a data set looks at no key but those that somebody asks about', (
   data.listener = {
     changed: (key) => void changed.push(key),
     cleared: (wasThere) => (asked = [wasThere('k1'), wasThere('k1000')]),
+    replaced: () => assert.unreachable('nothing was replaced'),
   }
   data.clear()
   assert.equal([data.size, changed, asked], [0, [], [true, false]])

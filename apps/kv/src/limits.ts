@@ -101,6 +101,28 @@ export const FLUSH_SLICE_MS = 10
  */
 export const WORK_BY_LOOK = 4096
 
+/**
+ * A snapshot is written in pieces of about so many bytes, each in a turn of its own, and read in such slices: a
+ * millisecond for short keys. A piece looks at no more keys, of which some were written before they changed.
+ */
+export const SNAPSHOT_PIECE_BYTES = 64 * 1024
+export const SNAPSHOT_PIECE_STEPS = 4096
+
+/**
+ * Between two pieces all else gets so many times what the piece took, over as many turns as that needs, unless a turn
+ * shows that there is nothing else to do: a fifth of the time goes to a snapshot while there is load, most of it
+ * without.
+ */
+export const SNAPSHOT_OTHERS_SHARE = 4
+export const SNAPSHOT_IDLE_TURN_MS = 0.1
+
+/**
+ * What is kept for a snapshot of keys that change before they are written may take so much of `maxmemory` beyond what
+ * the data set leaves of it; with more the snapshot is given up, and the log stays as it is. A server that leads takes
+ * no command that grows from the first byte on that is beyond, so only what does not grow comes here, and followers.
+ */
+export const KEPT_BEYOND_SHARE = 1 / 4
+
 /** Walks over all keys that go on at a time; each change of a key is shown to all of them. */
 export const WALKS_MAX = 4
 

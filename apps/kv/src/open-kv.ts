@@ -35,7 +35,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     cluster: options.cluster,
     transport: tcp({ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) }),
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
-    stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries),
+    stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries, options.memoryMax),
     codec: bytesCodec,
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,

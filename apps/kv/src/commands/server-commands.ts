@@ -1,6 +1,7 @@
 /** INFO, CONFIG and ROLE. */
 
 import type { Status } from 'balsa-raft'
+import type { Capture } from '../data-set/capture.js'
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatAddress } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
@@ -116,9 +117,15 @@ function memoryLines({ data, memoryMax }: ServerState): ReturnType<Section[1]> {
   ]
 }
 
-function persistenceLines({ status: raft, dir }: ServerState): ReturnType<Section[1]> {
+function persistenceLines({ data, status: raft, dir }: ServerState): ReturnType<Section[1]> {
+  const captures = [...data.captures]
+  const sum = (of: (capture: Capture) => number): number => captures.reduce((so, capture) => so + of(capture), 0)
   return [
-    ['loading', 0],
+    ['loading', data.isRestoring ? 1 : 0],
+    // What is kept for a snapshot under way, and how many keys of it are written.
+    ['current_cow_size', data.keptBytes],
+    ['current_save_keys_processed', sum(({ handedOut }) => handedOut)],
+    ['current_save_keys_total', sum(({ facts }) => facts.size)],
     ['log_durability', raft.durability],
     ['log_dir', dir],
     ['log_group_commits', raft.store.groupCommits],

@@ -13,9 +13,11 @@
  */
 
 import { SCAN_KEYS_MAX } from '../limits.js'
+import { Capture } from './capture.js'
 import { Deadlines } from './deadlines.js'
-import { keyWeight, type Item, type PlacedItem } from './item.js'
+import { itemBytes, keyWeight, type Item, type PlacedItem, type StoredItem } from './item.js'
 import { KeyMap } from './key-map.js'
+import type { Restoration } from './restoration.js'
 import { Walk } from './walk.js'
 
 /** Told of changes, on every server, whoever caused them. Must not change the data set. */
@@ -23,14 +25,8 @@ export interface ChangeListener {
   changed(key: string): void
   /** Every key is gone; `wasThere` says of a key whether it lived before. */
   cleared(wasThere: (key: string) => boolean): void
-}
-
-interface StoredItem extends PlacedItem {
-  value: string
-  deadline: number
-  version: number
-  /** Among the deadlines. Meaningless without one. */
-  deadlinePlace: number
+  /** Everything is about to be replaced, or was: nothing that was known of a key holds any longer. */
+  replaced(): void
 }
 
 export class DataSet {
@@ -42,9 +38,11 @@ export class DataSet {
    */
   #order: StoredItem[] = []
   /** Invariant: every item with a deadline, and no other. */
-  readonly #deadlines = new Deadlines<StoredItem>()
-  /** Those that must be told before anything changes. */
+  #deadlines = new Deadlines<StoredItem>()
+  /** Those that must be told before anything changes, with those of captures. */
   readonly #walks = new Set<Walk>()
+  readonly #captures = new Set<Capture>()
+  #isRestoring = false
   /** Left by the last entry: so many dead keys may still be removed, and values that V8 holds in pieces. */
   #removalsLeft = 0
   #inPieces: StoredItem[] = []
@@ -188,18 +186,42 @@ export class DataSet {
   /** Takes no longer for a million keys than for one. */
   clear(): void {
     const items = this.#items
-    this.#items = new KeyMap()
-    this.#valueBytesMax = 0
+    this.#empty()
     this.#listener?.cleared((key) => {
       const item = items.get(key)
       return item !== undefined && this.#lives(item)
     })
-    this.#order = []
-    // Those that are under way have the old order to themselves.
-    this.#walks.clear()
-    this.#deadlines.clear()
-    this.#inPieces = []
-    this.#bytes = 0
+  }
+
+  /** Nothing is here, since all of it is being replaced; who reads is to be told so. */
+  get isRestoring(): boolean {
+    return this.#isRestoring
+  }
+
+  /**
+   * Lets go of everything, until `restored`. Walks that are under way go on over what was here; captures give up, as
+   * they would keep it beside what comes.
+   */
+  beginRestore(): void {
+    this.#isRestoring = true
+    this.#removalsLeft = 0
+    for (const capture of this.#captures) capture.giveUp('the data set is being replaced by a newer snapshot')
+    this.#empty()
+    this.#listener?.replaced()
+  }
+
+  /** Becomes what a snapshot says. Invariant: every item of it is settled. */
+  restored({ facts, items, order, deadlines }: Restoration): void {
+    this.#items = items
+    this.#order = order
+    this.#deadlines = deadlines
+    this.#bytes = facts.bytes
+    this.#valueBytesMax = facts.valueBytesMax
+    this.#index = facts.index
+    this.#time = facts.time
+    this.#seenAt = facts.time
+    this.#isRestoring = false
+    this.#listener?.replaced()
   }
 
   /** Whether this key has a deadline that has passed by `now`, while by the entries applied so far it still lives. */
@@ -246,14 +268,60 @@ export class DataSet {
    * item, and may be called at any change.
    */
   walk(visit: (item: Item) => void): Walk {
-    const walk = new Walk(this.#order, this.#seenAt, visit, (ended) => this.#walks.delete(ended))
-    this.#walks.add(walk)
-    return walk
+    return this.#walk(this.#seenAt, visit)
   }
 
-  /** Walks under way that are told of changes. */
+  /** Walks under way that are told of changes, those of captures among them. */
   get walks(): number {
     return this.#walks.size
+  }
+
+  /**
+   * Begins to hand out all that is here now, whatever changes meanwhile. Takes no longer for a million keys than for
+   * one. `tooMuch`: why what is kept by then is more than may be, or null. Invariant: no work is left.
+   */
+  capture(tooMuch: () => string | null): Capture {
+    const facts = {
+      index: this.#index,
+      time: this.#time,
+      size: this.#order.length,
+      bytes: this.#bytes,
+      valueBytesMax: this.#valueBytesMax,
+    }
+    const walk = (visit: (item: PlacedItem) => void): Walk => this.#walk(Number.NEGATIVE_INFINITY, visit)
+    const capture = new Capture(facts, walk, tooMuch, (ended) => this.#captures.delete(ended))
+    this.#captures.add(capture)
+    return capture
+  }
+
+  get captures(): ReadonlySet<Capture> {
+    return this.#captures
+  }
+
+  /** What is kept for captures, beside `bytes`. */
+  get keptBytes(): number {
+    let bytes = 0
+    for (const capture of this.#captures) bytes += capture.keptBytes
+    return bytes
+  }
+
+  #empty(): void {
+    const bytes = this.#bytes
+    this.#items = new KeyMap()
+    this.#valueBytesMax = 0
+    this.#order = []
+    // Those that are under way have the old order to themselves.
+    this.#walks.clear()
+    this.#deadlines = new Deadlines()
+    this.#inPieces = []
+    this.#bytes = 0
+    for (const capture of this.#captures) capture.abandoned(bytes)
+  }
+
+  #walk(time: number, visit: (item: PlacedItem) => void): Walk {
+    const walk = new Walk(this.#order, time, visit, (ended) => this.#walks.delete(ended))
+    this.#walks.add(walk)
+    return walk
   }
 
   #live(key: string): StoredItem | undefined {
@@ -295,29 +363,17 @@ export class DataSet {
   }
 
   #remove(item: StoredItem): void {
-    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removing(item)
+    const last = this.#order.at(-1) ?? item
+    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removing(item, last)
     this.#items.delete(item.key)
     this.#bytes -= itemBytes(item)
     if (item.deadline !== 0) this.#deadlines.remove(item)
-    const last = this.#order.pop()
-    const moved = last !== undefined && last !== item ? last : null
-    if (moved !== null) {
-      this.#order[item.place] = moved
-      moved.place = item.place
-    }
-    if (this.#walks.size > 0) for (const walk of this.#walks) walk.removed(moved, this.#order.length)
+    this.#order.pop()
+    if (last === item) return
+    this.#order[item.place] = last
+    last.place = item.place
   }
 }
 
 /** Dead keys that are removed in one step of the work left. */
 const STEP_REMOVALS = 64
-
-/** As measured with a million keys, and some for a map that has just grown; the strings' bytes come on top. */
-const ITEM_BYTES = 176
-const DEADLINE_BYTES = 40
-
-/** What a command may make of each of its words, beside their bytes: MSET says an item in two, SET with EX in five. */
-export const WORD_GROWTH_BYTES = ITEM_BYTES / 2
-
-const itemBytes = ({ key, value, deadline }: Item): number =>
-  key.length + value.length + ITEM_BYTES + (deadline === 0 ? 0 : DEADLINE_BYTES)

@@ -1,16 +1,22 @@
 /**
- * What dies, in the order of deadlines: a binary heap, the earliest first. Everything in it knows its place, so that
- * whatever is changed or taken out leaves nothing behind that would have to be swept up later, all at once.
+ * What dies, in the order of deadlines, and of keys where those are the same: a binary heap, the earliest first.
+ * Everything in it knows its place, so that whatever is changed or taken out leaves nothing behind that would have to
+ * be swept up later, all at once.
+ *
+ * Invariant: which one is the first follows from what is in here, and not from how it came in: a server that was
+ * restored from a snapshot removes the same keys as one that has applied every entry.
  */
 
 export interface Mortal {
+  /** Of one key there is one item. */
+  readonly key: string
   readonly deadline: number
   /** Its place in the heap; kept by it. */
   deadlinePlace: number
 }
 
 export class Deadlines<Item extends Mortal> {
-  #heap: Item[] = []
+  readonly #heap: Item[] = []
 
   get size(): number {
     return this.#heap.length
@@ -36,14 +42,10 @@ export class Deadlines<Item extends Mortal> {
     this.#sink(last)
   }
 
-  clear(): void {
-    this.#heap = []
-  }
-
   #rise(item: Item): void {
     while (item.deadlinePlace > 0) {
       const above = this.#heap[(item.deadlinePlace - 1) >> 1]
-      if (above === undefined || above.deadline <= item.deadline) return
+      if (above === undefined || !precedes(item, above)) return
       this.#swap(above, item)
     }
   }
@@ -52,8 +54,8 @@ export class Deadlines<Item extends Mortal> {
     for (;;) {
       const left = this.#heap[2 * item.deadlinePlace + 1]
       const right = this.#heap[2 * item.deadlinePlace + 2]
-      const below = left !== undefined && right !== undefined && right.deadline < left.deadline ? right : left
-      if (below === undefined || below.deadline >= item.deadline) return
+      const below = left !== undefined && right !== undefined && precedes(right, left) ? right : left
+      if (below === undefined || !precedes(below, item)) return
       this.#swap(item, below)
     }
   }
@@ -68,4 +70,8 @@ export class Deadlines<Item extends Mortal> {
     this.#heap[place] = item
     item.deadlinePlace = place
   }
+}
+
+function precedes(one: Mortal, other: Mortal): boolean {
+  return one.deadline < other.deadline || (one.deadline === other.deadline && one.key < other.key)
 }

@@ -7,9 +7,12 @@ import { strict } from 'node:assert'
 import type { ApplyContext, Entry, StateMachine } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { dataCommands } from '../data-set/data-commands.js'
-import { APPLY_SLICE_MS, WORK_BY_LOOK } from '../limits.js'
+import { APPLY_SLICE_MS, KEPT_BEYOND_SHARE, WORK_BY_LOOK } from '../limits.js'
 import { nullArray, ok, type Reply } from '../resp/reply.js'
 import { decodeEntry, type KvEntry } from './entry-codec.js'
+import { nextTurn, type Pace } from './pace.js'
+import { restoreDataSet } from './restore.js'
+import { SnapshotPieces } from './snapshot-source.js'
 
 /** Dead keys removed by an entry that exists for that, and by any other: each leaves more room than it can fill. */
 const REMOVALS_BY_TIME_ENTRY = 10_000
@@ -17,26 +20,28 @@ const REMOVALS_BY_COMMAND = 16
 /** What an entry counts for beside its bytes. */
 const ENTRY_WORK = 256
 
-/** How entries are spread over turns of the event loop, by the clock of the server. */
-export interface Pace {
-  /** Monotonic, in milliseconds. */
-  now(): number
-  /** Runs `callback` in the next turn. */
-  defer(callback: () => void): void
-}
-
 export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   readonly #data: DataSet
   readonly #pace: Pace | null
   readonly #skipped: ReadonlySet<number>
+  readonly #memoryMax: number
   /** What was done since the clock was looked at. */
   #work = 0
 
-  /** Without `pace` every batch is applied at once. `skipped`: entries that are left out if nobody can read them. */
-  constructor(data: DataSet, pace: Pace | null = null, skipped: ReadonlySet<number> = new Set()) {
+  /**
+   * Without `pace` every batch is applied at once. `skipped`: entries that are left out if nobody can read them.
+   * `memoryMax`: what the data set may take, by which a snapshot is bounded.
+   */
+  constructor(
+    data: DataSet,
+    pace: Pace | null = null,
+    skipped: ReadonlySet<number> = new Set(),
+    memoryMax = Number.POSITIVE_INFINITY,
+  ) {
     this.#data = data
     this.#pace = pace
     this.#skipped = skipped
+    this.#memoryMax = memoryMax
   }
 
   /**
@@ -49,12 +54,38 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
     return this.#slice(batch, context, replies) ? replies : this.#applyRest(batch, context, replies)
   }
 
+  /**
+   * Of the keys as they are now; what changes while it is written is kept for it as it was. Several may be written at
+   * once. There is no `hash`: one that covers every value costs each write more than can be seen in its time, and one
+   * over all keys would block the event loop.
+   */
+  snapshot(): SnapshotPieces {
+    strict.equal(this.#data.hasWorkLeft, false, 'between two batches no entry has left work')
+    return new SnapshotPieces(
+      this.#data.capture(() => this.#keepsTooMuch()),
+      this.#pace,
+    )
+  }
+
+  restore(source: AsyncIterable<Uint8Array>, { index }: { readonly index: number }): Promise<void> {
+    return restoreDataSet(this.#data, source, index, this.#pace)
+  }
+
+  #keepsTooMuch(): string | null {
+    const { bytes, keptBytes } = this.#data
+    if (bytes + keptBytes <= this.#memoryMax * (1 + KEPT_BEYOND_SHARE)) return null
+    return (
+      `${keptBytes} bytes of keys that changed before they were written, with ${bytes} of the data set, are over ` +
+      `maxmemory, ${this.#memoryMax}, by more than a quarter: raise it, or write snapshots to a faster disk`
+    )
+  }
+
   async #applyRest(
     batch: readonly Entry<Uint8Array>[],
     context: ApplyContext,
     replies: Reply[],
   ): Promise<readonly Reply[]> {
-    do await new Promise<void>((resolve) => this.#pace?.defer(resolve))
+    do await nextTurn(this.#pace)
     while (!this.#slice(batch, context, replies))
     return replies
   }

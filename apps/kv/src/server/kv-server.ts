@@ -136,9 +136,10 @@ export class KvServer implements ServerState {
     return this.#options.raft.entryTime
   }
 
-  /** With what is under way, so that it is known before it is in the log. */
+  /** With what is kept for a snapshot, and with what is under way, so that it is known before it is in the log. */
   get isMemoryFull(): boolean {
-    return this.data.bytes + this.replicator.growthMax > this.memoryMax || this.data.size >= KEYS_MAX
+    const { bytes, keptBytes, size } = this.data
+    return bytes + keptBytes + this.replicator.growthMax > this.memoryMax || size >= KEYS_MAX
   }
 
   get clients(): Iterable<Client> {

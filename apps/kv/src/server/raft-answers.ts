@@ -18,6 +18,9 @@ const closing = failure('CLUSTERDOWN this server is closing')
 /** The data set is full, and this command could make it larger. */
 export const outOfMemory = failure("OOM command not allowed when used memory > 'maxmemory'.")
 
+/** All that was here is being replaced. */
+export const loading = failure('LOADING this server is reading a snapshot of the data set; ask another, or again')
+
 /**
  * Sends a client to the leader. All 16384 slots are the leader's. A command without keys names slot 0: that is true as
  * well, and clients (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error

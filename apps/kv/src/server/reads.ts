@@ -3,6 +3,7 @@
  * rest in the turns after.
  */
 
+import { RaftError } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
 import { READ_SLICE_MS, WORK_BY_LOOK } from '../limits.js'
 import type { KvClock } from './clock.js'
@@ -43,6 +44,12 @@ export class Reads {
 
   // Hot path: once per turn.
   #slice(reads: readonly Read[]): void {
+    if (this.#data.isRestoring) {
+      // It led when they came, and what they may see is gone.
+      const error = new RaftError('ERR_RAFT_NOT_LEADER', 'leads no more, and reads a snapshot of the data set')
+      for (const read of reads) read.failed(error)
+      return
+    }
     if (this.#end === null) {
       this.#end = this.#clock.now() + READ_SLICE_MS
       this.#clock.defer(this.#nextTurn)

@@ -12,6 +12,7 @@ import type { Walk } from '../data-set/walk.js'
 import { WALK_SLICE_MS, WALKS_MAX } from '../limits.js'
 import type { Reply } from '../resp/reply.js'
 import type { KvClock } from './clock.js'
+import { loading } from './raft-answers.js'
 
 /** Items between two looks at the clock; one with a long key counts as several. */
 const STEP_ITEMS = 64
@@ -92,6 +93,10 @@ export class Walks {
       const next = this.#waiting.shift()
       if (next === undefined) return
       if (next.walker.isGone) continue
+      if (this.#data.isRestoring) {
+        next.walker.settle(loading)
+        continue
+      }
       const { keyWalk } = next
       const aside: string[] = []
       const visit = ({ key }: Item): void => (this.#isStepping ? keyWalk.visit(key) : void aside.push(key))

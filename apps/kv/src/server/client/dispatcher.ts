@@ -11,7 +11,7 @@ import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved, outOfMemory } from '../raft-answers.js'
+import { loading, moved, outOfMemory } from '../raft-answers.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
@@ -117,6 +117,7 @@ export class Dispatcher {
     if (!isLeader) {
       if (row.command.walkOf !== null) return this.#walkHere(command, row.command.walkOf, true)
       const { data, entryTime } = this.#server
+      if (data.isRestoring) return this.#answer(command, loading)
       return this.#answer(
         command,
         data.readAt(entryTime, (now) => row.command.run(data, words, now)),

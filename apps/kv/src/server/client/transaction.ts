@@ -2,7 +2,7 @@
 
 import { answerLocally, isWide, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
-import { WORD_GROWTH_BYTES } from '../../data-set/data-set.js'
+import { WORD_GROWTH_BYTES } from '../../data-set/item.js'
 import { COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
 import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'

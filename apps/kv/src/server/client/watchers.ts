@@ -50,4 +50,8 @@ export class Watchers implements ChangeListener {
   cleared(wasThere: (key: string) => boolean): void {
     for (const { key } of this.#byKey.values()) if (wasThere(key)) this.changed(key)
   }
+
+  replaced(): void {
+    for (const { key } of this.#byKey.values()) this.changed(key)
+  }
 }
