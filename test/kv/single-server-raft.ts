@@ -47,12 +47,15 @@ export class SingleServerRaft implements KvRaft {
   readonly downReasons = new Map<string, string>()
   /** What `status` tells of peers that are refused. */
   readonly refusals = new Map<string, Status['peers'][number]['refusal']>()
+  /** What `status` tells of the servers. */
+  configuration: Status['configuration']
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
   constructor(machine: StateMachine<Uint8Array, Reply>, options: SingleServerOptions) {
     this.#machine = machine
     this.#id = options.id
+    this.configuration = { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] }
     this.#now = options.now ?? Date.now
     this.#leader = { id: options.id, address: '127.0.0.1:1' }
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
@@ -116,7 +119,7 @@ export class SingleServerRaft implements KvRaft {
       durableIndex: index,
       commitIndex: index,
       appliedIndex: index,
-      configuration: { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] },
+      configuration: this.configuration,
       peers: [...this.#peers].map(([peer, connected]) => ({
         ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
         downReason: this.downReasons.get(peer) ?? null,

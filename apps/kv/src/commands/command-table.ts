@@ -9,6 +9,7 @@ import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
 import type { CommandFacts, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
+import { raftSubcommands } from './raft-commands.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
 /** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
@@ -137,6 +138,12 @@ const rows: readonly CommandRow[] = [
   container('client', 'connection', clientSubcommands),
   container('config', 'server', configSubcommands),
   container('cluster', 'cluster', clusterSubcommands),
+  {
+    type: 'container',
+    subcommands: raftSubcommands,
+    alone: null,
+    ...facts('raft', -2, 'admin noscript loading stale', noKeys, 'admin dangerous', 'server'),
+  },
   {
     type: 'container',
     subcommands: commandSubcommands(() => factsOfAll),

@@ -1,4 +1,7 @@
-/** For people who ask COMMAND DOCS: since which version of Redis a command is there, and what it does. */
+/**
+ * For people who ask COMMAND DOCS: since which version of Redis a command is there, of balsa-kv where Redis has none,
+ * and what it does.
+ */
 
 export const commandTexts: Readonly<Record<string, readonly [string, string]>> = {
   get: ['1.0.0', 'The value of a key'],
@@ -38,6 +41,7 @@ export const commandTexts: Readonly<Record<string, readonly [string, string]>> =
   client: ['2.4.0', 'About connections'],
   config: ['2.0.0', 'The options of this server'],
   cluster: ['3.0.0', 'About the cluster'],
+  raft: ['0.1.0', 'The servers of the cluster; Redis has no such command'],
   command: ['2.8.13', 'About the commands'],
   multi: ['1.2.0', 'Begin a transaction'],
   exec: ['1.2.0', 'Carry out a transaction'],

@@ -1,0 +1,94 @@
+/**
+ * RAFT: the cluster as its operators see it. In RESP3 answers are maps, in RESP2 lists of label and value, which
+ * redis-cli shows line by line.
+ */
+
+import type { Status } from 'balsa-raft'
+import { formatAddress } from '../cluster/members.js'
+import { status, textBytes, type Reply } from '../resp/reply.js'
+import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+
+export const raftSubcommands: Subcommands = new Map<string, Subcommand>([
+  ['status', { arity: 2, isWide: true, run: raftStatus }],
+  ['members', { arity: 2, isWide: true, run: raftMembers }],
+  ['help', { arity: 2, run: () => help }],
+])
+
+const help: Reply = [
+  'RAFT <subcommand>. Subcommands are:',
+  'HELP: this text',
+  'MEMBERS: the servers of the cluster, as this one knows them',
+  'STATUS: how this server stands in the cluster',
+].map(status)
+
+/** How this server stands. Indexes are those of the log; 0 stands for none. */
+function raftStatus({ server }: LocalContext): Reply {
+  const { status: raft, leadership } = server
+  const { leader } = leadership
+  return table([
+    ['id', raft.id],
+    ['role', raft.role],
+    ['term', raft.term],
+    ['leader', leader?.id ?? null],
+    ['leader-redis', leader === null ? null : formatAddress(leader.redis)],
+    ['cluster-id', raft.clusterId],
+    ['first-index', raft.firstIndex],
+    ['last-index', raft.lastIndex],
+    ['durable-index', raft.durableIndex],
+    ['commit-index', raft.commitIndex],
+    ['applied-index', raft.appliedIndex],
+    ['durability', raft.durability],
+    ['log-bytes', raft.store.usedBytes],
+    ['loading', server.data.isRestoring ? 1 : 0],
+    ['fault', raft.fault?.message ?? null],
+  ])
+}
+
+/** Voters first. While a configuration is being changed in two steps, `leaving` are those of the first alone. */
+function raftMembers({ server }: LocalContext): Reply {
+  const { voters, outgoing, nonvoters } = server.status.configuration
+  const stays = new Set(voters.map(({ id }) => id))
+  const leaving = (outgoing ?? []).filter(({ id }) => !stays.has(id))
+  return [
+    ...voters.map((member) => memberRow(server, member, 'voter')),
+    ...leaving.map((member) => memberRow(server, member, 'leaving')),
+    ...nonvoters.map((member) => memberRow(server, member, 'nonvoter', member.promote)),
+  ]
+}
+
+type Voters = Status['configuration']['voters']
+
+type Kind = 'voter' | 'leaving' | 'nonvoter'
+
+/** `promotes`: it will be a voter as soon as it has caught up. */
+function memberRow(
+  { status: raft, leadership }: ServerState,
+  { id, address }: Voters[number],
+  kind: Kind,
+  promotes = false,
+): Reply {
+  const peer = raft.peers.find((one) => one.id === id)
+  const member = leadership.members.find((one) => one.id === id)
+  const isSelf = id === raft.id
+  const reason = peer?.refusal == null ? (peer?.downReason ?? null) : `${peer.refusal.code} ${peer.refusal.reason}`
+  return table([
+    ['id', id],
+    ['kind', kind],
+    ['promote', promotes ? 1 : 0],
+    ['leads', leadership.leader?.id === id ? 1 : 0],
+    ['peer', address],
+    ['redis', member === undefined ? null : formatAddress(member.redis)],
+    ['connected', isSelf || peer?.connected === true ? 1 : 0],
+    // As the leader knows it.
+    ['match-index', isSelf ? raft.durableIndex : (peer?.matchIndex ?? 0)],
+    ['reason', isSelf ? null : reason],
+  ])
+}
+
+/** What is not there is an empty string: in RESP2 a null has no line of its own to a person. */
+function table(rows: readonly (readonly [label: string, value: string | number | null])[]): Reply {
+  return {
+    type: 'map',
+    pairs: rows.map(([label, value]) => [label, typeof value === 'number' ? value : textBytes(value ?? '')]),
+  }
+}
