@@ -2,6 +2,7 @@
 
 import { logIndex } from '../types.js'
 import type { Block, Configuration, LogIndex, Role, ServerId, Term } from '../types.js'
+import { isVoter } from './configuration.js'
 import type { TermAndVote } from './hard-state.js'
 import type { Intake } from './intake.js'
 import type { Progress } from './leader/progress.js'
@@ -22,6 +23,11 @@ export interface CoreSettings {
    * bootstrapped.
    */
   readonly firstElectionTimeoutMs: number | null
+  /**
+   * 0 .. ELECTION_PRIORITY_MAX, which is what it is when it is absent: with each less, timeouts are an election timeout
+   * longer. With 0 this server calls for no election by itself.
+   */
+  readonly electionPriority?: number
 }
 
 /** The core as the roles see it. Only the transitions change the role, and they take effect at once. */
@@ -156,6 +162,12 @@ export abstract class RoleBehaviour {
 
   /** The role is over: whatever it owed gets its outcome. */
   end(_reason: string): void {}
+
+  /** Whether this server calls for elections by itself: it is a voter, and was not told never to. */
+  protected get mayCampaign(): boolean {
+    const { configuration, id, settings } = this.core
+    return settings.electionPriority !== 0 && isVoter(configuration, id)
+  }
 
   /** A second leader in one term cannot be (5.2): the message is refused and told. */
   protected refuseLeader(from: ServerId, link: number, term: Term, leader: ServerId): void {

@@ -145,7 +145,7 @@ export class Leader extends RoleBehaviour {
   }
 
   override admit(waitingBytes: number): Admission {
-    return this.#transfer.isUnderWay ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
+    return this.#transfer.holdsBack ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
   }
 
   override readIndex(id: number): void {
