@@ -8,6 +8,7 @@ export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-m
 export type { RaftOptions } from './options.js'
 export { Raft } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
+export type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 export type { WaitOptions } from './server/calls/pending-call.js'
 export type { ClockStatus, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'

@@ -12,6 +12,7 @@ import { guardedLogger } from './observe/guarded-logger.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
+import { ELECTION_PRIORITY_MAX } from './types.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
@@ -55,6 +56,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly heartbeatMs?: number
   /** Timeouts are drawn from this up to twice this. 30 .. 600000, default 1000. */
   readonly electionTimeoutMs?: number
+  /**
+   * 0 .. 4, default 4: with each step less this server waits one election timeout more before it calls for an election,
+   * so that those with more come first. With 0 it never does by itself, and leads only when leadership is handed to it:
+   * a cluster whose quorum is made up of such servers finds no leader.
+   */
+  readonly electionPriority?: number
   /** Default: the machine's clocks and timers. */
   readonly clock?: Clock
   /** In [0, 1). Default `Math.random`. */
@@ -107,11 +114,14 @@ const OPTION_NAMES = Object.keys({
   logger: true,
   heartbeatMs: true,
   electionTimeoutMs: true,
+  electionPriority: true,
   clock: true,
   random: true,
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
+const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
 /** What the options say of a server. */
@@ -164,6 +174,7 @@ function readSettings<Command, Result, Query, Answer>(
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
+    electionPriority: options.electionPriority ?? ELECTION_PRIORITY_MAX,
     clock: options.clock ?? SYSTEM_CLOCK,
     random: options.random ?? Math.random,
   }
@@ -210,6 +221,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
       `is ${electionTimeoutMs}; must be at least 3 * heartbeatMs = ${heartbeatMs * 3}, ${reason}`,
     )
   }
+  checkPriority(options.electionPriority)
   if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
   checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
   checkForms(options)
@@ -286,6 +298,29 @@ function checkWait(call: string, options: object, names: readonly string[]): voi
 function isSignal(value: unknown): boolean {
   if (!has(value, 'addEventListener', 'removeEventListener')) return false
   return typeof (value as { readonly aborted?: unknown }).aborted === 'boolean'
+}
+
+/** Throws ERR_RAFT_OPTIONS when the options of a transfer are wrong. */
+export function checkTransferOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, TRANSFER_OPTION_NAMES)
+  const { to } = options as { readonly to?: unknown }
+  if (to !== undefined) checkName('to', to)
+}
+
+/** Throws ERR_RAFT_OPTIONS when the options of a close are wrong. */
+export function checkCloseOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, CLOSE_OPTION_NAMES)
+  const { transferLeadership } = options as { readonly transferLeadership?: unknown }
+  if (transferLeadership !== undefined && typeof transferLeadership !== 'boolean') {
+    fail('transferLeadership', 'must be true or false')
+  }
+}
+
+function checkPriority(priority: unknown): void {
+  checkNumber('electionPriority', priority, 0, ELECTION_PRIORITY_MAX)
+  if (!Number.isInteger(priority)) fail('electionPriority', `is ${shown(priority)}; must be a whole number`)
 }
 
 function checkServers(servers: readonly Server[], self: ServerId): void {

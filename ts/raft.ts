@@ -9,13 +9,14 @@ import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
 import { optionsError, shown } from './option-checks.js'
-import { checkCallOptions, checkReadOptions, settingsOf } from './options.js'
+import { checkCallOptions, checkCloseOptions, checkReadOptions, checkTransferOptions, settingsOf } from './options.js'
 import type { RaftOptions, Settings } from './options.js'
+import type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
 import { openServer } from './server/open/open-server.js'
 import type { Server } from './server/server.js'
 import type { SnapshotInfo, Status } from './server/status.js'
-import type { LogIndex } from './types.js'
+import type { LogIndex, ServerId } from './types.js'
 
 export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #server: Server
@@ -120,6 +121,25 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.snapshot(options)
   }
 
+  /**
+   * Hands leadership over to `to`, or to the voter that is most caught up; resolves with the id of the server that
+   * leads then. Commands wait meanwhile. After an election timeout at most it has come to nothing: this server leads
+   * on, and the call rejects with ERR_RAFT_TRANSFER_FAILED. Leader only.
+   */
+  async transferLeadership(options?: TransferOptions): Promise<ServerId> {
+    checkTransferOptions('transferLeadership', options)
+    const { to = null, ...wait } = options ?? {}
+    return this.#server.transferLeadership(to, wait)
+  }
+
+  /**
+   * Gives leadership up, to whoever is elected: this server asks for no votes for three election timeouts. Commands
+   * that are accepted and not committed end as `unknown`. `transferLeadership` costs the cluster less. Leader only.
+   */
+  async stepDown(): Promise<void> {
+    await this.#server.stepDown()
+  }
+
   get status(): Status {
     return this.#server.status
   }
@@ -143,12 +163,14 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Settles every call, makes the commit index durable and releases the folder. Idempotent. Whatever fails on the way,
-   * the rest is done; it rejects with a RaftError only when the folder may not be free, as when the disk does not
-   * answer within 30 s.
+   * Settles every call, makes the commit index durable and releases the folder. A leader with a voter that is connected
+   * first hands leadership over, which takes `timeoutMs` at most (default: an election timeout); from the call on
+   * nothing new is taken. Idempotent. Whatever fails on the way, the rest is done; it rejects with a RaftError only
+   * when the folder may not be free, as when the disk does not answer within 30 s.
    */
-  close(): Promise<void> {
-    return this.#server.close()
+  close(options?: CloseOptions): Promise<void> {
+    checkCloseOptions('close', options)
+    return this.#server.close(options?.transferLeadership === false ? null : options?.timeoutMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -194,6 +194,9 @@ export interface Introduction extends Identity {
   readonly lastIndex: LogIndex
 }
 
+/** With how much a server calls for an election as soon as any: with each less it waits an election timeout more. */
+export const ELECTION_PRIORITY_MAX = 4
+
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
 
 /** Cancels a timer; calling it again, or after the timer has fired, does nothing. */

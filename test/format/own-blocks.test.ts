@@ -40,7 +40,7 @@ test('a follower that is sent one small entry for each slab holds no more memory
   // The store in memory has its own copy of each block; the slab of the newest one may still be filled.
   assert.ok(grown < 4 * counted + 2 * SLAB_BYTES, `${grown} bytes are held for ${counted}`)
   assert.is(lone.machine.applied.length, 0)
-  await lone.raft.close()
+  await lone.close()
 })
 
 test('blocks that fill their memory stay where they are; others are copied, all of one memory together', () => {

@@ -2,6 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { logIndex, termOf } from '#balsa/types.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import { appendEntries, preVote, preVoteResult } from '../support/messages.js'
 
@@ -121,6 +122,31 @@ test('a nonvoter whose leader is gone calls for no election', () => {
   const cluster = led({ configuration })
   cluster.kill('s1')
   assert.is(cluster.core('s3').nextDeadline(), Infinity)
+})
+
+test('with each step of election priority less a server waits an election timeout more, and with 0 for ever', () => {
+  const deadlineOf = (electionPriority: number): number => {
+    const cluster = new Stage({ settings: { ...SETTINGS, electionPriority } })
+    return cluster.core('s1').nextDeadline()
+  }
+  assert.is(deadlineOf(3) - deadlineOf(4), electionTimeoutMs)
+  assert.is(deadlineOf(1) - deadlineOf(4), 3 * electionTimeoutMs)
+  assert.is(deadlineOf(0), Infinity)
+})
+
+test('a server of election priority 0 leads when it is asked to, and else calls for no election', () => {
+  const cluster = new Stage({ settings: { ...SETTINGS, electionPriority: 0 }, madeUp: true })
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
+  cluster.persist('s2')
+  cluster.turn('s2', { type: 'peerGone', peer: 's1' })
+  assert.is(cluster.core('s2').nextDeadline(), Infinity)
+  cluster.ask('s1', 's2', appendEntries(2, '1/1', []))
+  const timeoutNow = { type: 'TimeoutNow', term: termOf(2), lastIndex: logIndex(1), lastTerm: termOf(1) } as const
+  cluster.askOnly('s1', 's2', timeoutNow)
+  cluster.persist('s2')
+  assert.is(cluster.core('s2').role, 'candidate')
+  cluster.timeout('s2')
+  assert.equal([cluster.core('s2').role, cluster.core('s2').nextDeadline()], ['follower', Infinity])
 })
 
 test.run()

@@ -31,7 +31,7 @@ test.after.each(async (context) => {
 
 async function stage(context: Context, wrap?: (storage: StoreFactory) => StoreFactory): Promise<LoneServer> {
   const server = await LoneServer.open(wrap)
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   return server
 }
 
@@ -184,7 +184,7 @@ test('H2-8 options are copied and never written to: frozen ones serve twice, cha
   const bootstrap = [...options.bootstrap]
   const changed = { ...options, bootstrap, storage: memoryStore(), transport: new StageTransport() }
   const raft = await Raft.open(changed)
-  context.closes.push(() => raft.close())
+  context.closes.push(() => raft.close({ transferLeadership: false }))
   bootstrap.splice(1)
   changed.id = 's2'
   assert.is(raft.status.id, 's1')
@@ -201,7 +201,7 @@ for (const fate of ['lost', 'kept'] satisfies readonly FailedTicketFate[]) {
     const done = fate === 'kept'
     assert.equal([hardState.term, lastIndex, facts.has('clusterId')], done ? [1, 1, true] : [0, 0, false])
     const raft = await Raft.open(optionsOf(storage, new StageTransport()))
-    context.closes.push(() => raft.close())
+    context.closes.push(() => raft.close({ transferLeadership: false }))
     assert.equal([raft.status.lastIndex, raft.status.term, raft.status.configuration.voters.length], [1, 1, 3])
   })
 }

@@ -154,7 +154,7 @@ async function hanging(context: Context): Promise<{
   const server = await LoneServer.open()
   const disk = server.storage.disk('/s1')
   context.closes.push(async () => disk.resume())
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   await server.lead()
   await server.acknowledge()
   disk.stall()
@@ -193,7 +193,7 @@ test('A3 a higher term ends what is committed and not applied here, reads too, a
 
 test('A3 what the state machine answers in the turn of the step-down is answered', async (context) => {
   const server = await LoneServer.open()
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   await server.lead()
   await server.acknowledge()
   const write = server.raft.apply({ add: 7 })
@@ -207,7 +207,7 @@ test('A3 what the state machine answers in the turn of the step-down is answered
 
 test('A3 a close says that what was committed is applied, and that its answer is lost', async (context) => {
   const { server, write, read } = await hanging(context)
-  const closing = server.raft.close()
+  const closing = server.close()
   assert.is(textOf(await write), 'ERR_RAFT_CLOSED applied false')
   assert.is(textOf(await read), 'ERR_RAFT_CLOSED not-applied false')
   server.storage.disk('/s1').resume()

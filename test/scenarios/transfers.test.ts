@@ -165,6 +165,17 @@ test('T3 what waits during a transfer is refused when the leadership ends, and t
   }
 })
 
+test('T3 what had come before the transfer, in the same turn, is taken before it', () => {
+  const cluster = led()
+  cluster.inOneTurn('s1', () => {
+    cluster.transfer('s1', 's2')
+    assert.ok(cluster.proposeInTurn('s1'))
+  })
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
+  assert.equal([...cluster.outcomes.values()], ['committed'])
+})
+
 test('T4 H2-9 a TimeoutNow that is late, repeated, of a stranger or of an aborted transfer is ignored', () => {
   const cluster = led()
   cluster.transfer('s1', 's2')

@@ -47,7 +47,7 @@ class SizedCodec implements Codec<Command> {
 /** s1, which leads, with a disk that does what it should. */
 async function leading(context: Context, codec: SizedCodec): Promise<LoneServer> {
   const server = await LoneServer.open(undefined, { codec })
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   await server.lead()
   await server.acknowledge()
   return server
@@ -172,7 +172,7 @@ test('commands beyond what may wait are refused before they are encoded', async 
   const list = raft.applyAll(Array.from({ length: 16 }, () => ({ add: 1 })))
   assert.is(text(await failure(list)), 'ERR_RAFT_OVERLOADED not-applied true')
   assert.ok(codec.encoded <= 19, `${codec.encoded} commands were encoded`)
-  await raft.close()
+  await raft.close({ transferLeadership: false })
   const refused = (await Promise.all(calls)).filter((error) => error?.code === 'ERR_RAFT_OVERLOADED')
   assert.ok(refused.length >= 1980, `${refused.length} were refused`)
 })
@@ -199,10 +199,10 @@ test('what was refused for its bytes is taken again once others have left, howev
 test('a server that does not lead, or is closed, encodes nothing', async (context) => {
   const codec = new SizedCodec(1)
   const server = await LoneServer.open(undefined, { codec })
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   assert.is(text(await failure(server.raft.apply({ add: 1 }))), 'ERR_RAFT_NO_LEADER not-applied true')
   assert.is(text(await failure(server.raft.applyAll([{ add: 1 }]))), 'ERR_RAFT_NO_LEADER not-applied true')
-  await server.raft.close()
+  await server.close()
   assert.is(text(await failure(server.raft.apply({ add: 1 }))), 'ERR_RAFT_CLOSED not-applied false')
   assert.is(codec.encoded, 0)
 })

@@ -89,7 +89,7 @@ test('a leader that closes leads no more by its status, from the call on', async
   await lone.lead()
   assert.is(lone.raft.status.leader?.id, 's1')
   const { term, lastIndex } = lone.raft.status
-  const closing = lone.raft.close()
+  const closing = lone.close()
   for (const wait of [null, closing]) {
     await wait
     const { status } = lone.raft

@@ -78,7 +78,7 @@ class OneServer {
       stateMachine: machine,
       ...{ clock, logger },
     })
-    context.closes.push(() => raft.close())
+    context.closes.push(() => raft.close({ transferLeadership: false }))
     const server = new OneServer(raft, { clock, machine, warnings })
     // The first election, and time for what the log holds to be applied.
     await server.pass(3 * SECOND)
@@ -143,7 +143,7 @@ test('entries a year ahead in the log do not stop time, nor does it fall', async
   const storage = memoryStore()
   const first = await OneServer.open(context, storage, TODAY + YEAR)
   const ahead = await first.entryTime()
-  await first.raft.close()
+  await first.raft.close({ transferLeadership: false })
   const second = await OneServer.open(context, storage, TODAY)
   const before = await second.entryTime()
   assert.ok(before >= ahead, `${before} is below ${ahead}`)
@@ -155,7 +155,7 @@ test('what passes while every server is down is told by the wall clock', async (
   const storage = memoryStore()
   const first = await OneServer.open(context, storage, TODAY)
   await first.entryTime()
-  await first.raft.close()
+  await first.raft.close({ transferLeadership: false })
   const second = await OneServer.open(context, storage, TODAY + 8 * HOUR)
   within(await second.entryTime(), second.wall, 1, 'after a night')
 })
@@ -171,7 +171,7 @@ function commandAt(index: number, term: number, time: number) {
 test('a new leader goes on from the last entry, whatever its own wall clock says', async (context) => {
   for (const offset of [HOUR, -HOUR]) {
     const server = await LoneServer.open()
-    context.closes.push(() => server.raft.close())
+    context.closes.push(() => server.close())
     const { clock, transport, turns: settle } = server
     clock.wallOffsetMs = TODAY + offset - clock.now()
     for (const peer of ['s2', 's3']) transport.handlers.onPeerUp(peer, 1)

@@ -67,7 +67,7 @@ test('an error of the system from a write halts the server, and says what it was
   assert.is(error.code, 'ERR_RAFT_STORE_POISONED', error.message)
   assert.is(error.outcome, 'unknown')
   assert.match(error.message, /^the store failed to write: Error: EIO: i\/o error\. /)
-  await lone.raft.close()
+  await lone.close()
 })
 
 test('a fault that is no error of the library is told as one', async () => {
@@ -80,7 +80,7 @@ test('a fault that is no error of the library is told as one', async () => {
   lone.raft.ready().catch(() => {})
   const fault = await lone.raft.closed
   assert.is(fault?.code, 'ERR_RAFT_STORE_POISONED', fault?.message)
-  await lone.raft.close()
+  await lone.close()
 })
 
 test('an error of the system while a replay reads halts the server, and the process goes on', async () => {

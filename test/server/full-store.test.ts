@@ -43,7 +43,7 @@ test('D7 the bound of the log refuses calls at once, before it is reached, says 
   assert.equal([role, fault], ['leader', null])
   assert.is(store.capacityBytes, 40_000)
   assert.ok(store.usedBytes >= 37_500 && store.usedBytes < 39_000, `${store.usedBytes} bytes are used`)
-  await lone.raft.close()
+  await lone.close()
 })
 
 test('D7 servers that have all filled their maps elect a new leader and read, and go on with larger maps', async () => {

@@ -50,7 +50,7 @@ test.before.each(async (context) => {
   await Promise.all(applied)
   assert.is(server.raft.status.peers[0]?.matchIndex, 5)
 })
-test.after.each(({ server }) => server.raft.close())
+test.after.each(({ server }) => server.close())
 
 test('a boot that comes with less than was acknowledged is refused, told of, and not pinned', async ({ server }) => {
   const { handlers } = server.transport

@@ -3,7 +3,7 @@
  * ends the leadership in which the server had acknowledged what it forgets, so that nobody remembers it in memory.
  */
 
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -113,8 +113,7 @@ test('a folder that two servers have run from is known by the first of them', as
 test('a second server from an older copy, under the same id, is refused, and the first one goes on beside it', async (context) => {
   const { cluster, folder, network } = context
   await cluster.close('s3')
-  await mkdir(join(folder, 'clone'))
-  for (const file of await readdir(join(folder, 's3'))) await copy(folder, `s3/${file}`, `clone/${file}`)
+  await cp(join(folder, 's3'), join(folder, 'clone'), { recursive: true })
   await cluster.open('s3')
   await until('boot 2 is known to both', () => ['s1', 's2'].every((id) => peerOf(cluster.server(id), 's3').connected))
   const clone = await Raft.open({

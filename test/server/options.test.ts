@@ -31,7 +31,7 @@ test.before.each(async (context) => {
     },
   }) as unknown as LooseRaft
 })
-test.after.each(({ server }) => server.raft.close())
+test.after.each(({ server }) => server.close())
 
 const open = (options: unknown): Promise<unknown> =>
   (Raft.open as unknown as (options: unknown) => Promise<unknown>)(options)
@@ -91,6 +91,8 @@ test('options of Raft.open are refused by name and reason', async () => {
     [{ acceptCopiedFolder: 'yes' }, /^option acceptCopiedFolder must be true or false/],
     [{ heartbeatMs: '100' }, /^option heartbeatMs is 100; must be a number of 10 \.\. 60000/],
     [{ electionTimeoutMs: NaN }, /^option electionTimeoutMs is NaN/],
+    [{ electionPriority: 5 }, /^option electionPriority is 5; must be a number of 0 \.\. 4/],
+    [{ electionPriority: 0.5 }, /^option electionPriority is 0\.5; must be a whole number/],
   ]
   for (const [wrong, message] of table) {
     const error = await failure(open({ ...good, ...wrong }))

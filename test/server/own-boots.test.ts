@@ -126,7 +126,7 @@ test('the nonce of a boot is durable before the transport starts, in the first b
       boots.map((earlier) => earlier.bootNonce),
       said.slice(0, -1),
     )
-    await raft.close()
+    await raft.close({ transferLeadership: false })
   }
 })
 

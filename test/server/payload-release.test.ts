@@ -54,7 +54,7 @@ test.before.each(async (context) => {
 test.after.each(async ({ server, copy }) => {
   PayloadSlabs.prototype.copy = copy
   server.storage.disk('/s1').resume()
-  await server.raft.close()
+  await server.close()
 })
 
 test('of what is sealed into a block', async ({ server, releases }) => {
@@ -120,7 +120,7 @@ test('of a list that is refused for what it holds', async ({ server, releases })
 test('of what waits when there is no room, and when the server closes', async ({ server, releases }) => {
   const outcomes = Array.from({ length: 17 }, () => failure(server.raft.apply({ add: MIB })))
   assert.equal(releases, [...new Array<number>(16).fill(0), 1], 'the last one has no room')
-  await server.raft.close()
+  await server.close()
   for (const outcome of outcomes) await outcome
   assert.equal(releases, new Array(17).fill(1))
 })

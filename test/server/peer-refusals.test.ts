@@ -27,7 +27,7 @@ test.before.each(async (context) => {
   context.events = []
   context.server.raft.on('refused', (event) => context.events.push(event))
 })
-test.after.each(({ server }) => server.raft.close())
+test.after.each(({ server }) => server.close())
 
 const refusal = (part: Partial<ConnectionRefusal> = {}): ConnectionRefusal => {
   return { code: 'PROTOCOL', reason: 'speaks 3 .. 9', by: 'self', dialledBy: 'self', ...part }

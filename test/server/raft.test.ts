@@ -168,7 +168,7 @@ test('close settles what is under way as unknown and what comes later as closed'
   const underWay = failure(leader.apply({ add: 1 }))
   const reading = failure(leader.readIndex())
   await until('the command is accepted', () => leader.status.lastIndex > leader.status.commitIndex)
-  await leader.close()
+  await leader.close({ transferLeadership: false })
   says(await underWay, 'ERR_RAFT_CLOSED', 'unknown')
   says(await reading, 'ERR_RAFT_CLOSED', 'not-applied')
   says(await failure(leader.apply({ add: 1 })), 'ERR_RAFT_CLOSED', 'not-applied')

@@ -32,7 +32,7 @@ test.after.each(async (context) => {
 
 async function stage(context: Context): Promise<LoneServer> {
   const server = await LoneServer.open()
-  context.closes.push(() => server.raft.close())
+  context.closes.push(() => server.close())
   await server.turns()
   return server
 }
@@ -131,7 +131,7 @@ test('of a call that ends while a part of it waits, that part is never appended,
   disk.resume()
   await server.turns()
   assert.is(raft.status.lastIndex, 5, 'the first entry, that of the term, two of the list, and the one behind it')
-  await raft.close()
+  await raft.close({ transferLeadership: false })
   assert.is((await behind).outcome, 'unknown')
 })
 

@@ -117,6 +117,11 @@ export class LoneServer {
     await this.turns()
   }
 
+  /** Without handing over: its peers are made up. */
+  close(): Promise<void> {
+    return this.raft.close({ transferLeadership: false })
+  }
+
   /** The rooms in which something stands. */
   get occupied(): Readonly<Record<string, number>> {
     return Object.fromEntries(Object.entries(this.server.counters).filter(([, count]) => count !== 0))

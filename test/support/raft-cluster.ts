@@ -124,8 +124,9 @@ export class TestCluster {
     this.servers.delete(id)
   }
 
+  /** Of those that leave together nobody hands over to another. */
   async closeAll(): Promise<void> {
-    await Promise.all([...this.servers.values()].map((server) => server.close()))
+    await Promise.all([...this.servers.values()].map((server) => server.close({ transferLeadership: false })))
     this.servers.clear()
   }
 }

@@ -29,7 +29,9 @@ abstract class Campaign extends RoleBehaviour {
   }
 
   tick(): void {
-    if (this.core.now >= this.#electionAt) this.core.becomePreCandidate()
+    if (this.core.now < this.#electionAt) return
+    if (this.mayCampaign) return this.core.becomePreCandidate()
+    this.core.becomeFollower(this.core.hardState.term, null, 'it calls for elections only when it is asked to')
   }
 
   override onPeerUp(peer: ServerId, session: number): void {

@@ -63,7 +63,7 @@ export class Follower extends RoleBehaviour {
   }
 
   nextDeadline(): number {
-    return this.#mayCampaign() ? this.#electionAt : Infinity
+    return this.mayCampaign ? this.#electionAt : Infinity
   }
 
   override grace(until: number): void {
@@ -71,7 +71,7 @@ export class Follower extends RoleBehaviour {
   }
 
   tick(): void {
-    if (this.core.now < this.#electionAt || !this.#mayCampaign()) return
+    if (this.core.now < this.#electionAt || !this.mayCampaign) return
     // A slow disk is not a dead leader (scenario E14): onPersisted starts the timer again.
     if (this.core.tickets.hasPendingAppends && !this.#isLeaderGone) this.#resetElectionTimer()
     else this.core.becomePreCandidate()
@@ -85,7 +85,7 @@ export class Follower extends RoleBehaviour {
   override onPeerGone(peer: ServerId): void {
     if (peer !== this.#leader || this.#isLeaderGone) return
     this.#isLeaderGone = true
-    if (!this.#mayCampaign()) return
+    if (!this.mayCampaign) return
     this.#electionAt = Math.min(this.#electionAt, this.core.losses.attemptAt(this.core, peer))
   }
 
@@ -93,7 +93,7 @@ export class Follower extends RoleBehaviour {
   override onTimeoutNow(from: ServerId, { lastIndex, lastTerm }: TimeoutNow): void {
     const { log } = this.core
     const isMeant = from === this.#leader && lastIndex === log.lastIndex && lastTerm === log.lastTerm
-    if (isMeant && this.#mayCampaign()) this.core.becomeCandidate(true)
+    if (isMeant && isVoter(this.core.configuration, this.core.id)) this.core.becomeCandidate(true)
   }
 
   override onVoteGranted(): void {
@@ -228,18 +228,5 @@ export class Follower extends RoleBehaviour {
 
   #resetElectionTimer(): void {
     this.#electionAt = this.core.now + this.core.drawElectionTimeout()
-  }
-
-  /**
-   * Also a voter whose removal is not committed: it may be the only one that has that entry, so that nobody else can be
-   * elected without its vote (thesis 4.2.2).
-   */
-  #mayCampaign(): boolean {
-    const { configuration, id, log } = this.core
-    if (isVoter(configuration, id)) return true
-    return (
-      log.configurationIndex > log.commitIndex &&
-      log.configurationsInQuestion.some((at) => isVoter(at.configuration, id))
-    )
   }
 }

@@ -7,12 +7,13 @@
  * twice as long. What an attempt may do is the business of pre-vote and stickiness, here is only when.
  */
 
+import { ELECTION_PRIORITY_MAX } from '../types.js'
 import type { Configuration, ServerId, Term } from '../types.js'
 import { isVoter, membersOf } from './configuration.js'
 
 /** The earliest attempt, as a part of the election timeout: by then the other voters have noticed as well. */
 const WAIT_PART = 1 / 100
-/** Among so much of it after that the turns of the voters lie. */
+/** Among so much of it after that the turns of the voters lie; after as much again those of a lower priority. */
 const TURNS_PART = 1 / 20
 /** Election timeouts between two attempts of one term, at most. */
 const PAUSE_TIMEOUTS_MAX = 64
@@ -23,7 +24,7 @@ export interface LossContext {
   readonly now: number
   readonly configuration: Configuration
   readonly hardState: { readonly term: Term }
-  readonly settings: { readonly electionTimeoutMs: number }
+  readonly settings: { readonly electionTimeoutMs: number; readonly electionPriority?: number }
   /** In [0, 1). */
   random(): number
 }
@@ -42,7 +43,7 @@ export class LeaderLoss {
    */
   attemptAt(follower: LossContext, leader: ServerId): number {
     const { hardState, now, configuration, id } = follower
-    const { electionTimeoutMs } = follower.settings
+    const { electionTimeoutMs, electionPriority = ELECTION_PRIORITY_MAX } = follower.settings
     if (hardState.term !== this.#term) {
       this.#term = hardState.term
       this.#notBefore = -Infinity
@@ -51,7 +52,9 @@ export class LeaderLoss {
     if (now < this.#notBefore) return Infinity
     const others = membersOf(configuration).filter((other) => other.id !== leader && isVoter(configuration, other.id))
     const turn = others.findIndex((other) => other.id === id)
-    const at = now + electionTimeoutMs * (WAIT_PART + (TURNS_PART * (turn + follower.random())) / others.length)
+    const rounds = ELECTION_PRIORITY_MAX - electionPriority
+    const inRound = (turn + follower.random()) / others.length
+    const at = now + electionTimeoutMs * (WAIT_PART + TURNS_PART * (rounds + inRound))
     this.#notBefore = at + this.#pauseMs
     this.#pauseMs = Math.min(2 * this.#pauseMs, PAUSE_TIMEOUTS_MAX * electionTimeoutMs)
     return at

@@ -12,7 +12,7 @@
 
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
-import { logIndex, POSITION_MAX, termOf } from '../types.js'
+import { ELECTION_PRIORITY_MAX, logIndex, POSITION_MAX, termOf } from '../types.js'
 import type { Block, Configuration, HardState, LogIndex, Role, Server, ServerId, SnapshotMeta, Term } from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
 import { ConfigurationNews } from './configuration-news.js'
@@ -123,7 +123,7 @@ export class RaftCore {
     this.#configurations = new ConfigurationNews(options.id, this.#log, this.#outbox)
     this.#context = this.#makeContext(options)
     const first = options.settings.firstElectionTimeoutMs
-    const timeoutMs = first === null ? this.#drawElectionTimeout() : first * (1 + this.#random())
+    const timeoutMs = this.#drawElectionTimeout(first ?? undefined)
     this.#role = new Follower(this.#context, null, options.now + timeoutMs)
   }
 
@@ -542,7 +542,8 @@ export class RaftCore {
     this.#outbox.event({ type: 'role', role: this.#role.role, term: this.#hardState.term })
   }
 
-  #drawElectionTimeout(): number {
-    return this.#settings.electionTimeoutMs * (1 + this.#random())
+  #drawElectionTimeout(minMs = this.#settings.electionTimeoutMs): number {
+    const { electionTimeoutMs, electionPriority = ELECTION_PRIORITY_MAX } = this.#settings
+    return minMs * (1 + this.#random()) + electionTimeoutMs * (ELECTION_PRIORITY_MAX - electionPriority)
   }
 }

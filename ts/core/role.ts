@@ -2,6 +2,7 @@
 
 import { logIndex } from '../types.js'
 import type { Block, Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
+import { isVoter } from './configuration.js'
 import type { TermAndVote } from './hard-state.js'
 import type { Intake } from './intake.js'
 import type { Progress } from './leader/progress.js'
@@ -22,6 +23,11 @@ export interface CoreSettings {
    * bootstrapped.
    */
   readonly firstElectionTimeoutMs: number | null
+  /**
+   * 0 .. ELECTION_PRIORITY_MAX, which is what it is when it is absent: with each less, timeouts are an election timeout
+   * longer. With 0 this server calls for no election by itself.
+   */
+  readonly electionPriority?: number
 }
 
 /** The core as the roles see it. Only the transitions change the role, and they take effect at once. */
@@ -181,6 +187,19 @@ export abstract class RoleBehaviour {
 
   /** The role is over: whatever it owed gets its outcome. */
   end(_reason: string): void {}
+
+  /**
+   * Whether this server calls for elections by itself: it was not told never to, and is a voter. Also one whose removal
+   * is not committed: it may be the only one that has that entry, so that nobody else can be elected without its vote
+   * (thesis 4.2.2).
+   */
+  protected get mayCampaign(): boolean {
+    const { configuration, id, settings, log } = this.core
+    if (settings.electionPriority === 0) return false
+    if (isVoter(configuration, id)) return true
+    const isInQuestion = log.configurationIndex > log.commitIndex
+    return isInQuestion && log.configurationsInQuestion.some((at) => isVoter(at.configuration, id))
+  }
 
   /** A second leader in one term cannot be (5.2): the message is refused and told. */
   protected refuseLeader(from: ServerId, link: number, term: Term, leader: ServerId): void {

@@ -15,7 +15,9 @@ export class Life {
   readonly ended: Promise<RaftError | null>
   /** What halted this server: its store is poisoned, or its state machine threw. Set once, by `halt`. */
   #fault: RaftError | null = null
-  /** `close` was called; stays so. */
+  /** Nothing new is taken, and what is under way goes on: leadership is handed over before the close. */
+  #isLeaving = false
+  /** What is under way has ended, or ends now; stays so. */
   #isClosing = false
   /** Resolves `ended`; called when the last part of the server is silent. */
   #end: (fault: RaftError | null) => void = () => {}
@@ -33,7 +35,7 @@ export class Life {
   /** Why nothing can be taken any more; null while the server runs. */
   get refusal(): RaftError | null {
     if (this.#fault !== null) return halted(this.#fault)('not-applied')
-    return this.#isClosing ? closed('not-applied') : null
+    return this.#isLeaving || this.#isClosing ? closed('not-applied') : null
   }
 
   get isRunning(): boolean {
@@ -42,6 +44,10 @@ export class Life {
 
   halt(fault: RaftError): void {
     this.#fault = fault
+  }
+
+  leave(): void {
+    this.#isLeaving = true
   }
 
   close(): void {

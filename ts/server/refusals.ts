@@ -3,6 +3,7 @@
  * the command; where that depends on the call, the caller tells it.
  */
 
+import type { TransferFailure, TransferOutcome } from '../core/ready.js'
 import { RaftError } from '../errors.js'
 import type { LeaderHint, Outcome } from '../errors.js'
 
@@ -43,6 +44,34 @@ export function halted(error: RaftError): ErrorOf {
 /** So much waits, and so much may. */
 export function overloaded(what: string): RaftError {
   return new RaftError('ERR_RAFT_OVERLOADED', `${what}: slow down and try again`, { retryable: true })
+}
+
+/** This server hands leadership over: a second transfer is not taken, nor what does not fit into what waits. */
+export function transferInProgress(): RaftError {
+  const message = 'leadership is being handed over, which takes an election timeout at most: try again then'
+  return new RaftError('ERR_RAFT_TRANSFER_IN_PROGRESS', message, { retryable: true })
+}
+
+/** Why leadership was not handed over, and what to do; `unknown`: the other may still come to lead. */
+export function transferFailed(
+  failed: TransferOutcome & { readonly status: 'failed' },
+  hint: LeaderHint | null,
+): RaftError {
+  const { reason, to } = failed
+  if (reason === 'notLeader') return notLeader(hint)
+  if (reason === 'inProgress') return transferInProgress()
+  const message = `leadership was not handed over${to === null ? '' : ` to ${to}`}: ${WHY_NOT[reason]}`
+  const outcome = reason === 'timedOut' ? 'unknown' : 'not-applied'
+  return new RaftError('ERR_RAFT_TRANSFER_FAILED', message, { outcome, leader: hint, retryable: reason !== 'notVoter' })
+}
+
+const WHY_NOT: Readonly<Record<Exclude<TransferFailure, 'notLeader' | 'inProgress'>, string>> = {
+  noTarget: 'no other voter is heard; look at status.peers for why',
+  notVoter: 'it is no other voter of the configuration; name one, or promote it first',
+  targetGone: 'its process has ended',
+  timedOut: 'it did not lead within an election timeout; look at status.peers whether it is connected and keeps up',
+  leadershipLost: 'this server lost leadership before the other was asked',
+  otherElected: 'another server was elected',
 }
 
 /** So much was asked for as never fits, and so much would. */

@@ -10,12 +10,14 @@ import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
-import type { Clock, Identity, LogIndex } from '../types.js'
+import type { Clock, Identity, LogIndex, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
 import type { ApplyQueue } from './calls/apply-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
+import { TransferCall } from './calls/leadership-queue.js'
+import type { LeadershipQueue } from './calls/leadership-queue.js'
 import { PendingCall } from './calls/pending-call.js'
-import type { WaitOptions } from './calls/pending-call.js'
+import type { Alarms, WaitOptions } from './calls/pending-call.js'
 import type { QueriesUnderWay } from './calls/queries-under-way.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
@@ -25,7 +27,7 @@ import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
-import { aborted, notLeader, overloaded } from './refusals.js'
+import { aborted, notLeader, overloaded, transferInProgress } from './refusals.js'
 import type { Snapshots } from './snapshots.js'
 import { copyOf } from './status.js'
 import type { SnapshotInfo, Status } from './status.js'
@@ -45,6 +47,7 @@ export interface ServerParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly queries: QueriesUnderWay
+  readonly leadership: LeadershipQueue
   readonly deadlines: Deadlines
   readonly signals: Signals
   readonly pins: PeerPins
@@ -57,6 +60,8 @@ export interface ServerParts {
   readonly snapshotCalls: SnapshotQueue
   readonly identity: Identity
   readonly durability: StoredState['durability']
+  /** As it was set: the longest that a transfer of leadership takes. */
+  readonly electionTimeoutMs: number
 }
 
 /** How much stands in each room of the shell: all of them are empty when nothing is asked of the server. */
@@ -80,6 +85,8 @@ export interface Counters {
   readonly queries: number
   /** `snapshot` calls that wait for one. */
   readonly snapshotCalls: number
+  /** Calls that hand leadership over, or give it up. */
+  readonly leadership: number
   /** Calls with a deadline that has not come. */
   readonly deadlines: number
   /** Signals that are listened to. */
@@ -106,6 +113,7 @@ export class Server {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #queries: QueriesUnderWay
+  readonly #leadership: LeadershipQueue
   readonly #deadlines: Deadlines
   readonly #signals: Signals
   readonly #pins: PeerPins
@@ -118,6 +126,9 @@ export class Server {
   readonly #snapshotCalls: SnapshotQueue
   readonly #identity: Identity
   readonly #durability: StoredState['durability']
+  readonly #electionTimeoutMs: number
+  /** What `close` answers with, however often it is called; null before the first time. */
+  #closing: Promise<void> | null = null
 
   constructor(parts: ServerParts) {
     this.core = parts.core
@@ -130,6 +141,7 @@ export class Server {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#queries = parts.queries
+    this.#leadership = parts.leadership
     this.#deadlines = parts.deadlines
     this.#signals = parts.signals
     this.#pins = parts.pins
@@ -142,6 +154,7 @@ export class Server {
     this.#snapshotCalls = parts.snapshotCalls
     this.#identity = parts.identity
     this.#durability = parts.durability
+    this.#electionTimeoutMs = parts.electionTimeoutMs
   }
 
   /**
@@ -149,7 +162,7 @@ export class Server {
    * encoded; `propose` asks again.
    */
   checkRoom(count: number, bytes: number): void {
-    const refusal = this.#life.refusal ?? this.#notLeader() ?? this.#proposals.refusal(count, bytes)
+    const refusal = this.#life.refusal ?? this.#notLeader() ?? this.#noRoom(this.#proposals.refusal(count, bytes))
     if (refusal !== null) throw refusal
   }
 
@@ -164,7 +177,7 @@ export class Server {
   ): Promise<readonly unknown[]> {
     const call = new ProposalCall(kind, payloads)
     if (!this.#begin(call, options)) return call.promise
-    const refusal = this.#notLeader() ?? this.#proposals.add(call)
+    const refusal = this.#notLeader() ?? this.#noRoom(this.#proposals.add(call))
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
     return call.promise
@@ -214,6 +227,28 @@ export class Server {
     const refusal = this.#snapshots.ask(call, this.core.log.appliedIndex)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
+    return call.promise
+  }
+
+  /** Resolves with the id of the server that leads now. */
+  transferLeadership(to: ServerId | null, options: WaitOptions | undefined): Promise<ServerId> {
+    const call = new TransferCall()
+    if (!this.#begin(call, options)) return call.promise
+    const refusal = this.#notLeader()
+    if (refusal === null) this.#transfer(call, to)
+    else call.reject(refusal)
+    return call.promise
+  }
+
+  /** Resolves when this server leads no more. */
+  stepDown(): Promise<void> {
+    const call = new PendingCall<void>()
+    if (!this.#begin(call, undefined)) return call.promise
+    const refusal = this.#notLeader()
+    if (refusal === null) {
+      this.#leadership.addStepDown(call)
+      this.#mailbox.push({ type: 'stepDown', reason: 'its operator asked for it' })
+    } else call.reject(refusal)
     return call.promise
   }
 
@@ -267,6 +302,7 @@ export class Server {
       readies: this.#readies.count,
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
+      leadership: this.#leadership.count,
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
       admissions: this.#pins.count,
@@ -279,8 +315,10 @@ export class Server {
     return this.#events.on(name, listener)
   }
 
-  close(): Promise<void> {
-    return this.#loop.close()
+  /** A leader hands over first, if `transferTimeoutMs` allows that and anybody could follow it; null: not at all. */
+  close(transferTimeoutMs: number | null = this.#electionTimeoutMs): Promise<void> {
+    this.#closing ??= this.#close(transferTimeoutMs)
+    return this.#closing
   }
 
   get ended(): Promise<RaftError | null> {
@@ -296,8 +334,12 @@ export class Server {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
     else if (options === undefined) return true
-    else call.arm(options, { deadlines: this.#deadlines, signals: this.#signals }, since ?? this.#clock.now())
+    else call.arm(options, this.#alarms, since ?? this.#clock.now())
     return !call.settled
+  }
+
+  get #alarms(): Alarms {
+    return { deadlines: this.#deadlines, signals: this.#signals }
   }
 
   /** What a deadline is counted from; nobody asks where there is none. */
@@ -328,6 +370,35 @@ export class Server {
     if (refusal !== null) call.reject(refusal)
     else if (options !== undefined) this.#mailbox.schedule()
     return call.promise
+  }
+
+  async #close(transferTimeoutMs: number | null): Promise<void> {
+    if (transferTimeoutMs !== null && this.#life.isRunning && this.#isFollowed) {
+      const call = new TransferCall()
+      call.arm({ timeoutMs: transferTimeoutMs }, this.#alarms, this.#clock.now())
+      this.#transfer(call, null)
+      this.#life.leave()
+      // Why it came to nothing no longer matters: the others find a leader by themselves.
+      await call.promise.catch(ignore)
+    }
+    await this.#loop.close()
+  }
+
+  #transfer(call: TransferCall, to: ServerId | null): void {
+    this.#leadership.addTransfer(call)
+    this.#mailbox.push({ type: 'transfer', id: call.id, to })
+  }
+
+  /** Whether this server leads others that could lead. */
+  get #isFollowed(): boolean {
+    const { role, configuration } = this.core
+    return role === 'leader' && configuration.voters.some(({ id }) => this.#inbound.isConnected(id))
+  }
+
+  /** While leadership is handed over, that is why there is no room. */
+  #noRoom(refusal: RaftError | null): RaftError | null {
+    const isHandedOver = refusal?.code === 'ERR_RAFT_OVERLOADED' && this.core.counters.transfers > 0
+    return isHandedOver ? transferInProgress() : refusal
   }
 
   #notLeader(): RaftError | null {

@@ -42,7 +42,7 @@ await leader.ready()
 const one = await bytesPerCommand(leader, singly)
 const list = await bytesPerCommand(leader, asList)
 process.stdout.write(`${JSON.stringify({ one, list, collections })}\n`)
-await Promise.all(servers.map((server) => server.close()))
+await Promise.all(servers.map((server) => server.close({ transferLeadership: false })))
 
 async function open(): Promise<readonly CountingRaft[]> {
   const network = new MemoryNetwork({ clock: systemClock() })

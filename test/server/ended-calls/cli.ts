@@ -35,7 +35,7 @@ for (const [name, call] of Object.entries(calls)) {
 }
 process.stdout.write(`${JSON.stringify(counted)}\n`)
 storage.disk('/s1').resume()
-await raft.close()
+await raft.close({ transferLeadership: false })
 
 async function bytesOfEach(call: () => Promise<unknown>, count: number): Promise<number> {
   let ended = 0

@@ -146,7 +146,7 @@ export class Leader extends RoleBehaviour {
   }
 
   override admit(waitingBytes: number): Admission {
-    const isHeld = this.#membership.isOutgoing || this.#transfer.isUnderWay
+    const isHeld = this.#membership.isOutgoing || this.#transfer.holdsBack
     return isHeld ? { status: 'wait' } : this.core.intake.admit(waitingBytes)
   }
 

@@ -21,6 +21,8 @@ interface Attempt {
    * answer and no `unknown`. A quorum that cannot is no reason to keep the leader.
    */
   readonly commitUntil: number
+  /** The turn in which it began is over. */
+  isFirm: boolean
   /** The session on which the other was last asked; null while it was not. */
   askedOn: number | null
 }
@@ -39,6 +41,11 @@ export class Transfer {
     return this.#attempt !== null
   }
 
+  /** Whether no proposals are taken: those are that had come before it did. */
+  get holdsBack(): boolean {
+    return this.#attempt?.isFirm === true
+  }
+
   /** `to` is null: whoever suits best. */
   begin(id: number, to: ServerId | null): void {
     const { now, settings, outbox } = this.#core
@@ -49,7 +56,8 @@ export class Transfer {
       return
     }
     const giveUpAt = now + settings.electionTimeoutMs
-    this.#attempt = { id, to: target, giveUpAt, commitUntil: now + settings.electionTimeoutMs / 2, askedOn: null }
+    const commitUntil = now + settings.electionTimeoutMs / 2
+    this.#attempt = { id, to: target, giveUpAt, commitUntil, isFirm: false, askedOn: null }
   }
 
   nextDeadline(): number {
@@ -71,6 +79,7 @@ export class Transfer {
   maybeAsk(): void {
     const attempt = this.#attempt
     if (attempt === null) return
+    attempt.isFirm = true
     if (!this.#isVoter(attempt.to)) return this.#fail('notVoter')
     const { log, hardState, outbox, now } = this.#core
     const { session = null, matchIndex = 0 } = this.#peers.get(attempt.to) ?? {}

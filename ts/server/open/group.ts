@@ -18,6 +18,7 @@ import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
+import { LeadershipQueue } from '../calls/leadership-queue.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
 import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
@@ -145,13 +146,15 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
     queries: new QueriesUnderWay(),
+    leadership: new LeadershipQueue(),
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
   const { durability } = stored
-  const server = new Server({ ...shared, loop, inbound, refusals, writes, identity, durability })
+  const { electionTimeoutMs } = settings
+  const server = new Server({ ...shared, electionTimeoutMs, loop, inbound, refusals, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
 }
 
@@ -165,7 +168,7 @@ function makeCore(
   now: number,
   entryClock: EntryClock,
 ): RaftCore {
-  const { id, electionTimeoutMs, heartbeatMs, random } = settings
+  const { id, electionTimeoutMs, heartbeatMs, electionPriority, random } = settings
   const isNew = stored.hardState.term === 1 && stored.lastIndex === 1
   const place = settings.bootstrap.findIndex((server) => server.id === id) + 1
   const core: RaftCore = new RaftCore({
@@ -173,6 +176,7 @@ function makeCore(
     settings: {
       electionTimeoutMs,
       heartbeatMs,
+      electionPriority,
       firstElectionTimeoutMs: isNew ? Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs) : null,
     },
     hardState: stored.hardState,

@@ -22,6 +22,7 @@ import type { Transport } from '../../transport/transport.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
+import type { LeadershipQueue } from '../calls/leadership-queue.js'
 import type { QueriesUnderWay } from '../calls/queries-under-way.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
@@ -30,7 +31,7 @@ import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
 import { closeSnapshots, closeStore, closeTransport } from '../closing.js'
-import { closed, halted, leadershipLost, notLeader, overloaded } from '../refusals.js'
+import { closed, halted, leadershipLost, notLeader, overloaded, transferFailed } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
 import type { Snapshots } from '../snapshots.js'
 import type { Mail, Mailbox } from './mailbox.js'
@@ -54,6 +55,7 @@ export interface EventLoopParts {
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
   readonly queries: QueriesUnderWay
+  readonly leadership: LeadershipQueue
   readonly deadlines: Deadlines
   readonly pins: PeerPins
   readonly entryClock: EntryClock
@@ -78,6 +80,7 @@ export class EventLoop {
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
   readonly #queries: QueriesUnderWay
+  readonly #leadership: LeadershipQueue
   readonly #deadlines: Deadlines
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
@@ -113,6 +116,7 @@ export class EventLoop {
     this.#reads = parts.reads
     this.#readies = parts.readies
     this.#queries = parts.queries
+    this.#leadership = parts.leadership
     this.#deadlines = parts.deadlines
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
@@ -163,6 +167,7 @@ export class EventLoop {
     if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
     this.#snapshots.turn(this.#core, now, this.#isApplying)
+    this.#leadership.turned()
     // What was applied may have made room for the batch that was held back before.
     const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
     if (mayCut || this.#mayApplyMore()) this.#mailbox.schedule()
@@ -230,6 +235,7 @@ export class EventLoop {
     const answer = this.#runner.run(ready)
     if (answer instanceof RaftError) return answer
     this.#settleReads(ready)
+    this.#settleTransfers(ready)
     if (answer !== null) this.#answered(answer)
     else if (ready.apply !== null) this.#isApplying = true
     if (ready.lostAbove !== null) this.#endLeadership()
@@ -253,6 +259,12 @@ export class EventLoop {
       else this.#reads.failed(read.id, overloaded('too many reads wait for confirmation'))
     }
     this.#reads.applied(this.#core.log.appliedIndex)
+  }
+
+  #settleTransfers({ transfers }: Ready): void {
+    for (const outcome of transfers) {
+      this.#leadership.ended(outcome, (failed) => transferFailed(failed, this.#core.leader))
+    }
   }
 
   /** The state machine has applied a range: whoever waited for an entry of it, or to read behind it, is answered. */
@@ -284,6 +296,7 @@ export class EventLoop {
     const ready = this.#core.takeReady()
     this.#runner.report(ready)
     this.#settleReads(ready)
+    this.#settleTransfers(ready)
     this.#settleAll(halted(error))
     this.#events.emit('fault', { error })
     void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
@@ -344,5 +357,6 @@ export class EventLoop {
     this.#readies.failAll(errorOf('not-applied'))
     this.#snapshotCalls.failAll(errorOf('not-applied'))
     this.#queries.failAll(errorOf('not-applied'))
+    this.#leadership.failAll(errorOf('unknown'))
   }
 }

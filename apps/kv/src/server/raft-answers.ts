@@ -58,6 +58,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_NO_LEADER':
       return noLeader
     case 'ERR_RAFT_OVERLOADED':
+    case 'ERR_RAFT_TRANSFER_IN_PROGRESS':
     case 'ERR_RAFT_TIMEOUT':
     case 'ERR_RAFT_ABORTED':
       return overloaded
@@ -65,6 +66,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
       return closing
     case 'ERR_RAFT_TOO_LARGE':
     case 'ERR_RAFT_ENCODE':
+    case 'ERR_RAFT_TRANSFER_FAILED':
     case 'ERR_RAFT_APPLY_FAILED':
     case 'ERR_RAFT_STORE_CORRUPT':
     case 'ERR_RAFT_STORE_FULL':
