@@ -27,7 +27,8 @@ import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
-import type { Admission, ApplyRange, Input, Ready, Restore } from './ready.js'
+import type { Admission, Input, Ready } from './ready.js'
+import { MachineFeed } from './machine-feed.js'
 import { matchIndexOf } from './role.js'
 import type { CoreContext, CoreSettings, RoleBehaviour } from './role.js'
 import { Succession } from './succession.js'
@@ -41,8 +42,6 @@ const TAIL_BYTES_MAX = 64 * 1024 * 1024
  * is collected with the young garbage; what stays for long costs a full collection.
  */
 const TAIL_SPARE_BYTES = 1024 * 1024
-/** One range for the state machine. */
-const APPLY_BYTES_MAX = 4 * 1024 * 1024
 
 export interface CoreOptions {
   readonly id: ServerId
@@ -83,6 +82,7 @@ export class RaftCore {
   readonly #hardState: TermAndVote
   readonly #log: RaftLog
   readonly #tickets: Tickets
+  readonly #feed: MachineFeed
   readonly #intake: Intake
   readonly #outbox = new Outbox()
   readonly #configurations: ConfigurationNews
@@ -102,10 +102,6 @@ export class RaftCore {
   #now: number
   /** Names each attempt to ask for pre-votes. */
   #preVoteRound = 0
-  /** The end of the range that the state machine is busy with; null when it is idle. */
-  #applying: LogIndex | null = null
-  /** The state machine is being replaced by that of a snapshot. */
-  #isRestoring = false
   /** What was received while the state machine was busy: it becomes the log's when that is over (scenario N9). */
   #received: SnapshotMeta | null = null
   #halted = false
@@ -119,6 +115,7 @@ export class RaftCore {
     this.#hardState = new TermAndVote(hardState.term, hardState.votedFor)
     this.#log = new RaftLog(options.log, options.maker)
     this.#tickets = new Tickets(this.#log, this.#hardState, hardState.commitIndex)
+    this.#feed = new MachineFeed(this.#log)
     this.#intake = new Intake(this.#log, this.#hardState, this.#tickets)
     this.#configurations = new ConfigurationNews(options.id, this.#log, this.#outbox)
     this.#context = this.#makeContext(options)
@@ -182,8 +179,8 @@ export class RaftCore {
       tickets: this.#tickets.pendingCount,
       messagesHeld: this.#outbox.heldCount,
       readsToConfirm: this.#role.readsWaiting,
-      rangesApplying: Number(this.#applying !== null),
-      restoring: Number(this.#isRestoring),
+      rangesApplying: Number(this.#feed.isApplying),
+      restoring: Number(this.#feed.isRestoring),
       snapshotsSent: this.#role.snapshotsSent,
       transfers: this.#role.transfersUnderWay + this.#succession.count,
       uncommittedBytes: this.#log.uncommittedBytes,
@@ -263,7 +260,7 @@ export class RaftCore {
       case 'snapshotReceived':
         return this.#snapshotReceived(input.snapshot)
       case 'restored':
-        return this.#restored(input.index)
+        return this.#feed.restored(input.index)
       case 'snapshotSent':
         return this.#role.snapshotSent(input.peer, input.index)
       case 'snapshotFailed':
@@ -278,8 +275,8 @@ export class RaftCore {
     this.#configurations.tell(this.#role.leaving)
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
-    const restore = this.#nextRestore()
-    const apply = this.#nextApply()
+    const restore = this.#feed.nextRestore()
+    const apply = this.#feed.nextRange()
     this.#log.trimTail(this.#tailBytesMax, this.#log.lastIndex)
     this.#log.trimTail(Math.min(this.#tailBytesMax, TAIL_SPARE_BYTES), this.#role.heldByPeers)
     return this.#outbox.drain(ticket, apply, restore)
@@ -397,10 +394,7 @@ export class RaftCore {
   }
 
   #applied(index: LogIndex): void {
-    const end = this.#applying
-    assert(end !== null && index <= end, () => `core: applied ${index} of a range to ${end}`)
-    this.#log.appliedTo(index)
-    this.#applying = null
+    this.#feed.applied(index)
     this.#installReceived()
   }
 
@@ -419,7 +413,7 @@ export class RaftCore {
   /** Not in the middle of a range: the state machine has it, and would be older than its log afterwards. */
   #snapshotReceived(snapshot: SnapshotMeta): void {
     if (this.#received === null || snapshot.index > this.#received.index) this.#received = snapshot
-    if (this.#applying === null) this.#installReceived()
+    if (!this.#feed.isApplying) this.#installReceived()
   }
 
   /**
@@ -434,37 +428,6 @@ export class RaftCore {
     const { term } = snapshot
     if (term > this.#hardState.term) this.#becomeFollower(term, null, `a snapshot ends in term ${term}`)
     this.#tickets.install(snapshot)
-  }
-
-  #restored(index: LogIndex): void {
-    assert(this.#isRestoring, () => `core: restored to ${index}, and nothing was to be restored`)
-    this.#isRestoring = false
-    this.#log.restoredTo(index)
-  }
-
-  /** Only once the log stands on it durably (scenario N3). */
-  #nextRestore(): Restore | null {
-    const { restoreDue, durableIndex, firstIndex } = this.#log
-    if (restoreDue === null || this.#isRestoring || this.#applying !== null) return null
-    if (durableIndex < restoreDue.index) return null
-    this.#isRestoring = true
-    return { snapshot: restoreDue, firstIndex }
-  }
-
-  /** What is committed and durable, and not yet applied. */
-  #nextApply(): ApplyRange | null {
-    const log = this.#log
-    if (log.restoreDue !== null || this.#isRestoring) return null
-    const first = logIndex(log.appliedIndex + 1)
-    const end = logIndex(Math.min(log.commitIndex, log.durableIndex))
-    if (this.#applying !== null || first > end) return null
-    if (first < log.tailFirst) {
-      this.#applying = logIndex(Math.min(end, log.tailFirst - 1))
-      return { first, last: this.#applying, blocks: null }
-    }
-    const blocks = log.blocks(first, end, APPLY_BYTES_MAX)
-    this.#applying = logIndex(Math.min(end, blocks.at(-1)?.last ?? end))
-    return { first, last: this.#applying, blocks }
   }
 
   #setLeader(leader: ServerId | null): void {
