@@ -4,7 +4,7 @@
  * ERR_RAFT_STORE_CORRUPT.
  */
 
-export type MalformedWhat = 'block' | 'configuration' | 'operations'
+export type MalformedWhat = 'block' | 'configuration' | 'operations' | 'checkpoint'
 
 /** Bytes that do not have the form that docs/storage-format.md gives. The message names the place and the number. */
 export class MalformedBytes extends Error {
