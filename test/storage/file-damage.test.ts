@@ -7,15 +7,15 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import type { RaftError } from '#balsa/errors.js'
-import { BATCH_HEADER_BYTES, encodeBatch, FILE_HEADER_BYTES } from '#balsa/format/file-batch.js'
+import { BATCH_HEADER_BYTES, encodeBatch, SEGMENT_HEADER_BYTES, STORE_HEADER_BYTES } from '#balsa/format/file-batch.js'
 import { OperationPacker } from '#balsa/format/operations.js'
 import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
-import { replayFile } from '#balsa/storage/file/replay.js'
+import { replayStore } from '#balsa/storage/file/replay.js'
 import { logIndex } from '#balsa/types.js'
 import type { StoreOperation } from '#balsa/types.js'
 
 import { append, blockOf, entriesOf } from '#balsa/testing/conformance/blocks.js'
-import { DIR, heldBy, LOG, refusal, submitAll, withFile } from './file-harness.js'
+import { DIR, HEADER, heldBy, LOG, refusal, submitAll, withFile } from './file-harness.js'
 import type { Tickets } from './file-harness.js'
 import { laterConfiguration } from './later-configuration.js'
 import { ModelDisk } from './model-disk.js'
@@ -55,7 +55,7 @@ test('a flipped bit in the last batch of a process that died drops that batch, a
   }
 })
 
-test('D4 a flipped bit in any earlier batch, or in the header of the file, refuses the store and leaves the file as it is', async () => {
+test('D4 a flipped bit in any earlier batch, or in the header of the segment, refuses the store and leaves the file as it is', async () => {
   const { disk, starts } = await written(tickets)
   for (const damaged of flips(disk, 0, starts.last)) {
     const bytes = damaged.disk.bytesOf(LOG)
@@ -121,9 +121,7 @@ test('what another store left behind the end of the log is not taken for a batch
 test('an intact batch that breaks the chain or the rules of the log is refused, with its byte and index', async () => {
   const { disk } = await written(tickets)
   const bytes = disk.bytesOf(LOG)
-  const file = await disk.openFile(LOG)
-  if (file === null) throw new Error('no file')
-  const { identity, end } = await replayFile(file, LOG)
+  const { identity, end } = await replayStore(disk, DIR)
   const pack = (...operations: readonly StoreOperation[]): Uint8Array => new OperationPacker().pack(operations).slice()
   const fine = pack({ type: 'delete', key: 'k' })
   const forged = [
@@ -150,9 +148,7 @@ test('an intact batch that breaks the chain or the rules of the log is refused, 
 
 test('a configuration of a later version is no damage: the refusal names the version and says to upgrade', async () => {
   const { disk } = await written(tickets)
-  const file = await disk.openFile(LOG)
-  if (file === null) throw new Error('no file')
-  const { identity, end } = await replayFile(file, LOG)
+  const { identity, end } = await replayStore(disk, DIR)
   const ticket = new OperationPacker().pack([append(laterConfiguration(6, 2))]).slice()
   const { bytes: batch } = encodeBatch(identity, end, 'tickets', [ticket])
   const bytes = Buffer.concat([disk.bytesOf(LOG), batch])
@@ -180,16 +176,27 @@ test('damage that comes while the store is open is named by the read that meets 
   })
 })
 
-test('FORMAT with a log that is missing or shorter than its header is damage, never a new store', async () => {
+test('FORMAT with a header or a first segment that is missing, damaged or cut is damage, never a new store', async () => {
   const { disk } = await written(tickets)
-  const bytes = disk.bytesOf(LOG)
-  for (let length = 0; length < FILE_HEADER_BYTES; length += 1) {
-    disk.place(LOG, bytes.subarray(0, length))
-    await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_CORRUPT')
+  for (const [path, shortest] of [
+    [HEADER, STORE_HEADER_BYTES],
+    [LOG, SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES],
+  ] as const) {
+    const bytes = disk.bytesOf(path)
+    for (let length = 0; length < shortest; length += 1) {
+      disk.place(path, bytes.subarray(0, length))
+      await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_CORRUPT')
+      const flipped = bytes.slice()
+      flipped[length] = (flipped[length] ?? 0) ^ 4
+      disk.place(path, flipped)
+      await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_CORRUPT')
+    }
+    await disk.remove(path)
+    const error = await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_CORRUPT')
+    assert.match(error.message, `${path} is missing`)
+    disk.place(path, bytes)
   }
-  await disk.remove(LOG)
-  const error = await refusal(withFile(disk, heldBy), 'ERR_RAFT_STORE_CORRUPT')
-  assert.match(error.message, `${LOG} is missing`)
+  assert.is(await withFile(disk, heldBy), await heldAfter(tickets))
 })
 
 /** A store of one batch per ticket whose process died, or that was closed; and where its batches begin. */

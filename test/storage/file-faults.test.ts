@@ -113,7 +113,7 @@ test('an open that meets a full or failing disk says so, releases the directory,
   }
 })
 
-for (const lost of ['log', 'LOCK']) {
+for (const lost of ['log', 'LOCK', 'segment-00000001']) {
   test(`a store whose ${lost} is deleted under it is poisoned: idle, in the middle of a write, and on a full disk`, async () => {
     for (const when of ['idle', 'writing', 'full'] as const) {
       const disk = new ModelDisk()
@@ -167,16 +167,18 @@ test('a look at files that are there, or that cannot be looked at, poisons nothi
 test('an error of the system while the file is read at open is not taken for the end of the log', async () => {
   const disk = new ModelDisk()
   await withFile(disk, (store, _, waker) => submitAll(store, tickets, waker))
-  const failingReads = Object.create(disk) as ModelDisk
-  failingReads.openFile = async (path) => {
-    const file = await disk.openFile(path)
-    if (file === null) return null
+  const { openFile } = disk
+  disk.openFile = async (path) => {
+    const file = await openFile.call(disk, path)
+    if (file === null || path !== LOG) return file
     const read = async (): Promise<number> => {
       throw Object.assign(new Error('EIO: as the test says'), { code: 'EIO' })
     }
     return { ...file, read }
   }
-  await refusal(withFile(failingReads, heldBy), 'ERR_RAFT_DIR_UNUSABLE')
+  const error = await refusal(withFile(disk, heldBy), 'ERR_RAFT_DIR_UNUSABLE')
+  assert.match(error.message, 'EIO: as the test says')
+  disk.openFile = openFile
   await withFile(disk, async (_, state) => assert.is(state.lastIndex, tickets.length))
 })
 

@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 
 import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
+import { SEGMENT_BYTES } from '#balsa/storage/file/segments.js'
 import { fileStore } from '#balsa/storage/index.js'
 
 import { logStoreConformance } from '#balsa/testing/index.js'
 import { registerCases } from '../support/register-cases.js'
+import { SMALL_SEGMENT } from './file-harness.js'
 import { ModelDisk } from './model-disk.js'
 
 const factory = fileStore()
@@ -25,33 +27,32 @@ registerCases(
     // The same store over a disk that can do both follows.
     failNextWrite: null,
     crash: null,
-    compacts: false,
   }),
 )
+
+for (const segmentBytes of [SEGMENT_BYTES, SMALL_SEGMENT, 1]) testOverModel(segmentBytes)
+
+function testOverModel(segmentBytes: number): void {
+  const disk = new ModelDisk()
+  let made = 0
+  const modelTest = suite(`the file store over a model of a disk, in segments of ${segmentBytes} bytes`)
+  registerCases(
+    modelTest,
+    logStoreConformance({
+      create: (dir) => new FileLogStore(dir, disk, segmentBytes),
+      async makeDir() {
+        made += 1
+        return `/model/${made}`
+      },
+      async removeDir() {},
+      failNextWrite() {
+        const from = disk.calls
+        disk.fateOf = (_, number) => (number === from + 1 ? { error: 'EIO' } : 'done')
+      },
+      crash: () => disk.restart(() => false),
+    }),
+  )
+  modelTest.run()
+}
 
 test.run()
-
-const disk = new ModelDisk()
-let made = 0
-
-const modelTest = suite('the file store over a model of a disk')
-
-registerCases(
-  modelTest,
-  logStoreConformance({
-    create: (dir) => new FileLogStore(dir, disk),
-    async makeDir() {
-      made += 1
-      return `/model/${made}`
-    },
-    async removeDir() {},
-    failNextWrite() {
-      const from = disk.calls
-      disk.fateOf = (_, number) => (number === from + 1 ? { error: 'EIO' } : 'done')
-    },
-    crash: () => disk.restart(() => false),
-    compacts: false,
-  }),
-)
-
-modelTest.run()

@@ -3,7 +3,7 @@
  * is touched.
  */
 
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -14,7 +14,7 @@ import type { StoreFactory } from '#balsa/storage/index.js'
 import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
-import { heldBy, refusal, withFile } from './file-harness.js'
+import { compact, heldBy, refusal, withFile } from './file-harness.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
 import { ModelDisk } from './model-disk.js'
 
@@ -40,7 +40,7 @@ test('a directory that was begun by the other store and left is used, or refused
   await inDirectory(async (dir) => {
     await writeFile(join(dir, 'FORMAT.new'), 'balsa-store 1 lmdb\n')
     await openAndClose(fileStore(), dir)
-    assert.is(await readFile(join(dir, 'FORMAT'), 'utf8'), 'balsa-store 1 file\n')
+    assert.is(await readFile(join(dir, 'FORMAT'), 'utf8'), 'balsa-store 2 file\n')
   })
   await inDirectory(async (dir) => {
     await writeFile(join(dir, 'FORMAT.new'), 'balsa-store 1 lmdb\n')
@@ -56,6 +56,7 @@ test('a foreign directory, a foreign FORMAT and a newer version are refused, and
     ['log', 'of the application', 'ERR_RAFT_DIR_UNUSABLE', 'it holds log'],
     ['FORMAT', 'of a disk', 'ERR_RAFT_DIR_UNUSABLE', 'FORMAT'],
     ['FORMAT', 'balsa-store 7 file\n', 'ERR_RAFT_STORE_FORMAT', 'version 7'],
+    ['FORMAT', 'balsa-store 1 file\n', 'ERR_RAFT_STORE_FORMAT', 'version 1, and this Balsa reads version 2 only'],
     ['FORMAT', 'balsa-store 1 stone\n', 'ERR_RAFT_STORE_FORMAT', 'stone'],
   ] as const) {
     await inDirectory(async (dir) => {
@@ -70,7 +71,7 @@ test('a foreign directory, a foreign FORMAT and a newer version are refused, and
 
 test('a store that lost its FORMAT is left alone, the error names the line that brings it back, and with it the store opens', async () => {
   for (const [factory, line] of [
-    [fileStore(), 'balsa-store 1 file'],
+    [fileStore(), 'balsa-store 2 file'],
     [nativeStore(), 'balsa-store 2 lmdb'],
   ] as const) {
     for (const lost of [null, '', '\n', 'balsa-st', '\0\0\0\0']) {
@@ -98,6 +99,7 @@ test('a store that lost its FORMAT is left alone, the error names the line that 
 test('what an error advises never makes a server forget: no empty directory and no backup where data was', async () => {
   for (const [factory, dataFile] of [
     [fileStore(), 'log'],
+    [fileStore(), 'segment-00000001'],
     [nativeStore(), 'data.mdb'],
   ] as const) {
     await inDirectory(async (dir) => {
@@ -114,11 +116,23 @@ test('what an error advises never makes a server forget: no empty directory and 
   }
 })
 
+test('each open dates the file of the fingerprint anew, so that a tool that puts back what differs replaces it too', async () => {
+  await inDirectory(async (dir) => {
+    await openAndClose(fileStore(), dir)
+    const path = join(dir, 'log')
+    const bytes = await readFile(path)
+    await utimes(path, 1000, 1000)
+    await openAndClose(fileStore(), dir)
+    assert.ok((await stat(path)).mtimeMs > 1_000_000)
+    assert.equal(await readFile(path), bytes)
+  })
+})
+
 test('a directory that is made is found again, and one that cannot be made is refused by name', async () => {
   await inDirectory(async (dir) => {
     const deep = join(dir, 'a', 'b')
     await openAndClose(fileStore(), deep)
-    assert.equal((await readdir(deep)).toSorted(), ['FORMAT', 'LOCK', 'log'])
+    assert.equal((await readdir(deep)).toSorted(), ['FORMAT', 'LOCK', 'log', 'segment-00000001'])
     const error = await refusal(openAndClose(fileStore(), join(deep, 'log')), 'ERR_RAFT_DIR_UNUSABLE')
     assert.match(error.message, join(deep, 'log'))
     await mkdir(join(dir, 'lost+found'))
@@ -172,6 +186,12 @@ test('what breaks a rule of the log is an assertion failure at submit, and nothi
       append(blockOf(3, 2, [1])),
       append(damaged),
       { type: 'truncateSuffix', from: logIndex(3) },
+      compact(4, 3, { index: 2, term: 3 }),
+      compact(2, 3, { index: 3, term: 3 }),
+      compact(2, 3, { index: 2, term: 2 }),
+      compact(2, 2, { index: 2, term: 3 }),
+      compact(2, 3, { index: 2, term: 3 }, false),
+      compact(3, 2, { index: 2, term: 3 }, false),
       { type: 'hardState', hardState: hardState(2, 'a', 0) },
       { type: 'hardState', hardState: hardState(3, 'b', 0) },
     ] as const) {

@@ -4,7 +4,7 @@
  * ERR_RAFT_STORE_CORRUPT.
  */
 
-export type MalformedWhat = 'block' | 'configuration' | 'operations' | 'snapshot'
+export type MalformedWhat = 'block' | 'configuration' | 'operations' | 'snapshot' | 'checkpoint'
 
 /**
  * Bytes that do not have the form that docs/storage-format.md or docs/snapshots.md gives. The message names the place

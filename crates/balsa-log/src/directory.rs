@@ -37,8 +37,12 @@ pub(crate) struct Mark {
 }
 
 /// The store of the TypeScript side: nothing of it is read here but its mark.
-const FILE_ENGINE: Engine =
-    Engine { name: "file", version: 1, files: &["log"], mark: Mark { file: "log", offset: 0, bytes: b"balsalog" } };
+const FILE_ENGINE: Engine = Engine {
+    name: "file",
+    version: 2,
+    files: &["log", "segment-00000001"],
+    mark: Mark { file: "log", offset: 0, bytes: b"balsalog" },
+};
 
 impl Engine {
     /// Why a store of the version `found` is not opened.

@@ -100,7 +100,7 @@ fn the_log_of_a_file_store_that_lost_its_format_is_told_from_a_foreign_one() {
     fs::write(dir.path().join("log"), "of the application").unwrap();
     assert!(open_error(dir.path()).to_string().contains("it holds log"));
     fs::write(dir.path().join("log"), "balsalog, and what follows it").unwrap();
-    assert_names_the_way_back(&open_error(dir.path()), "balsa-store 1 file");
+    assert_names_the_way_back(&open_error(dir.path()), "balsa-store 2 file");
 }
 
 #[test]

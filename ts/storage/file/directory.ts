@@ -1,6 +1,6 @@
 /**
  * Whose directory it is, for a file store. `FORMAT`, one line of text, says that a store was made here completely; it
- * appears by a rename, only after the header of the log is durable. What is not ours is never touched. Where the
+ * appears by a rename, only after the first segment of the log is durable. What is not ours is never touched. Where the
  * directory lies decides whether a flush means anything.
  */
 
@@ -9,11 +9,16 @@ import { join } from 'node:path'
 
 import { writeAll } from '../../disk/files.js'
 import { RaftError } from '../../errors.js'
-import { encodeFileHeader, FILE_VERSION } from '../../format/file-batch.js'
+import { encodeSegment, encodeStoreHeader, FILE_VERSION } from '../../format/file-batch.js'
+import { encodeCheckpoint } from '../../format/file-checkpoint.js'
+import type { Checkpoint } from '../../format/file-checkpoint.js'
+import { logIndex, termOf } from '../../types.js'
 import { neverEmpty } from '../lost-data.js'
+import { segmentName } from './segments.js'
 import type { Disk } from './disk.js'
 import type { StoredState } from '../log-store.js'
 
+/** The header of the store: written when it is made, and never replaced. */
 export const LOG_FILE = 'log'
 export const LOCK_FILE = 'LOCK'
 const FORMAT_FILE = 'FORMAT'
@@ -22,6 +27,7 @@ const FORMAT_FILE_NEW = 'FORMAT.new'
 const LOST_AND_FOUND = 'lost+found'
 const MAGIC = 'balsa-store'
 const ENGINE = 'file'
+const FIRST_SEGMENT = segmentName(1)
 const FORMAT_TEXT = `${MAGIC} ${FILE_VERSION} ${ENGINE}\n`
 
 /** By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. */
@@ -35,6 +41,18 @@ const MARKS: readonly {
   // The magic number of LMDB's first meta page.
   { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${MAGIC} 2 lmdb` },
 ]
+
+/** What a new store holds. */
+const NOTHING: Checkpoint = {
+  bootCounter: 0,
+  firstIndex: logIndex(1),
+  prevTerm: termOf(0),
+  lastIndex: logIndex(0),
+  snapshot: null,
+  hardState: { term: termOf(0), votedFor: null, commitIndex: logIndex(0) },
+  termRuns: [],
+  facts: new Map(),
+}
 
 type Place = Pick<StoredState, 'durability' | 'warning'> & {
   /** Whether a file keeps its inode, whatever is mounted again. */
@@ -95,7 +113,8 @@ export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
     return true
   }
   const names = await disk.list(dir)
-  const ours = [LOCK_FILE, LOST_AND_FOUND, FORMAT_FILE_NEW, ...(names.includes(FORMAT_FILE_NEW) ? [LOG_FILE] : [])]
+  const begun = names.includes(FORMAT_FILE_NEW) ? [LOG_FILE, FIRST_SEGMENT] : []
+  const ours = [LOCK_FILE, LOST_AND_FOUND, FORMAT_FILE_NEW, ...begun]
   const foreign = names.find((name) => !ours.includes(name))
   if (foreign === undefined) return false
   throw await lostFormatError(disk, dir, 'is missing', `is not empty and not a store of Balsa (it holds ${foreign})`)
@@ -103,11 +122,14 @@ export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
 
 /** Makes an empty store, or makes anew what was cut off. */
 export async function createStore(disk: Disk, dir: string): Promise<void> {
-  await disk.remove(join(dir, LOG_FILE))
+  for (const name of [LOG_FILE, FIRST_SEGMENT]) await disk.remove(join(dir, name))
   await writeFile(disk, join(dir, FORMAT_FILE_NEW), new TextEncoder().encode(FORMAT_TEXT))
   await disk.syncDirectory(dir)
-  const header = encodeFileHeader({ uuid: randomBytes(16), incarnation: randomBytes(16) })
+  const identity = { uuid: randomBytes(16), incarnation: randomBytes(16) }
+  const { bytes: header, first } = encodeStoreHeader(identity)
   await writeFile(disk, join(dir, LOG_FILE), header)
+  const segment = encodeSegment(identity, 1, first, encodeCheckpoint(NOTHING))
+  await writeFile(disk, join(dir, FIRST_SEGMENT), segment.bytes)
   await disk.syncDirectory(dir)
   await disk.rename(join(dir, FORMAT_FILE_NEW), join(dir, FORMAT_FILE))
   await disk.syncDirectory(dir)

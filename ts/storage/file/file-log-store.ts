@@ -1,13 +1,13 @@
 /**
- * The store without the addon: the contract of log-store.ts in plain TypeScript, over one file that only grows. A group
+ * The store without the addon: the contract of log-store.ts in plain TypeScript, over files that only grow. A group
  * commit is one batch, written and flushed before the next one is begun; what is submitted meanwhile becomes the next
- * one. Made to be small and plainly right: opening reads the whole file, and checksums are computed on the event loop.
+ * one. Made to be small and plainly right: opening reads the whole log, and checksums are computed on the event loop.
  *
- * What it does without, and why: segments and rewriting, since nothing is removed from the front of a log before there
- * are snapshots; a cache of the tail, since the core keeps the tail and the system caches the file.
+ * What it does without, and why: rewriting, since whole segments are removed instead; a cache of the tail, since the
+ * core keeps the tail and the system caches the files.
  */
 
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 
 import { assert, AssertionFailure, RaftError } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
@@ -16,13 +16,13 @@ import { decodeOperations, OperationPacker } from '../../format/operations.js'
 import { checkOptionNames } from '../../option-checks.js'
 import { logIndex } from '../../types.js'
 import type { Block, LogIndex, StoreOperation } from '../../types.js'
-import { LOG_FILE } from './directory.js'
 import { nodeDisk } from './disk.js'
 import type { Disk } from './disk.js'
 import { LogHead } from './image.js'
-import { giveBack, openStoreFile } from './open.js'
-import type { OpenFile } from './open.js'
+import { giveBack, openStore } from './open.js'
+import type { OpenStore } from './open.js'
 import { readBlocks } from './reader.js'
+import { SEGMENT_BYTES } from './segments.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 
 /** The credit of an idle store, in bytes. */
@@ -38,13 +38,14 @@ const TICKET_OVERHEAD_BYTES = 64
 const BATCH_BYTES = 1024 * 1024
 
 /**
- * Stores in one file each, without the addon: for platforms where it does not load. Durable by one write and one
+ * Stores in plain files, without the addon: for platforms where it does not load. Durable by one write and one
  * `fdatasync` per group commit. It cannot open the directory of `nativeStore()`, nor the reverse
  * (ERR_RAFT_STORE_FORMAT); begin in an empty one.
  *
  * Bounds: 64 MiB waiting to be written; in memory 20 bytes per block of the log, and the facts. Opening reads the whole
- * log, and the file is never rewritten: it grows until there are snapshots. Linux: needs the program `flock` to keep
- * out other containers.
+ * log. It lies in segments of 64 MiB, which are never rewritten: a compaction removes those of which it needs nothing
+ * any more, so the folder holds what the log keeps and at most two segments besides. Without snapshots it grows for
+ * ever. Linux: needs the program `flock` to keep out other containers.
  */
 export function fileStore(options: Readonly<Record<string, never>> = {}): StoreFactory {
   checkOptionNames('fileStore', options, [])
@@ -59,14 +60,14 @@ interface QueuedTicket {
 
 export class FileLogStore implements LogStore {
   readonly #dir: string
-  readonly #path: string
   readonly #disk: Disk
+  readonly #segmentBytes: number
   readonly #packer = new OperationPacker()
   #phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
   #onWake: () => void = () => {}
   #opened: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | null = null
-  #at: OpenFile | null = null
+  #at: OpenStore | null = null
   /** The durable head with everything queued: what the next ticket must fit. */
   #accepted = new LogHead()
   #queue: QueuedTicket[] = []
@@ -78,14 +79,14 @@ export class FileLogStore implements LogStore {
   #stalled = false
   /** Not null while batches are written; one at a time. Rejects only for a defect, which then ends the process. */
   #writing: Promise<void> | null = null
-  /** A file has no bound of its own: it is never full while its disk is not. */
+  /** It has no bound of its own: it is never full while its disk is not. */
   readonly #progress = { durable: 0, credit: 0, fault: this.#fault, stalled: false, full: null }
   readonly #counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
-  constructor(dir: string, disk: Disk = nodeDisk) {
+  constructor(dir: string, disk: Disk = nodeDisk, segmentBytes = SEGMENT_BYTES) {
     this.#dir = resolve(dir)
-    this.#path = join(this.#dir, LOG_FILE)
     this.#disk = disk
+    this.#segmentBytes = segmentBytes
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -133,16 +134,18 @@ export class FileLogStore implements LogStore {
     if (this.#phase !== 'open' || this.#at === null) throw this.#closedError('read')
     assert(lo >= 1 && lo < hi, `read of ${lo} .. ${hi - 1}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
-    const { file, image } = this.#at
-    const end = logIndex(Math.min(hi, image.head.lastIndex + 1))
-    return lo < end ? readBlocks(file, this.#path, image.places, { lo, hi: end, maxBytes }) : []
+    const { segments, image } = this.#at
+    const { firstIndex, lastIndex } = image.head
+    const end = logIndex(Math.min(hi, lastIndex + 1))
+    return firstIndex <= lo && lo < end ? readBlocks(segments, image.places, { lo, hi: end, maxBytes }) : []
   }
 
   stats(): StoreStats {
     assert(this.#at !== null, `stats of a store that is ${this.#phase}`)
-    const { image, writer } = this.#at
-    const { flushes, usedBytes } = writer
-    return { firstIndex: 1, lastIndex: image.head.lastIndex, flushes, usedBytes, capacityBytes: null, ...this.#counts }
+    const { image, segments } = this.#at
+    const { firstIndex, lastIndex } = image.head
+    const { flushes, usedBytes } = segments
+    return { firstIndex, lastIndex, flushes, usedBytes, capacityBytes: null, ...this.#counts }
   }
 
   close(): Promise<void> {
@@ -152,7 +155,7 @@ export class FileLogStore implements LogStore {
 
   async #openOnce(): Promise<StoredState> {
     try {
-      const { at, stored } = await openStoreFile(this.#disk, this.#dir)
+      const { at, stored } = await openStore(this.#disk, this.#dir, this.#segmentBytes)
       this.#at = at
       this.#accepted = at.image.head.copy()
       this.#phase = 'open'
@@ -183,7 +186,7 @@ export class FileLogStore implements LogStore {
         assert(verifyBlock(data), () => `the block from ${first} does not match its checksum`)
       }
       const violation = this.#accepted.step(operation)
-      assert(violation === null, () => `submitted to ${this.#path}: ${violation}`)
+      assert(violation === null, () => `submitted to ${this.#dir}: ${violation}`)
     }
   }
 
@@ -220,9 +223,12 @@ export class FileLogStore implements LogStore {
   // Hot path: once per batch.
   async #commit(tickets: readonly QueuedTicket[]): Promise<void> {
     assert(this.#at !== null, 'a commit of a store that is not open')
-    const { writer, image } = this.#at
+    const { segments, image } = this.#at
     const parts = tickets.map(({ bytes }) => bytes)
-    let position = await writer.append('tickets', parts, () => this.#waitForRoom())
+    const bodyBytes = parts.reduce((sum, { length }) => sum + length, 0)
+    if (!segments.hasRoomFor(bodyBytes)) await this.#roll(this.#at)
+    let position = await segments.append('tickets', parts, () => this.#waitForRoom())
+    const { snapshot } = image.head
     // What went to a file that is gone by now is not durable.
     if (this.#fault !== null) return
     for (const ticket of tickets) {
@@ -233,6 +239,12 @@ export class FileLogStore implements LogStore {
     }
     this.#durable += tickets.length
     this.#counts.groupCommits += 1
+    if (image.head.snapshot !== snapshot) segments.removeBefore(image.neededFrom)
+  }
+
+  async #roll({ segments, image, watch }: OpenStore): Promise<void> {
+    await segments.roll(image.checkpoint(), () => this.#waitForRoom())
+    await watch.follow(segments.lastPath)
   }
 
   /** Whether to try again: not when it closes, for then nobody would wait. */
@@ -260,24 +272,24 @@ export class FileLogStore implements LogStore {
     if (this.#phase === 'new') this.#phase = 'closed'
     if (this.#phase !== 'open' || this.#at === null) return
     this.#phase = 'closing'
-    const { writer, file, lock, watch } = this.#at
+    const { segments, lock, watch } = this.#at
     watch.end()
     await this.#writing
     try {
       // Behind the mark a damaged last batch of tickets is told from one that was cut off.
-      if (this.#fault === null) await writer.append('close', [], async () => false)
+      if (this.#fault === null) await segments.append('close', [], async () => false)
     } catch (error) {
       if (error instanceof AssertionFailure) throw error
       this.#fault = this.#poisonedError(error)
     } finally {
       this.#phase = 'closed'
-      await giveBack(file, lock)
+      await giveBack(segments, lock)
     }
   }
 
   #poisonedError(cause: unknown): RaftError {
     if (cause instanceof RaftError) return cause
-    const message = `The store refuses to go on: ${this.#path}: ${messageOf(cause)}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
+    const message = `The store refuses to go on: ${this.#at?.segments.lastPath ?? this.#dir}: ${messageOf(cause)}. The outcome of what was not yet durable is unknown. Check the disk, then close and open the store again`
     return new RaftError('ERR_RAFT_STORE_POISONED', message, { outcome: 'unknown', cause })
   }
 

@@ -1,6 +1,7 @@
 /**
- * Whether the files of an open store still stand under their names. A deleted or replaced file goes on taking writes,
- * flushes and all, and nobody would find them again; a deleted lock file keeps nobody out.
+ * Whether the files of an open store still stand under their names: the lock, the header of the store and the segment
+ * that is written to. A deleted or replaced file goes on taking writes, flushes and all, and nobody would find them
+ * again; a deleted lock file keeps nobody out.
  */
 
 import { join } from 'node:path'
@@ -19,27 +20,30 @@ interface Watched {
 export class Watch {
   readonly #disk: Disk
   readonly #dir: string
-  /** As they were when the store was opened; they are open and stay so: their inodes go to no other file. */
+  /** As they were when the store was opened. */
   readonly #files: readonly Watched[]
+  /** As it was when it was begun, or opened; it is open and stays so: its inode goes to no other file. */
+  #segment: Watched
   #isLooking = false
   #stop: () => void = () => {}
 
-  private constructor(disk: Disk, dir: string, files: readonly Watched[]) {
+  private constructor(disk: Disk, dir: string, files: readonly Watched[], segment: Watched) {
     this.#disk = disk
     this.#dir = dir
     this.#files = files
+    this.#segment = segment
   }
 
-  /** `dir` is absolute: a process may change its working directory. */
-  static async over(disk: Disk, dir: string): Promise<Watch> {
+  /** `dir` and the path of the segment are absolute: a process may change its working directory. */
+  static async over(disk: Disk, dir: string, segmentPath: string): Promise<Watch> {
     const files = []
-    for (const name of [LOCK_FILE, LOG_FILE]) {
-      const path = join(dir, name)
-      const at = await disk.fileAt(path)
-      if (at === null) throw goneError(dir, path)
-      files.push({ path, at })
-    }
-    return new Watch(disk, dir, files)
+    for (const name of [LOCK_FILE, LOG_FILE]) files.push(await find(disk, dir, join(dir, name)))
+    return new Watch(disk, dir, files, await find(disk, dir, segmentPath))
+  }
+
+  /** Another segment is written to. */
+  async follow(segmentPath: string): Promise<void> {
+    this.#segment = await find(this.#disk, this.#dir, segmentPath)
   }
 
   /** Calls `onGone`, once, when a file is gone or another one has its name. */
@@ -59,7 +63,7 @@ export class Watch {
   }
 
   async #look(onGone: (error: RaftError) => void): Promise<void> {
-    for (const { path, at } of this.#files) {
+    for (const { path, at } of [...this.#files, this.#segment]) {
       if (!(await this.#isLost(path, at))) continue
       this.end()
       onGone(goneError(this.#dir, path))
@@ -76,6 +80,12 @@ export class Watch {
       return systemCodeOf(error) === 'ENOTDIR'
     }
   }
+}
+
+async function find(disk: Disk, dir: string, path: string): Promise<Watched> {
+  const at = await disk.fileAt(path)
+  if (at === null) throw goneError(dir, path)
+  return { path, at }
 }
 
 function goneError(dir: string, path: string): RaftError {

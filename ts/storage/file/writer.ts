@@ -1,6 +1,6 @@
 /**
- * The end of the file where batches go, one after the other: each is written at its place and flushed before the next
- * one is made. So at most the last batch of a file can be incomplete.
+ * The end of a segment, where batches go, one after the other: each is written at its place and flushed before the next
+ * one is made. So at most the last batch of a store can be incomplete.
  */
 
 import { isFull, writeAll } from '../../disk/files.js'
@@ -27,9 +27,9 @@ export class FileWriter {
     this.#place = place
   }
 
-  /** Bytes of the file that hold batches. */
-  get usedBytes(): number {
-    return this.#place.position
+  /** Where the next batch goes. */
+  get place(): BatchPlace {
+    return this.#place
   }
 
   /** Device flushes that it asked for. */
@@ -45,26 +45,25 @@ export class FileWriter {
   async append(kind: BatchKind, parts: readonly Uint8Array[], onFull: OnFull): Promise<number> {
     const { bytes, next } = encodeBatch(this.#identity, this.#place, kind, parts)
     const { position } = this.#place
-    await this.#writeWhenRoom(bytes, position, onFull)
+    await whenRoom(() => writeAll(this.#file, bytes, position), this.#path, onFull)
     this.#flushCount += 1
     await this.#file.datasync()
     this.#place = next
     return position + BATCH_HEADER_BYTES
   }
+}
 
-  /**
-   * A full disk shows in the write, before any flush: the same bytes may then be written again at the same place. Not
-   * so in a flush: after one that failed the kernel has dropped the pages, and the next would succeed without them.
-   */
-  async #writeWhenRoom(bytes: Uint8Array, position: number, onFull: OnFull): Promise<void> {
-    for (;;) {
-      try {
-        await writeAll(this.#file, bytes, position)
-        return
-      } catch (error) {
-        if (!isFull(error)) throw error
-        if (!(await onFull())) throw fullError(this.#path, error)
-      }
+/**
+ * A full disk shows before any flush: the same step may then be taken again. Not so in a flush: after one that failed
+ * the kernel has dropped the pages, and the next would succeed without them.
+ */
+export async function whenRoom<T>(step: () => Promise<T>, path: string, onFull: OnFull): Promise<T> {
+  for (;;) {
+    try {
+      return await step()
+    } catch (error) {
+      if (!isFull(error)) throw error
+      if (!(await onFull())) throw fullError(path, error)
     }
   }
 }
