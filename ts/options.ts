@@ -6,6 +6,7 @@
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
+import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
@@ -13,16 +14,22 @@ import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
+import { isPosition } from './types.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
-  /** One of the ids in `bootstrap`. */
+  /** One of the ids in `bootstrap`; with `join`, none of them. */
   readonly id: ServerId
   /** The folder of this server's log; made when missing. */
   readonly dir: string
   readonly transport: Transport
   /** The first members; the same list, in any order, on every one of them, at every start. */
   readonly bootstrap: readonly Server[]
+  /**
+   * This server is none of the first members: it waits, without a vote, until `addVoter` or `addNonvoter` of the leader
+   * makes it one (docs/membership.md). Stays in its options from then on. Default false.
+   */
+  readonly join?: boolean
   /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
@@ -38,6 +45,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * restored. Default none.
    */
   readonly acceptPeerBoot?: readonly ServerId[]
+  /**
+   * What this server does when it learns that it was removed from the cluster: `observe` (the default) stays open and
+   * answers stale reads, `close` closes it. Either way the event `removed` is told.
+   */
+  readonly onRemoved?: 'observe' | 'close'
   /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
   /** Default: says nothing. */
@@ -69,11 +81,13 @@ const OPTION_NAMES = Object.keys({
   dir: true,
   transport: true,
   bootstrap: true,
+  join: true,
   cluster: true,
   stateMachine: true,
   codec: true,
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
+  onRemoved: true,
   storage: true,
   logger: true,
   heartbeatMs: true,
@@ -83,6 +97,7 @@ const OPTION_NAMES = Object.keys({
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
 /** What the options say of a server. */
@@ -114,11 +129,13 @@ function readSettings<Command, Result, Query, Answer>(
     dir: options.dir,
     transport: options.transport,
     bootstrap: options.bootstrap,
+    join: options.join ?? false,
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
+    onRemoved: options.onRemoved ?? 'observe',
     storage: options.storage ?? nativeStore(),
     logger: options.logger ?? SILENT,
     heartbeatMs: options.heartbeatMs ?? 100,
@@ -143,7 +160,8 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  checkServers(bootstrap, id)
+  if (typeof options.join !== 'boolean') fail('join', 'must be true or false')
+  checkServers(bootstrap, id, options.join)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -155,6 +173,9 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   }
   if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
   checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
+  if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
+    fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
+  }
   checkForms(options)
   for (const { id: server, address } of bootstrap) {
     const flaw = transport.addressFlaw?.(address) ?? null
@@ -217,6 +238,22 @@ export function checkReadOptions(call: string, options: object | undefined): voi
   }
 }
 
+/** As `checkCallOptions`, for a change of the members. */
+export function checkChangeOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, CHANGE_OPTION_NAMES)
+  const { ifIndex, force } = options as { readonly ifIndex?: unknown; readonly force?: unknown }
+  if (ifIndex !== undefined && !isPosition(ifIndex)) {
+    fail('ifIndex', `is ${shown(ifIndex)}; must be the index that configuration() told`)
+  }
+  if (force !== undefined && typeof force !== 'boolean') fail('force', 'must be true or false')
+}
+
+/** The id of a server, as every call takes it. */
+export function checkServerId(call: string, id: unknown): void {
+  checkName(`id of ${call}`, id)
+}
+
 function checkWait(call: string, options: object, names: readonly string[]): void {
   checkOptionNames(call, options, names)
   const { signal, timeoutMs } = options as { readonly signal?: unknown; readonly timeoutMs?: unknown }
@@ -231,7 +268,7 @@ function isSignal(value: unknown): boolean {
   return typeof (value as { readonly aborted?: unknown }).aborted === 'boolean'
 }
 
-function checkServers(servers: readonly Server[], self: ServerId): void {
+function checkServers(servers: readonly Server[], self: ServerId, join: boolean): void {
   if (!Array.isArray(servers) || servers.length === 0 || servers.length > SERVERS_MAX) {
     fail('bootstrap', `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
   }
@@ -247,7 +284,11 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
     ids.add(server.id)
     addresses.add(server.address)
   }
-  if (!ids.has(self)) fail('bootstrap', `does not name this server, ${self}; it names ${[...ids].join(', ')}`)
+  const names = `it names ${[...ids].join(', ')}`
+  if (join && ids.has(self))
+    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
+  if (join || ids.has(self)) return
+  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
 }
 
 function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
@@ -255,6 +296,26 @@ function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Se
   for (const id of ids) {
     if (!servers.some((server) => server.id === id)) fail(name, `names ${shown(id)}, which bootstrap does not name`)
   }
+}
+
+/** What a change says of a server: its id, its address and its meta, each where it is given. */
+export function checkDescription(call: string, server: unknown, transport: Transport, names: readonly string[]): void {
+  checkOptionNames(call, server, names)
+  const { id, address, meta } = server as { readonly id?: unknown; readonly address?: unknown; readonly meta?: unknown }
+  if (names.includes('id')) checkName(`id of ${call}`, id)
+  if (address !== undefined || names.includes('id')) {
+    checkName(`address of ${call}`, address)
+    const flaw = transport.addressFlaw?.(address as string) ?? null
+    if (flaw !== null) fail(`address of ${call}`, `is '${String(address)}'; ${flaw}`)
+  }
+  const flaw = meta === undefined ? null : metaFlaw(meta)
+  if (flaw !== null) fail(`meta of ${call}`, flaw)
+}
+
+/** The ids that `changeMembership` is given. */
+export function checkIds(name: string, ids: unknown): void {
+  if (!Array.isArray(ids)) fail(name, `must be a list of ids, and is ${shown(ids)}`)
+  for (const id of ids) checkName(name, id)
 }
 
 function checkName(name: string, value: unknown): void {

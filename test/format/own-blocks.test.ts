@@ -98,7 +98,7 @@ function emptyLog(): RaftLog {
   const termRuns = [{ first: logIndex(1), term: termOf(1) }]
   const bounds = { firstIndex: logIndex(1), lastIndex: logIndex(1), commitIndex: logIndex(1) }
   const one = (): Block => makeBlock(1, 1, [0])
-  const maker = { noop: one, configuration: one, slice: sliceBlock, keep: ownBlocks }
+  const maker = { noop: one, configuration: one, metaOf: () => null, slice: sliceBlock, keep: ownBlocks }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }
 

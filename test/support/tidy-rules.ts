@@ -27,6 +27,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'storage',
     'transport',
     'machine',
+    'format',
     'observe',
     'foreign-values',
     'types',

@@ -4,17 +4,18 @@
  * through another.
  */
 
-import { peersOf } from '../../core/configuration.js'
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
 import { encodeConfiguration } from '../../format/configuration.js'
 import { ownBlocks } from '../../format/own-blocks.js'
+import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
+import { ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
 import { ReadQueue } from '../calls/read-queue.js'
@@ -51,7 +52,7 @@ export interface Group {
   readonly mailbox: Mailbox
   /** What the transport shows to peers. */
   readonly identity: Identity
-  /** Whom the transport dials: the members that the log knew at the start, less this one. */
+  /** Whom the transport dials at first: the members that the log knew at the start, less this one. */
   readonly peers: readonly Peer[]
 }
 
@@ -81,7 +82,19 @@ export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTim
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
   const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
-  const runner = new ReadyRunner({ store, transport, applier, pins, refusals, writes, mailbox, events, logger })
+  const runner = new ReadyRunner({
+    self: settings.id,
+    core,
+    store,
+    transport,
+    applier,
+    pins,
+    refusals,
+    writes,
+    mailbox,
+    events,
+    logger,
+  })
   const inbound = new Inbound({
     identity,
     core,
@@ -99,16 +112,21 @@ export function makeGroup(settings: GroupSettings, host: Host, { stored, lastTim
     proposals,
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
+    changes: new ChangeQueue(),
     queries: new QueriesUnderWay(),
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock }
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
+  // Whatever its end comes to, `closed` tells it.
+  if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
   const { durability } = stored
   const server = new Server({ ...shared, loop, inbound, refusals, writes, identity, durability })
-  return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
+  return { server, inbound, mailbox, identity, peers: core.contacts }
 }
+
+function ignore(): void {}
 
 function makeCore(settings: GroupSettings, stored: StoredState, now: number, entryClock: EntryClock): RaftCore {
   const { id, electionTimeoutMs, heartbeatMs, random } = settings
@@ -129,6 +147,7 @@ function makeCore(settings: GroupSettings, stored: StoredState, now: number, ent
         const payload = encodeConfiguration({ clusterName: settings.cluster, configuration })
         return entryBlock('configuration', first, term, entryClock.next(core.log.lastBlock), payload)
       },
+      metaOf,
       slice: sliceBlock,
       keep: ownBlocks,
     },
