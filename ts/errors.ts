@@ -4,7 +4,7 @@
  * and is never caught.
  */
 
-import type { ServerId } from './types.js'
+import type { ServerId, ServerMeta } from './types.js'
 
 /** What became of the command: it never will be applied, it may or may not be, or it was. */
 export type Outcome = 'not-applied' | 'unknown' | 'applied'
@@ -37,12 +37,16 @@ export type RaftErrorCode =
   | 'ERR_RAFT_PEER_REPLACED'
   | 'ERR_RAFT_BOOT_UNPROVEN'
   | 'ERR_RAFT_LISTEN'
+  | 'ERR_RAFT_CHANGE_REFUSED'
+  | 'ERR_RAFT_REMOVED'
   | 'ERR_RAFT_OPTIONS'
 
 /** Where to send the command instead. */
 export interface LeaderHint {
   readonly id: ServerId
   readonly address: string
+  /** What the configuration says of it; absent when nothing. */
+  readonly meta?: ServerMeta
 }
 
 export interface RaftErrorDetails {

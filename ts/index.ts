@@ -7,11 +7,23 @@ export { defineStateMachine } from './machine/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-machine.js'
 export type { RaftOptions } from './options.js'
 export { Raft } from './raft.js'
+export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
 export type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 export type { WaitOptions } from './server/calls/pending-call.js'
-export type { ClockStatus, PeerStatus, Status } from './server/status.js'
+export type { ClockStatus, ConfigurationAnswer, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'
 export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'
 export type { Transport } from './transport/transport.js'
-export type { Clock, Configuration, Logger, LogIndex, Role, Server, ServerId, Term } from './types.js'
+export type {
+  Clock,
+  ConfigurationStatus,
+  Logger,
+  LogIndex,
+  Member,
+  Role,
+  Server,
+  ServerId,
+  ServerMeta,
+  Term,
+} from './types.js'

@@ -6,6 +6,7 @@
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
+import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
@@ -16,16 +17,22 @@ import { ELECTION_PRIORITY_MAX } from './types.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
+import { isPosition } from './types.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
-  /** One of the ids in `bootstrap`. */
+  /** One of the ids in `bootstrap`; with `join`, none of them. */
   readonly id: ServerId
   /** The folder of this server's log; made when missing. */
   readonly dir: string
   readonly transport: Transport
   /** The first members; the same list, in any order, on every one of them, at every start. */
   readonly bootstrap: readonly Server[]
+  /**
+   * This server is none of the first members: it waits, without a vote, until `addVoter` or `addNonvoter` of the leader
+   * makes it one (docs/membership.md). Stays in its options from then on. Default false.
+   */
+  readonly join?: boolean
   /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
@@ -41,6 +48,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * restored. Default none.
    */
   readonly acceptPeerBoot?: readonly ServerId[]
+  /**
+   * What this server does when it learns that it was removed from the cluster: `observe` (the default) stays open and
+   * answers stale reads, `close` closes it. Either way the event `removed` is told.
+   */
+  readonly onRemoved?: 'observe' | 'close'
   /** Default `nativeStore()`; `fileStore()` needs no addon. */
   readonly storage?: StoreFactory
   /** Where snapshots lie. Default `fileSnapshotStore()`, in a folder of its own below `dir`. */
@@ -103,11 +115,13 @@ const OPTION_NAMES = Object.keys({
   dir: true,
   transport: true,
   bootstrap: true,
+  join: true,
   cluster: true,
   stateMachine: true,
   codec: true,
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
+  onRemoved: true,
   storage: true,
   snapshotStorage: true,
   snapshots: true,
@@ -122,6 +136,7 @@ const OPTION_NAMES = Object.keys({
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
 const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership']
+const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
 /** What the options say of a server. */
@@ -163,11 +178,13 @@ function readSettings<Command, Result, Query, Answer>(
     dir: options.dir,
     transport: options.transport,
     bootstrap: options.bootstrap,
+    join: options.join ?? false,
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
+    onRemoved: options.onRemoved ?? 'observe',
     storage: options.storage ?? nativeStore(),
     snapshotStorage: options.snapshotStorage ?? options.storage?.snapshots ?? fileSnapshotStore(),
     snapshots: options.snapshots ?? {},
@@ -211,7 +228,8 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  checkServers(bootstrap, id)
+  if (typeof options.join !== 'boolean') fail('join', 'must be true or false')
+  checkServers(bootstrap, id, options.join)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -224,6 +242,9 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkPriority(options.electionPriority)
   if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
   checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
+  if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
+    fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
+  }
   checkForms(options)
   for (const { id: server, address } of bootstrap) {
     const flaw = transport.addressFlaw?.(address) ?? null
@@ -286,6 +307,22 @@ export function checkReadOptions(call: string, options: object | undefined): voi
   }
 }
 
+/** As `checkCallOptions`, for a change of the members. */
+export function checkChangeOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, CHANGE_OPTION_NAMES)
+  const { ifIndex, force } = options as { readonly ifIndex?: unknown; readonly force?: unknown }
+  if (ifIndex !== undefined && !isPosition(ifIndex)) {
+    fail('ifIndex', `is ${shown(ifIndex)}; must be the index that configuration() told`)
+  }
+  if (force !== undefined && typeof force !== 'boolean') fail('force', 'must be true or false')
+}
+
+/** The id of a server, as every call takes it. */
+export function checkServerId(call: string, id: unknown): void {
+  checkName(`id of ${call}`, id)
+}
+
 function checkWait(call: string, options: object, names: readonly string[]): void {
   checkOptionNames(call, options, names)
   const { signal, timeoutMs } = options as { readonly signal?: unknown; readonly timeoutMs?: unknown }
@@ -323,7 +360,7 @@ function checkPriority(priority: unknown): void {
   if (!Number.isInteger(priority)) fail('electionPriority', `is ${shown(priority)}; must be a whole number`)
 }
 
-function checkServers(servers: readonly Server[], self: ServerId): void {
+function checkServers(servers: readonly Server[], self: ServerId, join: boolean): void {
   if (!Array.isArray(servers) || servers.length === 0 || servers.length > SERVERS_MAX) {
     fail('bootstrap', `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
   }
@@ -339,7 +376,11 @@ function checkServers(servers: readonly Server[], self: ServerId): void {
     ids.add(server.id)
     addresses.add(server.address)
   }
-  if (!ids.has(self)) fail('bootstrap', `does not name this server, ${self}; it names ${[...ids].join(', ')}`)
+  const names = `it names ${[...ids].join(', ')}`
+  if (join && ids.has(self))
+    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
+  if (join || ids.has(self)) return
+  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
 }
 
 function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
@@ -347,6 +388,26 @@ function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Se
   for (const id of ids) {
     if (!servers.some((server) => server.id === id)) fail(name, `names ${shown(id)}, which bootstrap does not name`)
   }
+}
+
+/** What a change says of a server: its id, its address and its meta, each where it is given. */
+export function checkDescription(call: string, server: unknown, transport: Transport, names: readonly string[]): void {
+  checkOptionNames(call, server, names)
+  const { id, address, meta } = server as { readonly id?: unknown; readonly address?: unknown; readonly meta?: unknown }
+  if (names.includes('id')) checkName(`id of ${call}`, id)
+  if (address !== undefined || names.includes('id')) {
+    checkName(`address of ${call}`, address)
+    const flaw = transport.addressFlaw?.(address as string) ?? null
+    if (flaw !== null) fail(`address of ${call}`, `is '${String(address)}'; ${flaw}`)
+  }
+  const flaw = meta === undefined ? null : metaFlaw(meta)
+  if (flaw !== null) fail(`meta of ${call}`, flaw)
+}
+
+/** The ids that `changeMembership` is given. */
+export function checkIds(name: string, ids: unknown): void {
+  if (!Array.isArray(ids)) fail(name, `must be a list of ids, and is ${shown(ids)}`)
+  for (const id of ids) checkName(name, id)
 }
 
 function checkName(name: string, value: unknown): void {

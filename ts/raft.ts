@@ -5,23 +5,63 @@
 import { RaftError } from './errors.js'
 import type { Payload } from './format/block.js'
 import { NO_PAYLOAD } from './format/payload.js'
+import { withMeta } from './format/server-meta.js'
 import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
-import { optionsError, shown } from './option-checks.js'
-import { checkCallOptions, checkCloseOptions, checkReadOptions, checkTransferOptions, settingsOf } from './options.js'
+import { checkOptionNames, optionsError, shown } from './option-checks.js'
+import {
+  checkCallOptions,
+  checkChangeOptions,
+  checkCloseOptions,
+  checkDescription,
+  checkIds,
+  checkReadOptions,
+  checkServerId,
+  checkTransferOptions,
+  settingsOf,
+} from './options.js'
 import type { RaftOptions, Settings } from './options.js'
+import { ChangeCall } from './server/calls/change-queue.js'
+import type { ChangeRequest } from './server/calls/change-queue.js'
 import type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
 import { openServer } from './server/open/open-server.js'
 import type { Server } from './server/server.js'
-import type { SnapshotInfo, Status } from './server/status.js'
-import type { LogIndex, ServerId } from './types.js'
+import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
+import type { Transport } from './transport/transport.js'
+import { logIndex } from './types.js'
+import type { LogIndex, Server as Described, ServerId, ServerMeta } from './types.js'
+
+/** A server to be added. */
+export interface NewServer {
+  /** 1 .. 255 bytes; never that of another member. */
+  readonly id: ServerId
+  /** Where its peers dial it. */
+  readonly address: string
+  /** What else is said of it: at most 16 keys, 1 KiB in all. Comes back in hints, status and events. */
+  readonly meta?: ServerMeta
+}
+
+/** Who is to be a member. */
+export interface MembershipTarget {
+  readonly voters: readonly ServerId[]
+  /** Default none. */
+  readonly nonvoters?: readonly ServerId[]
+}
+
+export interface ChangeOptions extends WaitOptions {
+  /** The change is refused when another configuration is in force than the one of this entry (`configuration()`). */
+  readonly ifIndex?: number
+  /** Also where too few voters would be heard to commit anything. Default false. */
+  readonly force?: boolean
+}
 
 export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #server: Server
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
   readonly #codec: GuardedCodec<Command>
+  readonly #transport: Transport
 
   /**
    * Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as
@@ -31,6 +71,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     this.#server = server
     this.#machine = settings.stateMachine
     this.#codec = settings.codec
+    this.#transport = settings.transport
   }
 
   /** Opens the folder, joins the cluster, starts to take part. Rejects with a RaftError that names what to do. */
@@ -140,6 +181,71 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     await this.#server.stepDown()
   }
 
+  /**
+   * Adds a server that will vote: first as a nonvoter, and whoever leads promotes it once it has caught up (thesis
+   * 4.2.1). Resolves when it is a voter. A call that ends before says how far it has come; what is committed goes on.
+   * Leader only, as every change.
+   */
+  async addVoter(server: NewServer, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    const added = this.#serverOf('addVoter', server)
+    return this.#change('addVoter', { type: 'add', server: added, promote: true }, options, added.id)
+  }
+
+  /** Adds a server without a vote. */
+  async addNonvoter(server: NewServer, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    const added = this.#serverOf('addNonvoter', server)
+    return this.#change('addNonvoter', { type: 'add', server: added, promote: false }, options)
+  }
+
+  /** Makes a voter of a nonvoter, once it has caught up; with `force` at once. Resolves when it is a voter. */
+  async promote(id: ServerId, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkServerId('promote', id)
+    return this.#change('promote', { type: 'promote', id, atOnce: options?.force === true }, options, id)
+  }
+
+  /** Makes a nonvoter of a voter, which goes on to be fed; a nonvoter that waits to be promoted waits no more. */
+  async demoteVoter(id: ServerId, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkServerId('demoteVoter', id)
+    return this.#change('demoteVoter', { type: 'demote', id }, options)
+  }
+
+  /** Removes a server. From then on its id may come back with another store; a leader may remove itself. */
+  async removeServer(id: ServerId, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkServerId('removeServer', id)
+    return this.#change('removeServer', { type: 'remove', id }, options)
+  }
+
+  /** Changes what is said of a member, where it is given: its address, dialled by all from then on, or its meta. */
+  async updateServer(
+    id: ServerId,
+    { address, meta }: Partial<Omit<NewServer, 'id'>>,
+    options?: ChangeOptions,
+  ): Promise<ConfigurationAnswer> {
+    checkServerId('updateServer', id)
+    checkDescription('updateServer', { address, meta }, this.#transport, ['address', 'meta'])
+    const known = this.#server.memberOf(id) ?? { id, address: '' }
+    const moved = { ...known, address: address ?? known.address }
+    const server = meta === undefined ? moved : withMeta(moved, meta)
+    return this.#change('updateServer', { type: 'update', server }, options)
+  }
+
+  /**
+   * These members and no others, all of them members already: through a joint configuration where more than one voter
+   * differs (thesis 4.3). Resolves when the final one is committed.
+   */
+  async changeMembership(target: MembershipTarget, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkOptionNames('changeMembership', target, ['voters', 'nonvoters'])
+    const { voters, nonvoters = [] } = target
+    checkIds('voters of changeMembership', voters)
+    checkIds('nonvoters of changeMembership', nonvoters)
+    return this.#change('changeMembership', { type: 'set', voters: [...voters], nonvoters: [...nonvoters] }, options)
+  }
+
+  /** The members, as the newest configuration in the log of this server has them; its index is for `ifIndex`. */
+  configuration(): ConfigurationAnswer {
+    return this.#server.configuration
+  }
+
   get status(): Status {
     return this.#server.status
   }
@@ -183,6 +289,24 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    */
   get closed(): Promise<RaftError | null> {
     return this.#server.ended
+  }
+
+  #serverOf(call: string, server: NewServer): Described {
+    checkDescription(call, server, this.#transport, ['id', 'address', 'meta'])
+    const { id, address, meta = {} } = server
+    return withMeta({ id, address }, meta)
+  }
+
+  async #change(
+    name: string,
+    change: ChangeRequest['change'],
+    options: ChangeOptions | undefined,
+    voter: ServerId | null = null,
+  ): Promise<ConfigurationAnswer> {
+    checkChangeOptions(name, options)
+    const { ifIndex, force = false, ...wait } = options ?? {}
+    const request = { change, ifIndex: ifIndex === undefined ? null : logIndex(ifIndex), force }
+    return this.#server.change(new ChangeCall(request, voter), options === undefined ? undefined : wait)
   }
 
   /** Stops at the first command that there is no room for any more. */

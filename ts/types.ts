@@ -48,6 +48,9 @@ export interface Extension {
   readonly value: Uint8Array
 }
 
+/** What operators say of a server: at most 16 keys, 1 KiB of keys and values in all. */
+export type ServerMeta = Readonly<Record<string, string>>
+
 /** A member of the cluster and the address at which its peers dial it (`host:port`). */
 export interface Server {
   readonly id: ServerId
@@ -72,6 +75,23 @@ export interface Configuration {
   readonly nonvoters: readonly Nonvoter[]
   /** Absent when there is none. */
   readonly extensions?: readonly Extension[]
+}
+
+/** A member, as it is told: with what operators have said of it. */
+export interface Member {
+  readonly id: ServerId
+  readonly address: string
+  /** Absent when nothing was said. */
+  readonly meta?: ServerMeta
+}
+
+/** The set of servers, as it is told. */
+export interface ConfigurationStatus {
+  readonly voters: readonly Member[]
+  /** The other half of a joint configuration; null in a plain one. */
+  readonly outgoing: readonly Member[] | null
+  /** `promote`: whoever leads makes it a voter once it has caught up. */
+  readonly nonvoters: readonly (Member & { readonly promote: boolean })[]
 }
 
 /** What an entry is for. Only `command` entries reach the state machine. */

@@ -41,6 +41,7 @@ export class CoreLeader {
       maker: {
         noop: (first, term) => entryBlock('noop', first, term, 0, new Uint8Array(0)),
         configuration: (first, term) => entryBlock('configuration', first, term, 0, new Uint8Array(0)),
+        metaOf: () => null,
         slice: sliceBlock,
         keep: (blocks) => blocks,
       },

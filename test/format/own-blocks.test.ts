@@ -105,7 +105,7 @@ function emptyLog(): RaftLog {
     commitIndex: logIndex(1),
   }
   const one = (): Block => makeBlock(1, 1, [0])
-  const maker = { noop: one, configuration: one, slice: sliceBlock, keep: ownBlocks }
+  const maker = { noop: one, configuration: one, metaOf: () => null, slice: sliceBlock, keep: ownBlocks }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }
 

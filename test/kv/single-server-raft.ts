@@ -120,6 +120,8 @@ export class SingleServerRaft implements KvRaft {
       commitIndex: index,
       appliedIndex: index,
       configuration: this.configuration,
+      configurationIndex: logIndex(1),
+      configurationIsCommitted: true,
       peers: [...this.#peers].map(([peer, connected]) => ({
         ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
         downReason: this.downReasons.get(peer) ?? null,

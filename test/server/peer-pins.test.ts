@@ -7,8 +7,9 @@ import { BOOT_JUMP_MAX, PeerPins } from '#balsa/server/peer-pins.js'
 import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import { MachineClock } from '../transport/machine-clock.js'
 import { introductionOf } from '#balsa/testing/conformance/site.js'
+import type { RaftCore } from '#balsa/core/index.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
-import { POSITION_MAX } from '#balsa/types.js'
+import { logIndex, POSITION_MAX, termOf } from '#balsa/types.js'
 import type { Introduction, StoreOperation } from '#balsa/types.js'
 
 const CLUSTER = 'c'.repeat(32)
@@ -29,13 +30,19 @@ const idOf = (serverId: string, incarnation: string, bootCounter: number, life =
 
 /** Server s1 over a disk that is a map, written when the test says so. */
 class Pinning {
+  readonly core: RaftCore
   readonly disk = new Map<string, Uint8Array>()
   readonly outcomes: string[] = []
-  pins = this.#opened()
+  pins: PeerPins
+
+  constructor(core = new Stage().core('s1')) {
+    this.core = core
+    this.pins = this.#opened()
+  }
 
   #opened(excused: readonly string[] = []): PeerPins {
     const mailbox = new Mailbox(new MachineClock())
-    return new PeerPins(idOf('s1', 'f', 1), this.disk, new Stage().core('s1'), mailbox, excused)
+    return new PeerPins(idOf('s1', 'f', 1), this.disk, this.core, mailbox, excused)
   }
 
   reopen(excused: readonly string[] = []): void {
@@ -53,7 +60,10 @@ class Pinning {
   /** What is written now and durable at once, or later by `written`. */
   take(): readonly StoreOperation[] {
     const writes = this.pins.takeWrites()
-    for (const write of writes) if (write.type === 'put') this.disk.set(write.key, write.value)
+    for (const write of writes) {
+      if (write.type === 'put') this.disk.set(write.key, write.value)
+      else if (write.type === 'delete') this.disk.delete(write.key)
+    }
     return writes
   }
 
@@ -79,7 +89,7 @@ class Pinning {
   }
 
   onDisk(peer: string): string {
-    return new TextDecoder().decode(this.disk.get(`peer/${peer}`)).replace(/^(.)\1+( \d+) [0-9a-f]{32}$/, '$1$2')
+    return new TextDecoder().decode(this.disk.get(`peer/${peer}`)).replace(/^(.)\1+( \d+) [0-9a-f]{32} 1$/, '$1$2')
   }
 }
 
@@ -285,6 +295,60 @@ test('a stored boot counter that nothing could follow is a damaged store, named 
   const pinning = new Pinning()
   pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} ${2 ** 53 - 1}`))
   assert.throws(() => pinning.reopen(), /identity of a peer cannot be read/)
+})
+
+/** s1 leads four, and has pinned s2 with the store a. */
+async function led(): Promise<{ cluster: Stage; pinning: Pinning }> {
+  const cluster = new Stage({ servers: 4 })
+  cluster.elect('s1')
+  cluster.run(200)
+  const pinning = new Pinning(cluster.core('s1'))
+  await pinning.pin(idOf('s2', 'a', 1))
+  return { cluster, pinning }
+}
+
+/** What the shell does when the core tells that a configuration is committed. */
+function committed({ pins, core }: Pinning): void {
+  const { configurations, settledIndex } = core.log
+  for (const { configuration, index } of configurations) if (index <= settledIndex) pins.committed(configuration, index)
+}
+
+test('M16 a pin falls with the committed removal of its peer, and the id may then come with another store', async () => {
+  const { cluster, pinning } = await led()
+  for (const id of ['s2', 's3', 's4']) cluster.cut('s1', id)
+  cluster.configure('s1', { type: 'remove', id: 's2' })
+  committed(pinning)
+  assert.is(await pinning.refused(idOf('s2', 'b', 1)), 'b1: ERR_RAFT_PEER_REPLACED', 'not yet: it may be taken back')
+  cluster.heal()
+  cluster.run(3000)
+  committed(pinning)
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }])
+  assert.equal(pinning.take(), [], 'once')
+  assert.is(await pinning.refused(idOf('s2', 'b', 1)), 'b1: ERR_RAFT_CLUSTER_MISMATCH')
+  cluster.configure('s1', { type: 'add', server: { id: 's2', address: 's2:1' }, promote: true })
+  await pinning.pin(idOf('s2', 'b', 1))
+  cluster.run(300)
+  // Whatever is told of the removal again, as after a restart, says nothing of the store that came after it.
+  committed(pinning)
+  pinning.reopen()
+  assert.equal(pinning.take(), [])
+  assert.is(await pinning.refused(idOf('s2', 'a', 1)), 'a1: ERR_RAFT_PEER_REPLACED')
+})
+
+test('M16 a pin that was written while the removal of its peer was committed falls all the same, also at the next start', async () => {
+  const { cluster, pinning } = await led()
+  pinning.claim({ ...idOf('s2', 'a', 2), term: termOf(2), lastIndex: logIndex(2) })
+  assert.is(pinning.take().length, 1)
+  cluster.configure('s1', { type: 'remove', id: 's2' })
+  cluster.run(3000)
+  committed(pinning)
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }])
+  pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} 2 ${'a'.repeat(32)} 1`))
+  await pinning.written()
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }])
+  pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} 2 ${'a'.repeat(32)}`))
+  pinning.reopen()
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }], 'one of an older version, too')
 })
 
 test.run()

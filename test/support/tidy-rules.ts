@@ -28,6 +28,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'snapshot',
     'transport',
     'machine',
+    'format',
     'observe',
     'foreign-values',
     'types',

@@ -140,7 +140,10 @@ export class RaftCore {
     if (this.#leader === null) return null
     // One that was removed leads on until that is committed.
     const server = this.#configurations.servers.find(({ id }) => id === this.#leader)
-    return server === undefined ? null : Object.freeze({ id: server.id, address: server.address })
+    if (server === undefined) return null
+    const { id, address } = server
+    const meta = this.#context.maker.metaOf(server)
+    return Object.freeze(meta === null ? { id, address } : { id, address, meta })
   }
 
   get configuration(): Configuration {

@@ -9,7 +9,7 @@
 
 import { assert } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, Configuration, LogIndex, SnapshotMeta, Term, TermRun } from '../types.js'
+import type { Block, Configuration, LogIndex, Server, ServerMeta, SnapshotMeta, Term, TermRun } from '../types.js'
 
 /**
  * What the core needs to know of bytes: how to make the entry that starts a term and the one that changes the members,
@@ -19,6 +19,8 @@ export interface BlockMaker {
   noop(first: LogIndex, term: Term): Block
   /** An entry that puts this configuration in force. */
   configuration(first: LogIndex, term: Term, configuration: Configuration): Block
+  /** What is said of a server, for whoever is sent to it; null when nothing is. */
+  metaOf(server: Server): ServerMeta | null
   /** A copy that holds only first .. last. */
   slice(block: Block, first: LogIndex, last: LogIndex): Block
   /** The same blocks, in memory that does not keep much more alive than they fill. */

@@ -6,7 +6,7 @@
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
 import { meant, optionsError, shown } from '../option-checks.js'
-import type { Logger, LogIndex, Role, ServerId, Term } from '../types.js'
+import type { ConfigurationStatus, Logger, LogIndex, Role, ServerId, Term } from '../types.js'
 
 export interface RaftEvents {
   /** The leader as this server knows it; null while it knows none. */
@@ -29,6 +29,17 @@ export interface RaftEvents {
     readonly term: Term | null
     readonly reason: string | null
   }
+  /**
+   * A configuration is in force here from now on, and may still be taken back; or it is committed (`isCommitted`),
+   * which each one that stays is told of, in order.
+   */
+  configuration: {
+    readonly configuration: ConfigurationStatus
+    readonly index: LogIndex
+    readonly isCommitted: boolean
+  }
+  /** This server is no member of the cluster any more, by the configuration of that entry. */
+  removed: { readonly index: LogIndex }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
@@ -43,6 +54,8 @@ const EVENT_NAMES = Object.keys({
   snapshot: true,
   stall: true,
   fault: true,
+  configuration: true,
+  removed: true,
 } satisfies Record<keyof RaftEvents, true>)
 
 /** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */

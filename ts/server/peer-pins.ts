@@ -3,16 +3,20 @@
  * peer says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten
  * its vote.
  *
+ * A pin falls with the committed removal of its peer, and with nothing else: from then on its votes and answers count
+ * for nothing, and the same id may come back with another store.
+ *
  * Invariant: a boot is believed only if it is the pinned one, or a later one that shows the nonce of the pinned one.
  * Counters alone prove nothing: a copy that is started often passes any of them.
  */
 
-import { peersOf } from '../core/configuration.js'
+import { membersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
+import type { ConfigurationAt } from '../core/raft-log.js'
 import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
-import { isPosition, STORED_MAX } from '../types.js'
-import type { Boot, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
+import { isPosition, logIndex, STORED_MAX } from '../types.js'
+import type { Boot, Configuration, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
 import { isSameBoot } from '../transport/refusal.js'
 import type { StoreBoot } from '../transport/refusal.js'
 import { overloaded } from './refusals.js'
@@ -31,7 +35,10 @@ export const BOOT_JUMP_MAX = 2 ** 20
  * The part of an identity that must not change, or must be followed, while its id stays. What follows one without a
  * nonce is believed by its counter, and pinned with one.
  */
-type Pin = StoreBoot
+interface Pin extends StoreBoot {
+  /** The newest configuration with the peer when it was pinned: a later one without it takes the pin along. */
+  readonly since: LogIndex
+}
 
 /** A boot of a peer was pinned in the place of another one: what is still connected as that one is to end. */
 export interface Superseded {
@@ -48,6 +55,8 @@ const NO_STEPS: readonly StoreOperation[] = []
 /** Of a peer to be who it says, until that is durable. */
 class Claim {
   readonly peer: Introduction
+  /** The newest configuration with the peer when its write began. */
+  since = logIndex(0)
   readonly admitted: Promise<void>
   /** Both settle `admitted`, once. */
   resolve: () => void = () => {}
@@ -79,6 +88,8 @@ export class PeerPins {
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. Bounded, with `#writing`. */
   #waiting: Claim[] = []
   #superseded: Superseded[] = []
+  /** Peers whose pins have fallen, and are still on the disk. */
+  readonly #fallen = new Set<ServerId>()
   /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Claim[] = []
 
@@ -96,6 +107,7 @@ export class PeerPins {
     for (const [key, value] of facts) {
       if (key.startsWith(KEY_PREFIX)) this.#pins.set(key.slice(KEY_PREFIX.length), decodePin(value))
     }
+    this.#sweep()
   }
 
   /** Claims that are not durable yet. */
@@ -103,9 +115,15 @@ export class PeerPins {
     return this.#waiting.length + this.#writing.length
   }
 
-  /** Whether that is the id of another member. */
+  /**
+   * Whether that is the id of another member. Who is a member a server knows only as one: before that it takes the word
+   * of any server of its cluster, since whoever leads may have been added long after the first members.
+   */
   isPeer(peer: ServerId): boolean {
-    return peersOf(this.#core.configuration, this.#self.serverId).some(({ id }) => id === peer)
+    const { contacts, log } = this.#core
+    if (contacts.some(({ id }) => id === peer)) return true
+    const { serverId } = this.#self
+    return peer !== serverId && !log.configurationsInQuestion.some((at) => isIn(at.configuration, serverId))
   }
 
   /** Which boot of that peer is pinned; 0 for none. */
@@ -127,6 +145,17 @@ export class PeerPins {
     return claim.admitted
   }
 
+  /** A configuration is committed: whoever was pinned before it and is no member of it is known no more. */
+  committed(configuration: Configuration, index: LogIndex): void {
+    const isMember = new Set(membersOf(configuration).map(({ id }) => id))
+    for (const [peer, { since }] of this.#pins) {
+      if (since >= index || isMember.has(peer)) continue
+      this.#pins.delete(peer)
+      this.#expelled.delete(peer)
+      this.#fallen.add(peer)
+    }
+  }
+
   /** From now on this boot of the peer is refused. Invariant: it was admitted. */
   expel(peer: ServerId, error: RaftError): void {
     const pin = this.#pins.get(peer)
@@ -139,6 +168,14 @@ export class PeerPins {
    * written: no claim that is refused in memory may stand on the disk.
    */
   takeWrites(): readonly StoreOperation[] {
+    const claims = this.#takeClaims()
+    if (this.#fallen.size === 0) return claims
+    const falls = [...this.#fallen].map((peer) => ({ type: 'delete', key: KEY_PREFIX + peer }) as const)
+    this.#fallen.clear()
+    return [...falls, ...claims]
+  }
+
+  #takeClaims(): readonly StoreOperation[] {
     if (this.#writing.length > 0 || this.#waiting.length === 0) return NO_STEPS
     const writing = new Map<ServerId, Claim>()
     const waiting: Claim[] = []
@@ -152,11 +189,11 @@ export class PeerPins {
     }
     this.#writing = [...writing.values()]
     this.#waiting = waiting
-    return this.#writing.map(({ peer }) => ({
-      type: 'put',
-      key: KEY_PREFIX + peer.serverId,
-      value: encodePin(peer),
-    }))
+    return this.#writing.map((claim) => {
+      claim.since = this.#memberSince(claim.peer.serverId)
+      const { peer, since } = claim
+      return { type: 'put', key: KEY_PREFIX + peer.serverId, value: encodePin(peer, since) }
+    })
   }
 
   written(): void {
@@ -166,11 +203,13 @@ export class PeerPins {
       if (before !== undefined && !isSameBoot(before, claim.peer)) {
         this.#superseded.push({ by: claim.peer, error: superseded(claim.peer) })
       }
-      this.#pins.set(serverId, claim.peer)
+      const { incarnation, bootCounter, bootNonce } = claim.peer
+      this.#pins.set(serverId, { incarnation, bootCounter, bootNonce, since: claim.since })
       this.#excused.delete(serverId)
       claim.resolve()
     }
     this.#writing = []
+    this.#sweep()
     if (this.#waiting.length > 0) this.#mailbox.schedule()
   }
 
@@ -187,6 +226,19 @@ export class PeerPins {
     this.#writing = []
     this.#waiting = []
     for (const claim of claims) claim.reject(error)
+  }
+
+  #memberSince(peer: ServerId): LogIndex {
+    const has = ({ configuration }: ConfigurationAt): boolean => isIn(configuration, peer)
+    return this.#core.log.configurationsInQuestion.findLast(has)?.index ?? logIndex(0)
+  }
+
+  /** What was committed before this server began, or while a claim was being written. */
+  #sweep(): void {
+    const { configurations, settledIndex } = this.#core.log
+    for (const { configuration, index } of configurations) {
+      if (index <= settledIndex) this.committed(configuration, index)
+    }
   }
 
   /** The same claim, if it is the one being written, or the last that waits for that peer. */
@@ -212,7 +264,9 @@ export class PeerPins {
     }
     const isSelf = peer.serverId === serverId
     if (isSelf || !this.isPeer(peer.serverId)) {
-      const why = isSelf ? 'is the id of this server itself' : 'is not a member of the cluster'
+      const why = isSelf
+        ? 'is the id of this server itself'
+        : 'is not a member of the cluster: add it, or if it was removed, stop it'
       return new RaftError('ERR_RAFT_CLUSTER_MISMATCH', `${peer.serverId} ${why}`)
     }
     const pin = this.#pins.get(peer.serverId)
@@ -243,6 +297,10 @@ export class PeerPins {
   }
 }
 
+function isIn(configuration: Configuration, id: ServerId): boolean {
+  return membersOf(configuration).some((server) => server.id === id)
+}
+
 /** Why that boot is not taken for one that follows the pinned one, of the same store; null when it is. */
 function unfollowed(pin: Pin, peer: Introduction): RaftError | null {
   if (peer.bootCounter < pin.bootCounter) return replaced(peer.serverId, pin, peer)
@@ -255,13 +313,13 @@ function unfollowed(pin: Pin, peer: Introduction): RaftError | null {
 
 /** What helps a server that is refused, and when it does not. */
 const OWN_FOLDER =
-  'Give it back its own folder, as it was when it last ran; without that it stays out, since this version replaces no member'
+  'Give it back its own folder, as it was when it last ran; without that, remove the server from the cluster (removeServer) and add it again: the id may then come with an empty folder'
 
 /** The way back when this server is wrong. */
 const accept = (peer: ServerId): string =>
   `start this one once with the option acceptPeerBoot of Raft.open (balsa-kv: --accept-peer-boot ${peer})`
 
-function replaced(peer: ServerId, known: Pin, seen: Pin): RaftError {
+function replaced(peer: ServerId, known: StoreBoot, seen: StoreBoot): RaftError {
   const what =
     known.incarnation === seen.incarnation
       ? `went back from boot ${known.bootCounter} to boot ${seen.bootCounter}`
@@ -310,16 +368,17 @@ export function lostEntries(peer: ServerId, acknowledged: LogIndex, now: string)
   )
 }
 
-function encodePin({ incarnation, bootCounter, bootNonce }: Identity): Uint8Array {
-  return new TextEncoder().encode(`${incarnation} ${bootCounter} ${bootNonce}`)
+function encodePin({ incarnation, bootCounter, bootNonce }: Identity, since: LogIndex): Uint8Array {
+  return new TextEncoder().encode(`${incarnation} ${bootCounter} ${bootNonce} ${since}`)
 }
 
 function decodePin(value: Uint8Array): Pin {
-  const [incarnation, bootCounter, bootNonce = null] = new TextDecoder().decode(value).split(' ')
-  if (!isHex(incarnation) || !isBoot(bootCounter) || (bootNonce !== null && !isHex(bootNonce))) {
+  const [incarnation, bootCounter, bootNonce = null, since = '0'] = new TextDecoder().decode(value).split(' ')
+  const isNonce = bootNonce === null || isHex(bootNonce)
+  if (!isHex(incarnation) || !isBoot(bootCounter) || !isNonce || !isBoot(since)) {
     throw new RaftError('ERR_RAFT_STORE_CORRUPT', `the stored identity of a peer cannot be read. ${neverEmpty}`)
   }
-  return { incarnation, bootCounter: Number(bootCounter), bootNonce }
+  return { incarnation, bootCounter: Number(bootCounter), bootNonce, since: logIndex(Number(since)) }
 }
 
 const isHex = (text: string | undefined): text is string => /^[0-9a-f]{32}$/.test(text ?? '')

@@ -51,6 +51,11 @@ export class PeerRefusals {
     return { code, reason, by, since, count }
   }
 
+  /** That peer is no member any more. */
+  forget(peer: ServerId): void {
+    this.#refusals.delete(peer)
+  }
+
   /** The server itself does not take the peer for what it says. */
   refused(peer: ServerId, { code, message: reason }: RaftError): void {
     this.#note(peer, 'admit', 'self', { code, reason })

@@ -6,6 +6,7 @@
 import type { TransferFailure, TransferOutcome } from '../core/ready.js'
 import { RaftError } from '../errors.js'
 import type { LeaderHint, Outcome } from '../errors.js'
+import type { ServerId } from '../types.js'
 
 /** The reason for giving up, told for either outcome. */
 export type ErrorOf = (outcome: Outcome) => RaftError
@@ -30,6 +31,12 @@ export function leadershipLost(outcome: Outcome): RaftError {
       ? 'leadership was lost after the command was committed: it is applied by the other servers, and its answer is lost'
       : 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
   return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
+}
+
+/** What a server is told whose removal is committed, where it is still connected. */
+export function removed(id: ServerId): RaftError {
+  const message = `server ${id} was removed from the cluster: stop it, or add it again`
+  return new RaftError('ERR_RAFT_REMOVED', message)
 }
 
 export function closed(outcome: Outcome): RaftError {

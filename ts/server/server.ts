@@ -3,16 +3,17 @@
  * things stand. What can be refused without the log is refused here.
  */
 
-import { peersOf } from '../core/configuration.js'
+import { membersOf, peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
 import type { RaftError } from '../errors.js'
 import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
-import type { Clock, Identity, LogIndex, ServerId } from '../types.js'
+import type { Clock, Identity, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
 import type { ApplyQueue } from './calls/apply-queue.js'
+import type { ChangeCall, ChangeQueue } from './calls/change-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { TransferCall } from './calls/leadership-queue.js'
 import type { LeadershipQueue } from './calls/leadership-queue.js'
@@ -29,8 +30,8 @@ import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
 import { aborted, notLeader, overloaded, transferInProgress } from './refusals.js'
 import type { Snapshots } from './snapshots.js'
-import { copyOf } from './status.js'
-import type { SnapshotInfo, Status } from './status.js'
+import { describe } from './status.js'
+import type { ConfigurationAnswer, SnapshotInfo, Status } from './status.js'
 import type { EventLoop } from './turn/event-loop.js'
 import type { Inbound } from './turn/inbound.js'
 import type { Mailbox } from './turn/mailbox.js'
@@ -46,6 +47,7 @@ export interface ServerParts {
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
+  readonly changes: ChangeQueue
   readonly queries: QueriesUnderWay
   readonly leadership: LeadershipQueue
   readonly deadlines: Deadlines
@@ -81,6 +83,8 @@ export interface Counters {
   readonly readRounds: number
   /** `ready` calls that wait for a leader. */
   readonly readies: number
+  /** Changes of the members without an outcome. */
+  readonly changes: number
   /** Queries whose answer is promised and not there. */
   readonly queries: number
   /** `snapshot` calls that wait for one. */
@@ -112,6 +116,7 @@ export class Server {
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
+  readonly #changes: ChangeQueue
   readonly #queries: QueriesUnderWay
   readonly #leadership: LeadershipQueue
   readonly #deadlines: Deadlines
@@ -140,6 +145,7 @@ export class Server {
     this.#proposals = parts.proposals
     this.#reads = parts.reads
     this.#readies = parts.readies
+    this.#changes = parts.changes
     this.#queries = parts.queries
     this.#leadership = parts.leadership
     this.#deadlines = parts.deadlines
@@ -252,6 +258,29 @@ export class Server {
     return call.promise
   }
 
+  /** Resolves with the configuration that the change has led to, once that is committed. */
+  async change(call: ChangeCall, options: WaitOptions | undefined): Promise<ConfigurationAnswer> {
+    if (this.#begin(call, options)) {
+      const refusal = this.#notLeader() ?? this.#changes.add(call)
+      if (refusal === null) this.#mailbox.schedule()
+      else call.reject(refusal)
+    }
+    const { configuration, index } = await call.promise
+    return { configuration: describe(configuration), index, isCommitted: true }
+  }
+
+  /** The one in force here: the newest in the log, committed or not (thesis 4.1). */
+  get configuration(): ConfigurationAnswer {
+    const { configuration, log } = this.core
+    const { configurationIndex: index, settledIndex } = log
+    return { configuration: describe(configuration), index, isCommitted: index <= settledIndex }
+  }
+
+  /** That server, as the configuration in force has it. */
+  memberOf(id: ServerId): Peer | undefined {
+    return membersOf(this.core.configuration).find((server) => server.id === id)
+  }
+
   get status(): Status {
     const { core } = this
     const { log } = core
@@ -268,7 +297,9 @@ export class Server {
       durableIndex: log.durableIndex,
       commitIndex: log.commitIndex,
       appliedIndex: log.appliedIndex,
-      configuration: copyOf(core.configuration),
+      configuration: describe(core.configuration),
+      configurationIndex: log.configurationIndex,
+      configurationIsCommitted: log.configurationIndex <= log.settledIndex,
       peers: peersOf(core.configuration, serverId).map(({ id, address }) => ({
         id,
         address,
@@ -300,6 +331,7 @@ export class Server {
       reads: this.#reads.count,
       readRounds: this.#reads.rounds,
       readies: this.#readies.count,
+      changes: this.#changes.count,
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
       leadership: this.#leadership.count,

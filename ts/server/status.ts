@@ -3,7 +3,8 @@
 import type { LeaderHint, RaftError } from '../errors.js'
 import type { PeerRefusal } from './peer-refusals.js'
 import type { StoreStats } from '../storage/log-store.js'
-import type { Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
+import { metaOf } from '../format/server-meta.js'
+import type { Configuration, ConfigurationStatus, LogIndex, Member, Role, Server, ServerId, Term } from '../types.js'
 
 export interface PeerStatus {
   readonly id: ServerId
@@ -55,13 +56,26 @@ export interface SnapshotStatus {
 }
 
 /** The core's own configuration is not given away. */
-export function copyOf({ voters, outgoing, nonvoters }: Configuration): Configuration {
-  const serverOf = ({ id, address }: Server): Server => ({ id, address })
-  return {
-    voters: voters.map(serverOf),
-    outgoing: outgoing?.map(serverOf) ?? null,
-    nonvoters: nonvoters.map((nonvoter) => ({ ...nonvoter })),
+export function describe({ voters, outgoing, nonvoters }: Configuration): ConfigurationStatus {
+  const memberOf = (server: Server): Member => {
+    const { id, address } = server
+    const meta = metaOf(server)
+    return meta === null ? { id, address } : { id, address, meta }
   }
+  return {
+    voters: voters.map(memberOf),
+    outgoing: outgoing?.map(memberOf) ?? null,
+    nonvoters: nonvoters.map((nonvoter) => ({ ...memberOf(nonvoter), promote: nonvoter.promote })),
+  }
+}
+
+/** A configuration, and the entry that it came from. */
+export interface ConfigurationAnswer {
+  readonly configuration: ConfigurationStatus
+  /** For `ifIndex`: a change that names it is refused once another configuration is in force. */
+  readonly index: LogIndex
+  /** Whether no leader can take it back. */
+  readonly isCommitted: boolean
 }
 
 export interface Status {
@@ -84,7 +98,10 @@ export interface Status {
   /** Up to here the state machine has answered, or was restored; at most the smaller of the two before it. */
   readonly appliedIndex: LogIndex
   /** The newest in the log, committed or not (thesis 4.1). */
-  readonly configuration: Configuration
+  readonly configuration: ConfigurationStatus
+  /** The entry that it came from, and whether no leader can take that back. */
+  readonly configurationIndex: LogIndex
+  readonly configurationIsCommitted: boolean
   /** Every member but this server. */
   readonly peers: readonly PeerStatus[]
   readonly snapshot: SnapshotStatus

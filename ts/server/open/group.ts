@@ -4,11 +4,11 @@
  * through another.
  */
 
-import { peersOf } from '../../core/configuration.js'
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
 import { encodeConfiguration } from '../../format/configuration.js'
 import { ownBlocks } from '../../format/own-blocks.js'
+import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
 import { Events } from '../../observe/events.js'
 import type { Settings } from '../../options.js'
@@ -17,6 +17,7 @@ import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
+import { ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { LeadershipQueue } from '../calls/leadership-queue.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
@@ -57,7 +58,7 @@ export interface Group {
   readonly mailbox: Mailbox
   /** What the transport shows to peers. */
   readonly identity: Identity
-  /** Whom the transport dials: the members that the log knew at the start, less this one. */
+  /** Whom the transport dials at first: the members that the log knew at the start, less this one. */
   readonly peers: readonly Peer[]
 }
 
@@ -116,6 +117,8 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     logger,
   })
   const runner = new ReadyRunner({
+    self: settings.id,
+    core,
     store,
     transport,
     applier,
@@ -145,6 +148,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     proposals,
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
+    changes: new ChangeQueue(),
     queries: new QueriesUnderWay(),
     leadership: new LeadershipQueue(),
     deadlines: new Deadlines(),
@@ -152,11 +156,15 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
+  // Whatever its end comes to, `closed` tells it.
+  if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
   const { durability } = stored
   const { electionTimeoutMs } = settings
   const server = new Server({ ...shared, electionTimeoutMs, loop, inbound, refusals, writes, identity, durability })
-  return { server, inbound, mailbox, identity, peers: peersOf(core.configuration, settings.id) }
+  return { server, inbound, mailbox, identity, peers: core.contacts }
 }
+
+function ignore(): void {}
 
 function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: number): SnapshotSchedule {
   return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
@@ -187,6 +195,7 @@ function makeCore(
         const payload = encodeConfiguration({ clusterName: settings.cluster, configuration })
         return entryBlock('configuration', first, term, entryClock.next(core.log.lastBlock), payload)
       },
+      metaOf,
       slice: sliceBlock,
       keep: ownBlocks,
     },

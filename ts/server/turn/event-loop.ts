@@ -21,6 +21,7 @@ import { storeFault } from '../../storage/store-fault.js'
 import type { Transport } from '../../transport/transport.js'
 import type { Clock, Logger } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
+import type { ChangeQueue } from '../calls/change-queue.js'
 import type { Deadlines } from '../calls/deadlines.js'
 import type { LeadershipQueue } from '../calls/leadership-queue.js'
 import type { QueriesUnderWay } from '../calls/queries-under-way.js'
@@ -54,6 +55,7 @@ export interface EventLoopParts {
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
   readonly readies: ReadyQueue
+  readonly changes: ChangeQueue
   readonly queries: QueriesUnderWay
   readonly leadership: LeadershipQueue
   readonly deadlines: Deadlines
@@ -79,6 +81,7 @@ export class EventLoop {
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
   readonly #readies: ReadyQueue
+  readonly #changes: ChangeQueue
   readonly #queries: QueriesUnderWay
   readonly #leadership: LeadershipQueue
   readonly #deadlines: Deadlines
@@ -115,6 +118,7 @@ export class EventLoop {
     this.#proposals = parts.proposals
     this.#reads = parts.reads
     this.#readies = parts.readies
+    this.#changes = parts.changes
     this.#queries = parts.queries
     this.#leadership = parts.leadership
     this.#deadlines = parts.deadlines
@@ -161,6 +165,8 @@ export class EventLoop {
     const { appliedIndex } = this.#core.log
     const read = this.#reads.nextRequest()
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })
+    const change = this.#changes.nextRequest(this.#core, this.#full)
+    if (change !== null) this.#core.step(change)
     const fault = this.#carryOut(this.#core.takeReady())
     if (fault !== null) return this.#halt(fault)
     // A listener may have closed this server.
@@ -236,6 +242,7 @@ export class EventLoop {
     if (answer instanceof RaftError) return answer
     this.#settleReads(ready)
     this.#settleTransfers(ready)
+    this.#settleChanges(ready)
     if (answer !== null) this.#answered(answer)
     else if (ready.apply !== null) this.#isApplying = true
     if (ready.lostAbove !== null) this.#endLeadership()
@@ -249,6 +256,12 @@ export class EventLoop {
   #endLeadership(): void {
     this.#proposals.failCommitted(leadershipLost)
     this.#reads.failConfirmed(notLeader(this.#core.leader))
+  }
+
+  #settleChanges({ changes, lostAbove }: Ready): void {
+    for (const outcome of changes) this.#changes.answered(outcome, this.#core)
+    this.#changes.settle(this.#core)
+    if (lostAbove !== null) this.#changes.leadershipEnded()
   }
 
   #settleReads({ reads }: Ready): void {
@@ -356,6 +369,7 @@ export class EventLoop {
     this.#pins.failAll(errorOf('not-applied'))
     this.#readies.failAll(errorOf('not-applied'))
     this.#snapshotCalls.failAll(errorOf('not-applied'))
+    this.#changes.failAll(errorOf)
     this.#queries.failAll(errorOf('not-applied'))
     this.#leadership.failAll(errorOf('unknown'))
   }

@@ -7,6 +7,8 @@
  * back whatever must wait for this disk.
  */
 
+import { membersOf } from '../../core/configuration.js'
+import type { RaftCore } from '../../core/raft-core.js'
 import type { ApplyRange, CoreEvent, Fetch, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
@@ -17,11 +19,13 @@ import { storeFault } from '../../storage/store-fault.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Logger, LogIndex, ServerId } from '../../types.js'
+import type { Configuration, Logger, LogIndex, Server, ServerId } from '../../types.js'
 import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { Snapshots } from '../snapshots.js'
+import { removed } from '../refusals.js'
+import { describe } from '../status.js'
 import type { Mailbox } from './mailbox.js'
 import type { WritesUnderWay } from './writes-under-way.js'
 
@@ -29,6 +33,8 @@ import type { WritesUnderWay } from './writes-under-way.js'
 const REPLAY_BYTES_MAX = 1024 * 1024
 
 export interface ReadyRunnerParts {
+  readonly self: ServerId
+  readonly core: RaftCore
   readonly store: LogStore
   readonly transport: Transport
   readonly applier: Applier<unknown>
@@ -53,6 +59,13 @@ export class ReadyRunner {
   readonly #events: Events
   readonly #logger: Logger
   readonly #quiet: QuietLog
+  readonly #self: ServerId
+  /** Whom the transport is to dial from now on; null: it dials them. */
+  #contacts: readonly Server[] | null = null
+  /** Whom it dials. */
+  #dialled: readonly Server[]
+  /** This server was a member by the last configuration that it knew to be committed. */
+  #isMember: boolean
 
   constructor(parts: ReadyRunnerParts) {
     this.#store = parts.store
@@ -66,6 +79,9 @@ export class ReadyRunner {
     this.#events = parts.events
     this.#logger = parts.logger
     this.#quiet = new QuietLog(parts.logger)
+    this.#self = parts.self
+    this.#dialled = parts.core.contacts
+    this.#isMember = parts.core.log.configurationsInQuestion.some((at) => isIn(at.configuration, parts.self))
   }
 
   /**
@@ -77,6 +93,7 @@ export class ReadyRunner {
     // Before anything is said to whoever is still connected as the boot before.
     for (const { by, error } of this.#pins.takeSuperseded()) this.#transport.expel?.(by.serverId, error, by)
     this.#send(ready)
+    this.#talkToContacts()
     const fault = this.#writes.submit(ready.ticket)
     if (fault !== null) return fault
     for (const fetch of ready.fetches) this.#fetch(fetch)
@@ -95,9 +112,6 @@ export class ReadyRunner {
 
   #tell(event: CoreEvent): void {
     switch (event.type) {
-      case 'configuration':
-      case 'contacts':
-        return
       case 'role':
         this.#logger.info('role', { role: event.role, term: event.term })
         return this.#events.emit('role', { role: event.role, term: event.term })
@@ -106,11 +120,47 @@ export class ReadyRunner {
         return this.#events.emit('leader', { leader: event.leader, term: event.term })
       case 'steppedDown':
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
+      case 'configuration':
+        return this.#configurationChanged(event)
+      case 'contacts':
+        this.#contacts = event.contacts
+        return
       case 'regressed':
         return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, logEnd(event.lastIndex)))
       case 'breach':
         return this.#quiet.error('a peer broke the protocol', event.peer, event.reason, { peer: event.peer })
     }
+  }
+
+  #configurationChanged({ configuration, index, isCommitted }: Extract<CoreEvent, { type: 'configuration' }>): void {
+    const { voters, outgoing, nonvoters } = configuration
+    const idsOf = (servers: readonly Server[]): string => servers.map(({ id }) => id).join(' ')
+    const names = { voters: idsOf(voters), outgoing: outgoing === null ? null : idsOf(outgoing) }
+    this.#logger.info('configuration', { index, isCommitted, ...names, nonvoters: idsOf(nonvoters) })
+    if (isCommitted) this.#pins.committed(configuration, index)
+    this.#events.emit('configuration', { configuration: describe(configuration), index, isCommitted })
+    if (!isCommitted) return
+    const isMember = isIn(configuration, this.#self)
+    const isRemoved = this.#isMember && !isMember
+    this.#isMember = isMember
+    if (!isRemoved) return
+    this.#logger.warn('removed', { index, reason: 'this server is no member of the cluster any more' })
+    this.#events.emit('removed', { index })
+  }
+
+  /** After everything of this turn was said: also to those that are left now. */
+  #talkToContacts(): void {
+    const contacts = this.#contacts
+    if (contacts === null) return
+    this.#contacts = null
+    const stays = new Set(contacts.map(({ id }) => id))
+    for (const { id } of this.#dialled) {
+      if (stays.has(id)) continue
+      this.#transport.expel?.(id, removed(id))
+      this.#refusals.forget(id)
+    }
+    this.#dialled = contacts
+    this.#transport.setPeers(contacts)
   }
 
   /** The peer stays out until it comes with another boot: it may have got back what it lost. */
@@ -178,6 +228,10 @@ export class ReadyRunner {
     )
     return null
   }
+}
+
+function isIn(configuration: Configuration, id: ServerId): boolean {
+  return membersOf(configuration).some((server) => server.id === id)
 }
 
 const logEnd = (lastIndex: LogIndex | null): string =>

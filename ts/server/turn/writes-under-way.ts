@@ -46,7 +46,11 @@ export class WritesUnderWay {
     if (steps.length + facts.length === 0) return null
     const storeTicket = this.#submit(facts.length === 0 ? steps : [...steps, ...facts])
     if (storeTicket instanceof RaftError) return storeTicket
-    this.#writes.push({ storeTicket, coreTicket: ticket?.ticket ?? null, holdsPins: facts.length > 0 })
+    this.#writes.push({
+      storeTicket,
+      coreTicket: ticket?.ticket ?? null,
+      holdsPins: facts.some(({ type }) => type === 'put'),
+    })
     return null
   }
 

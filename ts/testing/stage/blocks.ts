@@ -68,6 +68,7 @@ export const stageBlockMaker: BlockMaker = {
     ...makeBlock(first, term, [NOTHING]),
     configuration,
   }),
+  metaOf: () => null,
   keep: (blocks: readonly Block[]) => blocks,
   slice: (block: Block, first: LogIndex, last: LogIndex) => {
     assert(

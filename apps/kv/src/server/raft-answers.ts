@@ -83,6 +83,8 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_PEER_REPLACED':
     case 'ERR_RAFT_BOOT_UNPROVEN':
     case 'ERR_RAFT_LISTEN':
+    case 'ERR_RAFT_CHANGE_REFUSED':
+    case 'ERR_RAFT_REMOVED':
     case 'ERR_RAFT_OPTIONS':
       return failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
   }
