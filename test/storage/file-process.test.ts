@@ -5,10 +5,12 @@
 
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readdir } from 'node:fs/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Worker } from 'node:worker_threads'
 
+import { segmentNumber } from '#balsa/storage/file/segments.js'
 import { fileStore } from '#balsa/storage/index.js'
 import type { LogStore, StoredState } from '#balsa/storage/index.js'
 
@@ -16,6 +18,7 @@ import { testUnless } from '../support/skip.js'
 import { refusal } from './file-harness.js'
 import { killDuringAppends } from './kill-during-appends.js'
 import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
+import { KEPT, smallSegments } from './small-segments.js'
 
 const test = suite('file store: processes')
 
@@ -24,6 +27,20 @@ const isLinux = process.platform === 'linux' ? null : 'the lock is another one h
 
 test('kill -9 during appends loses nothing that was reported durable, in round after round', async () => {
   await inDirectory((dir) => killDuringAppends(dir, { child: fileChild, withStore: withFileStore }))
+})
+
+test('D8 kill -9 while segments are begun and removed loses nothing that was reported, and the files stay few', async () => {
+  await inDirectory(async (dir) => {
+    await killDuringAppends(dir, {
+      child: (args) => new Child(args, [], { BALSA_TEST_STORE: 'segments' }),
+      withStore: (place, look) => withStore(place, look, smallSegments),
+      mode: 'compact',
+      firstOf: (lastIndex) => Math.max(1, lastIndex + 1 - KEPT),
+    })
+    const numbers = (await readdir(dir)).map(segmentNumber).filter((number) => number !== null)
+    assert.ok(numbers.length <= 3, `segments ${numbers.join(', ')}`)
+    assert.ok(Math.min(...numbers) > 3, `segments ${numbers.join(', ')}`)
+  })
 })
 
 test('D9 a process that holds the directory is named to the second one, and a killed one frees it', async () => {

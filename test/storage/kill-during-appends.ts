@@ -17,12 +17,17 @@ export interface KilledStore {
   /** A child of lmdb-child/cli.ts over the store. */
   readonly child: (args: readonly string[]) => Child
   readonly withStore: <T>(dir: string, look: (store: LogStore, state: StoredState) => Promise<T>) => Promise<T>
+  /** What the child does. */
+  readonly mode?: 'append' | 'compact'
+  /** The first index that is to be found in a log that ends there. */
+  readonly firstOf?: (lastIndex: number) => number
 }
 
-export async function killDuringAppends(dir: string, { child: start, withStore }: KilledStore): Promise<void> {
+export async function killDuringAppends(dir: string, killed: KilledStore): Promise<void> {
+  const { child: start, withStore, mode = 'append', firstOf = () => 1 } = killed
   let last = 0
   for (let round = 1; round <= ROUNDS; round += 1) {
-    const child = start(['append', dir, '0', String(2 ** round)])
+    const child = start([mode, dir, '0', String(2 ** round)])
     await child.line('some appends', (line) => (line.durable ?? 0) >= last + 40)
     child.process.kill('SIGKILL')
     assert.is(await child.end(), 'SIGKILL')
@@ -31,7 +36,8 @@ export async function killDuringAppends(dir: string, { child: start, withStore }
       assert.ok(state.lastIndex >= durable, `${state.lastIndex} is below ${durable}, which was reported durable`)
       assert.is(state.hardState.commitIndex, state.lastIndex, 'a ticket is there in part')
       assert.is(state.bootCounter, 2 * round)
-      for (let next = 1; next <= state.lastIndex;) {
+      assert.is(state.firstIndex, firstOf(state.lastIndex), 'a compaction is there in part')
+      for (let next: number = state.firstIndex; next <= state.lastIndex;) {
         for (const block of await store.read(logIndex(next), logIndex(state.lastIndex + 1), 10_000)) {
           assert.is(block.first, next)
           assert.ok(verifyBlock(block.data))

@@ -1,11 +1,13 @@
 /**
  * A process that uses a native store, for tests that kill it, trace it, or meet its lock. It says what it did on
- * stdout, one JSON line at a time. With BALSA_TEST_STORE=file it is a file store.
+ * stdout, one JSON line at a time. With BALSA_TEST_STORE=file it is a file store, with `segments` one whose segments
+ * are small.
  *
- * node cli.js append DIR TICKETS [WINDOW]   appends one-entry blocks until TICKETS are durable (0: for ever) node
- * cli.js hold DIR                      opens, and stays until it is killed node cli.js leave DIR
- * opens, submits, and returns without close and without waiting node cli.js replace DIR                   two tickets
- * append 60 blocks each and cut all of them off again; then it kills itself
+ * - node cli.js append DIR TICKETS [WINDOW]: appends one-entry blocks until TICKETS are durable (0: for ever)
+ * - node cli.js compact DIR TICKETS [WINDOW]: the same, and each ticket compacts the log to its last KEPT entries
+ * - node cli.js hold DIR: opens, and stays until it is killed
+ * - node cli.js leave DIR: opens, submits, and returns without close and without waiting
+ * - node cli.js replace DIR: two tickets append 60 blocks each and cut all of them off again; then it kills itself
  */
 
 import { RaftError } from '#balsa/errors.js'
@@ -14,18 +16,23 @@ import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
+import { compactToLast, smallSegments } from '../small-segments.js'
 
 const [mode = '', dir = '', tickets = '0', window = '8'] = process.argv.slice(2)
 
-const factory = process.env['BALSA_TEST_STORE'] === 'file' ? fileStore() : nativeStore()
-const store = factory.create(dir)
+const store = makeStore(process.env['BALSA_TEST_STORE'])
 let onWake: () => void = () => {}
 const state = await store.open(() => onWake())
 say({ opened: state.lastIndex, bootCounter: state.bootCounter, warning: state.warning })
 
-if (mode === 'append') await appendAll(store, state.lastIndex, Number(tickets), Number(window))
+if (mode === 'append' || mode === 'compact') await appendAll(store, state.lastIndex, Number(tickets), Number(window))
 if (mode === 'replace') await replaceAll(store, state.lastIndex)
 if (mode === 'leave') store.submit([append(blockOf(state.lastIndex + 1, 1, [8]))])
+
+function makeStore(kind: string | undefined): LogStore {
+  if (kind === 'segments') return smallSegments.create(dir)
+  return (kind === 'file' ? fileStore() : nativeStore()).create(dir)
+}
 
 /** Each ticket: one entry, and a hard state whose commit index is that entry. */
 async function appendAll(target: LogStore, lastIndex: number, count: number, inFlight: number): Promise<void> {
@@ -43,7 +50,8 @@ async function appendAll(target: LogStore, lastIndex: number, count: number, inF
       submitted += 1
       const index = lastIndex + submitted
       const step = { type: 'hardState', hardState: hardState(1, 'a', index) } as const
-      target.submit([append(blockOf(index, 1, [index % 300])), step])
+      const compaction = mode === 'compact' ? [compactToLast(index)] : []
+      target.submit([append(blockOf(index, 1, [index % 300])), ...compaction, step])
     }
     await new Promise<void>((resolve) => {
       onWake = resolve
