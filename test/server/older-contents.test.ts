@@ -3,7 +3,7 @@
  * ends the leadership in which the server had acknowledged what it forgets, so that nobody remembers it in memory.
  */
 
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -44,8 +44,14 @@ test.after.each(async ({ cluster, folder }) => {
 })
 
 /** Into the same file, as the command cp does it: inode and birth stay. */
+/** What one folder's log holds becomes what the other's does, in the files that are there. */
 async function copy(folder: string, from: string, to: string): Promise<void> {
-  await writeFile(join(folder, to), await readFile(join(folder, from)))
+  const isOfLog = (name: string): boolean => name === 'log' || name.startsWith('segment-')
+  await mkdir(join(folder, to), { recursive: true })
+  const names = (await readdir(join(folder, from))).filter(isOfLog)
+  for (const name of names) await writeFile(join(folder, to, name), await readFile(join(folder, from, name)))
+  const others = (await readdir(join(folder, to))).filter((name) => isOfLog(name) && !names.includes(name))
+  for (const name of others) await rm(join(folder, to, name))
 }
 
 const peerOf = (server: TestRaft, peer: string) => {
@@ -77,12 +83,12 @@ async function refusedBy(cluster: TestCluster, words: RegExp): Promise<void> {
 test('D10 a copy of boot 1 that comes back after boot 2 is refused, however often it is started', async (context) => {
   const { cluster, folder } = context
   await cluster.close('s3')
-  await copy(folder, 's3/log', 'copy')
+  await copy(folder, 's3', 'copy')
   await cluster.open('s3')
   await (await cluster.leader()).apply({ add: 1 })
   await until('boot 2 is known to both', () => ['s1', 's2'].every((id) => peerOf(cluster.server(id), 's3').connected))
   await cluster.close('s3')
-  await copy(folder, 'copy', 's3/log')
+  await copy(folder, 'copy', 's3')
   await forgetLeadership(cluster)
   for (let start = 0; start < 4; start += 1) {
     const older = await cluster.open('s3')
@@ -96,16 +102,16 @@ test('D10 a copy of boot 1 that comes back after boot 2 is refused, however ofte
 test('a folder that two servers have run from is known by the first of them', async (context) => {
   const { cluster, folder } = context
   await cluster.close('s3')
-  await copy(folder, 's3/log', 'copy')
+  await copy(folder, 's3', 'copy')
   await cluster.open('s3')
   await until('boot 2 is known to both', () => ['s1', 's2'].every((id) => peerOf(cluster.server(id), 's3').connected))
   await cluster.close('s3')
-  await copy(folder, 's3/log', 'own')
-  await copy(folder, 'copy', 's3/log')
+  await copy(folder, 's3', 'own')
+  await copy(folder, 'copy', 's3')
   await cluster.open('s3')
   await refusedBy(cluster, /comes from another boot 2/)
   await cluster.close('s3')
-  await copy(folder, 'own', 's3/log')
+  await copy(folder, 'own', 's3')
   const own = await cluster.open('s3')
   assert.is(await own.ready({ timeoutMs: 20_000 }), undefined)
 })
