@@ -42,7 +42,12 @@ const SNAPSHOT_NAME = new RegExp(`^([0-9a-f]{32})\\${SNAPSHOT_SUFFIX}$`)
 /** As much of a header as every version writes alike. */
 const START_BYTES = 16
 
-/** Snapshots in files, in the folder `snapshots` beside the log: docs/snapshots.md. */
+/**
+ * Snapshots in files, in the folder `snapshots` beside the log, each flushed before it has its name
+ * (docs/snapshots.md). Takes as much room as the snapshots that are kept, and one more while it is made or received;
+ * when there is none, that one fails (ERR_RAFT_SNAPSHOT_FAILED) and gives its room back. In memory: one chunk of 64 KiB
+ * for each that is made, received or read.
+ */
 export function fileSnapshotStore(options: Readonly<Record<string, never>> = {}): SnapshotStoreFactory {
   checkOptionNames('fileSnapshotStore', options, [])
   return { name: 'file', create: (dir) => new FileSnapshotStore(resolve(dir)) }
