@@ -4,7 +4,7 @@
  * too. Files of other names are left alone.
  */
 
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
 import { nodeFiles } from '../disk/files.js'
 import type { DiskFile, Files } from '../disk/files.js'
@@ -76,8 +76,8 @@ export class FileSnapshotStore implements SnapshotStore {
       await this.#files.makeDirectory(this.#dir)
       const names = await this.#files.list(this.#dir)
       for (const name of names) if (PART_NAME.test(name)) await this.#files.remove(join(this.#dir, name))
-      // A process that was killed may have left a name in the system's cache alone.
-      await this.#files.syncDirectory(this.#dir)
+      // A process that was killed may have left names in the system's cache alone: of snapshots, and of the directory.
+      for (const dir of [dirname(this.#dir), this.#dir]) await this.#files.syncDirectory(dir)
       return await this.#inspectAll(idsIn(names))
     } catch (error) {
       throw snapshotFault(this.#dir, 'cannot be opened', error)
