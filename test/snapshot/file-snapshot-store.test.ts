@@ -219,6 +219,25 @@ test('what is written is flushed on the way, so that no flush is long', async ({
   await store.close()
 })
 
+test('D8 each open flushes the directory and its parent: an earlier one may have been killed before it did', async ({
+  dir,
+  snapshots,
+}) => {
+  const flushed: string[] = []
+  const files: Files = {
+    ...nodeFiles,
+    syncDirectory(path) {
+      flushed.push(path)
+      return nodeFiles.syncDirectory(path)
+    },
+  }
+  await mkdir(snapshots)
+  const store = new FileSnapshotStore(dir, files)
+  await store.open()
+  assert.equal(flushed, [dir, snapshots])
+  await store.close()
+})
+
 test('an id that is none never becomes a path', async () => {
   const store = await opened(new ModelDisk())
   for (const id of ['../../log', '', 'A'.repeat(32), `${headerOf(1).id}/x`]) {

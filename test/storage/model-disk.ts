@@ -4,7 +4,7 @@
  * clean.
  */
 
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 import type { DiskFile } from '#balsa/disk/files.js'
 import { RaftError } from '#balsa/errors.js'
@@ -38,7 +38,7 @@ export class ModelDisk implements Disk {
   #names = new Map<string, Inode>()
   #durableNames = new Map<string, Inode>()
   /** Of names, not flushed, oldest first. */
-  #changes: ((names: Map<string, Inode>) => void)[] = []
+  #changes: { readonly dir: string; readonly how: (names: Map<string, Inode>) => void }[] = []
   readonly #locked = new Set<string>()
   readonly #looks = new Set<() => void>()
   #inodes = 0n
@@ -54,7 +54,7 @@ export class ModelDisk implements Disk {
     this.fateOf = () => 'done'
     this.calls = 0
     const names = this.#durableNames
-    for (const change of this.#changes) if (keep()) change(names)
+    for (const { how } of this.#changes) if (keep()) how(names)
     this.#changes = []
     this.#names = new Map(names)
     for (const inode of new Set(names.values())) settle(inode, keep)
@@ -107,7 +107,7 @@ export class ModelDisk implements Disk {
   async createFile(path: string): Promise<DiskFile> {
     await this.#begin('create')
     const inode = this.#makeInode()
-    this.#change((names) => names.set(path, inode))
+    this.#change(path, (names) => names.set(path, inode))
     return this.#fileOf(inode)
   }
 
@@ -142,18 +142,18 @@ export class ModelDisk implements Disk {
     await this.#begin('rename')
     const inode = this.#names.get(from)
     if (inode === undefined) throw systemError('ENOENT')
-    this.#change((names) => names.delete(from) && names.set(to, inode))
+    this.#change(to, (names) => names.delete(from) && names.set(to, inode))
   }
 
   async remove(path: string): Promise<void> {
     await this.#begin('remove')
-    this.#change((names) => names.delete(path))
+    this.#change(path, (names) => names.delete(path))
   }
 
-  async syncDirectory(): Promise<void> {
+  async syncDirectory(dir: string): Promise<void> {
     await this.#begin('syncDirectory')
-    this.#durableNames = new Map(this.#names)
-    this.#changes = []
+    for (const change of this.#changes) if (change.dir === dir) change.how(this.#durableNames)
+    this.#changes = this.#changes.filter((change) => change.dir !== dir)
   }
 
   async filesystem(): Promise<number | null> {
@@ -181,9 +181,9 @@ export class ModelDisk implements Disk {
     return { number: this.#inodes, current: new Uint8Array(0), durable: new Uint8Array(0), dirty: new Set() }
   }
 
-  #change(how: (names: Map<string, Inode>) => void): void {
+  #change(path: string, how: (names: Map<string, Inode>) => void): void {
     how(this.#names)
-    this.#changes.push(how)
+    this.#changes.push({ dir: dirname(path), how })
   }
 
   #fileOf(inode: Inode): DiskFile {

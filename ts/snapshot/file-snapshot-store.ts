@@ -4,7 +4,7 @@
  * too. Files of other names are left alone.
  */
 
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
 import { nodeFiles } from '../disk/files.js'
 import type { DiskFile, Files } from '../disk/files.js'
@@ -42,7 +42,12 @@ const SNAPSHOT_NAME = new RegExp(`^([0-9a-f]{32})\\${SNAPSHOT_SUFFIX}$`)
 /** As much of a header as every version writes alike. */
 const START_BYTES = 16
 
-/** Snapshots in files, in the folder `snapshots` beside the log: docs/snapshots.md. */
+/**
+ * Snapshots in files, in the folder `snapshots` beside the log, each flushed before it has its name
+ * (docs/snapshots.md). Takes as much room as the snapshots that are kept, and one more while it is made or received;
+ * when there is none, that one fails (ERR_RAFT_SNAPSHOT_FAILED) and gives its room back. In memory: one chunk of 64 KiB
+ * for each that is made, received or read.
+ */
 export function fileSnapshotStore(options: Readonly<Record<string, never>> = {}): SnapshotStoreFactory {
   checkOptionNames('fileSnapshotStore', options, [])
   return { name: 'file', create: (dir) => new FileSnapshotStore(resolve(dir)) }
@@ -71,8 +76,8 @@ export class FileSnapshotStore implements SnapshotStore {
       await this.#files.makeDirectory(this.#dir)
       const names = await this.#files.list(this.#dir)
       for (const name of names) if (PART_NAME.test(name)) await this.#files.remove(join(this.#dir, name))
-      // A process that was killed may have left a name in the system's cache alone.
-      await this.#files.syncDirectory(this.#dir)
+      // A process that was killed may have left names in the system's cache alone: of snapshots, and of the directory.
+      for (const dir of [dirname(this.#dir), this.#dir]) await this.#files.syncDirectory(dir)
       return await this.#inspectAll(idsIn(names))
     } catch (error) {
       throw snapshotFault(this.#dir, 'cannot be opened', error)

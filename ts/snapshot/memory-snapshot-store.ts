@@ -142,10 +142,11 @@ export class MemorySnapshotDisk implements Files {
     })
   }
 
-  syncDirectory(): Promise<void> {
+  syncDirectory(dir: string): Promise<void> {
     return this.#call(() => {
       this.#suffer()
-      this.#durableNames = new Map(this.#names)
+      const others = [...this.#durableNames].filter(([path]) => dirname(path) !== dir)
+      this.#durableNames = new Map([...others, ...[...this.#names].filter(([path]) => dirname(path) === dir)])
     })
   }
 

@@ -8,7 +8,8 @@
  *   the place, and never an end of the data (scenario N15).
  * - A call that fails for want of room, or by its disk, rejects with ERR_RAFT_SNAPSHOT_FAILED; what a later version
  *   wrote is ERR_RAFT_STORE_FORMAT. After `close` every call rejects with ERR_RAFT_CLOSED.
- * - No call blocks the event loop on a disk, and none holds more than one chunk in memory.
+ * - No call blocks the event loop on a disk, none computes checksums of more than one chunk in one go, and none holds
+ *   more than one chunk in memory, or what `readBytes` was asked for.
  */
 
 import type { RaftError } from '../errors.js'
@@ -20,10 +21,13 @@ export interface StoredSnapshot {
   readonly bytes: number
 }
 
-/** One that is there and cannot be used: the log may name it, so it is told, and stays until `keep`. */
+/**
+ * One that is there and cannot be used: the log may name it, so it is told, and stays until `keep`. When it is received
+ * again it is replaced.
+ */
 export interface FlawedSnapshot {
   readonly id: string
-  /** ERR_RAFT_SNAPSHOT_CORRUPT, ERR_RAFT_STORE_FORMAT (a later version), or ERR_RAFT_SNAPSHOT_FAILED (unreadable). */
+  /** ERR_RAFT_SNAPSHOT_CORRUPT, ERR_RAFT_STORE_FORMAT (a later version) or ERR_RAFT_SNAPSHOT_FAILED (unreadable). */
   readonly flaw: RaftError
 }
 

@@ -467,7 +467,7 @@ const failing: readonly Behaviour[] = [
     },
   },
   {
-    name: 'a flawed snapshot stays until keep is called without it',
+    name: 'a flawed snapshot stays until keep is called without it, or until it is received again',
     needs: ['flipBit'],
     async run(bench) {
       const first = await bench.open()
@@ -480,7 +480,14 @@ const failing: readonly Behaviour[] = [
         third.found.flawed.map(({ id }) => id),
         [header.id],
       )
-      await third.store.keep(new Set())
+      const file = snapshotBytes(header, [])
+      await (await filled(third.store, header, file)).finish()
+      const fourth = await bench.reopen()
+      deepStrictEqual(fourth.found, { whole: [{ header, bytes: file.length }], flawed: [] })
+      await bench.flipBit(header.id, 0)
+      const fifth = await bench.reopen()
+      strictEqual(fifth.found.flawed.length, 1)
+      await fifth.store.keep(new Set())
       deepStrictEqual((await bench.reopen()).found, { whole: [], flawed: [] })
     },
   },
