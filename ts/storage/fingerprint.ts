@@ -1,7 +1,7 @@
 /**
- * By what a filesystem tells the files of a store from a copy of them: inode and birth of the one file that holds the
- * data, which no store ever replaces. A folder that is moved within its filesystem keeps both; a copy, or what a backup
- * puts back, has others.
+ * By what a filesystem tells the files of a store from a copy of them: inode and birth of one file that no store ever
+ * replaces, the data of the native store or the header of the file store. A folder that is moved within its filesystem
+ * keeps both; a copy, or what a backup puts back, has others.
  *
  * Not the device: its number changes when the machine starts. What goes unseen: new contents written into the same
  * file, and an older image of the whole filesystem or disk.

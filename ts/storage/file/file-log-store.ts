@@ -227,6 +227,7 @@ export class FileLogStore implements LogStore {
     const parts = tickets.map(({ bytes }) => bytes)
     const bodyBytes = parts.reduce((sum, { length }) => sum + length, 0)
     if (!segments.hasRoomFor(bodyBytes)) await this.#roll(this.#at)
+    if (this.#fault !== null) return
     let position = await segments.append('tickets', parts, () => this.#waitForRoom())
     const { snapshot } = image.head
     // What went to a file that is gone by now is not durable.
