@@ -360,7 +360,7 @@ test('a state machine without snapshots keeps its log, says so, and cannot take 
     .open({ machine: bare, list: [] }, { snapshots: { entries: 1 } })
     .then((one) => one.lead())
   await lone.apply(1, 2, 3)
-  assert.match(lone.raft.status.snapshot.unavailable ?? '', /no snapshot and restore/)
+  assert.match(lone.raft.status.snapshot.unavailable ?? '', /no functions snapshot and restore/)
   assert.is(lone.raft.status.firstIndex, 1)
   const error = await failure(lone.raft.snapshot())
   assert.is(error.code, 'ERR_RAFT_OPTIONS')
@@ -374,6 +374,18 @@ test('a state machine without snapshots keeps its log, says so, and cannot take 
   const refused = await failure(lone.open({ machine: bare, list: [] }))
   assert.is(refused.code, 'ERR_RAFT_OPTIONS')
   assert.match(refused.message, /the log stands on a snapshot at \d+/)
+})
+
+test('a log that peers may need is not compacted where the transport cannot give them a snapshot', async () => {
+  const lone = await new Lone().open(keeping(), {
+    bootstrap: ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` })),
+    snapshots: { entries: 1 },
+  })
+  assert.match(lone.raft.status.snapshot.unavailable ?? '', /option transport has no channels/)
+  const error = await failure(lone.raft.snapshot())
+  assert.is(error.code, 'ERR_RAFT_OPTIONS')
+  assert.match(error.message, /no snapshot is taken: option transport has no channels/)
+  await lone.raft.close()
 })
 
 test('N11 a machine that is durable by itself is given what follows its own index, and restored where that is not kept', async () => {

@@ -90,6 +90,11 @@ export class SnapshotTransfers {
     this.#shelf = shelf
   }
 
+  /** Whether peers can be given snapshots at all. */
+  get canSend(): boolean {
+    return this.#transport.openChannel !== undefined
+  }
+
   /** Snapshots under way. */
   get count(): number {
     return this.#sendings.size + Number(this.#receiving !== null)

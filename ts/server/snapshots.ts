@@ -46,6 +46,8 @@ export interface SnapshotParts {
   readonly schedule: SnapshotSchedule
   readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly transfers: SnapshotTransfers
+  /** Whether the cluster has other members. */
+  readonly hasPeers: () => boolean
   readonly queue: SnapshotQueue
   /** When the last entry that the state machine has was made. */
   readonly appliedTime: { readonly time: number; restored(time: number): void }
@@ -65,6 +67,7 @@ export class Snapshots implements SnapshotShelf {
   readonly #schedule: SnapshotSchedule
   readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly #transfers: SnapshotTransfers
+  readonly #hasPeers: () => boolean
   readonly #queue: SnapshotQueue
   readonly #appliedTime: SnapshotParts['appliedTime']
   readonly #entryClock: EntryClock
@@ -90,6 +93,7 @@ export class Snapshots implements SnapshotShelf {
     this.#schedule = parts.schedule
     this.#machine = parts.machine
     this.#transfers = parts.transfers
+    this.#hasPeers = parts.hasPeers
     this.#queue = parts.queue
     this.#appliedTime = parts.appliedTime
     this.#entryClock = parts.entryClock
@@ -114,7 +118,7 @@ export class Snapshots implements SnapshotShelf {
   }
 
   get nextAt(): number {
-    return this.#isTaking || !this.#machine.canSnapshot ? Infinity : this.#schedule.nextAt
+    return this.#isTaking || this.#unavailable !== null ? Infinity : this.#schedule.nextAt
   }
 
   get status(): SnapshotStatus {
@@ -124,19 +128,25 @@ export class Snapshots implements SnapshotShelf {
       isTaking: this.#isTaking,
       isRestoring: this.#isRestoring,
       failure: this.#failure,
-      unavailable: this.#machine.canSnapshot
-        ? null
-        : 'the state machine has no snapshot and restore: the log is kept whole',
+      unavailable: this.#unavailable,
     }
   }
 
   /** One that covers what is applied now. Returns the refusal. */
   ask(call: PendingCall<SnapshotInfo>, appliedIndex: LogIndex): RaftError | null {
+    const unavailable = this.#unavailable
+    return unavailable === null
+      ? this.#queue.add(call, appliedIndex)
+      : new RaftError('ERR_RAFT_OPTIONS', `no snapshot is taken: ${unavailable}`)
+  }
+
+  /** A peer that lacks what was compacted must be given a snapshot, or it would lack it for ever. */
+  get #unavailable(): string | null {
     if (!this.#machine.canSnapshot) {
-      const message = 'option stateMachine has no functions snapshot and restore; give it both to take snapshots'
-      return new RaftError('ERR_RAFT_OPTIONS', message)
+      return 'option stateMachine has no functions snapshot and restore; give it both. The log is kept whole'
     }
-    return this.#queue.add(call, appliedIndex)
+    if (this.#transfers.canSend || !this.#hasPeers()) return null
+    return 'option transport has no channels (openChannel), over which a peer is given one. The log is kept whole'
   }
 
   // Hot path: once per range.
@@ -150,7 +160,7 @@ export class Snapshots implements SnapshotShelf {
     this.#transfers.turn()
     const { snapshot, restoreDue } = core.log
     if (snapshot !== null && snapshot.id !== this.#keptFor && core.tickets.snapshotIsDurable) this.#letGo(snapshot)
-    if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || !this.#machine.canSnapshot) return
+    if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || this.#unavailable !== null) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
     else if (this.#schedule.isDue(now)) this.#take(core, now)
   }
