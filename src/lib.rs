@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use balsa_log::format::block;
+use balsa_log::format::snapshot::Snapshot;
 use balsa_log::{Durability, Options, ReadOutcome, State, Store};
 use napi::bindgen_prelude::{AsyncTask, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
@@ -39,6 +40,23 @@ pub struct NativeConfiguration {
     pub payload: Uint8Array,
 }
 
+/// On what the log stands.
+#[napi(object)]
+pub struct NativeSnapshot {
+    /// 32 hex digits.
+    pub id: String,
+    /// The last entry that it covers.
+    pub index: i64,
+    /// The term of that entry.
+    pub term: i64,
+    /// The time of that entry, in milliseconds since 1970.
+    pub time: i64,
+    /// The entry from which its configuration came.
+    pub configuration_index: i64,
+    /// The payload of that configuration.
+    pub configuration: Uint8Array,
+}
+
 /// One fact of the server.
 #[napi(object)]
 pub struct NativeFact {
@@ -53,6 +71,10 @@ pub struct NativeFact {
 pub struct NativeState {
     /// Index of the first entry kept.
     pub first: i64,
+    /// The term of the entry before it; 0 where there is none.
+    pub prev_term: i64,
+    /// Absent while the log was never compacted.
+    pub snapshot: Option<NativeSnapshot>,
     /// Index of the last entry.
     pub last: i64,
     /// The current term.
@@ -90,15 +112,15 @@ pub struct NativeStats {
     pub last: i64,
     /// Group commits that carried tickets.
     pub group_commits: i64,
-    /// Device flushes they asked for.
+    /// Device flushes asked for, by them and by sweeps.
     pub flushes: i64,
     /// Calls of the wake callback.
     pub wakes: i64,
     /// Bytes of tickets made durable.
     pub bytes_written: i64,
-    /// Bytes of the data file that hold pages, or have held some.
+    /// Bytes of the data file that hold something.
     pub used_bytes: i64,
-    /// The bound of `used_bytes`.
+    /// Their bound.
     pub capacity_bytes: i64,
 }
 
@@ -186,6 +208,8 @@ fn native_state(state: State) -> Result<NativeState> {
         |(index, payload)| Ok(NativeConfiguration { index: whole(index)?, payload: Uint8Array::new(payload) });
     Ok(NativeState {
         first: whole(state.first)?,
+        prev_term: whole(state.prev_term)?,
+        snapshot: state.snapshot.map(native_snapshot).transpose()?,
         last: whole(state.last)?,
         term: whole(state.hard_state.term)?,
         commit: whole(state.hard_state.commit)?,
@@ -193,13 +217,28 @@ fn native_state(state: State) -> Result<NativeState> {
         terms: state.terms.iter().map(term_run).collect::<Result<_>>()?,
         configurations: state.configurations.into_iter().map(configuration).collect::<Result<_>>()?,
         facts: state.facts.into_iter().map(|(key, value)| NativeFact { key, value: Uint8Array::new(value) }).collect(),
-        incarnation: state.incarnation.iter().map(|byte| format!("{byte:02x}")).collect(),
+        incarnation: hex(&state.incarnation),
         boot_counter: whole(state.boot_counter)?,
         was_clean: state.was_clean,
         on_device: state.durability == Durability::Device,
         warning: state.warning.map(ToOwned::to_owned),
         fingerprint: state.fingerprint,
     })
+}
+
+fn native_snapshot(snapshot: Snapshot<Vec<u8>>) -> Result<NativeSnapshot> {
+    Ok(NativeSnapshot {
+        id: hex(&snapshot.id),
+        index: whole(snapshot.index)?,
+        term: whole(snapshot.term)?,
+        time: whole(snapshot.time)?,
+        configuration_index: whole(snapshot.configuration_index)?,
+        configuration: Uint8Array::new(snapshot.configuration),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most

@@ -30,6 +30,19 @@ type StepVector =
   | { readonly type: 'append'; readonly block: string }
   | { readonly type: 'truncateSuffix'; readonly from: number }
   | {
+      readonly type: 'compact'
+      readonly first: number
+      readonly prevTerm: number
+      readonly index: number
+      readonly term: number
+      readonly time: number
+      readonly configurationIndex: number
+      readonly id: string
+      /** The name of a vector. */
+      readonly configuration: string
+      readonly keepSuffix: boolean
+    }
+  | {
       readonly type: 'hardState'
       readonly term: number
       readonly votedFor: string | null
@@ -188,6 +201,15 @@ function operationOf(step: StepVector): StoreOperation {
     }
     case 'truncateSuffix':
       return { type: 'truncateSuffix', from: logIndex(step.from) }
+    case 'compact': {
+      const { type, keepSuffix, id, time } = step
+      const vector = vectors.configurations.find((one) => one.name === step.configuration)
+      if (vector === undefined) throw new Error(`no configuration vector ${step.configuration}`)
+      const { clusterName, configuration } = vector
+      const [index, configurationIndex] = [logIndex(step.index), logIndex(step.configurationIndex)]
+      const snapshot = { id, index, term: termOf(step.term), time, configurationIndex, clusterName, configuration }
+      return { type, first: logIndex(step.first), prevTerm: termOf(step.prevTerm), snapshot, keepSuffix }
+    }
     case 'hardState': {
       const { term, votedFor, commitIndex } = step
       return { type: 'hardState', hardState: { term: termOf(term), votedFor, commitIndex: logIndex(commitIndex) } }

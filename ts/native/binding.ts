@@ -28,10 +28,30 @@ export interface NativeFact {
   value: Uint8Array
 }
 
+/** On what the log stands. */
+export interface NativeSnapshot {
+  /** 32 hex digits. */
+  id: string
+  /** The last entry that it covers. */
+  index: number
+  /** The term of that entry. */
+  term: number
+  /** The time of that entry, in milliseconds since 1970. */
+  time: number
+  /** The entry from which its configuration came. */
+  configurationIndex: number
+  /** The payload of that configuration. */
+  configuration: Uint8Array
+}
+
 /** What the store held when it was opened. */
 export interface NativeState {
   /** Index of the first entry kept. */
   first: number
+  /** The term of the entry before it; 0 where there is none. */
+  prevTerm: number
+  /** Absent while the log was never compacted. */
+  snapshot?: NativeSnapshot
   /** Index of the last entry. */
   last: number
   /** The current term. */
@@ -68,15 +88,15 @@ export interface NativeStats {
   last: number
   /** Group commits that carried tickets. */
   groupCommits: number
-  /** Device flushes they asked for. */
+  /** Device flushes asked for, by them and by sweeps. */
   flushes: number
   /** Calls of the wake callback. */
   wakes: number
   /** Bytes of tickets made durable. */
   bytesWritten: number
-  /** Bytes of the data file that hold pages, or have held some. */
+  /** Bytes of the data file that hold something. */
   usedBytes: number
-  /** The bound of `used_bytes`. */
+  /** Their bound. */
   capacityBytes: number
 }
 

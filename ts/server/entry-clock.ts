@@ -118,11 +118,15 @@ export class EntryClock {
   #read(lastBlock: Block | null): void {
     if (lastBlock === null || lastBlock === this.#lastBlock) return
     this.#lastBlock = lastBlock
-    this.heard(lastEntryTime(lastBlock))
+    this.#newestIs(lastEntryTime(lastBlock))
   }
 
-  /** The newest entry of the log was made at that time, whether or not it is at hand. */
-  heard(time: number): void {
+  /** The log goes on from a snapshot whose last entry had that time: none behind it may be older. */
+  restored(time: number): void {
+    if (time > this.#newest) this.#newestIs(time)
+  }
+
+  #newestIs(time: number): void {
     const skew = time - this.#at
     // Below one that was in the log: that one was replaced, and proves nothing.
     this.#leastSkew = time < this.#newest ? skew : Math.max(this.#leastSkew, skew)

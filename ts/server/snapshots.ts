@@ -239,7 +239,7 @@ export class Snapshots implements SnapshotShelf {
   #restored(meta: SnapshotMeta): void {
     this.#isRestoring = false
     this.#appliedTime.restored(meta.time)
-    this.#entryClock.heard(meta.time)
+    this.#entryClock.restored(meta.time)
     const bytes = this.#stored.find(({ header }) => header.id === meta.id)?.bytes ?? 0
     this.#schedule.restored(meta.index, bytes, this.#clock.now())
     this.#events.emit('snapshot', { what: 'restored', index: meta.index, term: meta.term, reason: null })

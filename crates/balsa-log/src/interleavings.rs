@@ -13,7 +13,7 @@ use crate::format::operation::{Operation, encode};
 use crate::log::Log;
 use crate::progress::{Progress, Stats};
 use crate::queue::{Next, Queue};
-use crate::room::Room;
+use crate::room::{Room, Usage};
 use crate::shared::Shared;
 
 const ORDERS: usize = 500;
@@ -50,7 +50,7 @@ impl Both {
     fn new() -> Self {
         let bell = Arc::new(Bell::default());
         let rung = Arc::clone(&bell);
-        let room = Room::new(1 << 30, 0);
+        let room = Room::new(1 << 30, Usage { used: 0, gone: 0 });
         let queue = Queue::new(CAPACITY, RESERVE);
         Self { shared: Arc::new(Shared::new(queue, room, Box::new(move || rung.ring()), Stats::default())), bell }
     }
@@ -66,7 +66,7 @@ impl Both {
                     Next::Batch(batch) => {
                         taken += length_of(&batch.tickets);
                         assert_eq!(batch.last, taken, "a gap in the numbers");
-                        shared.publish(&batch, &Log::new(), 0, 1);
+                        shared.publish(&batch, &Log::new(), Usage { used: 0, gone: 0 }, 1);
                     }
                     Next::Nothing => {}
                     Next::End => return taken,

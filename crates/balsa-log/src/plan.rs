@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo, Depth};
-use crate::format::operation::{Operation, Operations};
+use crate::format::operation::{Compact, Operation, Operations};
 use crate::format::{GROUP, length};
 use crate::log::{Log, TermRun};
 
@@ -18,6 +18,8 @@ pub(crate) enum Step<'a> {
     TruncateSuffix {
         from: u64,
     },
+    /// Neither `first` nor the snapshot goes back, and both terms are those of the log where it has the entries.
+    Compact(Compact<'a>),
     /// Neither the term nor a vote of the same term goes back.
     HardState {
         term: u64,
@@ -39,8 +41,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) steps: Vec<Step<'a>>,
     /// Length of its tickets.
     pub(crate) bytes: u64,
-    /// Entries that its truncations remove.
+    /// Entries that it removes in its own transaction.
     pub(crate) truncated: u64,
+    /// Whether `first` may move, and leave blocks behind.
+    pub(crate) compacts: bool,
     /// The commit index when all are done.
     pub(crate) commit: u64,
     /// Nothing changes but the end of the log and the commit index; the rows of the new blocks say both.
@@ -49,11 +53,15 @@ pub(crate) struct Plan<'a> {
 
 /// The log as it will be after the steps so far; the log itself is untouched, and not copied.
 struct Ahead<'log> {
-    /// As in the log: no step moves it yet.
+    /// Rises with each compaction, and the term before it with it.
     first: u64,
+    prev_term: u64,
+    /// The last entry that the snapshot covers; 0 while there is none.
+    snapshot_index: u64,
     /// Rises with each block, falls with each truncation. Invariant: `last` + 1 >= `first`.
     last: u64,
-    /// Runs of the log that are still there: a front part of them.
+    /// Runs of the log that are still there: a front part of them. Where `first` moved on, those before it are among
+    /// them; what they say is still so.
     kept: &'log [TermRun],
     /// Runs that the batch adds behind them.
     added: Vec<TermRun>,
@@ -67,6 +75,8 @@ struct Ahead<'log> {
 pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Result<Plan<'a>, Error> {
     let mut ahead = Ahead {
         first: log.first,
+        prev_term: log.prev_term,
+        snapshot_index: log.snapshot.as_ref().map_or(0, |snapshot| snapshot.index),
         last: log.last,
         kept: &log.terms,
         added: Vec::new(),
@@ -77,6 +87,7 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Re
     let mut steps = Vec::new();
     let mut bytes = 0;
     let mut truncated = 0;
+    let mut compacts = false;
     for ticket in tickets {
         bytes += length(ticket);
         for operation in Operations::new(ticket) {
@@ -85,6 +96,11 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Re
                 Operation::TruncateSuffix { from } => {
                     truncated += ahead.truncate_suffix(from)?;
                     Step::TruncateSuffix { from }
+                }
+                Operation::Compact(compact) => {
+                    truncated += ahead.compact(&compact)?;
+                    compacts = true;
+                    Step::Compact(compact)
                 }
                 Operation::HardState { term, commit, voted_for } => {
                     ahead.set_hard_state(term, commit, voted_for)?;
@@ -97,16 +113,26 @@ pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Re
         }
     }
     let only_appends = truncated == 0
+        && !compacts
         && ahead.last > log.last
         && ahead.term == log.hard_state.term
         && ahead.voted_for == log.hard_state.voted_for.as_deref();
-    Ok(Plan { steps, bytes, truncated, commit: ahead.commit, only_appends })
+    Ok(Plan { steps, bytes, truncated, compacts, commit: ahead.commit, only_appends })
 }
 
 impl<'log> Ahead<'log> {
-    /// The term of the last entry; 0 when the log is empty.
+    /// The term of the last entry; where the log is empty, of the one before it.
     fn last_term(&self) -> u64 {
-        self.added.last().or(self.kept.last()).map_or(0, |run| run.term)
+        self.added.last().or(self.kept.last()).map_or(self.prev_term, |run| run.term)
+    }
+
+    /// The term of an entry from `first` - 1 to `last`.
+    fn term_at(&self, index: u64) -> u64 {
+        if index < self.first {
+            return self.prev_term;
+        }
+        let of = |runs: &[TermRun]| runs.iter().rev().find(|run| run.first <= index).map(|run| run.term);
+        of(&self.added).or_else(|| of(self.kept)).unwrap_or(self.prev_term)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<BlockInfo, Error> {
@@ -145,6 +171,47 @@ impl<'log> Ahead<'log> {
         self.added.retain(|run| run.first < from);
         self.kept = self.kept.get(..self.kept.partition_point(|run| run.first < from)).unwrap_or_default();
         self.last = from - 1;
+        Ok(truncated)
+    }
+
+    /// Gives the number of entries behind the snapshot that go with the rest.
+    fn compact(&mut self, compact: &Compact<'_>) -> Result<u64, Error> {
+        let Compact { first, prev_term, snapshot, keep_suffix } = compact;
+        let refuse = |why: String| {
+            let log = format!("a log of {} to {}, behind a snapshot of {}", self.first, self.last, self.snapshot_index);
+            Err(Error::invalid(format!(
+                "a compaction to {first} behind a snapshot of {} was submitted to {log}: {why}",
+                snapshot.index
+            )))
+        };
+        let end = snapshot.index + 1;
+        if *first < self.first || *first > end || snapshot.index < self.snapshot_index {
+            return refuse(format!("it goes back, or leaves out entries before {first}"));
+        }
+        if *keep_suffix && snapshot.index > self.last {
+            return refuse("there is no suffix to keep".to_owned());
+        }
+        if !keep_suffix && *first != end {
+            return refuse(format!("nothing is kept, so the next entry is {end}"));
+        }
+        let (before, covered) = match keep_suffix {
+            true => (self.term_at(first - 1), self.term_at(snapshot.index)),
+            false => (snapshot.term, snapshot.term),
+        };
+        if (*prev_term, snapshot.term) != (before, covered) {
+            return refuse(format!(
+                "it has {prev_term} and {} for the terms of {} and {}, which are {before} and {covered}",
+                snapshot.term,
+                first - 1,
+                snapshot.index
+            ));
+        }
+        let truncated = if *keep_suffix || *first > self.last { 0 } else { self.truncate_suffix(*first)? };
+        if *first > self.last {
+            (self.kept, self.last) = (&[], first - 1);
+            self.added.clear();
+        }
+        (self.first, self.prev_term, self.snapshot_index) = (*first, *prev_term, snapshot.index);
         Ok(truncated)
     }
 

@@ -21,7 +21,7 @@ pub struct Progress {
     /// Bytes of blocks that may be submitted right now.
     pub credit: u64,
     /// The home has come near its bound: nothing more is to be proposed. What other servers had accepted before, the
-    /// first entry of a leader, votes and hard states still fit.
+    /// first entry of a leader, votes and hard states still fit. Ends when a compaction gives room.
     pub full: bool,
     /// The store refuses to go on, for good; `fault` tells why.
     pub poisoned: bool,
@@ -38,19 +38,20 @@ pub struct Stats {
     pub last: u64,
     /// Group commits that carried tickets.
     pub group_commits: u64,
-    /// Device flushes they asked for.
+    /// Device flushes asked for, by them and by sweeps.
     pub flushes: u64,
     /// Calls of the wake callback.
     pub wakes: u64,
     /// Bytes of tickets made durable.
     pub bytes_written: u64,
-    /// Bytes of the data file that hold pages, or have held some.
+    /// Bytes of the data file that hold something.
     pub used_bytes: u64,
-    /// The bound of `used_bytes`: the size of the map.
+    /// Their bound: the size of the map.
     pub capacity_bytes: u64,
 }
 
 /// What may be submitted now; see [`Progress`].
+#[derive(PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) credit: u64,
     pub(crate) full: bool,
@@ -106,6 +107,14 @@ impl Published {
         self.stalled.store(false, Ordering::SeqCst);
         self.durable.store(ticket, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// A transaction without tickets is durable. `is_news`: more may be submitted than before.
+    pub(crate) fn swept(&self, is_news: bool, count: impl FnOnce(&mut Stats)) {
+        self.change_stats(count);
+        if is_news {
+            self.wake();
+        }
     }
 
     /// The disk is full.

@@ -1,5 +1,5 @@
-//! How full the home of the log is. Its bound cannot be moved while it is open, and nothing shrinks it, so the end must
-//! not be reached: two marks below it keep room for what a cluster needs to go on.
+//! How full the home of the log is. Its bound cannot be moved while it is open, and only a compaction gives room back, so
+//! the end must not be reached: two marks below it keep room for what a cluster needs to go on.
 //!
 //! What must hold:
 //! - Beyond the first mark the caller proposes nothing. What remains is for what others proposed before they met their
@@ -17,16 +17,26 @@ const LAST_RESERVE_PART: u64 = 32;
 /// length; the rest is for the tree above it.
 const GROWTH_MAX: u64 = 4;
 
-/// The bound of the home, and how much is used of it.
+/// How much of the bound is gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// Bytes that hold something.
+    pub(crate) used: u64,
+    /// Those, and what the next transaction cannot count on. Invariant: `used` <= `gone`.
+    pub(crate) gone: u64,
+}
+
+/// The bound of the home, and how much of it is gone.
 pub(crate) struct Room {
     capacity: u64,
-    /// Moves when a group commit is durable. Pages that were freed count: they are used again, but may lie badly.
+    /// Both move when a transaction is durable.
     used: AtomicU64,
+    gone: AtomicU64,
 }
 
 impl Room {
-    pub(crate) fn new(capacity: u64, used: u64) -> Self {
-        Self { capacity, used: AtomicU64::new(used) }
+    pub(crate) fn new(capacity: u64, usage: Usage) -> Self {
+        Self { capacity, used: AtomicU64::new(usage.used), gone: AtomicU64::new(usage.gone) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -37,18 +47,23 @@ impl Room {
         self.used.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn set_used(&self, used: u64) {
-        self.used.store(used, Ordering::SeqCst);
+    pub(crate) fn set(&self, usage: Usage) {
+        self.used.store(usage.used, Ordering::SeqCst);
+        self.gone.store(usage.gone, Ordering::SeqCst);
+    }
+
+    fn gone(&self) -> u64 {
+        self.gone.load(Ordering::SeqCst)
     }
 
     /// Whether the first mark is passed.
     pub(crate) fn is_full(&self) -> bool {
-        self.used() >= self.capacity - self.capacity / RESERVE_PART
+        self.gone() >= self.capacity - self.capacity / RESERVE_PART
     }
 
     /// Bytes of blocks that fit below the second mark, `queued` of which are on their way.
     pub(crate) fn credit(&self, queued: u64) -> u64 {
-        let below = (self.capacity - self.capacity / LAST_RESERVE_PART).saturating_sub(self.used());
+        let below = (self.capacity - self.capacity / LAST_RESERVE_PART).saturating_sub(self.gone());
         (below / GROWTH_MAX).saturating_sub(queued)
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::log::Log;
 use crate::progress::{Offer, Progress, Published, Stats, Wake};
 use crate::queue::{Batch, Next, Queue};
-use crate::room::Room;
+use crate::room::{Room, Usage};
 
 pub(crate) struct Shared {
     queue: Queue,
@@ -28,10 +28,16 @@ impl Shared {
 
     /// What is new. Takes no lock.
     pub(crate) fn poll(&self) -> Progress {
-        self.published.poll(|| Offer {
-            credit: self.queue.credit().min(self.room.credit(self.queue.queued())),
-            full: self.room.is_full(),
-        })
+        self.published.poll(|| self.offer())
+    }
+
+    fn offer(&self) -> Offer {
+        Offer { credit: self.queue.credit().min(self.room.credit(self.queue.queued())), full: self.is_full() }
+    }
+
+    /// Whether the home has come near its bound.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.is_full()
     }
 
     /// Code and message of what poisoned the store.
@@ -48,10 +54,10 @@ impl Shared {
         self.queue.next(patience)
     }
 
-    /// Publishes a durable group commit, after which the log is `log` and so many bytes of the home are used.
-    pub(crate) fn publish(&self, batch: &Batch, log: &Log, used: u64, flushes: u64) {
+    /// Publishes a durable group commit, after which the log is `log`, and so much of the home is gone.
+    pub(crate) fn publish(&self, batch: &Batch, log: &Log, usage: Usage, flushes: u64) {
         // Before its bytes leave the queue: they are counted twice rather than not at all.
-        self.room.set_used(used);
+        self.room.set(usage);
         self.queue.release(batch);
         self.published.durable(batch.last, |stats| {
             stats.first = log.first;
@@ -60,6 +66,13 @@ impl Shared {
             stats.flushes += flushes;
             stats.bytes_written += batch.bytes();
         });
+    }
+
+    /// Publishes how much is gone behind a sweep. Whoever waits for room is woken.
+    pub(crate) fn swept(&self, usage: Usage, flushes: u64) {
+        let before = self.offer();
+        self.room.set(usage);
+        self.published.swept(self.offer() != before, |stats| stats.flushes += flushes);
     }
 
     /// Poisons the store for good. What is queued is dropped: its outcome is unknown.

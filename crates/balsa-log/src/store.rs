@@ -12,6 +12,7 @@ use crate::directory::{self, Contents};
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::filesystem::{self, Durability};
+use crate::format::snapshot::Snapshot;
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::{DirectoryLock, LOCK_FILE};
 use crate::log::{HardState, TermRun};
@@ -66,6 +67,10 @@ impl Default for Options {
 pub struct State {
     /// Index of the first entry kept; 1 for a new store.
     pub first: u64,
+    /// The term of the entry before it; 0 where there is none.
+    pub prev_term: u64,
+    /// On what the log stands; `None` while it was never compacted.
+    pub snapshot: Option<Snapshot<Vec<u8>>>,
     /// Index of the last entry; `first` - 1 when the log is empty.
     pub last: u64,
     /// Term, vote and a lower bound of the commit index.
@@ -119,6 +124,8 @@ impl Store {
         home.mark_boot(&log)?;
         let state = State {
             first: log.first,
+            prev_term: log.prev_term,
+            snapshot: log.snapshot.clone(),
             last: log.last,
             hard_state: log.hard_state.clone(),
             terms: log.terms.clone(),
@@ -133,7 +140,7 @@ impl Store {
         };
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
         let queue = Queue::new(options.queue_capacity_bytes, options.credit_reserve_bytes);
-        let room = Room::new(home.capacity_bytes(), home.used_bytes());
+        let room = Room::new(home.capacity_bytes(), home.usage());
         let shared = Arc::new(Shared::new(queue, room, wake, stats));
         let reader = RwLock::new(Some(home.reader()));
         let watch = Watch::new(dir, &[LOCK_FILE, lmdb::DATA_FILE])

@@ -1,4 +1,5 @@
-//! The writer thread: drains the queue into one group commit after the other. Any failure but a full disk seen before
+//! The writer thread: drains the queue into one group commit after the other, and while nothing comes removes what
+//! compactions have left behind. Any failure but a full disk seen before
 //! anything was written ends it, and the store is poisoned: nothing is tried again that may have reached a device.
 
 use std::io;
@@ -45,17 +46,32 @@ impl Writer {
 
     /// Writes what comes until the store closes; then marks the close, unless another thread poisoned the store.
     fn write_all(&mut self) -> Result<(), Error> {
+        let mut patience = self.patience();
         loop {
-            let next = self.shared.next(WATCH_EVERY);
+            let next = self.shared.next(patience);
             // Before the batch: what would go to a file without a name is not acknowledged.
             self.watch.look()?;
-            match next {
-                Next::Batch(batch) => self.write(&batch)?,
-                Next::Nothing => {}
+            patience = match next {
+                Next::Batch(batch) => {
+                    self.write(&batch)?;
+                    self.patience()
+                }
+                Next::Nothing => self.sweep()?,
                 Next::End if self.shared.fault().is_some() => return Ok(()),
                 Next::End => return self.home.mark_clean(&self.log),
-            }
+            };
         }
+    }
+
+    /// How long to wait for a ticket: not at all while there is something to do besides.
+    fn patience(&self) -> Duration {
+        if self.has_to_sweep() { Duration::ZERO } else { WATCH_EVERY }
+    }
+
+    /// While the home is full, what was freed last must become free as well: nobody may propose, so no other transaction
+    /// need come.
+    fn has_to_sweep(&self) -> bool {
+        self.home.is_left_over() || (self.home.has_freed() && self.shared.is_full())
     }
 
     /// One group commit: check everything, reserve room, then one transaction with full sync; then the news of it.
@@ -63,8 +79,23 @@ impl Writer {
         let plan = plan(&self.log, &batch.tickets)?;
         self.reserve(&plan)?;
         self.home.apply(&plan, &mut self.log)?;
-        self.shared.publish(batch, &self.log, self.home.used_bytes(), FLUSHES_PER_TRANSACTION);
+        self.shared.publish(batch, &self.log, self.home.usage(), FLUSHES_PER_TRANSACTION);
         Ok(())
+    }
+
+    /// Removes a slice of what compactions have left behind, if there is any; on a full disk that is put off, for nobody
+    /// waits for it. Answers with how long to wait for a ticket now.
+    fn sweep(&mut self) -> Result<Duration, Error> {
+        if !self.has_to_sweep() {
+            return Ok(WATCH_EVERY);
+        }
+        match self.home.reserve_sweep() {
+            Err(Error::Io { cause, .. }) if is_full(&cause) => return Ok(FULL_DISK_PAUSE),
+            reserved => reserved?,
+        }
+        self.home.sweep(&self.log)?;
+        self.shared.swept(self.home.usage(), FLUSHES_PER_TRANSACTION);
+        Ok(self.patience())
     }
 
     /// Takes room on the device; waits, and says so, while the disk is full.

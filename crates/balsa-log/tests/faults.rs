@@ -227,14 +227,14 @@ fn what_breaks_the_rules_of_the_log_poisons_before_it_is_written() {
 fn a_ticket_that_cannot_be_read_is_refused_at_once_and_poisons_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
-    let mut compact = 3_u32.to_le_bytes().to_vec();
-    compact.resize(16, 0);
+    let mut unknown = 7_u32.to_le_bytes().to_vec();
+    unknown.resize(16, 0);
     let long = vec![0; 4097];
     let key = "k".repeat(256);
     let bad = [
         vec![],
         vec![1, 2, 3],
-        compact,
+        unknown,
         ticket(&[Operation::Put { key: "k", value: &long }]),
         ticket(&[Operation::Put { key: "", value: b"" }]),
         ticket(&[Operation::Delete { key: &key }]),

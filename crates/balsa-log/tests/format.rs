@@ -6,7 +6,8 @@
 mod common;
 
 use balsa_log::format::block::{self, Depth};
-use balsa_log::format::operation::{Operation, Operations, encode};
+use balsa_log::format::operation::{Compact, Operation, Operations, encode};
+use balsa_log::format::snapshot::Snapshot;
 use common::{block_of, entries_of, sealed};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -71,7 +72,8 @@ fn every_invalid_block_vector_is_refused() {
 
 #[test]
 fn every_ticket_vector_is_read_and_written_back_byte_for_byte() {
-    for vector in items(&vectors()["tickets"]) {
+    let vectors = vectors();
+    for vector in items(&vectors["tickets"]) {
         let expected = bytes(&vector["hex"]);
         let operations: Vec<_> = Operations::new(&expected).map(Result::unwrap).collect();
         assert_eq!(operations.len(), items(&vector["steps"]).len(), "{}", vector["name"]);
@@ -79,6 +81,10 @@ fn every_ticket_vector_is_read_and_written_back_byte_for_byte() {
             let name = match operation {
                 Operation::Append { .. } => "append",
                 Operation::TruncateSuffix { .. } => "truncateSuffix",
+                Operation::Compact(compact) => {
+                    assert_compacts(compact, step, &vectors);
+                    "compact"
+                }
                 Operation::HardState { .. } => "hardState",
                 Operation::Put { .. } => "put",
                 Operation::Delete { .. } => "delete",
@@ -104,12 +110,22 @@ fn every_invalid_ticket_vector_is_refused_by_its_operations_or_by_its_blocks() {
     }
 }
 
-#[test]
-fn compact_is_refused_by_name() {
-    let mut ticket = 3_u32.to_le_bytes().to_vec();
-    ticket.resize(16, 0);
-    let damage = Operations::new(&ticket).next().unwrap().unwrap_err();
-    assert!(damage.detail.contains("COMPACT"), "{}", damage.detail);
+fn assert_compacts(compact: &Compact<'_>, step: &Value, vectors: &Value) {
+    let number = |name: &str| step[name].as_u64().unwrap();
+    let configuration = items(&vectors["configurations"]).iter().find(|one| one["name"] == step["configuration"]);
+    let expected = Snapshot {
+        index: number("index"),
+        term: number("term"),
+        time: number("time"),
+        configuration_index: number("configurationIndex"),
+        id: bytes(&step["id"]).try_into().unwrap(),
+        configuration: bytes(&configuration.unwrap()["hex"]),
+    };
+    assert_eq!((compact.first, compact.prev_term), (number("first"), number("prevTerm")));
+    assert_eq!(compact.keep_suffix, step["keepSuffix"].as_bool().unwrap());
+    let Snapshot { index, term, time, configuration_index, id, configuration } = compact.snapshot;
+    let configuration = configuration.to_vec();
+    assert_eq!(Snapshot { index, term, time, configuration_index, id, configuration }, expected);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The store against a plain list: random tickets, reads of random ranges, and reopenings.
+//! The store against a plain list: random tickets, reads of random ranges, compactions, and reopenings.
 //! A failure prints the seed; proptest replays it from the file it names.
 
 #![allow(missing_docs, clippy::as_conversions, clippy::cast_possible_truncation)]
@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use balsa_log::format::block::{KIND_COMMAND, KIND_CONFIGURATION};
-use balsa_log::format::operation::Operation;
+use balsa_log::format::operation::{Compact, Operation};
+use balsa_log::format::snapshot::Snapshot;
 use balsa_log::{HardState, Options, TermRun};
-use common::{Entry, Opened, crashed, open, open_with, sealed, ticket, without_reservations};
+use common::{Entry, Opened, crashed, open, open_with, sealed, snapshot, ticket, without_reservations};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,18 @@ enum Action {
     /// Removes this share of the log.
     Truncate {
         from: prop::sample::Index,
+    },
+    /// Keeps from a share of the log on, behind a snapshot of a share of what is kept.
+    Compact {
+        first: prop::sample::Index,
+        index: prop::sample::Index,
+    },
+    /// Keeps nothing: the snapshot covers this many entries more than there are, or lies within the log; its term is
+    /// this much above the last one.
+    Replace {
+        back: prop::sample::Index,
+        beyond: u64,
+        term_step: u64,
     },
     /// In a term this much above the current one.
     Vote {
@@ -53,12 +66,16 @@ enum Step {
 }
 
 fn action() -> impl Strategy<Value = Action> {
+    let index = any::<prop::sample::Index>;
     let length = prop_oneof![8 => 0_usize..64, 3 => 1000_usize..6000, 1 => 20_000_usize..70_000];
     prop_oneof![
         6 => (prop::collection::vec(length, 1..8), prop_oneof![3 => Just(0), 1 => 1_u64..4])
             .prop_map(|(lengths, term_step)| Action::Append { lengths, term_step }),
         1 => (1_usize..300).prop_map(|length| Action::Configure { length }),
-        2 => any::<prop::sample::Index>().prop_map(|from| Action::Truncate { from }),
+        2 => index().prop_map(|from| Action::Truncate { from }),
+        2 => (index(), index()).prop_map(|(first, index)| Action::Compact { first, index }),
+        1 => (index(), prop_oneof![Just(0), 1_u64..30], 0_u64..3)
+            .prop_map(|(back, beyond, term_step)| Action::Replace { back, beyond, term_step }),
         2 => (0_u64..3, prop::option::of(0_u8..3)).prop_map(|(term_step, id)| Action::Vote { term_step, id }),
         1 => (0_u8..5, 0_usize..4096).prop_map(|(key, length)| Action::Put { key, length }),
         1 => (0_u8..5).prop_map(|key| Action::Delete { key }),
@@ -78,6 +95,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Default)]
 struct Model {
+    /// The entries before those that are kept.
+    compacted: u64,
+    /// The term of the last of them.
+    prev_term: u64,
+    snapshot: Option<Snapshot<Vec<u8>>>,
     entries: Vec<Entry>,
     hard_state: HardState,
     facts: BTreeMap<String, Vec<u8>>,
@@ -85,11 +107,33 @@ struct Model {
 
 impl Model {
     fn last(&self) -> u64 {
-        self.entries.len() as u64
+        self.compacted + self.entries.len() as u64
     }
 
     fn last_term(&self) -> u64 {
-        self.entries.last().map_or(1, |entry| entry.term)
+        self.entries.last().map_or(self.prev_term.max(1), |entry| entry.term)
+    }
+
+    /// The term of an entry that is kept, or of the one before.
+    fn term_at(&self, index: u64) -> u64 {
+        index.checked_sub(self.compacted + 1).map_or(self.prev_term, |at| self.entries[at as usize].term)
+    }
+
+    fn snapshot_index(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index)
+    }
+
+    /// Takes note of a checked compaction, and gives its bytes.
+    fn compact(&mut self, first: u64, index: u64, term: u64, keep_suffix: bool) -> Vec<u8> {
+        let prev_term = if keep_suffix { self.term_at(first - 1) } else { term };
+        let snapshot = snapshot(index, term);
+        let bytes = ticket(&[Operation::Compact(Compact { first, prev_term, snapshot, keep_suffix })]);
+        let Snapshot { index, term, time, configuration_index, id, configuration } = snapshot;
+        let configuration = configuration.to_vec();
+        self.snapshot = Some(Snapshot { index, term, time, configuration_index, id, configuration });
+        self.entries.retain(|entry| keep_suffix && entry.index >= first);
+        (self.compacted, self.prev_term) = (first - 1, prev_term);
+        bytes
     }
 
     fn add(&mut self, kind: u8, term: u64, payloads: &[Vec<u8>]) -> Vec<u8> {
@@ -122,7 +166,21 @@ impl Model {
             Action::Truncate { from } => {
                 let keep = from.index(self.entries.len());
                 self.entries.truncate(keep);
-                ticket(&[Operation::TruncateSuffix { from: keep as u64 + 1 }])
+                ticket(&[Operation::TruncateSuffix { from: self.last() + 1 }])
+            }
+            // What is truncated behind a snapshot leaves nothing to keep.
+            Action::Compact { .. } if self.last() == 0 || self.snapshot_index() > self.last() => Vec::new(),
+            Action::Compact { first, index } => {
+                let first = self.compacted + 1 + first.index(self.entries.len() + 1) as u64;
+                let least = self.snapshot_index().max(first - 1).max(1);
+                let index = least + index.index((self.last() - least + 1) as usize) as u64;
+                self.compact(first, index, self.term_at(index), true)
+            }
+            Action::Replace { back, beyond, term_step } => {
+                let least = self.snapshot_index().max(self.compacted).max(1);
+                let within = self.last().saturating_sub(back.index(self.entries.len() + 1) as u64);
+                let index = least.max(if *beyond > 0 { self.last() + beyond } else { within });
+                self.compact(index + 1, index, self.last_term() + term_step, false)
             }
             Action::Vote { term_step, id } => {
                 let term = self.hard_state.term + term_step;
@@ -158,7 +216,9 @@ impl Model {
 
     fn check(&self, opened: &Opened) {
         let state = &opened.state;
-        assert_eq!((state.first, state.last), (1, self.last()));
+        let first = self.compacted + 1;
+        assert_eq!((state.first, state.prev_term, state.last), (first, self.prev_term, self.last()));
+        assert_eq!(state.snapshot, self.snapshot);
         assert_eq!(state.hard_state, self.hard_state);
         assert_eq!(state.terms, self.term_runs());
         let configurations: Vec<_> = self
@@ -170,7 +230,10 @@ impl Model {
         assert_eq!(state.configurations, configurations);
         let facts: Vec<_> = self.facts.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         assert_eq!(state.facts, facts);
-        assert_eq!(opened.entries(1, self.last() + 1, 1 << 20).unwrap(), self.entries);
+        assert_eq!(opened.entries(first, self.last() + 1, 1 << 20).unwrap(), self.entries);
+        for below in [1, self.compacted].into_iter().filter(|below| (1..first).contains(below)) {
+            assert!(opened.read(below, self.last() + 1, 1 << 20).unwrap().is_empty(), "{below} is not kept");
+        }
     }
 }
 
@@ -198,7 +261,8 @@ proptest! {
                     let end = model.entries.len();
                     let (a, b) = (lo.index(end + 1), hi.index(end + 1));
                     let (lo, hi) = (a.min(b), a.max(b));
-                    let read = opened.entries(lo as u64 + 1, hi as u64 + 1, bytes_max).unwrap();
+                    let first = model.compacted + 1;
+                    let read = opened.entries(first + lo as u64, first + hi as u64, bytes_max).unwrap();
                     prop_assert_eq!(&read, &model.entries[lo..hi]);
                 }
                 Step::Crash => {

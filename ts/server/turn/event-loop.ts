@@ -217,7 +217,7 @@ export class EventLoop {
     }
     const full = this.#full
     if (full !== null) {
-      // Waiting would be of no use: the bound stays until the store is opened again.
+      // Waiting may be of no use: the bound stays until a compaction gives room, or the store is opened with a larger one.
       proposals.failWaiting((outcome) => new RaftError(full.code, full.message, { outcome, cause: full }))
       return true
     }

@@ -8,15 +8,16 @@ import { resolve } from 'node:path'
 import { assert, RaftError } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
 import { decodeConfiguration } from '../../format/configuration.js'
+import type { ConfigurationPayload } from '../../format/configuration.js'
 import { viewOf } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
-import type { NativeState } from '../../native/binding.js'
+import type { NativeSnapshot, NativeState } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
 import type { NativeBinding } from '../../native/load.js'
 import { checkOptionNames } from '../../option-checks.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, Configuration, LogIndex, StoreOperation } from '../../types.js'
+import type { Block, LogIndex, SnapshotMeta, StoreOperation } from '../../types.js'
 import { READ_BYTES_MAX } from '../log-store.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
 
@@ -209,15 +210,15 @@ export class NativeLogStore implements LogStore {
     this.#progress.credit = this.#polled[1] ?? 0
     this.#progress.stalled = this.#polled[3] === 1
     if (this.#polled[2] === 1 && this.#progress.fault === null) this.#progress.fault = faultOf(native, this.#handle)
-    // The map has this size until the store is opened again, and nothing shrinks what is in it.
-    if (this.#polled[4] === 1 && this.#progress.full === null) this.#progress.full = this.#fullError()
+    if (this.#polled[4] === 1) this.#progress.full ??= this.#fullError()
+    else this.#progress.full = null
   }
 
   #fullError(): RaftError {
     const { usedBytes, capacityBytes } = this.stats()
     return new RaftError(
       'ERR_RAFT_STORE_FULL',
-      `the log in ${this.#dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. Start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
+      `the log in ${this.#dir} takes ${sizeText(usedBytes)} of its map of ${sizeText(capacityBytes ?? 0)}; what is left is kept for the changes of leaders, and nothing more is proposed. A snapshot lets it be compacted, and ends that. If there is none, or it does not help, start this server again with a larger map, one server after the other: the option mapBytes of nativeStore(), or the environment variable ${MAP_BYTES_VARIABLE}`,
     )
   }
 
@@ -262,8 +263,8 @@ function faultOf(native: NativeBinding, handle: number): RaftError {
 function storedState(dir: string, state: NativeState): StoredState {
   return {
     firstIndex: logIndex(state.first),
-    prevTerm: termOf(0),
-    snapshot: null,
+    prevTerm: termOf(state.prevTerm),
+    snapshot: state.snapshot === undefined ? null : snapshotMeta(dir, state.snapshot),
     lastIndex: logIndex(state.last),
     hardState: {
       term: termOf(state.term),
@@ -273,7 +274,7 @@ function storedState(dir: string, state: NativeState): StoredState {
     termRuns: state.terms.map((run) => ({ first: logIndex(run.first), term: termOf(run.term) })),
     configurations: state.configurations.map(({ index, payload }) => ({
       index: logIndex(index),
-      configuration: configurationAt(dir, index, payload),
+      configuration: payloadAt(dir, index, payload).configuration,
     })),
     incarnation: state.incarnation,
     bootCounter: state.bootCounter,
@@ -284,9 +285,20 @@ function storedState(dir: string, state: NativeState): StoredState {
   }
 }
 
-function configurationAt(dir: string, index: number, payload: Uint8Array): Configuration {
+function snapshotMeta(dir: string, { configuration: payload, ...snapshot }: NativeSnapshot): SnapshotMeta {
+  return {
+    id: snapshot.id,
+    index: logIndex(snapshot.index),
+    term: termOf(snapshot.term),
+    time: snapshot.time,
+    configurationIndex: logIndex(snapshot.configurationIndex),
+    ...payloadAt(dir, snapshot.index, payload),
+  }
+}
+
+function payloadAt(dir: string, index: number, payload: Uint8Array): ConfigurationPayload {
   try {
-    return decodeConfiguration(payload).configuration
+    return decodeConfiguration(payload)
   } catch (cause) {
     throw corruptError(dir, index, cause)
   }

@@ -1,8 +1,9 @@
-//! The bytes that the wire and every home of the log share (docs/storage-format.md): blocks and operations. Nothing
-//! outside this module knows an offset in them.
+//! The bytes that the wire and every home of the log share (docs/storage-format.md): blocks, operations, and what a
+//! snapshot covers. Nothing outside this module knows an offset in them.
 
 pub mod block;
 pub mod operation;
+pub mod snapshot;
 
 /// The only group there is; blocks, operations and keys carry it, so that more can come.
 pub(crate) const GROUP: u64 = 0;

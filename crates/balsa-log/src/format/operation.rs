@@ -1,5 +1,6 @@
 //! Operations: the steps of a ticket.
 
+use super::snapshot::{SNAPSHOT_BYTES, Snapshot};
 use super::{Damage, GROUP, POSITION_MAX, padded, read_size, read_u32, read_u64};
 
 /// Bytes of an operation before its body.
@@ -29,6 +30,8 @@ pub enum Operation<'a> {
         /// The first index that goes.
         from: u64,
     },
+    /// Lets the log stand on a snapshot.
+    Compact(Compact<'a>),
     /// Replaces the hard state.
     HardState {
         /// The current term.
@@ -50,6 +53,19 @@ pub enum Operation<'a> {
         /// Its name.
         key: &'a str,
     },
+}
+
+/// From now on the log stands on that snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compact<'a> {
+    /// The first entry that is kept, or that will be appended next.
+    pub first: u64,
+    /// The term of the entry before it; 0 where there is none.
+    pub prev_term: u64,
+    /// It is whole and durable.
+    pub snapshot: Snapshot<&'a [u8]>,
+    /// Whether the entries from `first` on stay. If not, none stays.
+    pub keep_suffix: bool,
 }
 
 /// The operations of a ticket, in order. Ends after the first damage.
@@ -105,7 +121,7 @@ fn decode(code: u32, body: &[u8]) -> Result<Operation<'_>, Damage> {
             Ok(Operation::TruncateSuffix { from })
         }
         TRUNC_SUFFIX => Err(Damage::new("the body of TRUNC_SUFFIX is not 8 bytes")),
-        COMPACT => Err(Damage::new("COMPACT is reserved: this version has no snapshots")),
+        COMPACT => compact(body).map(Operation::Compact),
         HARDSTATE => hard_state(body),
         KV_PUT => put(body),
         KV_DEL => Ok(Operation::Delete { key: name(body).ok_or(BAD_KEY)? }),
@@ -117,6 +133,26 @@ const BAD_KEY: Damage = Damage { index: None, detail: "the key of a fact is not 
 
 fn name(bytes: &[u8]) -> Option<&str> {
     if (1..=NAME_BYTES_MAX).contains(&bytes.len()) { std::str::from_utf8(bytes).ok() } else { None }
+}
+
+/// Where the snapshot stands in the body of COMPACT, then whether the suffix is kept, then the configuration.
+const SNAPSHOT_AT: usize = 16;
+const KEEP_SUFFIX_AT: usize = SNAPSHOT_AT + SNAPSHOT_BYTES;
+const CONFIGURATION_AT: usize = KEEP_SUFFIX_AT + 8;
+
+fn compact(body: &[u8]) -> Result<Compact<'_>, Damage> {
+    let cut_short = || Damage::new("COMPACT is cut short");
+    let configuration = body.get(CONFIGURATION_AT..).ok_or_else(cut_short)?;
+    let (first, prev_term) = read_u64(body, 0).zip(read_u64(body, 8)).ok_or_else(cut_short)?;
+    if !(1..=POSITION_MAX).contains(&first) || prev_term > POSITION_MAX {
+        return Err(Damage::new("the first index of COMPACT is not in 1 to 2^53 - 1, or the term before it is beyond"));
+    }
+    let keep_suffix = match read_u64(body, KEEP_SUFFIX_AT) {
+        Some(0) => false,
+        Some(1) => true,
+        _ => return Err(Damage::new("COMPACT says neither 0 nor 1 of whether it keeps the suffix")),
+    };
+    Ok(Compact { first, prev_term, snapshot: Snapshot::read(body, SNAPSHOT_AT, configuration)?, keep_suffix })
 }
 
 fn hard_state(body: &[u8]) -> Result<Operation<'_>, Damage> {
@@ -149,6 +185,14 @@ pub fn encode(ticket: &mut Vec<u8>, operation: &Operation<'_>) {
     let (code, body) = match operation {
         Operation::Append { block } => (APPEND, block.to_vec()),
         Operation::TruncateSuffix { from } => (TRUNC_SUFFIX, from.to_le_bytes().to_vec()),
+        Operation::Compact(Compact { first, prev_term, snapshot, keep_suffix }) => {
+            let mut body = first.to_le_bytes().to_vec();
+            body.extend_from_slice(&prev_term.to_le_bytes());
+            snapshot.write(&mut body);
+            body.extend_from_slice(&u64::from(*keep_suffix).to_le_bytes());
+            body.extend_from_slice(snapshot.configuration);
+            (COMPACT, body)
+        }
         Operation::HardState { term, commit, voted_for } => {
             let mut body = term.to_le_bytes().to_vec();
             body.extend_from_slice(&commit.to_le_bytes());

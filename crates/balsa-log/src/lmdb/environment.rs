@@ -1,4 +1,4 @@
-//! The environment of LMDB: how it is opened, how much of its file it uses, and what its errors mean to the store.
+//! The environment of LMDB: how it is opened, how much of its file is in use, and what its errors mean to the store.
 //!
 //! What must hold: it runs with the default sync, so a commit that has returned is on the device; it is opened only
 //! under the lock of the directory. The only unsafe code of the crate is here.
@@ -32,10 +32,25 @@ pub(super) fn open(dir: &Path, map_bytes: usize) -> heed::Result<Environment> {
     unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) }
 }
 
-/// Bytes of the file that hold pages.
-pub(super) fn used_bytes(environment: &Environment) -> u64 {
+/// The two at the front of the file.
+const META_PAGES: u64 = 2;
+
+/// The part of the file that pages have reached: it never falls.
+pub(super) fn reached_bytes(environment: &Environment) -> u64 {
     let pages = u64::try_from(environment.info().last_page_number).unwrap_or(u64::MAX).saturating_add(1);
-    pages.saturating_mul(u64::from(environment.unnamed_database_stat().page_size))
+    pages.saturating_mul(page_bytes(environment))
+}
+
+/// Bytes of pages that hold something. The others are free, or list the free ones.
+pub(super) fn used_bytes(environment: &Environment) -> u64 {
+    let tree = environment.unnamed_database_stat();
+    let pages = [tree.branch_pages, tree.leaf_pages, tree.overflow_pages];
+    let pages = pages.iter().fold(META_PAGES, |sum, pages| sum + u64::try_from(*pages).unwrap_or(u64::MAX));
+    pages.saturating_mul(page_bytes(environment))
+}
+
+pub(super) fn page_bytes(environment: &Environment) -> u64 {
+    u64::from(environment.unnamed_database_stat().page_size)
 }
 
 /// Bytes of the file that may hold pages.

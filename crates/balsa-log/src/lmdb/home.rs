@@ -6,15 +6,17 @@
 use std::path::Path;
 
 use super::load::{Loaded, load};
-use super::reader::Reader;
-use super::reservation::{Reservation, bytes_needed};
+use super::reader::{Reader, Reads};
+use super::reservation::{Reservation, SWEEP_BYTES, bytes_needed};
 use super::rows::{FORMAT_VERSION, StoreRow};
-use super::transaction::{Transaction, put_store};
+use super::sweep::{Slice, sweep};
+use super::transaction::{Transaction, put_log, put_store};
 use super::tree::Tree;
 use crate::error::Error;
 use crate::fault::{FaultPoint, Faults};
 use crate::log::Log;
 use crate::plan::Plan;
+use crate::room::Usage;
 
 /// The writing side of an open environment.
 pub(crate) struct Home {
@@ -22,6 +24,16 @@ pub(crate) struct Home {
     /// The row of the store as it stands in the tree; a mark changes it, and writes it.
     store: StoreRow,
     reservation: Reservation,
+    /// Whether there may be blocks that compactions have left behind.
+    is_left_over: bool,
+    /// Bytes of pages that hold something.
+    used: u64,
+    /// Bytes of pages that the last transaction has freed: they are used again by the next but one.
+    freed: u64,
+    /// Shared with the readers.
+    reads: Reads,
+    /// Bytes that transactions may still take without a look at reads: pages that were free when they were waited for.
+    unheld: u64,
     /// Where block rows are put together; kept, so that it is allocated once.
     scratch: Vec<u8>,
     /// None outside tests.
@@ -57,11 +69,22 @@ impl Home {
     }
 
     fn of(tree: Tree, dir: &Path, faults: Faults) -> Result<(Self, Stored), Error> {
-        let Loaded { store, log, facts } = load(dir, &tree)?;
+        let Loaded { store, log, is_left_over, facts } = load(dir, &tree)?;
         let reservation = Reservation::new(&tree.file, faults.clone())
             .map_err(|cause| Error::io(format!("opening {}", tree.file.display()), cause))?;
         let was_clean = store.clean;
-        let home = Self { tree, store, reservation, scratch: Vec::new(), faults };
+        let home = Self {
+            used: tree.used_bytes(),
+            tree,
+            store,
+            reservation,
+            is_left_over,
+            freed: 0,
+            reads: Reads::default(),
+            unheld: 0,
+            scratch: Vec::new(),
+            faults,
+        };
         Ok((home, Stored { log, facts, was_clean }))
     }
 
@@ -80,19 +103,31 @@ impl Home {
         &self.tree.file
     }
 
-    /// Bytes of the file that hold pages, or have held some.
-    pub(crate) fn used_bytes(&self) -> u64 {
-        self.tree.used_bytes()
+    /// How much of the bound is gone. Of free pages only a part counts as room: a block of many wants them side by side,
+    /// and what is left between others is lost to it. A sixth was, of blocks of 15 pages.
+    pub(crate) fn usage(&self) -> Usage {
+        let gone = self.used + self.freed;
+        Usage { used: self.used, gone: gone + self.tree.reached_bytes().saturating_sub(gone) / 4 * 3 }
     }
 
-    /// The bound of `used_bytes`.
+    /// Whether part of them is free for the one after it.
+    pub(crate) fn has_freed(&self) -> bool {
+        self.freed > 0
+    }
+
+    /// Whether there may be blocks that compactions have left behind.
+    pub(crate) fn is_left_over(&self) -> bool {
+        self.is_left_over
+    }
+
+    /// The bound of both.
     pub(crate) fn capacity_bytes(&self) -> u64 {
         self.tree.map_bytes()
     }
 
     /// Reads what is durable, beside the writer.
     pub(crate) fn reader(&self) -> Reader {
-        Reader::new(self.tree.clone())
+        Reader::new(self.tree.clone(), self.reads.clone())
     }
 
     /// The transaction that ends an open: boot counter + 1, not clean, and `log` as it stands.
@@ -111,9 +146,26 @@ impl Home {
     /// Takes room on the device for a plan. A full disk shows here, before anything is written: the call may be
     /// repeated.
     pub(crate) fn reserve(&mut self, plan: &Plan<'_>) -> Result<(), Error> {
+        self.reserve_bytes(bytes_needed(plan))
+    }
+
+    /// The same for a sweep.
+    pub(crate) fn reserve_sweep(&mut self) -> Result<(), Error> {
+        self.reserve_bytes(SWEEP_BYTES)
+    }
+
+    /// A read that lasts keeps pages that are freed meanwhile from being used again. It is waited for before they could
+    /// be missed: seldom in a map with room, each time in one that is nearly full.
+    fn reserve_bytes(&mut self, needed: u64) -> Result<(), Error> {
+        if needed > self.unheld {
+            self.reads.wait();
+            self.unheld = self.capacity_bytes().saturating_sub(self.used + self.freed);
+        }
         self.reservation
-            .ensure(self.tree.used_bytes(), bytes_needed(plan))
-            .map_err(|cause| Error::io(format!("reserving room in {}", self.tree.file.display()), cause))
+            .ensure(self.tree.reached_bytes(), needed)
+            .map_err(|cause| Error::io(format!("reserving room in {}", self.tree.file.display()), cause))?;
+        self.unheld = self.unheld.saturating_sub(needed);
+        Ok(())
     }
 
     /// Applies a plan to the tree and to the log that it was made for, in one transaction. A failure leaves `log` unfit
@@ -123,8 +175,39 @@ impl Home {
         let mut transaction = Transaction::begin(&self.tree, log, &mut self.scratch)?;
         self.faults.check(FaultPoint::Write)?;
         transaction.write(plan)?;
+        self.is_left_over |= plan.compacts;
+        if self.is_left_over {
+            self.is_left_over = transaction.sweep(&Slice::beside(plan))?;
+        }
         self.faults.check(FaultPoint::Commit)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.account(plan.bytes);
+        Ok(())
+    }
+
+    /// A transaction that removes some of what compactions have left behind. If there is nothing, it only makes what
+    /// the one before has freed free for the next.
+    pub(crate) fn sweep(&mut self, log: &Log) -> Result<(), Error> {
+        let tree = &self.tree;
+        let mut txn = tree.write_txn()?;
+        self.faults.check(FaultPoint::Write)?;
+        if self.is_left_over {
+            self.is_left_over = sweep(tree, &mut txn, log, &Slice::alone())?;
+        } else {
+            put_log(tree, &mut txn, log).map_err(|error| tree.lmdb_error(error))?;
+        }
+        self.faults.check(FaultPoint::Commit)?;
+        txn.commit().map_err(|error| tree.lmdb_error(error))?;
+        self.account(0);
+        Ok(())
+    }
+
+    /// Takes note of what a transaction has left in use, that has added so many bytes at least: what is missing from
+    /// them it has freed.
+    fn account(&mut self, added: u64) {
+        let (used, page) = (self.tree.used_bytes(), self.tree.page_bytes());
+        self.freed = (self.used + added).saturating_sub(used) / page * page;
+        self.used = used;
     }
 }
 

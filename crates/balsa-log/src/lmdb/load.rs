@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::ENGINE;
 use super::rows::{self, StoreRow};
+use super::sweep;
 use super::tree::{ReadTxn, Tree};
 use crate::error::Error;
+use crate::format::snapshot::Snapshot;
 use crate::format::{Damage, GROUP};
 use crate::log::{Log, TermRun};
 
@@ -14,6 +16,8 @@ use crate::log::{Log, TermRun};
 pub(super) struct Loaded {
     pub(super) store: StoreRow,
     pub(super) log: Log,
+    /// Whether compactions have left blocks behind.
+    pub(super) is_left_over: bool,
     /// In the order of their names.
     pub(super) facts: Vec<(String, Vec<u8>)>,
 }
@@ -25,20 +29,26 @@ pub(super) fn load(dir: &Path, tree: &Tree) -> Result<Loaded, Error> {
     if store.version != ENGINE.version {
         return Err(ENGINE.wrong_version(dir, store.version));
     }
-    Ok(Loaded { store, log: load_log(tree, &txn)?, facts: load_facts(tree, &txn)? })
+    let log = load_log(tree, &txn)?;
+    let is_left_over = sweep::is_left_over(tree, &txn, &log)?;
+    Ok(Loaded { store, log, is_left_over, facts: load_facts(tree, &txn)? })
 }
 
 fn load_log(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Log, Error> {
     let row = tree.log_row(txn)?;
+    let (prev_term, snapshot) = load_snapshot(tree, txn)?.unzip();
     let mut log = Log {
         first: row.first,
+        prev_term: prev_term.unwrap_or(0),
+        snapshot,
         last: row.last,
         hard_state: row.hard_state,
         terms: load_terms(tree, txn)?,
         configurations: load_configurations(tree, txn)?,
     };
     let last_block = tree.last_block_row(txn)?.map(|(key, bytes)| tree.check_block(key, bytes)).transpose()?;
-    let last = last_block.map_or(log.first.saturating_sub(1), |(_, info)| info.last);
+    // What is left over of a log that was compacted ends before `first`.
+    let last = last_block.map_or(0, |(_, info)| info.last).max(log.first.saturating_sub(1));
     if last < log.last {
         return Err(tree.damaged(Damage::at(log.last, "the last entry is missing")));
     }
@@ -50,6 +60,17 @@ fn load_log(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Log, Error> {
     }
     log.check().map_err(|damage| tree.damaged(damage))?;
     Ok(log)
+}
+
+/// The term of the entry before the first, and the snapshot.
+type Prefix = (u64, Snapshot<Vec<u8>>);
+
+/// How the log begins; `None` while it was never compacted.
+fn load_snapshot(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Option<Prefix>, Error> {
+    let key = rows::snapshot_key(GROUP);
+    let Some(row) = tree.row(txn, &key)? else { return Ok(None) };
+    let (prev_term, snapshot) = rows::decode_snapshot(&key, row).map_err(|damage| tree.damaged(damage))?;
+    Ok(Some((prev_term, snapshot.owned())))
 }
 
 fn load_terms(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Vec<TermRun>, Error> {

@@ -6,6 +6,7 @@
 //! | `home` | what the writer asks: open, reserve room, apply a plan in one transaction, mark a boot and a close |
 //! | `reader` | what reads ask, on any thread |
 //! | `transaction` | the steps of a plan as one LMDB transaction |
+//! | `sweep` | the removal of blocks that compactions have left behind |
 //! | `load` | what an open reads, and how it is checked |
 //! | `reservation` | room on the device, taken before a transaction |
 //! | `audit` `pages` | whether the pages of the file fit together, before LMDB maps it |
@@ -21,6 +22,7 @@ mod pages;
 mod reader;
 mod reservation;
 mod rows;
+mod sweep;
 mod transaction;
 mod tree;
 

@@ -2,6 +2,7 @@
 //! is checked before it is given out.
 
 use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::rows::{block_first, block_key};
 use super::tree::Tree;
@@ -9,23 +10,37 @@ use crate::error::Error;
 use crate::format::GROUP;
 use crate::read::{Filling, ReadOutcome};
 
+/// Reads that are under way: each keeps all pages of its image of the tree from being used again.
+#[derive(Clone, Default)]
+pub(super) struct Reads(Arc<RwLock<()>>);
+
+impl Reads {
+    /// Waits until those that have begun are over; a read takes a MiB at most. Those that begin later see what is
+    /// durable now.
+    pub(super) fn wait(&self) {
+        drop(self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// The reading side of a home. Cloning shares the environment.
 #[derive(Clone)]
 pub(crate) struct Reader {
     tree: Tree,
+    reads: Reads,
 }
 
 impl Reader {
-    pub(super) fn new(tree: Tree) -> Self {
-        Self { tree }
+    pub(super) fn new(tree: Tree, reads: Reads) -> Self {
+        Self { tree, reads }
     }
 
     /// Reads entries `lo .. hi`, at most `bytes_max` but at least one entry.
     pub(crate) fn read_into(&self, lo: u64, hi: u64, bytes_max: usize, out: &mut [u8]) -> Result<ReadOutcome, Error> {
         let tree = &self.tree;
+        let _under_way = self.reads.0.read().unwrap_or_else(PoisonError::into_inner);
         let txn = tree.read_txn()?;
         let bounds = tree.bounds(&txn)?;
-        // A truncation may have overtaken the request; then there is less to read, or nothing.
+        // A truncation or a compaction may have overtaken the request; then there is less to read, or nothing.
         let hi = hi.min(bounds.last + 1);
         if lo < bounds.first || lo >= hi {
             return Ok(ReadOutcome::Filled(0));

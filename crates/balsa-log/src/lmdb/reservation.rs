@@ -12,7 +12,8 @@ use std::path::Path;
 use crate::fault::{FaultPoint, Faults};
 use crate::plan::Plan;
 
-/// Pages that a transaction may touch besides its blocks: paths of the tree and of the free list, with splits.
+/// Pages that a transaction may touch besides its blocks: paths of the tree and of the free list, with splits, and the
+/// numbers of what a sweep frees.
 const TREE_PAGES: u64 = 128;
 /// A block takes at most this many pages more than its bytes fill.
 const PAGES_PER_STEP: u64 = 3;
@@ -22,7 +23,10 @@ const FREED_PAGE_BYTES: u64 = 8;
 /// How far the file grows at a time: the cost of a reservation is spread over many group commits.
 const RESERVE_STEP_BYTES: u64 = 4 << 20;
 
-/// The most that the transaction of a plan adds to the file.
+/// The most that a sweep adds to the file, when it is a transaction of its own.
+pub(super) const SWEEP_BYTES: u64 = TREE_PAGES * PAGE_BYTES;
+
+/// The most that the transaction of a plan adds to the file, with the sweep beside it.
 pub(super) fn bytes_needed(plan: &Plan<'_>) -> u64 {
     // A truncation writes the numbers of the pages that it frees.
     let bytes = plan.bytes.saturating_add(plan.truncated.saturating_mul(FREED_PAGE_BYTES));
@@ -51,13 +55,14 @@ impl Reservation {
         Ok(Self { file, length, end: 0, binds: true, faults })
     }
 
-    /// Makes sure that the bytes `used .. used + needed` of the file have blocks, or at least that the file reaches so
-    /// far: LMDB counts a page that a transaction took and gave back, and never writes it.
-    pub(super) fn ensure(&mut self, used: u64, needed: u64) -> io::Result<()> {
-        let wanted = used.saturating_add(needed);
+    /// Makes sure that the bytes `reached .. reached + needed` of the file have blocks, or at least that the file reaches
+    /// so far: LMDB counts a page that a transaction took and gave back, and never writes it. Below `reached` every page
+    /// has its block already, whether it is in use or free.
+    pub(super) fn ensure(&mut self, reached: u64, needed: u64) -> io::Result<()> {
+        let wanted = reached.saturating_add(needed);
         let end = wanted.next_multiple_of(RESERVE_STEP_BYTES);
         if self.binds && wanted > self.end {
-            let from = self.end.max(used);
+            let from = self.end.max(reached);
             self.binds = self.allocate(from, end - from)?;
             if self.binds {
                 self.end = end;

@@ -4,6 +4,7 @@
 //! LMDB's pages carry no checksum, so each row ends with its own: a CRC over key, then value. The block in a block row
 //! carries that of the block besides.
 
+use crate::format::snapshot::{SNAPSHOT_BYTES, Snapshot};
 use crate::format::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
 use crate::log::{HardState, Log, TermRun};
 
@@ -12,6 +13,7 @@ pub(super) const FORMAT_VERSION: u32 = 2;
 
 // The first byte of a key names the kind of its row. Blocks stand last: a new one is then always the last row of the
 // tree.
+const SNAPSHOT: u8 = 0;
 const STORE: u8 = 1;
 const LOG: u8 = 2;
 const CONFIGURATIONS: u8 = 3;
@@ -57,6 +59,10 @@ fn group_key(kind: u8, group: u64) -> Vec<u8> {
 
 pub(super) fn log_key(group: u64) -> Vec<u8> {
     group_key(LOG, group)
+}
+
+pub(super) fn snapshot_key(group: u64) -> Vec<u8> {
+    group_key(SNAPSHOT, group)
 }
 
 pub(super) fn configurations_key(group: u64) -> Vec<u8> {
@@ -218,6 +224,21 @@ impl LogRow {
         };
         fields().ok_or(SHORT_ROW)
     }
+}
+
+/// The row of the snapshot on which the log stands, and the term of the entry before `first`.
+pub(super) fn encode_snapshot(key: &[u8], prev_term: u64, snapshot: &Snapshot<&[u8]>) -> Vec<u8> {
+    let mut row = prev_term.to_le_bytes().to_vec();
+    snapshot.write(&mut row);
+    row.extend_from_slice(snapshot.configuration);
+    with_crc(key, row)
+}
+
+pub(super) fn decode_snapshot<'a>(key: &[u8], row: &'a [u8]) -> Result<(u64, Snapshot<&'a [u8]>), Damage> {
+    let value = without_crc(key, row)?;
+    let (prev_term, rest) = read_u64(value, 0).zip(value.get(8..)).ok_or(SHORT_ROW)?;
+    let configuration = rest.get(SNAPSHOT_BYTES..).ok_or(SHORT_ROW)?;
+    Ok((prev_term, Snapshot::read(rest, 0, configuration)?))
 }
 
 /// The row of one term run; its key holds where the run begins.

@@ -5,9 +5,12 @@ use std::ops::Bound;
 use heed::{PutFlags, RwTxn};
 
 use super::rows::{self, PositionKey};
+use super::sweep::{Slice, sweep};
 use super::tree::Tree;
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo};
+use crate::format::operation::Compact;
+use crate::format::snapshot::Snapshot;
 use crate::format::{Damage, GROUP};
 use crate::log::{HardState, Log};
 use crate::plan::{Plan, Step};
@@ -48,6 +51,11 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// Removes a slice of the blocks that compactions have left behind. Whether there is more.
+    pub(super) fn sweep(&mut self, slice: &Slice) -> Result<bool, Error> {
+        sweep(self.tree, &mut self.txn, self.log, slice)
+    }
+
     /// With full sync: durable when it returns.
     pub(super) fn commit(self) -> Result<(), Error> {
         self.txn.commit().map_err(|error| self.tree.lmdb_error(error))
@@ -57,6 +65,7 @@ impl<'a> Transaction<'a> {
         let written = match step {
             Step::Append { block, info } => self.append(block, info),
             Step::TruncateSuffix { from } => return self.truncate_suffix(*from),
+            Step::Compact(compact) => return self.compact(compact),
             Step::HardState { term, commit, voted_for } => {
                 let voted_for = voted_for.map(ToOwned::to_owned);
                 self.log.hard_state = HardState { term: *term, commit: *commit, voted_for };
@@ -79,7 +88,7 @@ impl<'a> Transaction<'a> {
         rows::encode_block(self.scratch, &key, bytes, self.commit);
         // The blocks of the only group are the last rows of the tree.
         tree.rows.put_with_flags(txn, PutFlags::APPEND, &key, self.scratch)?;
-        if log.last_term() != info.term {
+        if log.begins_run(info.term) {
             let key = rows::term_key(GROUP, info.first);
             tree.rows.put(txn, &key, &rows::encode_term(&key, info.term))?;
         }
@@ -99,6 +108,31 @@ impl<'a> Transaction<'a> {
         log.truncate_suffix(from);
         self.configurations_changed |= log.configurations.len() != configurations;
         Ok(())
+    }
+
+    /// Moves `first`, and leaves the blocks below it for sweeps.
+    fn compact(&mut self, compact: &Compact<'_>) -> Result<(), Error> {
+        let Compact { first, prev_term, snapshot, keep_suffix } = compact;
+        if !keep_suffix && *first <= self.log.last {
+            self.truncate_suffix(*first)?;
+        }
+        let configurations = self.log.configurations.len();
+        self.log.truncate_prefix(*first, *prev_term, snapshot.owned());
+        self.configurations_changed |= self.log.configurations.len() != configurations;
+        self.put_prefix(snapshot, *prev_term).map_err(|error| self.tree.lmdb_error(error))
+    }
+
+    /// The rows that say how the log begins.
+    fn put_prefix(&mut self, snapshot: &Snapshot<&[u8]>, prev_term: u64) -> heed::Result<()> {
+        let Self { tree, log, txn, .. } = self;
+        let key = rows::snapshot_key(GROUP);
+        tree.rows.put(txn, &key, &rows::encode_snapshot(&key, prev_term, snapshot))?;
+        let (start, first) = (rows::term_key(GROUP, 0), rows::term_key(GROUP, log.first));
+        tree.rows.delete_range(txn, &keys_from(&start, &first))?;
+        match log.terms.first() {
+            Some(run) => tree.rows.put(txn, &first, &rows::encode_term(&first, run.term)),
+            None => Ok(()),
+        }
     }
 
     /// Replaces the block that `from` cuts through by its shortened copy.
@@ -135,7 +169,8 @@ pub(super) fn put_store(tree: &Tree, store: &rows::StoreRow, log: &Log) -> Resul
     put.and_then(|()| txn.commit()).map_err(|error| tree.lmdb_error(error))
 }
 
-fn put_log(tree: &Tree, txn: &mut RwTxn<'_>, log: &Log) -> heed::Result<()> {
+/// Writes the row of the log as it stands.
+pub(super) fn put_log(tree: &Tree, txn: &mut RwTxn<'_>, log: &Log) -> heed::Result<()> {
     let key = rows::log_key(GROUP);
     tree.rows.put(txn, &key, &rows::LogRow::of(log).encode(&key))
 }

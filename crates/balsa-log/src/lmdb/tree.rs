@@ -92,7 +92,16 @@ impl Tree {
         self.environment.prepare_for_closing().wait();
     }
 
-    /// Bytes of the file that hold pages.
+    /// The part of the file that pages have reached.
+    pub(super) fn reached_bytes(&self) -> u64 {
+        environment::reached_bytes(&self.environment)
+    }
+
+    pub(super) fn page_bytes(&self) -> u64 {
+        environment::page_bytes(&self.environment)
+    }
+
+    /// Bytes of pages that hold something.
     pub(super) fn used_bytes(&self) -> u64 {
         environment::used_bytes(&self.environment)
     }
@@ -133,7 +142,7 @@ impl Tree {
         rows::LogRow::decode(&key, row).map_err(|damage| self.damaged(damage))
     }
 
-    /// The row of the last block, with its key; `None` when the log is empty.
+    /// The row of the last block, with its key; `None` when there is no block at all.
     pub(super) fn last_block_row<'txn>(&self, txn: &'txn ReadTxn<'_>) -> Result<Option<Row<'txn>>, Error> {
         let last = self.rows.last(txn).map_err(|error| self.lmdb_error(error))?;
         Ok(last.filter(|(key, _)| rows::block_first(key).is_some()))
@@ -143,10 +152,11 @@ impl Tree {
     pub(super) fn bounds(&self, txn: &ReadTxn<'_>) -> Result<Bounds, Error> {
         let row = self.log_row(txn)?;
         let last = match self.last_block_row(txn)? {
-            None => row.first - 1,
+            None => 0,
             Some((_, bytes)) => rows::block_row_last(bytes).ok_or_else(|| self.damaged(LAST_MISSING))?,
         };
-        Ok(Bounds { first: row.first, last })
+        // What is left over of a log that was compacted ends before `first`.
+        Ok(Bounds { first: row.first, last: last.max(row.first.saturating_sub(1)) })
     }
 
     /// Checks a stored block against its key and every CRC.

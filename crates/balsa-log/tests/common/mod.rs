@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use balsa_log::format::block::{self, KIND_COMMAND};
-use balsa_log::format::operation::{Operation, encode};
+use balsa_log::format::operation::{Compact, Operation, encode};
+use balsa_log::format::snapshot::Snapshot;
 use balsa_log::{Error, FaultPoint, Faults, Options, ReadOutcome, State, Store};
 
 /// A wait this long has failed: a store that works needs milliseconds.
@@ -73,7 +74,7 @@ impl Opened {
     pub fn put(&self, operations: &[Operation<'_>]) {
         let number = self.submit(operations);
         self.until("a ticket is durable", |progress| {
-            assert!(!progress.poisoned, "{:?}", self.store.fault());
+            assert!(!progress.poisoned, "{:?} {:?}", self.store.stats(), self.store.fault());
             progress.durable >= number
         });
     }
@@ -103,6 +104,30 @@ impl Opened {
         assert!(filled <= bytes_max || one_entry, "{filled} bytes were read, at most {bytes_max} were asked for");
         Ok(blocks)
     }
+}
+
+/// What a snapshot of `index` says of itself; where nothing else matters.
+pub fn snapshot(index: u64, term: u64) -> Snapshot<&'static [u8]> {
+    Snapshot {
+        index,
+        term,
+        time: 1_760_000_000_000,
+        configuration_index: 1,
+        id: [index as u8; 16],
+        configuration: b"c",
+    }
+}
+
+/// A compaction behind a snapshot of `index` that keeps the entries from `first` on; each entry has this term.
+pub fn keep(first: u64, index: u64, term: u64) -> Operation<'static> {
+    let prev_term = if first == 1 { 0 } else { term };
+    Operation::Compact(Compact { first, prev_term, snapshot: snapshot(index, term), keep_suffix: true })
+}
+
+/// A compaction that puts a snapshot in place of the log.
+pub fn replace(index: u64, term: u64) -> Operation<'static> {
+    let snapshot = snapshot(index, term);
+    Operation::Compact(Compact { first: index + 1, prev_term: term, snapshot, keep_suffix: false })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
