@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import type { ChangeOutcome } from '#balsa/core/index.js'
 import { logIndex } from '#balsa/types.js'
 import type { ServerId } from '#balsa/types.js'
+import { preVote, preVoteResult, requestVote, vote } from '../support/messages.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import { formatConfiguration } from '#balsa/testing/stage/text.js'
 
@@ -314,6 +315,14 @@ test('4.2.3 H1-13 a server that was removed is told so, and campaigns no more', 
   assert.is(cluster.core('s3').nextDeadline(), Infinity)
   assert.ok(cluster.trace.includes('s1 talks to s2'), 'and is left then')
   assert.not(cluster.core('s1').peers.has('s3'))
+})
+
+test('H1-13 a server that is no member gets no vote, nor is its term taken', () => {
+  const cluster = new Stage({ madeUp: true, spares: ['s9'] })
+  assert.equal(cluster.ask('s9', 's2', preVote(2, '9/1')), [preVoteResult(1, false)])
+  cluster.askOnly('s9', 's2', requestVote(5, '9/4'))
+  assert.equal(cluster.answersTo('s9'), [vote(1, false)])
+  assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [1, null])
 })
 
 test('4.2.3 one that cannot be told that it was removed is left after an election timeout', () => {

@@ -308,13 +308,18 @@ export class RaftCore {
       case 'AppendEntries':
         return this.#handleAppendEntries(from, link, message)
       case 'RequestVote': {
-        const answer = answerRequestVote(this.#context, from, message, this.#role.hearsLeader)
+        const answer = answerRequestVote(this.#context, from, message, this.#deniesVotes(from))
         if (answer.granted) this.#role.onVoteGranted()
         return this.#respondGated(link, answer)
       }
       case 'PreVote':
-        return this.#respondGated(link, answerPreVote(this.#context, message, this.#role.hearsLeader))
+        return this.#respondGated(link, answerPreVote(this.#context, message, this.#deniesVotes(from)))
     }
+  }
+
+  /** Nobody gets a vote while a live leader is heard, and no stranger ever: only what leads is heard of one (H1-13). */
+  #deniesVotes(from: ServerId): boolean {
+    return this.#role.hearsLeader || !this.#configurations.servers.some(({ id }) => id === from)
   }
 
   #handleResponse(from: ServerId, session: number, message: Response): void {
