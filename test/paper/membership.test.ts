@@ -177,6 +177,23 @@ test('M10 nobody is promoted while the voters with it would be too few', () => {
   assert.is(inForce(two, 's1'), 's1 +s2*')
 })
 
+test('M10 one that has caught up and is gone is not promoted, where the voters with it would be too few', () => {
+  const cluster = led({ spares: ['s4'] })
+  cluster.isolate('s3')
+  cluster.run(electionTimeoutMs)
+  cluster.stalledDisks.add('s2')
+  cluster.configure('s1', add('s4', true))
+  cluster.settle()
+  assert.is(cluster.core('s1').matchIndexOf('s4'), cluster.core('s1').log.lastIndex)
+  cluster.disconnect('s1', 's4')
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.equal([inForce(cluster, 's1'), cluster.core('s1').log.commitIndex], ['s1 s2 s3 +s4*', 3])
+  cluster.connect('s1', 's4')
+  cluster.run(4 * heartbeatMs)
+  assert.is(inForce(cluster, 's1'), 's1 s2 s3 s4')
+})
+
 test('4.2.1 a successor goes on with a promotion that its predecessor has begun', () => {
   const cluster = led({ spares: ['s4'] })
   cluster.cut('s1', 's4')
