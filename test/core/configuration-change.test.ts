@@ -66,9 +66,11 @@ test('an address changes for a voter and for a nonvoter, and is never that of an
     moved.configuration.voters.map(({ address }) => address),
     ['s1:1', 'new:1', 's3:1'],
   )
-  const nonvoter = configurationAfter(waiting, { type: 'update', server: { id: 's4', address: 'new:1' } })
+  const s5 = { id: 's5', address: 's5:1', promote: false }
+  const both = { ...waiting, nonvoters: [...waiting.nonvoters, s5] }
+  const nonvoter = configurationAfter(both, { type: 'update', server: { id: 's4', address: 'new:1' } })
   assert.ok('configuration' in nonvoter)
-  assert.equal(nonvoter.configuration.nonvoters, [{ id: 's4', address: 'new:1', promote: true }])
+  assert.equal(nonvoter.configuration.nonvoters, [{ id: 's4', address: 'new:1', promote: true }, s5])
   const taken = 'the address s1:1 is that of server s1: give s2 its own'
   assert.is(after(three, { type: 'update', server: { id: 's2', address: 's1:1' } }), taken)
 })

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import type { ChangeOutcome } from '#balsa/core/index.js'
 import { logIndex } from '#balsa/types.js'
 import type { ServerId } from '#balsa/types.js'
+import { preVote, preVoteResult, requestVote, vote } from '../support/messages.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import { formatConfiguration } from '#balsa/testing/stage/text.js'
 
@@ -176,6 +177,23 @@ test('M10 nobody is promoted while the voters with it would be too few', () => {
   assert.is(inForce(two, 's1'), 's1 +s2*')
 })
 
+test('M10 one that has caught up and is gone is not promoted, where the voters with it would be too few', () => {
+  const cluster = led({ spares: ['s4'] })
+  cluster.isolate('s3')
+  cluster.run(electionTimeoutMs)
+  cluster.stalledDisks.add('s2')
+  cluster.configure('s1', add('s4', true))
+  cluster.settle()
+  assert.is(cluster.core('s1').matchIndexOf('s4'), cluster.core('s1').log.lastIndex)
+  cluster.disconnect('s1', 's4')
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.equal([inForce(cluster, 's1'), cluster.core('s1').log.commitIndex], ['s1 s2 s3 +s4*', 3])
+  cluster.connect('s1', 's4')
+  cluster.run(4 * heartbeatMs)
+  assert.is(inForce(cluster, 's1'), 's1 s2 s3 s4')
+})
+
 test('4.2.1 a successor goes on with a promotion that its predecessor has begun', () => {
   const cluster = led({ spares: ['s4'] })
   cluster.cut('s1', 's4')
@@ -314,6 +332,14 @@ test('4.2.3 H1-13 a server that was removed is told so, and campaigns no more', 
   assert.is(cluster.core('s3').nextDeadline(), Infinity)
   assert.ok(cluster.trace.includes('s1 talks to s2'), 'and is left then')
   assert.not(cluster.core('s1').peers.has('s3'))
+})
+
+test('H1-13 a server that is no member gets no vote, nor is its term taken', () => {
+  const cluster = new Stage({ madeUp: true, spares: ['s9'] })
+  assert.equal(cluster.ask('s9', 's2', preVote(2, '9/1')), [preVoteResult(1, false)])
+  cluster.askOnly('s9', 's2', requestVote(5, '9/4'))
+  assert.equal(cluster.answersTo('s9'), [vote(1, false)])
+  assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [1, null])
 })
 
 test('4.2.3 one that cannot be told that it was removed is left after an election timeout', () => {

@@ -191,6 +191,28 @@ test('H1-22 an address that changes is dialled by all, and meta comes back in hi
   })
 })
 
+test('a server that was down while all that it knew were replaced hears of it from a leader that it does not know', async () => {
+  await inTown(async (town) => {
+    const first = await town.begin()
+    const [gone, other] = town.cluster.followers(first) as [TestRaft, TestRaft]
+    const { id } = gone.status
+    const replaced = [first.status.id, other.status.id]
+    await town.cluster.close(id)
+    for (const added of ['s4', 's5']) {
+      await town.open(added)
+      await first.addVoter({ id: added, address: `${added}:1` })
+    }
+    await first.changeMembership({ voters: [id, 's4', 's5'] })
+    for (const each of replaced) await town.cluster.close(each)
+    const leader = await town.cluster.leader()
+    await leader.apply({ add: 9 })
+    const back = await town.open(id)
+    await until('it has what it missed', () => town.cluster.machine(id).query().total === 9)
+    assert.is(names(back), names(leader))
+    await until('it is told as a member', () => leader.status.peers.every((peer) => peer.id !== id || peer.connected))
+  })
+})
+
 test('what is refused says what is in the way, and what helps', async () => {
   await inTown(async (town) => {
     const leader = await town.begin()

@@ -297,6 +297,22 @@ test('a stored boot counter that nothing could follow is a damaged store, named 
   assert.throws(() => pinning.reopen(), /identity of a peer cannot be read/)
 })
 
+test('a server that is no member and knows more is let in unwritten, as it may lead; one that knows no more is not', async () => {
+  const pinning = new Pinning()
+  const stranger = { ...idOf('s9', 'e', 1), term: termOf(1), lastIndex: logIndex(1) }
+  assert.is(await pinning.refused(stranger), 'e1: ERR_RAFT_CLUSTER_MISMATCH')
+  assert.is(await pinning.refused({ ...stranger, term: termOf(2) }), 'e1 is admitted')
+  assert.is(await pinning.refused({ ...stranger, lastIndex: logIndex(2) }), 'e1 is admitted')
+  assert.equal([pinning.pins.isGuest('s9'), pinning.pins.isGuest('s2'), pinning.disk.size], [true, false, 0])
+  for (let count = 0; count < 63; count += 1) {
+    const other = { ...idOf(`t${count}`, 'e', 1), term: termOf(2) }
+    assert.is(await pinning.refused(other), 'e1 is admitted')
+  }
+  const tooMany = { ...idOf('t99', 'e', 1), term: termOf(2) }
+  assert.is(await pinning.refused(tooMany), 'e1: ERR_RAFT_OVERLOADED')
+  assert.is(await pinning.refused({ ...stranger, term: termOf(2) }), 'e1 is admitted', 'one of them comes again')
+})
+
 /** s1 leads four, and has pinned s2 with the store a. */
 async function led(): Promise<{ cluster: Stage; pinning: Pinning }> {
   const cluster = new Stage({ servers: 4 })

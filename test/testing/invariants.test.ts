@@ -26,7 +26,7 @@ class PuppetCore {
   role: Role = 'follower'
   term = 1
   votedFor: string | null = null
-  readonly configuration = votersOnly(IDS)
+  configuration = votersOnly(IDS)
   readonly peers = new Map()
   readonly log: PuppetLog
   /** Everything that it has accepted is submitted. */
@@ -43,6 +43,7 @@ class PuppetLog {
   readonly firstIndex = 1
   readonly openedIndex = 0
   readonly tailFirst = 1
+  configurationIndex = 1
   commitIndex = 0
   appliedIndex = 0
   durableIndex = 0
@@ -157,6 +158,14 @@ class Theatre {
     this.step(server, { role: 'leader' })
     server.puppet.log.terms = server.puppet.log.terms.slice(0, -1)
     this.write(server, makeBlock(server.puppet.log.lastIndex + 1, term, [0]))
+  }
+
+  /** It makes a configuration of these voters. */
+  configure(server: Puppet, index: number, ids: readonly string[]): void {
+    const { log } = server.puppet
+    this.write(server, makeBlock(index, server.puppet.term, [0]))
+    log.configurationIndex = index
+    this.step(server, { configuration: votersOnly(ids) })
   }
 
   send(server: Puppet, message: Parameters<Observers['sent']>[2], to = 's3'): void {
@@ -403,6 +412,21 @@ const cases: readonly Case[] = [
       const accused = { type: 'regressed', peer: 's2', acknowledged: logIndex(3), lastIndex: logIndex(1) } as const
       on.watch.decided(on.s1, on.s1.core, { ticket: null, events: [accused] as Ready['events'] } as Ready)
     },
+  ],
+  [
+    11,
+    /s1 makes configuration 5, and 4 is not committed, only 3 is/,
+    (on) => (on.committed(), on.configure(on.s1, 4, ['s1', 's2']), on.configure(on.s1, 5, ['s1'])),
+  ],
+  [
+    11,
+    /s1 makes configuration 3 in term 2, and has committed nothing of it, only 1/,
+    (on) => (on.lead(on.s1, 2), on.move(on.s1, { commitIndex: 1 }), on.configure(on.s1, 3, ['s1', 's2'])),
+  ],
+  [
+    11,
+    /s1 goes from configuration 1 to 4: two quorums of them share nobody/,
+    (on) => (on.committed(), on.configure(on.s1, 4, ['s1', 's8', 's9'])),
   ],
   [
     17,

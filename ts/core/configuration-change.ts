@@ -91,7 +91,7 @@ function changedBy(current: Configuration, change: ConfigurationChange): Changed
 }
 
 function added(current: Configuration, server: Server, promote: boolean): Changed {
-  const { id, address } = server
+  const { id } = server
   const there = membersOf(current).find((member) => member.id === id)
   if (there !== undefined) {
     const remedy = 'promote, demote or remove it, or change its address'
@@ -99,8 +99,7 @@ function added(current: Configuration, server: Server, promote: boolean): Change
   }
   const flaw = addressFlaw(current, server)
   if (flaw !== null) return { flaw }
-  const { extensions } = server
-  const nonvoter: Nonvoter = extensions === undefined ? { id, address, promote } : { id, address, promote, extensions }
+  const nonvoter: Nonvoter = { ...plain(server), promote }
   return { configuration: { ...current, nonvoters: [...current.nonvoters, nonvoter] } }
 }
 
@@ -110,9 +109,8 @@ function promoted(current: Configuration, id: ServerId, atOnce: boolean): Change
     return { flaw: isIn(current.voters, id) ? `server ${id} is a voter already` : unknownMember(current, id) }
   }
   if (!atOnce) return { configuration: withPromote(current, id, true) }
-  const { promote: _, ...server } = nonvoter
   const nonvoters = without(current.nonvoters, id)
-  return { configuration: { ...current, voters: [...current.voters, server], nonvoters } }
+  return { configuration: { ...current, voters: [...current.voters, plain(nonvoter)], nonvoters } }
 }
 
 function demoted(current: Configuration, id: ServerId): Changed {
@@ -149,16 +147,17 @@ function set(current: Configuration, voterIds: readonly ServerId[], nonvoterIds:
   const named = [...voterIds, ...nonvoterIds]
   const twice = named.find((id, at) => named.indexOf(id) !== at)
   if (twice !== undefined) return { flaw: `server ${twice} is named twice` }
-  const members = new Map(membersOf(current).map((server) => [server.id, server]))
+  const members = new Map(membersOf(current).map((server) => [server.id, plain(server)]))
   const unknown = named.find((id) => !members.has(id))
   if (unknown !== undefined) return { flaw: unknownMember(current, unknown) }
-  const serversOf = (ids: readonly ServerId[]): readonly Server[] =>
-    ids.flatMap((id) => {
-      const { promote: _, ...server } = { promote: false, ...members.get(id) }
-      return server.id === undefined || server.address === undefined ? [] : [server as Server]
-    })
+  const serversOf = (ids: readonly ServerId[]): readonly Server[] => ids.flatMap((id) => members.get(id) ?? [])
   const nonvoters = serversOf(nonvoterIds).map((server) => ({ ...server, promote: false }))
   return { configuration: { ...current, voters: serversOf(voterIds), nonvoters } }
+}
+
+/** A member without what only a nonvoter has. */
+function plain({ id, address, extensions }: Server): Server {
+  return extensions === undefined ? { id, address } : { id, address, extensions }
 }
 
 function addressFlaw(current: Configuration, { id, address }: Server): string | null {

@@ -341,15 +341,24 @@ export class RaftCore {
       case 'AppendEntries':
         return this.#handleAppendEntries(from, link, message)
       case 'RequestVote': {
-        const answer = answerRequestVote(this.#context, from, message, this.#role.hearsLeader)
+        const answer = answerRequestVote(this.#context, from, message, this.#deniesVotes(from, message.isTransfer))
         if (answer.granted) this.#role.onVoteGranted()
         return this.#respondGated(link, answer)
       }
       case 'PreVote':
-        return this.#respondGated(link, answerPreVote(this.#context, message, this.#role.hearsLeader))
+        return this.#respondGated(link, answerPreVote(this.#context, message, this.#deniesVotes(from)))
       case 'TimeoutNow':
         if (message.term === this.#hardState.term) this.#role.onTimeoutNow(from, message)
     }
+  }
+
+  /**
+   * Nobody gets a vote while a live leader is heard, unless that leader itself hands over (thesis 4.2.3); and no
+   * stranger ever does: only what leads is heard of one (H1-13).
+   */
+  #deniesVotes(from: ServerId, isTransfer = false): boolean {
+    const isKeptFrom = this.#role.hearsLeader && !isTransfer
+    return isKeptFrom || !this.#configurations.servers.some(({ id }) => id === from)
   }
 
   #handleResponse(from: ServerId, session: number, message: Response): void {

@@ -88,6 +88,8 @@ export class PeerPins {
   /** What asked to be admitted and is not pinned yet, in the order in which it asked. Bounded, with `#writing`. */
   #waiting: Claim[] = []
   #superseded: Superseded[] = []
+  /** Who was let in without being a member, and is not known to be one yet. Bounded. */
+  readonly #guests = new Set<ServerId>()
   /** Peers whose pins have fallen, and are still on the disk. */
   readonly #fallen = new Set<ServerId>()
   /** What is being written: at most one claim for each peer, each judged when its write began. */
@@ -115,15 +117,14 @@ export class PeerPins {
     return this.#waiting.length + this.#writing.length
   }
 
-  /**
-   * Whether that is the id of another member. Who is a member a server knows only as one: before that it takes the word
-   * of any server of its cluster, since whoever leads may have been added long after the first members.
-   */
+  /** Whether that is the id of another member. */
   isPeer(peer: ServerId): boolean {
-    const { contacts, log } = this.#core
-    if (contacts.some(({ id }) => id === peer)) return true
-    const { serverId } = this.#self
-    return peer !== serverId && !log.configurationsInQuestion.some((at) => isIn(at.configuration, serverId))
+    return this.#core.contacts.some(({ id }) => id === peer)
+  }
+
+  /** Whether it was let in without being a member, and what stands behind its id is still not written down. */
+  isGuest(peer: ServerId): boolean {
+    return this.#guests.has(peer) && !this.#pins.has(peer)
   }
 
   /** Which boot of that peer is pinned; 0 for none. */
@@ -136,6 +137,7 @@ export class PeerPins {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
     if (this.#isPinned(peer)) return Promise.resolve()
+    if (this.#mayBeGuest(peer)) return this.#welcome(peer)
     const known = this.#claimOf(peer)
     if (known !== null) return known.admitted
     if (this.count >= CLAIMS_MAX) return Promise.reject(overloaded(`${this.count} claims of peers wait for the disk`))
@@ -154,6 +156,7 @@ export class PeerPins {
       this.#expelled.delete(peer)
       this.#fallen.add(peer)
     }
+    for (const id of this.#guests) if (this.#pins.has(id)) this.#guests.delete(id)
   }
 
   /** From now on this boot of the peer is refused. Invariant: it was admitted. */
@@ -248,6 +251,24 @@ export class PeerPins {
     return candidates.find((claim) => claim?.isOf(peer)) ?? null
   }
 
+  #welcome({ serverId }: Introduction): Promise<void> {
+    const isFull = this.#guests.size >= CLAIMS_MAX && !this.#guests.has(serverId)
+    if (isFull) return Promise.reject(overloaded(`${this.#guests.size} servers were let in that are no members here`))
+    this.#guests.add(serverId)
+    return Promise.resolve()
+  }
+
+  /**
+   * A server that is no member here, and may lead all the same: this one may have missed who came. Nothing is written
+   * down of it, and the core gives it no vote: what a leader says brings the news of the members.
+   */
+  #mayBeGuest({ serverId: id, term, lastIndex }: Introduction): boolean {
+    if (this.isPeer(id) || this.#pins.has(id)) return false
+    const { log, term: ownTerm } = this.#core
+    const knowsMore = term > ownTerm || (term === ownTerm && lastIndex > log.lastIndex)
+    return knowsMore || !log.configurationsInQuestion.some((at) => isIn(at.configuration, this.#self.serverId))
+  }
+
   /** Whether a claim that nothing speaks against says what is on the disk already. */
   #isPinned(peer: Identity): boolean {
     const pin = this.#pins.get(peer.serverId)
@@ -263,7 +284,7 @@ export class PeerPins {
       )
     }
     const isSelf = peer.serverId === serverId
-    if (isSelf || !this.isPeer(peer.serverId)) {
+    if (isSelf || !(this.isPeer(peer.serverId) || this.#mayBeGuest(peer))) {
       const why = isSelf
         ? 'is the id of this server itself'
         : 'is not a member of the cluster: add it, or if it was removed, stop it'

@@ -33,6 +33,11 @@ export function leadershipLost(outcome: Outcome): RaftError {
   return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
 }
 
+/** What a server is told that led as a stranger, and is known to be a member now. */
+export function comeAgain(id: ServerId): RaftError {
+  return overloaded(`server ${id} was not known to be a member when it came, and is now`)
+}
+
 /** What a server is told whose removal is committed, where it is still connected. */
 export function removed(id: ServerId): RaftError {
   const message = `server ${id} was removed from the cluster: stop it, or add it again`

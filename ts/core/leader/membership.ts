@@ -131,7 +131,8 @@ export class Membership {
   /** What a request makes of the configuration in force, or why it is refused. */
   #next({ change, ifIndex, force }: ChangeRequest): Configuration | ChangeRefusal {
     const { configuration, log } = this.#core
-    const reason = this.#whyNotYet() ?? (configuration.outgoing === null ? null : 'a joint configuration is being left')
+    // A joint configuration is in nobody's way: it is left in the step in which it is committed.
+    const reason = this.#whyNotYet()
     if (reason !== null) return { kind: 'notYet', reason }
     const { configurationIndex: index } = log
     if (ifIndex !== null && ifIndex !== index) return { kind: 'otherIndex', expected: ifIndex, index }

@@ -24,7 +24,7 @@ import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { Snapshots } from '../snapshots.js'
-import { removed } from '../refusals.js'
+import { comeAgain, removed } from '../refusals.js'
 import { describe } from '../status.js'
 import type { Mailbox } from './mailbox.js'
 import type { WritesUnderWay } from './writes-under-way.js'
@@ -159,6 +159,8 @@ export class ReadyRunner {
       this.#transport.expel?.(id, removed(id))
       this.#refusals.forget(id)
     }
+    // What was let in without being known is to come again as what it is, and be written down.
+    for (const { id } of contacts) if (this.#pins.isGuest(id)) this.#transport.expel?.(id, comeAgain(id))
     this.#dialled = contacts
     this.#transport.setPeers(contacts)
   }

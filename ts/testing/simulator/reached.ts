@@ -9,17 +9,22 @@ import type { ServerId } from '../../types.js'
 import type { ServerView } from '../observer.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
+type ConfigurationEvent = Extract<CoreEvent, { readonly type: 'configuration' }>
+
 /** What core events are counted as, by how their reason begins. */
 const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
   ['no quorum answered', 'step-down without a quorum'],
   ['its own disk', 'step-down because of a stalled disk'],
   ['this server has halted', 'step-down because it halted'],
+  ['it is no voter', 'step-down of a leader that is no voter'],
 ]
 
 export class Reached implements WorldObserver {
   readonly counts = new Map<string, number>()
   /** By server: the term of the last leadership that was counted. */
   readonly #led: (number | undefined)[] = []
+  /** By core: the entry of the configuration that was last told. */
+  readonly #told = new WeakMap<RaftCore, number>()
 
   count(what: string, times = 1): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + times)
@@ -29,6 +34,9 @@ export class Reached implements WorldObserver {
     this.count(`crash: ${how}`)
     if (server.disk.pendingTickets > 0) this.count('crash with unwritten tickets')
     if (server.core?.role === 'leader') this.count('crash of a leader')
+    if (server.core?.role === 'leader' && server.core.configuration.outgoing !== null) {
+      this.count('crash of a leader in a joint configuration')
+    }
   }
 
   forgot(): void {
@@ -74,8 +82,19 @@ export class Reached implements WorldObserver {
     this.count(status === 'busy' ? 'busy' : 'conflict')
   }
 
+  #configuration(core: RaftCore, { configuration, index, isCommitted }: ConfigurationEvent): void {
+    if (configuration.outgoing !== null && isCommitted) this.count('joint configuration')
+    // What comes back in force was committed before; what is committed then is followed by nothing else.
+    if (isCommitted && index === core.log.configurationIndex && core.role === 'follower') {
+      const before = this.#told.get(core) ?? 0
+      if (before > index) this.count('configuration rolled back')
+    }
+    this.#told.set(core, index)
+  }
+
   #event(core: RaftCore, event: CoreEvent): void {
     if (event.type === 'breach') this.count('protocol fault')
+    if (event.type === 'configuration') this.#configuration(core, event)
     if (event.type === 'role' && event.role === 'preCandidate') this.count('pre-vote')
     if (event.type !== 'steppedDown') return
     const known = STEP_DOWNS.find(([start]) => event.reason.startsWith(start))

@@ -9,14 +9,33 @@ import type { Plan } from './plan.js'
 import { SeededRandom } from './random.js'
 
 /** Rare because of what each of them costs, in steps or in servers. */
-const RARE: Partial<Record<FaultName, number>> = { flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 }
+const RARE: Partial<Record<FaultName, number>> = {
+  ...{ flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 },
+  // In worlds of their own.
+  ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0 },
+}
+const MEMBERSHIP: readonly FaultName[] = ['member-goes', 'member-comes', 'member-vote', 'members-joint']
 
 export function drawPlan(seed: number): Plan {
   const plan = drawBusyPlan(seed)
   // Drawn by itself, so that a seed stays the world that it was but for this.
   const random = new SeededRandom(seed ^ 0x0a770a77)
   if (random.chance(0.05)) return onlyNarrow(plan, random)
-  return random.chance(0.15) ? oftenNarrow(plan, random) : plan
+  if (random.chance(0.15)) return oftenNarrow(plan, random)
+  return plan.servers >= 3 && random.chance(0.25) ? withOtherMembers(plan, random) : plan
+}
+
+/** What a world without operators does, and one with them does not: who forgets is counted by the first members. */
+const FORGETFUL: readonly FaultName[] = ['wipe', 'rollback', 'clone']
+
+/** Operators change the members, a quarter of what happens. */
+function withOtherMembers(plan: Plan, random: SeededRandom): Plan {
+  const kept = Object.entries(plan.faults).filter(([name]) => !FORGETFUL.includes(name as FaultName))
+  const others = kept.reduce((sum, [, weight]) => sum + weight, 0)
+  const each = Math.max(others, 0.1) / 12
+  const faults: Partial<Record<FaultName, number>> = Object.fromEntries(kept)
+  for (const name of MEMBERSHIP) faults[name] = each * random.logBetween(0.3, 3)
+  return { ...plan, faults }
 }
 
 /** Half of what goes wrong are narrow paths, and clients write what takes its time there. */

@@ -40,6 +40,10 @@ export const FAULT_NAMES = [
   'narrow-path',
   'redial',
   'close-busy',
+  'member-goes',
+  'member-comes',
+  'member-vote',
+  'members-joint',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

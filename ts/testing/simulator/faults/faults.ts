@@ -8,6 +8,7 @@ import { diskFaults } from './disk-faults.js'
 import { electionFaults } from './election-faults.js'
 import type { Fault } from './fault.js'
 import type { FaultName } from './fault-names.js'
+import { membershipFaults } from './membership-faults.js'
 import { loadFaults } from './load-faults.js'
 import { networkFaults } from './network-faults.js'
 import { processFaults } from './process-faults.js'
@@ -19,4 +20,5 @@ export const faults: Readonly<Record<FaultName, Fault>> = {
   ...diskFaults,
   ...clockFaults,
   ...loadFaults,
+  ...membershipFaults,
 }

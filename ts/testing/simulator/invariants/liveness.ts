@@ -7,7 +7,9 @@
  */
 
 import { leaderOf } from '../faults/fault.js'
+import { hasMembershipFaults, restoreMembers } from '../faults/membership-faults.js'
 import type { Rooms, SimServer } from '../doubles/sim-server.js'
+import { formatConfiguration } from '../../stage/text.js'
 import { hold, Violation } from '../../invariants/violation.js'
 import type { CostInvariants } from './cost-invariants.js'
 import type { Path, World } from '../world.js'
@@ -50,9 +52,11 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
   if (sound.length < majority) return { wasPossible: false, ms: 0 }
-  const core = sound.slice(0, world.random.int(majority, sound.length + 1))
+  // Who is a quorum is for the logs to say where members change: there all are mended, and made voters again.
+  const hasChanges = hasMembershipFaults(world)
+  const core = hasChanges ? sound : sound.slice(0, world.random.int(majority, sound.length + 1))
   const begin = world.queue.now
-  if (costs !== null) leaveCut(world, core, majority)
+  if (costs !== null && !hasChanges) leaveCut(world, core, majority)
   mend(world, core)
   const { electionTimeoutMs, disk } = world.plan
   const longest = Math.max(0, ...core.map((server) => server.disk.durable.lastIndex))
@@ -61,7 +65,8 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
     DIAL_MS +
     backlogMs(world, core) +
     longest * ENTRY_SHARE * (disk.writeMs + disk.readMs + 1)
-  const isLate = (): boolean => world.queue.now - begin > allowedMs
+  const memberMs = hasChanges ? await membersBack(world, core, 2 * allowedMs) : 0
+  const isLate = (): boolean => world.queue.now - begin > allowedMs + memberMs
   const answered = world.clients.map((client) => client.answered)
   const isServed = (): boolean => {
     return world.clients.every(
@@ -139,6 +144,21 @@ async function leadsOn(
 function mayDoubt({ network, plan }: World, paths: readonly Path[]): boolean {
   const wayMs = Math.max(...paths.map(([from, to]) => network.longestWayMs(from.address, to.address)))
   return 2 * plan.heartbeatMs + 2 * wayMs + TURNS_MAX * plan.turnMs >= plan.electionTimeoutMs
+}
+
+/** All of them are made voters again. Returns how long that took. */
+async function membersBack(world: World, core: readonly SimServer[], allowedMs: number): Promise<number> {
+  const begin = world.queue.now
+  let isBack = false
+  const look = (): void => {
+    isBack = restoreMembers(world, core)
+    if (!isBack) world.queue.after(2 * world.plan.electionTimeoutMs, look)
+  }
+  look()
+  const isLate = (): boolean => world.queue.now - begin > allowedMs
+  await world.run(() => isBack || isLate())
+  if (!isBack) throw late(world, core, `not all are voters again ${allowedMs.toFixed(0)} ms after`)
+  return world.queue.now - begin
 }
 
 /** Draws a path that stays cut, where every leader still has a quorum. */
@@ -255,7 +275,8 @@ function late(world: World, core: readonly SimServer[], what: string): Violation
   const told = core.map((server) => {
     if (server.core === null) return `${server.id} is down (${server.trouble})`
     const { log, role, term } = server.core
-    return `${server.id} ${role} of term ${term}, last ${log.lastIndex} durable ${log.durableIndex} commit ${log.commitIndex} applied ${log.appliedIndex}`
+    const members = `members by ${log.configurationIndex}: ${formatConfiguration(log.configuration)}`
+    return `${server.id} ${role} of term ${term}, last ${log.lastIndex} durable ${log.durableIndex} commit ${log.commitIndex} applied ${log.appliedIndex}, ${members}`
   })
   const waiting = world.clients.filter((client) => client.isWaiting).map((client) => client.waitsFor)
   const leader = leaderOf(world)?.id ?? 'none'

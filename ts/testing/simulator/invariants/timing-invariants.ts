@@ -7,7 +7,7 @@
 
 import type { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
-import type { Role, ServerId } from '../../../types.js'
+import type { Configuration, Role, ServerId } from '../../../types.js'
 import { isQuorum } from '../../invariants/quorum.js'
 import { hold } from '../../invariants/violation.js'
 import type { Observer, ServerView } from '../../observer.js'
@@ -32,6 +32,8 @@ interface Seen {
    * Since when it is a leader whose event loop was never away for long: whatever was missed before that does not count.
    */
   since: number
+  /** In force when it was last looked at, as a leader. */
+  configuration: Configuration | null
   readonly contactAt: Map<ServerId, number>
   /** In the last turn that it has decided. */
   role: Role
@@ -55,6 +57,7 @@ export class TimingInvariants implements Observer {
       unseen: 0,
       leads: 0,
       since: now,
+      configuration: null,
       contactAt: new Map(),
       role: 'follower',
       vote: 0,
@@ -113,6 +116,9 @@ export class TimingInvariants implements Observer {
       seen.since = now
       contactAt.clear()
     }
+    // Whoever has come with a configuration has as long to answer as the others had.
+    if (seen.configuration !== core.configuration) seen.since = now
+    seen.configuration = core.configuration
     const writtenBy = now - DISK_TIMEOUTS_MAX * electionTimeoutMs - 2 * heartbeatMs
     hold((unwritten[0]?.at ?? now) >= writtenBy, 22, () => {
       return `${id} leads term ${core.term} on, and its disk has made no progress for ${now - (unwritten[0]?.at ?? now)} ms`
