@@ -130,8 +130,11 @@ test('two intakes of one snapshot that begin at once do not share it', async ({ 
 
 test('a folder that cannot be used is named with the reason', async ({ dir, snapshots }) => {
   await writeFile(snapshots, 'a file')
-  const error = await refusal(fileSnapshotStore().create(dir).open(), 'ERR_RAFT_SNAPSHOT_FAILED')
+  const store = fileSnapshotStore().create(dir)
+  const error = await refusal(store.open(), 'ERR_RAFT_SNAPSHOT_FAILED')
   assert.ok(error.message.includes(snapshots) && /EEXIST|ENOTDIR/.test(error.message), error.message)
+  await refusal(store.create(headerOf(1)), 'ERR_RAFT_CLOSED')
+  await store.close()
 })
 
 test('a snapshot that cannot be read is told as such, and is in the way of no other', async ({ dir, snapshots }) => {

@@ -57,7 +57,7 @@ export class FileSnapshotStore implements SnapshotStore {
   readonly #dir: string
   readonly #files: Files
   #phase: 'new' | 'open' | 'closed' = 'new'
-  /** What is being made or received, or was. */
+  /** What is being made or received, or is suspended. */
   readonly #parts = new Set<PartialFile>()
   readonly #receptions = new Map<string, Reception>()
   /** Intakes begin one after the other. */
@@ -80,6 +80,7 @@ export class FileSnapshotStore implements SnapshotStore {
       for (const dir of [dirname(this.#dir), this.#dir]) await this.#files.syncDirectory(dir)
       return await this.#inspectAll(idsIn(names))
     } catch (error) {
+      this.#phase = 'closed'
       throw snapshotFault(this.#dir, 'cannot be opened', error)
     }
   }
@@ -176,7 +177,8 @@ export class FileSnapshotStore implements SnapshotStore {
         for (const chunk of chunks ?? []) yield chunk
       }
     } finally {
-      await file.close()
+      // It was only read: a close that fails takes nothing away.
+      await file.close().catch(() => {})
     }
   }
 
@@ -205,7 +207,7 @@ export class FileSnapshotStore implements SnapshotStore {
     } catch (error) {
       throw snapshotFault(this.#pathOf(id), 'could not be read', error)
     } finally {
-      await file.close()
+      await file.close().catch(() => {})
     }
   }
 
