@@ -9,6 +9,7 @@ import { openServer } from '#balsa/server/open/open-server.js'
 import type { Server } from '#balsa/server/server.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
+import type { Channel } from '#balsa/transport/transport.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { StageTransport } from '../support/lone-server.js'
 
@@ -41,6 +42,13 @@ function keeping(changes: Partial<StateMachine<number, number, void, readonly nu
   return kept
 }
 
+/** One that could give a peer a snapshot, if there were one. */
+class ChannelTransport extends StageTransport {
+  openChannel(): Promise<Channel> {
+    return Promise.reject(new Error('there is nobody'))
+  }
+}
+
 type Options = Partial<RaftOptions<number, number, void, readonly number[]>>
 
 /** A cluster of one server, on memory that outlives it. */
@@ -68,7 +76,7 @@ class Lone {
   async open({ machine }: Kept, options: Options = {}): Promise<this> {
     const settings = settingsOf({
       ...{ id: 's1', dir: '/s1', bootstrap: [{ id: 's1', address: 's1:1' }], codec: msgpackCodec<number>() },
-      ...{ transport: new StageTransport(), storage: this.storage, clock: this.clock, random: () => 0 },
+      ...{ transport: new ChannelTransport(), storage: this.storage, clock: this.clock, random: () => 0 },
       ...{ stateMachine: machine, snapshots: false, ...options },
     })
     this.#server = await openServer(settings)
@@ -378,7 +386,7 @@ test('a state machine without snapshots keeps its log, says so, and cannot take 
 
 test('a log that peers may need is not compacted where the transport cannot give them a snapshot', async () => {
   const lone = await new Lone().open(keeping(), {
-    bootstrap: ['s1', 's2', 's3'].map((id) => ({ id, address: `${id}:1` })),
+    transport: new StageTransport(),
     snapshots: { entries: 1 },
   })
   assert.match(lone.raft.status.snapshot.unavailable ?? '', /option transport has no channels/)

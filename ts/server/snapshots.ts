@@ -46,8 +46,6 @@ export interface SnapshotParts {
   readonly schedule: SnapshotSchedule
   readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly transfers: SnapshotTransfers
-  /** Whether the cluster has other members. */
-  readonly hasPeers: () => boolean
   readonly queue: SnapshotQueue
   /** When the last entry that the state machine has was made. */
   readonly appliedTime: { readonly time: number; restored(time: number): void }
@@ -67,7 +65,6 @@ export class Snapshots implements SnapshotShelf {
   readonly #schedule: SnapshotSchedule
   readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly #transfers: SnapshotTransfers
-  readonly #hasPeers: () => boolean
   readonly #queue: SnapshotQueue
   readonly #appliedTime: SnapshotParts['appliedTime']
   readonly #entryClock: EntryClock
@@ -93,7 +90,6 @@ export class Snapshots implements SnapshotShelf {
     this.#schedule = parts.schedule
     this.#machine = parts.machine
     this.#transfers = parts.transfers
-    this.#hasPeers = parts.hasPeers
     this.#queue = parts.queue
     this.#appliedTime = parts.appliedTime
     this.#entryClock = parts.entryClock
@@ -140,12 +136,12 @@ export class Snapshots implements SnapshotShelf {
       : new RaftError('ERR_RAFT_OPTIONS', `no snapshot is taken: ${unavailable}`)
   }
 
-  /** A peer that lacks what was compacted must be given a snapshot, or it would lack it for ever. */
+  /** A peer that lacks what was compacted, also one that is added later, must be given a snapshot. */
   get #unavailable(): string | null {
     if (!this.#machine.canSnapshot) {
       return 'option stateMachine has no functions snapshot and restore; give it both. The log is kept whole'
     }
-    if (this.#transfers.canSend || !this.#hasPeers()) return null
+    if (this.#transfers.canSend) return null
     return 'option transport has no channels (openChannel), over which a peer is given one. The log is kept whole'
   }
 

@@ -4,7 +4,6 @@
  * through another.
  */
 
-import { peersOf } from '../../core/configuration.js'
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
 import { encodeConfiguration } from '../../format/configuration.js'
@@ -109,7 +108,6 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     retain: settings.snapshots.retain,
     schedule: scheduleOf(settings, core.log.appliedIndex, clock.now()),
     machine: settings.stateMachine,
-    hasPeers: () => peersOf(core.configuration, settings.id).length > 0,
     queue: snapshotCalls,
     appliedTime: applier,
     entryClock,

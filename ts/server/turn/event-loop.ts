@@ -217,7 +217,7 @@ export class EventLoop {
     }
     const full = this.#full
     if (full !== null) {
-      // Waiting may be of no use: the bound stays until a compaction gives room, or the next open has a larger one.
+      // Waiting may be of no use: the bound stays until a compaction gives room, or the store is opened with a larger.
       proposals.failWaiting((outcome) => new RaftError(full.code, full.message, { outcome, cause: full }))
       return true
     }

@@ -18,6 +18,8 @@ mod audit;
 mod environment;
 mod home;
 mod load;
+#[cfg(test)]
+mod misfits;
 mod pages;
 mod reader;
 mod reservation;
