@@ -187,9 +187,14 @@ export class CoreRecorder implements WorldObserver, Actor {
       case 'fetched':
       case 'fetchFailed':
         return this.#note(`fetch ${id}`, turn)
-      // Scenarios have no word for a message in part, nor for room.
+      // Scenarios have no word for a message in part, nor for room, nor for snapshots.
       case 'arriving':
       case 'credit':
+      case 'snapshotTaken':
+      case 'snapshotReceived':
+      case 'snapshotSent':
+      case 'snapshotFailed':
+      case 'restored':
         return
     }
   }

@@ -24,7 +24,6 @@ registerCases(
     // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them.
     failNextWrite: null,
     crash: null,
-    compacts: false,
   }),
 )
 

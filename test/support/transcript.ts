@@ -109,8 +109,7 @@ function act(cluster: Stage, verb: string, args: readonly string[]): void {
   if (OF_A_RUNNING_SERVER.has(verb) && cluster.server(first).core === null) return
   switch (verb) {
     case 'timeout':
-      if (cluster.core(first).nextDeadline() < Infinity) cluster.timeout(first)
-      return
+      return cluster.core(first).nextDeadline() < Infinity ? cluster.timeout(first) : undefined
     case 'pass':
       return cluster.pass(Number(first))
     case 'run':

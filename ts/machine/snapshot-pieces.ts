@@ -32,19 +32,23 @@ export async function* piecesOf(source: SnapshotSource): AsyncGenerator<Uint8Arr
 
 /** What a machine reads to restore itself; remembers whether it was the reading that failed. */
 export class RestoredPieces implements AsyncIterable<Uint8Array> {
-  readonly #stored: AsyncIterable<Uint8Array>
   /** What the store threw; null while it has not. */
   failure: RaftError | null = null
   /** The machine has been given all of it. */
   isDrained = false
+  readonly #pieces: AsyncGenerator<Uint8Array, void>
 
   constructor(stored: AsyncIterable<Uint8Array>) {
-    this.#stored = stored
+    this.#pieces = this.#watched(stored)
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void> {
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void> {
+    return this.#pieces
+  }
+
+  async *#watched(stored: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
     try {
-      yield* this.#stored
+      yield* stored
       this.isDrained = true
     } catch (error) {
       if (error instanceof RaftError) this.failure = error

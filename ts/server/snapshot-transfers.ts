@@ -113,8 +113,7 @@ export class SnapshotTransfers {
     before?.end('another snapshot is sent instead')
     const snapshot = this.#shelf?.find(id) ?? null
     if (snapshot === null) return this.#failed(peer, `the snapshot at ${index} is not in the store`)
-    const { openChannel } = this.#transport
-    if (openChannel === undefined) return this.#failed(peer, 'the transport has no channels')
+    if (!this.canSend) return this.#failed(peer, 'the transport has no channels')
     const sending: SnapshotSending = new SnapshotSending({
       store: this.#store,
       snapshot,
@@ -129,7 +128,7 @@ export class SnapshotTransfers {
       onFrame: (frame) => sending.onFrame(frame),
       onClosed: (reason) => sending.onClosed(reason),
     }
-    openChannel.call(this.#transport, peer, handlers).then(
+    this.#openChannel(peer, handlers).then(
       (channel) => sending.begin(channel),
       (error: unknown) => sending.end(textOf(error)),
     )
@@ -167,6 +166,12 @@ export class SnapshotTransfers {
     this.#isClosed = true
     for (const sending of [...this.#sendings.values()]) sending.end('this server is closing')
     this.#receiving?.transfer.refuse('this server is closing')
+  }
+
+  async #openChannel(peer: ServerId, handlers: ChannelHandlers): Promise<Channel> {
+    const channel = await this.#transport.openChannel?.(peer, handlers)
+    if (channel === undefined) throw new Error('the transport opened no channel')
+    return channel
   }
 
   #sent(peer: ServerId, sending: SnapshotSending, failure: string | null): void {

@@ -93,29 +93,8 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
   const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
-  const snapshotCalls = new SnapshotQueue()
-  const transfers = new SnapshotTransfers({
-    ...{ identity, core, store: host.snapshots, transport, mailbox, clock, logger },
-    bytesPerSecond: settings.snapshots.sendBytesPerSecond,
-    canRestore: settings.stateMachine.canSnapshot,
-  })
-  const snapshots = new Snapshots({
-    transfers,
-    identity,
-    clusterName: settings.cluster,
-    store: host.snapshots,
-    found: state.snapshots,
-    retain: settings.snapshots.retain,
-    schedule: scheduleOf(settings, core.log.appliedIndex, clock.now()),
-    machine: settings.stateMachine,
-    queue: snapshotCalls,
-    appliedTime: applier,
-    entryClock,
-    mailbox,
-    clock,
-    events,
-    logger,
-  })
+  const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
+  const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const runner = new ReadyRunner({
     self: settings.id,
     core,
@@ -165,6 +144,35 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
 }
 
 function ignore(): void {}
+
+interface SnapshotNeighbours {
+  readonly identity: Identity
+  readonly core: RaftCore
+  readonly applier: Applier<unknown>
+  readonly entryClock: EntryClock
+  readonly mailbox: Mailbox
+  readonly events: Events
+}
+
+function makeSnapshots(
+  settings: GroupSettings,
+  { snapshots: store, transport, clock, logger }: Host,
+  { snapshots: found }: GroupState,
+  { identity, core, applier, entryClock, mailbox, events }: SnapshotNeighbours,
+): { readonly snapshots: Snapshots; readonly transfers: SnapshotTransfers; readonly snapshotCalls: SnapshotQueue } {
+  const { stateMachine: machine, cluster: clusterName } = settings
+  const { retain, sendBytesPerSecond: bytesPerSecond } = settings.snapshots
+  const shared = { identity, store, mailbox, clock, logger }
+  const canRestore = machine.canSnapshot
+  const transfers = new SnapshotTransfers({ ...shared, core, transport, bytesPerSecond, canRestore })
+  const snapshotCalls = new SnapshotQueue()
+  const schedule = scheduleOf(settings, core.log.appliedIndex, clock.now())
+  const snapshots = new Snapshots({
+    ...{ ...shared, clusterName, found, retain, schedule, machine, transfers, entryClock, events },
+    ...{ queue: snapshotCalls, appliedTime: applier },
+  })
+  return { snapshots, transfers, snapshotCalls }
+}
 
 function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: number): SnapshotSchedule {
   return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
