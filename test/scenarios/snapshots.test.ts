@@ -2,13 +2,13 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { AppendEntries } from '#balsa/core/index.js'
+import type { AppendEntries, AppendEntriesResult } from '#balsa/core/index.js'
 import type { ServerId } from '#balsa/types.js'
 import { logIndex } from '#balsa/types.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, endingAt, matched, snapshotAt } from '../support/messages.js'
+import { appendEntries, conflict, endingAt, matched, snapshotAt } from '../support/messages.js'
 
 const { electionTimeoutMs, heartbeatMs } = SETTINGS
 
@@ -310,6 +310,60 @@ test('a message that speaks of what is no longer kept agrees, and brings only wh
   assert.is(cluster.core('s2').log.lastIndex, 9)
   cluster.persist('s2')
   assert.equal(cluster.answersTo('s1').at(-1), endingAt(9, matched(2, 9)))
+})
+
+test('what comes late, or says nothing new, moves nothing: outcomes of a snapshot, an older one, answers meanwhile', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const taken = cluster.snapshot('s1', 1)
+  cluster.settle()
+  const { firstIndex } = cluster.core('s1').log
+  const older = { ...snapshotAt(taken.index - 1, 2), id: 'older' }
+  cluster.turn('s1', { type: 'snapshotTaken', snapshot: older, first: older.index, firstLeast: older.index })
+  assert.is(cluster.core('s1').log.firstIndex, firstIndex)
+  assert.is(cluster.core('s1').log.snapshot?.id, taken.id)
+  // Of a peer that is being given none.
+  cluster.turn('s1', { type: 'snapshotSent', peer: 's2', index: taken.index }, { type: 'snapshotFailed', peer: 's2' })
+  assert.is(cluster.core('s1').peers.get('s2')?.mode, 'replicate')
+  cluster.heal()
+  for (let count = 0; count < 6 && cluster.server('s1').sends.length === 0; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    cluster.persist('s3')
+  }
+  const progress = () => cluster.core('s1').peers.get('s3')
+  assert.is(progress()?.mode, 'snapshot')
+  const answer = (message: AppendEntriesResult): void => {
+    cluster.step('s1', { type: 'response', from: 's3', session: progress()?.session ?? 0, message })
+  }
+  const { term } = cluster.core('s1')
+  answer(conflict(term, '2/1'))
+  assert.is(progress()?.mode, 'snapshot', 'a refusal of something older is no news')
+  answer(matched(term, firstIndex))
+  assert.is(progress()?.mode, 'probe', 'it has come by what it lacked in another way')
+})
+
+test('of two snapshots that come while the state machine is busy the newer one counts', () => {
+  for (const order of [
+    [50, 60],
+    [60, 50],
+  ]) {
+    const cluster = new Stage({
+      madeUp: true,
+      logs: { s2: [1, 2, 2] },
+      hardStates: { s2: { commitIndex: logIndex(3) } },
+    })
+    cluster.turn('s2')
+    assert.ok(cluster.server('s2').applying !== null)
+    for (const index of order) {
+      const meta = snapshotAt(index, 2)
+      cluster.server('s2').disk.snapshots.set(meta.id, { meta, applied: [] })
+      cluster.turn('s2', { type: 'snapshotReceived', snapshot: meta })
+    }
+    assert.is(cluster.core('s2').log.snapshot, null)
+    cluster.apply('s2')
+    assert.is(cluster.core('s2').log.snapshot?.index, 60)
+  }
 })
 
 test.run()
