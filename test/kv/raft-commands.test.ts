@@ -1,7 +1,11 @@
-/** The family RAFT: what it tells of the cluster. On the double of the library. */
+/** The family RAFT: what it tells of the cluster, and what it asks of the library, which is a double here. */
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
+import { CLUSTER_CALL_MS } from 'balsa-kv/limits.js'
+import type { ClusterCalls } from 'balsa-kv/server/kv-raft.js'
+import { until } from '../support/until.js'
 import { command, RawClient, startServer, type Fixture } from './kv-fixture.js'
 
 const test = suite('RAFT of kv')
@@ -58,6 +62,127 @@ test('RAFT is no part of a transaction', () =>
     await client.ask(command('MULTI'), '\r\n')
     assert.match(await client.ask(command('RAFT', 'STATUS'), '\r\n'), /^-ERR/)
     assert.match(await client.ask(command('EXEC'), '\r\n'), /^-EXECABORT/)
+  }))
+
+const server = (id: string): { readonly id: string } => ({ id })
+const answer = { index: 7, configuration: { voters: [server('s1'), server('s2')], nonvoters: [server('s3')] } }
+
+/** Every call of the library, noted down; what each answers can be changed. */
+function recorded(calls: unknown[][]): ClusterCalls {
+  const note =
+    <Answer>(name: string, settled: Answer) =>
+    (...words: unknown[]): Promise<Answer> => {
+      calls.push([name, ...words])
+      return Promise.resolve(settled)
+    }
+  return {
+    addVoter: note('addVoter', answer),
+    addNonvoter: note('addNonvoter', answer),
+    promote: note('promote', answer),
+    demoteVoter: note('demoteVoter', answer),
+    removeServer: note('removeServer', answer),
+    transferLeadership: note('transferLeadership', 's2'),
+    snapshot: note('snapshot', { index: 9, term: 2, bytes: 1234 }),
+  }
+}
+
+const changed = '*6\r\n$5\r\nindex\r\n:7\r\n$6\r\nvoters\r\n$5\r\ns1,s2\r\n$9\r\nnonvoters\r\n$2\r\ns3\r\n'
+
+test('each subcommand that changes something is one call of the library, and tells what is then', () =>
+  withServer(async ({ raft }, client) => {
+    const calls: unknown[][] = []
+    Object.assign(raft, recorded(calls))
+    const timeoutMs = CLUSTER_CALL_MS
+    const s4 = { id: 's4', address: '127.0.0.1:7104', meta: { redis: '[::1]:7004' } }
+    const cases: readonly (readonly [line: string, call: readonly unknown[], reply: string])[] = [
+      ['RAFT ADD s4 127.0.0.1:7104 [::1]:7004', ['addVoter', s4, { timeoutMs }], changed],
+      ['raft add-nonvoter s4 127.0.0.1:7104 [::1]:7004 FORCE', ['addNonvoter', s4, { timeoutMs, force: true }], changed],
+      ['RAFT PROMOTE s4', ['promote', 's4', { timeoutMs }], changed],
+      ['RAFT DEMOTE s4 ifindex 7', ['demoteVoter', 's4', { timeoutMs, ifIndex: 7 }], changed],
+      ['RAFT REMOVE s4 IFINDEX 7 FORCE', ['removeServer', 's4', { timeoutMs, ifIndex: 7, force: true }], changed],
+      ['RAFT TRANSFER', ['transferLeadership', { timeoutMs }], '*2\r\n$6\r\nleader\r\n$2\r\ns2\r\n'],
+      ['RAFT TRANSFER s2', ['transferLeadership', { to: 's2', timeoutMs }], '*2\r\n$6\r\nleader\r\n$2\r\ns2\r\n'],
+      ['RAFT SNAPSHOT', ['snapshot'], '*6\r\n$5\r\nindex\r\n:9\r\n$4\r\nterm\r\n:2\r\n$5\r\nbytes\r\n:1234\r\n'],
+    ]
+    for (const [line, call, reply] of cases) {
+      assert.is(await client.ask(command(...line.split(' ')) + command('PING'), '+PONG\r\n'), `${reply}+PONG\r\n`)
+      assert.equal(calls.pop(), call, line)
+    }
+    assert.equal(calls, [])
+  }))
+
+test('what RAFT is told wrongly is refused before anything is called', () =>
+  withServer(async ({ raft }, client) => {
+    const calls: unknown[][] = []
+    Object.assign(raft, recorded(calls))
+    for (const [line, refusal] of [
+      ['RAFT ADD s4 127.0.0.1:7104', /^-ERR wrong number of arguments for 'raft\|add' command/],
+      ['RAFT ADD s4 127.0.0.1 127.0.0.1:7004', /^-ERR RAFT ADD takes id, host:port for its peers, host:port for its/],
+      ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:70040', /^-ERR RAFT ADD takes id/],
+      ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:7004 NOW', /^-ERR syntax error/],
+      ['RAFT REMOVE s4 IFINDEX', /^-ERR syntax error/],
+      ['RAFT REMOVE s4 IFINDEX x', /^-ERR value is not an integer/],
+      ['RAFT TRANSFER s2 s3', /^-ERR syntax error/],
+      ['RAFT SNAPSHOT now', /^-ERR wrong number of arguments for 'raft\|snapshot' command/],
+    ] as const) {
+      assert.match(await client.ask(command(...line.split(' ')), '\r\n'), refusal)
+    }
+    await client.ask(command('MULTI'), '\r\n')
+    assert.match(await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'), /^-ERR/)
+    assert.equal(calls, [])
+  }))
+
+test('a call that the library does not have is a subcommand that there is not, and HELP does not name it', () =>
+  withServer(async ({ raft }, client) => {
+    const { removeServer } = recorded([])
+    assert.is(await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'), "-ERR unknown subcommand 'REMOVE'. Try RAFT HELP.\r\n")
+    assert.match(await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'), /^\*4\r\n/)
+    Object.assign(raft, { removeServer })
+    assert.is(await client.ask(command('RAFT', 'REMOVE', 's2') + command('PING'), '+PONG\r\n'), `${changed}+PONG\r\n`)
+    assert.match(
+      await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'),
+      /^\*5\r\n[^]*\+REMOVE id \[IFINDEX index\] \[FORCE\]: a server leaves the cluster\r\n\+PONG/,
+    )
+  }))
+
+test('a call that fails is told with its code and its words; who does not lead names who does', () =>
+  withServer(async ({ raft }, client) => {
+    for (const [error, reply] of [
+      [new RaftError('ERR_RAFT_NOT_LEADER', 'x', { leader: { id: 's2', address: 'x:1' } }), /^-MOVED 0 127\.0\.0\.1:7002\r\n$/],
+      [new RaftError('ERR_RAFT_NO_LEADER', 'x'), /^-CLUSTERDOWN no leader is known/],
+      [new RaftError('ERR_RAFT_TIMEOUT', 'entry 7 is not committed', { outcome: 'unknown' }), /^-ERR RAFT_TIMEOUT entry 7/],
+      [new TypeError('no such thing'), /^-ERR RAFT_FAILED TypeError: no such thing/],
+    ] as const) {
+      Object.assign(raft, { removeServer: () => Promise.reject(error) })
+      assert.match(await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'), reply)
+    }
+  }))
+
+test('a call holds up what its client sends behind it, and nobody else; one that is left behind holds up nothing', () =>
+  withServer(async (fixture, client) => {
+    let settle: (leader: string) => void = () => undefined
+    let begun = 0
+    const transferLeadership = (): Promise<string> => {
+      begun += 1
+      return new Promise((resolve) => (settle = resolve))
+    }
+    Object.assign(fixture.raft, { transferLeadership })
+    const other = await RawClient.connect(fixture.port)
+    client.send(command('RAFT', 'TRANSFER') + command('RAFT', 'TRANSFER') + command('SET', 'k', 'v'))
+    await until('call 1 has begun', () => begun === 1)
+    assert.is(await other.ask(command('GET', 'k'), '\r\n'), '$-1\r\n')
+    assert.equal([begun, client.received], [1, ''])
+    settle('s2')
+    await until('call 2 has begun', () => begun === 2)
+    settle('s3')
+    await client.until((received) => received.endsWith('s3\r\n+OK\r\n'))
+    client.send(command('RAFT', 'TRANSFER'))
+    await until('call 3 has begun', () => begun === 3)
+    client.close()
+    other.close()
+    settle('s2')
+    await until('the clients are gone', () => fixture.server.clientCount === 0)
+    await until('nothing is held', () => Object.values(fixture.server.rooms).every((count) => count === 0))
   }))
 
 test.run()

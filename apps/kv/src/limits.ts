@@ -142,6 +142,9 @@ export const BATCH_BYTES_MAX = 4 * 1024 * 1024
 export const IN_FLIGHT_ENTRIES_MAX = 4096
 export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 
+/** How long RAFT waits for a change of the cluster; what is known by then is told, and the change goes on. */
+export const CLUSTER_CALL_MS = 60_000
+
 /** The library is asked to move the data set's clock at most this often. */
 export const TIME_ENTRY_INTERVAL_MS = 100
 

@@ -4,8 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { isIPv6 } from 'node:net'
-import { formatAddress, makeMember, type HostPort, type Member } from '../cluster/members.js'
+import { formatAddress, makeMember, readAddress, type HostPort, type Member } from '../cluster/members.js'
 import { CLIENTS_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { isLogLevel, type LogLevel } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
@@ -313,14 +312,6 @@ const SERVER_ID_RULE = 'an id has 1 .. 255 bytes, none of them white space, a co
 function isServerId(id: string): boolean {
   // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
   return /^[^=/,\s\u0000-\u001f\u007f]+$/.test(id) && Buffer.byteLength(id) <= 255
-}
-
-function readAddress(text: string | undefined): HostPort | null {
-  const match = /^(?:\[([^\s[\]/]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
-  if (match?.[1] !== undefined && !isIPv6(match[1])) return null
-  const host = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
-  return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
 }
 
 function noneTwice(what: string, names: readonly string[]): void {

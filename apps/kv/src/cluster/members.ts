@@ -4,6 +4,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { isIPv6 } from 'node:net'
 
 export interface HostPort {
   readonly host: string
@@ -23,6 +24,15 @@ export function makeMember(id: string, peer: HostPort, redis: HostPort): Member 
 }
 
 export const formatAddress = ({ host, port }: HostPort): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
+
+/** Null: it is not host:port, or [host]:port, with a port of 1 .. 65535. */
+export function readAddress(text: string | undefined): HostPort | null {
+  const match = /^(?:\[([^\s[\]/]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
+  if (match?.[1] !== undefined && !isIPv6(match[1])) return null
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
+}
 
 /** In a redirection Redis writes an IPv6 address without brackets, and clients split at the last colon. */
 export const redirectAddress = ({ host, port }: HostPort): string => `${host}:${port}`

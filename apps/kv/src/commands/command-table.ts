@@ -8,7 +8,7 @@ import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select }
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
-import type { CommandFacts, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
+import type { CommandFacts, LocalCall, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
 import { raftSubcommands } from './raft-commands.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
@@ -215,6 +215,13 @@ export function walkOf(row: CommandRow, words: readonly string[]): KeyWalkOf | n
   return subcommand !== undefined && 'walkOf' in subcommand ? subcommand.walkOf : null
 }
 
+/** How a command is carried out that is a call of the library; null: it is none. */
+export function callOf(row: CommandRow, words: readonly string[]): LocalCall | null {
+  if (row.type !== 'container') return null
+  const subcommand = subcommandOf(row, words)
+  return subcommand !== undefined && 'call' in subcommand ? subcommand.call : null
+}
+
 /**
  * Whether its work, or its answer, follows from more than its words: from all keys, all clients or the state of the
  * server. Then it is no part of a transaction, which is carried out in one go.
@@ -227,7 +234,7 @@ export function isWide(row: CommandRow, words: readonly string[]): boolean {
       return row.isWide
     case 'container': {
       const subcommand = subcommandOf(row, words)
-      return subcommand === undefined || 'walkOf' in subcommand || subcommand.isWide === true
+      return subcommand === undefined || !('run' in subcommand) || subcommand.isWide === true
     }
     case 'control':
       return false

@@ -3,9 +3,10 @@
 import type { Status } from 'balsa-raft'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
 import type { DataSet } from '../data-set/data-set.js'
-import type { Reply } from '../resp/reply.js'
+import type { ErrorReply, Reply } from '../resp/reply.js'
 import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
+import type { ClusterCalls } from '../server/kv-raft.js'
 import type { Leadership } from '../server/leadership.js'
 
 /** What COMMAND tells of a command. */
@@ -45,6 +46,8 @@ export interface ServerState {
   readonly leadership: Leadership
   readonly data: DataSet
   readonly status: Status
+  /** What can be done to the cluster through this server. */
+  readonly cluster: Partial<ClusterCalls>
   readonly clients: Iterable<ClientState>
   readonly clientCount: number
   readonly counters: Counters
@@ -80,6 +83,9 @@ export interface LocalContext {
 
 export type LocalHandler = (context: LocalContext, words: readonly string[]) => Reply
 
+/** What the promise rejects with is answered as it says (server/raft-answers.ts). */
+export type LocalCall = (context: LocalContext, words: readonly string[]) => Promise<Reply> | ErrorReply
+
 export type Subcommand = {
   /** Counts the container's name too. */
   readonly arity: number
@@ -89,6 +95,8 @@ export type Subcommand = {
     | { readonly run: LocalHandler; readonly isWide?: true }
     /** Looks at every key. */
     | { readonly walkOf: KeyWalkOf }
+    /** Is a call of the library, which takes as long as it takes. */
+    | { readonly call: LocalCall }
   )
 
 export type Subcommands = ReadonlyMap<string, Subcommand>

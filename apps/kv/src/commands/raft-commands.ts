@@ -5,21 +5,28 @@
 
 import type { Status } from 'balsa-raft'
 import { formatAddress } from '../cluster/members.js'
-import { status, textBytes, type Reply } from '../resp/reply.js'
+import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import { beginRaftCall, raftCalls } from './raft-calls.js'
+import { table } from './table.js'
 
 export const raftSubcommands: Subcommands = new Map<string, Subcommand>([
   ['status', { arity: 2, isWide: true, run: raftStatus }],
   ['members', { arity: 2, isWide: true, run: raftMembers }],
-  ['help', { arity: 2, run: () => help }],
+  ['help', { arity: 2, run: help }],
+  ...[...raftCalls].map(([name, { arity }]) => [name, { arity, call: beginRaftCall }] as const),
 ])
 
-const help: Reply = [
-  'RAFT <subcommand>. Subcommands are:',
-  'HELP: this text',
-  'MEMBERS: the servers of the cluster, as this one knows them',
-  'STATUS: how this server stands in the cluster',
-].map(status)
+function help({ server }: LocalContext): Reply {
+  const calls = [...raftCalls].filter(([, { needs }]) => server.cluster[needs] !== undefined)
+  return [
+    'RAFT <subcommand>. Subcommands are:',
+    'HELP: this text',
+    'MEMBERS: the servers of the cluster, as this one knows them',
+    'STATUS: how this server stands in the cluster',
+    ...calls.map(([name, { usage, purpose }]) => `${name.toUpperCase()}${usage === '' ? '' : ` ${usage}`}: ${purpose}`),
+  ].map(status)
+}
 
 /** How this server stands. Indexes are those of the log; 0 stands for none. */
 function raftStatus({ server }: LocalContext): Reply {
@@ -84,12 +91,4 @@ function memberRow(
     ['match-index', isSelf ? raft.durableIndex : (peer?.matchIndex ?? 0)],
     ['reason', isSelf ? null : reason],
   ])
-}
-
-/** What is not there is an empty string: in RESP2 a null has no line of its own to a person. */
-function table(rows: readonly (readonly [label: string, value: string | number | null])[]): Reply {
-  return {
-    type: 'map',
-    pairs: rows.map(([label, value]) => [label, typeof value === 'number' ? value : textBytes(value ?? '')]),
-  }
 }

@@ -20,7 +20,7 @@ import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
 import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
 import { ExpiryClock } from './expiry-clock.js'
-import type { KvRaft } from './kv-raft.js'
+import type { ClusterCalls, KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
@@ -130,6 +130,10 @@ export class KvServer implements ServerState {
 
   get status(): Status {
     return this.#options.raft.status
+  }
+
+  get cluster(): Partial<ClusterCalls> {
+    return this.#options.raft
   }
 
   get entryTime(): number {

@@ -50,6 +50,15 @@ export function readFailure(error: unknown, leadership: Leadership, slot: number
   return refusal(error, leadership, slot)
 }
 
+/** The answer to a call of the library that failed: nothing that a client sent is applied again by asking again. */
+export function callFailure(error: unknown, leadership: Leadership): ErrorReply {
+  if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${textBytes(String(error))}`)
+  const isElsewhere = error.code === 'ERR_RAFT_NOT_LEADER' || error.code === 'ERR_RAFT_NO_LEADER'
+  return isElsewhere
+    ? refusal(error, leadership, 0)
+    : failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
+}
+
 function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorReply {
   switch (error.code) {
     case 'ERR_RAFT_NOT_LEADER':

@@ -3,15 +3,15 @@
  * Each is checked, counted and handed on once, when it begins; what it must wait for is asked of the ordering.
  */
 
-import { answerLocally, checkCommand, unknownCommand, walkOf } from '../../commands/command-table.js'
+import { answerLocally, callOf, checkCommand, unknownCommand, walkOf } from '../../commands/command-table.js'
 import type { CommandRow, ControlName } from '../../commands/command-table.js'
-import type { LocalContext, ServerState } from '../../commands/local-command.js'
+import type { LocalCall, LocalContext, ServerState } from '../../commands/local-command.js'
 import type { KeyWalkOf } from '../../data-set/key-walk.js'
 import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { loading, moved, outOfMemory } from '../raft-answers.js'
+import { callFailure, loading, moved, outOfMemory } from '../raft-answers.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
@@ -69,10 +69,13 @@ export class Dispatcher {
     // So that the answers of walks that a client has not read are those of one.
     const walks = walkOf(row, words)
     if (walks !== null && this.#answers.isWalking) return 'waits'
+    const call = this.#transactions.isOpen ? null : callOf(row, words)
+    if (call !== null && !this.#ordering.mayCall) return 'waits'
     if (row.type === 'data') return this.#data(command, row)
     if (row.type === 'control') return this.#control(command, row)
     this.#count(row.name)
     if (walks !== null && !this.#transactions.isOpen) return this.#walkHere(command, walks, false)
+    if (call !== null) return this.#call(command, call)
     return this.#answer(
       command,
       this.#transactions.isOpen ? this.#transactions.queue(row, command) : answerLocally(row, words, this.#local),
@@ -136,8 +139,20 @@ export class Dispatcher {
   /** Over what this server holds. */
   #walkHere(command: ClientCommand, walks: KeyWalkOf, isStale: boolean): Dispatched {
     this.#answers.expect(command)
-    this.#ordering.walkHere(command)
+    this.#ordering.holdUp(command)
     command.walk(walks(command.words), isStale)
+    return 'begun'
+  }
+
+  #call(command: ClientCommand, call: LocalCall): Dispatched {
+    const begun = call(this.#local, command.words)
+    if ('type' in begun) return this.#answer(command, begun)
+    this.#answers.expect(command)
+    this.#ordering.holdUp(command)
+    void begun.then(
+      (reply) => command.settle(reply),
+      (error: unknown) => command.settle(callFailure(error, this.#leadership)),
+    )
     return 'begun'
   }
 

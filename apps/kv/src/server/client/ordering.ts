@@ -7,6 +7,7 @@
  * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not
  *   stop at each turn from reads to writes, a read of single keys that has a write behind it in what has arrived goes
  *   into the log like a write, and is answered in its place there.
+ * - A call of the library (RAFT) waits for the reads before it, and all but what is answered at once waits for it.
  * - A command that steers the connection waits for the reads before it, as a write does. Not WATCH, which is a read
  *   itself, nor MULTI, which only begins. EXEC with watched keys waits for the client's own writes too: only when they
  *   are applied is it known whether they touched such a key.
@@ -44,7 +45,7 @@ export class Ordering implements CommandOwner {
   #lastWrite = -1
   /** Invariant: as many as there are commands with `isRead`. */
   #readsUnderWay = 0
-  /** The one walk that is under way; null: none is. */
+  /** The one walk or call that is under way; null: none is. */
   #walk: ClientCommand | null = null
   /** Holds the client's latest write. */
   #batch: TurnBatch | null = null
@@ -122,6 +123,11 @@ export class Ordering implements CommandOwner {
     return this.#walk === null
   }
 
+  /** Whether a call of the library may begin: one of a client at a time, behind its reads. */
+  get mayCall(): boolean {
+    return this.#readsUnderWay === 0
+  }
+
   get #isWriting(): boolean {
     return this.#batch !== null && this.#batch.state !== 'settled'
   }
@@ -158,8 +164,8 @@ export class Ordering implements CommandOwner {
     this.#replicator.read(read, this.#batch)
   }
 
-  /** A walk over what is here, which needs nobody's word that it is current. */
-  walkHere(command: ClientCommand): void {
+  /** A walk over what is here, which needs nobody's word that it is current, or a call: all behind it wait. */
+  holdUp(command: ClientCommand): void {
     command.isRead = true
     this.#readsUnderWay += 1
     this.#walk = command
