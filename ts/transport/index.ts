@@ -42,7 +42,7 @@ export {
   serverCloses,
 } from './refusal.js'
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
-export type { LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'
 export { commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'

@@ -54,6 +54,15 @@ export const CHANNEL_FRAME_BYTES_MAX = 1024 * 1024
 /** With one peer, in one direction. */
 export const CHANNELS_MAX = 2
 
+/**
+ * What the end of a connection says of the process at the other side.
+ *
+ * - `gone`: the connection was ended there without a word (reset, or closed by its system), as when a process dies.
+ * - `goodbye`: the other side has said that it closes.
+ * - `unclear`: nothing. This side has ended it, or the way is lost, or one side refuses the other.
+ */
+export type ConnectionEnd = 'gone' | 'goodbye' | 'unclear'
+
 export interface TransportHandlers {
   /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */
   introduce(peer: ServerId): Introduction
@@ -76,9 +85,14 @@ export interface TransportHandlers {
   onPeerUp(peer: ServerId, session: Session): void
   /**
    * That session is over; nothing sent on it will be answered any more. Follows each onPeerUp exactly once, before the
-   * next.
+   * next. A transport that cannot tell `end` leaves it out, as `unclear`.
    */
-  onPeerDown(peer: ServerId, session: Session, reason: string): void
+  onPeerDown(peer: ServerId, session: Session, reason: string, end?: ConnectionEnd): void
+  /**
+   * A connection that this server has accepted, and on which requests could come, is over. With how sessions end this
+   * tells that a process is gone, so that nobody waits for it; a transport that cannot tell does not call it.
+   */
+  onLinkDown?(from: ServerId, link: LinkId, end: ConnectionEnd): void
   /**
    * One side refuses the other, and its connection ends (`isOfThePeer`). Not told of what the server has said itself:
    * `admit` that rejects, and `expel`. `peer` is whom this server dialled; on a connection that it accepted, who the

@@ -14,12 +14,14 @@ import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type {
   Channel,
   ChannelHandlers,
+  ConnectionEnd,
   LinkId,
   Session,
   Transport,
   TransportHandlers,
 } from '../../transport/transport.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
+import { Departures } from '../departures.js'
 import type { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
@@ -59,6 +61,7 @@ export class Inbound implements TransportHandlers {
   readonly #connected = new Set<ServerId>()
   /** Of the other peers: why. None of a peer of which nothing is known yet. */
   readonly #downReasons = new Map<ServerId, string>()
+  readonly #departures = new Departures()
   /** Where the log of each peer ends, as it last said in an answer. */
   readonly #lastIndexes = new Map<ServerId, LogIndex>()
   /** By peer: which boot of it was asked for an earlier one and has not shown that. */
@@ -141,6 +144,7 @@ export class Inbound implements TransportHandlers {
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {
     this.#refusals.heard(from)
+    this.#departures.heard(from)
     if (message.type === 'AppendEntries') {
       const flaw = this.#flawOf(message.blocks)
       if (flaw !== null) return this.#transport.reject(link, flaw)
@@ -175,6 +179,7 @@ export class Inbound implements TransportHandlers {
 
   onPeerUp(peer: ServerId, session: Session): void {
     this.#connected.add(peer)
+    this.#departures.connected(peer)
     this.#downReasons.delete(peer)
     this.#refusals.connected(peer)
     this.#mailbox.push({ type: 'peerUp', peer, session })
@@ -182,13 +187,18 @@ export class Inbound implements TransportHandlers {
     this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
   }
 
-  onPeerDown(peer: ServerId, session: Session, reason: string): void {
+  onPeerDown(peer: ServerId, session: Session, reason: string, end: ConnectionEnd = 'unclear'): void {
     this.#connected.delete(peer)
     this.#downReasons.set(peer, reason)
     this.#mailbox.push({ type: 'peerDown', peer, session })
+    if (this.#departures.sessionEnded(peer, end)) this.#mailbox.push({ type: 'peerGone', peer })
     // While this server ends, its connections end as they should.
     const level = this.#life.isRunning ? 'warn' : 'info'
     this.#logger[level]('peer disconnected', { peer, session, reason })
     this.#events.emit('peer', { id: peer, connected: false, reason })
+  }
+
+  onLinkDown(from: ServerId, _link: LinkId, end: ConnectionEnd): void {
+    if (this.#departures.linkEnded(from, end)) this.#mailbox.push({ type: 'peerGone', peer: from })
   }
 }

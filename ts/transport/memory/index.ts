@@ -109,15 +109,25 @@ export class MemoryNetwork implements MemoryWire {
   /** Ends the connections between two addresses, on both sides at once; they may dial again. */
   cut(a: string, b: string): void {
     for (const connection of [...this.#connections]) {
-      if (connection.isBetween(a, b)) connection.reset('connection reset')
+      if (connection.isBetween(a, b)) connection.reset('connection reset', 'gone')
     }
   }
 
-  /** Ends the connections between two addresses and lets no new one come up until `heal`. */
+  /**
+   * The process at that address dies, and its system ends its connections: those at the other sides are told that they
+   * have ended, as over TCP. The transport there does nothing more, and another one may listen in its place.
+   */
+  kill(address: string): void {
+    this.#listening.get(address)?.die()
+  }
+
+  /** Ends the connections between two addresses, as if they had timed out, and lets no new one come up until `heal`. */
   partition(a: string, b: string): void {
     this.#path(a, b).isCut = true
     this.#path(b, a).isCut = true
-    this.cut(a, b)
+    for (const connection of [...this.#connections]) {
+      if (connection.isBetween(a, b)) connection.reset('connection timed out', 'unclear')
+    }
   }
 
   /** Undoes hold, drop and partition on all paths. */
@@ -128,7 +138,7 @@ export class MemoryNetwork implements MemoryWire {
       path.isCut = false
     }
     for (const connection of [...this.#connections]) {
-      if (connection.hasLost) connection.reset('connection reset: something was lost')
+      if (connection.hasLost) connection.reset('connection reset: something was lost', 'unclear')
     }
     this.arm()
   }

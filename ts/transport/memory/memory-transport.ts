@@ -9,6 +9,7 @@ import {
   type CancelTimer,
   type Clock,
   closedByPeer,
+  type ConnectionEnd,
   BOOT_UNPROVEN,
   type Identity,
   identityRefusal,
@@ -58,10 +59,18 @@ interface Dialled {
   hasShownBoot: boolean
 }
 
-/** What the other side learns of an end: that it is one, or that it is refused; null: it is not told, or knows. */
-type LastWords = string | Refusal | null
+/** How one end ends, as the other one learns of it. */
+interface Ending {
+  readonly reason: string
+  readonly end: ConnectionEnd
+}
 
-const CLOSED_THERE = 'closed by the other side'
+/** What the other side learns of an end: that it is one, or that it is refused; null: it is not told, or knows. */
+type LastWords = Ending | Refusal | null
+
+const CLOSED_THERE: Ending = { reason: 'closed by the other side', end: 'gone' }
+
+const goodbye = (reason: string): Ending => ({ reason: closedByPeer(reason), end: 'goodbye' })
 
 /** What a transport asks of the network that it is on. */
 export interface MemoryWire {
@@ -134,9 +143,9 @@ export class MemoryConnection {
   }
 
   /** Ends both ends at once: what the network does to a connection, not what a peer does. */
-  reset(reason: string): void {
-    this.dialler.endDialled(this, reason, null)
-    this.acceptor?.endAccepted(this, reason, null)
+  reset(reason: string, end: ConnectionEnd): void {
+    this.dialler.endDialled(this, reason, null, end)
+    this.acceptor?.endAccepted(this, reason, null, end)
   }
 }
 
@@ -257,6 +266,28 @@ export class MemoryTransport implements Transport {
     this.#network.unlisten(this)
   }
 
+  /** Its process is gone, and the system ends what it had: nothing is said, and nothing told here. */
+  die(): void {
+    this.#isClosed = true
+    this.#outbox = []
+    this.#network.unlisten(this)
+    for (const dialled of this.#dialled.values()) {
+      const { connection } = dialled
+      dialled.cancelTimer()
+      if (connection === null || connection.isEndedAtDialler) continue
+      connection.isEndedAtDialler = true
+      connection.isUpAtDialler = false
+      connection.carryToAcceptor(this.#network, () => connection.acceptor?.leftByDialler(connection, CLOSED_THERE))
+      this.#forgetIfOver(connection)
+    }
+    for (const connection of this.#accepted) {
+      connection.isEndedAtAcceptor = true
+      connection.isUpAtAcceptor = false
+      connection.carryToDialler(this.#network, () => connection.dialler.leftByAcceptor(connection, CLOSED_THERE))
+      this.#forgetIfOver(connection)
+    }
+  }
+
   // What follows is called by the network and by the other ends of connections.
 
   takeRequest(connection: MemoryConnection, message: Request): void {
@@ -333,7 +364,12 @@ export class MemoryTransport implements Transport {
   }
 
   /** Ends this end of a dialled connection; the other learns `toPeer`, unless null. Does nothing the second time. */
-  endDialled(connection: MemoryConnection, reason: string, toPeer: LastWords = CLOSED_THERE): void {
+  endDialled(
+    connection: MemoryConnection,
+    reason: string,
+    toPeer: LastWords = CLOSED_THERE,
+    end: ConnectionEnd = 'unclear',
+  ): void {
     if (connection.isEndedAtDialler) return
     const { handlers, logger, quiet } = this.#running()
     const wasUp = connection.isUpAtDialler
@@ -355,7 +391,7 @@ export class MemoryTransport implements Transport {
     }
     if (wasUp) {
       logger.warn('transport.peer-down', { ...fields, session, reason })
-      handlers.onPeerDown(peer.id, session, reason)
+      handlers.onPeerDown(peer.id, session, reason, end)
     } else {
       quiet.warn('transport.dial-failed', peer.id, reason, fields)
       handlers.onDialFailed?.(peer.id, reason)
@@ -363,9 +399,14 @@ export class MemoryTransport implements Transport {
   }
 
   /** As `endDialled`, for the accepting end. */
-  endAccepted(connection: MemoryConnection, reason: string, toPeer: LastWords = CLOSED_THERE): void {
+  endAccepted(
+    connection: MemoryConnection,
+    reason: string,
+    toPeer: LastWords = CLOSED_THERE,
+    end: ConnectionEnd = 'unclear',
+  ): void {
     if (connection.isEndedAtAcceptor) return
-    const { logger, quiet } = this.#running()
+    const { handlers, logger, quiet } = this.#running()
     const wasUp = connection.isUpAtAcceptor
     connection.isEndedAtAcceptor = true
     connection.isUpAtAcceptor = false
@@ -379,21 +420,24 @@ export class MemoryTransport implements Transport {
     const fields = { peer: from, link, remote: connection.dialler.address }
     if (wasUp) logger.info('transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
+    if (wasUp && from !== null) handlers.onLinkDown?.(from, link, end)
   }
 
   /** What the accepting end has said last has arrived here. */
-  leftByAcceptor(connection: MemoryConnection, words: string | Refusal): void {
-    if (typeof words !== 'string' && !connection.isEndedAtDialler) {
+  leftByAcceptor(connection: MemoryConnection, words: Ending | Refusal): void {
+    if ('code' in words && !connection.isEndedAtDialler) {
       connection.refusedWith = words.code
       if (!this.#isAskedForBoot(connection)) this.#tell(connection, 'peer', 'self', words)
     }
-    this.endDialled(connection, typeof words === 'string' ? words : refusedByPeer(words), null)
+    const { reason, end } = endingOf(words)
+    this.endDialled(connection, reason, null, end)
   }
 
   /** The same of the dialling end. What one says that is not admitted is worth nothing. */
-  leftByDialler(connection: MemoryConnection, words: string | Refusal): void {
-    if (typeof words !== 'string' && connection.isUpAtAcceptor) this.#tell(connection, 'peer', 'peer', words)
-    this.endAccepted(connection, typeof words === 'string' ? words : refusedByPeer(words), null)
+  leftByDialler(connection: MemoryConnection, words: Ending | Refusal): void {
+    if ('code' in words && connection.isUpAtAcceptor) this.#tell(connection, 'peer', 'peer', words)
+    const { reason, end } = endingOf(words)
+    this.endAccepted(connection, reason, null, end)
   }
 
   /** Nothing is wrong yet: the next dial shows it. */
@@ -429,14 +473,14 @@ export class MemoryTransport implements Transport {
 
   #leaveAll(reason: string): void {
     for (const dialled of [...this.#dialled.values()]) this.#stop(dialled, reason)
-    for (const connection of [...this.#accepted]) this.endAccepted(connection, reason, closedByPeer(reason))
+    for (const connection of [...this.#accepted]) this.endAccepted(connection, reason, goodbye(reason))
   }
 
   /** Ends what was dialled there, for good. */
   #stop(dialled: Dialled, reason: string): void {
     this.#dialled.delete(dialled.peer.id)
     dialled.cancelTimer()
-    if (dialled.connection !== null) this.endDialled(dialled.connection, reason, closedByPeer(reason))
+    if (dialled.connection !== null) this.endDialled(dialled.connection, reason, goodbye(reason))
   }
 
   #becomeLink(connection: MemoryConnection): void {
@@ -487,6 +531,9 @@ export class MemoryTransport implements Transport {
     return this.#started
   }
 }
+
+const endingOf = (words: Ending | Refusal): Ending =>
+  'code' in words ? { reason: refusedByPeer(words), end: 'unclear' } : words
 
 function checked(message: Request | Response): void {
   const flaw = messageFlaw(message)

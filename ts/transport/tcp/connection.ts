@@ -14,6 +14,7 @@ import {
   type Clock,
   closedByPeer,
   commonFeatures,
+  type ConnectionEnd,
   decodeFrame,
   encodeGoodbye,
   encodeHello,
@@ -63,6 +64,9 @@ const KEEP_ALIVE_MS = 10_000
 const ARRIVING_EVERY_MS = 20
 const ARRIVING_BYTES_MIN = 1024
 
+/** What a socket fails with when the system of the other side has ended the connection. */
+const ENDED_THERE: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
+
 export interface ConnectionContext {
   readonly self: Identity
   /** What this server says of where it is dialled. */
@@ -84,7 +88,7 @@ export interface ConnectionOwner {
   /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
   refused(connection: Connection, by: 'self' | 'peer', refusal: Refusal): void
   /** `wasOpen`: whether `opened` was called before. */
-  ended(connection: Connection, reason: string, wasOpen: boolean): void
+  ended(connection: Connection, reason: string, wasOpen: boolean, end: ConnectionEnd): void
   /** The socket is gone; the last call. */
   closed(connection: Connection): void
 }
@@ -155,8 +159,10 @@ export class Connection {
     }
     this.#socket.setNoDelay(true)
     this.#socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    this.#socket.on('error', (error: NodeJS.ErrnoException) => this.end(error.code ?? error.message))
-    this.#socket.on('end', () => this.end('closed by the other side'))
+    this.#socket.on('error', ({ code, message }: NodeJS.ErrnoException) =>
+      this.#end(code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear'),
+    )
+    this.#socket.on('end', () => this.#end('closed by the other side', null, 'gone'))
     this.#socket.on('close', () => {
       this.end('closed by the other side')
       this.#cancelTimer()
@@ -242,7 +248,7 @@ export class Connection {
     this.#socket.destroy()
   }
 
-  #end(reason: string, lastWords: Uint8Array | null): void {
+  #end(reason: string, lastWords: Uint8Array | null, end: ConnectionEnd = 'unclear'): void {
     if (this.#isEnded) return
     const wasOpen = this.#isOpen
     this.#isEnded = true
@@ -257,7 +263,7 @@ export class Connection {
       this.#socket.end(lastWords)
       this.#cancelTimer = this.#context.clock.setTimer(FAREWELL_MS, () => this.#socket.destroy())
     }
-    this.#owner.ended(this, reason, wasOpen)
+    this.#owner.ended(this, reason, wasOpen, end)
   }
 
   #isSilent(): boolean {
@@ -378,7 +384,7 @@ export class Connection {
         this.#owner.refused(this, 'peer', frame)
         return this.end(refusedByPeer(frame))
       case 'goodbye':
-        return this.end(closedByPeer(frame.reason))
+        return this.#end(closedByPeer(frame.reason), null, 'goodbye')
       case 'foreignHello':
         return this.refuse(foreignRefusal(this.#context.self.serverId, frame))
       case 'hello':

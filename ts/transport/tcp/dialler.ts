@@ -7,6 +7,7 @@ import { assert } from '../../errors.js'
 import {
   BOOT_UNPROVEN,
   type CancelTimer,
+  type ConnectionEnd,
   type Hello,
   type Identity,
   type Introduction,
@@ -128,14 +129,14 @@ export class Dialler implements ConnectionOwner {
     if (isOfThePeer(refusal)) this.#context.handlers.onRefused?.(this.peer.id, refusal)
   }
 
-  ended(_connection: Connection, reason: string, wasOpen: boolean): void {
+  ended(_connection: Connection, reason: string, wasOpen: boolean, end: ConnectionEnd): void {
     const { handlers, clock, logger, settings } = this.#context
     this.#connection = null
     if (wasOpen) {
       // Only a session that lasted shows that all is well: one that ends at once must not be dialled in a tight loop.
       if (clock.now() - this.#upSince >= settings.backoffMaxMs) this.#backoffMs = settings.backoffMinMs
       logger.warn('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
-      handlers.onPeerDown(this.peer.id, this.#session, reason)
+      handlers.onPeerDown(this.peer.id, this.#session, reason, end)
       this.#redialLater()
     } else if (this.#isAskedForBoot) {
       this.#isAskedForBoot = false

@@ -7,6 +7,7 @@ import type { Server as NetServer, Socket } from 'node:net'
 import { assert, RaftError } from '../../errors.js'
 import {
   type Clock,
+  type ConnectionEnd,
   type Hello,
   type Identity,
   type Introduction,
@@ -252,8 +253,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#started().handlers.onRefused?.(connection.claimedId, refusal)
   }
 
-  ended(connection: Connection, reason: string, wasOpen: boolean): void {
-    const { logger, quiet } = this.#started()
+  ended(connection: Connection, reason: string, wasOpen: boolean, end: ConnectionEnd): void {
+    const { handlers, logger, quiet } = this.#started()
     const { link } = connection
     const peer = connection.peer?.serverId
     this.#links.delete(link)
@@ -263,6 +264,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     if (connection.isLingering) this.#lingers(connection)
     if (wasOpen) logger.info('transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
+    if (wasOpen && peer !== undefined) handlers.onLinkDown?.(peer, link, end)
   }
 
   closed(connection: Connection): void {

@@ -103,7 +103,8 @@ export class SimNetwork extends MemoryNetwork {
     path.narrow?.mend()
     path.narrow = null
     for (const connection of [...this.#live]) {
-      if (connection.hasLost && connection.isBetween(from, to)) connection.reset('connection reset: something was lost')
+      if (connection.hasLost && connection.isBetween(from, to))
+        connection.reset('connection reset: something was lost', 'unclear')
     }
   }
 
@@ -128,7 +129,7 @@ export class SimNetwork extends MemoryNetwork {
     this.#queue.after(this.#plan.delayMs, () => {
       for (const connection of [...this.#live]) {
         const isAbout = connection.dialler.address === address || connection.peer.address === address
-        if (isAbout && connection.hasLost) connection.reset('connection reset by peer')
+        if (isAbout && connection.hasLost) connection.reset('connection reset by peer', 'gone')
       }
     })
   }
@@ -155,7 +156,8 @@ export class SimNetwork extends MemoryNetwork {
   }
 
   override cut(a: string, b: string): void {
-    for (const connection of [...this.#live]) if (connection.isBetween(a, b)) connection.reset('connection reset')
+    for (const connection of [...this.#live])
+      if (connection.isBetween(a, b)) connection.reset('connection reset', 'gone')
   }
 
   override isCut(): boolean {
@@ -231,7 +233,7 @@ export class SimNetwork extends MemoryNetwork {
   override arrived<Message extends Request | Response>(connection: MemoryConnection, message: Message): Message | null {
     if (this.chaos.flip === 0 || !this.#random.chance(this.chaos.flip)) return message
     const read = throughFlippedBit(message, this.#random)
-    if (read === null) connection.reset('malformed frame: a bit flipped on the way')
+    if (read === null) connection.reset('malformed frame: a bit flipped on the way', 'unclear')
     // Of the same type: invariant 26.
     return read as Message | null
   }
@@ -265,7 +267,7 @@ export class SimNetwork extends MemoryNetwork {
   #keepAlive(): void {
     this.#queue.after(this.#plan.keepAliveMs * this.#random.between(0.5, 1.5), () => {
       for (const connection of [...this.#live]) {
-        if (connection.hasLost && !this.#random.chance(0.3)) connection.reset('connection timed out')
+        if (connection.hasLost && !this.#random.chance(0.3)) connection.reset('connection timed out', 'unclear')
       }
       this.#keepAlive()
     })

@@ -151,9 +151,13 @@ export class SimServer implements ServerView {
     process.kill()
     this.sim.crash()
     this.process = null
-    const close = (): void => void this.#closeTransport()
-    if (silent) network.silently(this.address, close)
-    else close()
+    const die = (): void => {
+      network.kill(this.address)
+      // One that has not begun to listen does not begin any more.
+      void this.#closeTransport()
+    }
+    if (silent) network.silently(this.address, die)
+    else die()
     this.#site.gone(this)
   }
 

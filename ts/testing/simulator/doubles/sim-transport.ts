@@ -110,8 +110,11 @@ export class SimTransport implements Transport {
       onPeerUp: (peer, session) => {
         if (user.isAlive) handlers.onPeerUp(peer, session)
       },
-      onPeerDown: (peer, session, reason) => {
-        if (user.isAlive) handlers.onPeerDown(peer, session, reason)
+      onPeerDown: (peer, session, reason, end) => {
+        if (user.isAlive) handlers.onPeerDown(peer, session, reason, end)
+      },
+      onLinkDown: (from, link, end) => {
+        if (user.isAlive) handlers.onLinkDown?.(from, link, end)
       },
       onRefused: (peer, refusal) => {
         if (user.isAlive) handlers.onRefused?.(peer, refusal)

@@ -63,6 +63,8 @@ export class StabilityInvariants implements Observer {
     if (input.type === 'turn') seen.now = input.now
     else if (input.type === 'request') heard(seen, core, input.message)
     else if (input.type === 'arriving' && core.leader?.id === input.from) seen.heardAt = seen.now
+    // Nobody waits for a leader whose process is gone.
+    else if (input.type === 'peerGone' && core.leader?.id === input.peer) seen.heardAt = -Infinity
     else if (input.type === 'peerUp')
       Object.assign(lineTo(seen, input.peer), { session: input.session, since: seen.now })
     else if (input.type === 'peerDown') {
