@@ -15,6 +15,7 @@ import type { Block, Clock, ServerId } from '../../types.js'
 import { deadlineOf, wholeNumber } from '../options.js'
 import { CASE_DEADLINE_MS, caseOf, until } from './case.js'
 import type { ConformanceCase } from './case.js'
+import { addChannels } from './transport-channels.js'
 import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf, Site } from './site.js'
 
 /** Made for one case, closed after it. */
@@ -38,6 +39,8 @@ export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly stall: ((world: World, from: ServerId, to: ServerId) => void) | null
   /** The bound of the transports' write queues, 8 to 64 MiB: the cases fill one. */
   readonly writeQueueBytesMax: number
+  /** False for a transport without `openChannel`: the cases about channels are skipped then. Default true. */
+  readonly channels?: boolean
   /** For one case, and again for closing what it opened; half of it for one thing that it waits for. Default 60,000. */
   readonly deadlineMs?: number
 }
@@ -46,7 +49,7 @@ const MIB = 2 ** 20
 const FRAME_BYTES_MAX = 4 * MIB
 
 type Body = (stage: Stage) => Promise<void>
-type Add = (name: string, body: Body, needs?: 'cut' | 'stall') => void
+export type Add = (name: string, body: Body, needs?: 'cut' | 'stall') => void
 
 /** The cases for one transport; each makes a world of its own. */
 export function transportConformance<World extends TransportWorld>(
@@ -55,8 +58,8 @@ export function transportConformance<World extends TransportWorld>(
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   wholeNumber('writeQueueBytesMax', options.writeQueueBytesMax, 8 * MIB, 64 * MIB)
   const cases: ConformanceCase[] = []
-  const add: Add = (name, body, needs) => {
-    const missing = needs === undefined || options[needs] !== null ? null : `its world has no hook ${needs}`
+  const add = (name: string, body: Body, needs?: 'cut' | 'stall', unable: string | null = null): void => {
+    const missing = unable ?? (needs === undefined || options[needs] !== null ? null : `its world has no hook ${needs}`)
     const steps = {
       prepare: async () => stageOf(options, await options.makeWorld(), deadlineMs / 2),
       ask: body,
@@ -68,6 +71,8 @@ export function transportConformance<World extends TransportWorld>(
   addMessages(add)
   addSessions(add)
   addEnds(add)
+  const missing = options.channels === false ? 'it has no channels' : null
+  addChannels((name, body, needs) => add(name, body, needs, missing))
   return cases
 }
 
@@ -94,7 +99,7 @@ function stageOf<World extends TransportWorld>(
 }
 
 /** What a case plays on: sites in a world. */
-class Stage {
+export class Stage {
   readonly #parts: StageParts
   readonly #sites: Site[] = []
 
