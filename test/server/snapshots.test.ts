@@ -9,7 +9,7 @@ import { openServer } from '#balsa/server/open/open-server.js'
 import type { Server } from '#balsa/server/server.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
-import type { Channel } from '#balsa/transport/transport.js'
+import type { Channel } from '#balsa/transport/channel.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { StageTransport } from '../support/lone-server.js'
 

@@ -220,6 +220,33 @@ const transportDefects: readonly (readonly [string, (transport: Transport) => Pa
     () => ({ close: async () => {} }),
     'after close no handler is called, and every session has gone down before',
   ],
+  [
+    'sends twice on channels',
+    (transport) => ({
+      openChannel: async (to, handlers) => {
+        const channel = await transport.openChannel?.(to, handlers)
+        if (channel === undefined) throw new Error('there are no channels')
+        return replacing(channel, {
+          send(frame) {
+            channel.send(frame)
+            channel.send(frame)
+          },
+        })
+      },
+    }),
+    'a channel carries frames in order, in both directions, and needs no flush',
+  ],
+  [
+    'ends the session with a channel',
+    (transport) => ({
+      openChannel: async (to, handlers) => {
+        const channel = await transport.openChannel?.(to, handlers)
+        if (channel === undefined) throw new Error('there are no channels')
+        return replacing(channel, { close: () => transport.setPeers([]) })
+      },
+    }),
+    'a channel is no session: none comes up, goes down or is refused with it',
+  ],
   ['never rejects', () => ({ reject: () => {} }), 'a rejected link ends, and the peer is told why'],
 ]
 
@@ -233,9 +260,13 @@ test('what a store or a world cannot do is skipped with its reason, and refuses 
   const store = logStoreConformance({ ...storeOptions(() => ({})), crash: null, failNextWrite: null })
   const storeHooks = ['the store has no hook failNextWrite', 'the store has no hook crash']
   const transport = transportConformance({ ...transportOptions(() => ({})), cut: null, stall: null })
+  const transportHooks = [
+    ...Array<string>(3).fill('its world has no hook cut'),
+    ...['its world has no hook stall', 'its world has no hook cut', 'its world has no hook stall'],
+  ]
   for (const [cases, reasons] of [
     [store, [...storeHooks, ...storeHooks]],
-    [transport, [...Array<string>(3).fill('its world has no hook cut'), 'its world has no hook stall']],
+    [transport, transportHooks],
   ] as const) {
     const skipped = cases.filter((one) => one.skipped !== null)
     assert.equal(

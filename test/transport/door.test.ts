@@ -23,6 +23,7 @@ registerCases(
   conformance,
   transportConformance({
     writeQueueBytesMax,
+    channels: false,
     makeWorld: async () => new TcpWorld((listen) => new TinyTransport(listen, writeQueueBytesMax)),
     cut: (world, from, to) => world.cut(from, to),
     stall: (world, from, to) => world.stall(from, to),
@@ -40,9 +41,18 @@ test('the transport of the example imports nothing of Balsa but its doors', () =
 
 test('what is behind the door stays there: a name that goes breaks the transports of others', () => {
   assert.equal(Object.keys(door).sort(), [
-    ...['BOOT_UNPROVEN', 'FEATURES', 'FRAME_BYTES_MAX', 'FRAME_BYTES_MIN', 'FRAME_HEADER_BYTES', 'HEAD_BYTES_MAX'],
+    ...[
+      'BOOT_UNPROVEN',
+      'CHANNELS_MAX',
+      'CHANNEL_FRAME_BYTES_MAX',
+      'FEATURES',
+      'FRAME_BYTES_MAX',
+      'FRAME_BYTES_MIN',
+      'FRAME_HEADER_BYTES',
+      'HEAD_BYTES_MAX',
+    ],
     ...['MESSAGE_HEAD_BYTES_MAX', 'NO_FEATURES', 'PROTOCOL', 'QuietLog'],
-    ...['closedByPeer', 'commonFeatures', 'decodeFrame'],
+    ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...['encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodeRefusal', 'encodeWelcome'],
     ...[
       'foreignRefusal',
@@ -55,9 +65,10 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'isSameBoot',
       'isUnderstood',
       'messageFlaw',
+      'notAPeer',
       'notNew',
     ],
-    ...['peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses'],
+    ...['peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses', 'takesNoChannels', 'tooManyChannels'],
   ])
 })
 

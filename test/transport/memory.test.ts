@@ -170,6 +170,50 @@ test('a dial that is dropped fails in the end, and is tried again', async () => 
   assert.ok((a.sessionWith('b') ?? 0) > 1)
 })
 
+test('a channel that lost something carries nothing more that way, and heal resets it; so does a cut', async () => {
+  const { network, a, b } = await stage()
+  const opening = a.open('b')
+  await settle(network)
+  const near = await opening
+  network.drop('a', 'b')
+  near.send(new Uint8Array(1))
+  b.channels[0]?.send(new Uint8Array(2))
+  await settle(network)
+  assert.equal([near.frames.length, near.ends, b.channels[0]?.frames], [1, [], []], 'nobody is told')
+  network.heal()
+  assert.equal([near.ends.length, b.channels[0]?.ends.length], [1, 1])
+  const next = a.open('b')
+  await settle(network)
+  network.cut('a', 'b')
+  assert.equal([(await next).ends, b.channels[1]?.ends], [['connection reset'], ['connection reset']])
+})
+
+test('a dial for a channel that nobody answers is given up, and one that is asked for a boot is made again, once', async () => {
+  const { clock, network, a, b } = await stage()
+  network.hold('a', 'b')
+  const late = a.refusedChannel('b')
+  await settle(network)
+  clock.advance(2000)
+  await settle(network)
+  assert.match(await late, 'not connected within 2000 ms')
+  network.release('a', 'b')
+  await settle(network)
+  b.onAdmit = () => Promise.reject(new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown'))
+  const { length } = b.admitted
+  const refused = a.refusedChannel('b')
+  await settle(network)
+  assert.match(await refused, 'boot 3 was not shown')
+  assert.is(b.admitted.length, length + 2)
+  b.onAdmit = async () => {
+    b.onAdmit = async () => {}
+    throw new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown')
+  }
+  const opened = a.open('b')
+  await settle(network)
+  await opened
+  assert.is(clock.pending, 0)
+})
+
 test('a dial that is asked for a boot is made again without the clock moving, once; then it waits as any other', async () => {
   const clock = new ManualClock()
   const network = new MemoryNetwork({ clock, manual: true })

@@ -36,13 +36,18 @@ export {
   identityRefusal,
   isOfThePeer,
   isSameBoot,
+  notAPeer,
   peerChanged,
   refusalOf,
   refusedByPeer,
   serverCloses,
+  takesNoChannels,
+  tooManyChannels,
 } from './refusal.js'
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
+export type { Channel, ChannelHandlers } from './channel.js'
 export type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export { CHANNEL_FRAME_BYTES_MAX, channelFrameFlaw, CHANNELS_MAX } from './channel.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'
 export { commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'

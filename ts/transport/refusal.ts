@@ -5,6 +5,7 @@
 
 import type { RaftError, RaftErrorCode } from '../errors.js'
 import type { Identity, ServerId } from '../types.js'
+import { CHANNELS_MAX } from './channel.js'
 
 export interface Refusal {
   /**
@@ -36,6 +37,16 @@ export const serverCloses = (self: ServerId): string => `server ${self} closes`
 /** Why a server ends the connection to a peer that it no longer has, or that it now has at another address. */
 export const peerChanged = (self: ServerId, peer: ServerId, address: string | undefined): string =>
   address === undefined ? `${peer} is no longer a peer of server ${self}` : `the address of ${peer} is now ${address}`
+
+/** Why a server dials nobody of that name for a channel. */
+export const notAPeer = (self: ServerId, peer: ServerId): string => `${peer} is not a peer of server ${self}`
+
+/** Why a server opens no further channel to a peer, and why it ends the oldest that the peer has opened. */
+export const tooManyChannels = (dialler: ServerId, acceptor: ServerId): string =>
+  `server ${dialler} has more than ${CHANNELS_MAX} channels to ${acceptor}: close one before another is opened`
+
+/** Why a channel ends at once that nobody waits for. */
+export const takesNoChannels = (self: ServerId): string => `server ${self} takes no channels`
 
 /** With what a connection ends whose peer has said goodbye. */
 export const closedByPeer = (reason: string): string => `closed by the peer: ${reason}`

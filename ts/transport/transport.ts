@@ -15,13 +15,18 @@
  * - After `close` resolves, no handler is called again and no timer or socket is left; sessions that were up have gone
  *   down.
  *
+ * - A channel ends with what it was dialled with alone: sessions do not end with it, nor it with them. What waits on
+ *   one does not hold up messages.
+ *
  * `setPeers`, `send`, `respond`, `flush`, `reject`, `expel` and `close` may end a session, and then call `onPeerDown`
- * before they return.
+ * before they return. `setPeers` also ends the channels that were dialled to peers which are none any more, or have
+ * another address; `expel` and `close` those of both directions; `onClosed` is called before they return.
  */
 
 import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
 import type { Clock, Identity, Introduction, Logger, Server, ServerId } from '../types.js'
+import type { Channel, ChannelHandlers } from './channel.js'
 import type { ConnectionRefusal } from './refusal.js'
 
 /** Counts the dials to one peer; a later session has a higher number. */
@@ -29,30 +34,6 @@ export type Session = number
 
 /** Names the inbound connection a request came on, so that its answer finds the way back. Never reused. */
 export type LinkId = number
-
-/**
- * A connection of its own between two servers, for what is long and must not stand before messages: frames in order, in
- * both directions, until one side closes it. Its users bound what is on its way by agreement with each other.
- */
-export interface Channel {
-  /** Queues a frame of 1 .. CHANNEL_FRAME_BYTES_MAX bytes, which the caller leaves alone; nothing once it is closed. */
-  send(frame: Uint8Array): void
-  /** Bytes that the system has not taken yet. */
-  readonly queuedBytes: number
-  /** Tells the other side why, if it can be told. Its own handlers are not called any more. */
-  close(reason: string): void
-}
-
-export interface ChannelHandlers {
-  /** `frame` is this side's alone. */
-  onFrame(frame: Uint8Array): void
-  /** The other side has closed it, or it has broken; called once, and nothing after it. */
-  onClosed(reason: string): void
-}
-
-export const CHANNEL_FRAME_BYTES_MAX = 1024 * 1024
-/** With one peer, in one direction. */
-export const CHANNELS_MAX = 2
 
 /**
  * What the end of a connection says of the process at the other side.
@@ -102,7 +83,10 @@ export interface TransportHandlers {
   onRefused?(peer: ServerId, refusal: ConnectionRefusal): void
   /** A dial has come to nothing; another one follows. */
   onDialFailed?(peer: ServerId, reason: string): void
-  /** A peer that was admitted has opened a channel. Null, or no such handler: it is closed at once. */
+  /**
+   * A peer that was admitted has opened a channel, on which frames may be sent at once. Null, or no such handler: it is
+   * closed at once.
+   */
   onChannel?(from: ServerId, channel: Channel): ChannelHandlers | null
 }
 
@@ -134,9 +118,12 @@ export interface Transport {
    */
   expel?(peer: ServerId, error: RaftError, stays?: Identity): void
   /**
-   * Dials a peer for a channel, whatever other connections there are; resolves when both sides have shaken hands and
-   * admitted each other, as for a session. Rejects with an Error that says why not, also when `close` or `setPeers`
-   * ends it. At most CHANNELS_MAX with one peer, in each direction. A transport without this gives nobody a snapshot.
+   * Dials a peer of `setPeers` for a channel, whatever other connections there are; resolves when both sides have
+   * shaken hands and admitted each other, as for a session. Rejects with an Error that says why not, also when `close`,
+   * `expel` or `setPeers` ends it, and within the bounds of a dial. At most CHANNELS_MAX with one peer, in each
+   * direction: over that it rejects, and of those that a peer has dialled the oldest ends. No session comes up or goes
+   * down with it, and `onRefused` and `onDialFailed` are not told of it. What the other side sends at once may come,
+   * and so may its end, before whoever waits for the promise goes on. A transport without this gives nobody a snapshot.
    */
   openChannel?(to: ServerId, handlers: ChannelHandlers): Promise<Channel>
   /** Also of a transport that was not started; a second call does nothing more. */

@@ -11,15 +11,8 @@ import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { BOOT_UNPROVEN } from '../../transport/refusal.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
-import type {
-  Channel,
-  ChannelHandlers,
-  ConnectionEnd,
-  LinkId,
-  Session,
-  Transport,
-  TransportHandlers,
-} from '../../transport/transport.js'
+import type { Channel, ChannelHandlers } from '../../transport/channel.js'
+import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
 import { Departures } from '../departures.js'
 import type { Life } from '../life.js'

@@ -2,6 +2,7 @@
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
+import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import {
   type Clock,
@@ -27,6 +28,34 @@ export type SessionEvent =
   | { readonly type: 'up'; readonly peer: ServerId; readonly session: Session }
   | { readonly type: 'down'; readonly peer: ServerId; readonly session: Session; readonly reason: string }
 
+/** One end of a channel, and everything that has come on it. */
+export class SiteChannel implements ChannelHandlers {
+  readonly frames: Uint8Array[] = []
+  /** Why it has ended, each time that it was told: once, if all is well. */
+  readonly ends: string[] = []
+  /** Null while nobody has the channel, on the side that opens it. */
+  channel: Channel | null = null
+  /** Calls of any handler. */
+  calls = 0
+  /** Cases replace it. */
+  answer: (frame: Uint8Array) => void = () => {}
+
+  onFrame(frame: Uint8Array): void {
+    this.calls++
+    this.frames.push(frame)
+    this.answer(frame)
+  }
+
+  onClosed(reason: string): void {
+    this.calls++
+    this.ends.push(reason)
+  }
+
+  send(frame: Uint8Array): void {
+    this.channel?.send(frame)
+  }
+}
+
 export class Site implements TransportHandlers, Logger {
   readonly id: ServerId
   readonly transport: Transport
@@ -36,6 +65,8 @@ export class Site implements TransportHandlers, Logger {
   readonly arrivals: { readonly from: ServerId; readonly link: LinkId }[] = []
   readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
   readonly refusals: ({ readonly peer: ServerId } & ConnectionRefusal)[] = []
+  /** Those that peers have opened. */
+  readonly channels: (SiteChannel & { readonly from: ServerId })[] = []
   readonly failedDials: { readonly peer: ServerId; readonly reason: string }[] = []
   readonly lines: LogLine[] = []
   /** Calls of any handler that tells something. */
@@ -45,6 +76,9 @@ export class Site implements TransportHandlers, Logger {
 
   /** What it says of itself besides who it is; cases replace it. */
   onIntroduce: (peer: ServerId) => Partial<Introduction> = () => ({})
+
+  /** Whether it takes the channels of its peers; cases replace it. */
+  takesChannels = true
 
   readonly #deadlineMs: number
   #identity: Partial<Identity> = {}
@@ -103,6 +137,14 @@ export class Site implements TransportHandlers, Logger {
     this.failedDials.push({ peer, reason })
   }
 
+  onChannel(from: ServerId, channel: Channel): ChannelHandlers | null {
+    this.calls++
+    if (!this.takesChannels) return null
+    const taken = Object.assign(new SiteChannel(), { from, channel })
+    this.channels.push(taken)
+    return taken
+  }
+
   debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
     this.lines.push({ level: 'debug', event, fields })
   }
@@ -140,6 +182,25 @@ export class Site implements TransportHandlers, Logger {
     await until(`${this.id} has lost session ${session} with ${peer}`, this.#deadlineMs, () => find() !== undefined)
     const event = find()
     return event?.type === 'down' ? event.reason : ''
+  }
+
+  /** Opens a channel to a peer. */
+  async open(to: ServerId): Promise<SiteChannel> {
+    if (this.transport.openChannel === undefined)
+      throw new Error('the transport has no openChannel: say channels: false')
+    const opened = new SiteChannel()
+    opened.channel = await this.transport.openChannel(to, opened)
+    return opened
+  }
+
+  /** Why a channel to that peer is refused. */
+  async refusedChannel(to: ServerId): Promise<string> {
+    const error: unknown = await this.open(to).then(
+      () => null,
+      (reason: unknown) => reason,
+    )
+    if (!(error instanceof Error)) throw new Error(`a channel from ${this.id} to ${to} was opened`)
+    return error.message
   }
 
   /** Sends at once. */

@@ -9,26 +9,15 @@ import type { AppendEntries, Request, Response } from '../../core/messages.js'
 import { RaftError } from '../../errors.js'
 import { entryBlock, recordLength, sealedLength, verifyBlock } from '../../format/block.js'
 import { BOOT_UNPROVEN } from '../../transport/refusal.js'
-import type { Transport } from '../../transport/transport.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, Clock, ServerId } from '../../types.js'
+import type { Block, ServerId } from '../../types.js'
 import { deadlineOf, wholeNumber } from '../options.js'
-import { CASE_DEADLINE_MS, caseOf, until } from './case.js'
+import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
+import { addChannels } from './transport-channels.js'
+import { Stage } from './transport-stage.js'
+import type { Add, Body, TransportWorld } from './transport-stage.js'
 import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf, Site } from './site.js'
-
-/** Made for one case, closed after it. */
-export interface TransportWorld {
-  readonly clock: Clock
-  /** A transport for that server; a second one for the same server comes in the place of the first. */
-  transport(id: ServerId): Transport
-  /** That server has started and is bound there. */
-  bound(id: ServerId, address: string): void
-  /** Where `from` dials `to`, whether `to` listens or not. */
-  address(from: ServerId, to: ServerId): Promise<string>
-  /** Rejects when something of the world is still open: every transport has been closed before. */
-  close(): Promise<void>
-}
 
 export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly makeWorld: () => Promise<World>
@@ -38,15 +27,14 @@ export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly stall: ((world: World, from: ServerId, to: ServerId) => void) | null
   /** The bound of the transports' write queues, 8 to 64 MiB: the cases fill one. */
   readonly writeQueueBytesMax: number
+  /** False for a transport without `openChannel`: the cases about channels are skipped then. Default true. */
+  readonly channels?: boolean
   /** For one case, and again for closing what it opened; half of it for one thing that it waits for. Default 60,000. */
   readonly deadlineMs?: number
 }
 
 const MIB = 2 ** 20
 const FRAME_BYTES_MAX = 4 * MIB
-
-type Body = (stage: Stage) => Promise<void>
-type Add = (name: string, body: Body, needs?: 'cut' | 'stall') => void
 
 /** The cases for one transport; each makes a world of its own. */
 export function transportConformance<World extends TransportWorld>(
@@ -55,8 +43,8 @@ export function transportConformance<World extends TransportWorld>(
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   wholeNumber('writeQueueBytesMax', options.writeQueueBytesMax, 8 * MIB, 64 * MIB)
   const cases: ConformanceCase[] = []
-  const add: Add = (name, body, needs) => {
-    const missing = needs === undefined || options[needs] !== null ? null : `its world has no hook ${needs}`
+  const add = (name: string, body: Body, needs?: 'cut' | 'stall', unable: string | null = null): void => {
+    const missing = unable ?? (needs === undefined || options[needs] !== null ? null : `its world has no hook ${needs}`)
     const steps = {
       prepare: async () => stageOf(options, await options.makeWorld(), deadlineMs / 2),
       ask: body,
@@ -68,15 +56,9 @@ export function transportConformance<World extends TransportWorld>(
   addMessages(add)
   addSessions(add)
   addEnds(add)
+  const missing = options.channels === false ? 'it has no channels' : null
+  addChannels((name, body, needs) => add(name, body, needs, missing))
   return cases
-}
-
-interface StageParts {
-  readonly world: TransportWorld
-  readonly writeQueueBytesMax: number
-  readonly waitMs: number
-  readonly cut: (from: ServerId, to: ServerId) => void
-  readonly stall: (from: ServerId, to: ServerId) => void
 }
 
 function stageOf<World extends TransportWorld>(
@@ -91,80 +73,6 @@ function stageOf<World extends TransportWorld>(
     cut: (from, to) => cut?.(world, from, to),
     stall: (from, to) => stall?.(world, from, to),
   })
-}
-
-/** What a case plays on: sites in a world. */
-class Stage {
-  readonly #parts: StageParts
-  readonly #sites: Site[] = []
-
-  constructor(parts: StageParts) {
-    this.#parts = parts
-  }
-
-  get writeQueueBytesMax(): number {
-    return this.#parts.writeQueueBytesMax
-  }
-
-  async site(id: ServerId, identity: Parameters<typeof identityOf>[1] = {}): Promise<Site> {
-    const { world, waitMs } = this.#parts
-    const site = new Site(id, world.transport(id), waitMs)
-    this.#sites.push(site)
-    world.bound(id, await site.start(world.clock, identity))
-    return site
-  }
-
-  /** Not started. */
-  transport(id: ServerId): Transport {
-    return this.#parts.world.transport(id)
-  }
-
-  address(from: ServerId, to: ServerId): Promise<string> {
-    return this.#parts.world.address(from, to)
-  }
-
-  async dial(from: Site, ...to: readonly ServerId[]): Promise<void> {
-    const peers = to.map(async (id) => ({ id, address: await this.address(from.id, id) }))
-    from.transport.setPeers(await Promise.all(peers))
-  }
-
-  cut(from: ServerId, to: ServerId): void {
-    this.#parts.cut(from, to)
-  }
-
-  stall(from: ServerId, to: ServerId): void {
-    this.#parts.stall(from, to)
-  }
-
-  until(what: string, holds: () => boolean): Promise<void> {
-    return until(what, this.#parts.waitMs, holds)
-  }
-
-  /** `a` with a session to `b`. */
-  async pair(): Promise<{ readonly a: Site; readonly b: Site; readonly session: number }> {
-    const a = await this.site('a')
-    const b = await this.site('b')
-    await this.dial(a, 'b')
-    return { a, b, session: await a.up('b') }
-  }
-
-  /** When this resolves, whatever was already on its way between two servers has had the time to arrive. */
-  async someWhile(): Promise<void> {
-    const left = await this.site('left')
-    const right = await this.site('right')
-    await this.dial(left, 'right')
-    const session = await left.up('right')
-    for (let round = 1; round <= 20; round++) {
-      left.ask('right', session, heartbeat(round))
-      await this.until(`round ${round} has come`, () => right.requests.length === round)
-    }
-    await Promise.all([left.transport.close(), right.transport.close()])
-  }
-
-  async close(): Promise<void> {
-    for (const site of this.#sites) await site.transport.close()
-    await this.#parts.world.close()
-  }
 }
 
 function addHandshake(add: Add): void {

@@ -7,6 +7,9 @@
 import { assert, RaftError } from '../../errors.js'
 import {
   type CancelTimer,
+  type Channel,
+  type ChannelHandlers,
+  CHANNELS_MAX,
   type Clock,
   closedByPeer,
   type ConnectionEnd,
@@ -19,6 +22,7 @@ import {
   type LinkId,
   type Logger,
   messageFlaw,
+  notAPeer,
   notNew,
   peerChanged,
   QuietLog,
@@ -31,9 +35,12 @@ import {
   serverCloses,
   type ServerId,
   type Session,
+  takesNoChannels,
+  tooManyChannels,
   type Transport,
   type TransportHandlers,
 } from '../index.js'
+import { MemoryChannel, overBound } from './memory-channel.js'
 
 /** After a dial that failed or a session that ended. Without jitter: a run must repeat. */
 export const REDIAL_MS = 50
@@ -51,8 +58,16 @@ interface Started {
   readonly quiet: QuietLog
 }
 
+/** What becomes of a channel for which a peer is dialled: one of both, once. */
+interface Opening {
+  opened(channel: MemoryChannel): void
+  failed(reason: string): void
+}
+
 interface Dialled {
   readonly peer: Server
+  /** Null for messages: then it is dialled again and again. */
+  readonly opening: Opening | null
   connection: MemoryConnection | null
   cancelTimer: CancelTimer
   /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
@@ -96,8 +111,13 @@ export interface MemoryWire {
  */
 export class MemoryConnection {
   readonly dialler: MemoryTransport
+  readonly dialled: Dialled
   readonly peer: Server
+  /** 0 of a channel. */
   readonly session: Session
+  /** The ends of a channel; null on a connection for messages, and while nobody has accepted it. */
+  channelAtDialler: MemoryChannel | null = null
+  channelAtAcceptor: MemoryChannel | null = null
   acceptor: MemoryTransport | null = null
   link: LinkId = 0
   /** What each end has heard of the other; null until then. */
@@ -117,10 +137,15 @@ export class MemoryConnection {
   /** Whether something was dropped on the way; only a reset mends that. */
   hasLost = false
 
-  constructor(dialler: MemoryTransport, peer: Server, session: Session) {
+  constructor(dialler: MemoryTransport, dialled: Dialled, session: Session) {
     this.dialler = dialler
-    this.peer = peer
+    this.dialled = dialled
+    this.peer = dialled.peer
     this.session = session
+  }
+
+  get isChannel(): boolean {
+    return this.dialled.opening !== null
   }
 
   /** Null until the acceptor has heard. */
@@ -138,8 +163,8 @@ export class MemoryConnection {
     if (!network.carry(this.dialler.address, this.peer.address, this, bytes, deliver)) this.hasLost = true
   }
 
-  carryToDialler(network: MemoryWire, deliver: () => void): void {
-    if (!network.carry(this.peer.address, this.dialler.address, this, MESSAGE_BYTES, deliver)) this.hasLost = true
+  carryToDialler(network: MemoryWire, deliver: () => void, bytes = MESSAGE_BYTES): void {
+    if (!network.carry(this.peer.address, this.dialler.address, this, bytes, deliver)) this.hasLost = true
   }
 
   /** Ends both ends at once: what the network does to a connection, not what a peer does. */
@@ -153,6 +178,8 @@ export class MemoryTransport implements Transport {
   readonly address: string
   readonly #network: MemoryWire
   readonly #dialled = new Map<ServerId, Dialled>()
+  /** The channels that this side has dialled, the oldest first. */
+  readonly #channels = new Set<Dialled>()
   readonly #accepted = new Set<MemoryConnection>()
   readonly #links = new Map<LinkId, MemoryConnection>()
   #outbox: (() => void)[] = []
@@ -182,17 +209,36 @@ export class MemoryTransport implements Transport {
     const { self } = this.#running()
     const wanted = new Map(peers.map((peer) => [peer.id, peer]))
     assert(!wanted.has(self.serverId), `server ${self.serverId} is not a peer of itself`)
-    for (const [id, dialled] of this.#dialled) {
-      const peer = wanted.get(id)
-      if (peer?.address === dialled.peer.address) continue
-      this.#stop(dialled, peerChanged(self.serverId, id, peer?.address))
+    for (const dialled of [...this.#dialled.values(), ...this.#channels]) {
+      const { id, address } = dialled.peer
+      const wantedAt = wanted.get(id)?.address
+      if (wantedAt !== address) this.#stop(dialled, peerChanged(self.serverId, id, wantedAt))
     }
     for (const peer of peers) {
       if (this.#dialled.has(peer.id)) continue
-      const dialled: Dialled = { peer, connection: null, cancelTimer: () => {}, hasShownBoot: false }
+      const dialled = toBeDialled(peer, null)
       this.#dialled.set(peer.id, dialled)
       this.#dial(dialled)
     }
+  }
+
+  openChannel(to: ServerId, handlers: ChannelHandlers): Promise<Channel> {
+    const { serverId } = this.#running().self
+    const peer = this.#dialled.get(to)?.peer
+    const open = [...this.#channels].filter((dialled) => dialled.peer.id === to).length
+    return new Promise((resolve, reject) => {
+      const failed = (reason: string): void => reject(new Error(`no channel to ${to}: ${reason}`))
+      if (this.#isClosed) return failed(serverCloses(serverId))
+      if (peer === undefined) return failed(notAPeer(serverId, to))
+      if (open >= CHANNELS_MAX) return failed(tooManyChannels(serverId, to))
+      const opened = (channel: MemoryChannel): void => {
+        channel.open(handlers)
+        resolve(channel)
+      }
+      const dialled = toBeDialled(peer, { opened, failed })
+      this.#channels.add(dialled)
+      this.#dial(dialled)
+    })
   }
 
   send(to: ServerId, session: Session, message: Request): void {
@@ -251,10 +297,13 @@ export class MemoryTransport implements Transport {
   expel(peer: ServerId, error: RaftError, stays: Identity | null = null): void {
     const refusal = refusalOf(error)
     const isMeant = (who: Identity | null): boolean => stays === null || (who !== null && !isSameBoot(who, stays))
-    const dialled = this.#dialled.get(peer)?.connection ?? null
-    if (dialled !== null && isMeant(dialled.met)) this.endDialled(dialled, refusal.reason, refusal)
-    for (const link of [...this.#links.values()]) {
-      if (link.from === peer && isMeant(link.introduced)) this.#refuseAccepted(link, refusal)
+    for (const { peer: dialled, connection } of [...this.#dialled.values(), ...this.#channels]) {
+      if (dialled.id !== peer || connection === null || !isMeant(connection.met)) continue
+      this.endDialled(connection, refusal.reason, refusal)
+    }
+    for (const accepted of [...this.#accepted]) {
+      const isIn = accepted.isUpAtAcceptor || accepted.isChannel
+      if (isIn && accepted.from === peer && isMeant(accepted.introduced)) this.#refuseAccepted(accepted, refusal)
     }
   }
 
@@ -315,6 +364,7 @@ export class MemoryTransport implements Transport {
     connection.link = ++this.#linkCount
     connection.introduced = peer
     this.#accepted.add(connection)
+    if (connection.isChannel) this.#acceptChannel(connection)
     const refusal = identityRefusal(self, peer, connection.peer.id, null)
     if (refusal !== null) {
       // Who looks for another server is told so; nothing is held against it here.
@@ -363,6 +413,23 @@ export class MemoryTransport implements Transport {
     )
   }
 
+  /** The dialling side has admitted this one, too: hands are shaken for a channel. */
+  welcomedForChannel(connection: MemoryConnection): void {
+    const { channelAtAcceptor: channel, from } = connection
+    if (connection.isEndedAtAcceptor || channel === null || from === null) return
+    const { self, handlers, logger } = this.#running()
+    const open = [...this.#accepted].filter((one) => one.isChannel && one.isUpAtAcceptor && one.from === from)
+    const [oldest] = open
+    if (oldest !== undefined && open.length >= CHANNELS_MAX) {
+      this.#refuseAccepted(oldest, { code: 'REPLACED', reason: tooManyChannels(from, self.serverId) })
+    }
+    connection.isUpAtAcceptor = true
+    logger.info('transport.channel-up', { peer: from, link: connection.link, remote: connection.dialler.address })
+    const taken = handlers.onChannel?.(from, channel) ?? null
+    if (taken === null) channel.close(takesNoChannels(self.serverId))
+    else channel.open(taken)
+  }
+
   /** Ends this end of a dialled connection; the other learns `toPeer`, unless null. Does nothing the second time. */
   endDialled(
     connection: MemoryConnection,
@@ -371,7 +438,6 @@ export class MemoryTransport implements Transport {
     end: ConnectionEnd = 'unclear',
   ): void {
     if (connection.isEndedAtDialler) return
-    const { handlers, logger, quiet } = this.#running()
     const wasUp = connection.isUpAtDialler
     connection.isEndedAtDialler = true
     connection.isUpAtDialler = false
@@ -379,23 +445,20 @@ export class MemoryTransport implements Transport {
       connection.carryToAcceptor(this.#network, () => connection.acceptor?.leftByDialler(connection, toPeer))
     }
     this.#forgetIfOver(connection)
-    const { peer, session } = connection
-    const fields = { peer: peer.id, address: peer.address }
-    const dialled = this.#dialled.get(peer.id)
-    if (dialled?.connection === connection) {
+    const { dialled } = connection
+    const isCurrent = dialled.connection === connection
+    const isAsked = isCurrent && this.#isAskedForBoot(connection)
+    if (isCurrent) {
       dialled.connection = null
       dialled.cancelTimer()
-      const isAsked = this.#isAskedForBoot(connection)
       if (isAsked) dialled.hasShownBoot = true
-      dialled.cancelTimer = this.#network.timer(isAsked ? 0 : REDIAL_MS, () => this.#dial(dialled))
+      const delayMs = isAsked ? 0 : REDIAL_MS
+      if (isAsked || !connection.isChannel) {
+        dialled.cancelTimer = this.#network.timer(delayMs, () => this.#dial(dialled))
+      }
     }
-    if (wasUp) {
-      logger.warn('transport.peer-down', { ...fields, session, reason })
-      handlers.onPeerDown(peer.id, session, reason, end)
-    } else {
-      quiet.warn('transport.dial-failed', peer.id, reason, fields)
-      handlers.onDialFailed?.(peer.id, reason)
-    }
+    if (!connection.isChannel) this.#sessionEnded(connection, wasUp, reason, end)
+    else if (!isAsked) this.#channelEnded(connection, wasUp, reason)
   }
 
   /** As `endDialled`, for the accepting end. */
@@ -417,8 +480,10 @@ export class MemoryTransport implements Transport {
     const { from, link } = connection
     this.#accepted.delete(connection)
     this.#links.delete(link)
+    connection.channelAtAcceptor?.ended(reason)
     const fields = { peer: from, link, remote: connection.dialler.address }
-    if (wasUp) logger.info('transport.link-down', { ...fields, reason })
+    if (wasUp)
+      logger.info(connection.isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
     if (wasUp && from !== null) handlers.onLinkDown?.(from, link, end)
   }
@@ -441,11 +506,12 @@ export class MemoryTransport implements Transport {
   }
 
   /** Nothing is wrong yet: the next dial shows it. */
-  #isAskedForBoot({ refusedWith, peer }: MemoryConnection): boolean {
-    return refusedWith === BOOT_UNPROVEN && this.#dialled.get(peer.id)?.hasShownBoot === false
+  #isAskedForBoot({ refusedWith, dialled }: MemoryConnection): boolean {
+    return refusedWith === BOOT_UNPROVEN && !dialled.hasShownBoot
   }
 
   #tell(connection: MemoryConnection, by: 'self' | 'peer', dialledBy: 'self' | 'peer', refusal: Refusal): void {
+    if (connection.isChannel) return
     const peer = dialledBy === 'self' ? connection.peer.id : connection.from
     if (peer === null || !isOfThePeer(refusal)) return
     this.#running().handlers.onRefused?.(peer, { ...refusal, by, dialledBy })
@@ -455,8 +521,9 @@ export class MemoryTransport implements Transport {
     if (this.#isClosed || dialled.connection !== null) return
     const { handlers } = this.#running()
     const { peer } = dialled
-    const connection = new MemoryConnection(this, peer, ++this.#sessions)
+    const connection = new MemoryConnection(this, dialled, dialled.opening === null ? ++this.#sessions : 0)
     dialled.connection = connection
+    if (connection.isChannel) this.#dialChannel(connection)
     dialled.cancelTimer()
     const isReachable = !this.#network.isCut(this.address, peer.address)
     dialled.cancelTimer = this.#network.timer(isReachable ? DIAL_TIMEOUT_MS : 0, () =>
@@ -472,19 +539,69 @@ export class MemoryTransport implements Transport {
   }
 
   #leaveAll(reason: string): void {
-    for (const dialled of [...this.#dialled.values()]) this.#stop(dialled, reason)
+    for (const dialled of [...this.#dialled.values(), ...this.#channels]) this.#stop(dialled, reason)
     for (const connection of [...this.#accepted]) this.endAccepted(connection, reason, goodbye(reason))
   }
 
   /** Ends what was dialled there, for good. */
   #stop(dialled: Dialled, reason: string): void {
-    this.#dialled.delete(dialled.peer.id)
+    const { connection, opening } = dialled
     dialled.cancelTimer()
-    if (dialled.connection !== null) this.endDialled(dialled.connection, reason, goodbye(reason))
+    dialled.connection = null
+    if (opening === null) this.#dialled.delete(dialled.peer.id)
+    else this.#channels.delete(dialled)
+    if (connection !== null) this.endDialled(connection, reason, goodbye(reason))
+    else opening?.failed(reason)
+  }
+
+  #sessionEnded({ peer, session }: MemoryConnection, wasUp: boolean, reason: string, end: ConnectionEnd): void {
+    const { handlers, logger, quiet } = this.#running()
+    const fields = { peer: peer.id, address: peer.address }
+    if (wasUp) {
+      logger.warn('transport.peer-down', { ...fields, session, reason })
+      handlers.onPeerDown(peer.id, session, reason, end)
+    } else {
+      quiet.warn('transport.dial-failed', peer.id, reason, fields)
+      handlers.onDialFailed?.(peer.id, reason)
+    }
+  }
+
+  #channelEnded({ peer, dialled, channelAtDialler }: MemoryConnection, wasUp: boolean, reason: string): void {
+    this.#channels.delete(dialled)
+    channelAtDialler?.ended(reason)
+    if (wasUp) {
+      this.#running().logger.info('transport.channel-down', { peer: peer.id, address: peer.address, reason })
+    } else {
+      dialled.opening?.failed(reason)
+    }
+  }
+
+  #dialChannel(connection: MemoryConnection): void {
+    connection.channelAtDialler = new MemoryChannel({
+      queueBytesMax: this.#network.writeQueueBytesMax,
+      carry: (bytes, deliver) => connection.carryToAcceptor(this.#network, deliver, bytes),
+      end: (reason) => this.endDialled(connection, reason, goodbye(reason)),
+    })
+  }
+
+  /** Invariant: hands are not shaken yet. */
+  #acceptChannel(connection: MemoryConnection): void {
+    const channel = new MemoryChannel({
+      queueBytesMax: this.#network.writeQueueBytesMax,
+      carry: (bytes, deliver) => connection.carryToDialler(this.#network, deliver, bytes),
+      end: (reason) => this.endAccepted(connection, reason, goodbye(reason)),
+    })
+    connection.channelAtAcceptor = channel
+    channel.other = connection.channelAtDialler
+    if (connection.channelAtDialler !== null) connection.channelAtDialler.other = channel
   }
 
   #becomeLink(connection: MemoryConnection): void {
     if (connection.isEndedAtAcceptor) return
+    if (connection.isChannel) {
+      connection.carryToDialler(this.#network, () => connection.dialler.welcomed(connection))
+      return
+    }
     const { logger, quiet } = this.#running()
     const { link, from } = connection
     assert(from !== null, `link ${link} is admitted without an identity`)
@@ -504,14 +621,19 @@ export class MemoryTransport implements Transport {
   }
 
   #maybeUp(connection: MemoryConnection): void {
-    const dialled = this.#dialled.get(connection.peer.id)
-    if (connection.isEndedAtDialler || dialled?.connection !== connection) return
+    const { dialled, peer, session, channelAtDialler } = connection
+    if (connection.isEndedAtDialler || dialled.connection !== connection) return
     if (!connection.isWelcomed || !connection.isAdmittedAtDialler) return
     const { handlers, logger, quiet } = this.#running()
     dialled.cancelTimer()
     connection.isUpAtDialler = true
     dialled.hasShownBoot = false
-    const { peer, session } = connection
+    if (dialled.opening !== null && channelAtDialler !== null) {
+      connection.carryToAcceptor(this.#network, () => connection.acceptor?.welcomedForChannel(connection))
+      logger.info('transport.channel-up', { peer: peer.id, address: peer.address })
+      dialled.opening.opened(channelAtDialler)
+      return
+    }
     quiet.forget('transport.dial-failed', peer.id)
     logger.info('transport.peer-up', { peer: peer.id, address: peer.address, session })
     handlers.onPeerUp(peer.id, session)
@@ -546,4 +668,10 @@ function weight(message: Request): number {
   return bytes
 }
 
-const overBound = (bytes: number, bound: number): string => `${bytes} bytes wait to be written, over ${bound}`
+const toBeDialled = (peer: Server, opening: Opening | null): Dialled => ({
+  peer,
+  opening,
+  connection: null,
+  cancelTimer: () => {},
+  hasShownBoot: false,
+})

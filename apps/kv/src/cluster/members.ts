@@ -4,7 +4,6 @@
  */
 
 import { createHash } from 'node:crypto'
-import { isIPv6 } from 'node:net'
 
 export interface HostPort {
   readonly host: string
@@ -28,7 +27,8 @@ export const formatAddress = ({ host, port }: HostPort): string => `${host.inclu
 /** Null: it is not host:port, or [host]:port, with a port of 1 .. 65535. */
 export function readAddress(text: string | undefined): HostPort | null {
   const match = /^(?:\[([^\s[\]/]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
-  if (match?.[1] !== undefined && !isIPv6(match[1])) return null
+  // Only an address of IPv6 stands in brackets; the zone of a local one is a name of this machine.
+  if (match?.[1] !== undefined && !URL.canParse(`http://[${match[1].replace(/%.+$/, '')}]`)) return null
   const host = match?.[1] ?? match?.[2]
   const port = Number(match?.[3])
   return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
