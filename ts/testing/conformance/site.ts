@@ -2,7 +2,7 @@
 
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
+import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import {
   type Clock,
   type Identity,
@@ -25,7 +25,14 @@ export interface LogLine {
 
 export type SessionEvent =
   | { readonly type: 'up'; readonly peer: ServerId; readonly session: Session }
-  | { readonly type: 'down'; readonly peer: ServerId; readonly session: Session; readonly reason: string }
+  | {
+      readonly type: 'down'
+      readonly peer: ServerId
+      readonly session: Session
+      readonly reason: string
+      /** Absent of a transport that cannot tell. */
+      readonly end?: ConnectionEnd
+    }
 
 export class Site implements TransportHandlers, Logger {
   readonly id: ServerId
@@ -37,6 +44,7 @@ export class Site implements TransportHandlers, Logger {
   readonly responses: { readonly from: ServerId; readonly session: Session; readonly message: Response }[] = []
   readonly refusals: ({ readonly peer: ServerId } & ConnectionRefusal)[] = []
   readonly failedDials: { readonly peer: ServerId; readonly reason: string }[] = []
+  readonly linkEnds: { readonly from: ServerId; readonly link: LinkId; readonly end: ConnectionEnd }[] = []
   readonly lines: LogLine[] = []
   /** Calls of any handler that tells something. */
   calls = 0
@@ -90,9 +98,19 @@ export class Site implements TransportHandlers, Logger {
     this.sessions.push({ type: 'up', peer, session })
   }
 
-  onPeerDown(peer: ServerId, session: Session, reason: string): void {
+  onPeerDown(peer: ServerId, session: Session, reason: string, end?: ConnectionEnd): void {
     this.calls++
-    this.sessions.push({ type: 'down', peer, session, reason })
+    this.sessions.push({ type: 'down', peer, session, reason, ...(end === undefined ? {} : { end }) })
+  }
+
+  onLinkDown(from: ServerId, link: LinkId, end: ConnectionEnd): void {
+    this.calls++
+    this.linkEnds.push({ from, link, end })
+  }
+
+  /** How the sessions with that peer have ended, one after the other. */
+  endsWith(peer: ServerId): readonly (ConnectionEnd | undefined)[] {
+    return this.sessions.flatMap((event) => (event.type === 'down' && event.peer === peer ? [event.end] : []))
   }
 
   onRefused(peer: ServerId, refusal: ConnectionRefusal): void {
