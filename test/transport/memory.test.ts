@@ -9,6 +9,7 @@ import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { logIndex } from '#balsa/types.js'
 import { BOOT_UNPROVEN } from 'balsa-raft/transport'
 
+import { until } from '../support/until.js'
 import { registerCases } from '../support/register-cases.js'
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
@@ -153,6 +154,31 @@ test('a partition ends the sessions of both sides at once, and none comes up unt
   await settle(network)
   assert.ok((a.sessionWith('b') ?? 0) > 1 && (b.sessionWith('a') ?? 0) > 1)
   assert.equal(rounds(b), [], 'what was on its way is lost')
+})
+
+test('a process that dies, a reset, a partition and a close are told apart, on both connections', async () => {
+  for (const [end, act] of [
+    ['gone', (network: MemoryNetwork) => network.kill('b')],
+    ['gone', (network: MemoryNetwork) => network.cut('a', 'b')],
+    ['unclear', (network: MemoryNetwork) => network.partition('a', 'b')],
+    ['goodbye', (_network: MemoryNetwork, b: Site) => void b.transport.close()],
+  ] as const) {
+    const clock = new MachineClock()
+    const network = new MemoryNetwork({ clock })
+    const [a, b] = [new Site('a', network.transport('a')), new Site('b', network.transport('b'))]
+    for (const site of [a, b]) await site.start(clock)
+    a.transport.setPeers([{ id: 'b', address: 'b' }])
+    b.transport.setPeers([{ id: 'a', address: 'a' }])
+    await a.up('b')
+    await b.up('a')
+    const { calls } = b
+    act(network, b)
+    await a.down('b', a.sessionWith('b') ?? 1)
+    await until('the link is down', () => a.linkEnds.length > 0)
+    assert.equal([...a.endsWith('b'), a.linkEnds[0]?.end], [end, end])
+    if (end === 'gone' && network.listener('b') === null) assert.is(b.calls, calls, 'who is dead hears nothing')
+    for (const site of [a, b]) await site.transport.close()
+  }
 })
 
 test('a dial that is dropped fails in the end, and is tried again', async () => {

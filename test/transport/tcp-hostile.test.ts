@@ -409,6 +409,31 @@ test('a goodbye ends the session with its reason, whatever else comes', async (c
   assert.equal(site.responses, [])
 })
 
+test('how a connection ends says what has become of the process at the other side', async (context) => {
+  const ways = [
+    ['goodbye', (raw: RawPeer) => raw.socket.write(encodeGoodbye('going home'))],
+    ['gone', (raw: RawPeer) => raw.socket.end()],
+    ['gone', (raw: RawPeer) => raw.socket.resetAndDestroy()],
+    ['unclear', (raw: RawPeer) => raw.socket.write(encodeRefusal({ code: 'REJECTED', reason: 'no' }))],
+    ['unclear', (raw: RawPeer) => raw.socket.write(Buffer.alloc(100))],
+  ] as const
+  for (const [end, act] of ways) {
+    const { site, raw } = await sessionWithRaw(context)
+    act(raw)
+    await site.down('b', 1)
+    assert.equal(site.endsWith('b'), [end])
+  }
+  for (const [end, act] of ways) {
+    const { site, address } = await start(context, 'a')
+    const raw = await RawPeer.dial(context, address)
+    raw.hello('b', 'a', { features: ['goodbye'] })
+    await raw.welcome()
+    act(raw)
+    await until('the link is down', () => site.linkEnds.length > 0)
+    assert.is(site.linkEnds[0]?.end, end)
+  }
+})
+
 test('a peer that does not hang up after a goodbye is hung up on', async (context) => {
   const clock = new ManualClock()
   const { transport, address } = await start(context, 'a', {}, clock)

@@ -3,7 +3,7 @@
 import type { AppendEntries, AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
+import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import {
   type Clock,
   type Identity,
@@ -26,7 +26,14 @@ export interface LogLine {
 
 export type SessionEvent =
   | { readonly type: 'up'; readonly peer: ServerId; readonly session: Session }
-  | { readonly type: 'down'; readonly peer: ServerId; readonly session: Session; readonly reason: string }
+  | {
+      readonly type: 'down'
+      readonly peer: ServerId
+      readonly session: Session
+      readonly reason: string
+      /** Absent of a transport that cannot tell. */
+      readonly end?: ConnectionEnd
+    }
 
 /** One end of a channel, and everything that has come on it. */
 export class SiteChannel implements ChannelHandlers {
@@ -68,6 +75,7 @@ export class Site implements TransportHandlers, Logger {
   /** Those that peers have opened. */
   readonly channels: (SiteChannel & { readonly from: ServerId })[] = []
   readonly failedDials: { readonly peer: ServerId; readonly reason: string }[] = []
+  readonly linkEnds: { readonly from: ServerId; readonly link: LinkId; readonly end: ConnectionEnd }[] = []
   readonly lines: LogLine[] = []
   /** Calls of any handler that tells something. */
   calls = 0
@@ -124,9 +132,19 @@ export class Site implements TransportHandlers, Logger {
     this.sessions.push({ type: 'up', peer, session })
   }
 
-  onPeerDown(peer: ServerId, session: Session, reason: string): void {
+  onPeerDown(peer: ServerId, session: Session, reason: string, end?: ConnectionEnd): void {
     this.calls++
-    this.sessions.push({ type: 'down', peer, session, reason })
+    this.sessions.push({ type: 'down', peer, session, reason, ...(end === undefined ? {} : { end }) })
+  }
+
+  onLinkDown(from: ServerId, link: LinkId, end: ConnectionEnd): void {
+    this.calls++
+    this.linkEnds.push({ from, link, end })
+  }
+
+  /** How the sessions with that peer have ended, one after the other. */
+  endsWith(peer: ServerId): readonly (ConnectionEnd | undefined)[] {
+    return this.sessions.flatMap((event) => (event.type === 'down' && event.peer === peer ? [event.end] : []))
   }
 
   onRefused(peer: ServerId, refusal: ConnectionRefusal): void {

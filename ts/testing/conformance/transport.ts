@@ -520,6 +520,26 @@ function addEnds(add: Add): void {
     match(await b.down('a', back), /b has started again/)
   })
 
+  add('a close is told to the other side as a goodbye, on either connection, by a transport that can tell', async (stage) => {
+    const { a, b } = await stage.pair()
+    await stage.dial(b, 'a')
+    await b.up('a')
+    await b.transport.close()
+    await a.down('b', a.sessions[0]?.session ?? 0)
+    const ends = [...a.endsWith('b'), ...a.linkEnds.map(({ end }) => end)]
+    ok(ends.every((end) => end === 'goodbye' || end === undefined), `it was told as ${ends.join(', ')}`)
+  })
+
+  add('a connection that this side ends says nothing of the other', async (stage) => {
+    const { a, b, session } = await stage.pair()
+    a.ask('b', session, heartbeat(1))
+    await stage.until('it comes', () => b.requests.length === 1)
+    b.transport.reject(b.requests[0]?.link ?? 0, 'it was not wanted')
+    await a.down('b', session)
+    const ends = [...a.endsWith('b'), ...b.linkEnds.map(({ end }) => end)]
+    ok(ends.every((end) => end === 'unclear' || end === undefined), `it was told as ${ends.join(', ')}`)
+  })
+
   add('after close no handler is called, and every session has gone down before', async (stage) => {
     const { a, b, session } = await stage.pair()
     await stage.dial(b, 'a')

@@ -41,6 +41,8 @@ export class ArrivingInvariants implements Observer {
     else if (input.type === 'arriving' && core.role === 'follower' && core.leader?.id === input.from) {
       seen.partAt = seen.now
       seen.isOwed = true
+    } else if (input.type === 'peerGone' && core.leader?.id === input.peer) {
+      seen.partAt = -Infinity
     }
   }
 
