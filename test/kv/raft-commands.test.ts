@@ -96,7 +96,11 @@ test('each subcommand that changes something is one call of the library, and tel
     const s4 = { id: 's4', address: '127.0.0.1:7104', meta: { redis: '[::1]:7004' } }
     const cases: readonly (readonly [line: string, call: readonly unknown[], reply: string])[] = [
       ['RAFT ADD s4 127.0.0.1:7104 [::1]:7004', ['addVoter', s4, { timeoutMs }], changed],
-      ['raft add-nonvoter s4 127.0.0.1:7104 [::1]:7004 FORCE', ['addNonvoter', s4, { timeoutMs, force: true }], changed],
+      [
+        'raft add-nonvoter s4 127.0.0.1:7104 [::1]:7004 FORCE',
+        ['addNonvoter', s4, { timeoutMs, force: true }],
+        changed,
+      ],
       ['RAFT PROMOTE s4', ['promote', 's4', { timeoutMs }], changed],
       ['RAFT DEMOTE s4 ifindex 7', ['demoteVoter', 's4', { timeoutMs, ifIndex: 7 }], changed],
       ['RAFT REMOVE s4 IFINDEX 7 FORCE', ['removeServer', 's4', { timeoutMs, ifIndex: 7, force: true }], changed],
@@ -135,7 +139,10 @@ test('what RAFT is told wrongly is refused before anything is called', () =>
 test('a call that the library does not have is a subcommand that there is not, and HELP does not name it', () =>
   withServer(async ({ raft }, client) => {
     const { removeServer } = recorded([])
-    assert.is(await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'), "-ERR unknown subcommand 'REMOVE'. Try RAFT HELP.\r\n")
+    assert.is(
+      await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'),
+      "-ERR unknown subcommand 'REMOVE'. Try RAFT HELP.\r\n",
+    )
     assert.match(await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'), /^\*4\r\n/)
     Object.assign(raft, { removeServer })
     assert.is(await client.ask(command('RAFT', 'REMOVE', 's2') + command('PING'), '+PONG\r\n'), `${changed}+PONG\r\n`)
@@ -148,9 +155,15 @@ test('a call that the library does not have is a subcommand that there is not, a
 test('a call that fails is told with its code and its words; who does not lead names who does', () =>
   withServer(async ({ raft }, client) => {
     for (const [error, reply] of [
-      [new RaftError('ERR_RAFT_NOT_LEADER', 'x', { leader: { id: 's2', address: 'x:1' } }), /^-MOVED 0 127\.0\.0\.1:7002\r\n$/],
+      [
+        new RaftError('ERR_RAFT_NOT_LEADER', 'x', { leader: { id: 's2', address: 'x:1' } }),
+        /^-MOVED 0 127\.0\.0\.1:7002\r\n$/,
+      ],
       [new RaftError('ERR_RAFT_NO_LEADER', 'x'), /^-CLUSTERDOWN no leader is known/],
-      [new RaftError('ERR_RAFT_TIMEOUT', 'entry 7 is not committed', { outcome: 'unknown' }), /^-ERR RAFT_TIMEOUT entry 7/],
+      [
+        new RaftError('ERR_RAFT_TIMEOUT', 'entry 7 is not committed', { outcome: 'unknown' }),
+        /^-ERR RAFT_TIMEOUT entry 7/,
+      ],
       [new TypeError('no such thing'), /^-ERR RAFT_FAILED TypeError: no such thing/],
     ] as const) {
       Object.assign(raft, { removeServer: () => Promise.reject(error) })

@@ -29,7 +29,10 @@ export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall
   ['promote', changing('promote', 'a vote for a server that has none, as soon as it has caught up')],
   ['demote', changing('demoteVoter', 'no vote any more for a server, which stays')],
   ['remove', changing('removeServer', 'a server leaves the cluster')],
-  ['transfer', { arity: -2, usage: '[id]', purpose: 'another server leads', needs: 'transferLeadership', begin: transfer }],
+  [
+    'transfer',
+    { arity: -2, usage: '[id]', purpose: 'another server leads', needs: 'transferLeadership', begin: transfer },
+  ],
   ['snapshot', { arity: 2, usage: '', purpose: 'a snapshot of this server, now', needs: 'snapshot', begin: snapshot }],
 ])
 

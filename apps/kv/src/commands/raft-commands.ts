@@ -77,7 +77,8 @@ function memberRow(
   const peer = raft.peers.find((one) => one.id === id)
   const member = leadership.members.find((one) => one.id === id)
   const isSelf = id === raft.id
-  const reason = peer?.refusal == null ? (peer?.downReason ?? null) : `${peer.refusal.code} ${peer.refusal.reason}`
+  const refusal = peer?.refusal ?? null
+  const reason = refusal === null ? (peer?.downReason ?? null) : `${refusal.code} ${refusal.reason}`
   return table([
     ['id', id],
     ['kind', kind],

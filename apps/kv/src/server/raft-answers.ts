@@ -54,9 +54,7 @@ export function readFailure(error: unknown, leadership: Leadership, slot: number
 export function callFailure(error: unknown, leadership: Leadership): ErrorReply {
   if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${textBytes(String(error))}`)
   const isElsewhere = error.code === 'ERR_RAFT_NOT_LEADER' || error.code === 'ERR_RAFT_NO_LEADER'
-  return isElsewhere
-    ? refusal(error, leadership, 0)
-    : failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
+  return isElsewhere ? refusal(error, leadership, 0) : failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
 }
 
 function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorReply {
