@@ -34,5 +34,11 @@ export function readAddress(text: string | undefined): HostPort | null {
   return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
 }
 
+/** Also with the zone of a link. Asked of URL, as none of the rooms that are given their sockets knows node:net. */
+function isIPv6(host: string): boolean {
+  const [, address] = /^([^%]+)(?:%[\w.:-]+)?$/.exec(host) ?? []
+  return address !== undefined && URL.canParse(`http://[${address}]/`)
+}
+
 /** In a redirection Redis writes an IPv6 address without brackets, and clients split at the last colon. */
 export const redirectAddress = ({ host, port }: HostPort): string => `${host}:${port}`
