@@ -27,8 +27,7 @@ export const formatAddress = ({ host, port }: HostPort): string => `${host.inclu
 /** Null: it is not host:port, or [host]:port, with a port of 1 .. 65535. */
 export function readAddress(text: string | undefined): HostPort | null {
   const match = /^(?:\[([^\s[\]/]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(text ?? '')
-  // Only an address of IPv6 stands in brackets; the zone of a local one is a name of this machine.
-  if (match?.[1] !== undefined && !URL.canParse(`http://[${match[1].replace(/%.+$/, '')}]`)) return null
+  if (match?.[1] !== undefined && !isIPv6(match[1])) return null
   const host = match?.[1] ?? match?.[2]
   const port = Number(match?.[3])
   return host === undefined || port < 1 || port > 65_535 ? null : { host, port }
