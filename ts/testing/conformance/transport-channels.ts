@@ -87,10 +87,10 @@ function addFrames(add: Add): void {
 
   add('what one side says at once is heard', async (stage) => {
     const { a, b } = await stage.pair()
-    const { onChannel } = b
+    const taken = b.onChannel.bind(b)
     b.onChannel = (from, channel) => {
       channel.send(frameOf(7, 100))
-      return onChannel.call(b, from, channel)
+      return taken(from, channel)
     }
     const near = await a.open('b')
     await stage.until('it comes', () => near.frames.length === 1)
@@ -172,10 +172,10 @@ function addOpening(add: Add): void {
       let admit = (): void => {}
       const { length } = site.admitted
       site.onAdmit = () => new Promise((resolve) => (admit = resolve))
-      const { onChannel } = b
+      const taken = b.onChannel.bind(b)
       b.onChannel = (from, channel) => {
         channel.send(frameOf(1, 10))
-        return onChannel.call(b, from, channel)
+        return taken(from, channel)
       }
       let near: SiteChannel | null = null
       const opening = a.open('b').then((channel) => (near = channel))

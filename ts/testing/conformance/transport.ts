@@ -17,7 +17,8 @@ import type { ConformanceCase } from './case.js'
 import { addChannels } from './transport-channels.js'
 import { Stage } from './transport-stage.js'
 import type { Add, Body, TransportWorld } from './transport-stage.js'
-import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf, Site } from './site.js'
+import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf } from './site.js'
+import type { Site } from './site.js'
 
 export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly makeWorld: () => Promise<World>
@@ -520,15 +521,21 @@ function addEnds(add: Add): void {
     match(await b.down('a', back), /b has started again/)
   })
 
-  add('a close is told to the other side as a goodbye, on either connection, by a transport that can tell', async (stage) => {
-    const { a, b } = await stage.pair()
-    await stage.dial(b, 'a')
-    await b.up('a')
-    await b.transport.close()
-    await a.down('b', a.sessions[0]?.session ?? 0)
-    const ends = [...a.endsWith('b'), ...a.linkEnds.map(({ end }) => end)]
-    ok(ends.every((end) => end === 'goodbye' || end === undefined), `it was told as ${ends.join(', ')}`)
-  })
+  add(
+    'a close is told to the other side as a goodbye, on either connection, by a transport that can tell',
+    async (stage) => {
+      const { a, b } = await stage.pair()
+      await stage.dial(b, 'a')
+      await b.up('a')
+      await b.transport.close()
+      await a.down('b', a.sessions[0]?.session ?? 0)
+      const ends = [...a.endsWith('b'), ...a.linkEnds.map(({ end }) => end)]
+      ok(
+        ends.every((end) => end === 'goodbye' || end === undefined),
+        `it was told as ${ends.join(', ')}`,
+      )
+    },
+  )
 
   add('a connection that this side ends says nothing of the other', async (stage) => {
     const { a, b, session } = await stage.pair()
@@ -537,7 +544,10 @@ function addEnds(add: Add): void {
     b.transport.reject(b.requests[0]?.link ?? 0, 'it was not wanted')
     await a.down('b', session)
     const ends = [...a.endsWith('b'), ...b.linkEnds.map(({ end }) => end)]
-    ok(ends.every((end) => end === 'unclear' || end === undefined), `it was told as ${ends.join(', ')}`)
+    ok(
+      ends.every((end) => end === 'unclear' || end === undefined),
+      `it was told as ${ends.join(', ')}`,
+    )
   })
 
   add('after close no handler is called, and every session has gone down before', async (stage) => {
