@@ -68,8 +68,6 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
    * once, at the start; nothing up to there is restored or applied again.
    */
   appliedIndex?(): number | Promise<number>
-  /** Of the whole state: equal states give equal bytes on every server. Asked beside a snapshot, and compared. */
-  hash?(): Uint8Array
 }
 
 /**

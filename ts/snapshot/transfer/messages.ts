@@ -23,7 +23,7 @@ export type TransferMessage =
   | { readonly type: 'piece'; readonly offset: number; readonly data: Uint8Array }
   /** Receiver: its state machine has what the snapshot holds, or more. */
   | { readonly type: 'done' }
-  /** Either: why it comes to nothing. */
+  /** Receiver: why it comes to nothing. */
   | { readonly type: 'refused'; readonly reason: string }
 
 const OFFER = 1
