@@ -139,14 +139,18 @@ export class SnapshotTransfers {
   onChannel(from: ServerId, channel: Channel): ChannelHandlers | null {
     if (this.#isClosed) return null
     let transfer: SnapshotReceiving | null = null
+    const fault = (reason: string): void => {
+      channel.close(reason)
+      transfer?.closed(reason)
+    }
     const onFrame = (frame: Uint8Array): void => {
       const message = decodeTransfer(frame)
-      if (message === null) return channel.close('it makes no sense')
+      if (message === null) return fault('it makes no sense')
       if (typeof message === 'string') return refuse(channel, message)
       if (message.type === 'offer' && transfer === null) transfer = this.#offered(from, channel, message)
       else if (message.type === 'piece' && transfer !== null) transfer.piece(message.offset, message.data)
       else if (message.type === 'refused') transfer?.closed(message.reason)
-      else channel.close(`a ${message.type} makes no sense here`)
+      else fault(`a ${message.type} makes no sense here`)
     }
     return { onFrame, onClosed: (reason) => transfer?.closed(reason) }
   }
@@ -154,8 +158,9 @@ export class SnapshotTransfers {
   /** Once per turn. */
   turn(): void {
     const { role, term, log } = this.#core
-    if (role !== 'leader')
+    if (this.#sendings.size > 0 && role !== 'leader') {
       for (const sending of [...this.#sendings.values()]) sending.end(`it leads term ${term} no more`)
+    }
     const receiving = this.#receiving
     if (receiving === null || log.appliedIndex < receiving.transfer.header.index) return
     this.#receiving = null
@@ -207,7 +212,7 @@ export class SnapshotTransfers {
       channel.send(encodeTransfer({ type: 'done' }))
       return null
     }
-    this.#receiving?.transfer.closed(`${from} offers another one`)
+    this.#receiving?.transfer.refuse(`${from} offers another one`)
     const transfer: SnapshotReceiving = new SnapshotReceiving({
       ...{ store: this.#store, header, bytes, wire: channel, clock: this.#clock },
       received: (stored) => this.#received(from, stored),

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert'
 import { drawSeed } from '../../support/seed.js'
 import { runKvWorld } from './kv-world.js'
 
-const FIXED_SEEDS = 20
+const FIXED_SEEDS = 28
 const RANDOM_MS = 6000
 /** What the fixed worlds must have come to: otherwise they test less than they claim. */
 const MUST_REACH = [

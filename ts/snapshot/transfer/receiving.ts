@@ -105,6 +105,8 @@ export class SnapshotReceiving {
     if (this.#isOver) return
     this.#wire.send(encodeTransfer({ type: 'done' }))
     this.#end()
+    // It came to have that by the log alone.
+    if (!this.#isWhole) void this.#suspend()
   }
 
   /** The channel has ended. What came stays. */
