@@ -240,6 +240,21 @@ test('a dial for a channel that nobody answers is given up, and one that is aske
   assert.is(clock.pending, 0)
 })
 
+test('a channel that is being opened is refused when its peer is none any more, however far it has come', async () => {
+  for (let steps = 0; steps <= 12; steps++) {
+    const { network, a, b } = await stage()
+    b.onAdmit = () => Promise.reject(new RaftError(BOOT_UNPROVEN, 'boot 3 was not shown'))
+    const refused = a.refusedChannel('b')
+    for (let step = 0; step < steps; step++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      network.deliverNext()
+    }
+    a.transport.setPeers([])
+    await settle(network)
+    assert.match(await refused, /no longer a peer|boot 3 was not shown/)
+  }
+})
+
 test('a dial that is asked for a boot is made again without the clock moving, once; then it waits as any other', async () => {
   const clock = new ManualClock()
   const network = new MemoryNetwork({ clock, manual: true })
