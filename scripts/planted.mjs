@@ -6,13 +6,13 @@
  */
 
 import { fork } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
-import { compile, copySources, EXPECTED, plant, readPatches } from './planted/patches.mjs'
+import { compile, copySources, duplicate, EXPECTED, plant, readPatches } from './planted/patches.mjs'
 import { checkSuites, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
@@ -50,7 +50,7 @@ async function main() {
       )
       return
     }
-    cpSync(join(root, 'dist'), join(control, 'dist'), { recursive: true })
+    duplicate(join(root, 'dist'), join(control, 'dist'))
     const tree = join(folder, 'tree')
     copyTree(tree)
     report(await hunt(patches, { raft: control, kv: tree }, how), check)
@@ -117,7 +117,7 @@ async function huntOne(patch, copies, { first, last }) {
   const begin = performance.now()
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, worlds, trouble: null, ...more })
   try {
-    cpSync(copies[worlds], copy, { recursive: true, verbatimSymlinks: true })
+    duplicate(copies[worlds], copy)
     const stale = plant(patch, copy) ?? (await compile(copy, worlds === 'kv' ? 'apps/kv' : 'ts'))
     if (stale !== null) return row({ trouble: stale })
     const { ran, failure, trouble } = await run(copy, worlds, [`${first}..${last}`])

@@ -89,10 +89,18 @@ function describe(name, path) {
   return { name, path, scenario, expected, worlds, suite: suite ?? null }
 }
 
+/**
+ * A file or a folder, at another place. Times go with it: the compiler goes by them, and would take all that stands
+ * behind a newer `tsconfig.json` for out of date.
+ */
+export function duplicate(from, to) {
+  cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
+}
+
 /** Puts the sources where a bug may be planted in them, ready to be compiled. */
 export function copySources(target) {
   for (const name of ['ts', 'apps/kv/src', 'package.json', 'tsconfig.base.json']) {
-    cpSync(join(root, name), join(target, name), { recursive: true })
+    duplicate(join(root, name), join(target, name))
   }
   symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))
 }

@@ -4,10 +4,10 @@
  */
 
 import { fork } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../ensure-built.mjs'
-import { compile, plant } from './patches.mjs'
+import { compile, duplicate, plant } from './patches.mjs'
 
 /** One test file may take so long in a copy; the tests that are named here take seconds. */
 const FILE_DEADLINE_MS = 180_000
@@ -18,10 +18,10 @@ const STUMBLE = /Cannot (?:read|set) properties of|is not (?:a function|iterable
 /** Sources, what is built of them, and packages of which those of this tree are the copy's own. */
 export function copyTree(target) {
   for (const name of ['ts', 'dist', 'apps', 'test', 'support', 'scripts', 'build/test', 'build/support']) {
-    cpSync(join(root, name), join(target, name), { recursive: true })
+    duplicate(join(root, name), join(target, name))
   }
   for (const name of ['package.json', 'tsconfig.base.json', 'tsconfig.json'])
-    cpSync(join(root, name), join(target, name))
+    duplicate(join(root, name), join(target, name))
   const packages = join(target, 'node_modules')
   mkdirSync(packages)
   for (const name of readdirSync(join(root, 'node_modules'))) {
@@ -43,7 +43,7 @@ export async function huntInSuite(patch, tree) {
   const begin = performance.now()
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, trouble: null, ...more })
   try {
-    cpSync(tree, copy, { recursive: true, verbatimSymlinks: true })
+    duplicate(tree, copy)
     const stale = plant(patch, copy) ?? (await compile(copy, 'apps/kv'))
     if (stale !== null) return row({ trouble: stale })
     const { failures, trouble } = await runFile(copy, suite.file)
