@@ -287,7 +287,9 @@ export class Judge {
     return null
   }
 
+  /** What a transaction deletes and makes again was not there all the time, though no reader sees it gone. */
   #livesThrough(key: string, from: number): boolean {
+    if (this.model.wasDeletedAfter(key, from)) return false
     for (let at = from; at <= this.model.last; at += 1) {
       if (this.model.liveAt(key, at) === null) return false
       if (this.model.versionAt(key, at).deadline !== 0) return false

@@ -91,6 +91,11 @@ export class Model {
     return before === null ? lives : !lives || after.at !== before.at
   }
 
+  /** Whether a command of an entry after `index` deleted the key, though a later one of the same made it again. */
+  wasDeletedAfter(key: string, index: number): boolean {
+    return (this.#versions.get(key) ?? []).some(({ at, value }) => at > index && value === null)
+  }
+
   #transaction(index: number, { watched, commands }: ModelEntry & { type: 'transaction' }): Answer {
     const isUnchanged = watched.every(({ key, version }) => (this.liveAt(key, index)?.at ?? 0) === version)
     return isUnchanged ? commands.map((words) => this.#run(index, words)) : NOTHING

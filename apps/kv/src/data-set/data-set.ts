@@ -246,7 +246,7 @@ export class DataSet {
   /**
    * One step of a walk: visits up to `count` items, fewer when their keys are long, and returns where to go on; 0 = all
    * were visited. Start with 0. Every key that is there during the whole walk is visited at least once, whatever
-   * changes meanwhile.
+   * changes meanwhile; one that is deleted and made again, be it by one entry, is a new one.
    */
   scan(cursor: number, count: number, visit: (item: Item) => void): number {
     const from = cursor === 0 ? this.#order.length : Math.min(cursor, this.#order.length)

@@ -240,11 +240,13 @@ function agreed(world: World, core: readonly SimServer[]): boolean {
 
 /**
  * Through these rooms goes what servers do by themselves, such as heartbeats, writing down a peer that was out of
- * reach, or the confirmation of a read whose caller has given up; and of the room that a disk has again only the next
- * turn hears. At rest they are empty as well, but not at any moment.
+ * reach, or the confirmation of a read whose caller has given up; of the room that a disk has again only the next turn
+ * hears; and what a slow disk has begun to read for a peer it finishes after all is quiet. At rest they are empty as
+ * well, but not at any moment.
  */
 const PASSED_THROUGH: readonly (keyof Rooms)[] = [
-  ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions', 'unwritten', 'creditMissing'] as const),
+  ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions'] as const),
+  ...(['unwritten', 'creditMissing', 'blocksRead'] as const),
 ]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
