@@ -16,6 +16,7 @@ import type { SnapshotSource } from '../machine/state-machine.js'
 import type { GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
+import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { logIndex } from '../types.js'
@@ -187,7 +188,7 @@ export class Snapshots implements SnapshotShelf {
 
   /** One has come from a peer, whole and durable; the core decides whether it says news. */
   received(stored: StoredSnapshot): void {
-    this.#stored = [stored, ...this.#stored].sort(newestFirst)
+    this.#shelve(stored)
     const { index, term } = stored.header
     this.#events.emit('snapshot', { what: 'received', index, term, reason: null })
     this.#mailbox.push({ type: 'snapshotReceived', snapshot: metaOf(stored.header) })
@@ -236,8 +237,7 @@ export class Snapshots implements SnapshotShelf {
     this.#isRestoring = false
     this.#appliedTime.restored(meta.time)
     this.#entryClock.restored(meta.time)
-    const bytes = this.#stored.find(({ header }) => header.id === meta.id)?.bytes ?? 0
-    this.#schedule.restored(meta.index, bytes, this.#clock.now())
+    this.#schedule.restored(meta.index, this.find(meta.id)?.bytes ?? 0, this.#clock.now())
     this.#events.emit('snapshot', { what: 'restored', index: meta.index, term: meta.term, reason: null })
     this.#mailbox.push({ type: 'restored', index: meta.index })
   }
@@ -319,7 +319,7 @@ export class Snapshots implements SnapshotShelf {
     this.#isTaking = false
     this.#failure = null
     this.#schedule.taken(stored.bytes)
-    this.#stored = [stored, ...this.#stored].sort(newestFirst)
+    this.#shelve(stored)
     const { header, bytes } = stored
     this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
     this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
@@ -328,6 +328,10 @@ export class Snapshots implements SnapshotShelf {
     const held = HELD_FACTOR * (header.index + 1 - first)
     const firstLeast = logIndex(Math.max(header.index + 1 - held, 1))
     this.#mailbox.push({ type: 'snapshotTaken', snapshot: metaOf(header), first, firstLeast })
+  }
+
+  #shelve(stored: StoredSnapshot): void {
+    this.#stored = [stored, ...this.#stored].sort(newestFirst)
   }
 
   #failed(index: LogIndex, error: RaftError): void {
@@ -360,10 +364,6 @@ function infoOf({ header, bytes }: StoredSnapshot): SnapshotInfo {
 function metaOf(header: SnapshotHeader): SnapshotMeta {
   const { id, index, term, time, configuration, configurationIndex, clusterName } = header
   return { id, index, term, time, configuration, configurationIndex, clusterName }
-}
-
-function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
-  return b.header.term - a.header.term || b.header.index - a.header.index
 }
 
 /** Names the boot and the place: no other process makes one of that name, and this one takes one at each place. */

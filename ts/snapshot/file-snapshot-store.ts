@@ -25,7 +25,7 @@ import type { Reception } from './file-intake.js'
 import { FileSink } from './file-sink.js'
 import { PART_SUFFIX, PartialFile, SNAPSHOT_SUFFIX } from './partial-file.js'
 import { corruptError, failedError, snapshotFault } from './snapshot-fault.js'
-import { READ_BYTES_MAX } from './snapshot-store.js'
+import { newestFirst, READ_BYTES_MAX } from './snapshot-store.js'
 import type {
   FlawedSnapshot,
   FoundSnapshots,
@@ -295,8 +295,4 @@ async function readFully(file: DiskFile, into: Uint8Array, position: number): Pr
     done += length
   }
   return into
-}
-
-function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
-  return b.header.term - a.header.term || b.header.index - a.header.index || (a.header.id < b.header.id ? -1 : 1)
 }

@@ -21,6 +21,11 @@ export interface StoredSnapshot {
   readonly bytes: number
 }
 
+/** The order in which they are told and kept: by term, then by index. */
+export function newestFirst(a: StoredSnapshot, b: StoredSnapshot): number {
+  return b.header.term - a.header.term || b.header.index - a.header.index
+}
+
 /**
  * One that is there and cannot be used: the log may name it, so it is told, and stays until `keep`. When it is received
  * again it is replaced.
