@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert'
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions } from 'balsa-raft'
 import { systemClock } from '#balsa/clock.js'
+import type { CancelTimer, Clock } from '#balsa/types.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { until } from '../support/until.js'
@@ -45,12 +46,13 @@ class Cluster {
     this.folder = folder
   }
 
-  async open(id: string): Promise<List> {
+  async open(id: string, more: Partial<Pick<RaftOptions<number, number>, 'clock' | 'transport'>> = {}): Promise<List> {
     const server = await Raft.open<number, number, void, readonly number[]>({
       ...{ id, dir: join(this.folder, id), bootstrap: IDS.map((peer) => ({ id: peer, address: `${peer}:1` })) },
       ...{ transport: this.network.transport(`${id}:1`), storage: this.storage, codec: msgpackCodec<number>() },
       ...{ stateMachine: listMachine(), heartbeatMs: 20, electionTimeoutMs: 150 },
       snapshots: { entries: 1e6, trailingEntries: 1 },
+      ...more,
     })
     this.servers.set(id, server)
     return server
@@ -112,5 +114,52 @@ snapshots(
     assert.equal((await again.read(undefined, { consistency: 'stale' })).length, 701)
   },
 )
+
+snapshots(
+  'a server that is closed tries none again that it could not send, and leaves no timer',
+  async ({ cluster }) => {
+    const armed = new Set<CancelTimer>()
+    const transport = cluster.network.transport('s1:1')
+    let refused = 0
+    transport.openChannel = () => {
+      refused += 1
+      return Promise.reject(new Error('this link has none'))
+    }
+    const leader = await cluster.open('s1', { clock: countedClock(armed), transport })
+    for (const id of ['s2', 's3']) await cluster.open(id)
+    await until('it can lead', () => leader.status.leader !== null)
+    if (leader.status.role !== 'leader') await (await cluster.leader()).transferLeadership({ to: 's1' })
+    await leader.ready({ timeoutMs: 20_000 })
+    await cluster.close('s2')
+    // For as long as it counts as heard, the log keeps what it lacks.
+    const lacking = leader.status.lastIndex + 1
+    for (let value = 1; leader.status.firstIndex <= lacking; value += 1) {
+      await leader.apply(value)
+      await leader.snapshot()
+    }
+    await cluster.open('s2')
+    // The second is tried after a pause of half a second; the third would be after a whole one.
+    await until('it was refused twice', () => refused === 2)
+    await cluster.close('s1')
+    assert.is(armed.size, 0)
+  },
+)
+
+/** The machine's clock, and which of its timers have neither come nor been cancelled. */
+function countedClock(armed: Set<CancelTimer>): Clock {
+  const clock = systemClock()
+  const setTimer = (delayMs: number, callback: () => void): CancelTimer => {
+    const timer = clock.setTimer(delayMs, () => {
+      armed.delete(timer)
+      callback()
+    })
+    armed.add(timer)
+    return () => {
+      armed.delete(timer)
+      timer()
+    }
+  }
+  return { ...clock, setTimer }
+}
 
 snapshots.run()

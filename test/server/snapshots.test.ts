@@ -233,6 +233,16 @@ test('nothing is applied while a state is captured; a capture that takes too lon
   await lone.raft.close()
 })
 
+test('a state machine that never captures its state keeps nothing waiting when its server is closed', async () => {
+  const lone = await new Lone().open(keeping({ snapshot: () => new Promise(() => {}) })).then((one) => one.lead())
+  await lone.apply(1)
+  const asked = failure(lone.raft.snapshot())
+  await lone.until(() => lone.raft.status.snapshot.isTaking)
+  await lone.raft.close()
+  assert.is((await asked).code, 'ERR_RAFT_CLOSED')
+  assert.equal(lone.clock.delays(), [])
+})
+
 test('a state machine whose snapshot fails in any way goes on, keeps its log, and says why', async () => {
   const bad = (value: unknown): never => value as never
   const cases: readonly (readonly [string, () => never, RegExp])[] = [

@@ -19,7 +19,7 @@ import { QuietLog } from '../transport/quiet-log.js'
 import type { Channel, ChannelHandlers } from '../transport/channel.js'
 import type { Transport } from '../transport/transport.js'
 import { isPosition, POSITION_MAX } from '../types.js'
-import type { Clock, Identity, Logger, ServerId } from '../types.js'
+import type { CancelTimer, Clock, Identity, Logger, ServerId } from '../types.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 /** A peer that could not be given its snapshot is tried again after this, twice as long after each further failure. */
@@ -69,6 +69,8 @@ export class SnapshotTransfers {
   readonly #sendings = new Map<ServerId, SnapshotSending>()
   /** Failures in a row, by peer. */
   readonly #failures = new Map<ServerId, number>()
+  /** Of peers that are to be tried again. */
+  readonly #retries = new Set<CancelTimer>()
   #receiving: Receiving | null = null
   #shelf: SnapshotShelf | null = null
   #isClosed = false
@@ -170,6 +172,8 @@ export class SnapshotTransfers {
 
   close(): void {
     this.#isClosed = true
+    for (const cancel of this.#retries) cancel()
+    this.#retries.clear()
     for (const sending of [...this.#sendings.values()]) sending.end('this server is closing')
     this.#receiving?.transfer.refuse('this server is closing')
   }
@@ -196,7 +200,11 @@ export class SnapshotTransfers {
     this.#failures.set(peer, failures + 1)
     this.#quiet.warn('snapshot not sent', peer, reason, { peer })
     const delayMs = Math.min(RETRY_MS * 2 ** failures, RETRY_MS_MAX)
-    this.#clock.setTimer(delayMs, () => this.#mailbox.push({ type: 'snapshotFailed', peer }))
+    const cancel = this.#clock.setTimer(delayMs, () => {
+      this.#retries.delete(cancel)
+      this.#mailbox.push({ type: 'snapshotFailed', peer })
+    })
+    this.#retries.add(cancel)
   }
 
   /** Null: it was answered at once. */

@@ -75,6 +75,8 @@ export class Snapshots implements SnapshotShelf {
   readonly #logger: Logger
   /** Nothing is applied until this has settled; null while nothing is captured. */
   #capturing: Promise<unknown> | null = null
+  /** Ends the wait for what is being captured. */
+  #giveUpCapture: (why: RaftError) => void = () => {}
   #isTaking = false
   #isRestoring = false
   #failure: RaftError | null = null
@@ -203,6 +205,7 @@ export class Snapshots implements SnapshotShelf {
   /** Nothing more is read or written. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#giveUpCapture(closing())
     this.#transfers.close()
     await this.#store.close()
   }
@@ -288,7 +291,7 @@ export class Snapshots implements SnapshotShelf {
     const sink = await this.#store.create(header)
     try {
       for await (const piece of piecesOf(source)) {
-        if (this.#isClosed) throw snapshotFailed('this server is closing')
+        if (this.#isClosed) throw closing()
         await sink.write(piece)
       }
       return await sink.finish()
@@ -303,11 +306,12 @@ export class Snapshots implements SnapshotShelf {
     const answer = this.#machine.snapshot()
     if (!isThenable(answer)) return answer
     let cancel: CancelTimer = () => {}
-    const late = new Promise<never>((_, reject) => {
+    const givenUp = new Promise<never>((_, reject) => {
       const error = snapshotFailed(`the state machine has not captured its state within ${CAPTURE_MS_MAX} ms`)
+      this.#giveUpCapture = reject
       cancel = this.#clock.setTimer(CAPTURE_MS_MAX, () => reject(error))
     })
-    const capturing = Promise.race([answer, late]).finally(cancel)
+    const capturing = Promise.race([answer, givenUp]).finally(cancel)
     const isOver = (): void => {
       this.#capturing = null
     }
@@ -355,6 +359,10 @@ export class Snapshots implements SnapshotShelf {
       this.#logger.error('older snapshots stay', { error: textOf(error) })
     })
   }
+}
+
+function closing(): RaftError {
+  return snapshotFailed('this server is closing')
 }
 
 function infoOf({ header, bytes }: StoredSnapshot): SnapshotInfo {
