@@ -68,6 +68,21 @@ export async function startServer({
   return { server, raft, data, port, events, close: () => server.close(raft.close()) }
 }
 
+/** One server, and one client of it, for as long as `body` runs. */
+export async function withServer(
+  body: (fixture: Fixture, client: RawClient) => Promise<void>,
+  options: FixtureOptions = {},
+): Promise<void> {
+  const fixture = await startServer(options)
+  const client = await RawClient.connect(fixture.port)
+  try {
+    await body(fixture, client)
+  } finally {
+    client.close()
+    await fixture.close()
+  }
+}
+
 /** A client that sends bytes and collects bytes. */
 export class RawClient {
   readonly #socket: Socket

@@ -6,20 +6,9 @@ import { RaftError } from 'balsa-raft'
 import { CLUSTER_CALL_MS } from 'balsa-kv/limits.js'
 import type { ClusterCalls } from 'balsa-kv/server/kv-raft.js'
 import { until } from '../support/until.js'
-import { command, RawClient, startServer, type Fixture } from './kv-fixture.js'
+import { command, RawClient, withServer } from './kv-fixture.js'
 
 const test = suite('RAFT of kv')
-
-async function withServer(body: (fixture: Fixture, client: RawClient) => Promise<void>): Promise<void> {
-  const fixture = await startServer()
-  const client = await RawClient.connect(fixture.port)
-  try {
-    await body(fixture, client)
-  } finally {
-    client.close()
-    await fixture.close()
-  }
-}
 
 test('RAFT STATUS and MEMBERS are lists of label and value in RESP2, and maps in RESP3', () =>
   withServer(async (_fixture, client) => {

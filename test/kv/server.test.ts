@@ -16,25 +16,11 @@ import {
 import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { below, drawSeed, pick, randomFrom } from '../support/seed.js'
-import { command, otherMembers, RawClient, startServer, type Fixture } from './kv-fixture.js'
+import { command, otherMembers, RawClient, startServer, withServer } from './kv-fixture.js'
 
 const test = suite('kv server')
 
 /** Runs `body` with a server and a client of it, and closes both. */
-async function withServer(
-  body: (fixture: Fixture, client: RawClient) => Promise<void>,
-  options: Parameters<typeof startServer>[0] = {},
-): Promise<void> {
-  const fixture = await startServer(options)
-  const client = await RawClient.connect(fixture.port)
-  try {
-    await body(fixture, client)
-  } finally {
-    client.close()
-    await fixture.close()
-  }
-}
-
 const pipeline = (...commands: readonly (readonly string[])[]): string =>
   commands.map((words) => command(...words)).join('')
 

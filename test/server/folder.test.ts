@@ -6,13 +6,14 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
-import { fileStore, msgpackCodec, nativeStore, Raft, RaftError } from 'balsa-raft'
-import type { Logger, RaftErrorCode, StoreFactory } from 'balsa-raft'
+import { fileStore, msgpackCodec, nativeStore, Raft } from 'balsa-raft'
+import type { Logger, StoreFactory } from 'balsa-raft'
 import { systemClock } from '#balsa/clock.js'
 import { logIndex, STORED_MAX, termOf } from '#balsa/types.js'
 import type { StoreOperation } from '#balsa/types.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
+import { refusal } from '../support/failure.js'
 import { SumMachine } from '../support/raft-cluster.js'
 import type { Command, TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
@@ -197,16 +198,6 @@ async function submit(storage: StoreFactory, dir: string, operations: readonly S
   const ticket = store.submit(operations)
   await until('it is durable', () => store.poll().durable >= ticket)
   await store.close()
-}
-
-async function refusal(promise: Promise<unknown>, code: RaftErrorCode): Promise<RaftError> {
-  const error = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof RaftError, `not a RaftError: ${String(error)}`)
-  assert.is(error.code, code, error.message)
-  return error
 }
 
 async function inFolder(run: (at: (name: string) => string) => Promise<void>): Promise<void> {

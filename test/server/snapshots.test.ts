@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { defineStateMachine, msgpackCodec, Raft, RaftError } from 'balsa-raft'
+import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions, RaftEvents, StateMachine } from 'balsa-raft'
 import { settingsOf } from '#balsa/options.js'
 import { openServer } from '#balsa/server/open/open-server.js'
@@ -11,6 +11,7 @@ import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
 import type { Channel } from '#balsa/transport/channel.js'
 import { ManualClock } from '../transport/manual-clock.js'
+import { failure } from '../support/failure.js'
 import { StageTransport } from '../support/lone-server.js'
 
 interface Kept {
@@ -109,15 +110,6 @@ class Lone {
     await this.until(() => done)
     await all
   }
-}
-
-const failure = async (promise: Promise<unknown>): Promise<RaftError> => {
-  const error: unknown = await promise.then(
-    () => null,
-    (cause: unknown) => cause,
-  )
-  assert.instance(error, RaftError)
-  return error as RaftError
 }
 
 test('a snapshot that is asked for is durable, compacts the log, and is what a restart begins with', async () => {

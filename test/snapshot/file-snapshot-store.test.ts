@@ -8,14 +8,13 @@ import * as assert from 'uvu/assert'
 
 import { nodeFiles } from '#balsa/disk/files.js'
 import type { DiskFile, Files } from '#balsa/disk/files.js'
-import { RaftError } from '#balsa/errors.js'
-import type { RaftErrorCode } from '#balsa/errors.js'
 import { FileSnapshotStore } from '#balsa/snapshot/file-snapshot-store.js'
 import type { SnapshotStore, StoredSnapshot } from '#balsa/snapshot/snapshot-store.js'
 import { fileSnapshotStore } from '#balsa/storage/index.js'
 import { bytes } from '#balsa/testing/conformance/blocks.js'
 import { headerOf, snapshotBytes } from '#balsa/testing/conformance/snapshots.js'
 
+import { refusal } from '../support/failure.js'
 import { ModelDisk } from '../storage/model-disk.js'
 
 interface Folder {
@@ -266,16 +265,6 @@ async function make(store: SnapshotStore, n: number): Promise<StoredSnapshot> {
 
 async function writeMany(sink: { write(data: Uint8Array): Promise<void> }, times: number): Promise<void> {
   for (let n = 0; n < times; n += 1) await sink.write(bytes(70_000))
-}
-
-async function refusal(promise: Promise<unknown>, code: RaftErrorCode): Promise<RaftError> {
-  const error = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof RaftError, `not a RaftError: ${String(error)}`)
-  assert.is(error.code, code, error.message)
-  return error
 }
 
 test.run()

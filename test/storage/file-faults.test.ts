@@ -10,7 +10,8 @@ import { RaftError } from '#balsa/errors.js'
 import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
 
 import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
-import { DIR, heldBy, LOG, refusal, submitAll, Waker, withFile } from './file-harness.js'
+import { refusal } from '../support/failure.js'
+import { DIR, heldBy, LOG, submitAll, Waker, withFile } from './file-harness.js'
 import { ModelDisk } from './model-disk.js'
 import type { Call, Fate } from './model-disk.js'
 

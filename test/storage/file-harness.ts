@@ -1,7 +1,5 @@
 /** Tickets for file stores, what a store must hold after each of them, and drivers that submit them. */
 
-import { RaftError } from '#balsa/errors.js'
-import type { RaftErrorCode } from '#balsa/errors.js'
 import { FileLogStore } from '#balsa/storage/file/file-log-store.js'
 import type { LogStore, StoredState } from '#balsa/storage/log-store.js'
 import { MemoryDisk, MemoryLogStore } from '#balsa/storage/memory/memory-log-store.js'
@@ -185,16 +183,6 @@ export class Waker {
     if (!this.#due) await new Promise<void>((resolve) => (this.#resolve = resolve))
     this.#due = false
   }
-}
-
-export async function refusal(promise: Promise<unknown>, code: RaftErrorCode): Promise<RaftError> {
-  const error = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof RaftError, `not a RaftError: ${String(error)}`)
-  assert.is(error.code, code, error.message)
-  return error
 }
 
 type Held = Pick<StoredState, 'firstIndex' | 'prevTerm' | 'lastIndex' | 'snapshot' | 'hardState' | 'facts'>

@@ -14,7 +14,8 @@ import type { StoreFactory } from '#balsa/storage/index.js'
 import { logIndex } from '#balsa/types.js'
 
 import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
-import { compact, heldBy, refusal, withFile } from './file-harness.js'
+import { refusal } from '../support/failure.js'
+import { compact, heldBy, withFile } from './file-harness.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
 import { ModelDisk } from './model-disk.js'
 

@@ -25,17 +25,8 @@ import { logIndex } from '#balsa/types.js'
 import type { StoreOperation } from '#balsa/types.js'
 
 import { append, blockOf, entriesOf, hardState } from '#balsa/testing/conformance/blocks.js'
-import {
-  compact,
-  DIR,
-  heldBy,
-  refusal,
-  segmentPath,
-  SMALL_SEGMENT,
-  submitAll,
-  Waker,
-  withFile,
-} from './file-harness.js'
+import { refusal } from '../support/failure.js'
+import { compact, DIR, heldBy, segmentPath, SMALL_SEGMENT, submitAll, Waker, withFile } from './file-harness.js'
 import type { Tickets } from './file-harness.js'
 import { inDirectory } from './lmdb-harness.js'
 import { ModelDisk } from './model-disk.js'

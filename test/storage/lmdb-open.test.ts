@@ -19,6 +19,7 @@ import type { LogStore } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
 import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
+import { refusal } from '../support/failure.js'
 import { until } from '../support/until.js'
 import { laterConfiguration } from './later-configuration.js'
 import { inDirectory, withStore } from './lmdb-harness.js'
@@ -336,16 +337,6 @@ async function put(store: LogStore, index: number, length: number): Promise<void
   const ticket = store.submit([append(writer.finish(sealBlock))])
   // A turn at a time: these tests have no wake of their own.
   while (store.poll().durable < ticket) await new Promise((resolve) => setImmediate(resolve))
-}
-
-async function refusal(promise: Promise<unknown>, code: RaftErrorCode): Promise<RaftError> {
-  const error = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof RaftError, `not a RaftError: ${String(error)}`)
-  assert.is(error.code, code)
-  return error
 }
 
 function isCode(code: RaftErrorCode): (error: unknown) => boolean {
