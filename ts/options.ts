@@ -13,11 +13,10 @@ import { guardedLogger } from './observe/guarded-logger.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
-import { ELECTION_PRIORITY_MAX } from './types.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
-import { isPosition } from './types.js'
+import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
 import type { Clock, Logger, Server, ServerId } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
@@ -228,7 +227,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  if (typeof options.join !== 'boolean') fail('join', 'must be true or false')
+  checkFlag('join', options.join)
   checkServers(bootstrap, id, options.join)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
@@ -240,7 +239,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
     )
   }
   checkPriority(options.electionPriority)
-  if (typeof options.acceptCopiedFolder !== 'boolean') fail('acceptCopiedFolder', 'must be true or false')
+  checkFlag('acceptCopiedFolder', options.acceptCopiedFolder)
   checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
   if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
     fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
@@ -315,7 +314,7 @@ export function checkChangeOptions(call: string, options: object | undefined): v
   if (ifIndex !== undefined && !isPosition(ifIndex)) {
     fail('ifIndex', `is ${shown(ifIndex)}; must be the index that configuration() told`)
   }
-  if (force !== undefined && typeof force !== 'boolean') fail('force', 'must be true or false')
+  if (force !== undefined) checkFlag('force', force)
 }
 
 /** The id of a server, as every call takes it. */
@@ -350,9 +349,11 @@ export function checkCloseOptions(call: string, options: object | undefined): vo
   if (options === undefined) return
   checkWait(call, options, CLOSE_OPTION_NAMES)
   const { transferLeadership } = options as { readonly transferLeadership?: unknown }
-  if (transferLeadership !== undefined && typeof transferLeadership !== 'boolean') {
-    fail('transferLeadership', 'must be true or false')
-  }
+  if (transferLeadership !== undefined) checkFlag('transferLeadership', transferLeadership)
+}
+
+function checkFlag(name: string, value: unknown): void {
+  if (typeof value !== 'boolean') fail(name, 'must be true or false')
 }
 
 function checkPriority(priority: unknown): void {

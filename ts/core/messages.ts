@@ -1,7 +1,7 @@
 /**
  * What servers say to each other, named as in the paper (figure 2), the thesis (9.6) and their logs.
  * Answers carry everything needed to judge them (term, round, match), so a lost, late or repeated one does no harm.
- * InstallSnapshot will join both unions with the feature that needs it.
+ * There is no InstallSnapshot: snapshots travel beside these, over channels (`snapshot/transfer/messages`).
  */
 
 import type { Block, LogIndex, Term } from '../types.js'

@@ -10,8 +10,8 @@ import type { ChangeOutcome } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
 import type { CoreEvent, Fetch, OutgoingMessage, ReadOutcome, Ready, SnapshotSend, TransferOutcome } from './ready.js'
 
-/** Transfers are rare: a turn without one makes no list. */
-const NO_TRANSFERS: readonly TransferOutcome[] = []
+/** Of what is rare: a turn without any makes no list. */
+const NONE: readonly never[] = []
 
 interface GatedMessage {
   readonly gate: number
@@ -23,10 +23,10 @@ export class Outbox {
   #messages: OutgoingMessage[] = []
   #gated: GatedMessage[] = []
   #fetches: Fetch[] = []
-  #sends: SnapshotSend[] = []
+  #sends: readonly SnapshotSend[] = NONE
   #reads: ReadOutcome[] = []
-  #changes: ChangeOutcome[] = []
-  #transfers = NO_TRANSFERS
+  #changes: readonly ChangeOutcome[] = NONE
+  #transfers: readonly TransferOutcome[] = NONE
   #rejects: { link: number; reason: string }[] = []
   #events: CoreEvent[] = []
   #lostAbove: LogIndex | null = null
@@ -54,7 +54,7 @@ export class Outbox {
   }
 
   sendSnapshot(send: SnapshotSend): void {
-    this.#sends.push(send)
+    this.#sends = [...this.#sends, send]
   }
 
   read(outcome: ReadOutcome): void {
@@ -62,7 +62,7 @@ export class Outbox {
   }
 
   change(outcome: ChangeOutcome): void {
-    this.#changes.push(outcome)
+    this.#changes = [...this.#changes, outcome]
   }
 
   transfer(outcome: TransferOutcome): void {
@@ -99,7 +99,7 @@ export class Outbox {
     this.#messages = []
     this.#gated = []
     this.#fetches = []
-    this.#sends = []
+    this.#sends = NONE
   }
 
   // Hot path: once per turn. One literal: an object that is spread and added to costs as much as the rest of
@@ -121,10 +121,10 @@ export class Outbox {
     }
     this.#messages = []
     this.#fetches = []
-    this.#sends = []
+    this.#sends = NONE
     this.#reads = []
-    if (this.#changes.length > 0) this.#changes = []
-    this.#transfers = NO_TRANSFERS
+    this.#changes = NONE
+    this.#transfers = NONE
     this.#rejects = []
     this.#events = []
     this.#lostAbove = null

@@ -189,14 +189,18 @@ export class Membership {
     const { log, now, settings } = this.#core
     const until = now + settings.electionTimeoutMs
     this.#leavers.set(server.id, { server, removedAt: log.configurationIndex, until, toldIn: null })
-    this.#leaving = [...this.#leavers.values()].map((leaver) => leaver.server)
+    this.#leaversChanged()
   }
 
   #leave(id: ServerId): void {
     this.#leavers.delete(id)
     this.#peers.delete(id)
     this.#replications.delete(id)
-    this.#leaving = [...this.#leavers.values()].map((leaver) => leaver.server)
+    this.#leaversChanged()
+  }
+
+  #leaversChanged(): void {
+    this.#leaving = [...this.#leavers.values()].map(({ server }) => server)
   }
 
   /** Whether it was promoted: its last round was shorter than an election timeout, and the voters with it can go on. */
@@ -231,11 +235,9 @@ export class Membership {
 
   /** Heard on the connection of now, within an election timeout, and known to agree with this log as far as it goes. */
   #isHeard(id: ServerId): boolean {
-    const { id: self, now, settings } = this.#core
     const progress = this.#peers.get(id)
-    if (progress === undefined) return id === self
-    const { session, matchIndex, regressedOn, contactAt } = progress
-    if (session === null || matchIndex === 0 || regressedOn !== null) return false
-    return now - contactAt < settings.electionTimeoutMs
+    if (progress === undefined) return id === this.#core.id
+    const { session, matchIndex, regressedOn } = progress
+    return session !== null && matchIndex > 0 && regressedOn === null && progress.isHeard(this.#core.now)
   }
 }

@@ -57,6 +57,7 @@ export class Progress {
   ackedRound = 0
   /** When the peer last answered in this term. */
   contactAt: number
+  readonly #electionTimeoutMs: number
   /** When matchIndex last grew, or a message last entered an empty window. */
   advancedAt: number
   /** When anything was last sent; no heartbeat is due before that is a heartbeat ago. */
@@ -68,12 +69,18 @@ export class Progress {
     session: number | null,
     { now, electionTimeoutMs }: { readonly now: number; readonly electionTimeoutMs: number },
   ) {
+    this.#electionTimeoutMs = electionTimeoutMs
     this.window = new LinkWindow(electionTimeoutMs)
     this.peer = peer
     this.nextIndex = nextIndex
     this.session = session
     this.contactAt = now
     this.advancedAt = now
+  }
+
+  /** Whether the peer has answered within an election timeout. */
+  isHeard(now: number): boolean {
+    return now - this.contactAt < this.#electionTimeoutMs
   }
 
   /** Whether a probe is on its way or is being read for the peer, or has to wait. */

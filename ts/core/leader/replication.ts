@@ -176,10 +176,9 @@ export class Replication {
 
   /** The first entry that the peer needs; null when it is not heard, and so may need whatever. */
   neededFrom(least: LogIndex): LogIndex | null {
-    const { mode, snapshot, matchIndex, contactAt } = this.#progress
+    const { mode, snapshot, matchIndex } = this.#progress
     if (mode === 'snapshot' && snapshot !== null) return logIndex(snapshot.index + 1)
-    const isHeard = this.#core.now - contactAt < this.#core.settings.electionTimeoutMs
-    return isHeard ? logIndex(Math.max(matchIndex + 1, least)) : null
+    return this.#progress.isHeard(this.#core.now) ? logIndex(Math.max(matchIndex + 1, least)) : null
   }
 
   /**

@@ -120,11 +120,11 @@ export class Transfer {
 
   /** Among the voters that are heard; of equals the first in the configuration. */
   #mostCaughtUp(): ServerId | null {
-    const { configuration, now, settings } = this.#core
+    const { configuration, now } = this.#core
     let best: Progress | null = null
     for (const { id } of configuration.voters) {
       const peer = this.#peers.get(id)
-      if (peer === undefined || peer.session === null || now - peer.contactAt >= settings.electionTimeoutMs) continue
+      if (peer === undefined || peer.session === null || !peer.isHeard(now)) continue
       if (best === null || peer.matchIndex > best.matchIndex) best = peer
     }
     return best?.peer ?? null
