@@ -25,6 +25,7 @@ import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
 import { SnapshotQueue } from '../calls/snapshot-queue.js'
+import { ApplyProgress } from '../apply-progress.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
@@ -134,7 +135,8 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     signals: new Signals(),
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
-  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
+  const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
+  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it.
   if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
   const { durability } = stored
