@@ -64,9 +64,8 @@ test('a server that starts without a snapshot tells how far it has come', async 
       ...{ transport: new StageTransport(), codec: msgpackCodec<number>() },
       stateMachine: defineStateMachine<number, null>({ apply }),
     })
-  const clock = new ManualClock()
-  const first = await open(() => [null], new Lines().logger, clock)
-  for (; first.status.role !== 'leader'; clock.advance(10)) await nextTurn()
+  const first = await open(() => [null], new Lines().logger, new ManualClock())
+  await first.ready()
   for (let n = 0; n < 5; n += 1) await first.apply(n)
   await first.close()
 

@@ -180,6 +180,20 @@ function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: 
   return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
 }
 
+/** Null: as every other. */
+function firstElectionTimeoutMs(
+  { id, bootstrap, electionTimeoutMs }: GroupSettings,
+  { hardState, lastIndex, configurations }: StoredState,
+): number | null {
+  const newest = configurations.at(-1)?.configuration
+  // Nobody else could lead, nor be asked.
+  if (newest?.outgoing === null && newest.voters.length === 1 && newest.voters[0]?.id === id) return 0
+  const isNew = hardState.term === 1 && lastIndex === 1
+  if (!isNew) return null
+  const place = bootstrap.findIndex((server) => server.id === id) + 1
+  return Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs)
+}
+
 function makeCore(
   settings: GroupSettings,
   { stored, appliedIndex }: GroupState,
@@ -187,15 +201,13 @@ function makeCore(
   entryClock: EntryClock,
 ): RaftCore {
   const { id, electionTimeoutMs, heartbeatMs, electionPriority, random } = settings
-  const isNew = stored.hardState.term === 1 && stored.lastIndex === 1
-  const place = settings.bootstrap.findIndex((server) => server.id === id) + 1
   const core: RaftCore = new RaftCore({
     id,
     settings: {
       electionTimeoutMs,
       heartbeatMs,
       electionPriority,
-      firstElectionTimeoutMs: isNew ? Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs) : null,
+      firstElectionTimeoutMs: firstElectionTimeoutMs(settings, stored),
     },
     hardState: stored.hardState,
     log: { ...stored, commitIndex: stored.hardState.commitIndex, appliedIndex },
