@@ -78,6 +78,8 @@ export class Snapshots implements SnapshotShelf {
   /** Ends the wait for what is being captured. */
   #giveUpCapture: (why: RaftError) => void = () => {}
   #isTaking = false
+  /** What is whole in the store, and the log does not stand on yet; null for nothing. */
+  #takenIndex: LogIndex | null = null
   #isRestoring = false
   #failure: RaftError | null = null
   /** The id on which the log stood when snapshots were last let go of. */
@@ -158,7 +160,7 @@ export class Snapshots implements SnapshotShelf {
     if (this.#isClosed) return
     this.#transfers.turn()
     const { snapshot, restoreDue } = core.log
-    if (snapshot !== null && snapshot.id !== this.#keptFor && core.tickets.snapshotIsDurable) this.#letGo(snapshot)
+    if (snapshot !== null && core.tickets.snapshotIsDurable) this.#standsOn(snapshot)
     if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || this.#unavailable !== null) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
     else if (this.#schedule.isDue(now)) this.#take(core, now)
@@ -246,12 +248,9 @@ export class Snapshots implements SnapshotShelf {
   }
 
   #takeForCallers(core: RaftCore, now: number): void {
-    const [newest] = this.#stored
-    if (newest !== undefined && newest.header.index >= core.log.appliedIndex) {
-      this.#queue.settle(infoOf(newest))
-    } else if (core.log.appliedIndex === 0) {
-      this.#queue.failAll(snapshotFailed('nothing is applied yet'))
-    } else this.#take(core, now)
+    if (this.#takenIndex !== null) return
+    if (core.log.appliedIndex === 0) this.#queue.failAll(snapshotFailed('nothing is applied yet'))
+    else this.#take(core, now)
   }
 
   #take(core: RaftCore, now: number): void {
@@ -327,7 +326,7 @@ export class Snapshots implements SnapshotShelf {
     const { header, bytes } = stored
     this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
     this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
-    this.#queue.settle(infoOf(stored))
+    this.#takenIndex = header.index
     const first = this.#schedule.firstKept(header.index)
     const held = HELD_FACTOR * (header.index + 1 - first)
     const firstLeast = logIndex(Math.max(header.index + 1 - held, 1))
@@ -349,7 +348,14 @@ export class Snapshots implements SnapshotShelf {
     this.#mailbox.schedule()
   }
 
-  /** The log stands on this one durably. */
+  /** Durably: a restart begins with it. */
+  #standsOn(named: SnapshotMeta): void {
+    if (this.#takenIndex !== null && this.#takenIndex <= named.index) this.#takenIndex = null
+    const stored = this.#queue.count === 0 ? null : this.find(named.id)
+    if (stored !== null) this.#queue.settle(infoOf(stored))
+    if (named.id !== this.#keptFor) this.#letGo(named)
+  }
+
   #letGo(named: SnapshotMeta): void {
     this.#keptFor = named.id
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)

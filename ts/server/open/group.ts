@@ -183,9 +183,9 @@ function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: 
 /** Null: as every other. */
 function firstElectionTimeoutMs(
   { id, bootstrap, electionTimeoutMs }: GroupSettings,
-  { hardState, lastIndex, configurations }: StoredState,
+  { hardState, lastIndex, configurations, snapshot }: StoredState,
 ): number | null {
-  const newest = configurations.at(-1)?.configuration
+  const newest = configurations.at(-1)?.configuration ?? snapshot?.configuration
   // Nobody else could lead, nor be asked.
   if (newest?.outgoing === null && newest.voters.length === 1 && newest.voters[0]?.id === id) return 0
   const isNew = hardState.term === 1 && lastIndex === 1
