@@ -236,6 +236,37 @@ test('a state machine that never captures its state keeps nothing waiting when i
   assert.equal(lone.clock.delays(), [])
 })
 
+test('a source that gives no further piece is given up, also by a close, and another snapshot can be taken', async () => {
+  let hangs = true
+  async function* source(): AsyncGenerator<Uint8Array, void> {
+    yield new TextEncoder().encode('1;')
+    if (hangs) await new Promise(() => {})
+  }
+  const lone = await new Lone().open(keeping({ snapshot: source })).then((one) => one.lead())
+  await lone.apply(1)
+  const untilItHangs = async (): Promise<void> => {
+    await lone.until(() => lone.raft.status.snapshot.isTaking)
+    for (let step = 0; step < 20; step += 1) await new Promise((next) => setImmediate(next))
+  }
+  const late = failure(lone.raft.snapshot())
+  await untilItHangs()
+  lone.clock.advance(60_000)
+  assert.match((await late).message, /has given no piece of its snapshot within 60000 ms/)
+  assert.is(lone.raft.status.firstIndex, 1)
+  hangs = false
+  const [taken] = await Promise.all([lone.raft.snapshot(), lone.until(() => lone.raft.status.snapshot.last !== null)])
+  assert.is(taken.index, lone.raft.status.appliedIndex)
+  hangs = true
+  await lone.apply(2)
+  const closed = failure(lone.raft.snapshot())
+  await untilItHangs()
+  await lone.raft.close()
+  assert.is((await closed).code, 'ERR_RAFT_CLOSED')
+  assert.equal(lone.clock.delays(), [])
+  const { whole, flawed } = await lone.storage.snapshots.create('/s1').open()
+  assert.equal([whole.length, flawed.length], [1, 0])
+})
+
 test('a state machine whose snapshot fails in any way goes on, keeps its log, and says why', async () => {
   const bad = (value: unknown): never => value as never
   const cases: readonly (readonly [string, () => never, RegExp])[] = [

@@ -30,6 +30,8 @@ import type { Mailbox } from './turn/mailbox.js'
 
 /** A machine that has not captured its state by then is not waited for: nothing is applied meanwhile. */
 const CAPTURE_MS_MAX = 10_000
+/** Nor one that gives no further piece: the log grows while a snapshot is taken, and no other one is begun. */
+const PIECE_MS_MAX = 60_000
 /** A leader keeps so many times what the policy says for peers that are heard and lag. */
 const HELD_FACTOR = 4
 /** Of an id; as many as 2^52 takes for the index. */
@@ -75,8 +77,8 @@ export class Snapshots implements SnapshotShelf {
   readonly #logger: Logger
   /** Nothing is applied until this has settled; null while nothing is captured. */
   #capturing: Promise<unknown> | null = null
-  /** Ends the wait for what is being captured. */
-  #giveUpCapture: (why: RaftError) => void = () => {}
+  /** Ends the wait for what the machine captures, or gives. */
+  #giveUp: (why: RaftError) => void = () => {}
   #isTaking = false
   /** What is whole in the store, and the log does not stand on yet; null for nothing. */
   #takenIndex: LogIndex | null = null
@@ -207,7 +209,7 @@ export class Snapshots implements SnapshotShelf {
   /** Nothing more is read or written. */
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#giveUpCapture(closing())
+    this.#giveUp(closing())
     this.#transfers.close()
     await this.#store.close()
   }
@@ -288,13 +290,16 @@ export class Snapshots implements SnapshotShelf {
   async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
     const source = await this.#capture()
     const sink = await this.#store.create(header)
+    const pieces = piecesOf(source)
     try {
-      for await (const piece of piecesOf(source)) {
+      for (let next = await this.#nextOf(pieces); next.done !== true; next = await this.#nextOf(pieces)) {
         if (this.#isClosed) throw closing()
-        await sink.write(piece)
+        await sink.write(next.value)
       }
       return await sink.finish()
     } catch (error) {
+      // Not waited for: it may be what hangs.
+      pieces.return().catch(ignore)
       await sink.abort()
       throw error
     }
@@ -304,18 +309,27 @@ export class Snapshots implements SnapshotShelf {
   async #capture(): Promise<SnapshotSource> {
     const answer = this.#machine.snapshot()
     if (!isThenable(answer)) return answer
-    let cancel: CancelTimer = () => {}
-    const givenUp = new Promise<never>((_, reject) => {
-      const error = snapshotFailed(`the state machine has not captured its state within ${CAPTURE_MS_MAX} ms`)
-      this.#giveUpCapture = reject
-      cancel = this.#clock.setTimer(CAPTURE_MS_MAX, () => reject(error))
-    })
-    const capturing = Promise.race([answer, givenUp]).finally(cancel)
+    const capturing = this.#inTime(answer, CAPTURE_MS_MAX, 'has not captured its state')
     const isOver = (): void => {
       this.#capturing = null
     }
     this.#capturing = capturing.then(isOver, isOver)
     return capturing
+  }
+
+  #nextOf(pieces: AsyncGenerator<Uint8Array, void>): Promise<IteratorResult<Uint8Array, void>> {
+    return this.#inTime(pieces.next(), PIECE_MS_MAX, 'has given no piece of its snapshot')
+  }
+
+  #inTime<Value>(answer: PromiseLike<Value>, msMax: number, complaint: string): Promise<Value> {
+    let cancel: CancelTimer = () => {}
+    const givenUp = new Promise<never>((_, reject) => {
+      this.#giveUp = reject
+      cancel = this.#clock.setTimer(msMax, () =>
+        reject(snapshotFailed(`the state machine ${complaint} within ${msMax} ms`)),
+      )
+    })
+    return Promise.race([answer, givenUp]).finally(cancel)
   }
 
   #taken(stored: StoredSnapshot): void {
@@ -366,6 +380,8 @@ export class Snapshots implements SnapshotShelf {
     })
   }
 }
+
+function ignore(): void {}
 
 function closing(): RaftError {
   return snapshotFailed('this server is closing')
