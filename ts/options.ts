@@ -255,8 +255,12 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
   const { stateMachine, codec, transport, storage, logger, clock, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
-  if (stateMachine.query !== undefined && !has(stateMachine, 'query')) {
-    fail('stateMachine', 'has a query that is not a function')
+  for (const name of ['query', 'configured', 'snapshot', 'restore', 'appliedIndex'] as const) {
+    if (stateMachine[name] === undefined || has(stateMachine, name)) continue
+    fail('stateMachine', `has a ${name} that is not a function`)
+  }
+  if ((stateMachine.snapshot === undefined) !== (stateMachine.restore === undefined)) {
+    fail('stateMachine', 'has one of snapshot and restore: it must have both, or none')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {

@@ -94,7 +94,7 @@ export interface ConfigurationStatus {
   readonly nonvoters: readonly (Member & { readonly promote: boolean })[]
 }
 
-/** What an entry is for. Only `command` entries reach the state machine. */
+/** What an entry is for. `apply` of the state machine is given commands, its `configured` configurations. */
 export type EntryKind = 'command' | 'noop' | 'barrier' | 'configuration'
 
 /**

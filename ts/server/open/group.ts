@@ -6,7 +6,7 @@
 
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
-import { encodeConfiguration } from '../../format/configuration.js'
+import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
 import { ownBlocks } from '../../format/own-blocks.js'
 import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
@@ -15,7 +15,7 @@ import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { Identity, LogIndex, Server as Peer } from '../../types.js'
+import type { ConfigurationStatus, Identity, LogIndex, Server as Peer } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
@@ -34,6 +34,7 @@ import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
+import { describe } from '../status.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
@@ -93,7 +94,8 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
-  const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
+  const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
+  const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, readConfiguration)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const runner = new ReadyRunner({
@@ -143,6 +145,11 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const { electionTimeoutMs } = settings
   const server = new Server({ ...shared, electionTimeoutMs, loop, inbound, refusals, writes, identity, durability })
   return { server, inbound, mailbox, identity, peers: core.contacts }
+}
+
+/** As it is told. */
+function readConfiguration(payload: Uint8Array): ConfigurationStatus {
+  return describe(decodeConfiguration(payload).configuration)
 }
 
 function ignore(): void {}
