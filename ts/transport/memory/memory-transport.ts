@@ -485,7 +485,7 @@ export class MemoryTransport implements Transport {
     if (wasUp)
       logger.info(connection.isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
-    if (wasUp && from !== null) handlers.onLinkDown?.(from, link, end)
+    if (wasUp && from !== null && !connection.isChannel) handlers.onLinkDown?.(from, link, end)
   }
 
   /** What the accepting end has said last has arrived here. */
