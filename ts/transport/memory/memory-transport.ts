@@ -320,7 +320,7 @@ export class MemoryTransport implements Transport {
     this.#isClosed = true
     this.#outbox = []
     this.#network.unlisten(this)
-    for (const dialled of this.#dialled.values()) {
+    for (const dialled of [...this.#dialled.values(), ...this.#channels]) {
       const { connection } = dialled
       dialled.cancelTimer()
       if (connection === null || connection.isEndedAtDialler) continue
