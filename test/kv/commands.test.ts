@@ -75,7 +75,10 @@ const script: readonly (readonly [command: string, check: Check])[] = [
   ],
   ['CLUSTER SHARDS', has(/slots,0,16383,nodes/)],
   ['RAFT STATUS', has(/^id,s1,role,leader,term,1,leader,s1,leader-redis,127\.0\.0\.1:7001,cluster-id,0{32},/)],
-  ['RAFT MEMBERS', has(/^id,s1,kind,voter,promote,0,leads,1,peer,127\.0\.0\.1:1,redis,127\.0\.0\.1:7001,connected,1,/)],
+  [
+    'RAFT MEMBERS',
+    has(/^id,s1,kind,voter,promote,0,leads,1,peer,127\.0\.0\.1:7101,redis,127\.0\.0\.1:7001,connected,1,/),
+  ],
   ['RAFT HELP', has(/^RAFT <subcommand>\. Subcommands are:,HELP/)],
   ['RAFT', fails(/^ERR wrong number of arguments for 'raft' command$/)],
   ['RAFT NONSENSE', fails(/^ERR unknown subcommand 'NONSENSE'\. Try RAFT HELP\.$/)],

@@ -181,6 +181,12 @@ export class SingleServerRaft implements KvRaft {
     this.#emit('peer', { id, connected, reason })
   }
 
+  /** Another configuration is in force. */
+  reconfigure(configuration: Status['configuration'], index = 1): void {
+    this.configuration = configuration
+    this.#emit('configuration', { configuration, index: logIndex(index), isCommitted: true })
+  }
+
   lead(): void {
     this.#role = 'leader'
     this.#leader = { id: this.#id, address: '127.0.0.1:1' }

@@ -145,6 +145,9 @@ export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** How long RAFT waits for a change of the cluster; what is known by then is told, and the change goes on. */
 export const CLUSTER_CALL_MS = 60_000
 
+/** How long a leader waits after it could not say where a member's clients find it. */
+export const PUBLISH_RETRY_MS = 1000
+
 /** The library is asked to move the data set's clock at most this often. */
 export const TIME_ENTRY_INTERVAL_MS = 100
 

@@ -3,7 +3,7 @@
 import type { Status } from 'balsa-raft'
 import type { Capture } from '../data-set/capture.js'
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
-import { formatAddress } from '../cluster/members.js'
+import { formatIfKnown } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
@@ -28,12 +28,13 @@ export function role({ server }: LocalContext): Reply {
     const followers = raft.peers.filter((peer) => peer.connected)
     const rows = followers.map((peer): Reply => {
       const member = leadership.members.find(({ id }) => id === peer.id)
-      return [textBytes(member?.redis.host ?? peer.address), String(member?.redis.port ?? 0), String(peer.matchIndex)]
+      const { host, port } = member?.redis ?? { host: '?', port: 0 }
+      return [textBytes(host), String(port), String(peer.matchIndex)]
     })
     return ['master', raft.commitIndex, rows]
   }
   const link = leader === null ? 'connect' : 'connected'
-  return ['slave', textBytes(leader?.redis.host ?? '?'), leader?.redis.port ?? 0, link, raft.appliedIndex]
+  return ['slave', textBytes(leader?.redis?.host ?? '?'), leader?.redis?.port ?? 0, link, raft.appliedIndex]
 }
 
 type Section = readonly [title: string, lines: (server: ServerState) => readonly (readonly [string, string | number])[]]
@@ -153,7 +154,7 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
   if (leadership.isLeader) {
     const rows = raft.peers.map((peer, at): readonly [string, string] => {
       const member = leadership.members.find(({ id }) => id === peer.id)
-      const address = `ip=${member?.redis.host ?? '?'},port=${member?.redis.port ?? 0}`
+      const address = `ip=${member?.redis?.host ?? '?'},port=${member?.redis?.port ?? 0}`
       const lag = Math.max(0, raft.lastIndex - peer.matchIndex)
       return [
         `slave${at}`,
@@ -165,8 +166,8 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
   }
   return [
     ['role', 'slave'],
-    ['master_host', leader?.redis.host ?? ''],
-    ['master_port', leader?.redis.port ?? 0],
+    ['master_host', leader?.redis?.host ?? ''],
+    ['master_port', leader?.redis?.port ?? 0],
     ['master_link_status', leader === null ? 'down' : 'up'],
     ['slave_repl_offset', raft.appliedIndex],
     ['slave_read_only', 1],
@@ -180,7 +181,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_role', raft.role],
     ['raft_term', raft.term],
     ['raft_leader', leader?.id ?? ''],
-    ['raft_leader_redis', leader === null ? '' : formatAddress(leader.redis)],
+    ['raft_leader_redis', formatIfKnown(leader?.redis) ?? ''],
     ['raft_cluster_id', raft.clusterId],
     ['raft_first_index', raft.firstIndex],
     ['raft_last_index', raft.lastIndex],

@@ -5,7 +5,7 @@
  */
 
 import { RaftError, type Status } from 'balsa-raft'
-import type { Member } from '../cluster/members.js'
+import type { Listed } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
 import { CLIENTS_MAX, CLOSE_GRACE_MS, KEYS_MAX, LEADER_WAIT_MS } from '../limits.js'
@@ -22,17 +22,16 @@ import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { ClusterCalls, KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
+import { PublishedAddresses } from './published-addresses.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
 import { Turns } from './turns.js'
 import { Walks } from './walks.js'
 
-export interface KvServerOptions {
+export interface KvServerOptions extends Listed {
   readonly raft: KvRaft
   /** The data set to which `raft` applies. */
   readonly data: DataSet
-  readonly self: Member
-  readonly members: readonly Member[]
   /** Where to listen; port 0 = any free one. */
   readonly host: string
   readonly port: number
@@ -74,6 +73,7 @@ export class KvServer implements ServerState {
   readonly #clock: KvClock
   readonly #turns: Turns
   readonly #watchers = new Watchers()
+  readonly #addresses: PublishedAddresses
   #nextClient = 1
   #isClosing = false
   #onEmpty: (() => void) | null = null
@@ -104,6 +104,7 @@ export class KvServer implements ServerState {
       clock,
       onChange: () => this.#onLeadership(),
     })
+    this.#addresses = new PublishedAddresses(raft, { self, members }, clock, options.log)
     data.listener = this.#watchers
     const turnClock = {
       now: this.uptime,
@@ -169,7 +170,7 @@ export class KvServer implements ServerState {
       watchedKeys: this.#watchers.count,
       walks: this.walks.count + this.data.walks,
       reads: this.reads.count,
-      leaderWaits: this.leadership.waits,
+      leaderWaits: this.leadership.waits + this.#addresses.waits,
       ...this.replicator.rooms,
       ...ofClients,
     }
@@ -219,6 +220,7 @@ export class KvServer implements ServerState {
     this.#turns.close()
     this.walks.close()
     this.leadership.stop()
+    this.#addresses.stop()
     this.data.listener = null
   }
 
