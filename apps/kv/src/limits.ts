@@ -159,6 +159,16 @@ export const TIME_ENTRY_INTERVAL_MS = 100
  */
 export const LEADER_WAIT_MS = 5000
 
+/** How long a closing server may take to hand leadership over, whatever the election timeout is. */
+export const HAND_OVER_MS_MAX = 2000
+
+/**
+ * A server that closes serves its clients until none has sent a command for so long, and no longer than that: who is
+ * told MOVED needs a moment to go.
+ */
+export const QUIET_MS = 30
+export const LINGER_MS_MAX = 300
+
 /** How long a closing server waits for its clients to read their last answers. */
 export const CLOSE_GRACE_MS = 1000
 

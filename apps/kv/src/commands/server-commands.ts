@@ -118,7 +118,7 @@ function memoryLines({ data, memoryMax }: ServerState): ReturnType<Section[1]> {
   ]
 }
 
-function persistenceLines({ data, status: raft, dir }: ServerState): ReturnType<Section[1]> {
+function persistenceLines({ data, saves, status: raft, dir }: ServerState): ReturnType<Section[1]> {
   const captures = [...data.captures]
   const sum = (of: (capture: Capture) => number): number => captures.reduce((so, capture) => so + of(capture), 0)
   return [
@@ -127,6 +127,15 @@ function persistenceLines({ data, status: raft, dir }: ServerState): ReturnType<
     ['current_cow_size', data.keptBytes],
     ['current_save_keys_processed', sum(({ handedOut }) => handedOut)],
     ['current_save_keys_total', sum(({ facts }) => facts.size)],
+    ['rdb_changes_since_last_save', saves.entriesSince],
+    ['rdb_bgsave_in_progress', saves.isTaking ? 1 : 0],
+    ['rdb_last_save_time', Math.floor(saves.lastAt / 1000)],
+    ['rdb_last_bgsave_status', saves.failure === null ? 'ok' : 'err'],
+    ['rdb_saves', saves.count],
+    ['snapshot_index', raft.snapshot.last?.index ?? 0],
+    ['snapshot_bytes', raft.snapshot.last?.bytes ?? 0],
+    ['snapshot_failure', oneField(raft.snapshot.failure?.message ?? '')],
+    ['snapshot_unavailable', oneField(saves.unavailable ?? '')],
     ['log_durability', raft.durability],
     ['log_dir', dir],
     ['log_group_commits', raft.store.groupCommits],
