@@ -198,6 +198,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_commit_index', raft.commitIndex],
     ['raft_applied_index', raft.appliedIndex],
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
+    ['raft_nonvoters', raft.configuration.nonvoters.map(({ id }) => id).join(',')],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
       `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(peer)}${refusedLine(peer)}`,
