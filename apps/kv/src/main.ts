@@ -49,10 +49,16 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
     log.info('server.closed', { reason: `${kv} before it was open` })
     process.exit(exitCodes.ok)
   }
-  const event = await Promise.race([stop, kv.halted])
+  const event = await Promise.race([stop, kv.over])
   if (typeof event === 'string') log.info('server.closing', { reason: event })
   await closeInTime(kv, log)
   if (typeof event !== 'string' && event !== null) return fail(event, log)
+  if (event === 'removed') {
+    log.warn('server.removed', {
+      message: 'this server is no member of the cluster any more; RAFT ADD makes it one again',
+    })
+    return exitCodes.removed
+  }
   log.info('server.closed')
   return exitCodes.ok
 }

@@ -25,6 +25,8 @@ export const exitCodes = {
   full: 74,
   /** Another process holds the folder. */
   locked: 75,
+  /** It was removed from the cluster. */
+  removed: 77,
   /** The folder belongs to another cluster or server or is a copy, or a peer is not who it was. */
   mismatch: 78,
 } as const
@@ -35,6 +37,7 @@ export const neverRestarted: ReadonlySet<number> = new Set([
   exitCodes.damaged,
   exitCodes.poisoned,
   exitCodes.cannotCreate,
+  exitCodes.removed,
   exitCodes.mismatch,
 ])
 

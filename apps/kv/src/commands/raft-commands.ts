@@ -4,7 +4,7 @@
  */
 
 import type { Status } from 'balsa-raft'
-import { formatAddress } from '../cluster/members.js'
+import { formatIfKnown } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { beginRaftCall, raftCalls } from './raft-calls.js'
@@ -37,7 +37,7 @@ function raftStatus({ server }: LocalContext): Reply {
     ['role', raft.role],
     ['term', raft.term],
     ['leader', leader?.id ?? null],
-    ['leader-redis', leader === null ? null : formatAddress(leader.redis)],
+    ['leader-redis', formatIfKnown(leader?.redis)],
     ['cluster-id', raft.clusterId],
     ['first-index', raft.firstIndex],
     ['last-index', raft.lastIndex],
@@ -85,7 +85,7 @@ function memberRow(
     ['promote', promotes ? 1 : 0],
     ['leads', leadership.leader?.id === id ? 1 : 0],
     ['peer', address],
-    ['redis', member === undefined ? null : formatAddress(member.redis)],
+    ['redis', formatIfKnown(member?.redis)],
     ['connected', isSelf || peer?.connected === true ? 1 : 0],
     // As the leader knows it.
     ['match-index', isSelf ? raft.durableIndex : (peer?.matchIndex ?? 0)],

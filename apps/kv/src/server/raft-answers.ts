@@ -7,7 +7,7 @@
  */
 
 import { RaftError } from 'balsa-raft'
-import { redirectAddress, type Member } from '../cluster/members.js'
+import { redirectAddress, type KnownMember } from '../cluster/members.js'
 import { failure, textBytes, type ErrorReply } from '../resp/reply.js'
 import type { Leadership } from './leadership.js'
 
@@ -26,8 +26,18 @@ export const loading = failure('LOADING this server is reading a snapshot of the
  * well, and clients (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error
  * instead of following it.
  */
-export function moved(leadership: Leadership, slot: number, leader: Member | null = leadership.leader): ErrorReply {
+export function moved(
+  leadership: Leadership,
+  slot: number,
+  leader: KnownMember | null = leadership.leader,
+): ErrorReply {
   if (leader === null || leader === leadership.self) return noLeader
+  if (leader.redis === null) {
+    const remedy = `say it to the leader: RAFT UPDATE ${leader.id} host:port host:port`
+    return failure(
+      `CLUSTERDOWN ${textBytes(leader.id)} leads, and nobody has said where its clients find it; ${textBytes(remedy)}`,
+    )
+  }
   return failure(`MOVED ${slot} ${textBytes(redirectAddress(leader.redis))}`)
 }
 
