@@ -21,6 +21,7 @@ import type { CoreContext } from '../role.js'
 import { Progress } from './progress.js'
 import type { ReadRounds } from './read-index.js'
 import { Replication } from './replication.js'
+import type { Transfer } from './transfer.js'
 
 /** A stretch of catching up: everything that the log held when it began (thesis 4.2.1). */
 interface Round {
@@ -40,6 +41,7 @@ interface Leaver {
 export class Membership {
   readonly #core: CoreContext
   readonly #rounds: ReadRounds
+  readonly #transfer: Transfer
   readonly #peers: Map<ServerId, Progress>
   readonly #replications: Map<ServerId, Replication>
   /** The no-op that began this leadership. */
@@ -57,11 +59,13 @@ export class Membership {
   constructor(
     core: CoreContext,
     rounds: ReadRounds,
+    transfer: Transfer,
     peers: Map<ServerId, Progress>,
     replications: Map<ServerId, Replication>,
   ) {
     this.#core = core
     this.#rounds = rounds
+    this.#transfer = transfer
     this.#peers = peers
     this.#replications = replications
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
@@ -150,6 +154,8 @@ export class Membership {
     const { log, intake } = this.#core
     if (log.commitIndex < this.#firstOfTerm) return 'no entry of this term is committed yet'
     if (!this.#isCommitted) return `the configuration ${log.configurationIndex} is not committed yet`
+    // Else the log would grow behind the voter that is to have all of it, and which may be none by then (T2).
+    if (this.#transfer.isUnderWay) return 'leadership is being handed over'
     return intake.admit(FULL_BATCH_BYTES).status === 'accept' ? null : 'there is no room for an entry just now'
   }
 
