@@ -29,6 +29,7 @@ export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall
   ['promote', changing('promote', 'a vote for a server that has none, as soon as it has caught up')],
   ['demote', changing('demoteVoter', 'no vote any more for a server, which stays')],
   ['remove', changing('removeServer', 'a server leaves the cluster')],
+  ['replace', replacing()],
   [
     'transfer',
     { arity: -2, usage: '[id]', purpose: 'another server leads', needs: 'transferLeadership', begin: transfer },
@@ -48,20 +49,32 @@ export function beginRaftCall({ server }: LocalContext, words: readonly string[]
 
 function adding(needs: 'addVoter' | 'addNonvoter', purpose: string): RaftCall {
   const begin: RaftCall['begin'] = (calls, words) => {
-    const [peer, redis] = [readAddress(words[3]), readAddress(words[4])]
-    if (peer === null || redis === null) {
-      return failure('ERR RAFT ADD takes id, host:port for its peers, host:port for its clients')
-    }
+    const server = newServer(words, 2)
+    if (server === null) return failure('ERR RAFT ADD takes id, host:port for its peers, host:port for its clients')
     const options = changeOptions(words, 5)
-    if ('type' in options) return options
-    const server: NewServer = {
-      id: nameOf(words[2]),
-      address: formatAddress(peer),
-      meta: { redis: formatAddress(redis) },
-    }
-    return calls[needs](server, options).then(changed)
+    return 'type' in options ? options : calls[needs](server, options).then(changed)
   }
   return { arity: -5, usage: `id host:port host:port ${CHANGE_USAGE}`, purpose, needs, begin }
+}
+
+function replacing(): RaftCall {
+  const begin: RaftCall['begin'] = (calls, words) => {
+    const server = newServer(words, 3)
+    if (server === null) {
+      return failure('ERR RAFT REPLACE takes old id, new id, host:port for its peers, host:port for its clients')
+    }
+    const options = changeOptions(words, 6)
+    return 'type' in options ? options : calls.replace(nameOf(words[2]), server, options).then(changed)
+  }
+  const purpose = 'a server in the place of another; with the same id: one that has lost its folder'
+  return { arity: -6, usage: `old-id id host:port host:port ${CHANGE_USAGE}`, purpose, needs: 'replace', begin }
+}
+
+/** Null: the words from there on are no id and two addresses. */
+function newServer(words: readonly string[], from: number): NewServer | null {
+  const [peer, redis] = [readAddress(words[from + 1]), readAddress(words[from + 2])]
+  if (peer === null || redis === null) return null
+  return { id: nameOf(words[from]), address: formatAddress(peer), meta: { redis: formatAddress(redis) } }
 }
 
 function changing(needs: 'promote' | 'demoteVoter' | 'removeServer', purpose: string): RaftCall {

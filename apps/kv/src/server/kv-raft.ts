@@ -16,6 +16,7 @@ export interface ClusterCalls {
   promote(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
   demoteVoter(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
   removeServer(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
+  replace(oldId: string, server: NewServer, options: ChangeOptions): Promise<ConfigurationAnswer>
   /** Resolves with the id of the server that leads then. */
   transferLeadership(options: { readonly to?: string; readonly timeoutMs: number }): Promise<string>
   snapshot(): Promise<{ readonly index: number; readonly term: number; readonly bytes: number }>
