@@ -215,6 +215,19 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#change('removeServer', { type: 'remove', id }, options)
   }
 
+  /**
+   * Puts a server in the place of another, which goes; resolves when it has its place. With another id: it becomes a
+   * nonvoter, catches up (not with `force`), and takes over in one step. With the same id, a server that has lost its
+   * folder: it is removed, and added again; nothing is done where that server is heard and well, but with `force`. The
+   * same call, made again to whichever server leads, goes on where another has ended.
+   */
+  async replace(oldId: ServerId, server: NewServer, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkServerId('replace', oldId)
+    const added = this.#serverOf('replace', server)
+    const { ifIndex, force, wait } = changeOptionsOf('replace', options)
+    return this.#server.replace({ oldId, server: added, ifIndex, force }, wait)
+  }
+
   /** Changes what is said of a member, where it is given: its address, dialled by all from then on, or its meta. */
   async updateServer(
     id: ServerId,
@@ -303,10 +316,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options: ChangeOptions | undefined,
     voter: ServerId | null = null,
   ): Promise<ConfigurationAnswer> {
-    checkChangeOptions(name, options)
-    const { ifIndex, force = false, ...wait } = options ?? {}
-    const request = { change, ifIndex: ifIndex === undefined ? null : logIndex(ifIndex), force }
-    return this.#server.change(new ChangeCall(request, voter), options === undefined ? undefined : wait)
+    const { ifIndex, force, wait } = changeOptionsOf(name, options)
+    return this.#server.change(new ChangeCall({ change, ifIndex, force }, voter), wait)
   }
 
   /** Stops at the first command that there is no room for any more. */
@@ -328,5 +339,16 @@ export class Raft<Command, Result, Query = never, Answer = never> {
       for (const { slab } of payloads) slab.release()
       throw error
     }
+  }
+}
+
+/** Checked; what is not given has its default. */
+function changeOptionsOf(call: string, options: ChangeOptions | undefined) {
+  checkChangeOptions(call, options)
+  const { ifIndex, force = false, ...wait } = options ?? {}
+  return {
+    ifIndex: ifIndex === undefined ? null : logIndex(ifIndex),
+    force,
+    wait: options === undefined ? undefined : wait,
   }
 }

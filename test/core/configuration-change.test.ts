@@ -33,6 +33,28 @@ test('each change gives the configuration that its name says', () => {
   assert.is(after(withNonvoter, { type: 'remove', id: 's4' }), 's1 s2 s3')
 })
 
+test('M3 a voter is replaced through a joint configuration, a nonvoter at once', () => {
+  const joint = configurationAfter(withNonvoter, { type: 'replace', id: 's2', by: 's4' })
+  assert.ok('configuration' in joint)
+  if (!('configuration' in joint)) return
+  assert.is(formatConfiguration(withoutOutgoing(joint.configuration)), 's1 s3 s4')
+  assert.equal(joint.configuration.outgoing, three.voters)
+  const s5 = { id: 's5', address: 's5:1', extensions: meta }
+  for (const promote of [false, true]) {
+    const two: Configuration = {
+      ...three,
+      nonvoters: [
+        { ...s4, promote },
+        { ...s5, promote: false },
+      ],
+    }
+    assert.is(after(two, { type: 'replace', id: 's4', by: 's5' }), `s1 s2 s3 +s5${promote ? '*' : ''}`)
+  }
+  assert.match(after(three, { type: 'replace', id: 's1', by: 's2' }), /^server s2 is a voter already/)
+  assert.match(after(three, { type: 'replace', id: 's1', by: 's4' }), /^server s4 is not a member/)
+  assert.match(after(withNonvoter, { type: 'replace', id: 's9', by: 's4' }), /^server s9 is not a member/)
+})
+
 test('a list of members is reached at once where one voter differs, and through a joint configuration otherwise', () => {
   const set = (voters: readonly string[], nonvoters: readonly string[] = []): ConfigurationChange => {
     return { type: 'set', voters, nonvoters }
@@ -122,6 +144,7 @@ test(`whatever is asked for, two quorums of neighbours share a voter (4.1, 4.3; 
       { type: 'promote', id, atOnce: random() < 0.7 },
       { type: 'demote', id },
       { type: 'remove', id },
+      { type: 'replace', id, by: voters.find((other) => other !== id) ?? 'f' },
       { type: 'set', voters, nonvoters: ids.filter((other) => !voters.includes(other) && random() < 0.5) },
     ])
     const changed = change === undefined ? { flaw: '' } : configurationAfter(current, change)

@@ -205,6 +205,66 @@ test('T4 H2-9 a TimeoutNow that is late, repeated, of a stranger or of an aborte
   assert.equal([cluster.core('s2').role, cluster.core('s2').term], ['leader', 3])
 })
 
+test('T4 a TimeoutNow that comes when its transfer has failed, to a voter that lacks what came since, loses nothing', () => {
+  const cluster = led()
+  const transfer = cluster.transfer('s1', 's2')
+  const [late] = cluster.drop(({ message }) => message.type === 'TimeoutNow')
+  assert.ok(late)
+  if (late === undefined) return
+  cluster.tick('s1', cluster.now + electionTimeoutMs)
+  cluster.settle()
+  assert.is(cluster.transferOutcomes.get(transfer)?.status, 'failed')
+  cluster.cut('s1', 's2')
+  cluster.propose('s1')
+  cluster.deliver(({ to }) => to !== 's2')
+  cluster.persist('s3')
+  cluster.persist('s1')
+  cluster.deliver(({ to }) => to !== 's2')
+  assert.is(cluster.core('s1').log.commitIndex, 3)
+  cluster.receive(late)
+  assert.is(cluster.core('s2').role, 'candidate', 'it cannot know')
+  cluster.heal()
+  cluster.settle()
+  assert.is.not(cluster.core('s2').role, 'leader', 'nobody elects who lacks what is committed')
+  cluster.run(4 * electionTimeoutMs)
+  assert.ok(['s1', 's3'].includes(cluster.leader?.id ?? ''))
+  assert.is(cluster.core('s2').log.commitIndex, cluster.leader?.up.log.commitIndex)
+  assert.is(cluster.transferOutcomes.size, 1)
+})
+
+test('T2 M2 a change of the members waits while leadership is handed over, and is taken when that has failed', () => {
+  const cluster = led()
+  cluster.cut('s1', 's2')
+  cluster.transfer('s1', 's2')
+  for (const request of [{}, { force: true }]) {
+    const outcome = cluster.configure('s1', { type: 'remove', id: 's3' }, request)
+    assert.equal([outcome.status, 'refusal' in outcome && outcome.refusal.kind], ['refused', 'notYet'])
+  }
+  assert.is(cluster.core('s1').log.lastIndex, 2)
+  cluster.heal()
+  cluster.run(electionTimeoutMs)
+  const leader = cluster.leader?.id ?? ''
+  const outcome = cluster.configure(leader, { type: 'remove', id: leader === 's3' ? 's1' : 's3' })
+  assert.is(outcome.status, 'appended')
+})
+
+test('T2 M10 nor is a nonvoter promoted meanwhile', () => {
+  const configuration = { ...votersOnly(['s1', 's2']), nonvoters: [{ id: 's3', address: 's3:1', promote: true }] }
+  const cluster = new Stage({ configuration })
+  cluster.cut('s1', 's3')
+  cluster.elect('s1')
+  cluster.disconnect('s1', 's2')
+  cluster.transfer('s1', 's2')
+  cluster.heal()
+  cluster.settle()
+  assert.is(cluster.core('s1').configuration.nonvoters.length, 1)
+  cluster.connect('s1', 's2')
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
+  cluster.run(2 * electionTimeoutMs)
+  assert.is(cluster.core('s2').configuration.voters.length, 3, 'whoever leads promotes it')
+})
+
 test('M9 a TimeoutNow to a nonvoter, or to one that is not in the configuration any more, is ignored', () => {
   const configuration = { ...votersOnly(['s1', 's2']), nonvoters: [{ id: 's3', address: 's3:1', promote: false }] }
   const cluster = new Stage({ configuration, madeUp: true })

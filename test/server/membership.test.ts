@@ -162,6 +162,95 @@ test('M16 an id that was removed comes back with an empty folder, and only then'
   })
 })
 
+test('M15 a machine that is lost is replaced by another in one call, which can be made again', async () => {
+  await inTown(async (town) => {
+    const leader = await town.begin()
+    await leader.apply({ add: 4 })
+    const gone = (town.cluster.followers(leader)[0] as TestRaft).status.id
+    await town.cluster.close(gone)
+    const s4 = { id: 's4', address: 's4:1', meta: { redis: 's4:2' } }
+    const replacing = leader.replace(gone, s4)
+    // Nobody waits for one that is not there.
+    await leader.updateServer(leader.status.id, { meta: { redis: 'x:1' } })
+    await town.open('s4')
+    const { configuration, isCommitted } = await replacing
+    assert.equal([configuration.voters.some(({ id }) => id === gone), configuration.outgoing], [false, null])
+    assert.ok(isCommitted && configuration.voters.some(({ id }) => id === 's4'))
+    assert.equal((await leader.replace(gone, s4)).configuration, configuration, 'nothing is left to be done')
+    await until('it has everything', () => town.cluster.machine('s4').query().total === 4)
+    assert.equal([leader.status.peers.length, names(leader).split(' ').length], [2, 3])
+  })
+})
+
+test('M16 a server that has lost its folder is replaced under its own id in one call, and is left alone when it is well', async () => {
+  await inTown(async (town) => {
+    const leader = await town.begin()
+    const { id } = (town.cluster.followers(leader)[0] as TestRaft).status
+    const server = { id, address: `${id}:1` }
+    const { index } = leader.configuration()
+    await until('it is heard', async () => (await leader.replace(id, server)).index === index)
+    await town.cluster.close(id)
+    rmSync(join(town.folder, id), { recursive: true })
+    await town.open(id)
+    await until('it is refused', () =>
+      leader.status.peers.some(({ refusal }) => refusal?.code === 'ERR_RAFT_PEER_REPLACED'),
+    )
+    const { configuration } = await leader.replace(id, server, { ifIndex: index, timeoutMs: 20_000 })
+    assert.is(configuration.voters.length, 3)
+    await leader.apply({ add: 5 })
+    await until('it has it', () => town.cluster.machine(id).query().total === 5)
+    assert.equal((await leader.replace(id, server)).configuration, configuration)
+  })
+})
+
+test('a replacement that ends before its time says how far it has come, and the same call goes on at the next leader', async () => {
+  await inTown(async (town) => {
+    const leader = await town.begin()
+    const [follower, other] = town.cluster.followers(leader) as [TestRaft, TestRaft]
+    const gone = other.status.id
+    const s4 = { id: 's4', address: 's4:1' }
+    type Told = { code: string; message: string; outcome: string; retryable: boolean }
+    const late = (await failure(leader.replace(gone, s4, { timeoutMs: 400 }))) as Told
+    assert.equal([late.code, late.outcome, late.retryable], ['ERR_RAFT_TIMEOUT', 'applied', true])
+    assert.match(late.message, /so far: server s4 is a nonvoter, and s\d is still a member\. The same call goes on/)
+    const lost = failure(leader.replace(gone, s4))
+    await until('it waits', () => leader.configuration().configuration.nonvoters.length === 1)
+    await leader.transferLeadership({ to: follower.status.id })
+    assert.match(((await lost) as Told).code, /ERR_RAFT_NO(T|)_LEADER/)
+    await town.open('s4')
+    const { configuration } = await follower.replace(gone, s4)
+    assert.is(configuration.voters.map(({ id }) => id).includes(gone), false)
+    assert.is(configuration.voters.length, 3)
+  })
+})
+
+test('what is no replacement is refused, with what helps', async () => {
+  await inTown(async (town) => {
+    const leader = await town.begin()
+    const says = async (promise: Promise<unknown>, code: string, words: RegExp): Promise<void> => {
+      const error = (await failure(promise)) as { code: string; message: string; outcome: string }
+      assert.equal([error.code, error.outcome], [code, 'not-applied'], error.message)
+      assert.match(error.message, words)
+    }
+    const s4 = { id: 's4', address: 's4:1' }
+    const { id } = leader.status
+    const [follower] = town.cluster.followers(leader) as [TestRaft]
+    await says(follower.replace('s1', s4), 'ERR_RAFT_NOT_LEADER', /ask/)
+    await says(leader.replace('', s4), 'ERR_RAFT_OPTIONS', /id of replace/)
+    await says(leader.replace('s1', { id: 's4' } as never), 'ERR_RAFT_OPTIONS', /address of replace/)
+    await says(leader.replace('s9', s4), 'ERR_RAFT_CHANGE_REFUSED', /neither s9 nor s4 is a member: add s4/)
+    const voter = { id, address: `${id}:1` }
+    await says(leader.replace(follower.status.id, voter), 'ERR_RAFT_CHANGE_REFUSED', /is a voter already: removeServer/)
+    await says(leader.replace(id, { id, address: 'y:1' }), 'ERR_RAFT_CHANGE_REFUSED', /leads, so it has its folder/)
+    await leader.addNonvoter(s4)
+    const moved = { ...s4, address: 'y:1' }
+    await says(leader.replace(follower.status.id, moved), 'ERR_RAFT_CHANGE_REFUSED', /at s4:1, .* with updateServer/)
+    await says(leader.replace('s1', s4, { ifIndex: 77 }), 'ERR_RAFT_CHANGE_REFUSED', /ifIndex is 77/)
+    await leader.close()
+    await says(leader.replace('s1', s4), 'ERR_RAFT_CLOSED', /closed/)
+  })
+})
+
 test('H1-22 an address that changes is dialled by all, and meta comes back in hints, status and events', async () => {
   await inTown(async (town) => {
     const leader = await town.begin()

@@ -19,6 +19,8 @@ export type ConfigurationChange =
   /** A voter becomes a nonvoter; of a nonvoter that waits to be promoted: it waits no more. */
   | { readonly type: 'demote'; readonly id: ServerId }
   | { readonly type: 'remove'; readonly id: ServerId }
+  /** A nonvoter, `by`, takes the place of another member, which goes: in one step, once it has caught up. */
+  | { readonly type: 'replace'; readonly id: ServerId; readonly by: ServerId }
   /** Another address, or other extensions. */
   | { readonly type: 'update'; readonly server: Server }
   /** These members and no others, all of them members already; through a joint configuration where it must be. */
@@ -29,6 +31,8 @@ export type ChangeRefusal =
   | { readonly kind: 'notLeader' }
   /** It may be taken soon: something before it is not committed yet, or there is no room just now. */
   | { readonly kind: 'notYet'; readonly reason: string }
+  /** It may be taken when that server has caught up; what else is asked need not wait for that. */
+  | { readonly kind: 'lags'; readonly id: ServerId }
   | { readonly kind: 'otherIndex'; readonly expected: LogIndex; readonly index: LogIndex }
   /** It makes no sense, now and later. */
   | { readonly kind: 'flaw'; readonly reason: string }
@@ -83,6 +87,8 @@ function changedBy(current: Configuration, change: ConfigurationChange): Changed
       return demoted(current, change.id)
     case 'remove':
       return removed(current, change.id)
+    case 'replace':
+      return replaced(current, change.id, change.by)
     case 'update':
       return updated(current, change.server)
     case 'set':
@@ -129,6 +135,21 @@ function removed(current: Configuration, id: ServerId): Changed {
   if (!isIn(membersOf(current), id)) return { flaw: unknownMember(current, id) }
   const [voters, nonvoters] = [without(current.voters, id), without(current.nonvoters, id)]
   return { configuration: { ...current, voters, nonvoters } }
+}
+
+/** A voter by a voter: through a joint configuration, so that no vote is missing in between. */
+function replaced(current: Configuration, id: ServerId, by: ServerId): Changed {
+  const nonvoter = current.nonvoters.find((server) => server.id === by)
+  if (nonvoter === undefined) {
+    return { flaw: isIn(current.voters, by) ? `server ${by} is a voter already` : unknownMember(current, by) }
+  }
+  const [voters, nonvoters] = [without(current.voters, id), without(current.nonvoters, id)]
+  if (voters.length < current.voters.length) {
+    return { configuration: { ...current, voters: [...voters, plain(nonvoter)], nonvoters: without(nonvoters, by) } }
+  }
+  const before = current.nonvoters.find((server) => server.id === id)
+  if (before === undefined) return { flaw: unknownMember(current, id) }
+  return { configuration: withPromote({ ...current, nonvoters }, by, before.promote) }
 }
 
 function updated(current: Configuration, server: Server): Changed {

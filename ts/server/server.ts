@@ -13,7 +13,8 @@ import type { LogStore, StoredState } from '../storage/log-store.js'
 import type { Clock, Identity, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
 import type { ApplyQueue } from './calls/apply-queue.js'
-import type { ChangeCall, ChangeQueue } from './calls/change-queue.js'
+import { ChangeCall } from './calls/change-queue.js'
+import type { ChangeQueue } from './calls/change-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { TransferCall } from './calls/leadership-queue.js'
 import type { LeadershipQueue } from './calls/leadership-queue.js'
@@ -22,6 +23,8 @@ import type { Alarms, WaitOptions } from './calls/pending-call.js'
 import type { QueriesUnderWay } from './calls/queries-under-way.js'
 import type { ReadQueue } from './calls/read-queue.js'
 import type { ReadyQueue } from './calls/ready-queue.js'
+import { replace } from './calls/replacement.js'
+import type { Changing, Replacement } from './calls/replacement.js'
 import type { Signals } from './calls/signals.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
@@ -105,7 +108,7 @@ export interface Counters {
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
-export class Server {
+export class Server implements Changing {
   /** For the simulator, which watches its two doors; nobody else looks at it. */
   readonly core: RaftCore
   readonly #store: LogStore
@@ -260,8 +263,43 @@ export class Server {
 
   /** Resolves with the configuration that the change has led to, once that is committed. */
   async change(call: ChangeCall, options: WaitOptions | undefined): Promise<ConfigurationAnswer> {
+    return this.#changed(call, options, () => this.#changes.add(call))
+  }
+
+  async settled(voter: ServerId | null, options: WaitOptions | undefined): Promise<ConfigurationAnswer> {
+    const call = new ChangeCall(
+      { change: { type: 'set', voters: [], nonvoters: [] }, ifIndex: null, force: false },
+      voter,
+    )
+    return this.#changed(call, options, () => this.#changes.addAppended(call, this.core.log.configurationIndex))
+  }
+
+  /** Resolves when the new server has the place of the old one. */
+  async replace(replacement: Replacement, options: WaitOptions | undefined): Promise<ConfigurationAnswer> {
+    const since = this.#beginOf(options)
+    const refusal = this.#life.refusal ?? this.#notLeader()
+    if (refusal !== null) throw refusal
+    return replace(this, replacement, () => this.#rest(options, since))
+  }
+
+  get id(): ServerId {
+    return this.#identity.serverId
+  }
+
+  /** On the connection of now, within an election timeout. */
+  isWell(id: ServerId): boolean {
+    const peer = this.core.peers.get(id)
+    if (peer === undefined) return false
+    return peer.session !== null && peer.matchIndex > 0 && peer.regressedOn === null && peer.isHeard(this.#clock.now())
+  }
+
+  async #changed(
+    call: ChangeCall,
+    options: WaitOptions | undefined,
+    add: () => RaftError | null,
+  ): Promise<ConfigurationAnswer> {
     if (this.#begin(call, options)) {
-      const refusal = this.#notLeader() ?? this.#changes.add(call)
+      const refusal = this.#notLeader() ?? add()
       if (refusal === null) this.#mailbox.schedule()
       else call.reject(refusal)
     }
@@ -377,6 +415,12 @@ export class Server {
   /** What a deadline is counted from; nobody asks where there is none. */
   #beginOf(options: WaitOptions | undefined): number {
     return options?.timeoutMs === undefined ? 0 : this.#clock.now()
+  }
+
+  /** Of a call in several steps: what is left of its deadline. */
+  #rest(options: WaitOptions | undefined, since: number): WaitOptions | undefined {
+    if (options?.timeoutMs === undefined) return options
+    return { ...options, timeoutMs: Math.max(1, since + options.timeoutMs - this.#clock.now()) }
   }
 
   /** What is asked at once waits for nothing, but is not asked of a server that has ended, nor by who has given up. */

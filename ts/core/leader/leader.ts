@@ -55,8 +55,8 @@ export class Leader extends RoleBehaviour {
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
-    this.#membership = new Membership(core, this.#reads, this.#peers, this.#replications)
     this.#transfer = new Transfer(core, this.#peers)
+    this.#membership = new Membership(core, this.#reads, this.#transfer, this.#peers, this.#replications)
   }
 
   /**
@@ -235,10 +235,14 @@ export class Leader extends RoleBehaviour {
     this.#membership.advance()
   }
 
-  /** Whoever is no voter any more leads no longer than it takes to commit that; its last word is that it is (M11). */
+  /**
+   * Whoever is no voter any more leads no longer than it takes to commit that; its last word is that it is (M11), and
+   * the first of all to another voter that it is to lead: once it hears of the removal it hears this server no more.
+   */
   #maybeYield(): void {
     const reason = this.#membership.reasonToYield
     if (reason === null) return
+    this.#transfer.askSuccessor()
     for (const replication of this.#replications.values()) replication.sendHeartbeat()
     this.core.becomeFollower(this.core.hardState.term, null, reason)
   }

@@ -21,6 +21,7 @@ import type { CoreContext } from '../role.js'
 import { Progress } from './progress.js'
 import type { ReadRounds } from './read-index.js'
 import { Replication } from './replication.js'
+import type { Transfer } from './transfer.js'
 
 /** A stretch of catching up: everything that the log held when it began (thesis 4.2.1). */
 interface Round {
@@ -40,6 +41,7 @@ interface Leaver {
 export class Membership {
   readonly #core: CoreContext
   readonly #rounds: ReadRounds
+  readonly #transfer: Transfer
   readonly #peers: Map<ServerId, Progress>
   readonly #replications: Map<ServerId, Replication>
   /** The no-op that began this leadership. */
@@ -51,17 +53,21 @@ export class Membership {
   #wasCommitted = false
   /** Nonvoters that are to be promoted. */
   readonly #catchingUp = new Map<ServerId, Round>()
+  /** Nonvoters that a caller waits for, so that they take the place of another member. */
+  readonly #successors = new Map<ServerId, Round>()
   readonly #leavers = new Map<ServerId, Leaver>()
   #leaving = NO_SERVERS
 
   constructor(
     core: CoreContext,
     rounds: ReadRounds,
+    transfer: Transfer,
     peers: Map<ServerId, Progress>,
     replications: Map<ServerId, Replication>,
   ) {
     this.#core = core
     this.#rounds = rounds
+    this.#transfer = transfer
     this.#peers = peers
     this.#replications = replications
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
@@ -141,8 +147,23 @@ export class Membership {
     }
     const changed = configurationAfter(configuration, change)
     if ('flaw' in changed) return { kind: 'flaw', reason: changed.flaw }
-    const unheard = force ? null : (this.#unheardOf(configuration) ?? this.#unheardOf(changed.configuration))
-    return unheard === null ? changed.configuration : { kind: 'noQuorum', unheard }
+    if (force) return changed.configuration
+    const unheard = this.#unheardOf(configuration)
+    if (unheard !== null) return { kind: 'noQuorum', unheard }
+    // Before the quorum of what comes, which may need it.
+    if (change.type === 'replace' && !this.#isReady(change.by)) return { kind: 'lags', id: change.by }
+    const unheardThen = this.#unheardOf(changed.configuration)
+    return unheardThen === null ? changed.configuration : { kind: 'noQuorum', unheard: unheardThen }
+  }
+
+  /** Whether its last round was short enough; each that was not is followed by another. */
+  #isReady(id: ServerId): boolean {
+    const round = this.#successors.get(id)
+    if (round !== undefined && !this.#isAt(id, round)) return false
+    const isReady = round !== undefined && this.#wasShort(round)
+    if (isReady) this.#successors.delete(id)
+    else this.#successors.set(id, this.#newRound())
+    return isReady
   }
 
   /** Why no configuration may be appended now; null when one may. */
@@ -150,6 +171,8 @@ export class Membership {
     const { log, intake } = this.#core
     if (log.commitIndex < this.#firstOfTerm) return 'no entry of this term is committed yet'
     if (!this.#isCommitted) return `the configuration ${log.configurationIndex} is not committed yet`
+    // Else the log would grow behind the voter that is to have all of it, and which may be none by then (T2).
+    if (this.#transfer.isUnderWay) return 'leadership is being handed over'
     return intake.admit(FULL_BATCH_BYTES).status === 'accept' ? null : 'there is no room for an entry just now'
   }
 
@@ -174,6 +197,7 @@ export class Membership {
     for (const server of before) if (server.id !== self && !isMember.has(server.id)) this.#removed(server)
     const waiting = new Set(configuration.nonvoters.filter(({ promote }) => promote).map(({ id }) => id))
     for (const id of this.#catchingUp.keys()) if (!waiting.has(id)) this.#catchingUp.delete(id)
+    for (const id of this.#successors.keys()) if (!isMember.has(id)) this.#successors.delete(id)
     for (const id of waiting) if (!this.#catchingUp.has(id)) this.#catchingUp.set(id, this.#newRound())
   }
 
@@ -205,8 +229,8 @@ export class Membership {
 
   /** Whether it was promoted: its last round was shorter than an election timeout, and the voters with it can go on. */
   #maybePromote(id: ServerId, round: Round): boolean {
-    const { configuration, now, settings } = this.#core
-    if (!this.#isAt(id, round) || now - round.startedAt >= settings.electionTimeoutMs) return false
+    const { configuration } = this.#core
+    if (!this.#isAt(id, round) || !this.#wasShort(round)) return false
     const changed = configurationAfter(configuration, { type: 'promote', id, atOnce: true })
     if ('flaw' in changed || this.#unheardOf(changed.configuration) !== null) return false
     this.#append(changed.configuration)
@@ -220,6 +244,11 @@ export class Membership {
 
   #newRound(): Round {
     return { target: this.#core.log.lastIndex, startedAt: this.#core.now }
+  }
+
+  /** Of one that has just ended (thesis 4.2.1). */
+  #wasShort({ startedAt }: Round): boolean {
+    return this.#core.now - startedAt < this.#core.settings.electionTimeoutMs
   }
 
   #isAt(id: ServerId, { target }: Round): boolean {

@@ -81,13 +81,23 @@ export class Transfer {
     if (attempt === null) return
     attempt.isFirm = true
     if (!this.#isVoter(attempt.to)) return this.#fail('notVoter')
-    const { log, hardState, outbox, now } = this.#core
-    const { session = null, matchIndex = 0 } = this.#peers.get(attempt.to) ?? {}
-    const { lastIndex, lastTerm, commitIndex } = log
-    if (session === null || session === attempt.askedOn || matchIndex !== lastIndex) return
-    if (commitIndex !== lastIndex && now < attempt.commitUntil) return
+    const { log, now } = this.#core
+    const session = this.#sessionOfEqual(attempt.to)
+    if (session === null || session === attempt.askedOn) return
+    if (log.commitIndex !== log.lastIndex && now < attempt.commitUntil) return
     attempt.askedOn = session
-    outbox.request(attempt.to, session, { type: 'TimeoutNow', term: hardState.term, lastIndex, lastTerm })
+    this.#ask(attempt.to, session)
+  }
+
+  /**
+   * This server may not lead on, and nobody waits for what comes of it: the voter that is most caught up is asked at
+   * once if it has everything, unless another was asked.
+   */
+  askSuccessor(): void {
+    if (this.#attempt !== null && this.#attempt.askedOn !== null) return
+    const to = this.#mostCaughtUp()
+    const session = to === null ? null : this.#sessionOfEqual(to)
+    if (to !== null && session !== null) this.#ask(to, session)
   }
 
   /** The leadership is over. Who was asked may be the reason, and then leads soon. */
@@ -104,6 +114,18 @@ export class Transfer {
     if (attempt === null) return
     this.#attempt = null
     this.#core.outbox.transfer({ id: attempt.id, status: 'failed', to: attempt.to, reason })
+  }
+
+  /** Where a voter may be asked: null while it is not connected, or lacks something (T2). */
+  #sessionOfEqual(to: ServerId): number | null {
+    const { session = null, matchIndex = 0 } = this.#peers.get(to) ?? {}
+    return matchIndex === this.#core.log.lastIndex ? session : null
+  }
+
+  #ask(to: ServerId, session: number): void {
+    const { log, hardState, outbox } = this.#core
+    const { lastIndex, lastTerm } = log
+    outbox.request(to, session, { type: 'TimeoutNow', term: hardState.term, lastIndex, lastTerm })
   }
 
   #flawOf(target: ServerId | null): TransferFailure | null {

@@ -78,6 +78,16 @@ export class ChangeQueue implements Room<ConfigurationAt> {
     return null
   }
 
+  /** Waits for what is in the log already as for a change of its own. */
+  addAppended(call: ChangeCall, index: LogIndex): RaftError | null {
+    const refusal = this.add(call)
+    if (refusal !== null) return refusal
+    this.#waiting.delete(call)
+    this.#appended.add(call)
+    call.index = index
+    return null
+  }
+
   withdraw(call: PendingCall<ConfigurationAt>): Outcome {
     const change = call as ChangeCall
     this.#waiting.delete(change)
@@ -106,6 +116,10 @@ export class ChangeQueue implements Room<ConfigurationAt> {
       this.#waiting.delete(call)
       this.#appended.add(call)
       call.index = outcome.index
+    } else if (outcome.refusal.kind === 'lags') {
+      // The others need not wait for its server.
+      this.#waiting.delete(call)
+      this.#waiting.add(call)
     } else if (outcome.refusal.kind !== 'notYet') {
       this.#waiting.delete(call)
       call.reject(refusalOf(outcome.refusal, core))
@@ -156,7 +170,7 @@ export class ChangeQueue implements Room<ConfigurationAt> {
   }
 }
 
-function refusalOf(refusal: Exclude<ChangeRefusal, { readonly kind: 'notYet' }>, core: RaftCore): RaftError {
+function refusalOf(refusal: Exclude<ChangeRefusal, { readonly kind: 'notYet' | 'lags' }>, core: RaftCore): RaftError {
   switch (refusal.kind) {
     case 'notLeader':
       return notLeader(core.leader)

@@ -142,6 +142,8 @@ export function parseChange(text: string): ChangeRequest {
     case 'demote':
     case 'remove':
       return { ...request, change: { type, id } }
+    case 'replace':
+      return { ...request, change: { type, id, by: words[0] ?? '' } }
     case 'update':
       return { ...request, change: { type, server: { id, address: words[0] ?? '' } } }
     case 'set':
@@ -161,6 +163,8 @@ function wordsOf(change: ConfigurationChange): string {
     case 'demote':
     case 'remove':
       return change.id
+    case 'replace':
+      return `${change.id} ${change.by}`
     case 'update':
       return `${change.server.id} ${change.server.address}`
     case 'set':
@@ -177,6 +181,8 @@ export function formatOutcome(outcome: ChangeOutcome): string {
     case 'notYet':
     case 'flaw':
       return `change refused: ${refusal.reason}`
+    case 'lags':
+      return `change refused: ${refusal.id} has not caught up`
     case 'otherIndex':
       return `change refused: the configuration is ${refusal.index}, not ${refusal.expected}`
     case 'noQuorum':

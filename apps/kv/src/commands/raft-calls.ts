@@ -31,6 +31,7 @@ export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall
   ['demote', changing('demoteVoter', 'no vote any more for a server, which stays')],
   ['remove', changing('removeServer', 'a server leaves the cluster')],
   ['update', updating()],
+  ['replace', replacing()],
   [
     'transfer',
     { arity: -2, usage: '[id]', purpose: 'another server leads', needs: 'transferLeadership', begin: transfer },
@@ -50,7 +51,7 @@ export function beginRaftCall({ server }: LocalContext, words: readonly string[]
 
 function adding(needs: 'addVoter' | 'addNonvoter', purpose: string): RaftCall {
   const begin: RaftCall['begin'] = (calls, words) => {
-    const described = describedBy(words)
+    const described = describedBy(words, 2)
     if ('type' in described) return described
     return calls[needs](described.server, described.options).then(changed)
   }
@@ -59,7 +60,7 @@ function adding(needs: 'addVoter' | 'addNonvoter', purpose: string): RaftCall {
 
 function updating(): RaftCall {
   const begin: RaftCall['begin'] = (calls, words, { status }) => {
-    const described = describedBy(words)
+    const described = describedBy(words, 2)
     if ('type' in described) return described
     const { id, address, meta } = described.server
     const known = describedMembers(status.configuration).find((member) => member.id === id)
@@ -68,20 +69,34 @@ function updating(): RaftCall {
   return { arity: -5, usage: DESCRIBING_USAGE, purpose: 'a server has other addresses', needs: 'updateServer', begin }
 }
 
-/** A server, by its id, where its peers dial it and where its clients do. */
-function describedBy(words: readonly string[]): { server: NewServer; options: ChangeOptions } | ErrorReply {
-  const [peer, redis] = [readAddress(words[3]), readAddress(words[4])]
+/** A server, by its id, where its peers dial it and where its clients do; it begins at that word. */
+function describedBy(
+  words: readonly string[],
+  from: number,
+): { server: NewServer; options: ChangeOptions } | ErrorReply {
+  const [peer, redis] = [readAddress(words[from + 1]), readAddress(words[from + 2])]
   if (peer === null || redis === null) {
+    const old = from === 3 ? 'old id, new ' : ''
     return failure(
-      `ERR RAFT ${quote(words[1] ?? '').toUpperCase()} takes id, host:port for its peers, host:port for its clients`,
+      `ERR RAFT ${quote(words[1] ?? '').toUpperCase()} takes ${old}id, host:port for its peers, host:port for its clients`,
     )
   }
-  const options = changeOptions(words, 5)
+  const options = changeOptions(words, from + 3)
   if ('type' in options) return options
   return {
-    server: { id: nameOf(words[2]), address: formatAddress(peer), meta: { redis: formatAddress(redis) } },
+    server: { id: nameOf(words[from]), address: formatAddress(peer), meta: { redis: formatAddress(redis) } },
     options,
   }
+}
+
+function replacing(): RaftCall {
+  const begin: RaftCall['begin'] = (calls, words) => {
+    const described = describedBy(words, 3)
+    if ('type' in described) return described
+    return calls.replace(nameOf(words[2]), described.server, described.options).then(changed)
+  }
+  const purpose = 'a server in the place of another; with the same id: one that has lost its folder'
+  return { arity: -6, usage: `old-id ${DESCRIBING_USAGE}`, purpose, needs: 'replace', begin }
 }
 
 function changing(needs: 'promote' | 'demoteVoter' | 'removeServer', purpose: string): RaftCall {

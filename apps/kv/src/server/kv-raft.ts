@@ -21,6 +21,7 @@ export interface ClusterCalls {
     said: { readonly address?: string; readonly meta?: Readonly<Record<string, string>> },
     options: ChangeOptions,
   ): Promise<ConfigurationAnswer>
+  replace(oldId: string, server: NewServer, options: ChangeOptions): Promise<ConfigurationAnswer>
   /** Resolves with the id of the server that leads then. */
   transferLeadership(options: { readonly to?: string; readonly timeoutMs: number }): Promise<string>
   snapshot(): Promise<{ readonly index: number; readonly term: number; readonly bytes: number }>
