@@ -61,6 +61,7 @@ export interface ServerParts {
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
   readonly identity: Identity
+  readonly recoveries: readonly string[]
   readonly durability: StoredState['durability']
   /** As it was set: the longest that a transfer of leadership takes. */
   readonly electionTimeoutMs: number
@@ -130,6 +131,7 @@ export class Server {
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
   readonly #identity: Identity
+  readonly #recoveries: readonly string[]
   readonly #durability: StoredState['durability']
   readonly #electionTimeoutMs: number
   /** What `close` answers with, however often it is called; null before the first time. */
@@ -159,6 +161,7 @@ export class Server {
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
     this.#identity = parts.identity
+    this.#recoveries = parts.recoveries
     this.#durability = parts.durability
     this.#electionTimeoutMs = parts.electionTimeoutMs
   }
@@ -289,6 +292,7 @@ export class Server {
     return {
       id: serverId,
       clusterId,
+      recoveries: this.#recoveries,
       role: isRunning ? core.role : 'follower',
       term: core.term,
       leader: isRunning ? core.leader : null,
