@@ -246,7 +246,7 @@ for (const storage of [nativeStore(), fileStore(), memoryStore()]) {
       await first.ready({ timeoutMs: 20_000 })
       assert.equal(await first.read(undefined), [1, 2, 3, ...many, 4, 5])
       const joined = await city.open('s4', { join: true, recoveries })
-      await until('it votes', () => votersOf(first) === 's1 s4')
+      await until('it votes', () => votersOf(first) === 's1 s4', 20_000)
       await until('it has all', () => joined.status.appliedIndex === first.status.lastIndex)
       assert.equal(await listOf(joined), [1, 2, 3, ...many, 4, 5])
       assert.ok(joined.status.firstIndex > 1, 'it came by a snapshot')

@@ -41,6 +41,8 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     electionTimeoutMs: options.electionTimeoutMs,
     acceptCopiedFolder: options.acceptCopiedFolder,
     acceptPeerBoot: options.acceptPeerBoot,
+    recoveries: options.recovered,
+    join: options.recovered.length > 0,
     logger: log,
   })
   const clientsMax = fittingClients(options, log)

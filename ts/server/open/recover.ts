@@ -224,7 +224,7 @@ function unconfirmed(dir: string, plan: Plan): RaftError {
       ? ` Entries ${commitIndex + 1} .. ${lastIndex} may never have been confirmed, and count as confirmed from then on.`
       : ''
   return optionsError(
-    `Raft.recover has changed nothing, since data may be lost by it. It makes server ${self} the only voter of a new cluster, from the folder ${dir}: its log ends with entry ${lastIndex} of term ${lastTerm}, and whatever was confirmed behind that is lost.${doubtful} The other members by entry ${before.index} (${others === '' ? 'none' : others}) are refused from then on with what they have; they must never run together again. Where the folders of several have survived, take the one whose log ends in the greatest term, and of those the longest (Raft.hasState). To do it, set the option mayLoseData: true`,
+    `Raft.recover has changed nothing, since data may be lost by it. It makes server ${self} the only voter of a new cluster, from the folder ${dir}: its log ends with entry ${lastIndex} of term ${lastTerm}, and whatever was confirmed behind that is lost.${doubtful} The other members by entry ${before.index} (${others === '' ? 'none' : others}) are refused from then on with what they have; they must never run together again. Where the folders of several have survived, take the one whose log ends in the greatest term, and of those the longest (Raft.hasState). To do it, set the option mayLoseData: true (balsa-kv recover: --yes-data-may-be-lost)`,
   )
 }
 
