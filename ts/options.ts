@@ -6,6 +6,7 @@
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
+import { isRecovery, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
@@ -17,7 +18,7 @@ import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, Logger, Server, ServerId } from './types.js'
+import type { Clock, Logger, Server, ServerId, ServerMeta } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** One of the ids in `bootstrap`; with `join`, none of them. */
@@ -32,6 +33,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * makes it one (docs/membership.md). Stays in its options from then on. Default false.
    */
   readonly join?: boolean
+  /**
+   * Of a cluster that was recovered from a lost quorum: what `Raft.recover` told, or `status.recoveries` of a member.
+   * For a server that comes new; with it, one of the first members may join, too. Default none: a folder with state
+   * knows its own.
+   */
+  readonly recoveries?: readonly string[]
   /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
@@ -96,6 +103,34 @@ export interface SnapshotOptions {
   readonly sendBytesPerSecond?: number | null
 }
 
+/** What `Raft.bootstrap` needs; the options of `Raft.open` may be given as they are. */
+export type BootstrapOptions = Pick<
+  RaftOptions<unknown, unknown>,
+  'id' | 'dir' | 'bootstrap' | 'join' | 'recoveries' | 'cluster' | 'acceptCopiedFolder' | keyof FolderOptions
+>
+
+/** Which stores a folder has, and who hears of them: the same as in `Raft.open`. */
+export type FolderOptions = Pick<RaftOptions<unknown, unknown>, 'storage' | 'snapshotStorage' | 'logger' | 'clock'>
+
+export interface RecoverOptions extends FolderOptions {
+  /** Confirms it: whatever the log of this folder does not have is lost. Default false: nothing is changed. */
+  readonly mayLoseData?: boolean
+  /** As in `Raft.open`. */
+  readonly acceptCopiedFolder?: boolean
+}
+
+/** A server of a cluster that is recovered. */
+export interface RecoveredServer {
+  readonly id: ServerId
+  readonly address: string
+  readonly meta?: ServerMeta
+}
+
+/** A folder whose stores are opened, but by no server that runs. */
+export interface FolderSettings extends Required<FolderOptions> {
+  readonly dir: string
+}
+
 type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
 
 /** Checked options, every one of them there, and what users bring behind its guard. */
@@ -115,6 +150,7 @@ const OPTION_NAMES = Object.keys({
   transport: true,
   bootstrap: true,
   join: true,
+  recoveries: true,
   cluster: true,
   stateMachine: true,
   codec: true,
@@ -131,6 +167,8 @@ const OPTION_NAMES = Object.keys({
   clock: true,
   random: true,
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
+const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'logger', 'clock']
+const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
@@ -178,6 +216,7 @@ function readSettings<Command, Result, Query, Answer>(
     transport: options.transport,
     bootstrap: options.bootstrap,
     join: options.join ?? false,
+    recoveries: options.recoveries ?? [],
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
@@ -198,12 +237,82 @@ function readSettings<Command, Result, Query, Answer>(
   return {
     ...checked,
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
+    recoveries: [...checked.recoveries],
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
     logger: guardedLogger(checked.logger),
+  }
+}
+
+/** What `Raft.bootstrap` goes by. */
+export interface BootstrapSettings extends FolderSettings {
+  readonly id: ServerId
+  readonly acceptCopiedFolder: boolean
+  readonly membership: {
+    readonly clusterName: string
+    readonly servers: readonly Server[]
+    readonly recoveries: readonly string[]
+    readonly join: boolean
+  }
+}
+
+export function bootstrapSettingsOf(options: BootstrapOptions): BootstrapSettings {
+  checkOptionNames('Raft.bootstrap', options, OPTION_NAMES)
+  const { id, dir, bootstrap, join = false, recoveries = [], cluster = 'balsa', acceptCopiedFolder = false } = options
+  checkName('id', id)
+  checkName('cluster', cluster)
+  checkFlag('join', join)
+  checkRecoveries(recoveries)
+  checkServers(bootstrap, id, join, recoveries)
+  checkFlag('acceptCopiedFolder', acceptCopiedFolder)
+  const servers = bootstrap.map((server) => ({ id: server.id, address: server.address }))
+  const membership = { clusterName: cluster, servers, recoveries: [...recoveries], join }
+  return { ...folderSettings(dir, options), id, acceptCopiedFolder, membership }
+}
+
+/** What `Raft.hasState` goes by. */
+export function stateSettingsOf(dir: string, options: FolderOptions): FolderSettings {
+  checkOptionNames('Raft.hasState', options, FOLDER_OPTION_NAMES)
+  return folderSettings(dir, options)
+}
+
+/** What `Raft.recover` goes by. */
+export interface RecoverSettings extends FolderSettings {
+  readonly servers: readonly RecoveredServer[]
+  readonly mayLoseData: boolean
+  readonly acceptCopiedFolder: boolean
+}
+
+export function recoverSettingsOf(
+  dir: string,
+  servers: readonly RecoveredServer[],
+  options: RecoverOptions,
+): RecoverSettings {
+  checkOptionNames('Raft.recover', options, RECOVER_OPTION_NAMES)
+  const { mayLoseData = false, acceptCopiedFolder = false } = options
+  checkFlag('mayLoseData', mayLoseData)
+  checkFlag('acceptCopiedFolder', acceptCopiedFolder)
+  checkList('servers', servers, ['id', 'address', 'meta'])
+  for (const { id, meta } of servers) {
+    const flaw = meta === undefined ? null : metaFlaw(meta)
+    if (flaw !== null) fail(`meta of ${id}`, flaw)
+  }
+  return { ...folderSettings(dir, options), servers: [...servers], mayLoseData, acceptCopiedFolder }
+}
+
+function folderSettings(dir: string, options: FolderOptions): FolderSettings {
+  if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
+  const { storage = nativeStore(), snapshotStorage, logger = SILENT, clock = SYSTEM_CLOCK } = options
+  checkTools({ storage, logger, clock })
+  return {
+    dir,
+    storage,
+    snapshotStorage: snapshotStorage ?? storage.snapshots ?? fileSnapshotStore(),
+    logger: guardedLogger(logger),
+    clock: clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(clock),
   }
 }
 
@@ -228,7 +337,8 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
   checkFlag('join', options.join)
-  checkServers(bootstrap, id, options.join)
+  checkRecoveries(options.recoveries)
+  checkServers(bootstrap, id, options.join, options.recoveries)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -253,7 +363,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 
 /** Of what is called later: that it can be called. */
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { stateMachine, codec, transport, storage, logger, clock, random } = options
+  const { stateMachine, codec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
   for (const name of ['query', 'configured', 'snapshot', 'restore', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
@@ -266,6 +376,12 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
     fail('transport', 'must be a transport, such as tcp({ listen })')
   }
+  checkTools(options)
+  if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
+}
+
+/** The same of what every call takes that opens a folder. */
+function checkTools({ storage, logger, clock }: Pick<Required<FolderOptions>, 'storage' | 'logger' | 'clock'>): void {
   if (!has(storage, 'create')) fail('storage', 'must be a store, such as nativeStore() or fileStore()')
   if (!has(logger, 'debug', 'info', 'warn', 'error')) {
     fail('logger', 'must have the functions debug, info, warn and error')
@@ -275,7 +391,6 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   }
   checkTells(clock, 'now')
   checkTells(clock, 'wallNow')
-  if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
 }
 
 /** A clock whose first answer is no number never elects anybody, and no deadline of it comes. */
@@ -365,27 +480,38 @@ function checkPriority(priority: unknown): void {
   if (!Number.isInteger(priority)) fail('electionPriority', `is ${shown(priority)}; must be a whole number`)
 }
 
-function checkServers(servers: readonly Server[], self: ServerId, join: boolean): void {
+function checkServers(servers: readonly Server[], self: ServerId, join: boolean, recoveries: readonly string[]): void {
+  checkList('bootstrap', servers, SERVER_NAMES)
+  const ids = servers.map(({ id }) => id)
+  if (join && ids.includes(self) && recoveries.length === 0)
+    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
+  if (join || ids.includes(self)) return
+  const names = `it names ${ids.join(', ')}`
+  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
+}
+
+/** A list of servers, none of them and none of their addresses in it twice. */
+function checkList(name: string, servers: readonly Server[], names: readonly string[]): void {
   if (!Array.isArray(servers) || servers.length === 0 || servers.length > SERVERS_MAX) {
-    fail('bootstrap', `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
+    fail(name, `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
   }
   const ids = new Set<ServerId>()
   const addresses = new Set<string>()
   for (const [at, server] of servers.entries()) {
-    if (typeof server !== 'object' || server === null) fail('bootstrap', `has no { id, address } at place ${at + 1}`)
-    checkOptionNames('a server of bootstrap', server, SERVER_NAMES)
-    checkName('bootstrap: id', server.id)
-    checkName('bootstrap: address', server.address)
-    if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
-    if (addresses.has(server.address)) fail('bootstrap', `names address ${server.address} twice`)
+    if (typeof server !== 'object' || server === null) fail(name, `has no { id, address } at place ${at + 1}`)
+    checkOptionNames(`a server of ${name}`, server, names)
+    checkName(`${name}: id`, server.id)
+    checkName(`${name}: address`, server.address)
+    if (ids.has(server.id)) fail(name, `names server ${server.id} twice`)
+    if (addresses.has(server.address)) fail(name, `names address ${server.address} twice`)
     ids.add(server.id)
     addresses.add(server.address)
   }
-  const names = `it names ${[...ids].join(', ')}`
-  if (join && ids.has(self))
-    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
-  if (join || ids.has(self)) return
-  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
+}
+
+function checkRecoveries(recoveries: readonly string[]): void {
+  const isList = Array.isArray(recoveries) && recoveries.length <= RECOVERIES_MAX && recoveries.every(isRecovery)
+  if (!isList) fail('recoveries', `must be the list that Raft.recover told, ${RECOVERIES_MAX} at most`)
 }
 
 function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {

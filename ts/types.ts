@@ -185,8 +185,10 @@ export type StoreOperation =
 
 /** Who a server is to its peers. A store that was wiped or replaced has another incarnation. */
 export interface Identity {
-  /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry. */
+  /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry, and then over each recovery. */
   readonly clusterId: string
+  /** What it was before each recovery from a lost quorum, the oldest first; absent when nobody asks. Never sent. */
+  readonly formerClusterIds?: readonly string[]
   readonly serverId: ServerId
   /** 32 hex digits, drawn at random when the store was created. */
   readonly incarnation: string

@@ -117,6 +117,7 @@ export class SingleServerRaft implements KvRaft {
     const index = logIndex(this.#index)
     return {
       id: this.#id,
+      recoveries: [],
       clusterId: '0'.repeat(32),
       role: this.#role,
       term: termOf(1),

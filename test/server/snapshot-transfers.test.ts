@@ -5,34 +5,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
+import { msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions } from 'balsa-raft'
 import { systemClock } from '#balsa/clock.js'
 import type { CancelTimer, Clock } from '#balsa/types.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
+import { listMachine } from '../support/list-machine.js'
+import type { List } from '../support/list-machine.js'
 import { until } from '../support/until.js'
-
-type List = Raft<number, number, void, readonly number[]>
-
-/** Keeps every number; its snapshot is one piece for each. */
-function listMachine(): RaftOptions<number, number, void, readonly number[]>['stateMachine'] {
-  let list: readonly number[] = []
-  return defineStateMachine<number, number, readonly number[]>({
-    apply: (batch) =>
-      batch.map(({ command }) => {
-        list = [...list, command]
-        return list.length
-      }),
-    query: () => list,
-    snapshot: () => list.map((value) => new TextEncoder().encode(`${value};`.padEnd(2000))),
-    restore: async (source) => {
-      const parts: string[] = []
-      for await (const bytes of source) parts.push(new TextDecoder().decode(bytes))
-      list = parts.join('').split(';').slice(0, -1).map(Number)
-    },
-  })
-}
 
 const IDS = ['s1', 's2', 's3']
 

@@ -20,7 +20,7 @@ import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { logIndex } from '../types.js'
-import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
+import type { Boot, CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
 import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
@@ -272,7 +272,7 @@ export class Snapshots implements SnapshotShelf {
     const term = log.termAt(index)
     const { configuration, index: configurationIndex } = log.configurationAt(index)
     if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
-    const id = idOf(this.#identity, index)
+    const id = snapshotIdOf(this.#identity, index)
     const { time } = this.#appliedTime
     return {
       id,
@@ -397,7 +397,7 @@ function metaOf(header: SnapshotHeader): SnapshotMeta {
 }
 
 /** Names the boot and the place: no other process makes one of that name, and this one takes one at each place. */
-function idOf({ bootNonce }: Identity, index: LogIndex): string {
+export function snapshotIdOf({ bootNonce }: Boot, index: LogIndex): string {
   return bootNonce.slice(0, ID_DIGITS - INDEX_DIGITS) + index.toString(16).padStart(INDEX_DIGITS, '0')
 }
 

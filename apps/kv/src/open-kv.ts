@@ -42,13 +42,14 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     cluster: options.cluster,
     transport: tcp({ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) }),
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
-    join: options.joins,
     stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries, options.memoryMax),
     codec: bytesCodec,
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,
     acceptCopiedFolder: options.acceptCopiedFolder,
     acceptPeerBoot: options.acceptPeerBoot,
+    recoveries: options.recovered,
+    join: options.joins || options.recovered.length > 0,
     logger: log,
   })
   const quietMs = FED_TIMEOUTS * options.electionTimeoutMs

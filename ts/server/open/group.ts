@@ -40,7 +40,7 @@ import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
 import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
-import { clusterIdOf } from './bootstrap.js'
+import { clusterIdOf, clusterIds, recoveriesOf, votersFrom } from './cluster-id.js'
 import type { Host } from './host.js'
 
 /**
@@ -79,12 +79,7 @@ export interface GroupState {
 export function makeGroup(settings: GroupSettings, host: Host, state: GroupState): Group {
   const { stored, lastTime, boots } = state
   const { dir, store, transport, clock, logger } = host
-  const identity: Identity = {
-    clusterId: clusterIdOf(stored),
-    serverId: settings.id,
-    incarnation: stored.incarnation,
-    ...boots.newest,
-  }
+  const identity = identityOf(settings, stored, boots)
   const entryClock = new EntryClock(clock, logger, lastTime)
   const core = makeCore(settings, state, clock.now(), entryClock)
   const mailbox = new Mailbox(clock)
@@ -143,7 +138,11 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
   const { durability } = stored
   const { electionTimeoutMs } = settings
-  const server = new Server({ ...shared, electionTimeoutMs, loop, inbound, refusals, writes, identity, durability })
+  const recoveries = recoveriesOf(stored)
+  const server = new Server({
+    ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
+    ...{ identity, recoveries, durability },
+  })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
 
@@ -153,6 +152,18 @@ function readConfiguration(payload: Uint8Array): ConfigurationStatus {
 }
 
 function ignore(): void {}
+
+function identityOf(settings: GroupSettings, stored: StoredState, boots: OwnBoots): Identity {
+  const recoveries = recoveriesOf(stored)
+  const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
+  return {
+    clusterId: clusterIdOf(stored) ?? '',
+    formerClusterIds: clusterIds(cluster, recoveries).slice(0, -1),
+    serverId: settings.id,
+    incarnation: stored.incarnation,
+    ...boots.newest,
+  }
+}
 
 interface SnapshotNeighbours {
   readonly identity: Identity
@@ -214,6 +225,7 @@ function makeCore(
       electionTimeoutMs,
       heartbeatMs,
       electionPriority,
+      votersFrom: votersFrom(recoveriesOf(stored)),
       firstElectionTimeoutMs: firstElectionTimeoutMs(settings, stored),
     },
     hardState: stored.hardState,

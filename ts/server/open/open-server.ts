@@ -6,16 +6,15 @@
  * nothing open, and touches nothing that it has not opened.
  */
 
-import { lastEntryTime } from '../../format/block.js'
 import { neverEmpty } from '../../storage/lost-data.js'
-import type { LogStore, StoredState } from '../../storage/log-store.js'
-import { storeFault } from '../../storage/store-fault.js'
+import type { StoredState } from '../../storage/log-store.js'
 import { RaftError } from '../../errors.js'
-import { isPosition, logIndex, STORED_MAX } from '../../types.js'
+import { logIndex } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
 import { bootstrap } from './bootstrap.js'
+import type { Membership } from './bootstrap.js'
 import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
@@ -40,11 +39,9 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
   const host = new Host(settings)
   try {
     const found = await host.open()
-    checkNumbers(host.dir, found)
-    const lastTime = await lastTimeOf(host.store, found)
+    const lastTime = await host.lastTime(found)
     const boots = new OwnBoots(found, bootNonce)
-    const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
-    const stored = await bootstrap(host, found, cluster, settings, boots)
+    const stored = await bootstrap(host, found, membershipOf(settings), settings, boots)
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
@@ -62,16 +59,9 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
   }
 }
 
-/** Every number in the store must have room above it for what is counted from it. */
-function checkNumbers(dir: string, { lastIndex, hardState, bootCounter }: StoredState): void {
-  const numbers = { 'last index': lastIndex, term: hardState.term, 'commit index': hardState.commitIndex, bootCounter }
-  for (const [name, value] of Object.entries(numbers)) {
-    if (isPosition(value, STORED_MAX)) continue
-    throw new RaftError(
-      'ERR_RAFT_STORE_CORRUPT',
-      `the folder ${dir} holds the ${name} ${value}, and ${STORED_MAX} is the largest that a server can go on from: no server counts so far, so it is damaged or forged. The others go on without this server while they are a majority. ${neverEmpty}`,
-    )
-  }
+/** What its options say of a server and its cluster. */
+function membershipOf({ cluster, bootstrap: servers, recoveries, join }: GroupSettings): Membership {
+  return { clusterName: cluster, servers, recoveries, join }
 }
 
 /** What the state machine has by itself. Throws when that and the log do not belong together. */
@@ -89,15 +79,4 @@ async function appliedIndexOf(
     'ERR_RAFT_OPTIONS',
     `the state machine says that it has applied ${applied}, and the log ends at ${lastIndex}: its data is of another server, or the log has lost entries. ${neverEmpty}`,
   )
-}
-
-/** The time of the newest entry; of an empty log that of the snapshot on which it stands, or 0. */
-async function lastTimeOf(store: LogStore, { firstIndex, lastIndex, snapshot }: StoredState): Promise<number> {
-  if (lastIndex < firstIndex) return snapshot?.time ?? 0
-  try {
-    const [block] = await store.read(lastIndex, logIndex(lastIndex + 1), 1)
-    return block === undefined ? 0 : lastEntryTime(block)
-  } catch (error) {
-    throw storeFault(`read the entry ${lastIndex}`, error)
-  }
 }

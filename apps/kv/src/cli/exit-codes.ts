@@ -53,6 +53,7 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_STORE_FULL: exitCodes.full,
   ERR_RAFT_DIR_LOCKED: exitCodes.locked,
   ERR_RAFT_CLUSTER_MISMATCH: exitCodes.mismatch,
+  ERR_RAFT_CLUSTER_RECOVERED: exitCodes.mismatch,
   ERR_RAFT_WRONG_FOLDER: exitCodes.mismatch,
   ERR_RAFT_COPIED_FOLDER: exitCodes.mismatch,
   ERR_RAFT_PEER_REPLACED: exitCodes.mismatch,

@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly logLevel: LogLevel
   readonly acceptCopiedFolder: boolean
   readonly acceptPeerBoot: readonly string[]
+  /** The recoveries of the cluster, for a server that comes new to it; none when there was none. */
+  readonly recovered: readonly string[]
   /** Entries that are left out, on every server, if they cannot be read. */
   readonly skippedEntries: ReadonlySet<number>
   readonly stopWithStdin: boolean
@@ -41,6 +43,7 @@ export const SERVER_HELP = `balsa-kv: one server of a replicated key-value store
 
   node apps/kv/dist/main.js --servers <list> --id <id> [options]
   node apps/kv/dist/main.js --port 7001                a cluster of one
+  node apps/kv/dist/main.js recover --help             the way back when a majority is lost for good
 
 The command line is the same for all servers of a cluster but for --id, --dir and --self.
 
@@ -72,6 +75,7 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --config <file>    a JSON file with any of these: {"id": "s1", "self", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
+  --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
   --accept-peer-boot <id>    believe once the boot with which this peer comes next, whatever was known of it; only after a
@@ -114,6 +118,7 @@ const specs = {
   config: { takesValue: true },
   'accept-copied-folder': { takesValue: false },
   'accept-peer-boot': { takesValue: true },
+  recovered: { takesValue: true },
   'skip-entry': { takesValue: true },
   'stop-with-stdin': { takesValue: false },
   help: { takesValue: false },
@@ -156,6 +161,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     logLevel,
     acceptCopiedFolder: given.has('accept-copied-folder'),
     acceptPeerBoot: peersGiven(given.get('accept-peer-boot'), members),
+    recovered: given.get('recovered')?.split(',') ?? [],
     skippedEntries: indexesGiven(given.get('skip-entry')),
     stopWithStdin: given.has('stop-with-stdin'),
   }
@@ -278,7 +284,7 @@ function addFromFile(given: Map<string, string>, name: string, value: string): v
   if (!hidden) given.set(name, value)
 }
 
-function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
+export function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
   const list = given.get('servers')
   const port = given.get('port')
   if (list === undefined && port === undefined) {
@@ -336,7 +342,7 @@ function noneTwice(what: string, names: readonly string[]): void {
   if (twice !== undefined) throw new UsageError(`--servers names ${what} ${twice} twice`)
 }
 
-function findSelf(id: string | undefined, own: string | undefined, members: readonly Member[]): Member {
+export function findSelf(id: string | undefined, own: string | undefined, members: readonly Member[]): Member {
   const [only] = members
   if (own !== undefined) return readSelf(id, own, members)
   if (id === undefined && members.length === 1 && only !== undefined) return only
@@ -363,7 +369,7 @@ function readSelf(id: string | undefined, own: string, members: readonly Member[
   return self
 }
 
-function notEmpty(name: string, text: string): string {
+export function notEmpty(name: string, text: string): string {
   if (text === '') throw new UsageError(`${name} must not be empty`)
   return text
 }

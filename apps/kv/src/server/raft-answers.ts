@@ -95,6 +95,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_DIR_LOCKED':
     case 'ERR_RAFT_DIR_UNUSABLE':
     case 'ERR_RAFT_CLUSTER_MISMATCH':
+    case 'ERR_RAFT_CLUSTER_RECOVERED':
     case 'ERR_RAFT_WRONG_FOLDER':
     case 'ERR_RAFT_COPIED_FOLDER':
     case 'ERR_RAFT_PEER_REPLACED':
