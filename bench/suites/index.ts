@@ -2,6 +2,7 @@
 
 import type { Suite } from '../suite.js'
 import { apply } from './apply.js'
+import { catchUp } from './catch-up.js'
 import { core } from './core.js'
 import { failover } from './failover.js'
 import { kvSnapshot } from './kv-snapshot.js'
@@ -12,4 +13,16 @@ import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 
-export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, kvSnapshot, sim, soak]
+export const suites: readonly Suite[] = [
+  core,
+  store,
+  apply,
+  hashicorp,
+  read,
+  failover,
+  redis,
+  kvSnapshot,
+  catchUp,
+  sim,
+  soak,
+]
