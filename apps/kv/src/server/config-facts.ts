@@ -17,7 +17,7 @@ export function configFacts(
     ['maxclients', String(clientsMax)],
     ['databases', '1'],
     ['cluster-enabled', 'yes'],
-    // There is no snapshot file, and every write is on disk before it is answered: the log takes the place of both.
+    // Snapshots are taken when the library says so, and every write is on disk before it is answered: no `save` points.
     ['save', ''],
     ['appendonly', 'yes'],
     ['appendfsync', 'always'],
