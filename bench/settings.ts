@@ -18,6 +18,8 @@ export interface Settings {
   readonly electionTimeoutMs: number
   /** Of the log that a start is measured over. */
   readonly entries: number
+  /** What the snapshot of a state machine has, in the catch-up suite. */
+  readonly snapshotMib: number
   /** Where the measured servers and stores have their folders: the disk that is measured. */
   readonly dir: string
   /** Where servers leave their CPU profiles; null: none are made. */
@@ -50,6 +52,7 @@ export const HELP = `npm run bench -- [suites] [options]
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
   --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
+  --snapshot-mib 1024    of the catch-up suite, 1 .. 65536
   --dir data             where the logs lie that are measured
   --out FOLDER           where the results go (a new folder below data/bench)
   --profile FOLDER       a CPU profile of each server, there
@@ -68,6 +71,7 @@ const OPTIONS = {
   peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   entries: { type: 'string', default: '10000000' },
+  'snapshot-mib': { type: 'string', default: '1024' },
   dir: { type: 'string', default: 'data' },
   out: { type: 'string' },
   profile: { type: 'string' },
@@ -95,6 +99,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
       entries: wholeNumber('--entries', values.entries, 1, 1e9),
+      snapshotMib: wholeNumber('--snapshot-mib', values['snapshot-mib'], 1, 65_536),
       dir: values.dir,
       profile: values.profile ?? null,
     },

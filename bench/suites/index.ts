@@ -2,6 +2,7 @@
 
 import type { Suite } from '../suite.js'
 import { apply } from './apply.js'
+import { catchUp } from './catch-up.js'
 import { core } from './core.js'
 import { failover } from './failover.js'
 import { kvSnapshot } from './kv-snapshot.js'
@@ -23,6 +24,7 @@ export const suites: readonly Suite[] = [
   restart,
   redis,
   kvSnapshot,
+  catchUp,
   sim,
   soak,
 ]

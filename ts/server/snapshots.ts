@@ -206,11 +206,16 @@ export class Snapshots implements SnapshotShelf {
     this.#mailbox.schedule()
   }
 
+  /** No peer is given anything any more, and nothing is taken of one. */
+  halt(): void {
+    this.#transfers.close('this server has halted')
+  }
+
   /** Nothing more is read or written. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#giveUp(closing())
-    this.#transfers.close()
+    this.#transfers.close('this server is closing')
     await this.#store.close()
   }
 

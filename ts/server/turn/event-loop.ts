@@ -316,6 +316,7 @@ export class EventLoop {
     this.#settleReads(ready)
     this.#settleTransfers(ready)
     this.#settleAll(halted(error))
+    this.#snapshots.halt()
     this.#events.emit('fault', { error })
     void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }
