@@ -8,8 +8,21 @@ import { kvSnapshot } from './kv-snapshot.js'
 import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
 import { redis } from './redis.js'
+import { rolling } from './rolling.js'
 import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 
-export const suites: readonly Suite[] = [core, store, apply, hashicorp, read, failover, redis, kvSnapshot, sim, soak]
+export const suites: readonly Suite[] = [
+  core,
+  store,
+  apply,
+  hashicorp,
+  read,
+  failover,
+  rolling,
+  redis,
+  kvSnapshot,
+  sim,
+  soak,
+]

@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
 import { HAND_OVER_MS_MAX, LINGER_MS_MAX, QUIET_MS } from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { until } from '../support/until.js'
@@ -97,6 +98,32 @@ test('a server that leads nobody, or does not lead, hands nothing over; without 
     await server.depart()
     assert.equal(transfer.asked, [])
   }))
+
+for (const ending of ['another leads', 'the server closes', 'one with an outcome that is not known'] as const) {
+  test(`what was not applied because leadership went is answered when it is known where it went: ${ending}`, () =>
+    withServer(
+      async ({ raft, server }, client) => {
+        let reject: (error: RaftError) => void = () => undefined
+        Object.assign(raft, { applyAll: () => new Promise((_resolve, fail) => (reject = fail)) })
+        client.send(command('SET', 'k', 'v'))
+        await until('it is under way', () => server.counters.commands === 1)
+        raft.follow(null)
+        const outcome = ending.startsWith('one with') ? 'unknown' : 'not-applied'
+        reject(new RaftError('ERR_RAFT_LEADERSHIP_LOST', 'x', { outcome }))
+        await new Promise(setImmediate)
+        if (outcome === 'unknown') {
+          return assert.match(await client.until((text) => text.endsWith('\r\n')), /^-ERR RAFT_UNKNOWN /)
+        }
+        assert.is(client.received, '')
+        if (ending === 'another leads') raft.follow(s2, 3)
+        else await server.close(raft.close())
+        const answer = await client.until((text) => text.endsWith('\r\n'))
+        assert.match(answer, ending === 'another leads' ? /^-MOVED 7629 127\.0\.0\.1:7002\r\n$/ : /^-CLUSTERDOWN /)
+        await until('nothing waits', () => server.leadership.waits === 0)
+      },
+      { leaderWaitMs: 60_000 },
+    ))
+}
 
 async function assertNobodyListens(port: number): Promise<void> {
   const refusal = await RawClient.connect(port).then(

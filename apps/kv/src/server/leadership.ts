@@ -33,6 +33,7 @@ export class Leadership {
   readonly #options: LeadershipOptions
   /** Ends the wait for the end of a change; null: none runs. */
   #cancelWait: (() => void) | null = null
+  #untilKnown: (() => void)[] = []
   #isLost = false
   /** What precedes the term of the leader is applied here. */
   #isReady = false
@@ -105,9 +106,15 @@ export class Leadership {
     return this.#cancelWait !== null
   }
 
-  /** Waits for the end of a change that run: one at most. */
+  /** Waits for the end of a change that run, one at most, and those that are told of it. */
   get waits(): number {
-    return Number(this.#cancelWait !== null)
+    return Number(this.#cancelWait !== null) + this.#untilKnown.length
+  }
+
+  /** Calls back once the leader's change is over, or is not waited for any longer: at once, if there is none. */
+  whenKnown(callback: () => void): void {
+    if (this.isChanging) this.#untilKnown.push(callback)
+    else callback()
   }
 
   /**
@@ -122,11 +129,17 @@ export class Leadership {
   stop(): void {
     for (const stop of this.#stop) stop()
     this.#endWait()
+    this.#tellKnown()
   }
 
   #changed(isNews: boolean): void {
     this.#review(isNews)
+    if (!this.isChanging) this.#tellKnown()
     this.#options.onChange()
+  }
+
+  #tellKnown(): void {
+    for (const callback of this.#untilKnown.splice(0)) callback()
   }
 
   /** `isNews`: another leader, or none, which is a reason to wait once more. */
@@ -140,6 +153,7 @@ export class Leadership {
     } else if (isReason && this.#cancelWait === null && this.#options.waitMs > 0) {
       this.#cancelWait = this.#options.clock.setTimer(this.#options.waitMs, () => {
         this.#cancelWait = null
+        this.#tellKnown()
         this.#options.onChange()
       })
     }
