@@ -99,8 +99,11 @@ test('a server that leads nobody, or does not lead, hands nothing over; without 
     assert.equal(transfer.asked, [])
   }))
 
-for (const ending of ['another leads', 'the server closes', 'one with an outcome that is not known'] as const) {
-  test(`what was not applied because leadership went is answered when it is known where it went: ${ending}`, () =>
+const endings = ['another leads', 'the server closes', 'one with an outcome that is not known'] as const
+const codes = ['ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NO_LEADER'] as const
+
+for (const [ending, code] of endings.flatMap((each) => codes.map((code) => [each, code] as const))) {
+  test(`what was not applied because leadership went is answered when it is known where it went: ${ending}, ${code}`, () =>
     withServer(
       async ({ raft, server }, client) => {
         let reject: (error: RaftError) => void = () => undefined
@@ -109,7 +112,7 @@ for (const ending of ['another leads', 'the server closes', 'one with an outcome
         await until('it is under way', () => server.counters.commands === 1)
         raft.follow(null)
         const outcome = ending.startsWith('one with') ? 'unknown' : 'not-applied'
-        reject(new RaftError('ERR_RAFT_LEADERSHIP_LOST', 'x', { outcome }))
+        reject(new RaftError(code, 'x', { outcome }))
         await new Promise(setImmediate)
         if (outcome === 'unknown') {
           return assert.match(await client.until((text) => text.endsWith('\r\n')), /^-ERR RAFT_UNKNOWN /)

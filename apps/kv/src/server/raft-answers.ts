@@ -80,9 +80,8 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
   switch (error.code) {
     case 'ERR_RAFT_NOT_LEADER':
     case 'ERR_RAFT_LEADERSHIP_LOST':
-      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_NO_LEADER':
-      return noLeader
+      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_OVERLOADED':
     case 'ERR_RAFT_TRANSFER_IN_PROGRESS':
     case 'ERR_RAFT_TIMEOUT':
