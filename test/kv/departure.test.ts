@@ -128,6 +128,19 @@ for (const [ending, code] of endings.flatMap((each) => codes.map((code) => [each
     ))
 }
 
+test('a command that waits for a leader is answered when its server departs, and not left without an answer', () =>
+  withServer(
+    async ({ raft, server }, client) => {
+      raft.follow(null)
+      client.send(command('SET', 'k', 'v'))
+      await until('it waits', () => (server.rooms['turns'] ?? 0) > 0)
+      const departing = server.depart()
+      assert.match(await client.until((text) => text.endsWith('\r\n')), /^-CLUSTERDOWN /)
+      await departing
+    },
+    { leaderWaitMs: 60_000 },
+  ))
+
 async function assertNobodyListens(port: number): Promise<void> {
   const refusal = await RawClient.connect(port).then(
     () => 'somebody listens',

@@ -233,6 +233,7 @@ export class KvServer implements ServerState {
       const failed = (error: unknown): void => log.warn('leadership.kept', { reason: String(error) })
       await raft.transferLeadership?.({ timeoutMs: HAND_OVER_MS_MAX }).catch(failed)
     }
+    this.leadership.waitNoMore()
     await this.#untilQuiet(Math.ceil(LINGER_MS_MAX / QUIET_MS))
   }
 

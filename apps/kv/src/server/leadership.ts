@@ -34,6 +34,7 @@ export class Leadership {
   /** Ends the wait for the end of a change; null: none runs. */
   #cancelWait: (() => void) | null = null
   #untilKnown: (() => void)[] = []
+  #waitMs: number
   #isLost = false
   /** What precedes the term of the leader is applied here. */
   #isReady = false
@@ -44,6 +45,7 @@ export class Leadership {
     this.self = options.self
     this.#raft = raft
     this.#options = options
+    this.#waitMs = options.waitMs
     const { role, leader, configuration } = raft.status
     this.#members = this.#membersOf(configuration)
     this.#isLeader = role === 'leader'
@@ -126,6 +128,13 @@ export class Leadership {
     return this.leader ?? this.#lastLeader ?? this.self
   }
 
+  /** From now on no change is waited for: this server closes, and whoever waits here is told so by what is known. */
+  waitNoMore(): void {
+    this.#waitMs = 0
+    this.#endWait()
+    this.#changed(false)
+  }
+
   stop(): void {
     for (const stop of this.#stop) stop()
     this.#endWait()
@@ -150,8 +159,8 @@ export class Leadership {
     if (!this.#isReady) this.#awaitReady()
     if (this.#isLeader || (!isLost && this.#isReady)) {
       this.#endWait()
-    } else if (isReason && this.#cancelWait === null && this.#options.waitMs > 0) {
-      this.#cancelWait = this.#options.clock.setTimer(this.#options.waitMs, () => {
+    } else if (isReason && this.#cancelWait === null && this.#waitMs > 0) {
+      this.#cancelWait = this.#options.clock.setTimer(this.#waitMs, () => {
         this.#cancelWait = null
         this.#tellKnown()
         this.#options.onChange()
