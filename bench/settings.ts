@@ -50,7 +50,7 @@ export const HELP = `npm run bench -- [suites] [options]
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
-  --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
+  --election-timeout-ms  of the suites failover and rolling, 300 .. 600000 (1000)
   --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
   --snapshot-mib 1024    of the catch-up suite, 1 .. 65536
   --dir data             where the logs lie that are measured

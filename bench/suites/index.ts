@@ -10,6 +10,7 @@ import { hashicorp } from './hashicorp.js'
 import { read } from './read.js'
 import { redis } from './redis.js'
 import { restart } from './restart.js'
+import { rolling } from './rolling.js'
 import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
@@ -21,6 +22,7 @@ export const suites: readonly Suite[] = [
   hashicorp,
   read,
   failover,
+  rolling,
   restart,
   redis,
   kvSnapshot,

@@ -16,7 +16,9 @@ import { drawSeed, randomFrom } from '../support/seed.js'
 import { until } from '../support/until.js'
 
 const CLIENTS = 4
-const COMPLETED_MIN = 3000
+/** Completed operations between two changes; there are five such stretches. */
+const STRETCH = 300
+const COMPLETED_MIN = 5 * STRETCH
 const REMOVED_CODE = 77
 
 interface Life {
@@ -62,7 +64,7 @@ test('a cluster that grows to five, shrinks to three, replaces one and is restar
     const added = [await cluster.startAnother(), await cluster.startAnother()]
     for (const at of added) await cluster.askLeader('RAFT', 'ADD', ...cluster.described(at))
     await untilKnown(cluster, [0, 1, 2, ...added])
-    await progress.stretch()
+    await progress.stretch(STRETCH)
 
     // A leader that removes itself is one of those that go.
     const [, other = 0] = added
@@ -73,7 +75,7 @@ test('a cluster that grows to five, shrinks to three, replaces one and is restar
     }
     const staying = cluster.ports.map((_, at) => at).filter((at) => !going.includes(at))
     await untilKnown(cluster, staying)
-    await progress.stretch()
+    await progress.stretch(STRETCH)
 
     assert.is(recorder.unknownWrites, 0, 'writes whose outcome their clients do not know')
     await replace(cluster, staying)
@@ -94,7 +96,7 @@ async function restartAll(cluster: KvCluster, progress: Progress): Promise<void>
     assert.is(await server.untilExit(), 0)
     await cluster.startServer(at).untilOpen()
     await untilFollows(cluster, at)
-    await progress.stretch()
+    await progress.stretch(STRETCH)
   }
 }
 

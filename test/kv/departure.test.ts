@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
 import { HAND_OVER_MS_MAX, LINGER_MS_MAX, QUIET_MS } from 'balsa-kv/limits.js'
 import { machineClock } from 'balsa-kv/server/clock.js'
 import { until } from '../support/until.js'
@@ -97,6 +98,48 @@ test('a server that leads nobody, or does not lead, hands nothing over; without 
     await server.depart()
     assert.equal(transfer.asked, [])
   }))
+
+const endings = ['another leads', 'the server closes', 'one with an outcome that is not known'] as const
+const codes = ['ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NO_LEADER'] as const
+
+for (const [ending, code] of endings.flatMap((each) => codes.map((code) => [each, code] as const))) {
+  test(`what was not applied because leadership went is answered when it is known where it went: ${ending}, ${code}`, () =>
+    withServer(
+      async ({ raft, server }, client) => {
+        let reject: (error: RaftError) => void = () => undefined
+        Object.assign(raft, { applyAll: () => new Promise((_resolve, fail) => (reject = fail)) })
+        client.send(command('SET', 'k', 'v'))
+        await until('it is under way', () => server.counters.commands === 1)
+        raft.follow(null)
+        const outcome = ending.startsWith('one with') ? 'unknown' : 'not-applied'
+        reject(new RaftError(code, 'x', { outcome }))
+        await new Promise(setImmediate)
+        if (outcome === 'unknown') {
+          return assert.match(await client.until((text) => text.endsWith('\r\n')), /^-ERR RAFT_UNKNOWN /)
+        }
+        assert.is(client.received, '')
+        if (ending === 'another leads') raft.follow(s2, 3)
+        else await server.close(raft.close())
+        const answer = await client.until((text) => text.endsWith('\r\n'))
+        assert.match(answer, ending === 'another leads' ? /^-MOVED 7629 127\.0\.0\.1:7002\r\n$/ : /^-CLUSTERDOWN /)
+        await until('nothing waits', () => server.leadership.waits === 0)
+      },
+      { leaderWaitMs: 60_000 },
+    ))
+}
+
+test('a command that waits for a leader is answered when its server departs, and not left without an answer', () =>
+  withServer(
+    async ({ raft, server }, client) => {
+      raft.follow(null)
+      client.send(command('SET', 'k', 'v'))
+      await until('it waits', () => (server.rooms['turns'] ?? 0) > 0)
+      const departing = server.depart()
+      assert.match(await client.until((text) => text.endsWith('\r\n')), /^-CLUSTERDOWN /)
+      await departing
+    },
+    { leaderWaitMs: 60_000 },
+  ))
 
 async function assertNobodyListens(port: number): Promise<void> {
   const refusal = await RawClient.connect(port).then(

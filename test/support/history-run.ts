@@ -46,9 +46,9 @@ export class Progress {
     )
   }
 
-  stretch(): Promise<void> {
-    const goal = this.recorder.completed + STRETCH
-    return this.until(`${STRETCH} more operations are completed`, () => this.recorder.completed >= goal)
+  stretch(count = STRETCH): Promise<void> {
+    const goal = this.recorder.completed + count
+    return this.until(`${count} more operations are completed`, () => this.recorder.completed >= goal)
   }
 }
 

@@ -44,6 +44,11 @@ function raftStatus({ server }: LocalContext): Reply {
     ['durable-index', raft.durableIndex],
     ['commit-index', raft.commitIndex],
     ['applied-index', raft.appliedIndex],
+    // What IFINDEX of a change is compared with.
+    ['configuration-index', raft.configurationIndex],
+    ['configuration-committed', raft.configurationIsCommitted ? 1 : 0],
+    ['snapshot-index', raft.snapshot.last?.index ?? 0],
+    ['snapshot-unavailable', raft.snapshot.unavailable],
     ['durability', raft.durability],
     ['log-bytes', raft.store.usedBytes],
     ['loading', server.data.isRestoring ? 1 : 0],

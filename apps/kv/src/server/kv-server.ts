@@ -233,6 +233,7 @@ export class KvServer implements ServerState {
       const failed = (error: unknown): void => log.warn('leadership.kept', { reason: String(error) })
       await raft.transferLeadership?.({ timeoutMs: HAND_OVER_MS_MAX }).catch(failed)
     }
+    this.leadership.waitNoMore()
     await this.#untilQuiet(Math.ceil(LINGER_MS_MAX / QUIET_MS))
   }
 
@@ -245,13 +246,14 @@ export class KvServer implements ServerState {
     if (!this.#isDeparting) this.#listener?.close()
     for (const client of this.#clients) client.leave()
     await settled
+    // Nobody will lead any more, as far as this server hears: whoever waits for that is told so.
+    this.leadership.stop()
     this.replicator.close()
     this.reads.close(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
     await this.#untilEmpty()
     for (const client of this.#clients) client.cutOff('the server is closing')
     this.#turns.close()
     this.walks.close()
-    this.leadership.stop()
     this.#addresses.stop()
     this.saves.stop()
     this.data.listener = null

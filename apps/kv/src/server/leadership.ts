@@ -33,6 +33,8 @@ export class Leadership {
   readonly #options: LeadershipOptions
   /** Ends the wait for the end of a change; null: none runs. */
   #cancelWait: (() => void) | null = null
+  #untilKnown: (() => void)[] = []
+  #waitMs: number
   #isLost = false
   /** What precedes the term of the leader is applied here. */
   #isReady = false
@@ -43,6 +45,7 @@ export class Leadership {
     this.self = options.self
     this.#raft = raft
     this.#options = options
+    this.#waitMs = options.waitMs
     const { role, leader, configuration } = raft.status
     this.#members = this.#membersOf(configuration)
     this.#isLeader = role === 'leader'
@@ -105,9 +108,15 @@ export class Leadership {
     return this.#cancelWait !== null
   }
 
-  /** Waits for the end of a change that run: one at most. */
+  /** Waits for the end of a change that run, one at most, and those that are told of it. */
   get waits(): number {
-    return Number(this.#cancelWait !== null)
+    return Number(this.#cancelWait !== null) + this.#untilKnown.length
+  }
+
+  /** Calls back once the leader's change is over, or is not waited for any longer: at once, if there is none. */
+  whenKnown(callback: () => void): void {
+    if (this.isChanging) this.#untilKnown.push(callback)
+    else callback()
   }
 
   /**
@@ -119,14 +128,27 @@ export class Leadership {
     return this.leader ?? this.#lastLeader ?? this.self
   }
 
+  /** From now on no change is waited for: this server closes, and whoever waits here is told so by what is known. */
+  waitNoMore(): void {
+    this.#waitMs = 0
+    this.#endWait()
+    this.#changed(false)
+  }
+
   stop(): void {
     for (const stop of this.#stop) stop()
     this.#endWait()
+    this.#tellKnown()
   }
 
   #changed(isNews: boolean): void {
     this.#review(isNews)
+    if (!this.isChanging) this.#tellKnown()
     this.#options.onChange()
+  }
+
+  #tellKnown(): void {
+    for (const callback of this.#untilKnown.splice(0)) callback()
   }
 
   /** `isNews`: another leader, or none, which is a reason to wait once more. */
@@ -137,9 +159,10 @@ export class Leadership {
     if (!this.#isReady) this.#awaitReady()
     if (this.#isLeader || (!isLost && this.#isReady)) {
       this.#endWait()
-    } else if (isReason && this.#cancelWait === null && this.#options.waitMs > 0) {
-      this.#cancelWait = this.#options.clock.setTimer(this.#options.waitMs, () => {
+    } else if (isReason && this.#cancelWait === null && this.#waitMs > 0) {
+      this.#cancelWait = this.#options.clock.setTimer(this.#waitMs, () => {
         this.#cancelWait = null
+        this.#tellKnown()
         this.#options.onChange()
       })
     }

@@ -41,6 +41,15 @@ export function moved(
   return failure(`MOVED ${slot} ${textBytes(redirectAddress(leader.redis))}`)
 }
 
+/**
+ * Whether the leader has to be asked instead, whoever that is: better told by MOVED, which clients follow at once, than
+ * by CLUSTERDOWN, after which each waits for a while of its own.
+ */
+export function isForLeader(error: unknown): boolean {
+  if (!(error instanceof RaftError) || error.outcome !== 'not-applied') return false
+  return ['ERR_RAFT_NOT_LEADER', 'ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NO_LEADER'].includes(error.code)
+}
+
 /** The answer to a write that failed. */
 export function writeFailure(error: unknown, leadership: Leadership, slot: number): ErrorReply {
   if (!(error instanceof RaftError)) return unknownOutcome(String(error))
@@ -71,9 +80,8 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
   switch (error.code) {
     case 'ERR_RAFT_NOT_LEADER':
     case 'ERR_RAFT_LEADERSHIP_LOST':
-      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_NO_LEADER':
-      return noLeader
+      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_OVERLOADED':
     case 'ERR_RAFT_TRANSFER_IN_PROGRESS':
     case 'ERR_RAFT_TIMEOUT':
