@@ -5,7 +5,15 @@ export type { LeaderHint, Outcome, RaftErrorCode } from './errors.js'
 export { msgpackCodec } from './machine/msgpack-codec.js'
 export { defineStateMachine } from './machine/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-machine.js'
-export type { BootstrapOptions, FolderOptions, RaftOptions, RecoveredServer, RecoverOptions } from './options.js'
+export type {
+  BootstrapOptions,
+  FolderOptions,
+  RaftOptions,
+  RecoveredServer,
+  RecoverOptions,
+  ImportOptions,
+  SnapshotBytes,
+} from './options.js'
 export { Raft } from './raft.js'
 export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
@@ -14,6 +22,7 @@ export type { WaitOptions } from './server/calls/pending-call.js'
 export type { BootstrappedFolder } from './server/open/bootstrap.js'
 export type { FolderState } from './server/open/folder-state.js'
 export type { Recovery } from './server/open/recover.js'
+export type { SeededFolder } from './server/open/seed.js'
 export type { ClockStatus, ConfigurationAnswer, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'
 export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'

@@ -112,6 +112,14 @@ export type BootstrapOptions = Pick<
 /** Which stores a folder has, and who hears of them: the same as in `Raft.open`. */
 export type FolderOptions = Pick<RaftOptions<unknown, unknown>, 'storage' | 'snapshotStorage' | 'logger' | 'clock'>
 
+/** The bytes of a snapshot file, in pieces of any size, as `exportSnapshot` gives them; a stream of Node.js is one. */
+export type SnapshotBytes = AsyncIterable<Uint8Array>
+
+export interface ImportOptions extends BootstrapOptions {
+  /** Takes a snapshot of another cluster, too. Default false: refused with ERR_RAFT_CLUSTER_MISMATCH. */
+  readonly anyCluster?: boolean
+}
+
 export interface RecoverOptions extends FolderOptions {
   /** Confirms it: whatever the log of this folder does not have is lost. Default false: nothing is changed. */
   readonly mayLoseData?: boolean
@@ -261,6 +269,25 @@ export interface BootstrapSettings extends FolderSettings {
 
 export function bootstrapSettingsOf(options: BootstrapOptions): BootstrapSettings {
   checkOptionNames('Raft.bootstrap', options, OPTION_NAMES)
+  return firstSettings(options)
+}
+
+/** What `Raft.importSnapshot` goes by. */
+export interface ImportSettings extends BootstrapSettings {
+  readonly anyCluster: boolean
+}
+
+export function importSettingsOf(options: ImportOptions, source: SnapshotBytes): ImportSettings {
+  checkOptionNames('Raft.importSnapshot', options, [...OPTION_NAMES, 'anyCluster'])
+  const { anyCluster = false, join = false } = options
+  checkFlag('anyCluster', anyCluster)
+  if (join) fail('join', 'is set: a server that joins is given its snapshot by the leader')
+  const isSource = typeof (source as Partial<SnapshotBytes> | undefined)?.[Symbol.asyncIterator] === 'function'
+  if (!isSource) throw optionsError(`Raft.importSnapshot takes a source of bytes, and was given ${shown(source)}`)
+  return { ...firstSettings(options), anyCluster }
+}
+
+function firstSettings(options: BootstrapOptions): BootstrapSettings {
   const { id, dir, bootstrap, join = false, recoveries = [], cluster = 'balsa', acceptCopiedFolder = false } = options
   checkName('id', id)
   checkName('cluster', cluster)

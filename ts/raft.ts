@@ -20,6 +20,7 @@ import {
   checkReadOptions,
   checkServerId,
   checkTransferOptions,
+  importSettingsOf,
   recoverSettingsOf,
   settingsOf,
   stateSettingsOf,
@@ -28,7 +29,9 @@ import type {
   BootstrapOptions,
   FolderOptions,
   RaftOptions,
+  ImportOptions,
   RecoveredServer,
+  SnapshotBytes,
   RecoverOptions,
   Settings,
 } from './options.js'
@@ -43,6 +46,8 @@ import type { FolderState } from './server/open/folder-state.js'
 import { openServer } from './server/open/open-server.js'
 import { recover } from './server/open/recover.js'
 import type { Recovery } from './server/open/recover.js'
+import { seedFolder } from './server/open/seed.js'
+import type { SeededFolder } from './server/open/seed.js'
 import type { Server } from './server/server.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
@@ -114,6 +119,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   static async bootstrap(options: BootstrapOptions): Promise<BootstrappedFolder> {
     const { membership, ...owner } = bootstrapSettingsOf(options)
     return bootstrapFolder(owner, membership)
+  }
+
+  /**
+   * Makes an empty folder that of a server whose cluster begins with a snapshot that was exported: a backup, or the
+   * seed of another cluster. The server alone votes; the others of `bootstrap` come with empty folders, `join: true`
+   * and the `recoveries` that this resolves with. All of the snapshot is checked before anything is made of the folder.
+   */
+  static async importSnapshot(options: ImportOptions, source: SnapshotBytes): Promise<SeededFolder> {
+    return seedFolder(importSettingsOf(options, source), source)
   }
 
   /**
@@ -208,6 +222,16 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   async snapshot(options?: WaitOptions): Promise<SnapshotInfo> {
     checkCallOptions('snapshot', options)
     return this.#server.snapshot(options)
+  }
+
+  /**
+   * The bytes of the file of a snapshot, for a backup or another cluster (`Raft.importSnapshot`): of one that covers
+   * what is applied here, taken first unless there is one. Begins with the first read; in memory is one piece of 128
+   * KiB. The snapshot stays until whoever reads has read it, or returns, or reads nothing for a minute. Any server.
+   */
+  exportSnapshot(options?: WaitOptions): AsyncGenerator<Uint8Array, void, undefined> {
+    checkCallOptions('exportSnapshot', options)
+    return this.#server.exportSnapshot(options)
   }
 
   /**

@@ -156,6 +156,72 @@ test('N14 snapshots are taken by number, by bytes and by time, and the log keeps
   }
 })
 
+/** A snapshot of three pieces, of which one is read. */
+async function exporting(): Promise<{ lone: Lone; id: string; reader: AsyncGenerator<Uint8Array, void, undefined> }> {
+  const big = keeping({ snapshot: () => [new Uint8Array(300_000).fill(7)] })
+  const lone = await new Lone()
+    .open(big, { snapshots: { entries: 1e6, retain: 1, trailingEntries: 1 } })
+    .then((one) => one.lead())
+  await lone.apply(1)
+  const reader = lone.raft.exportSnapshot()
+  assert.is((await reader.next()).value?.length, 128 * 1024)
+  return { lone, id: lone.raft.status.snapshot.last?.id ?? '', reader }
+}
+
+/** Another one is taken, and the log stands on it. */
+async function another(lone: Lone): Promise<void> {
+  await lone.apply(2)
+  const { index } = await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex === index)
+  // Behind the turn in which older ones are let go of.
+  await lone.apply(3)
+}
+
+test('a snapshot that is exported stays until it is read, and goes then', async () => {
+  const { lone, id, reader } = await exporting()
+  await another(lone)
+  const disk = lone.storage.snapshots.disk('/s1')
+  const isThere = async (): Promise<boolean> => (await disk.openFile(`/s1/snapshots/${id}.snapshot`)) !== null
+  assert.is(await isThere(), true)
+  let bytes = 128 * 1024
+  for await (const piece of reader) bytes += piece.length
+  assert.ok(bytes > 300_000)
+  let isGone = false
+  await lone.until(() => {
+    void isThere().then((there) => (isGone = !there))
+    return isGone
+  })
+  await lone.raft.close()
+})
+
+test('a reader of an export that returns, or reads nothing for a minute, keeps nothing; what is damaged is not exported', async () => {
+  for (const how of ['returns', 'rests', 'damaged'] as const) {
+    const { lone, id, reader } = await exporting()
+    if (how === 'returns') await reader.return()
+    if (how === 'rests') lone.clock.advance(60_001)
+    if (how === 'damaged') lone.storage.snapshots.disk('/s1').flipBit(id, 8 * 150_000)
+    await another(lone)
+    if (how === 'returns') assert.equal(await reader.next(), { value: undefined, done: true })
+    else {
+      const error = await failure(reader.next())
+      assert.is(error.code, how === 'rests' ? 'ERR_RAFT_SNAPSHOT_FAILED' : 'ERR_RAFT_SNAPSHOT_CORRUPT')
+    }
+    await lone.raft.close()
+  }
+})
+
+test('four snapshots are exported at a time, and a closed server exports none', async () => {
+  const { lone, reader } = await exporting()
+  const readers = Array.from({ length: 3 }, () => lone.raft.exportSnapshot())
+  for (const each of readers) assert.is((await each.next()).done, false)
+  assert.is((await failure(lone.raft.exportSnapshot().next())).code, 'ERR_RAFT_OVERLOADED')
+  await reader.return()
+  assert.is((await lone.raft.exportSnapshot().next()).done, false)
+  await lone.raft.close()
+  assert.is((await failure(lone.raft.exportSnapshot().next())).code, 'ERR_RAFT_CLOSED')
+  for (const each of readers) await failure(each.next())
+})
+
 test('so many snapshots are retained, and older ones go when the log stands on the newest', async () => {
   const lone = await new Lone().open(keeping(), { snapshots: { entries: 1e6, retain: 2 } }).then((one) => one.lead())
   for (let at = 0; at < 4; at += 1) {

@@ -242,6 +242,12 @@ export class Server implements Changing {
     return call.promise
   }
 
+  /** The bytes of such a snapshot, as its file has them. */
+  async *exportSnapshot(options: WaitOptions | undefined): AsyncGenerator<Uint8Array, void, undefined> {
+    const { id } = await this.snapshot(options)
+    yield* this.#snapshots.bytesOf(id)
+  }
+
   /** Resolves with the id of the server that leads now. */
   transferLeadership(to: ServerId | null, options: WaitOptions | undefined): Promise<ServerId> {
     const call = new TransferCall()

@@ -145,7 +145,7 @@ async function write(
   const payload = encodeConfiguration({ clusterName, configuration: plan.after })
   const time = await stores.lastTime(stored)
   const steps: readonly StoreOperation[] = [
-    ...(await standOnCopy(stores, stored, clusterId, boots)),
+    ...(await standOnCopy(stores, stored, clusterId, plan.after, boots)),
     { type: 'append', block: entryBlock('configuration', index, term, time, payload) },
     { type: 'hardState', hardState: { term, votedFor: plan.self, commitIndex: stored.hardState.commitIndex } },
     ...clusterFacts(clusterId, recoveries),
@@ -171,17 +171,21 @@ async function clusterNameOf(stores: Stores, { configurations, snapshot }: Store
   return decodeConfiguration(cursor.payload).clusterName
 }
 
-/** Puts the log on a copy of its snapshot that is of the new cluster. All of it is read, and so checked. */
+/**
+ * Puts the log on a copy of its snapshot that is of the new cluster, and tells its members: whoever is given it must
+ * know its leader. All of it is read, and so checked.
+ */
 async function standOnCopy(
   stores: Stores,
   { snapshot, firstIndex, prevTerm, incarnation }: StoredState,
   clusterId: string,
+  configuration: Configuration,
   boots: OwnBoots,
 ): Promise<readonly StoreOperation[]> {
   if (snapshot === null) return []
   await stores.openSnapshots()
   const id = snapshotIdOf(boots.newest, snapshot.index)
-  const copy: SnapshotMeta = { ...snapshot, id }
+  const copy: SnapshotMeta = { ...snapshot, id, configuration, configurationIndex: snapshot.index }
   stores.logger.info('snapshot copied', { index: snapshot.index, id })
   const sink = await stores.snapshots.create({ ...copy, clusterId, incarnation })
   try {
