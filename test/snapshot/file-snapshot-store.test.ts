@@ -244,7 +244,7 @@ test('an id that is none never becomes a path', async () => {
   const store = await opened(new ModelDisk())
   for (const id of ['../../log', '', 'A'.repeat(32), `${headerOf(1).id}/x`]) {
     assert.match(
-      String(await store.readBytes(id, 0, 1).catch((error: unknown) => error)),
+      String(await store.readInto(id, 0, new Uint8Array(1)).catch((error: unknown) => error)),
       'is not the id of a snapshot',
     )
   }

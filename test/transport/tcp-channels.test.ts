@@ -226,7 +226,8 @@ test('a peer that opens channel after channel has the newest, and no more', asyn
   while (peers.length < 40) peers.push(await rawChannel(context, address))
   await until('all have come', () => site.channels.length === peers.length)
   await until('the older ones have ended', () => peers.filter((peer) => peer.isClosed).length === 38)
-  const rooms = transport.rooms
+  await until('nothing else is kept of them', () => transport.rooms['channels'] === CHANNELS_MAX)
+  const { rooms } = transport
   assert.equal([rooms['channels'], rooms['strangers'], rooms['connections']], [CHANNELS_MAX, 0, CHANNELS_MAX])
   assert.equal(
     site.channels.map(({ ends }) => ends.length),
@@ -255,8 +256,8 @@ test('of what a peer sends only a frame that has not come whole is kept, whateve
     raw.write(whole.subarray(0, -1))
     await world.network.settle()
     // One in the slab; the network holds what it was given last.
-    const grown = held() - before
-    assert.ok(grown < 6 * CHANNEL_FRAME_BYTES_MAX, `${grown} bytes`)
+    // What was collected is given back by another thread, some time later.
+    await until('the rest is given back', () => held() - before < 6 * CHANNEL_FRAME_BYTES_MAX)
     assert.is(taken, 64)
   })
 })

@@ -224,7 +224,8 @@ export class Snapshots implements SnapshotShelf {
     try {
       const reader = new SnapshotReader(stored.bytes, false)
       while (reader.taken < stored.bytes) {
-        const piece = await this.#store.readBytes(id, reader.taken, EXPORT_PIECE_BYTES)
+        const memory = new Uint8Array(EXPORT_PIECE_BYTES)
+        const piece = memory.subarray(0, await this.#store.readInto(id, reader.taken, memory))
         reader.push(piece)
         if (piece.length === 0) reader.finish()
         cancel = this.#clock.setTimer(EXPORT_IDLE_MS, letGo)

@@ -25,7 +25,7 @@ import type { Reception } from './file-intake.js'
 import { FileSink } from './file-sink.js'
 import { PART_SUFFIX, PartialFile, SNAPSHOT_SUFFIX } from './partial-file.js'
 import { corruptError, failedError, snapshotFault } from './snapshot-fault.js'
-import { newestFirst, READ_BYTES_MAX } from './snapshot-store.js'
+import { newestFirst } from './snapshot-store.js'
 import type {
   FlawedSnapshot,
   FoundSnapshots,
@@ -108,11 +108,12 @@ export class FileSnapshotStore implements SnapshotStore {
     while ((await chunks.next()).done !== true);
   }
 
-  async readBytes(id: string, offset: number, maxBytes: number): Promise<Uint8Array> {
-    assert(offset >= 0 && maxBytes >= 1, `a read of ${maxBytes} bytes at ${offset}`)
-    return this.#withFile(id, 'readBytes', async (file) => {
-      const most = Math.min(maxBytes, READ_BYTES_MAX, Math.max(0, (await file.size()) - offset))
-      return readFully(file, new Uint8Array(most), offset)
+  async readInto(id: string, offset: number, into: Uint8Array): Promise<number> {
+    assert(offset >= 0 && into.length >= 1, `a read of ${into.length} bytes at ${offset}`)
+    return this.#withFile(id, 'readInto', async (file) => {
+      const most = Math.min(into.length, Math.max(0, (await file.size()) - offset))
+      await readFully(file, into.subarray(0, most), offset)
+      return most
     })
   }
 

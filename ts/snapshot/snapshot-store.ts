@@ -9,7 +9,7 @@
  * - A call that fails for want of room, or by its disk, rejects with ERR_RAFT_SNAPSHOT_FAILED; what a later version
  *   wrote is ERR_RAFT_STORE_FORMAT. After `close` every call rejects with ERR_RAFT_CLOSED.
  * - No call blocks the event loop on a disk, none computes checksums of more than one chunk in one go, and none holds
- *   more than one chunk in memory, or what `readBytes` was asked for.
+ *   more than one chunk in memory.
  */
 
 import type { RaftError } from '../errors.js'
@@ -93,10 +93,11 @@ export interface SnapshotStore {
    */
   read(id: string): AsyncIterable<Uint8Array>
   /**
-   * Up to `maxBytes`, and READ_BYTES_MAX, of the file itself from `offset` on, to be sent: unchecked, as the other side
-   * checks. No bytes at its end. Rejects with ERR_RAFT_SNAPSHOT_FAILED once the snapshot is removed.
+   * Fills `into` with what the file itself has from `offset` on, to be sent: unchecked, as the other side checks.
+   * Answers with how many bytes there were; 0 at its end. Rejects with ERR_RAFT_SNAPSHOT_FAILED once the snapshot is
+   * removed.
    */
-  readBytes(id: string, offset: number, maxBytes: number): Promise<Uint8Array>
+  readInto(id: string, offset: number, into: Uint8Array): Promise<number>
   /** Reads and checks all of it; rejects with ERR_RAFT_SNAPSHOT_CORRUPT. */
   verify(id: string): Promise<void>
   /**
@@ -107,9 +108,6 @@ export interface SnapshotStore {
   /** Nothing is read or written any more afterwards; what is being made or received is aborted. */
   close(): Promise<void>
 }
-
-/** What one `readBytes` gives out, whatever is asked for. */
-export const READ_BYTES_MAX = 1024 * 1024
 
 /** Makes a store for the server whose folder is `dir`; the stores that users pass in options are these. */
 export interface SnapshotStoreFactory {

@@ -6,7 +6,8 @@
  */
 export interface Channel {
   /**
-   * Sends a frame of 1 .. CHANNEL_FRAME_BYTES_MAX bytes, which the caller leaves alone from now on; needs no flush.
+   * Sends a frame of 1 .. CHANNEL_FRAME_BYTES_MAX bytes, which the caller leaves alone until the other side has shown
+   * that it has it, or for good; needs no flush.
    * Nothing once the channel is closed. Over the bound of the write queue it ends, and `onClosed` is called before this
    * returns.
    */
@@ -21,7 +22,7 @@ export interface Channel {
 }
 
 export interface ChannelHandlers {
-  /** `frame` is this side's alone. */
+  /** `frame` is lent until this returns. */
   onFrame(frame: Uint8Array): void
   /** The other side has closed it, or it has broken; called once, and nothing after it. */
   onClosed(reason: string): void

@@ -33,6 +33,8 @@ const DONE = 4
 const REFUSED = 5
 
 const HEAD_BYTES = 8
+/** What is before the data of a piece. */
+export const PIECE_HEAD_BYTES = HEAD_BYTES + 8
 const REASON_BYTES_MAX = 4096
 
 export function encodeTransfer(message: TransferMessage): Uint8Array {
@@ -52,10 +54,9 @@ export function encodeTransfer(message: TransferMessage): Uint8Array {
       return bytes
     }
     case 'piece': {
-      const bytes = frame(PIECE, 8 + message.data.length)
-      writeU64(viewOf(bytes), HEAD_BYTES, message.offset)
-      bytes.set(message.data, HEAD_BYTES + 8)
-      return bytes
+      const bytes = new Uint8Array(PIECE_HEAD_BYTES + message.data.length)
+      bytes.set(message.data, PIECE_HEAD_BYTES)
+      return pieceIn(bytes, message.offset, message.data.length)
     }
     case 'done':
       return frame(DONE, 0)
@@ -66,6 +67,15 @@ export function encodeTransfer(message: TransferMessage): Uint8Array {
       return bytes
     }
   }
+}
+
+/** The message of a piece whose data stands in `memory` already, behind PIECE_HEAD_BYTES. */
+export function pieceIn(memory: Uint8Array, offset: number, length: number): Uint8Array {
+  const view = viewOf(memory)
+  view.setUint32(0, PIECE, true)
+  view.setUint32(4, 0)
+  writeU64(view, HEAD_BYTES, offset)
+  return memory.subarray(0, PIECE_HEAD_BYTES + length)
 }
 
 /** Null for what no server sends. A text says why a later version is not understood. */
@@ -84,7 +94,7 @@ export function decodeTransfer(bytes: Uint8Array): TransferMessage | string | nu
     }
     case PIECE: {
       const offset = body < 9 ? Number.NaN : readU64(view, HEAD_BYTES)
-      return isPosition(offset) ? { type: 'piece', offset, data: bytes.subarray(HEAD_BYTES + 8) } : null
+      return isPosition(offset) ? { type: 'piece', offset, data: bytes.subarray(PIECE_HEAD_BYTES) } : null
     }
     case DONE:
       return body === 0 ? { type: 'done' } : null

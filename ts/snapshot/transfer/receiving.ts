@@ -11,6 +11,7 @@ import { textOf } from '../../foreign-values.js'
 import type { CancelTimer, Clock, SnapshotHeader } from '../../types.js'
 import type { SnapshotIntake, SnapshotStore, StoredSnapshot } from '../snapshot-store.js'
 import { encodeTransfer, PIECE_BYTES, WINDOW_BYTES } from './messages.js'
+import { PieceMemory } from './piece-memory.js'
 import type { Wire } from './wire.js'
 
 /** However small: each costs memory of its own. A sender's are PIECE_BYTES long, but for the last. */
@@ -46,8 +47,9 @@ export class SnapshotReceiving {
   readonly #received: ReceivingParts['received']
   readonly #failed: ReceivingParts['failed']
   #intake: SnapshotIntake | null = null
-  /** Came and is not written. */
-  #queue: { readonly offset: number; readonly data: Uint8Array }[] = []
+  readonly #memory = new PieceMemory()
+  /** Came and is not written: each in memory of its own, of which the piece is the beginning. */
+  #queue: { readonly memory: Uint8Array; readonly length: number }[] = []
   #queuedBytes = 0
   /** Where the next piece must begin. */
   #expected = 0
@@ -86,7 +88,7 @@ export class SnapshotReceiving {
     }
   }
 
-  /** A piece has come. */
+  /** A piece has come; `data` is only lent. */
   piece(offset: number, data: Uint8Array): void {
     if (this.#isOver) return
     this.#heardAt = this.#clock.now()
@@ -95,11 +97,15 @@ export class SnapshotReceiving {
       return this.refuse(`a piece from byte ${offset} came where ${this.#expected} belongs`)
     }
     this.#isResuming = false
-    this.#queuedBytes += data.length
+    const { length } = data
+    this.#queuedBytes += length
     const isTooMuch = this.#queuedBytes > WINDOW_BYTES + PIECE_BYTES || this.#queue.length >= PIECES_MAX
     if (isTooMuch) return this.refuse('more came than was asked for')
-    this.#expected = offset + data.length
-    this.#queue.push({ offset, data })
+    if (length > PIECE_BYTES) return this.refuse(`a piece of ${length} bytes came, and ${PIECE_BYTES} are the most`)
+    this.#expected = offset + length
+    const memory = this.#memory.take()
+    memory.set(data)
+    this.#queue.push({ memory, length })
     void this.#write()
   }
 
@@ -135,7 +141,8 @@ export class SnapshotReceiving {
     this.#isWriting = true
     try {
       for (let next = this.#queue.shift(); next !== undefined && !this.#isOver; next = this.#queue.shift()) {
-        await this.#writePiece(next.data)
+        await this.#writePiece(next.memory.subarray(0, next.length))
+        this.#memory.give(next.memory)
       }
       const isAll = !this.#isOver && !this.#isWhole && this.#intake?.received === this.#bytes
       if (isAll) await this.#finish()

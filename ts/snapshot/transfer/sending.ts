@@ -9,14 +9,15 @@
 import { textOf } from '../../foreign-values.js'
 import type { CancelTimer, Clock } from '../../types.js'
 import type { SnapshotStore, StoredSnapshot } from '../snapshot-store.js'
-import { decodeTransfer, encodeTransfer, PIECE_BYTES, WINDOW_BYTES } from './messages.js'
+import { decodeTransfer, encodeTransfer, PIECE_BYTES, PIECE_HEAD_BYTES, pieceIn, WINDOW_BYTES } from './messages.js'
+import { PieceMemory } from './piece-memory.js'
 import type { Wire } from './wire.js'
 
 /** A receiver says at least so often that it lives (RECEIVER_WORD_MS), also while it restores. */
 const SILENCE_MS = 15_000
 
 export interface SendingParts {
-  readonly store: Pick<SnapshotStore, 'readBytes'>
+  readonly store: Pick<SnapshotStore, 'readInto'>
   readonly snapshot: StoredSnapshot
   /** That this server leads. */
   readonly term: number
@@ -39,6 +40,9 @@ export class SnapshotSending {
   #written: number | null = null
   /** The next byte to send. */
   #next = 0
+  readonly #memory = new PieceMemory()
+  /** What was sent and not written there yet, in order: where each piece ends, and its memory. */
+  #underWay: { readonly end: number; readonly memory: Uint8Array }[] = []
   /** Counts what the peer wants again: a read that began before belongs to what is forgotten. */
   #restarts = 0
   #isReading = false
@@ -107,8 +111,18 @@ export class SnapshotSending {
     if (isNew) {
       this.#next = offset
       this.#restarts += 1
+      // Some of it may not have left yet: that memory is the system's, and is collected when it has.
+      this.#underWay = []
     }
+    this.#reuse(offset)
     void this.#send()
+  }
+
+  /** What the peer has written has left. */
+  #reuse(written: number): void {
+    const count = this.#underWay.findIndex(({ end }) => end > written)
+    const left = this.#underWay.splice(0, count === -1 ? this.#underWay.length : count)
+    for (const { memory } of left) this.#memory.give(memory)
   }
 
   /** As far as the window goes; one read at a time. */
@@ -133,14 +147,16 @@ export class SnapshotSending {
     const { header } = this.snapshot
     const offset = this.#next
     const restarts = this.#restarts
-    const data = await this.#store.readBytes(header.id, offset, PIECE_BYTES)
-    if (this.#isOver || restarts !== this.#restarts) return
-    if (data.length === 0) return this.end(`its file ends at ${offset}, and had ${this.snapshot.bytes} bytes`)
-    this.#wire?.send(encodeTransfer({ type: 'piece', offset, data }))
-    this.#next = offset + data.length
+    const memory = this.#memory.take()
+    const length = await this.#store.readInto(header.id, offset, memory.subarray(PIECE_HEAD_BYTES))
+    if (this.#isOver || restarts !== this.#restarts) return this.#memory.give(memory)
+    if (length === 0) return this.end(`its file ends at ${offset}, and had ${this.snapshot.bytes} bytes`)
+    this.#next = offset + length
+    this.#underWay.push({ end: this.#next, memory })
+    this.#wire?.send(pieceIn(memory, offset, length))
     if (this.#bytesPerSecond === null) return
     const since = Math.max(this.#notBefore, this.#clock.now())
-    this.#notBefore = since + (1000 * data.length) / this.#bytesPerSecond
+    this.#notBefore = since + (1000 * length) / this.#bytesPerSecond
     this.#watch()
   }
 

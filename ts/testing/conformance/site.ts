@@ -44,12 +44,12 @@ export class SiteChannel implements ChannelHandlers {
   channel: Channel | null = null
   /** Calls of any handler. */
   calls = 0
-  /** Cases replace it. */
+  /** Cases replace it; the frame is lent. */
   answer: (frame: Uint8Array) => void = () => {}
 
   onFrame(frame: Uint8Array): void {
     this.calls++
-    this.frames.push(frame)
+    this.frames.push(Uint8Array.from(frame))
     this.answer(frame)
   }
 

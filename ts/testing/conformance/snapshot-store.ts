@@ -74,7 +74,7 @@ const making: readonly Behaviour[] = [
       deepStrictEqual(found, { whole: [], flawed: [] })
       await rejects(readAll(store, headerOf(1).id), 'ERR_RAFT_SNAPSHOT_FAILED')
       await rejects(store.verify(headerOf(1).id), 'ERR_RAFT_SNAPSHOT_FAILED')
-      await rejects(store.readBytes(headerOf(1).id, 0, 10), 'ERR_RAFT_SNAPSHOT_FAILED')
+      await rejects(store.readInto(headerOf(1).id, 0, bytes(10)), 'ERR_RAFT_SNAPSHOT_FAILED')
     },
   },
   {
@@ -346,7 +346,7 @@ const reading: readonly Behaviour[] = [
     },
   },
   {
-    name: 'readBytes gives any stretch of the file, and nothing behind its end',
+    name: 'readInto gives any stretch of the file, and nothing behind its end',
     async run(bench) {
       const { store } = await bench.open()
       const file = snapshotBytes(headerOf(1), [bytes(65_536), bytes(100)])
@@ -359,8 +359,13 @@ const reading: readonly Behaviour[] = [
         [file.length, 100],
         [file.length + 100, 1],
       ] as const) {
-        const read = await store.readBytes(headerOf(1).id, offset, most)
-        deepStrictEqual(Buffer.from(read), Buffer.from(file.subarray(offset, offset + most)), `${most} at ${offset}`)
+        const into = new Uint8Array(most + 2).fill(7)
+        const count = await store.readInto(headerOf(1).id, offset, into.subarray(1, most + 1))
+        const wanted = new Uint8Array(most + 2).fill(7)
+        wanted.set(file.subarray(offset, offset + most), 1)
+        deepStrictEqual(Buffer.from(into.subarray(0, count + 1)), Buffer.from(wanted.subarray(0, count + 1)))
+        strictEqual(count, Math.max(0, Math.min(most, file.length - offset)), `${most} at ${offset}`)
+        strictEqual(into.at(-1), 7, 'it fills no more than it was given')
       }
     },
   },
@@ -376,7 +381,7 @@ const reading: readonly Behaviour[] = [
       await reader.next()
       await store.keep(new Set([headerOf(2).id, headerOf(9).id]))
       strictEqual((await readAll({ read: () => ({ [Symbol.asyncIterator]: () => reader }) }, '')).length, 334_464)
-      for (const n of [1, 3]) await rejects(store.readBytes(headerOf(n).id, 0, 1), 'ERR_RAFT_SNAPSHOT_FAILED')
+      for (const n of [1, 3]) await rejects(store.readInto(headerOf(n).id, 0, bytes(1)), 'ERR_RAFT_SNAPSHOT_FAILED')
       await sink.finish()
       const { found } = await bench.reopen()
       deepStrictEqual(
@@ -419,7 +424,7 @@ const reading: readonly Behaviour[] = [
         () => store.receive(headerOf(4), 1000),
         () => readAll(store, header.id),
         () => readAll({ read: () => ({ [Symbol.asyncIterator]: () => reader }) }, ''),
-        () => store.readBytes(header.id, 0, 1),
+        () => store.readInto(header.id, 0, bytes(1)),
         () => store.verify(header.id),
         () => store.keep(new Set()),
         () => sink.write(bytes(1)),
@@ -568,8 +573,9 @@ const failing: readonly Behaviour[] = [
       ok(read >= largeBytes, `${read} bytes were read`)
       const other = await bench.openOther()
       const copy = await other.store.receive(headerOf(1), made.bytes)
+      const into = new Uint8Array(1 << 20)
       while (copy.received < made.bytes) {
-        await copy.write(await store.readBytes(made.header.id, copy.received, 1 << 20))
+        await copy.write(into.subarray(0, await store.readInto(made.header.id, copy.received, into)))
         memory.look()
       }
       await copy.finish()
@@ -718,7 +724,8 @@ async function readPrefix(store: SnapshotStore, id: string, data: Uint8Array): P
 async function fileOf(store: SnapshotStore, id: string, maxBytes: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   for (let at = 0; ;) {
-    const part = await store.readBytes(id, at, maxBytes)
+    const into = new Uint8Array(maxBytes)
+    const part = into.subarray(0, await store.readInto(id, at, into))
     if (part.length === 0) return joined(parts)
     parts.push(part)
     at += part.length

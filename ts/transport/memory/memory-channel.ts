@@ -1,6 +1,6 @@
 /**
  * One end of a channel of a `MemoryNetwork`. Its connection shakes hands and ends as one for messages does; what is
- * here begins when that is done. Frames are copied: each side's are its own.
+ * here begins when that is done. Frames are copied, as a system does; what was lent is overwritten, as it is there.
  */
 
 import { assert } from '../../errors.js'
@@ -40,7 +40,8 @@ export class MemoryChannel implements Channel {
     const flaw = channelFrameFlaw(frame)
     assert(flaw === null, flaw ?? '')
     if (this.#isClosed) return
-    const bytes = frame.byteLength
+    const sent = new Uint8Array(frame)
+    const bytes = sent.byteLength
     this.#queuedBytes += bytes
     const { queueBytesMax } = this.#way
     if (this.#queuedBytes > queueBytesMax) {
@@ -49,7 +50,7 @@ export class MemoryChannel implements Channel {
     }
     this.#way.carry(bytes, () => {
       if (!this.#isClosed) this.#queuedBytes -= bytes
-      this.other?.take(new Uint8Array(frame))
+      this.other?.take(new Uint8Array(sent))
     })
   }
 
@@ -61,6 +62,7 @@ export class MemoryChannel implements Channel {
   /** A frame has arrived here. */
   take(frame: Uint8Array): void {
     this.#handlers?.onFrame(frame)
+    frame.fill(OVERWRITTEN)
   }
 
   /** Its connection has ended here. */
@@ -72,5 +74,7 @@ export class MemoryChannel implements Channel {
     handlers?.onClosed(reason)
   }
 }
+
+const OVERWRITTEN = 0xdb
 
 export const overBound = (bytes: number, bound: number): string => `${bytes} bytes wait to be written, over ${bound}`

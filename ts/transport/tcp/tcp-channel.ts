@@ -1,6 +1,6 @@
 /**
- * One end of a channel, on a connection whose hands are shaken. It keeps nothing of what comes: a frame is its
- * receiver's at once, so that only one that has not come whole is held here.
+ * One end of a channel, on a connection whose hands are shaken. It keeps nothing of what comes: a frame is lent to its
+ * receiver at once, so that only one that has not come whole is held here.
  *
  * Each side says something every CHANNEL_PING_MS, whatever its user does, so that silence means a side that is gone.
  */
@@ -75,7 +75,10 @@ export class TcpChannel implements Channel {
   }
 
   take(frame: ChannelFrame | Ping): void {
-    if (frame.type === 'channelFrame') this.#handlers?.onFrame(new Uint8Array(frame.data))
+    if (frame.type !== 'channelFrame') return
+    const { buffer, byteOffset, byteLength } = frame.data
+    // No Buffer, whose `slice` is no copy.
+    this.#handlers?.onFrame(new Uint8Array(buffer, byteOffset, byteLength))
   }
 
   /** Its connection has ended. */
