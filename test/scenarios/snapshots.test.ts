@@ -166,6 +166,30 @@ test('N3 the state machine is restored only when the switch is durable, and a cr
   }
 })
 
+test('N3 nor before that where the log has what the snapshot covers already', () => {
+  const cluster = new Stage({ madeUp: true, logs: { s1: [1, 2], s2: [1, 2, 2, 2, 2, 2], s3: [1] } })
+  const server = cluster.server('s2')
+  cluster.stalledDisks.add('s2')
+  server.receiveSnapshot({ meta: snapshotAt(4, 2), applied: [] })
+  assert.equal([server.core?.log.snapshot?.index, server.core?.log.durableIndex], [4, 6])
+  assert.is(server.restoring, null, 'not before it is durable')
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.is(server.core?.log.appliedIndex, 4)
+})
+
+test('N7 a peer that has all by a snapshot is known to, though nothing follows that could be sent', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const { index } = cluster.snapshot('s1', 1)
+  cluster.settle()
+  assert.is(cluster.core('s1').log.lastIndex, index)
+  cluster.heal()
+  cluster.run(8 * heartbeatMs)
+  assert.is(cluster.core('s3').log.appliedIndex, index)
+  assert.is(cluster.core('s1').matchIndexOf('s3'), index)
+})
+
 test('N6 a leader that takes newer snapshots goes on with the one that it was giving', () => {
   const cluster = led(3)
   lagging(cluster, 's3', 5)
