@@ -23,6 +23,8 @@ import type { SimClock } from './sim-clock.js'
 import type { SimDisk } from './sim-disk.js'
 import type { SimAnswer, SimCommand } from './sim-machine.js'
 import { simCodec } from './sim-machine.js'
+import { SimFiles } from './sim-files.js'
+import type { FilesUser } from './sim-files.js'
 import { SimStore } from './sim-store.js'
 import type { StoreUser } from './sim-store.js'
 import { SimTransport } from './sim-transport.js'
@@ -66,7 +68,7 @@ class Death extends Error {
   override readonly name = 'Death'
 }
 
-export class SimProcess implements StoreUser, TransportUser, Happening {
+export class SimProcess implements StoreUser, FilesUser, TransportUser, Happening {
   isAlive = true
   isPaused = false
   server: RunningServer | null = null
@@ -96,7 +98,10 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
       stateMachine: site.machine,
       codec: simCodec,
       storage: { name: 'simulated', create: () => this.store },
-      snapshotStorage: { name: 'simulated', create: (dir) => new FileSnapshotStore(dir, site.disk.snapshots) },
+      snapshotStorage: {
+        name: 'simulated',
+        create: (dir) => new FileSnapshotStore(dir, new SimFiles(site.disk, this)),
+      },
       snapshots: site.snapshots,
       heartbeatMs: site.heartbeatMs,
       electionTimeoutMs: site.electionTimeoutMs,

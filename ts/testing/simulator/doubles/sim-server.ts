@@ -149,7 +149,8 @@ export class SimServer implements ServerView {
     const { network, observers } = this.#site
     observers.crashed(this, how)
     process.kill()
-    this.sim.crash()
+    if (silent) this.sim.losePower()
+    else this.sim.crash()
     this.process = null
     const die = (): void => {
       network.kill(this.address)
