@@ -214,7 +214,7 @@ test('N6 a leader that takes newer snapshots goes on with the one that it was gi
   }
   assert.is(cluster.core('s1').log.firstIndex, first.index + 1, 'N8 and the log is kept from there on')
   cluster.disconnect('s1', 's3')
-  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3' })
+  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3', isGone: false })
   cluster.server('s1').sends = []
   cluster.connect('s1', 's3')
   for (let count = 0; count < 20 && cluster.server('s1').sends.length === 0; count += 1) {
@@ -223,6 +223,12 @@ test('N6 a leader that takes newer snapshots goes on with the one that it was gi
     cluster.persist('s3')
   }
   assert.is(cluster.server('s1').sends[0]?.snapshot.id, first.id, 'also on another connection')
+  cluster.server('s1').sends = []
+  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3', isGone: true })
+  cluster.pass(heartbeatMs)
+  const newest = cluster.core('s1').log.snapshot
+  assert.is.not(newest?.id, first.id)
+  assert.is(cluster.server('s1').sends[0]?.snapshot.id, newest?.id, 'but for one that is not there any more')
   cluster.run(4 * heartbeatMs)
   assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
 })
@@ -347,7 +353,11 @@ test('what comes late, or says nothing new, moves nothing: outcomes of a snapsho
   assert.is(cluster.core('s1').log.firstIndex, firstIndex)
   assert.is(cluster.core('s1').log.snapshot?.id, taken.id)
   // Of a peer that is being given none.
-  cluster.turn('s1', { type: 'snapshotSent', peer: 's2', index: taken.index }, { type: 'snapshotFailed', peer: 's2' })
+  cluster.turn(
+    's1',
+    { type: 'snapshotSent', peer: 's2', index: taken.index },
+    { type: 'snapshotFailed', peer: 's2', isGone: false },
+  )
   assert.is(cluster.core('s1').peers.get('s2')?.mode, 'replicate')
   cluster.heal()
   for (let count = 0; count < 6 && cluster.server('s1').sends.length === 0; count += 1) {

@@ -267,7 +267,7 @@ export class RaftCore {
       case 'snapshotSent':
         return this.#role.snapshotSent(input.peer, input.index)
       case 'snapshotFailed':
-        return this.#role.snapshotFailed(input.peer)
+        return this.#role.snapshotFailed(input.peer, input.isGone)
     }
   }
 

@@ -172,8 +172,9 @@ export class Replication {
     if (this.#progress.mode === 'snapshot') this.#progress.becomeProbe(logIndex(index + 1))
   }
 
-  /** Tried again after the next heartbeat. */
-  snapshotFailed(): void {
+  /** Tried again after the next heartbeat; when that one is gone, with the one on which the log stands by then. */
+  snapshotFailed(isGone: boolean): void {
+    if (isGone) this.#progress.snapshot = null
     if (this.#progress.mode !== 'snapshot') return
     this.#progress.becomeProbe(this.#progress.nextIndex)
     this.#progress.paused = true
