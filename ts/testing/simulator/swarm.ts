@@ -103,6 +103,7 @@ function drawBusyPlan(seed: number): Plan {
   const flip = apart.chance(0.2) ? apart.logBetween(0.0005, 0.02) : 0
   const signals = apart.chance(0.5) ? apart.next() : 0
   const snapshots = drawSnapshots(apart)
+  const stateBytes = apart.chance(0.2) ? Math.round(apart.logBetween(1000, 700_000)) : 0
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -123,6 +124,7 @@ function drawBusyPlan(seed: number): Plan {
       capacityBytes: Math.round(random.logBetween(2.5, 16) * 2 ** 20),
     },
     snapshots,
+    stateBytes,
     clients: {
       count: random.int(1, 7),
       thinkMs: oneRoundMs * random.logBetween(0.1, 10),
@@ -147,7 +149,7 @@ function drawBusyPlan(seed: number): Plan {
 }
 
 function drawSnapshots(random: SeededRandom): Plan['snapshots'] {
-  if (random.chance(0.4)) return false
+  if (random.chance(0.25)) return false
   const entries = Math.round(random.logBetween(5, 300))
   const trailingEntries = random.int(1, entries)
   return { entries, trailingEntries, retain: random.int(1, 4), intervalMs: 1000 * random.int(1, 60) }

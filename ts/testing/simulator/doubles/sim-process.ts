@@ -58,6 +58,7 @@ export interface ProcessSite {
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
   sent(to: ServerId, message: Request | Response): void
   delivered(from: ServerId, message: Request | Response): void
+  framed(channel: object, frame: Uint8Array): void
   promised(): void
   /** The process dies here and now. */
   die(where: string): void
@@ -183,6 +184,10 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
 
   delivered(from: ServerId, message: Request | Response): void {
     this.#site.delivered(from, message)
+  }
+
+  framed(channel: object, frame: Uint8Array): void {
+    this.#site.framed(channel, frame)
   }
 
   promised(): void {

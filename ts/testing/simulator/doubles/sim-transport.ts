@@ -15,6 +15,8 @@ export interface TransportUser {
   pointOutside(where: string): void
   sent(to: ServerId, message: Request | Response): void
   delivered(from: ServerId, message: Request | Response): void
+  /** A frame leaves on that channel. */
+  framed(channel: object, frame: Uint8Array): void
   /** A promise was made whose consequences the world must wait for. */
   promised(): void
 }
@@ -91,7 +93,9 @@ export class SimTransport implements Transport {
       },
       send: (frame) => {
         user.pointOutside('frame')
-        if (user.isAlive) channel.send(frame)
+        if (!user.isAlive) return
+        user.framed(channel, frame)
+        channel.send(frame)
       },
       close: (reason) => {
         if (user.isAlive) channel.close(reason)
