@@ -11,6 +11,8 @@ import { SeededRandom } from './random.js'
 /** Rare because of what each of them costs, in steps or in servers. */
 const RARE: Partial<Record<FaultName, number>> = {
   ...{ flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 },
+  // They end leaderships and processes that others are to meet.
+  ...{ 'step-down': 0.3, transfer: 0.5, flap: 0.4, 'machine-fails': 0.4, 'file-fails': 0.5, 'file-rot': 0.4 },
   // In worlds of their own.
   ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0 },
 }
