@@ -166,6 +166,30 @@ test('N3 the state machine is restored only when the switch is durable, and a cr
   }
 })
 
+test('N3 nor before that where the log has what the snapshot covers already', () => {
+  const cluster = new Stage({ madeUp: true, logs: { s1: [1, 2], s2: [1, 2, 2, 2, 2, 2], s3: [1] } })
+  const server = cluster.server('s2')
+  cluster.stalledDisks.add('s2')
+  server.receiveSnapshot({ meta: snapshotAt(4, 2), applied: [] })
+  assert.equal([server.core?.log.snapshot?.index, server.core?.log.durableIndex], [4, 6])
+  assert.is(server.restoring, null, 'not before it is durable')
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.is(server.core?.log.appliedIndex, 4)
+})
+
+test('N7 a peer that has all by a snapshot is known to, though nothing follows that could be sent', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const { index } = cluster.snapshot('s1', 1)
+  cluster.settle()
+  assert.is(cluster.core('s1').log.lastIndex, index)
+  cluster.heal()
+  cluster.run(8 * heartbeatMs)
+  assert.is(cluster.core('s3').log.appliedIndex, index)
+  assert.is(cluster.core('s1').matchIndexOf('s3'), index)
+})
+
 test('N6 a leader that takes newer snapshots goes on with the one that it was giving', () => {
   const cluster = led(3)
   lagging(cluster, 's3', 5)
@@ -190,7 +214,7 @@ test('N6 a leader that takes newer snapshots goes on with the one that it was gi
   }
   assert.is(cluster.core('s1').log.firstIndex, first.index + 1, 'N8 and the log is kept from there on')
   cluster.disconnect('s1', 's3')
-  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3' })
+  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3', isGone: false })
   cluster.server('s1').sends = []
   cluster.connect('s1', 's3')
   for (let count = 0; count < 20 && cluster.server('s1').sends.length === 0; count += 1) {
@@ -199,6 +223,12 @@ test('N6 a leader that takes newer snapshots goes on with the one that it was gi
     cluster.persist('s3')
   }
   assert.is(cluster.server('s1').sends[0]?.snapshot.id, first.id, 'also on another connection')
+  cluster.server('s1').sends = []
+  cluster.turn('s1', { type: 'snapshotFailed', peer: 's3', isGone: true })
+  cluster.pass(heartbeatMs)
+  const newest = cluster.core('s1').log.snapshot
+  assert.is.not(newest?.id, first.id)
+  assert.is(cluster.server('s1').sends[0]?.snapshot.id, newest?.id, 'but for one that is not there any more')
   cluster.run(4 * heartbeatMs)
   assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
 })
@@ -323,7 +353,11 @@ test('what comes late, or says nothing new, moves nothing: outcomes of a snapsho
   assert.is(cluster.core('s1').log.firstIndex, firstIndex)
   assert.is(cluster.core('s1').log.snapshot?.id, taken.id)
   // Of a peer that is being given none.
-  cluster.turn('s1', { type: 'snapshotSent', peer: 's2', index: taken.index }, { type: 'snapshotFailed', peer: 's2' })
+  cluster.turn(
+    's1',
+    { type: 'snapshotSent', peer: 's2', index: taken.index },
+    { type: 'snapshotFailed', peer: 's2', isGone: false },
+  )
   assert.is(cluster.core('s1').peers.get('s2')?.mode, 'replicate')
   cluster.heal()
   for (let count = 0; count < 6 && cluster.server('s1').sends.length === 0; count += 1) {

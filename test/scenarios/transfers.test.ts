@@ -118,6 +118,28 @@ test('T2 H1-16 under continuous writes the other is asked only when it has the w
   assert.equal([...new Set(cluster.outcomes.values())], ['committed'], 'every answer came before it was asked')
 })
 
+test('T2 one that lags is not asked although everything is committed by the others, and is once it has all', () => {
+  const cluster = led()
+  cluster.stalledDisks.add('s2')
+  cluster.propose('s1')
+  cluster.settle()
+  const { commitIndex, lastIndex } = cluster.core('s1').log
+  assert.is(commitIndex, lastIndex)
+  assert.ok(cluster.core('s1').matchIndexOf('s2') < lastIndex)
+  const asked: TimeoutNow[] = []
+  const sees: Observer = {
+    sent: (_server, _to, message: Request | Response) => void (message.type === 'TimeoutNow' && asked.push(message)),
+  }
+  cluster.watch(sees)
+  cluster.transfer('s1', 's2')
+  cluster.settle()
+  assert.equal(asked, [])
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
+  assert.equal(asked, [timeoutNow(2, lastIndex, 2)])
+})
+
 test('T2 for half of the time the other is not asked before everything is committed, then it is', () => {
   const cluster = led({ servers: 5 })
   cluster.stalledDisks.add('s3').add('s4').add('s5')

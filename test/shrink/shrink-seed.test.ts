@@ -21,6 +21,7 @@ const plan: Plan = {
   network: { delayMs: 0.4, jitterMs: 0.07, keepAliveMs: 1400 },
   chaos: { loss: 0, duplication: 0.01, reordering: 0, replay: 0, flip: 0 },
   snapshots: false,
+  stateBytes: 0,
   disk: { writeMs: 1.4, readMs: 0.05, capacityBytes: 2 ** 23 },
   clients: {
     ...{ count: 2, thinkMs: 7, refusedMs: 11, keys: 1, paddingMax: 0, deadlines: 0, signals: 0, deadlineMs: 100 },

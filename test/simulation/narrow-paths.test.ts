@@ -30,10 +30,10 @@ class Crossings {
     this.path = new NarrowPath(this.queue, bytesPerMs)
   }
 
-  add(name: string, bytes: number, wanted = { isWanted: true }): void {
+  add(name: string, bytes: number, wanted = { isWanted: true }, yields = false): void {
     const tell = (what: string) => (): void => void this.told.push(`${this.queue.now} ${name} ${what}`)
     const crossing: Crossing = {
-      bytes,
+      ...{ bytes, yields },
       get isWanted() {
         return wanted.isWanted
       },
@@ -65,6 +65,17 @@ test('one message crosses after the other, and what is long is told of every 20 
   slow.add('a', 3000)
   slow.run()
   assert.equal(slow.told, ['1024 a in part', '2048 a in part', '3000 a is over'])
+})
+
+test('a frame of a channel yields to messages after each of its parts, and goes on behind them', () => {
+  const crossings = new Crossings(100)
+  crossings.add('frame', 5000, { isWanted: true }, true)
+  crossings.add('a', 1000)
+  crossings.add('b', 500)
+  assert.is(crossings.path.waitMs, 15, 'what yields keeps nobody waiting')
+  crossings.run()
+  const before = ['20 frame in part', '30 a is over', '35 b is over']
+  assert.equal(crossings.told, [...before, '55 frame in part', '65 frame is over'])
 })
 
 test('what nobody waits for any more takes no time; a path that is mended carries the rest at once', () => {

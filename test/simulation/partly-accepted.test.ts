@@ -19,6 +19,7 @@ const plan: Plan = {
   network: { delayMs: 1, jitterMs: 0.1, keepAliveMs: 1000 },
   chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 },
   snapshots: false,
+  stateBytes: 0,
   disk: { writeMs: 1, readMs: 1, capacityBytes: 2 ** 24 },
   clients: {
     ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1, signals: 0 },

@@ -10,18 +10,21 @@ import { logIndex } from '../types.js'
 import type { LogIndex } from '../types.js'
 import type { RaftLog } from './raft-log.js'
 import type { ApplyRange, Restore } from './ready.js'
+import type { Tickets } from './tickets.js'
 
 /** One range. */
 const RANGE_BYTES_MAX = 4 * 1024 * 1024
 
 export class MachineFeed {
   readonly #log: RaftLog
+  readonly #tickets: Tickets
   /** The end of the range that is out; null when none is. */
   #applying: LogIndex | null = null
   #isRestoring = false
 
-  constructor(log: RaftLog) {
+  constructor(log: RaftLog, tickets: Tickets) {
     this.#log = log
+    this.#tickets = tickets
   }
 
   get isApplying(): boolean {
@@ -32,11 +35,14 @@ export class MachineFeed {
     return this.#isRestoring
   }
 
-  /** Only once the log stands on it durably (scenario N3). */
+  /**
+   * Only once the log stands on it durably (scenario N3): its own entries may be durable up to there before, and do not
+   * count.
+   */
   nextRestore(): Restore | null {
-    const { restoreDue, durableIndex, firstIndex } = this.#log
+    const { restoreDue, firstIndex } = this.#log
     if (restoreDue === null || this.#isRestoring || this.#applying !== null) return null
-    if (durableIndex < restoreDue.index) return null
+    if (!this.#tickets.snapshotIsDurable) return null
     this.#isRestoring = true
     return { snapshot: restoreDue, firstIndex }
   }

@@ -115,7 +115,7 @@ export class RaftCore {
     this.#hardState = new TermAndVote(hardState.term, hardState.votedFor)
     this.#log = new RaftLog(options.log, options.maker)
     this.#tickets = new Tickets(this.#log, this.#hardState, hardState.commitIndex)
-    this.#feed = new MachineFeed(this.#log)
+    this.#feed = new MachineFeed(this.#log, this.#tickets)
     this.#intake = new Intake(this.#log, this.#hardState, this.#tickets)
     this.#configurations = new ConfigurationNews(options.id, this.#log, this.#outbox)
     this.#context = this.#makeContext(options)
@@ -267,7 +267,7 @@ export class RaftCore {
       case 'snapshotSent':
         return this.#role.snapshotSent(input.peer, input.index)
       case 'snapshotFailed':
-        return this.#role.snapshotFailed(input.peer)
+        return this.#role.snapshotFailed(input.peer, input.isGone)
     }
   }
 

@@ -64,7 +64,8 @@ export type Input =
   | { readonly type: 'restored'; readonly index: LogIndex }
   /** A peer that `Ready.sends` named has that snapshot, or could not be given it: it is tried again. */
   | { readonly type: 'snapshotSent'; readonly peer: ServerId; readonly index: LogIndex }
-  | { readonly type: 'snapshotFailed'; readonly peer: ServerId }
+  /** `isGone`: that snapshot is not there any more, and the peer must be given another one. */
+  | { readonly type: 'snapshotFailed'; readonly peer: ServerId; readonly isGone: boolean }
 
 /** A change of the members, and what must be so for it. */
 export interface ChangeRequest {

@@ -150,7 +150,7 @@ export abstract class RoleBehaviour {
   /** A peer has the snapshot that it was to be given. */
   snapshotSent(_peer: ServerId, _index: LogIndex): void {}
 
-  snapshotFailed(_peer: ServerId): void {}
+  snapshotFailed(_peer: ServerId, _isGone: boolean): void {}
 
   /** Peers that are being given a snapshot. */
   get snapshotsSent(): number {

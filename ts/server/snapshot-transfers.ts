@@ -69,8 +69,8 @@ export class SnapshotTransfers {
   readonly #sendings = new Map<ServerId, SnapshotSending>()
   /** Failures in a row, by peer. */
   readonly #failures = new Map<ServerId, number>()
-  /** Of peers that are to be tried again. */
-  readonly #retries = new Set<CancelTimer>()
+  /** Of peers that are to be tried again, and with which: it must stay as well, since much of it may be there. */
+  readonly #retries = new Map<CancelTimer, string>()
   #receiving: Receiving | null = null
   #shelf: SnapshotShelf | null = null
   #isClosed = false
@@ -106,6 +106,7 @@ export class SnapshotTransfers {
   /** Those that must stay in the store. */
   get ids(): readonly string[] {
     const sent = [...this.#sendings.values()].map(({ snapshot }) => snapshot.header.id)
+    sent.push(...this.#retries.values())
     return this.#receiving === null ? sent : [...sent, this.#receiving.transfer.header.id]
   }
 
@@ -115,8 +116,8 @@ export class SnapshotTransfers {
     if (before?.snapshot.header.id === id) return
     before?.end('another snapshot is sent instead')
     const snapshot = this.#shelf?.find(id) ?? null
-    if (snapshot === null) return this.#failed(peer, `the snapshot at ${index} is not in the store`)
-    if (!this.canSend) return this.#failed(peer, 'the transport has no channels')
+    if (snapshot === null) return this.#failed(peer, id, `the snapshot at ${index} is not in the store`)
+    if (!this.canSend) return this.#failed(peer, id, 'the transport has no channels')
     const sending: SnapshotSending = new SnapshotSending({
       store: this.#store,
       snapshot,
@@ -173,7 +174,7 @@ export class SnapshotTransfers {
   /** Nothing is on its way any more, nor tried again; the peers are told why. */
   close(reason: string): void {
     this.#isClosed = true
-    for (const cancel of this.#retries) cancel()
+    for (const cancel of this.#retries.keys()) cancel()
     this.#retries.clear()
     for (const sending of [...this.#sendings.values()]) sending.end(reason)
     this.#receiving?.transfer.refuse(reason)
@@ -187,15 +188,16 @@ export class SnapshotTransfers {
 
   #sent(peer: ServerId, sending: SnapshotSending, failure: string | null): void {
     if (this.#sendings.get(peer) === sending) this.#sendings.delete(peer)
+    if (failure !== null) this.#failed(peer, sending.snapshot.header.id, failure)
     this.#shelf?.released()
-    if (failure !== null) return this.#failed(peer, failure)
+    if (failure !== null) return
     this.#failures.delete(peer)
     const { index } = sending.snapshot.header
     this.#logger.info('snapshot sent', { peer, index })
     this.#mailbox.push({ type: 'snapshotSent', peer, index })
   }
 
-  #failed(peer: ServerId, reason: string): void {
+  #failed(peer: ServerId, id: string, reason: string): void {
     if (this.#isClosed) return
     const failures = this.#failures.get(peer) ?? 0
     this.#failures.set(peer, failures + 1)
@@ -203,9 +205,9 @@ export class SnapshotTransfers {
     const delayMs = Math.min(RETRY_MS * 2 ** failures, RETRY_MS_MAX)
     const cancel = this.#clock.setTimer(delayMs, () => {
       this.#retries.delete(cancel)
-      this.#mailbox.push({ type: 'snapshotFailed', peer })
+      this.#mailbox.push({ type: 'snapshotFailed', peer, isGone: this.#shelf?.find(id) === null })
     })
-    this.#retries.add(cancel)
+    this.#retries.set(cancel, id)
   }
 
   /** Null: it was answered at once. */

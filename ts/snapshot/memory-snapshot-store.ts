@@ -56,13 +56,22 @@ export class MemorySnapshotDisk implements Files {
     return disk
   }
 
-  /** The process dies: what was not flushed is gone, every call under way fails, and the disk can be used again. */
-  crash(): void {
+  /**
+   * The power fails: what was not flushed is gone, every call under way fails, and the disk can be used again. A disk
+   * may also have written names that nobody has flushed.
+   */
+  crash(areNamesKept = false): void {
+    this.kill()
+    if (areNamesKept) this.#durableNames = new Map(this.#names)
+    this.#names = new Map(this.#durableNames)
+    for (const inode of this.#names.values()) inode.current = inode.durable
+  }
+
+  /** The process dies: every call under way fails, and what was not flushed is still there, but not durable. */
+  kill(): void {
     this.#life += 1
     this.#failing = null
     this.#dyingAt = Infinity
-    this.#names = new Map(this.#durableNames)
-    for (const inode of this.#names.values()) inode.current = inode.durable
   }
 
   /** The k-th call from now on that changes something (1: the next) fails, half done if it is a write. */

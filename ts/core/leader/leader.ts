@@ -201,8 +201,8 @@ export class Leader extends RoleBehaviour {
     this.#replications.get(peer)?.snapshotSent(index)
   }
 
-  override snapshotFailed(peer: ServerId): void {
-    this.#replications.get(peer)?.snapshotFailed()
+  override snapshotFailed(peer: ServerId, isGone: boolean): void {
+    this.#replications.get(peer)?.snapshotFailed(isGone)
   }
 
   override get snapshotsSent(): number {

@@ -129,10 +129,15 @@ export class Replication {
     }
   }
 
-  /** Its prev is what the peer has; where that is no longer kept, the beginning, which everyone has. */
+  /**
+   * Its prev is what the peer has; where that is no longer kept, the beginning, which everyone has. Of a peer that may
+   * have everything, as after a snapshot, it asks for the end: no entry follows that could (scenario N7).
+   */
   sendHeartbeat(): void {
-    const { matchIndex } = this.#progress
-    const isKept = this.#core.log.termAt(matchIndex) !== null
+    const { mode, nextIndex, matchIndex } = this.#progress
+    const { log } = this.#core
+    if (mode === 'probe' && nextIndex > log.lastIndex) return this.#send(nextIndex, [])
+    const isKept = log.termAt(matchIndex) !== null
     this.#send(logIndex(isKept ? matchIndex + 1 : 1), [])
   }
 
@@ -167,8 +172,9 @@ export class Replication {
     if (this.#progress.mode === 'snapshot') this.#progress.becomeProbe(logIndex(index + 1))
   }
 
-  /** Tried again after the next heartbeat. */
-  snapshotFailed(): void {
+  /** Tried again after the next heartbeat; when that one is gone, with the one on which the log stands by then. */
+  snapshotFailed(isGone: boolean): void {
+    if (isGone) this.#progress.snapshot = null
     if (this.#progress.mode !== 'snapshot') return
     this.#progress.becomeProbe(this.#progress.nextIndex)
     this.#progress.paused = true

@@ -3,7 +3,9 @@
 import { FAULT_NAMES } from './faults/fault-names.js'
 
 /** Too rare for a batch of seconds. */
-const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring']
+const RARE_FAULTS: readonly string[] = [
+  ...['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring', 'take-snapshot', 'break-channels'],
+]
 
 /** What a million core steps must have been in; whatever is missing was not tested. */
 export const MUST_REACH: readonly string[] = [
@@ -16,6 +18,7 @@ export const MUST_REACH: readonly string[] = [
   'call ended with ERR_RAFT_TIMEOUT, unknown',
   'call lost with its process',
   'commit without own disk',
+  'compaction',
   'conflict',
   'conflict truncation',
   'crash of a leader',
@@ -26,6 +29,10 @@ export const MUST_REACH: readonly string[] = [
   'read answered',
   'read deferred until the first commit of its term',
   'replay from the store',
+  'restored from a snapshot',
+  'snapshot in the place of a log',
+  'transfer begun',
+  'transfer done',
   'step-down with an uncommitted tail',
   'step-down without a quorum',
   'fault: cut-for-good',
@@ -45,6 +52,11 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'entries for a peer could not be read',
   'configuration rolled back',
   'joint configuration',
+  'crash before a restore is through',
+  'crash of a leader that gives a snapshot',
+  'damaged piece',
+  'fault: channels-broken',
+  'stale offer',
   'crash of a leader in a joint configuration',
   'step-down of a leader that is no voter',
   'step-down because it halted',

@@ -23,6 +23,7 @@ export function checkPlan(plan: Plan): void {
   check('disk.readMs', disk.readMs, 0, 10_000)
   // A leader sends up to 1 MiB at once, and one block more: an idle store must have room for that.
   checkWhole('disk.capacityBytes', disk.capacityBytes, 2.5 * 2 ** 20, 2 ** 30)
+  checkWhole('stateBytes', plan.stateBytes, 0, 2 ** 24)
   checkWhole('clients.count', clients.count, 0, 1000)
   check('clients.thinkMs', clients.thinkMs, 0.001, 600_000)
   check('clients.refusedMs', clients.refusedMs, 0.001, 600_000)

@@ -38,6 +38,8 @@ export interface Plan {
   readonly disk: DiskPlan
   /** When snapshots are taken; false: never. */
   readonly snapshots: SnapshotOptions | false
+  /** What the state machine's snapshots are longer than they need to be, so that they take their time on the way. */
+  readonly stateBytes: number
   readonly clients: ClientPlan
   /** Between two faults, on average. */
   readonly faultEveryMs: number

@@ -5,10 +5,12 @@
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
-import type { ServerId } from '../../types.js'
+import { decodeTransfer } from '../../snapshot/transfer/messages.js'
+import type { ServerId, StoreOperation } from '../../types.js'
 import type { ServerView } from '../observer.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
+type Compaction = Extract<StoreOperation, { readonly type: 'compact' }>
 type ConfigurationEvent = Extract<CoreEvent, { readonly type: 'configuration' }>
 
 /** What core events are counted as, by how their reason begins. */
@@ -26,6 +28,9 @@ export class Reached implements WorldObserver {
   /** By core: the entry of the configuration that was last told. */
   readonly #told = new WeakMap<RaftCore, number>()
 
+  /** Ends of channels on which something was said. */
+  readonly #framed = new WeakSet<object>()
+
   count(what: string, times = 1): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + times)
   }
@@ -34,6 +39,7 @@ export class Reached implements WorldObserver {
     this.count(`crash: ${how}`)
     if (server.disk.pendingTickets > 0) this.count('crash with unwritten tickets')
     if (server.core?.role === 'leader') this.count('crash of a leader')
+    if (server.core !== null) this.#crashedWith(server.core)
     if (server.core?.role === 'leader' && server.core.configuration.outgoing !== null) {
       this.count('crash of a leader in a joint configuration')
     }
@@ -63,6 +69,24 @@ export class Reached implements WorldObserver {
     if (core.role === 'leader' && core.log.commitIndex > core.log.durableIndex) this.count('commit without own disk')
     if (ready.ticket === null) return
     if (ready.ticket.operations.some(({ type }) => type === 'truncateSuffix')) this.count('conflict truncation')
+    for (const operation of ready.ticket.operations) if (operation.type === 'compact') this.#compacted(operation)
+  }
+
+  restored(): void {
+    this.count('restored from a snapshot')
+  }
+
+  framed(_server: ServerView, channel: object, frame: Uint8Array): void {
+    const message = decodeTransfer(frame)
+    if (message === null || typeof message === 'string') return
+    const isFirst = !this.#framed.has(channel)
+    this.#framed.add(channel)
+    if (message.type === 'refused') this.count('transfer refused')
+    else if (message.type === 'done') this.count(isFirst ? 'stale offer' : 'transfer done')
+    else if (message.type === 'want' && message.again) {
+      if (!isFirst) this.count('damaged piece')
+      else this.count(message.offset > 0 ? 'transfer resumed' : 'transfer begun')
+    }
   }
 
   sent(_server: ServerView, _to: ServerId, message: Request | Response): void {
@@ -76,6 +100,18 @@ export class Reached implements WorldObserver {
 
   fault(kind: string): void {
     this.count(`fault: ${kind}`)
+  }
+
+  #crashedWith({ role, counters, log, tickets }: RaftCore): void {
+    if (role === 'leader' && counters.snapshotsSent > 0) this.count('crash of a leader that gives a snapshot')
+    if (log.restoreDue === null) return
+    this.count(tickets.snapshotIsDurable ? 'crash before a restore is through' : 'crash before an install is durable')
+  }
+
+  #compacted({ first, snapshot, keepSuffix }: Compaction): void {
+    const isInstalled = first > snapshot.index
+    if (isInstalled) this.count(keepSuffix ? 'snapshot over a log that agrees' : 'snapshot in the place of a log')
+    else this.count('compaction')
   }
 
   #refused({ status }: AppendEntriesResult): void {

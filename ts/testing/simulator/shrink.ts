@@ -97,6 +97,8 @@ const SMALLER: readonly Smaller[] = [
     clients.paddingMax > 0 || clients.keys > 1 ? { ...clients, paddingMax: 0, keys: 1 } : null,
   ),
   (plan) => (plan.applyMs > 0 ? { ...plan, applyMs: 0 } : null),
+  (plan) => (plan.stateBytes > 0 ? { ...plan, stateBytes: 0 } : null),
+  (plan) => (plan.snapshots === false ? null : { ...plan, snapshots: false }),
   ({ heartbeatMs, ...plan }) => {
     const rare = Math.max(10, Math.floor(plan.electionTimeoutMs / 3))
     return heartbeatMs < rare ? { ...plan, heartbeatMs: rare } : null

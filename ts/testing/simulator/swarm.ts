@@ -11,6 +11,8 @@ import { SeededRandom } from './random.js'
 /** Rare because of what each of them costs, in steps or in servers. */
 const RARE: Partial<Record<FaultName, number>> = {
   ...{ flood: 0.1, wipe: 0.4, rollback: 0.5, clone: 0.5, 'crash-all': 0.3 },
+  // They end leaderships and processes that others are to meet.
+  ...{ 'step-down': 0.3, transfer: 0.5, flap: 0.4, 'machine-fails': 0.4, 'file-fails': 0.5, 'file-rot': 0.4 },
   // In worlds of their own.
   ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0 },
 }
@@ -103,6 +105,7 @@ function drawBusyPlan(seed: number): Plan {
   const flip = apart.chance(0.2) ? apart.logBetween(0.0005, 0.02) : 0
   const signals = apart.chance(0.5) ? apart.next() : 0
   const snapshots = drawSnapshots(apart)
+  const stateBytes = apart.chance(0.2) ? Math.round(apart.logBetween(1000, 700_000)) : 0
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -123,6 +126,7 @@ function drawBusyPlan(seed: number): Plan {
       capacityBytes: Math.round(random.logBetween(2.5, 16) * 2 ** 20),
     },
     snapshots,
+    stateBytes,
     clients: {
       count: random.int(1, 7),
       thinkMs: oneRoundMs * random.logBetween(0.1, 10),
@@ -147,7 +151,7 @@ function drawBusyPlan(seed: number): Plan {
 }
 
 function drawSnapshots(random: SeededRandom): Plan['snapshots'] {
-  if (random.chance(0.4)) return false
+  if (random.chance(0.25)) return false
   const entries = Math.round(random.logBetween(5, 300))
   const trailingEntries = random.int(1, entries)
   return { entries, trailingEntries, retain: random.int(1, 4), intervalMs: 1000 * random.int(1, 60) }

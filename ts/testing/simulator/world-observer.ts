@@ -40,6 +40,8 @@ export interface WorldObserver extends Observer {
   aborted?(signal: AbortSignal): void
   /** Its process has closed or halted, and what follows from it has happened: no call waits for that one any more. */
   ended?(server: ServerView): void
+  /** A frame leaves that server on that channel. */
+  framed?(server: ServerView, channel: object, frame: Uint8Array): void
   fault?(kind: string, detail: string): void
   /** Phase 2 begins: from here on these servers and all between them work. */
   healed?(core: readonly ServerId[]): void

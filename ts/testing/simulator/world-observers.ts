@@ -11,6 +11,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
   readonly #returned: readonly Listening<WorldObserver, 'returned'>[]
   readonly #aborted: readonly Listening<WorldObserver, 'aborted'>[]
   readonly #ended: readonly Listening<WorldObserver, 'ended'>[]
+  readonly #framed: readonly Listening<WorldObserver, 'framed'>[]
   readonly #fault: readonly Listening<WorldObserver, 'fault'>[]
   readonly #healed: readonly Listening<WorldObserver, 'healed'>[]
 
@@ -20,6 +21,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
     this.#returned = listening(all, 'returned')
     this.#aborted = listening(all, 'aborted')
     this.#ended = listening(all, 'ended')
+    this.#framed = listening(all, 'framed')
     this.#fault = listening(all, 'fault')
     this.#healed = listening(all, 'healed')
   }
@@ -38,6 +40,10 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
 
   ended(server: ServerView): void {
     for (const observer of this.#ended) observer.ended(server)
+  }
+
+  framed(server: ServerView, channel: object, frame: Uint8Array): void {
+    for (const observer of this.#framed) observer.framed(server, channel, frame)
   }
 
   fault(kind: string, detail: string): void {

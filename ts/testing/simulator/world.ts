@@ -88,7 +88,10 @@ export class World {
     this.observers = new WorldObservers(options.observers)
     this.random = new SeededRandom(plan.seed)
     const receivers = new Map<string, Receiver>()
-    this.network = new Network(this.queue, plan.network, this.random.fork(), receivers)
+    this.network = new Network({
+      ...{ queue: this.queue, plan: plan.network, random: this.random.fork(), receivers },
+      promised: () => this.promised(),
+    })
     Object.assign(this.network.chaos, plan.chaos)
     const bootstrap: readonly Server[] = Array.from({ length: plan.servers }, (_, ordinal) => {
       return { id: `s${ordinal + 1}`, address: `s${ordinal + 1}:1` }

@@ -309,7 +309,7 @@ export class Stage {
         receiver.receiveSnapshot(stored)
         this.turn(id, { type: 'snapshotSent', peer, index: snapshot.index })
       } else {
-        this.turn(id, { type: 'snapshotFailed', peer })
+        this.turn(id, { type: 'snapshotFailed', peer, isGone: false })
       }
     }
   }

@@ -178,6 +178,10 @@ export class MemoryNetwork implements MemoryWire {
     return message
   }
 
+  arrivedFrame(_connection: MemoryConnection, frame: Uint8Array): Uint8Array | null {
+    return frame
+  }
+
   /** Nothing of that connection arrives any more, and its place is free. */
   forget(connection: MemoryConnection): void {
     this.#connections.delete(connection)

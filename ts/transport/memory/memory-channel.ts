@@ -10,6 +10,8 @@ import { type Channel, channelFrameFlaw, type ChannelHandlers } from '../index.j
 export interface ChannelWay {
   readonly queueBytesMax: number
   carry(bytes: number, deliver: () => void): void
+  /** What has become of a frame on its way; null: it ended the channel. */
+  arrived(frame: Uint8Array): Uint8Array | null
   /** Ends this end, which then hears `ended`, and tells the other one. */
   end(reason: string): void
 }
@@ -50,7 +52,8 @@ export class MemoryChannel implements Channel {
     }
     this.#way.carry(bytes, () => {
       if (!this.#isClosed) this.#queuedBytes -= bytes
-      this.other?.take(new Uint8Array(sent))
+      const arrived = this.#way.arrived(new Uint8Array(sent))
+      if (arrived !== null) this.other?.take(arrived)
     })
   }
 

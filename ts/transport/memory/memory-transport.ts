@@ -101,6 +101,8 @@ export interface MemoryWire {
   carry(from: string, to: string, connection: MemoryConnection, bytes: number, deliver: () => void): boolean
   /** A message at the end of its way, as it has become there; null: it cannot be read, and its connection has ended. */
   arrived<Message extends Request | Response>(connection: MemoryConnection, message: Message): Message | null
+  /** The same of a frame of a channel. */
+  arrivedFrame(connection: MemoryConnection, frame: Uint8Array): Uint8Array | null
   forget(connection: MemoryConnection): void
   timer(delayMs: number, callback: () => void): CancelTimer
 }
@@ -580,6 +582,7 @@ export class MemoryTransport implements Transport {
     connection.channelAtDialler = new MemoryChannel({
       queueBytesMax: this.#network.writeQueueBytesMax,
       carry: (bytes, deliver) => connection.carryToAcceptor(this.#network, deliver, bytes),
+      arrived: (frame) => this.#network.arrivedFrame(connection, frame),
       end: (reason) => this.endDialled(connection, reason, goodbye(reason)),
     })
   }
@@ -589,6 +592,7 @@ export class MemoryTransport implements Transport {
     const channel = new MemoryChannel({
       queueBytesMax: this.#network.writeQueueBytesMax,
       carry: (bytes, deliver) => connection.carryToDialler(this.#network, deliver, bytes),
+      arrived: (frame) => this.#network.arrivedFrame(connection, frame),
       end: (reason) => this.endAccepted(connection, reason, goodbye(reason)),
     })
     connection.channelAtAcceptor = channel

@@ -51,8 +51,9 @@ export class SimDisk implements Happening {
   /** When the last write or read that has begun is through. */
   #busyUntil = 0
   #isFull = false
-  /** Reads from now on that meet a flipped bit. */
+  /** Reads from now on that meet a flipped bit, of the log and of snapshots. */
   #rottenReads = 0
+  #rottenFileReads = 0
 
   constructor(queue: EventQueue, plan: DiskPlan, random: SeededRandom, user: DiskUser) {
     this.#queue = queue
@@ -94,6 +95,7 @@ export class SimDisk implements Happening {
   fill(): void {
     this.#isFull = true
     this.memory.stall()
+    this.snapshots.fill()
   }
 
   get isFull(): boolean {
@@ -109,6 +111,8 @@ export class SimDisk implements Happening {
     this.memory.failTicket(Number.MAX_SAFE_INTEGER, 'kept')
     this.#isFull = false
     this.#rottenReads = 0
+    this.#rottenFileReads = 0
+    this.snapshots.heal()
     this.memory.resume()
     this.wake()
   }
@@ -117,11 +121,21 @@ export class SimDisk implements Happening {
     this.#rottenReads = reads
   }
 
-  /** The process is gone. */
+  rotFiles(reads: number): void {
+    this.#rottenFileReads = reads
+  }
+
+  /** The machine loses its power. Names that were not flushed are gone, or, by luck, durable without their bytes. */
+  losePower(): void {
+    this.snapshots.crash(this.#random.chance(0.5))
+    this.crash()
+  }
+
+  /** The process is gone, and files are as it has left them. */
   crash(): void {
     this.#life += 1
     this.memory.crash()
-    this.snapshots.crash()
+    this.snapshots.kill()
   }
 
   /** Whoever opens it next finds a new, empty disk. */
@@ -156,7 +170,17 @@ export class SimDisk implements Happening {
     this.crash()
     this.memory = log
     this.snapshots = snapshots
-    if (this.#isFull) this.memory.stall()
+    if (!this.#isFull) return
+    this.memory.stall()
+    this.snapshots.fill()
+  }
+
+  /** What was read of a file of snapshots; a rotten read meets a flipped bit. */
+  rotRead(bytes: Uint8Array): void {
+    if (this.#rottenFileReads === 0 || bytes.length === 0) return
+    this.#rottenFileReads -= 1
+    const bit = this.#random.int(0, bytes.length * 8)
+    bytes[bit >>> 3] = (bytes[bit >>> 3] ?? 0) ^ (1 << (bit & 7))
   }
 
   /** A read; a rotten one meets a flipped bit, which the store must notice. */
@@ -185,7 +209,8 @@ export class SimDisk implements Happening {
   readonly #pace = {
     completion: (done: () => void): void => {
       const life = this.#life
-      this.#queue.call(this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness), () => {
+      const due = this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness)
+      this.#queue.call(Math.max(due, this.#hangsUntil), () => {
         if (life !== this.#life) return
         this.#user.promised()
         done()

@@ -8,7 +8,7 @@ import { serialize } from 'node:v8'
 
 import { isThenable } from '../../../foreign-values.js'
 import { crc32c } from '../../../format/crc32c.js'
-import type { ApplyContext, Codec, Entry, StateMachine } from '../../../machine/state-machine.js'
+import type { ApplyContext, Codec, Entry, SnapshotSource, StateMachine } from '../../../machine/state-machine.js'
 import { logIndex } from '../../../types.js'
 import type { LogIndex, SnapshotMeta } from '../../../types.js'
 import type { FramedMachine } from '../../machine-under-test.js'
@@ -63,7 +63,23 @@ export interface MachineUser {
   slowly<Result>(run: () => Result | Promise<Result>): Promise<Result> | null
   applied(commands: readonly AppliedCommand[], last: LogIndex, hash: number): void
   restored(snapshot: SnapshotMeta, hash: number): void
+  /** Throws what was planned to go wrong there. */
+  disturb(where: MachineFaultPlace): void
+  /** What its snapshots are padded with. */
+  readonly stateBytes: number
 }
+
+export const MACHINE_FAULTS = ['snapshot', 'source', 'restore'] as const
+
+export type MachineFaultPlace = (typeof MACHINE_FAULTS)[number]
+
+/** Planned: no finding. */
+export class MachineFault extends Error {
+  override readonly name = 'MachineFault'
+}
+
+/** Of padding, in one piece. */
+const PIECE_BYTES = 50_000
 
 export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, SimAnswer> {
   readonly #registers = new Map<number, number>()
@@ -98,25 +114,41 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     return this.#applied(batch, context, results)
   }
 
-  /** What it holds, in pieces of eight bytes, taken at once; without a machine under test, which is not asked. */
-  snapshot(): readonly Uint8Array[] {
+  /** What it holds, taken at once, and streamed later; without a machine under test, which is not asked. */
+  snapshot(): SnapshotSource | Promise<SnapshotSource> {
     this.#user.point('snapshot')
-    const words = [[this.#appliedIndex, this.#hash] as const, ...this.#registers]
-    return words.map(([a, b]) => {
-      const piece = new Uint8Array(FRAME_BYTES)
-      writeU32(piece, 0, a)
-      writeU32(piece, 4, b)
-      return piece
+    this.#user.disturb('snapshot')
+    const words = [[this.#appliedIndex, this.#hash] as const, [this.#registers.size, 0] as const, ...this.#registers]
+    const bytes = new Uint8Array(FRAME_BYTES * words.length)
+    words.forEach(([a, b], at) => {
+      writeU32(bytes, FRAME_BYTES * at, a)
+      writeU32(bytes, FRAME_BYTES * at + 4, b)
     })
+    const source = this.#pieces(bytes)
+    return this.#user.slowly(() => source) ?? source
+  }
+
+  async *#pieces(state: Uint8Array): AsyncGenerator<Uint8Array, void> {
+    yield state
+    this.#user.disturb('source')
+    for (let left = this.#user.stateBytes; left > 0; left -= PIECE_BYTES) {
+      yield new Uint8Array(Math.min(left, PIECE_BYTES))
+      await this.#user.slowly(() => {})
+    }
   }
 
   async restore(source: AsyncIterable<Uint8Array>, meta: SnapshotMeta): Promise<void> {
     this.#user.point('restore')
-    const bytes: number[] = []
-    for await (const piece of source) bytes.push(...piece)
-    const words = new Uint8Array(bytes)
+    const pieces: Uint8Array[] = []
+    for await (const piece of source) {
+      pieces.push(piece)
+      await this.#user.slowly(() => {})
+    }
+    this.#user.disturb('restore')
+    const words = new Uint8Array(Buffer.concat(pieces))
     this.#registers.clear()
-    for (let at = FRAME_BYTES; at < words.length; at += FRAME_BYTES) {
+    const end = 2 * FRAME_BYTES + FRAME_BYTES * readU32(words, FRAME_BYTES)
+    for (let at = 2 * FRAME_BYTES; at < end; at += FRAME_BYTES) {
       this.#registers.set(readU32(words, at), readU32(words, at + 4))
     }
     this.#appliedIndex = logIndex(readU32(words, 0))

@@ -1,12 +1,14 @@
 /**
  * The network of a world: the memory network, with delays, cuts and chaos of its own, on the world's queue. Order
  * without gaps is the transport's contract, on each connection by itself: what goes on another one may overtake it, as
- * it does over TCP. What breaks the contract on purpose (`chaos`) is only what the core must stand as well.
+ * it does over TCP. What breaks the contract on purpose (`chaos`) is only what the core must stand as well; of channels
+ * the order is never broken: what is lost there is the end of it, and nothing that follows arrives.
  */
 
 import type { Request, Response } from '../../../core/messages.js'
 import { MemoryNetwork } from '../../../transport/memory/index.js'
 import type { MemoryConnection } from '../../../transport/memory/memory-transport.js'
+import type { ConnectionEnd } from '../../../transport/transport.js'
 import type { CancelTimer, Clock } from '../../../types.js'
 import type { EventQueue, Happening } from '../event-queue.js'
 import type { SeededRandom } from '../random.js'
@@ -37,6 +39,14 @@ export interface Receiver {
   arrive(run: () => void): void
 }
 
+export interface NetworkParts {
+  readonly queue: EventQueue
+  readonly plan: NetworkPlan
+  readonly random: SeededRandom
+  readonly receivers: ReadonlyMap<string, Receiver>
+  readonly promised: () => void
+}
+
 interface Path {
   readonly to: string
   isCut: boolean
@@ -47,11 +57,16 @@ interface Path {
   lastDue: number
   /** The same of each connection: its order is kept. */
   readonly lastDueOf: Map<MemoryConnection, number>
+  /** Channels of which something was lost here. */
+  readonly brokenChannels: Set<MemoryConnection>
   /** The longest that anything has taken, since that was last begun to be measured. */
   longestMs: number
 }
 
 const HISTORY_MAX = 64
+/** Frames are few: of them so many more have a bit flipped. In some cases it is found before the frame is handed on. */
+const FRAME_FLIPS = 10
+const FLIP_IN_HEAD = 0.2
 
 export class SimNetwork extends MemoryNetwork {
   readonly chaos: Chaos = { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }
@@ -59,18 +74,21 @@ export class SimNetwork extends MemoryNetwork {
   readonly #plan: NetworkPlan
   readonly #random: SeededRandom
   readonly #receivers: ReadonlyMap<string, Receiver>
+  /** Promises may have settled, such as that of a channel that was dialled. */
+  readonly #promised: () => void
   readonly #pathsByName = new Map<string, Map<string, Path>>()
   readonly #live = new Set<MemoryConnection>()
   readonly #history: Parcel[] = []
   /** A machine without power says nothing, not even that its connections end. */
   #mute: string | null = null
 
-  constructor(queue: EventQueue, plan: NetworkPlan, random: SeededRandom, receivers: ReadonlyMap<string, Receiver>) {
+  constructor({ queue, plan, random, receivers, promised }: NetworkParts) {
     super({ clock: clockOf(queue), manual: true })
     this.#queue = queue
     this.#plan = plan
     this.#random = random
     this.#receivers = receivers
+    this.#promised = promised
     this.#keepAlive()
   }
 
@@ -104,7 +122,7 @@ export class SimNetwork extends MemoryNetwork {
     path.narrow = null
     for (const connection of [...this.#live]) {
       if (connection.hasLost && connection.isBetween(from, to))
-        connection.reset('connection reset: something was lost', 'unclear')
+        this.#reset(connection, 'connection reset: something was lost', 'unclear')
     }
   }
 
@@ -129,7 +147,7 @@ export class SimNetwork extends MemoryNetwork {
     this.#queue.after(this.#plan.delayMs, () => {
       for (const connection of [...this.#live]) {
         const isAbout = connection.dialler.address === address || connection.peer.address === address
-        if (isAbout && connection.hasLost) connection.reset('connection reset by peer', 'gone')
+        if (isAbout && connection.hasLost) this.#reset(connection, 'connection reset by peer', 'gone')
       }
     })
   }
@@ -151,13 +169,21 @@ export class SimNetwork extends MemoryNetwork {
       const { dialler, peer, isEndedAtDialler } = connection
       if (isEndedAtDialler || dialler.address !== from || peer.address !== to) continue
       connection.hasLost = true
+      this.#promised()
       dialler.endDialled(connection, 'connection timed out', null)
     }
   }
 
   override cut(a: string, b: string): void {
     for (const connection of [...this.#live])
-      if (connection.isBetween(a, b)) connection.reset('connection reset', 'gone')
+      if (connection.isBetween(a, b)) this.#reset(connection, 'connection reset', 'gone')
+  }
+
+  /** The channels between them break, with what is on its way, and nothing else does. Whether there was any. */
+  breakChannels(a: string, b: string): boolean {
+    const broken = [...this.#live].filter((connection) => connection.isChannel && connection.isBetween(a, b))
+    for (const connection of broken) this.#reset(connection, 'connection reset', 'gone')
+    return broken.length > 0
   }
 
   override isCut(): boolean {
@@ -168,8 +194,9 @@ export class SimNetwork extends MemoryNetwork {
   override carry(from: string, to: string, connection: MemoryConnection, bytes: number, deliver: () => void): boolean {
     const path = this.#sim(from, to)
     this.#live.add(connection)
-    if (path.isCut || this.#mute === from) return false
-    const parcel = new Parcel(this.#receivers.get(to), connection, deliver)
+    if (path.isCut || this.#mute === from) return this.#lost(path, connection)
+    if (connection.isChannel && this.#breaksChannel(path, connection)) return false
+    const parcel = new Parcel(this.#receivers.get(to), connection, deliver, this.#promised)
     if (path.narrow === null) this.#leave(path, parcel)
     else path.narrow.add(this.#crossing(path, parcel, bytes))
     return true
@@ -179,27 +206,26 @@ export class SimNetwork extends MemoryNetwork {
     const isRequest = path.to === parcel.connection.peer.address
     return {
       bytes,
+      yields: parcel.connection.isChannel,
       get isWanted() {
         return !parcel.isOver
       },
       crossed: () => {
-        if (path.isCut) parcel.connection.hasLost = true
+        if (path.isCut) this.#lost(path, parcel.connection)
         else this.#leave(path, parcel)
       },
       crossedInPart: () => {
-        if (!path.isCut && isRequest)
+        if (!path.isCut && isRequest && !parcel.connection.isChannel)
           this.#queue.call(this.#inOrder(path, parcel, this.#dueOn(path)), () => parcel.arriveInPart())
       },
-      lost: () => {
-        parcel.connection.hasLost = true
-      },
+      lost: () => void this.#lost(path, parcel.connection),
     }
   }
 
   /** What is sent is on its way, and has a delay before it. */
   #leave(path: Path, parcel: Parcel): void {
     const { connection } = parcel
-    const isData = connection.isUpAtDialler && connection.isUpAtAcceptor
+    const isData = connection.isUpAtDialler && connection.isUpAtAcceptor && !connection.isChannel
     const due = this.#dueOn(path)
     if (isData) {
       const { chaos } = this
@@ -238,15 +264,33 @@ export class SimNetwork extends MemoryNetwork {
     return read as Message | null
   }
 
+  /** What is in a frame is for its receiver to check, as over TCP; what a frame is made of is not. */
+  override arrivedFrame(connection: MemoryConnection, frame: Uint8Array): Uint8Array | null {
+    const { flip } = this.chaos
+    if (flip === 0 || !this.#random.chance(FRAME_FLIPS * flip)) return frame
+    if (this.#random.chance(FLIP_IN_HEAD)) {
+      this.#reset(connection, 'malformed frame: a bit flipped on the way', 'unclear')
+      return null
+    }
+    const bit = this.#random.int(0, frame.length * 8)
+    frame[bit >>> 3] = (frame[bit >>> 3] ?? 0) ^ (1 << (bit & 7))
+    return frame
+  }
+
   override forget(connection: MemoryConnection): void {
     this.#live.delete(connection)
     const { dialler, peer } = connection
-    this.#sim(dialler.address, peer.address).lastDueOf.delete(connection)
-    this.#sim(peer.address, dialler.address).lastDueOf.delete(connection)
+    for (const path of [this.#sim(dialler.address, peer.address), this.#sim(peer.address, dialler.address)]) {
+      path.lastDueOf.delete(connection)
+      path.brokenChannels.delete(connection)
+    }
   }
 
   override timer(delayMs: number, callback: () => void): CancelTimer {
-    const event = this.#queue.after(delayMs, callback)
+    const event = this.#queue.after(delayMs, () => {
+      this.#promised()
+      callback()
+    })
     return () => event.cancel()
   }
 
@@ -264,10 +308,32 @@ export class SimNetwork extends MemoryNetwork {
     this.#queue.add(due, parcel)
   }
 
+  #reset(connection: MemoryConnection, reason: string, end: ConnectionEnd): void {
+    this.#promised()
+    connection.reset(reason, end)
+  }
+
+  /** Whoever sends learns of it when the connection ends. */
+  #lost(path: Path, connection: MemoryConnection): false {
+    connection.hasLost = true
+    if (connection.isChannel) path.brokenChannels.add(connection)
+    return false
+  }
+
+  /** Whether a frame is lost, and all that follows on this path; in some cases both ends learn of it at once. */
+  #breaksChannel(path: Path, connection: MemoryConnection): boolean {
+    if (path.brokenChannels.has(connection)) return true
+    const isUp = connection.isUpAtDialler && connection.isUpAtAcceptor
+    if (!isUp || this.chaos.loss === 0 || !this.#random.chance(this.chaos.loss)) return false
+    this.#lost(path, connection)
+    if (this.#random.chance(0.5)) this.#queue.after(0, () => this.#reset(connection, 'connection reset', 'gone'))
+    return true
+  }
+
   #keepAlive(): void {
     this.#queue.after(this.#plan.keepAliveMs * this.#random.between(0.5, 1.5), () => {
       for (const connection of [...this.#live]) {
-        if (connection.hasLost && !this.#random.chance(0.3)) connection.reset('connection timed out', 'unclear')
+        if (connection.hasLost && !this.#random.chance(0.3)) this.#reset(connection, 'connection timed out', 'unclear')
       }
       this.#keepAlive()
     })
@@ -281,7 +347,16 @@ export class SimNetwork extends MemoryNetwork {
     }
     let path = paths.get(to)
     if (path === undefined) {
-      path = { to, isCut: false, slowness: 1, narrow: null, lastDue: 0, lastDueOf: new Map(), longestMs: 0 }
+      path = {
+        to,
+        isCut: false,
+        slowness: 1,
+        narrow: null,
+        lastDue: 0,
+        lastDueOf: new Map(),
+        brokenChannels: new Set(),
+        longestMs: 0,
+      }
       paths.set(to, path)
     }
     return path
@@ -293,9 +368,11 @@ class Parcel implements Happening {
   readonly connection: MemoryConnection
   readonly #receiver: Receiver | undefined
   readonly #deliver: () => void
+  readonly #promised: () => void
 
-  constructor(receiver: Receiver | undefined, connection: MemoryConnection, deliver: () => void) {
+  constructor(receiver: Receiver | undefined, connection: MemoryConnection, deliver: () => void, promised: () => void) {
     this.#receiver = receiver
+    this.#promised = promised
     this.connection = connection
     this.#deliver = deliver
   }
@@ -307,6 +384,7 @@ class Parcel implements Happening {
   }
 
   happen(): void {
+    if (this.connection.isChannel) this.#promised()
     if (!this.isOver) this.#receiver?.arrive(this.#deliver)
   }
 

@@ -23,6 +23,8 @@ import type { SimClock } from './sim-clock.js'
 import type { SimDisk } from './sim-disk.js'
 import type { SimAnswer, SimCommand } from './sim-machine.js'
 import { simCodec } from './sim-machine.js'
+import { SimFiles } from './sim-files.js'
+import type { FilesUser } from './sim-files.js'
 import { SimStore } from './sim-store.js'
 import type { StoreUser } from './sim-store.js'
 import { SimTransport } from './sim-transport.js'
@@ -56,6 +58,7 @@ export interface ProcessSite {
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
   sent(to: ServerId, message: Request | Response): void
   delivered(from: ServerId, message: Request | Response): void
+  framed(channel: object, frame: Uint8Array): void
   promised(): void
   /** The process dies here and now. */
   die(where: string): void
@@ -66,7 +69,7 @@ class Death extends Error {
   override readonly name = 'Death'
 }
 
-export class SimProcess implements StoreUser, TransportUser, Happening {
+export class SimProcess implements StoreUser, FilesUser, TransportUser, Happening {
   isAlive = true
   isPaused = false
   server: RunningServer | null = null
@@ -96,7 +99,10 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
       stateMachine: site.machine,
       codec: simCodec,
       storage: { name: 'simulated', create: () => this.store },
-      snapshotStorage: { name: 'simulated', create: (dir) => new FileSnapshotStore(dir, site.disk.snapshots) },
+      snapshotStorage: {
+        name: 'simulated',
+        create: (dir) => new FileSnapshotStore(dir, new SimFiles(site.disk, this)),
+      },
       snapshots: site.snapshots,
       heartbeatMs: site.heartbeatMs,
       electionTimeoutMs: site.electionTimeoutMs,
@@ -178,6 +184,10 @@ export class SimProcess implements StoreUser, TransportUser, Happening {
 
   delivered(from: ServerId, message: Request | Response): void {
     this.#site.delivered(from, message)
+  }
+
+  framed(channel: object, frame: Uint8Array): void {
+    this.#site.framed(channel, frame)
   }
 
   promised(): void {

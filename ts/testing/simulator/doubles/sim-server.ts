@@ -16,8 +16,8 @@ import type { SeededRandom } from '../random.js'
 import type { WorldObservers } from '../world-observers.js'
 import { SimClock } from './sim-clock.js'
 import { SimDisk } from './sim-disk.js'
-import { SimMachine } from './sim-machine.js'
-import type { MachineUser } from './sim-machine.js'
+import { MachineFault, SimMachine } from './sim-machine.js'
+import type { MachineFaultPlace, MachineUser } from './sim-machine.js'
 import type { SimNetwork } from './sim-network.js'
 import { SimProcess } from './sim-process.js'
 import type { ProcessSite } from './sim-process.js'
@@ -77,6 +77,8 @@ export class SimServer implements ServerView {
   process: SimProcess | null = null
   /** Why the last process ended by itself. */
   trouble: string | null = null
+  /** Where its state machine throws next. */
+  readonly machineFaults = new Set<MachineFaultPlace>()
   /** Its disk was wiped or rolled back: nothing that it has said before holds any more. */
   hasForgotten = false
   /** Another process runs under its id, from an older copy of its disk. */
@@ -93,6 +95,11 @@ export class SimServer implements ServerView {
     this.clock = new SimClock(site.queue, random.between(0, 1e6))
     const user = { wrote: (): void => this.#wrote(), promised: (): void => site.promised() }
     this.sim = new SimDisk(site.queue, site.plan.disk, random.fork(), user)
+  }
+
+  /** Not where a machine of others runs. */
+  get takesSnapshots(): boolean {
+    return this.#site.tested === null && this.#site.hosted === null
   }
 
   get core(): RaftCore | null {
@@ -149,7 +156,8 @@ export class SimServer implements ServerView {
     const { network, observers } = this.#site
     observers.crashed(this, how)
     process.kill()
-    this.sim.crash()
+    if (silent) this.sim.losePower()
+    else this.sim.crash()
     this.process = null
     const die = (): void => {
       network.kill(this.address)
@@ -238,6 +246,10 @@ export class SimServer implements ServerView {
       slowly: (run) => (plan.applyMs === 0 ? null : this.#slowly(self(), run)),
       applied: (commands, last, hash) => observers.applied(this, commands, last, hash),
       restored: (meta, hash) => observers.restored(this, meta, hash),
+      disturb: (where) => {
+        if (this.machineFaults.delete(where)) throw new MachineFault(`planned to fail in ${where}`)
+      },
+      stateBytes: plan.stateBytes,
     }
     const machine = this.#site.hosted?.(this, self, user) ?? new SimMachine(this.#site.tested, user)
     return {
@@ -245,7 +257,7 @@ export class SimServer implements ServerView {
       bootstrap,
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
-      snapshots: this.#site.tested === null && this.#site.hosted === null ? plan.snapshots : false,
+      snapshots: this.takesSnapshots ? plan.snapshots : false,
       clock: this.clock,
       disk: this.sim,
       transport,
@@ -258,7 +270,8 @@ export class SimServer implements ServerView {
       opened: () => this.#orFail(() => observers.booted(this)),
       ended: (process, error) => {
         this.trouble = error?.code ?? 'closed'
-        if (error?.code === 'ERR_RAFT_APPLY_FAILED') this.#site.machineFailed(this, error)
+        const isPlanned = error?.cause instanceof MachineFault
+        if (error?.code === 'ERR_RAFT_APPLY_FAILED' && !isPlanned) this.#site.machineFailed(this, error)
         // What its callers were told comes first.
         queue.call(queue.now, () => {
           if (process !== this.process) return
@@ -275,6 +288,7 @@ export class SimServer implements ServerView {
       submitted: (ticket, operations) => observers.submitted(this, ticket, operations),
       sent: (to, message) => observers.sent(this, to, message),
       delivered: (from, message) => observers.delivered(from, this, message),
+      framed: (channel, frame) => observers.framed(this, channel, frame),
       promised: () => this.#site.promised(),
       die: (where) => {
         if (self() === this.process) this.crash(`at ${where}`, this.#random.chance(0.2))

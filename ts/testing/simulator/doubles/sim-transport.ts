@@ -1,17 +1,22 @@
 /** One process's transport in a world: the memory transport, watched, with the points at which a process may die. */
 
-import type { RaftError } from '../../../errors.js'
 import type { Request, Response } from '../../../core/messages.js'
+import type { Channel, ChannelHandlers } from '../../../transport/channel.js'
 import type { LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../../../types.js'
+import { assert, type RaftError } from '../../../errors.js'
 import { hold } from '../../invariants/violation.js'
 
 /** The process that talks through it. */
 export interface TransportUser {
   readonly isAlive: boolean
   point(where: string): void
+  /** A point with nothing to unwind: what is called goes on, and has no effect. */
+  pointOutside(where: string): void
   sent(to: ServerId, message: Request | Response): void
   delivered(from: ServerId, message: Request | Response): void
+  /** A frame leaves on that channel. */
+  framed(channel: object, frame: Uint8Array): void
   /** A promise was made whose consequences the world must wait for. */
   promised(): void
 }
@@ -69,8 +74,45 @@ export class SimTransport implements Transport {
     this.#inner.expel?.(peer, error, stays)
   }
 
+  async openChannel(to: ServerId, handlers: ChannelHandlers): Promise<Channel> {
+    const opening = this.#inner.openChannel?.(to, this.#watchedChannel(handlers))
+    assert(opening !== undefined, 'the network of a world has channels')
+    return this.#mortal(await opening)
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
+  }
+
+  /** A dead process sends nothing on it. */
+  #mortal(channel: Channel): Channel {
+    const user = this.#user
+    return {
+      get queuedBytes() {
+        return channel.queuedBytes
+      },
+      send: (frame) => {
+        user.pointOutside('frame')
+        if (!user.isAlive) return
+        user.framed(channel, frame)
+        channel.send(frame)
+      },
+      close: (reason) => {
+        if (user.isAlive) channel.close(reason)
+      },
+    }
+  }
+
+  #watchedChannel(handlers: ChannelHandlers): ChannelHandlers {
+    const user = this.#user
+    return {
+      onFrame: (frame) => {
+        if (user.isAlive) handlers.onFrame(frame)
+      },
+      onClosed: (reason) => {
+        if (user.isAlive) handlers.onClosed(reason)
+      },
+    }
   }
 
   /** Invariant 30: a newer connection of a peer replaces the one before it. */
@@ -121,6 +163,10 @@ export class SimTransport implements Transport {
       },
       onDialFailed: (peer, reason) => {
         if (user.isAlive) handlers.onDialFailed?.(peer, reason)
+      },
+      onChannel: (from, channel) => {
+        const taken = user.isAlive ? handlers.onChannel?.(from, this.#mortal(channel)) : null
+        return taken === null || taken === undefined ? null : this.#watchedChannel(taken)
       },
     }
   }

@@ -44,6 +44,14 @@ export const FAULT_NAMES = [
   'member-comes',
   'member-vote',
   'members-joint',
+  'take-snapshot',
+  'machine-fails',
+  'file-fails',
+  'file-rot',
+  'break-channels',
+  'transfer',
+  'step-down',
+  'flap',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

@@ -1,6 +1,7 @@
 /** What one kind of fault is to whoever causes them, and whom faults meet. */
 
 import type { SeededRandom } from '../random.js'
+import type { SimRaft } from '../doubles/sim-process.js'
 import type { SimServer } from '../doubles/sim-server.js'
 import type { World } from '../world.js'
 
@@ -32,4 +33,22 @@ export function causeLater(world: World, ms: number, cause: () => void): void {
 /** How long this one lasts. */
 export function spell(world: World, random: SeededRandom): number {
   return random.exponential(world.plan.spellMs)
+}
+
+/** What that server is asked for, whatever it answers; null when nothing runs there that could be asked. */
+export function askRaft(
+  world: World,
+  server: SimServer | null,
+  what: string,
+  ask: (raft: SimRaft) => Promise<unknown>,
+): string | null {
+  const process = server?.process ?? null
+  const raft = process?.raft ?? null
+  if (process === null || raft === null) return null
+  process.arrive(() => {
+    const settled = (): void => world.promised()
+    ask(raft).then(settled, settled)
+    world.promised()
+  })
+  return what
 }

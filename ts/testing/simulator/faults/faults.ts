@@ -9,9 +9,11 @@ import { electionFaults } from './election-faults.js'
 import type { Fault } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import { membershipFaults } from './membership-faults.js'
+import { leadershipFaults } from './leadership-faults.js'
 import { loadFaults } from './load-faults.js'
 import { networkFaults } from './network-faults.js'
 import { processFaults } from './process-faults.js'
+import { snapshotFaults } from './snapshot-faults.js'
 
 export const faults: Readonly<Record<FaultName, Fault>> = {
   ...processFaults,
@@ -21,4 +23,6 @@ export const faults: Readonly<Record<FaultName, Fault>> = {
   ...clockFaults,
   ...loadFaults,
   ...membershipFaults,
+  ...snapshotFaults,
+  ...leadershipFaults,
 }

@@ -11,7 +11,7 @@ import type { SimServer } from '../doubles/sim-server.js'
 import type { SeededRandom } from '../random.js'
 import type { World } from '../world.js'
 import type { Fault } from './fault.js'
-import { leaderOf } from './fault.js'
+import { askRaft, leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
 
 type MembershipFault = 'member-goes' | 'member-comes' | 'member-vote' | 'members-joint'
@@ -71,15 +71,6 @@ function membersAt(server: SimServer | null): readonly ServerId[] {
   return configuration === undefined ? [] : [...configuration.voters, ...configuration.nonvoters].map(({ id }) => id)
 }
 
-/** What the leader is asked for; null when there is none that could be. */
 function asked(world: World, what: string, ask: (raft: SimRaft) => Promise<unknown>): string | null {
-  const process = leaderOf(world)?.process ?? null
-  const raft = process?.raft ?? null
-  if (process === null || raft === null) return null
-  process.arrive(() => {
-    const settled = (): void => world.promised()
-    ask(raft).then(settled, settled)
-    world.promised()
-  })
-  return what
+  return askRaft(world, leaderOf(world), what, ask)
 }

@@ -208,6 +208,7 @@ function mend(world: World, core: readonly SimServer[]): void {
       if (from !== to && !world.isLeftCut([from, to])) world.network.mendPath(from.address, to.address)
     }
     from.sim.mend()
+    from.machineFaults.clear()
     from.clock.setRate(1)
     if (from.process !== null) from.process.pointsToLive = 0
     if (from.halted || from.trouble !== null) from.crash('restarted', false)
