@@ -11,8 +11,8 @@ import type { FromServer, ToServer, Usage } from './messages.js'
 
 const LOOP_DELAY_RESOLUTION_MS = 10
 
-/** `snapshotBytes`: what its snapshots have; 0 for none, which are then asked for, and not taken by themselves. */
-const [id = '', dir = '', servers = '', snapshotBytes = '0'] = process.argv.slice(2)
+/** `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. */
+const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked'] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
@@ -37,7 +37,7 @@ const raft = await Raft.open({
   transport: tcp({ listen }),
   stateMachine: countingMachine(Number(snapshotBytes)),
   codec: bytes,
-  snapshots: false,
+  snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.
 if (raft.status.lastIndex <= 1) await raft.ready()

@@ -2,7 +2,7 @@
 
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePorts } from '../../support/free-addresses.js'
@@ -10,6 +10,8 @@ import type { Settings } from '../settings.js'
 import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
+/** The unit of `blocks` in what the system says of a file. */
+const DISK_BLOCK_BYTES = 512
 
 /** What a load did: to the server that carried it, and to all of them. */
 export interface Measured {
@@ -30,8 +32,15 @@ export class RaftServers {
     this.#processes = Array.from({ length: SERVERS }, (_, at) => start(at))
   }
 
-  /** Over empty folders; resolves when all three are ready. Their state machines have snapshots of so many bytes. */
-  static async start({ dir, profile }: Settings, snapshotBytes = 0): Promise<RaftServers> {
+  /**
+   * Over empty folders; resolves when all three are ready. Their state machines have snapshots of so many bytes, taken
+   * when they are asked for, or by themselves as the defaults say.
+   */
+  static async start(
+    { dir, profile }: Settings,
+    snapshotBytes = 0,
+    taken: 'asked' | 'automatic' = 'asked',
+  ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
     const list = ports.map((port, at) => `s${at + 1}=127.0.0.1:${port}`).join(',')
@@ -39,7 +48,7 @@ export class RaftServers {
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
     const servers = new RaftServers(folder, (at) => {
       const id = `s${at + 1}`
-      return fork(script, [id, join(folder, id), list, String(snapshotBytes)], { execArgv })
+      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))
@@ -120,10 +129,22 @@ export class RaftServers {
     return Promise.all(this.#processes.map((server) => usageOf(server)))
   }
 
+  /** What the folder of the server that has most on its disk takes there. */
+  diskBytes(): number {
+    return Math.max(...readdirSync(this.#folder).map((name) => diskBytesOf(join(this.#folder, name))))
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#processes.map(stop))
     rmSync(this.#folder, { recursive: true })
   }
+}
+
+function diskBytesOf(path: string): number {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return 0
+  if (!found.isDirectory()) return found.blocks * DISK_BLOCK_BYTES
+  return readdirSync(path).reduce((sum, name) => sum + diskBytesOf(join(path, name)), 0)
 }
 
 export function usageOf(server: ChildProcess, restart = false): Promise<Usage> {
