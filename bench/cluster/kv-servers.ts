@@ -56,6 +56,12 @@ export class KvServers {
     if (server !== undefined) await killed(server)
   }
 
+  /** Resolves when another server leads. */
+  async transfer(leader: number): Promise<void> {
+    const answer = await this.#ask(leader, 'RAFT TRANSFER')
+    if (answer?.startsWith('*') !== true) throw new Error(`leadership was not handed over: ${String(answer)}`)
+  }
+
   /** Tells a server to stop, and waits until it has. */
   async stop(at: number): Promise<void> {
     const server = this.#processes[at]

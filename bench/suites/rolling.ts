@@ -1,6 +1,7 @@
 /**
  * How long writes are held up when a server is told to stop (SIGTERM), and what clients are refused meanwhile: the
- * leader, which hands over first, and a follower. Each is started again before the next.
+ * leader, which hands over first, and a follower. Each is started again before the next. Beside them leadership that is
+ * handed over, and nobody stops.
  */
 
 import { KvServers } from '../cluster/kv-servers.js'
@@ -58,9 +59,21 @@ async function open(settings: Settings): Promise<OpenSuite> {
       return sample
     },
   })
+  const transferred: Case = {
+    contender: 'balsa-kv',
+    at: { stops: 'nobody, leadership is handed over' },
+    async measure() {
+      const leader = await servers.write(0)
+      await new Promise((resolve) => setTimeout(resolve, WARM_UP_MS))
+      writers.restart()
+      await servers.transfer(leader)
+      await servers.write(servers.after(leader))
+      return sampleOf(writers)
+    },
+  }
   const { electionTimeoutMs } = settings
   return {
-    cases: [stopped('the leader'), stopped('a follower')],
+    cases: [stopped('the leader'), stopped('a follower'), transferred],
     skipped: [],
     notes: [
       `${WRITERS} clients, one SET at a time each, from the signal to the end of the process; election timeout ${electionTimeoutMs} ms`,
