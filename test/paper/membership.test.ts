@@ -2,7 +2,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { ChangeOutcome } from '#balsa/core/index.js'
+import type { ChangeOutcome, Request, Response } from '#balsa/core/index.js'
+import type { Observer } from '#balsa/testing/observer.js'
 import { logIndex } from '#balsa/types.js'
 import type { ServerId } from '#balsa/types.js'
 import { preVote, preVoteResult, requestVote, vote } from '../support/messages.js'
@@ -314,6 +315,22 @@ test('4.2.1 M10 a server takes the place of another once a round of it was short
   }
 })
 
+test('4.2.1 M10 one that leaves before it took the place of another begins anew when it comes again', () => {
+  const cluster = led({ spares: ['s4', 's5'] })
+  for (const id of ['s4', 's5']) {
+    cluster.configure('s1', add(id, false))
+    cluster.run(2 * heartbeatMs)
+  }
+  const ask = (by: string): string => kindOf(cluster.configure('s1', { type: 'replace', id: 's3', by }))
+  assert.equal([ask('s4'), ask('s5')], ['lags', 'lags'])
+  cluster.configure('s1', { type: 'remove', id: 's4' })
+  cluster.run(2 * heartbeatMs)
+  cluster.configure('s1', add('s4', false))
+  cluster.run(2 * heartbeatMs)
+  assert.is(ask('s4'), 'lags', 'of it no round is known')
+  assert.is(ask('s5'), 'appended', 'the round of the other was short')
+})
+
 test('4.3 M4 of two halves each decides while one voter takes the place of another', () => {
   const cluster = led({ spares: ['s4'] })
   cluster.configure('s1', add('s4', false))
@@ -358,6 +375,28 @@ test('4.2.2 M11 a leader that is removed commits that without its own vote, tell
   assert.equal([cluster.leader?.id, cluster.leader?.up.term], ['s2', 3], 'another leads at once')
   cluster.run(heartbeatMs)
   for (const id of ['s1', 's2', 's3']) assert.ok(cluster.core(id).log.commitIndex >= 3, `${id} knows`)
+})
+
+test('4.2.2 3.10 M11 a leader that is removed while it hands over asks nobody but whom it has asked', () => {
+  const cluster = led()
+  cluster.stalledDisks.add('s3')
+  cluster.configure('s1', { type: 'remove', id: 's1' })
+  cluster.settle()
+  const asked: string[] = []
+  const sees: Observer = {
+    sent: (_server, to, message: Request | Response) => void (message.type === 'TimeoutNow' && asked.push(to)),
+  }
+  cluster.watch(sees)
+  cluster.transfer('s1', 's2')
+  cluster.pass(electionTimeoutMs / 2)
+  assert.equal(asked, ['s2'])
+  cluster.stalledDisks.clear()
+  cluster.persist('s3')
+  cluster.deliver(({ from }) => from === 's3')
+  assert.is(cluster.core('s1').role, 'follower', 'the removal is committed')
+  assert.equal(asked, ['s2'])
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
 })
 
 test('4.2.2 3.10 M11 a leader that is removed asks nobody to follow it who lacks something, and leads no longer for it', () => {
