@@ -27,6 +27,19 @@ const settled: Telling = (story) => {
   return story.tellCommit('a', 'b').replicate('a', 'c', 2).turn('c', { commit: 2 })
 }
 
+/** As settled; a has applied entry 2, and discards entry 1 behind a snapshot. */
+const compacted: Telling = (story) => {
+  settled(story)
+  story.apply('a', 2).compact('a', 2).persisted('a')
+}
+
+/** As settled; a and b have entries 3 and 4, which are committed, and a discards all but the last behind a snapshot. */
+const ahead: Telling = (story) => {
+  settled(story)
+  story.propose('a').propose('a').persisted('a').turn('a').replicate('a', 'b', 3).turn('a', { commit: 4 })
+  story.apply('a', 4).compact('a', 4).persisted('a')
+}
+
 const preVote = (proposedTerm: number, round: number): Message => {
   return { type: 'PreVote', proposedTerm, lastIndex: 1, lastTerm: 1, round }
 }
@@ -118,11 +131,60 @@ const good: readonly KnownTrace[] = [
     },
   },
   {
+    name: 'a log that is compacted, and a restart behind the snapshot',
+    tell: (story) => {
+      compacted(story)
+      story.crash('a').restart('a').restore('a', 2).elect('b', 3, 'c').persisted('b').turn('b')
+      story.replicate('b', 'a', 3).turn('b', { commit: 3 }).tellCommit('b', 'a').apply('a', 3)
+    },
+  },
+  {
+    name: 'a snapshot that is installed in the place of a log, and entries behind it',
+    tell: (story) => {
+      ahead(story)
+      story.install('c', story.snapshotOf('a', 4)).restore('c', 4)
+      story.propose('a').persisted('a').turn('a').replicate('a', 'c', 5).turn('a', { commit: 5 })
+      story.tellCommit('a', 'c').apply('c', 5)
+    },
+  },
+  {
+    name: 'a snapshot that is installed over a log that has its last entry, and keeps what follows',
+    tell: (story) => {
+      ahead(story)
+      story.propose('a').persisted('a').turn('a').replicate('a', 'c', 3)
+      story.install('c', story.snapshotOf('a', 4), true).restore('c', 4).turn('a', { commit: 5 })
+      story.tellCommit('a', 'c').apply('c', 5)
+    },
+  },
+  {
+    name: 'a snapshot of a term that its receiver has not heard of',
+    tell: (story) => {
+      story.elect('a', 2, 'b').persisted('a').turn('a').replicate('a', 'b', 2).turn('a', { commit: 2 })
+      story.apply('a', 2).compact('a', 2).install('c', story.snapshotOf('a', 2)).restore('c', 2)
+      story.crash('c').restart('c').restore('c', 2)
+    },
+  },
+  {
+    name: 'a voter more, and a quorum of four from then on; three others by a joint configuration',
+    options: { voters: ['a', 'b', 'c', 'd', 'e'] },
+    tell: (story) => {
+      story.elect('a', 2, 'b', 'c').persisted('a').turn('a')
+      story.replicate('a', 'b', 2).replicate('a', 'c', 2).turn('a', { commit: 2 })
+      story.change('a', ['a', 'b', 'c', 'd']).persisted('a').turn('a')
+      story.replicate('a', 'b', 3).replicate('a', 'c', 3).turn('a', { commit: 3 })
+      story.change('a', ['c', 'd', 'e'], ['a', 'b', 'c', 'd']).persisted('a').turn('a')
+      for (const id of ['b', 'c']) story.replicate('a', id, 4)
+      story.replicate('a', 'd', 2).turn('a', { commit: 4 }).change('a', ['c', 'd', 'e']).persisted('a').turn('a')
+      story.replicate('a', 'c', 5).replicate('a', 'd', 5).turn('a', { commit: 5 })
+    },
+  },
+  {
     name: 'traces of each server by itself, put into one order',
     options: { order: 'perServer' },
     tell: (story) => {
-      settled(story)
-      story.read('a', 1).roundOf('a', 'c').answer('a', 1, 2)
+      ahead(story)
+      story.install('c', story.snapshotOf('a', 4)).restore('c', 4)
+      story.read('a', 1).roundOf('a', 'c').answer('a', 1, 4)
       const [cluster, ...events] = story.trace
       const ofServer = (id: string): typeof events =>
         events.filter((event) =>
@@ -615,6 +677,172 @@ const bad: readonly (KnownTrace & { readonly rule: RuleName })[] = [
     tell: (story) => {
       story.elect('a', 2, 'b').send('a', 'b', story.append('a', 2))
       story.receive('a', 'b', { ...story.append('a', 2), round: 9 })
+    },
+  },
+  {
+    rule: 'snapshot what is applied',
+    name: 'a snapshot of more than was applied',
+    tell: (story) => {
+      settled(story)
+      story.apply('a', 1).compact('a', 2, { snapshot: story.snapshotOf('a', 2) })
+    },
+  },
+  {
+    rule: 'snapshot what is applied',
+    name: 'a snapshot that tells another term',
+    tell: (story) => {
+      settled(story)
+      story.apply('a', 2).compact('a', 2, { snapshot: { ...story.snapshotOf('a', 2), term: 1 } })
+    },
+  },
+  {
+    rule: 'snapshot what is applied',
+    name: 'a snapshot with the voters of an entry behind it',
+    tell: (story) => {
+      settled(story)
+      story.apply('a', 2).change('a', ['a', 'b', 'c', 'd'])
+      const snapshot = { ...story.snapshotOf('a', 2), voters: story.snapshotOf('a', 3).voters }
+      story.compact('a', 2, { snapshot })
+    },
+  },
+  {
+    rule: 'compact behind a snapshot',
+    name: 'an entry is discarded that the snapshot does not cover',
+    tell: (story) => {
+      settled(story)
+      story.apply('a', 2).compact('a', 3, { snapshot: story.snapshotOf('a', 1) })
+    },
+  },
+  {
+    rule: 'compact behind a snapshot',
+    name: 'the term before the first entry is not what it was',
+    tell: (story) => {
+      settled(story)
+      story.apply('a', 2).compact('a', 2, { prevTerm: 2 })
+    },
+  },
+  {
+    rule: 'compact behind a snapshot',
+    name: 'a log that stands on an older snapshot again',
+    tell: (story) => {
+      ahead(story)
+      story.compact('a', 4, { snapshot: story.snapshotOf('a', 3) })
+    },
+  },
+  {
+    rule: 'snapshots come from servers',
+    name: 'a snapshot that nobody has made',
+    tell: (story) => {
+      ahead(story)
+      story.install('c', { ...story.snapshotOf('a', 4), id: 'x' })
+    },
+  },
+  {
+    rule: 'snapshots come from servers',
+    name: 'a snapshot that says other voters than its maker',
+    tell: (story) => {
+      ahead(story)
+      story.install('c', { ...story.snapshotOf('a', 4), voters: { voters: ['c'], outgoing: null } })
+    },
+  },
+  {
+    rule: 'install keeps what follows',
+    name: 'entries go that follow an equal one',
+    tell: (story) => {
+      ahead(story)
+      story.propose('a').persisted('a').turn('a').replicate('a', 'c', 3).install('c', story.snapshotOf('a', 4))
+    },
+  },
+  {
+    rule: 'install keeps what follows',
+    name: 'entries stay that follow another one',
+    options: { logs: { c: [1, 2, 2, 2] }, term: 2 },
+    tell: (story) => {
+      story.elect('a', 3, 'b').propose('a').persisted('a').turn('a').replicate('a', 'b', 2)
+      story.turn('a', { commit: 3 }).apply('a', 3).compact('a', 3)
+      story.write('c', { step: 'install', snapshot: story.snapshotOf('a', 3), keeps: true })
+    },
+  },
+  {
+    rule: 'restore only what is stored',
+    name: 'a state machine that is reset before its log stands on the snapshot',
+    tell: (story) => {
+      ahead(story)
+      const steps = [{ step: 'install', snapshot: story.snapshotOf('a', 4), keeps: false }] as const
+      story
+        .write('c', ...steps)
+        .turn('c', { commit: 4, durable: 2 })
+        .restore('c', 4)
+    },
+  },
+  {
+    rule: 'apply in order',
+    name: 'a state machine that is reset to what it was',
+    tell: (story) => {
+      compacted(story)
+      story.propose('a').persisted('a').turn('a').replicate('a', 'b', 3).turn('a', { commit: 3 })
+      story.apply('a', 3).restore('a', 2)
+    },
+  },
+  {
+    rule: 'committed entries stay',
+    name: 'entries go that a snapshot covers',
+    tell: (story) => {
+      ahead(story)
+      story.install('c', story.snapshotOf('a', 4)).elect('b', 3, 'a')
+      story.pass('b', 'c', story.append('b', 4)).write('c', { step: 'truncate', from: 4 })
+    },
+  },
+  {
+    rule: 'commit by majority',
+    name: 'a majority of the voters before, where another one is in force',
+    options: { voters: ['a', 'b', 'c', 'd'] },
+    tell: (story) => {
+      story.elect('a', 2, 'b', 'c').persisted('a').turn('a')
+      story.replicate('a', 'b', 2).replicate('a', 'c', 2).turn('a', { commit: 2 })
+      story.change('a', ['a', 'd', 'e'], ['a', 'b', 'c', 'd']).persisted('a').turn('a')
+      story.replicate('a', 'b', 3).replicate('a', 'c', 3).turn('a', { commit: 3 })
+    },
+  },
+  {
+    rule: 'election majority',
+    name: 'the votes of those that a snapshot says vote no more',
+    options: { voters: ['a', 'b', 'c', 'd'] },
+    tell: (story) => {
+      story.elect('a', 2, 'b', 'c').persisted('a').turn('a')
+      story.replicate('a', 'b', 2).replicate('a', 'c', 2).turn('a', { commit: 2 })
+      story.change('a', ['a', 'b', 'c']).persisted('a').turn('a')
+      story.replicate('a', 'b', 3).turn('a', { commit: 3 }).apply('a', 3).compact('a', 3)
+      story.install('c', story.snapshotOf('a', 3)).elect('c', 3, 'd')
+    },
+  },
+  {
+    rule: 'one change at a time',
+    name: 'a change before the one before is committed',
+    tell: (story) => {
+      settled(story)
+      story.change('a', ['a', 'b', 'c', 'd']).change('a', ['a', 'b', 'c'])
+    },
+  },
+  {
+    rule: 'one change at a time',
+    name: 'a change before an entry of its term is committed',
+    tell: (story) => story.elect('a', 2, 'b').change('a', ['a', 'b', 'c', 'd']),
+  },
+  {
+    rule: 'changes share a majority',
+    name: 'two voters more at once',
+    tell: (story) => {
+      settled(story)
+      story.change('a', ['a', 'b', 'c', 'd', 'e'])
+    },
+  },
+  {
+    rule: 'changes share a majority',
+    name: 'a joint configuration whose other half is not the one before',
+    tell: (story) => {
+      settled(story)
+      story.change('a', ['a', 'd', 'e'], ['a', 'd', 'f'])
     },
   },
   {

@@ -3,16 +3,19 @@
 import type { Elections } from './elections.js'
 import { afterStep, isSameEntry, lastTermOf, termAt } from './model.js'
 import type { Entry, ServerModel, Stable, Turn, World } from './model.js'
+import type { Snapshots } from './snapshots.js'
 import type { AppendEntries, AppendEntriesResult, Message, Stretch, WriteStep } from './trace-format.js'
 import { entriesIn } from './trace-format.js'
 
 export class Logs {
   readonly #world: World
   readonly #elections: Elections
+  readonly #snapshots: Snapshots
 
-  constructor(world: World, elections: Elections) {
+  constructor(world: World, elections: Elections, snapshots: Snapshots) {
     this.#world = world
     this.#elections = elections
+    this.#snapshots = snapshots
   }
 
   /** Returns the states before the write and after each of its steps. */
@@ -24,7 +27,9 @@ export class Logs {
     for (const step of steps) {
       if (step.step === 'append') this.#appended(server, step.entries, now, termAfter)
       if (step.step === 'truncate') this.#truncated(server, step.from, now, termAfter)
-      now = afterStep(now, step)
+      if (step.step === 'compact') this.#snapshots.compacted(server, step, now)
+      const log = step.step === 'install' ? this.#snapshots.installed(server, step, now) : now.log
+      now = afterStep(now, step, log)
       states.push(now)
     }
     const leader = this.#world.leaders.get(now.term)

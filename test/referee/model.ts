@@ -9,6 +9,7 @@ import type {
   Message,
   RequestVote,
   ServerEvent,
+  Snapshot,
   Voters,
   WriteStep,
 } from './trace-format.js'
@@ -22,18 +23,24 @@ export interface Entry {
   readonly configuration?: Voters
 }
 
-/** The persistent state of figure 2. The entry of index i stands at i - 1. */
+/**
+ * The persistent state of figures 2 and 12. The entry of index i stands at i - 1, also when it was discarded: what was
+ * committed at its place is known.
+ */
 export interface Stable {
   readonly term: number
   readonly votedFor: string | null
   readonly commit: number
   readonly log: readonly Entry[]
+  /** The first entry that was not discarded. */
+  readonly first: number
+  readonly snapshot: Snapshot | null
 }
 
 export type Boot = Extract<ServerEvent, { readonly event: 'boot' }>
 export type Turn = Extract<ServerEvent, { readonly event: 'turn' }>
 
-export const NOTHING: Stable = { term: 0, votedFor: null, commit: 0, log: [] }
+export const NOTHING: Stable = { term: 0, votedFor: null, commit: 0, log: [], first: 1, snapshot: null }
 
 /** What a server has learned since it booted. */
 export class Memory {
@@ -75,14 +82,18 @@ export class ServerModel {
   hasBooted = false
   isHalted = false
   accepted: Stable = NOTHING
-  /** Its log when the turn before the last write ended. */
+  /** Its log when the last turn began. */
   logBefore: readonly Entry[] = []
   durable: Stable = NOTHING
   /** What the stable storage will hold after each write that is under way. */
   pending: { readonly write: number; readonly stable: Stable }[] = []
   lastWrite = 0
+  /** Since its last turn. */
+  hasWritten = false
   /** Every vote that was ever in its stable storage, by term. */
   readonly durableVotes = new Map<number, string>()
+  /** Every index of a snapshot on which its stable log ever stood. */
+  readonly durableSnapshots = new Set<number>()
   /** The highest commit index that it ever had. */
   commitMax = 0
   bootCommit = 0
@@ -111,6 +122,7 @@ export class ServerModel {
   keep(stable: Stable): void {
     this.durable = stable
     if (stable.votedFor !== null) this.durableVotes.set(stable.term, stable.votedFor)
+    if (stable.snapshot !== null) this.durableSnapshots.add(stable.snapshot.index)
   }
 
   remember(from: string, message: Message): void {
@@ -153,6 +165,12 @@ export class ServerModel {
   }
 }
 
+interface Identity {
+  hash: string | null
+  readonly termBefore: number
+  readonly configuration?: Voters
+}
+
 export interface LeaderModel {
   readonly server: string
   /** Its log; once its term is over, as it was then. */
@@ -181,7 +199,7 @@ export class World {
   readonly committed = new Map<number, Committed>()
   readonly applied = new Map<number, Entry>()
   /** By `index/term`. */
-  readonly identities = new Map<string, { hash: string | null; readonly termBefore: number }>()
+  readonly identities = new Map<string, Identity>()
   /** Votes that others were told of, by `server/term`. */
   readonly votes = new Map<string, string>()
   readonly sent = new Map<string, Sent>()
@@ -203,16 +221,17 @@ export class World {
    */
   isQuorum(server: ServerModel, ids: ReadonlySet<string>): boolean {
     const logs = [server.logBefore, server.accepted.log]
-    return logs.some((log) => {
-      const { voters, outgoing } =
-        log.findLast(({ configuration }) => configuration !== undefined)?.configuration ?? this.cluster
-      const halves = [voters, ...(outgoing === null ? [] : [outgoing])]
-      return halves.every((half) => half.filter((id) => ids.has(id)).length > half.length / 2)
-    })
+    return logs.some((log) => isMajority(votersOf(log, this.cluster), ids))
   }
 
   leads(server: ServerModel, term: number): boolean {
     return this.leaders.get(term)?.server === server.id
+  }
+
+  /** What else is known of an entry of which a boot tells the term only. */
+  knownAt(index: number, entry: Entry): Entry {
+    const { configuration } = this.identities.get(`${index}/${entry.term}`) ?? {}
+    return configuration === undefined ? entry : { ...entry, configuration }
   }
 
   /** 5.3: an index and a term name one entry, and the term of the one before it; by induction all entries before it. */
@@ -220,7 +239,8 @@ export class World {
     const name = `${index}/${entry.term}`
     const known = this.identities.get(name)
     if (known === undefined) {
-      this.identities.set(name, { hash: entry.hash, termBefore })
+      const { hash, configuration } = entry
+      this.identities.set(name, { hash, termBefore, ...(configuration === undefined ? {} : { configuration }) })
       return
     }
     const isSame = known.hash === null || entry.hash === null || known.hash === entry.hash
@@ -249,12 +269,36 @@ export function lastTermOf(log: readonly Entry[]): number {
   return log.at(-1)?.term ?? 0
 }
 
+/** Those of the newest configuration in a log, committed or not (thesis 4.1). */
+export function votersOf(log: readonly Entry[], cluster: Voters): Voters {
+  return log.findLast(({ configuration }) => configuration !== undefined)?.configuration ?? cluster
+}
+
+export function membersOf({ voters, outgoing }: Voters): readonly string[] {
+  return [...voters, ...(outgoing ?? [])]
+}
+
+/** Of each half. */
+export function isMajority({ voters, outgoing }: Voters, ids: ReadonlySet<string>): boolean {
+  const halves = [voters, ...(outgoing === null ? [] : [outgoing])]
+  return halves.every((half) => half.filter((id) => ids.has(id)).length > half.length / 2)
+}
+
+export function formatVoters({ voters, outgoing }: Voters): string {
+  const sorted = (ids: readonly string[]): string => `[${[...ids].sort().join(', ')}]`
+  return outgoing === null ? sorted(voters) : `${sorted(voters)} beside ${sorted(outgoing)}`
+}
+
+export function isSameVoters(a: Voters, b: Voters): boolean {
+  return formatVoters(a) === formatVoters(b)
+}
+
 export function isSameEntry(a: Entry, b: Entry): boolean {
   return a.term === b.term && (a.hash === null || b.hash === null || a.hash === b.hash)
 }
 
-/** What the stable storage holds after one more step. */
-export function afterStep(stable: Stable, step: WriteStep): Stable {
+/** What the stable storage holds after one more step; of an installation, with the log that it leaves. */
+export function afterStep(stable: Stable, step: WriteStep, log = stable.log): Stable {
   switch (step.step) {
     case 'append': {
       const added: readonly Entry[] = entriesIn(step.entries)
@@ -264,5 +308,9 @@ export function afterStep(stable: Stable, step: WriteStep): Stable {
       return { ...stable, log: stable.log.slice(0, step.from - 1) }
     case 'state':
       return { ...stable, term: step.term, votedFor: step.votedFor, commit: step.commit }
+    case 'compact':
+      return { ...stable, first: step.first, snapshot: step.snapshot }
+    case 'install':
+      return { ...stable, log, first: step.snapshot.index + 1, snapshot: step.snapshot }
   }
 }

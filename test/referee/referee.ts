@@ -5,14 +5,16 @@
  */
 
 import { inOneOrder } from './causal-order.js'
+import { Changes } from './changes.js'
 import { Commits } from './commits.js'
 import { Elections } from './elections.js'
 import { Logs } from './logs.js'
 import { Memory, World } from './model.js'
-import type { Boot, ServerModel, Stable, Turn } from './model.js'
+import type { Boot, Entry, ServerModel, Stable, Turn } from './model.js'
 import { Reads } from './reads.js'
 import { RULES } from './rules.js'
 import type { RuleName, Violation } from './rules.js'
+import { Snapshots } from './snapshots.js'
 import { serverOf } from './trace-format.js'
 import type { ClusterEvent, Message, ServerEvent, Trace, WriteStep } from './trace-format.js'
 
@@ -21,7 +23,7 @@ const VIOLATIONS_MAX = 100
 
 export interface Judgement {
   readonly violations: readonly Violation[]
-  /** Of every kind, and of every message type sent. */
+  /** Of every kind, of every message type sent, and of every step written. */
   readonly counts: ReadonlyMap<string, number>
 }
 
@@ -47,19 +49,23 @@ export class Referee implements Judgement {
   readonly #logs: Logs
   readonly #commits: Commits
   readonly #reads: Reads
+  readonly #snapshots: Snapshots
+  readonly #changes: Changes
 
   constructor(cluster: ClusterEvent) {
     this.#world = new World(cluster, (rule, detail) => this.#blame(rule, detail))
     this.#commits = new Commits(this.#world)
     this.#elections = new Elections(this.#world, (term) => this.#commits.chosen(term))
-    this.#logs = new Logs(this.#world, this.#elections)
+    this.#snapshots = new Snapshots(this.#world)
+    this.#changes = new Changes(this.#world)
+    this.#logs = new Logs(this.#world, this.#elections, this.#snapshots)
     this.#reads = new Reads(this.#world)
   }
 
   take(event: ServerEvent): void {
     this.#world.now += 1
     const kind = event.event === 'send' ? event.message.type : event.event
-    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+    this.#count(kind)
     const server = this.#world.server(serverOf(event))
     this.#checkSilence(server, event)
     switch (event.event) {
@@ -77,6 +83,8 @@ export class Referee implements Judgement {
         return this.#receive(server, event.from, event.message)
       case 'apply':
         return this.#commits.applied(server, event.entries)
+      case 'restore':
+        return this.#snapshots.restored(server, event.index)
       case 'read':
         return this.#reads.began(server, event.read)
       case 'answer':
@@ -91,22 +99,26 @@ export class Referee implements Judgement {
   }
 
   #boot(server: ServerModel, boot: Boot): void {
-    const found = stableOf(boot)
+    if (boot.snapshot !== null) this.#snapshots.began(boot.snapshot)
+    const found = stableOf(boot, boot.snapshot === null ? [] : this.#snapshots.covered(boot.snapshot))
     const before = [server.durable, ...server.pending.map(({ stable }) => stable)]
     // A write that was under way may have reached the storage; the commit index may have been written by itself.
     const kept = before.findLast((stable) => isFoundAgain(stable, found, server.commitMax))
     if (server.hasBooted && kept === undefined) {
       const log = (stable: Stable): string => `${stable.log.length}/${stable.log.at(-1)?.term ?? 0}`
-      const describe = (stable: Stable): string => `term ${stable.term}, vote ${stable.votedFor}, log ${log(stable)}`
+      const describe = (stable: Stable): string =>
+        `term ${stable.term}, vote ${stable.votedFor}, log ${log(stable)} from ${stable.first}`
       const held = before.map(describe).join(' or ')
       this.#blame('restart from stable storage', `${server.id} finds ${describe(found)}, stored was ${held}`)
     }
-    const stable = { ...found, log: kept === undefined || !server.hasBooted ? found.log : kept.log }
+    const known = found.log.map((entry, at) => this.#world.knownAt(at + 1, entry))
+    const stable = { ...found, log: kept === undefined || !server.hasBooted ? known : kept.log }
     server.accepted = stable
     server.logBefore = stable.log
     server.keep(stable)
     server.pending = []
     server.lastWrite = 0
+    server.hasWritten = false
     server.memory = new Memory()
     server.bootCommit = boot.commit
     server.isUp = true
@@ -127,18 +139,23 @@ export class Referee implements Judgement {
   #write(server: ServerModel, write: number, steps: readonly WriteStep[]): void {
     if (write !== server.lastWrite + 1) throw new RangeError(`${server.id} writes ${write} after ${server.lastWrite}`)
     server.lastWrite = write
+    for (const { step } of steps) this.#count(step)
     const states = this.#logs.wrote(server, steps)
     this.#elections.wrote(server, states)
     const stable = states.at(-1) ?? server.accepted
-    server.logBefore = server.accepted.log
+    if (!server.hasWritten) server.logBefore = server.accepted.log
+    server.hasWritten = true
     server.accepted = stable
     server.pending.push({ write, stable })
   }
 
   #turn(server: ServerModel, turn: Turn): void {
+    if (!server.hasWritten) server.logBefore = server.accepted.log
+    server.hasWritten = false
     this.#logs.turned(server, turn)
     this.#elections.turned(server, turn)
     this.#commits.turned(server, turn)
+    this.#changes.turned(server, turn)
     const { memory } = server
     memory.turnBefore = memory.turn
     memory.turn = turn
@@ -178,25 +195,33 @@ export class Referee implements Judgement {
     }
   }
 
+  #count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
   #blame(rule: RuleName, detail: string): void {
     if (this.violations.length >= VIOLATIONS_MAX) return
     this.violations.push({ rule, place: RULES[rule], detail, line: this.#world.now + 1 })
   }
 }
 
-function stableOf({ term, votedFor, commit, last, runs }: Boot): Stable {
+/** `covered`: what its snapshot says of the entries that are not there. */
+function stableOf({ term, votedFor, commit, first, last, snapshot, runs }: Boot, covered: readonly Entry[]): Stable {
   const log = Array.from({ length: last }, (_, at) => {
-    const run = runs.findLast(({ first }) => first <= at + 1)
+    if (at + 1 < first) return covered[at] ?? { term: 0, hash: null }
+    const run = runs.findLast((each) => each.first <= at + 1)
     if (run === undefined) throw new RangeError(`the runs of a log do not cover entry ${at + 1}`)
     return { term: run.term, hash: null }
   })
-  return { term, votedFor, commit, log }
+  return { term, votedFor, commit, log, first, snapshot }
 }
 
 function isFoundAgain(stable: Stable, found: Stable, commitMax: number): boolean {
   if (stable.term !== found.term || stable.votedFor !== found.votedFor) return false
   if (found.commit < stable.commit || found.commit > Math.max(stable.commit, commitMax)) return false
-  return stable.log.length === found.log.length && stable.log.every(({ term }, at) => term === found.log[at]?.term)
+  if (stable.first !== found.first || stable.snapshot?.id !== found.snapshot?.id) return false
+  const isSame = ({ term }: Entry, at: number): boolean => at + 1 < found.first || term === found.log[at]?.term
+  return stable.log.length === found.log.length && stable.log.every(isSame)
 }
 
 function keyOf(from: string, to: string, message: Message): string {

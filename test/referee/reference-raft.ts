@@ -124,7 +124,17 @@ export class ReferenceRaft {
     const runs = log.flatMap((entry, at) =>
       entry.term === log[at - 1]?.term ? [] : [{ first: at + 1, term: entry.term }],
     )
-    this.#tell({ event: 'boot', server: id, term, votedFor, commit: 0, last: log.length, runs })
+    this.#tell({
+      event: 'boot',
+      server: id,
+      term,
+      votedFor,
+      commit: 0,
+      snapshot: null,
+      first: 1,
+      last: log.length,
+      runs,
+    })
   }
 
   #timeout(server: Server): void {

@@ -27,6 +27,9 @@ const MUST_SEE = [
   'AppendEntriesResult',
   'RequestVoteResult',
   'PreVoteResult',
+  'compact',
+  'install',
+  'restore',
 ]
 
 test('no simulated world breaks a rule of the paper, and what its clients see is linearizable', async () => {

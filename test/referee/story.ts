@@ -4,11 +4,22 @@
  */
 
 import type { Turn } from './model.js'
-import type { Message, ServerEvent, TraceEvent, WriteStep } from './trace-format.js'
+import type {
+  Compaction,
+  Installation,
+  Message,
+  ServerEvent,
+  Snapshot,
+  Stretch,
+  TraceEvent,
+  Voters,
+  WriteStep,
+} from './trace-format.js'
 
 export interface Told {
   readonly term: number
   readonly hash: string
+  readonly configuration?: Voters
 }
 
 interface Teller {
@@ -20,6 +31,8 @@ interface Teller {
   role: string
   writes: number
   applied: number
+  first: number
+  snapshot: Snapshot | null
   /** The end of its log when it became candidate. */
   asks: { readonly lastIndex: number; readonly lastTerm: number }
 }
@@ -50,7 +63,8 @@ export class Story {
       const commit = options.commits?.[id] ?? 0
       const term = options.term ?? log.at(-1)?.term ?? 0
       const rest = { role: 'follower', writes: 0, applied: 0, asks: { lastIndex: 0, lastTerm: 0 } }
-      this.#servers.set(id, { term, votedFor: null, log, commit, durable: log.length, ...rest })
+      const whole = { first: 1, snapshot: null }
+      this.#servers.set(id, { term, votedFor: null, log, commit, durable: log.length, ...rest, ...whole })
       this.boot(id)
     }
   }
@@ -67,11 +81,13 @@ export class Story {
   }
 
   boot(id: string): this {
-    const { term, votedFor, log, commit } = this.of(id)
+    const { term, votedFor, log, commit, first, snapshot } = this.of(id)
     const runs = log.flatMap((entry, at) =>
-      entry.term === log[at - 1]?.term ? [] : [{ first: at + 1, term: entry.term }],
+      at + 1 < first || (at + 1 > first && entry.term === log[at - 1]?.term)
+        ? []
+        : [{ first: at + 1, term: entry.term }],
     )
-    return this.tell({ event: 'boot', server: id, term, votedFor, commit, last: log.length, runs })
+    return this.tell({ event: 'boot', server: id, term, votedFor, commit, snapshot, first, last: log.length, runs })
   }
 
   crash(id: string): this {
@@ -80,7 +96,9 @@ export class Story {
 
   /** What was written is there again, and it begins as a follower. */
   restart(id: string): this {
-    Object.assign(this.of(id), { role: 'follower', writes: 0, applied: 0, commit: 0, durable: this.of(id).log.length })
+    const { log, snapshot } = this.of(id)
+    const commit = snapshot?.index ?? 0
+    Object.assign(this.of(id), { role: 'follower', writes: 0, applied: 0, commit, durable: log.length })
     return this.boot(id)
   }
 
@@ -88,17 +106,32 @@ export class Story {
     const server = this.of(id)
     for (const step of steps) {
       if (step.step === 'append') {
-        for (const hash of step.entries.hashes) server.log.push({ term: step.entries.term, hash })
+        const { term, hashes, configuration } = step.entries
+        for (const hash of hashes)
+          server.log.push({ term, hash, ...(configuration === undefined ? {} : { configuration }) })
       } else if (step.step === 'truncate') {
         server.log.length = step.from - 1
         server.durable = Math.min(server.durable, server.log.length)
-      } else {
+      } else if (step.step === 'state') {
         server.term = step.term
         server.votedFor = step.votedFor
+      } else {
+        this.#standOn(server, step)
       }
     }
     server.writes += 1
     return this.tell({ event: 'write', server: id, write: server.writes, steps })
+  }
+
+  /** What a snapshot covers and a log lacks, other servers have. */
+  #standOn(server: Teller, step: Compaction | Installation): void {
+    const { snapshot } = step
+    server.snapshot = snapshot
+    server.first = step.step === 'compact' ? step.first : snapshot.index + 1
+    if (step.step === 'compact' || step.keeps) return
+    const { log } =
+      [...this.#servers.values()].find((each) => each.log[snapshot.index - 1]?.term === snapshot.term) ?? server
+    server.log = log.slice(0, snapshot.index)
   }
 
   persisted(id: string): this {
@@ -177,9 +210,7 @@ export class Story {
   /** AppendEntries of a leader from `first` on; one after its last entry is a heartbeat. */
   append(leader: string, first: number, commit = this.of(leader).commit): Extract<Message, { type: 'AppendEntries' }> {
     const { term, log } = this.of(leader)
-    const entries = log
-      .slice(first - 1)
-      .map((entry, at) => ({ first: first + at, term: entry.term, hashes: [entry.hash] }))
+    const entries = log.slice(first - 1).map((entry, at) => stretchOf(first + at, entry))
     const prevTerm = log[first - 2]?.term ?? 0
     return { type: 'AppendEntries', term, prevIndex: first - 1, prevTerm, entries, commit, round: this.round }
   }
@@ -194,7 +225,7 @@ export class Story {
     const server = this.of(id)
     const removal: WriteStep[] = from === null ? [] : [{ step: 'truncate', from }]
     const steps = log.slice(first - 1).map((entry, at): WriteStep => {
-      return { step: 'append', entries: { first: first + at, term: entry.term, hashes: [entry.hash] } }
+      return { step: 'append', entries: stretchOf(first + at, entry) }
     })
     const state = server.term === term ? [] : [stateStep(term, null)]
     return this.write(id, ...removal, ...steps, ...state)
@@ -223,6 +254,41 @@ export class Story {
     return this
   }
 
+  /** The snapshot that it would take of what it has applied, or has at another index. */
+  snapshotOf(id: string, index = this.of(id).applied): Snapshot {
+    const { log } = this.of(id)
+    const known = log.slice(0, index).findLast(({ configuration }) => configuration !== undefined)?.configuration
+    const voters = known ?? { voters: this.voters, outgoing: null }
+    return { id: `${id}-${index}`, index, term: log[index - 1]?.term ?? 0, voters }
+  }
+
+  /** It takes a snapshot and discards what is before `first`. */
+  compact(id: string, first: number, different: Partial<Compaction> = {}): this {
+    const prevTerm = this.of(id).log[first - 2]?.term ?? 0
+    return this.write(id, { step: 'compact', first, prevTerm, snapshot: this.snapshotOf(id), ...different }).turn(id)
+  }
+
+  /** It is given that snapshot, and takes it in. */
+  install(id: string, snapshot: Snapshot, keeps = false): this {
+    const { term, votedFor } = this.of(id)
+    const state = snapshot.term > term ? [stateStep(snapshot.term, null)] : [stateStep(term, votedFor)]
+    this.write(id, { step: 'install', snapshot, keeps }, ...state)
+    this.of(id).commit = snapshot.index
+    return this.persisted(id).turn(id)
+  }
+
+  restore(id: string, index: number): this {
+    this.of(id).applied = index
+    return this.tell({ event: 'restore', server: id, index })
+  }
+
+  /** The leader changes who votes. */
+  change(id: string, voters: readonly string[], outgoing: readonly string[] | null = null): this {
+    const { term, log } = this.of(id)
+    const step = appendStep(log.length + 1, term)
+    return this.write(id, { ...step, entries: { ...step.entries, configuration: { voters, outgoing } } }).turn(id)
+  }
+
   read(id: string, read: number): this {
     return this.tell({ event: 'read', server: id, read })
   }
@@ -243,11 +309,19 @@ export class Story {
   }
 }
 
+function stretchOf(first: number, { term, hash, configuration }: Told): Stretch {
+  return { first, term, hashes: [hash], ...(configuration === undefined ? {} : { configuration }) }
+}
+
 export function hashOf(index: number, term: number): string {
   return `e${index}.${term}`
 }
 
-export function appendStep(first: number, term: number, hash = hashOf(first, term)): WriteStep {
+export function appendStep(
+  first: number,
+  term: number,
+  hash = hashOf(first, term),
+): Extract<WriteStep, { step: 'append' }> {
   return { step: 'append', entries: { first, term, hashes: [hash] } }
 }
 

@@ -20,6 +20,32 @@ export interface Stretch {
   readonly configuration?: Voters
 }
 
+/** What a log stands on whose first entries were discarded. */
+export interface Snapshot {
+  /** Unique to the one that was made. */
+  readonly id: string
+  /** The last entry that it covers. */
+  readonly index: number
+  readonly term: number
+  /** In force there. */
+  readonly voters: Voters
+}
+
+/** It has made that snapshot; the entries before `first` are discarded, the last of which is of term `prevTerm`. */
+export interface Compaction {
+  readonly step: 'compact'
+  readonly first: number
+  readonly prevTerm: number
+  readonly snapshot: Snapshot
+}
+
+/** Another server has made that snapshot: what it covers is discarded, and where it does not keep it, all the rest. */
+export interface Installation {
+  readonly step: 'install'
+  readonly snapshot: Snapshot
+  readonly keeps: boolean
+}
+
 export interface AppendEntries {
   readonly type: 'AppendEntries'
   readonly term: number
@@ -85,6 +111,8 @@ export type WriteStep =
   /** Entries from there on are removed. */
   | { readonly step: 'truncate'; readonly from: number }
   | { readonly step: 'state'; readonly term: number; readonly votedFor: string | null; readonly commit: number }
+  | Compaction
+  | Installation
 
 export type TraceEvent =
   | ({
@@ -104,6 +132,10 @@ export type TraceEvent =
       readonly term: number
       readonly votedFor: string | null
       readonly commit: number
+      /** What the log stands on; null while all of it is there. */
+      readonly snapshot: Snapshot | null
+      /** The first entry that is there; one after the last when none is. */
+      readonly first: number
       readonly last: number
       /** The log as runs of terms: where each begins. */
       readonly runs: readonly { readonly first: number; readonly term: number }[]
@@ -135,6 +167,8 @@ export type TraceEvent =
   | { readonly event: 'send'; readonly from: string; readonly to: string; readonly message: Message }
   | { readonly event: 'receive'; readonly from: string; readonly to: string; readonly message: Message }
   | { readonly event: 'apply'; readonly server: string; readonly entries: Stretch }
+  /** Its state machine has become what the snapshot at `index` holds. */
+  | { readonly event: 'restore'; readonly server: string; readonly index: number }
   /** A client asks a server to read; `read` is unique in that boot. */
   | { readonly event: 'read'; readonly server: string; readonly read: number }
   /** It may be answered from the state at `index`; null: it was refused. */

@@ -1,8 +1,8 @@
 /** What the library says, in the words of the trace. The only folder beside the referee that knows the library. */
 
 import type { PersistTicket, RaftCore, Request, Response } from '#balsa/core/index.js'
-import type { Block } from '#balsa/types.js'
-import type { Message, ServerEvent, Stretch, WriteStep } from '../trace-format.js'
+import type { Block, Configuration, SnapshotMeta } from '#balsa/types.js'
+import type { Message, ServerEvent, Snapshot, Stretch, Voters, WriteStep } from '../trace-format.js'
 
 /** The hash of each entry of a block. */
 export type HashesOf = (block: Block) => readonly string[]
@@ -51,8 +51,13 @@ export function writeOf(server: string, { ticket, operations }: PersistTicket, h
         return { step: 'append', entries: stretchOf(operation.block, hashesOf) }
       case 'truncateSuffix':
         return { step: 'truncate', from: operation.from }
-      case 'compact':
-        throw new Error('the referee knows no compaction yet')
+      case 'compact': {
+        const { first, prevTerm, keepSuffix } = operation
+        const snapshot = snapshotOf(operation.snapshot)
+        // Whoever makes a snapshot keeps its last entry at least.
+        if (first > snapshot.index) return { step: 'install', snapshot, keeps: keepSuffix }
+        return { step: 'compact', first, prevTerm, snapshot }
+      }
       case 'hardState': {
         const { term, votedFor, commitIndex } = operation.hardState
         return { step: 'state', term, votedFor, commit: commitIndex }
@@ -80,7 +85,7 @@ export function turnOf(server: string, core: RaftCore): ServerEvent {
 
 /** Of a core that has not taken any input. */
 export function bootOf(server: string, core: RaftCore): ServerEvent {
-  const { commitIndex, lastIndex, termRuns } = core.log
+  const { commitIndex, snapshot, firstIndex, lastIndex, termRuns } = core.log
   const runs = termRuns.map(({ first, term }) => ({ first, term }))
   return {
     event: 'boot',
@@ -88,6 +93,8 @@ export function bootOf(server: string, core: RaftCore): ServerEvent {
     term: core.term,
     votedFor: core.votedFor,
     commit: commitIndex,
+    snapshot: snapshot === null ? null : snapshotOf(snapshot),
+    first: firstIndex,
     last: lastIndex,
     runs,
   }
@@ -96,7 +103,13 @@ export function bootOf(server: string, core: RaftCore): ServerEvent {
 function stretchOf(block: Block, hashesOf: HashesOf): Stretch {
   const stretch = { first: block.first, term: block.term, hashes: hashesOf(block) }
   if (block.configuration === null) return stretch
-  const { voters, outgoing } = block.configuration
-  const configuration = { voters: voters.map(({ id }) => id), outgoing: outgoing?.map(({ id }) => id) ?? null }
-  return { ...stretch, configuration }
+  return { ...stretch, configuration: votersOf(block.configuration) }
+}
+
+function snapshotOf({ id, index, term, configuration }: SnapshotMeta): Snapshot {
+  return { id, index, term, voters: votersOf(configuration) }
+}
+
+function votersOf({ voters, outgoing }: Configuration): Voters {
+  return { voters: voters.map(({ id }) => id), outgoing: outgoing?.map(({ id }) => id) ?? null }
 }

@@ -39,6 +39,8 @@ export class ProcessRecorder {
         return this.#received(input)
       case 'persisted':
         return this.#tell({ event: 'persisted', server: this.#id, write: input.ticket })
+      case 'restored':
+        return this.#tell({ event: 'restore', server: this.#id, index: input.index })
       case 'readIndex':
         return this.#tell({ event: 'read', server: this.#id, read: input.id })
       case 'halt':

@@ -4,7 +4,7 @@
  */
 
 import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
-import type { StoreOperation } from '#balsa/types.js'
+import type { SnapshotMeta, StoreOperation } from '#balsa/types.js'
 import type { TraceEvent, Voters } from '../trace-format.js'
 import { bootOf, INTERNAL, messageOf, turnOf, writeOf } from './convert.js'
 import type { HashesOf } from './convert.js'
@@ -21,6 +21,8 @@ interface Watch {
   isUp: boolean
   isHalted: boolean
   applied: number
+  /** Of the entries that the state machine was handed. */
+  readonly terms: Map<number, number>
   /** The write of the core that the store has not been given yet. */
   decided: number | null
   /** Writes of the core by the ticket of the store. */
@@ -45,6 +47,7 @@ export class ServerRecorder {
     if (server.core === null) return
     Object.assign(watch, { isUp: true, isHalted: false, applied: 0, decided: null })
     watch.writes.clear()
+    watch.terms.clear()
     this.#tell(bootOf(watch.name, server.core))
   }
 
@@ -56,7 +59,8 @@ export class ServerRecorder {
       const key = `${input.from}>${server.id} ${JSON.stringify(message)}`
       const from = this.#links.get(key) ?? this.#watch(input.from).name
       this.#tell({ event: 'receive', from, to: watch.name, message })
-    } else if (input.type === 'readIndex') this.#tell({ event: 'read', server: watch.name, read: input.id })
+    } else if (input.type === 'applied') this.applied(server, [], input.index)
+    else if (input.type === 'readIndex') this.#tell({ event: 'read', server: watch.name, read: input.id })
     else if (input.type === 'halt') {
       watch.isHalted = true
       this.#tell({ event: 'halt', server: watch.name })
@@ -71,6 +75,9 @@ export class ServerRecorder {
       this.#tell(writeOf(watch.name, ready.ticket, this.#hashesOf))
     }
     this.#tell(turnOf(watch.name, core))
+    // A snapshot may be installed over them before they are applied.
+    const { first, last } = ready.apply ?? { first: 1, last: 0 }
+    for (let index = first; index <= last; index += 1) watch.terms.set(index, core.log.termAt(index as never) ?? 0)
     for (const read of ready.reads) {
       const index = read.status === 'confirmed' ? read.index : null
       this.#tell({ event: 'answer', server: watch.name, read: read.id, index })
@@ -105,17 +112,24 @@ export class ServerRecorder {
     if (last > 0) this.#tell({ event: 'persisted', server: watch.name, write: last })
   }
 
-  /** The entries between the commands were none, if the log says the same. */
+  /** The entries between the commands were none, and so were those of which only the core is told. */
   applied(server: WatchedServer, commands: readonly { index: number; term: number; id: number }[], last: number): void {
     const watch = this.#watch(server.id)
     const byIndex = new Map(commands.map((command) => [command.index, command]))
     for (let index = watch.applied + 1; index <= last; index += 1) {
       const command = byIndex.get(index)
-      const term = command?.term ?? server.core?.log.termAt(index as never) ?? 0
+      const term = command?.term ?? watch.terms.get(index) ?? 0
+      watch.terms.delete(index)
       const hashes = [command === undefined || command.id === 0 ? INTERNAL : String(command.id)]
       this.#tell({ event: 'apply', server: watch.name, entries: { first: index, term, hashes } })
     }
-    watch.applied = last
+    watch.applied = Math.max(watch.applied, last)
+  }
+
+  restored(server: WatchedServer, { index }: SnapshotMeta): void {
+    const watch = this.#watch(server.id)
+    watch.applied = index
+    this.#tell({ event: 'restore', server: watch.name, index })
   }
 
   crashed(server: WatchedServer): void {
@@ -133,7 +147,14 @@ export class ServerRecorder {
   #watch(id: string): Watch {
     const known = this.#servers.get(id)
     if (known !== undefined) return known
-    const fresh = { isUp: false, isHalted: false, applied: 0, decided: null, writes: new Map<number, number>() }
+    const fresh = {
+      isUp: false,
+      isHalted: false,
+      applied: 0,
+      decided: null,
+      terms: new Map<number, number>(),
+      writes: new Map<number, number>(),
+    }
     const watch: Watch = { name: id, wipes: 0, ...fresh }
     this.#servers.set(id, watch)
     return watch
