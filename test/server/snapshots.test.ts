@@ -138,6 +138,62 @@ test('a snapshot that is asked for is durable, compacts the log, and is what a r
   await lone.raft.close()
 })
 
+/** What keeps a snapshot from being taken at a close, and what is told of it. */
+const LAST_FAILURES: readonly (readonly [string, Partial<Kept['machine']>, RegExp])[] = [
+  [
+    'throws',
+    {
+      snapshot: () => {
+        throw new Error('no')
+      },
+    },
+    /snapshot threw: .*no/,
+  ],
+  ['hangs', { snapshot: () => new Promise(() => {}) }, /timeoutMs/],
+]
+
+test('a close that asks for a snapshot ends with one, with which the next start begins', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1, 2, 3)
+  const { raft } = lone
+  const { appliedIndex } = raft.status
+  const closing = raft.close({ snapshot: true })
+  assert.is((await failure(raft.apply(4))).code, 'ERR_RAFT_CLOSED')
+  await Promise.all([closing, lone.until(() => raft.status.firstIndex === appliedIndex)])
+  const kept = keeping()
+  await lone.open(kept)
+  await lone.raft.ready()
+  assert.equal(kept.list, [1, 2, 3])
+  assert.is(lone.events.at(-1)?.what, 'restored')
+  assert.is(lone.raft.status.firstIndex, appliedIndex)
+  await lone.raft.close()
+})
+
+test('a snapshot that cannot be taken is told, and keeps no server from closing longer than it was given', async () => {
+  for (const [name, changes, expected] of LAST_FAILURES) {
+    const lone = await new Lone().open(keeping(changes)).then((one) => one.lead())
+    await lone.apply(1)
+    const { raft, clock } = lone
+    let isClosed = false
+    const closing = raft.close({ snapshot: true, timeoutMs: 500 }).then(() => (isClosed = true))
+    const begunAt = clock.now()
+    await lone.until(() => isClosed)
+    await closing
+    assert.is(await raft.closed, null, name)
+    assert.ok(clock.now() - begunAt < 1000, name)
+    assert.equal(
+      lone.events.map(({ what }) => what),
+      ['failed'],
+      name,
+    )
+    assert.match(raft.status.snapshot.failure?.message ?? '', expected, name)
+  }
+  const none = await new Lone().open(keeping(), { transport: new StageTransport() }).then((one) => one.lead())
+  await none.apply(1)
+  await none.raft.close({ snapshot: true })
+  assert.match(none.raft.status.snapshot.failure?.message ?? '', /has no channels/)
+})
+
 test('N14 snapshots are taken by number, by bytes and by time, and the log keeps what trails', async () => {
   const bounds = { entries: 1e6, bytes: 2 ** 40, intervalMs: 2 ** 30, trailingEntries: 3 }
   const cases: readonly (readonly [string, object, () => number])[] = [

@@ -398,13 +398,19 @@ export class Snapshots implements SnapshotShelf {
 
   #failed(index: LogIndex, error: RaftError): void {
     this.#isTaking = false
-    this.#failure = error
     this.#schedule.failed(this.#clock.now())
     if (this.#isClosed) return
-    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
-    this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
+    this.notTaken(index, error)
     this.#queue.failAll(error)
     this.#mailbox.schedule()
+  }
+
+  /** Tells why there is none, unless that is told. */
+  notTaken(index: LogIndex, error: RaftError): void {
+    if (error === this.#failure) return
+    this.#failure = error
+    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
+    this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
   }
 
   /** Durably: a restart begins with it. */
