@@ -180,7 +180,7 @@ const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLos
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
-const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership']
+const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
@@ -392,7 +392,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
   const { stateMachine, codec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
-  for (const name of ['query', 'configured', 'snapshot', 'restore', 'appliedIndex'] as const) {
+  for (const name of ['query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
     fail('stateMachine', `has a ${name} that is not a function`)
   }
@@ -494,8 +494,10 @@ export function checkTransferOptions(call: string, options: object | undefined):
 export function checkCloseOptions(call: string, options: object | undefined): void {
   if (options === undefined) return
   checkWait(call, options, CLOSE_OPTION_NAMES)
-  const { transferLeadership } = options as { readonly transferLeadership?: unknown }
-  if (transferLeadership !== undefined) checkFlag('transferLeadership', transferLeadership)
+  for (const name of ['transferLeadership', 'snapshot'] as const) {
+    const flag = (options as Readonly<Record<string, unknown>>)[name]
+    if (flag !== undefined) checkFlag(name, flag)
+  }
 }
 
 function checkFlag(name: string, value: unknown): void {

@@ -355,13 +355,14 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Settles every call, makes the commit index durable and releases the folder. A leader with a voter that is connected
-   * first hands leadership over, which takes `timeoutMs` at most (default: an election timeout); from the call on
-   * nothing new is taken. Idempotent. Whatever fails on the way, the rest is done; it rejects with a RaftError only
-   * when the folder may not be free, as when the disk does not answer within 30 s.
+   * first hands leadership over, which takes `timeoutMs` at most (default: an election timeout); with `snapshot` one is
+   * then taken of what is applied, in what is left of that time (default: 30 s). From the call on nothing new is taken.
+   * Idempotent. Whatever fails on the way, the rest is done; it rejects with a RaftError only when the folder may not
+   * be free, as when the disk does not answer within 30 s.
    */
   close(options?: CloseOptions): Promise<void> {
     checkCloseOptions('close', options)
-    return this.#server.close(options?.transferLeadership === false ? null : options?.timeoutMs)
+    return this.#server.close(options)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

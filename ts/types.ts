@@ -151,6 +151,8 @@ export interface SnapshotHeader extends SnapshotMeta {
   readonly clusterId: string
   /** Of the store of the server that made it: 32 hex digits. */
   readonly incarnation: string
+  /** Of the state that it holds, as the machine that made it said: 2 .. 128 hex digits; none where it said nothing. */
+  readonly stateHash?: string
 }
 
 /** One step of a ticket. Steps take effect in order, all or none. */

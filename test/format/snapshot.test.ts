@@ -9,6 +9,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
+import { crc32c } from '#balsa/format/crc32c.js'
 import { MalformedBytes, UnknownFormat } from '#balsa/format/malformed.js'
 import {
   CHUNK_DATA_BYTES_MAX,
@@ -95,6 +96,30 @@ test('N12 a header is what it was, cluster and incarnation too, and a flipped bi
       UnknownFormat,
       `bit ${bit}`,
     )
+  }
+})
+
+test('the hash of a state is an extension of its header that nobody must know, and of 1 to 64 bytes', () => {
+  const plain = encodeSnapshotHeader(headerOf(3))
+  for (const length of [1, 64]) {
+    const header = { ...headerOf(3), stateHash: 'a7'.repeat(length) }
+    const encoded = encodeSnapshotHeader(header)
+    assert.equal(decodeSnapshotHeader(encoded), header)
+    const head = `${Buffer.of(length, 0, 0, 0, 0, 10).toString('hex')}${Buffer.from('state-hash').toString('hex')}`
+    const at = plain.length - 4
+    assert.is(hexOf(encoded.subarray(at, encoded.length - 4)), `${head}${header.stateHash}`)
+    assert.is(encoded[100], 1)
+  }
+  for (const length of [0, 65]) {
+    const encoded = encodeSnapshotHeader({ ...headerOf(3), stateHash: 'a7'.repeat(32) })
+    const at = plain.length - 4
+    const other = new Uint8Array(encoded.length - 32 + length)
+    other.set(encoded.subarray(0, at + 16))
+    const view = new DataView(other.buffer)
+    view.setUint32(12, other.length, true)
+    view.setUint32(at, length, true)
+    view.setUint32(other.length - 4, crc32c(other, 0, other.length - 4), true)
+    assert.match(refusal(() => decodeSnapshotHeader(other)).message, new RegExp(`a state-hash of ${length} bytes`))
   }
 })
 

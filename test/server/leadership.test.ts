@@ -12,7 +12,7 @@ import { Raft } from 'balsa-raft'
 import type { RaftError } from 'balsa-raft'
 import { failure } from '../support/failure.js'
 import { optionsOf, StageTransport } from '../support/lone-server.js'
-import { TestCluster } from '../support/raft-cluster.js'
+import { SumMachine, TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
 import { ManualClock } from '../transport/manual-clock.js'
@@ -33,15 +33,39 @@ test.after.each(async (context) => {
   for (const cluster of context.clusters) await cluster.closeAll()
 })
 
-async function open(context: { clusters: TestCluster[] }, electionTimeoutMs = 600_000): Promise<World> {
-  const network = new MemoryNetwork({ clock: systemClock() })
+/** Its snapshot is whole when the test lets it. */
+class GatedMachine extends SumMachine {
+  open: () => void = () => {}
+  readonly #gate = new Promise<void>((resolve) => (this.open = resolve))
+
+  async *snapshot(): AsyncGenerator<Uint8Array, void> {
+    await this.#gate
+    yield new Uint8Array(8)
+  }
+
+  restore(): void {}
+}
+
+const SITES = ['s1', 's2', 's3'].map((id) => ({ id, dir: `/${id}`, address: id }))
+
+function clusterOf(
+  context: { clusters: TestCluster[] },
+  network: MemoryNetwork,
+  electionTimeoutMs: number,
+): TestCluster {
   const cluster = new TestCluster({
-    sites: ['s1', 's2', 's3'].map((id) => ({ id, dir: `/${id}`, address: id })),
+    sites: SITES,
     storage: memoryStore(),
     transportOf: ({ address }) => network.transport(address),
     extra: { electionTimeoutMs },
   })
   context.clusters.push(cluster)
+  return cluster
+}
+
+async function open(context: { clusters: TestCluster[] }, electionTimeoutMs = 600_000): Promise<World> {
+  const network = new MemoryNetwork({ clock: systemClock() })
+  const cluster = clusterOf(context, network, electionTimeoutMs)
   await cluster.openAll()
   const leader = await cluster.leader()
   return { cluster, network, leader, followers: cluster.followers(leader) }
@@ -160,6 +184,29 @@ test('a leader that closes hands over first: others lead at once, and lose nothi
   assert.is(await next.apply({ add: 0 }), 50, 'what had come before was answered')
 })
 
+test('a leader that is to take a snapshot as it closes leads no more while it does', async (context) => {
+  for (const transferLeadership of [true, false]) {
+    const cluster = clusterOf(context, new MemoryNetwork({ clock: systemClock() }), 600_000)
+    const gated = new Map(SITES.map(({ id }) => [id, new GatedMachine()]))
+    await Promise.all([...gated].map(([id, stateMachine]) => cluster.open(id, { stateMachine })))
+    const leader = await cluster.leader()
+    await leader.apply({ add: 1 })
+    const closing = leader.close({ transferLeadership, snapshot: true })
+    cluster.servers.delete(leader.status.id)
+    await until('it takes one', () => leader.status.snapshot.isTaking)
+    await until('it leads no more', () => leader.status.role === 'follower')
+    if (transferLeadership) {
+      const next = await cluster.leader()
+      await next.apply({ add: 1 })
+    }
+    assert.ok(leader.status.snapshot.isTaking, 'nobody waits for it')
+    gated.get(leader.status.id)?.open()
+    await closing
+    assert.ok(leader.status.snapshot.last !== null)
+    assert.is(leader.status.snapshot.failure, null)
+  }
+})
+
 test('once a leader closes it takes nothing new, also while it hands over', async (context) => {
   const made = await open(context)
   mute(made)
@@ -186,6 +233,7 @@ test('options of these calls that are wrong are refused by name', async (context
     [() => leader.transferLeadership({ too: 's2' } as object), /option too is unknown: did you mean to\?/],
     [() => leader.transferLeadership({ timeoutMs: 0 }), /option timeoutMs is 0/],
     [async () => leader.close({ transferLeadership: 1 } as object), /option transferLeadership must be true or false/],
+    [async () => leader.close({ snapshot: 'yes' } as object), /option snapshot must be true or false/],
     [async () => leader.close({ timeoutMs: -1 }), /option timeoutMs is -1/],
     [async () => leader.close({ transfer: true } as object), /option transfer is unknown/],
   ] as const) {

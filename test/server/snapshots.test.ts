@@ -138,6 +138,62 @@ test('a snapshot that is asked for is durable, compacts the log, and is what a r
   await lone.raft.close()
 })
 
+/** What keeps a snapshot from being taken at a close, and what is told of it. */
+const LAST_FAILURES: readonly (readonly [string, Partial<Kept['machine']>, RegExp])[] = [
+  [
+    'throws',
+    {
+      snapshot: () => {
+        throw new Error('no')
+      },
+    },
+    /snapshot threw: .*no/,
+  ],
+  ['hangs', { snapshot: () => new Promise(() => {}) }, /timeoutMs/],
+]
+
+test('a close that asks for a snapshot ends with one, with which the next start begins', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1, 2, 3)
+  const { raft } = lone
+  const { appliedIndex } = raft.status
+  const closing = raft.close({ snapshot: true })
+  assert.is((await failure(raft.apply(4))).code, 'ERR_RAFT_CLOSED')
+  await Promise.all([closing, lone.until(() => raft.status.firstIndex === appliedIndex)])
+  const kept = keeping()
+  await lone.open(kept)
+  await lone.raft.ready()
+  assert.equal(kept.list, [1, 2, 3])
+  assert.is(lone.events.at(-1)?.what, 'restored')
+  assert.is(lone.raft.status.firstIndex, appliedIndex)
+  await lone.raft.close()
+})
+
+test('a snapshot that cannot be taken is told, and keeps no server from closing longer than it was given', async () => {
+  for (const [name, changes, expected] of LAST_FAILURES) {
+    const lone = await new Lone().open(keeping(changes)).then((one) => one.lead())
+    await lone.apply(1)
+    const { raft, clock } = lone
+    let isClosed = false
+    const closing = raft.close({ snapshot: true, timeoutMs: 500 }).then(() => (isClosed = true))
+    const begunAt = clock.now()
+    await lone.until(() => isClosed)
+    await closing
+    assert.is(await raft.closed, null, name)
+    assert.ok(clock.now() - begunAt < 1000, name)
+    assert.equal(
+      lone.events.map(({ what }) => what),
+      ['failed'],
+      name,
+    )
+    assert.match(raft.status.snapshot.failure?.message ?? '', expected, name)
+  }
+  const none = await new Lone().open(keeping(), { transport: new StageTransport() }).then((one) => one.lead())
+  await none.apply(1)
+  await none.raft.close({ snapshot: true })
+  assert.match(none.raft.status.snapshot.failure?.message ?? '', /has no channels/)
+})
+
 test('N14 snapshots are taken by number, by bytes and by time, and the log keeps what trails', async () => {
   const bounds = { entries: 1e6, bytes: 2 ** 40, intervalMs: 2 ** 30, trailingEntries: 3 }
   const cases: readonly (readonly [string, object, () => number])[] = [
@@ -440,6 +496,91 @@ test('N10 a restore that throws halts the server, and the next start begins with
   await lone.open(kept)
   await lone.lead()
   assert.equal(kept.list, [1, 2])
+  await lone.raft.close()
+})
+
+/** Says how many numbers it holds. */
+function hashing(kept: Kept, isLater: boolean): Partial<Kept['machine']> {
+  const hash = (): Uint8Array => Uint8Array.of(0xab, kept.list.length)
+  return { hash: isLater ? () => Promise.resolve().then(hash) : hash }
+}
+
+test('a state that is not what was written out, by its hash, halts the server that restored it', async () => {
+  for (const isLater of [false, true]) {
+    const first = keeping()
+    Object.assign(first.machine, hashing(first, isLater))
+    const lone = await new Lone().open(first).then((one) => one.lead())
+    await lone.apply(1, 2, 3)
+    const { index } = await lone.raft.snapshot()
+    await lone.until(() => lone.raft.status.firstIndex > 1)
+    await lone.raft.close()
+    // Nothing is lost.
+    const same = keeping()
+    Object.assign(same.machine, hashing(same, isLater))
+    await lone.open(same).then((one) => one.lead())
+    assert.equal(same.list, [1, 2, 3])
+    await lone.raft.close()
+    const forgetful = keeping({ restore: () => void (forgetful.list = [1, 2]) })
+    Object.assign(forgetful.machine, hashing(forgetful, isLater))
+    await lone.open(forgetful)
+    const faults: string[] = []
+    lone.raft.on('fault', ({ error }) => faults.push(error.code))
+    const ended = lone.raft.closed
+    await lone.until(() => lone.raft.status.fault !== null)
+    const error = await ended
+    assert.is(error?.code, 'ERR_RAFT_APPLY_FAILED')
+    assert.match(error?.message ?? '', new RegExp(`snapshot at ${index} has the hash ab02, .* had ab03`))
+    assert.match(error?.message ?? '', /start once without it/)
+    assert.equal(faults, ['ERR_RAFT_APPLY_FAILED'])
+    await lone.raft.close()
+    // One that says no hash takes the state as it is.
+    const silent = keeping()
+    await lone.open(silent).then((one) => one.lead())
+    assert.equal(silent.list, [1, 2, 3])
+    await lone.raft.close()
+  }
+})
+
+test('a hash that is none ends the attempt to take a snapshot, or the server that has restored one', async () => {
+  const wrong: readonly (readonly [() => unknown, RegExp])[] = [
+    [() => new Uint8Array(0), /hash answered with 0 bytes, and not with 1 \.\. 64 bytes/],
+    [() => new Uint8Array(65), /hash answered with 65 bytes/],
+    [() => 'abc', /hash answered with a string/],
+    [() => Promise.reject(new Error('no')), /hash rejected: Error: no/],
+    [
+      () => {
+        throw new Error('no')
+      },
+      /hash threw: Error: no/,
+    ],
+  ]
+  for (const [hash, expected] of wrong) {
+    let isWrong = true
+    const answer = (): Uint8Array => (isWrong ? (hash() as Uint8Array) : new Uint8Array(64).fill(1))
+    const lone = await new Lone().open(keeping({ hash: answer })).then((one) => one.lead())
+    await lone.apply(1)
+    const error = await failure(lone.raft.snapshot())
+    assert.is(error.code, 'ERR_RAFT_SNAPSHOT_FAILED')
+    assert.match(error.message, expected)
+    isWrong = false
+    await lone.raft.snapshot()
+    await lone.raft.close()
+    isWrong = true
+    await lone.open(keeping({ hash: answer }))
+    await lone.until(() => lone.raft.status.fault !== null)
+    assert.is(lone.raft.status.fault?.code, 'ERR_RAFT_APPLY_FAILED')
+    assert.match(lone.raft.status.fault?.message ?? '', expected)
+    await lone.raft.close()
+  }
+})
+
+test('without automatic snapshots the log is kept whole, however much was applied and however long ago', async () => {
+  const lone = await new Lone().open(keeping(), { snapshots: false }).then((one) => one.lead())
+  await lone.apply(1, 2, 3)
+  lone.clock.advance(2 * 3_600_000)
+  await lone.apply(4)
+  assert.is(lone.raft.status.firstIndex, 1)
+  assert.equal(lone.events, [])
   await lone.raft.close()
 })
 

@@ -31,12 +31,17 @@ const ID_BYTES = 16
 /** Of an extension, before its name: length of the value, whether it is required, length of the name. */
 const EXTENSION_HEAD_BYTES = 6
 
+/** The one extension that this version knows, and the longest value that it has. */
+const STATE_HASH = 'state-hash'
+export const STATE_HASH_BYTES_MAX = 64
+
 const EXTENSION_NAME = /^[a-z][a-z0-9-]{0,63}$/
 const ascii = new TextDecoder('latin1')
 
 export function encodeSnapshotHeader(header: SnapshotHeader): Uint8Array {
   const payload = encodeConfiguration(header)
-  const bytes = new Uint8Array(FIXED_BYTES + payload.length + CRC_BYTES)
+  const extension = encodeStateHash(header.stateHash)
+  const bytes = new Uint8Array(FIXED_BYTES + payload.length + extension.length + CRC_BYTES)
   assert(bytes.length <= SNAPSHOT_HEADER_BYTES_MAX, `a header of ${bytes.length} bytes`)
   const view = viewOf(bytes)
   bytes.set(MAGIC)
@@ -50,11 +55,26 @@ export function encodeSnapshotHeader(header: SnapshotHeader): Uint8Array {
   writeU64(view, 80, header.time)
   writeU64(view, 88, header.configurationIndex)
   view.setUint32(96, payload.length, true)
-  // This version writes no extension.
-  view.setUint32(100, 0, true)
+  view.setUint32(100, extension.length === 0 ? 0 : 1, true)
   bytes.set(payload, FIXED_BYTES)
+  bytes.set(extension, FIXED_BYTES + payload.length)
   const crcAt = bytes.length - CRC_BYTES
   view.setUint32(crcAt, crc32c(bytes, 0, crcAt), true)
+  return bytes
+}
+
+/** The extension, not required: whoever does not know it restores the same state. No bytes where there is no hash. */
+function encodeStateHash(stateHash: string | undefined): Uint8Array {
+  if (stateHash === undefined) return new Uint8Array(0)
+  const value = bytesOfHex(stateHash)
+  assert(value.length >= 1 && value.length <= STATE_HASH_BYTES_MAX, `a hash of ${value.length} bytes`)
+  const valueAt = EXTENSION_HEAD_BYTES + STATE_HASH.length
+  const bytes = new Uint8Array(valueAt + value.length)
+  const view = viewOf(bytes)
+  view.setUint32(0, value.length, true)
+  view.setUint8(5, STATE_HASH.length)
+  bytes.set(new TextEncoder().encode(STATE_HASH), EXTENSION_HEAD_BYTES)
+  bytes.set(value, valueAt)
   return bytes
 }
 
@@ -276,7 +296,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader {
   }
   const payloadEnd = FIXED_BYTES + (length < FIXED_BYTES + CRC_BYTES ? 0 : view.getUint32(96, true))
   if (payloadEnd > crcAt) fail(`its header has ${length} bytes, and a configuration up to byte ${payloadEnd}`)
-  refuseRequired(bytes.subarray(payloadEnd, crcAt), view.getUint32(100, true))
+  const stateHash = decodeStateHash(bytes.subarray(payloadEnd, crcAt), view.getUint32(100, true))
   const index = position(view, 64)
   const configurationIndex = position(view, 88)
   if (configurationIndex > index) fail(`its configuration is of index ${configurationIndex}, and it covers ${index}`)
@@ -289,6 +309,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader {
     time: position(view, 80),
     configurationIndex: logIndex(configurationIndex),
     ...decodeConfiguration(bytes.slice(FIXED_BYTES, payloadEnd)),
+    ...(stateHash === null ? {} : { stateHash }),
   }
 }
 
@@ -323,10 +344,11 @@ function decodeSnapshotEnd(bytes: Uint8Array, headerCrc: number, at: number): Sn
   return { dataBytes: position(view, 8), chunks: position(view, 16), lastCrc: view.getUint32(24, true) }
 }
 
-/** This version knows no extension: one that must be understood is refused, any other is passed over. */
-function refuseRequired(bytes: Uint8Array, count: number): void {
+/** Of the extensions; one that is not known is refused where it must be understood, and passed over otherwise. */
+function decodeStateHash(bytes: Uint8Array, count: number): string | null {
   const view = viewOf(bytes)
   let at = 0
+  let stateHash: string | null = null
   for (let n = 0; n < count; n += 1) {
     if (at + EXTENSION_HEAD_BYTES > bytes.length) fail(`its header has no room for its ${count} extensions`)
     const isRequired = view.getUint8(at + 4)
@@ -336,12 +358,18 @@ function refuseRequired(bytes: Uint8Array, count: number): void {
     if (end > bytes.length) fail(`its header has no room for its ${count} extensions`)
     const name = ascii.decode(bytes.subarray(nameAt, valueAt))
     if (!EXTENSION_NAME.test(name) || isRequired > 1) fail('an extension of its header has no name of a-z, 0-9 and -')
-    if (isRequired === 1) {
+    if (name === STATE_HASH) {
+      const value = bytes.subarray(valueAt, end)
+      const isRight = stateHash === null && value.length >= 1 && value.length <= STATE_HASH_BYTES_MAX
+      if (!isRight) fail(`its header has a ${STATE_HASH} of ${value.length} bytes, or two of them`)
+      stateHash = hexOf(value)
+    } else if (isRequired === 1) {
       throw new UnknownFormat('snapshot', `it requires the extension ${name}, which is not known here`)
     }
     at = end
   }
   if (at !== bytes.length) fail(`its header has ${bytes.length - at} bytes more than it says`)
+  return stateHash
 }
 
 function position(view: DataView, at: number): number {

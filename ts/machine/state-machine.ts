@@ -71,6 +71,12 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
    */
   restore?(source: AsyncIterable<Uint8Array>, meta: SnapshotMeta): void | Promise<void>
   /**
+   * 1 .. 64 bytes that say which state it holds, the same for the same state on every server. Asked right before
+   * `snapshot`, which carries it, and right after `restore`: a difference halts this server (ERR_RAFT_APPLY_FAILED), as
+   * what it holds is not what was written out. A throw or a rejection is one of `snapshot`, or of `restore`.
+   */
+  hash?(): Uint8Array | Promise<Uint8Array>
+  /**
    * Of a machine that is durable by itself: the last entry whose effect outlives a loss of power, 0 for none. Asked
    * once, at the start; nothing up to there is restored or applied again.
    */

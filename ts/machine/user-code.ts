@@ -10,7 +10,9 @@ import { RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
 import { PAYLOAD_BYTES_MAX } from '../format/block.js'
 import type { Payload } from '../format/block.js'
+import { hexOf } from '../format/hex.js'
 import { PayloadSlabs } from '../format/payload.js'
+import { STATE_HASH_BYTES_MAX } from '../format/snapshot.js'
 import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
 import type { ConfigurationStatus, LogIndex, SnapshotMeta } from '../types.js'
@@ -73,6 +75,13 @@ export interface BatchRange {
 
 type Results = readonly unknown[]
 
+/** What a snapshot is to hold. */
+export interface Captured {
+  readonly source: SnapshotSource
+  /** Null for a machine that says none. */
+  readonly stateHash: string | null
+}
+
 export class GuardedMachine<Command, Result, Query, Answer> {
   readonly #machine: StateMachine<Command, Result, Query, Answer>
 
@@ -119,8 +128,34 @@ export class GuardedMachine<Command, Result, Query, Answer> {
     return this.#machine.snapshot !== undefined && this.#machine.restore !== undefined
   }
 
-  /** The state as it is now, or a promise of it. Throws, or rejects with, ERR_RAFT_SNAPSHOT_FAILED. */
-  snapshot(): SnapshotSource | Promise<SnapshotSource> {
+  /** The state as it is now, and its hash, or a promise of them. Throws, or rejects with, ERR_RAFT_SNAPSHOT_FAILED. */
+  capture(): Captured | Promise<Captured> {
+    const stateHash = this.#hash()
+    if (stateHash instanceof Promise) return stateHash.then((hash) => this.#captured(hash))
+    return this.#captured(stateHash)
+  }
+
+  #captured(stateHash: string | null): Captured | Promise<Captured> {
+    const source = this.#snapshot()
+    return source instanceof Promise ? source.then((later) => ({ source: later, stateHash })) : { source, stateHash }
+  }
+
+  /** In hex digits; null for a machine that says none. */
+  #hash(): string | null | Promise<string | null> {
+    if (this.#machine.hash === undefined) return null
+    let answer: unknown
+    try {
+      answer = this.#machine.hash()
+    } catch (cause) {
+      throw snapshotFailed(`the state machine's hash threw: ${textOf(cause)}`, cause)
+    }
+    if (!isThenable(answer)) return takeHash(answer)
+    return Promise.resolve(answer).then(takeHash, (cause: unknown) =>
+      Promise.reject(snapshotFailed(`the state machine's hash rejected: ${textOf(cause)}`, cause)),
+    )
+  }
+
+  #snapshot(): SnapshotSource | Promise<SnapshotSource> {
     let answer: unknown
     try {
       answer = this.#machine.snapshot?.()
@@ -145,6 +180,21 @@ export class GuardedMachine<Command, Result, Query, Answer> {
     if (cause === null) return
     const what = `the state machine's restore failed on the snapshot at ${meta.index}: ${textOf(cause)}`
     throw halting(what, 'state machine', cause)
+  }
+
+  /** Whether it holds what was written out, as far as both say. Rejects with ERR_RAFT_APPLY_FAILED if not. */
+  async checkRestored(expected: string | undefined, { index }: SnapshotMeta): Promise<void> {
+    if (expected === undefined) return
+    let found: string | null
+    try {
+      found = await this.#hash()
+    } catch (cause) {
+      throw halting(`the restored snapshot at ${index} could not be checked: ${textOf(cause)}`, 'state machine', cause)
+    }
+    if (found === null || found === expected) return
+    const what = `the state restored from the snapshot at ${index} has the hash ${found}, and the one written out had ${expected}`
+    const changed = 'if hash itself was changed, start once without it and take a snapshot'
+    throw halting(`${what}: snapshot or restore loses or changes something (${changed})`, 'state machine')
   }
 
   /** What the machine has by itself, durably; 0 for one that begins empty. Rejects with ERR_RAFT_OPTIONS. */
@@ -197,6 +247,15 @@ function takeResults(answer: unknown, count: number, range: BatchRange): Results
 function takeSource(answer: unknown): SnapshotSource {
   if (isSource(answer)) return answer
   throw snapshotFailed(`the state machine's snapshot answered with ${kindOf(answer)}, and not with pieces to iterate`)
+}
+
+function takeHash(answer: unknown): string {
+  const length = isBytes(answer) ? answer.length : 0
+  if (isBytes(answer) && length >= 1 && length <= STATE_HASH_BYTES_MAX) return hexOf(answer)
+  const found = isBytes(answer) ? `${length} bytes` : kindOf(answer)
+  throw snapshotFailed(
+    `the state machine's hash answered with ${found}, and not with 1 .. ${STATE_HASH_BYTES_MAX} bytes`,
+  )
 }
 
 const shownNumber = (value: unknown): string => (typeof value === 'number' ? String(value) : kindOf(value))

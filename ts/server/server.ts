@@ -5,7 +5,7 @@
 
 import { membersOf, peersOf } from '../core/configuration.js'
 import type { RaftCore } from '../core/raft-core.js'
-import type { RaftError } from '../errors.js'
+import { RaftError } from '../errors.js'
 import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
@@ -17,7 +17,7 @@ import { ChangeCall } from './calls/change-queue.js'
 import type { ChangeQueue } from './calls/change-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
 import { TransferCall } from './calls/leadership-queue.js'
-import type { LeadershipQueue } from './calls/leadership-queue.js'
+import type { CloseOptions, LeadershipQueue } from './calls/leadership-queue.js'
 import { PendingCall } from './calls/pending-call.js'
 import type { Alarms, WaitOptions } from './calls/pending-call.js'
 import type { QueriesUnderWay } from './calls/queries-under-way.js'
@@ -69,6 +69,9 @@ export interface ServerParts {
   /** As it was set: the longest that a transfer of leadership takes. */
   readonly electionTimeoutMs: number
 }
+
+/** Of a close that says nothing else. */
+const LAST_SNAPSHOT_MS_MAX = 30_000
 
 /** How much stands in each room of the shell: all of them are empty when nothing is asked of the server. */
 export interface Counters {
@@ -395,9 +398,9 @@ export class Server implements Changing {
     return this.#events.on(name, listener)
   }
 
-  /** A leader hands over first, if `transferTimeoutMs` allows that and anybody could follow it; null: not at all. */
-  close(transferTimeoutMs: number | null = this.#electionTimeoutMs): Promise<void> {
-    this.#closing ??= this.#close(transferTimeoutMs)
+  /** A leader whom anybody could follow hands over first, and only then takes a snapshot: nobody waits for that. */
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options, this.#clock.now())
     return this.#closing
   }
 
@@ -430,7 +433,11 @@ export class Server implements Changing {
   /** Of a call in several steps: what is left of its deadline. */
   #rest(options: WaitOptions | undefined, since: number): WaitOptions | undefined {
     if (options?.timeoutMs === undefined) return options
-    return { ...options, timeoutMs: Math.max(1, since + options.timeoutMs - this.#clock.now()) }
+    return { ...options, timeoutMs: this.#msLeft(options.timeoutMs, since) }
+  }
+
+  #msLeft(timeoutMs: number, since: number): number {
+    return Math.max(1, since + timeoutMs - this.#clock.now())
   }
 
   /** What is asked at once waits for nothing, but is not asked of a server that has ended, nor by who has given up. */
@@ -458,16 +465,35 @@ export class Server implements Changing {
     return call.promise
   }
 
-  async #close(transferTimeoutMs: number | null): Promise<void> {
-    if (transferTimeoutMs !== null && this.#life.isRunning && this.#isFollowed) {
+  async #close({ transferLeadership = true, snapshot = false, timeoutMs }: CloseOptions, since: number): Promise<void> {
+    if (transferLeadership && this.#life.isRunning && this.#isFollowed) {
       const call = new TransferCall()
-      call.arm({ timeoutMs: transferTimeoutMs }, this.#alarms, this.#clock.now())
+      call.arm({ timeoutMs: timeoutMs ?? this.#electionTimeoutMs }, this.#alarms, since)
       this.#transfer(call, null)
       this.#life.leave()
       // Why it came to nothing no longer matters: the others find a leader by themselves.
       await call.promise.catch(ignore)
     }
+    if (snapshot && this.#life.isRunning) {
+      await this.#takeLast(timeoutMs === undefined ? LAST_SNAPSHOT_MS_MAX : this.#msLeft(timeoutMs, since))
+    }
     await this.#loop.close()
+  }
+
+  /** A snapshot with which the next start begins. What keeps it from being taken is told, and keeps nothing waiting. */
+  async #takeLast(timeoutMs: number): Promise<void> {
+    this.#life.leave()
+    // It takes no commands any more, so it must not lead while it writes.
+    if (this.#isFollowed) this.#mailbox.push({ type: 'stepDown', reason: 'it closes' })
+    const { appliedIndex } = this.core.log
+    const call = new PendingCall<SnapshotInfo>()
+    call.arm({ timeoutMs }, this.#alarms, this.#clock.now())
+    const refusal = this.#snapshots.ask(call, appliedIndex)
+    if (refusal === null) this.#mailbox.schedule()
+    else call.reject(refusal)
+    await call.promise.catch((error: unknown) => {
+      if (this.#life.isRunning && error instanceof RaftError) this.#snapshots.notTaken(appliedIndex, error)
+    })
   }
 
   #transfer(call: TransferCall, to: ServerId | null): void {

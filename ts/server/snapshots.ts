@@ -13,8 +13,7 @@ import { isOurs, RaftError } from '../errors.js'
 import { isThenable, textOf } from '../foreign-values.js'
 import { SnapshotReader } from '../format/snapshot.js'
 import { piecesOf, RestoredPieces, snapshotFailed } from '../machine/snapshot-pieces.js'
-import type { SnapshotSource } from '../machine/state-machine.js'
-import type { GuardedMachine } from '../machine/user-code.js'
+import type { Captured, GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
 import { newestFirst } from '../snapshot/snapshot-store.js'
@@ -281,6 +280,7 @@ export class Snapshots implements SnapshotShelf {
     await this.#machine.restore(pieces, meta)
     // What a machine has left unread must be whole as well: it was made to be read.
     if (!pieces.isDrained) await this.#store.verify(meta.id)
+    await this.#machine.checkRestored(this.find(meta.id)?.header.stateHash, meta)
     const ms = Math.round(this.#clock.now() - begunAt)
     this.#logger.info('restored', { index: meta.index, id: meta.id, ms })
   }
@@ -333,8 +333,8 @@ export class Snapshots implements SnapshotShelf {
   }
 
   async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
-    const source = await this.#capture()
-    const sink = await this.#store.create(header)
+    const { source, stateHash } = await this.#capture()
+    const sink = await this.#store.create(stateHash === null ? header : { ...header, stateHash })
     const pieces = piecesOf(source)
     try {
       for (let next = await this.#nextOf(pieces); next.done !== true; next = await this.#nextOf(pieces)) {
@@ -351,8 +351,8 @@ export class Snapshots implements SnapshotShelf {
   }
 
   /** Called in a turn in which the state machine is idle; until it has settled, nothing is applied. */
-  async #capture(): Promise<SnapshotSource> {
-    const answer = this.#machine.snapshot()
+  async #capture(): Promise<Captured> {
+    const answer = this.#machine.capture()
     if (!isThenable(answer)) return answer
     const capturing = this.#inTime(answer, CAPTURE_MS_MAX, 'has not captured its state')
     const isOver = (): void => {
@@ -398,13 +398,19 @@ export class Snapshots implements SnapshotShelf {
 
   #failed(index: LogIndex, error: RaftError): void {
     this.#isTaking = false
-    this.#failure = error
     this.#schedule.failed(this.#clock.now())
     if (this.#isClosed) return
-    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
-    this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
+    this.notTaken(index, error)
     this.#queue.failAll(error)
     this.#mailbox.schedule()
+  }
+
+  /** Tells why there is none, unless that is told. */
+  notTaken(index: LogIndex, error: RaftError): void {
+    if (error === this.#failure) return
+    this.#failure = error
+    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
+    this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
   }
 
   /** Durably: a restart begins with it. */

@@ -17,7 +17,9 @@ export interface TransferOptions extends WaitOptions {
 export interface CloseOptions {
   /** Default true: a leader hands over before it closes. */
   readonly transferLeadership?: boolean
-  /** 1 .. 2^31 - 1: how long that may take. Default: an election timeout. */
+  /** Default false: a snapshot is taken first, with which the next start begins. A leader hands over before that. */
+  readonly snapshot?: boolean
+  /** 1 .. 2^31 - 1: how long both may take. Default: an election timeout, and 30 s for the snapshot. */
   readonly timeoutMs?: number
 }
 

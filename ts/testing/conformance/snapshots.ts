@@ -22,6 +22,7 @@ export function headerOf(n: number, index = 10 * n, term = n): SnapshotHeader {
     clusterName: 'conformance',
     clusterId: 'c1'.repeat(16),
     incarnation: '1a'.repeat(16),
+    ...(n % 2 === 0 ? { stateHash: '5a'.repeat(32) } : {}),
   }
 }
 
