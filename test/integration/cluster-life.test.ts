@@ -100,15 +100,14 @@ async function restartAll(cluster: KvCluster, progress: Progress): Promise<void>
   }
 }
 
-/** One of them loses its folder; its id is removed and added again. */
+/** One of them loses its folder, and takes its own place. */
 async function replace(cluster: KvCluster, members: readonly number[]): Promise<void> {
   const leader = await cluster.findLeader()
   const lost = members.find((at) => at !== leader) ?? 0
   await cluster.kill(lost)
   rmSync(cluster.dir(lost), { recursive: true })
-  await cluster.askLeader('RAFT', 'REMOVE', cluster.id(lost))
   await cluster.startServer(lost).untilOpen()
-  await cluster.askLeader('RAFT', 'ADD', ...cluster.described(lost))
+  await cluster.askLeader('RAFT', 'REPLACE', cluster.id(lost), ...cluster.described(lost))
 }
 
 /** It has caught up so far that it knows who leads. */

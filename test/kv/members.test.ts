@@ -6,13 +6,11 @@ import { RaftError, type Status } from 'balsa-raft'
 import { formatAddress, makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { CLUSTER_CALL_MS, PUBLISH_RETRY_MS } from 'balsa-kv/limits.js'
 import type { KvRaft } from 'balsa-kv/server/kv-raft.js'
-import { removedForGood } from 'balsa-kv/server/removal.js'
 import { PublishedAddresses } from 'balsa-kv/server/published-addresses.js'
 import { until } from '../support/until.js'
 import type { RawClient } from './kv-fixture.js'
 import { command, withServer } from './kv-fixture.js'
 import { SingleServerRaft } from './single-server-raft.js'
-import { encodeCommand } from 'balsa-kv/replication/entry-codec.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 
@@ -128,32 +126,6 @@ function publishing(
   const addresses = new PublishedAddresses(raft, { self, members: listed }, clock, log)
   return { raft, addresses, asked, warnings, wake: () => waits.shift()?.() }
 }
-
-test('a server that was removed ends once it is fed no more; one that was added again behind that goes on', async () => {
-  const raft = new SingleServerRaft(new KvStateMachine(new DataSet()), { id: 's1' })
-  const looks: (() => void)[] = []
-  let isOver = false
-  const setTimer = (delayMs: number, callback: () => void): (() => void) => {
-    assert.is(delayMs, 7)
-    looks.push(callback)
-    return () => void looks.splice(looks.indexOf(callback), 1)
-  }
-  void removedForGood(raft, { setTimer }, 7).then(() => (isOver = true))
-  const look = async (): Promise<readonly [isOver: boolean, looks: number]> => {
-    looks.shift()?.()
-    await new Promise(setImmediate)
-    return [isOver, looks.length]
-  }
-  raft.removed(plain(server(2)))
-  await raft.replicate([encodeCommand(['set', 'k', 'v'])])
-  assert.equal(await look(), [false, 1], 'an entry came')
-  raft.reconfigure(plain(server(1), server(2)))
-  assert.equal(await look(), [false, 0], 'it is a member again')
-  raft.removed(plain(server(2)))
-  raft.removed(plain(server(3)))
-  assert.is(looks.length, 1)
-  assert.equal(await look(), [true, 0])
-})
 
 const options = { timeoutMs: CLUSTER_CALL_MS, ifIndex: 1 }
 const address = (ordinal: number): string => formatAddress({ host: '127.0.0.1', port: 7000 + ordinal })

@@ -201,12 +201,6 @@ export class SingleServerRaft implements KvRaft {
     this.#emit('configuration', { configuration, index: logIndex(index), isCommitted: true })
   }
 
-  /** Another configuration is in force, in which this server is not. */
-  removed(configuration: Status['configuration']): void {
-    this.reconfigure(configuration)
-    this.#emit('removed', { index: logIndex(1) })
-  }
-
   lead(): void {
     this.#role = 'leader'
     this.#leader = { id: this.#id, address: '127.0.0.1:1' }

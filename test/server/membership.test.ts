@@ -16,6 +16,8 @@ import { until } from '../support/until.js'
 
 const FIRST = ['s1', 's2', 's3']
 const FAST = { heartbeatMs: 20, electionTimeoutMs: 200 }
+/** For what must not be overtaken by an election, on however busy a machine. */
+const PATIENT = { heartbeatMs: 20, electionTimeoutMs: 2000 }
 
 class Town {
   readonly folder = mkdtempSync(join(tmpdir(), 'balsa-members-'))
@@ -134,6 +136,38 @@ test('onRemoved: close ends a server that was removed', async () => {
     await leader.removeServer(gone.status.id)
     assert.is(await gone.closed, null)
     await until('it is not dialled any more', () => leader.status.peers.length === 1)
+  })
+})
+
+test('M16 a server that is replaced under its own id meets its removal as it catches up, and is not ended by that', async () => {
+  await inTown(async (town) => {
+    await Promise.all(FIRST.map((id) => town.open(id, { ...PATIENT, onRemoved: 'close' })))
+    const leader = await town.cluster.leader()
+    const { id } = (town.cluster.followers(leader)[0] as TestRaft).status
+    await leader.apply({ add: 1 })
+    await town.cluster.close(id)
+    rmSync(join(town.folder, id), { recursive: true })
+    const again = await town.open(id, { ...PATIENT, onRemoved: 'close' })
+    const removed: number[] = []
+    again.on('removed', ({ index }) => void removed.push(index))
+    await until('it is refused', () =>
+      leader.status.peers.some(({ refusal }) => refusal?.code === 'ERR_RAFT_PEER_REPLACED'),
+    )
+    await leader.replace(id, { id, address: `${id}:1` }, { timeoutMs: 10_000 })
+    await leader.apply({ add: 5 })
+    await until('it has everything', () => town.cluster.machine(id).query().total === 6, 10_000)
+    assert.equal(removed, [])
+  })
+})
+
+test('a leader that removes itself answers whoever asked for that, and closes then', async () => {
+  await inTown(async (town) => {
+    await Promise.all(FIRST.map((id) => town.open(id, { ...PATIENT, onRemoved: 'close' })))
+    const leader = await town.cluster.leader()
+    const { id } = leader.status
+    const { configuration } = await leader.removeServer(id)
+    assert.not(configuration.voters.some((voter) => voter.id === id))
+    assert.is(await leader.closed, null)
   })
 })
 

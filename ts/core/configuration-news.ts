@@ -3,7 +3,9 @@
  * at the log, so nobody who moves a pointer has to think of it.
  *
  * Invariant: each configuration that is committed is told once as such, in the order of the log, also when one turn
- * commits several: what was known of a server that was removed and came back ends between the two.
+ * commits several: what was known of a server that was removed and came back ends between the two. That this server is
+ * itself removed is told only when it knows of nothing committed that it still lacks: one that was added again meets
+ * its removal as it catches up.
  */
 
 import { logIndex } from '../types.js'
@@ -24,6 +26,8 @@ export class ConfigurationNews {
   #leaving = NO_SERVERS
   /** Of every configuration that may be in force somewhere: also of the one before an entry that is not committed. */
   #members: readonly Server[]
+  /** Of this server in them; `left`: it was a member, and that it is none is not told yet. */
+  #standing: 'member' | 'left' | 'none'
 
   constructor(self: ServerId, log: RaftLog, outbox: Outbox) {
     this.#self = self
@@ -32,6 +36,7 @@ export class ConfigurationNews {
     this.#inForce = log.configuration
     this.#committedIndex = settledOf(log)
     this.#members = membersInQuestion(log)
+    this.#standing = this.#isMember ? 'member' : 'none'
   }
 
   /** The members, and those that were removed and are still told so. */
@@ -49,9 +54,20 @@ export class ConfigurationNews {
   tell(leaving: readonly Server[]): void {
     const log = this.#log
     const isCommitted = log.configurationIndex > this.#committedIndex && settledOf(log) > this.#committedIndex
-    if (log.configuration === this.#inForce && !isCommitted && leaving === this.#leaving) return
-    this.#tellConfigurations()
-    this.#tellContacts(leaving)
+    if (log.configuration !== this.#inForce || isCommitted || leaving !== this.#leaving) {
+      this.#tellConfigurations()
+      this.#tellContacts(leaving)
+    }
+    if (this.#standing === 'left' && log.commitIndex === log.knownCommitIndex) this.#tellRemoval()
+  }
+
+  get #isMember(): boolean {
+    return this.#members.some(({ id }) => id === this.#self)
+  }
+
+  #tellRemoval(): void {
+    this.#standing = 'none'
+    this.#outbox.event({ type: 'removed', index: this.#log.configurationIndex })
   }
 
   #tellConfigurations(): void {
@@ -72,6 +88,8 @@ export class ConfigurationNews {
     const before = this.contacts
     this.#leaving = leaving
     this.#members = membersInQuestion(this.#log)
+    if (this.#isMember) this.#standing = 'member'
+    else if (this.#standing === 'member') this.#standing = 'left'
     const { contacts } = this
     if (!areSame(before, contacts)) this.#outbox.event({ type: 'contacts', contacts })
   }

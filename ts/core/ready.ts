@@ -176,6 +176,8 @@ export type CoreEvent =
       readonly index: LogIndex
       readonly isCommitted: boolean
     }
+  /** This server was a member, and is none any more by the newest configuration that is known to be committed. */
+  | { readonly type: 'removed'; readonly index: LogIndex }
   /** Whom this server talks to from now on: members, and for a moment those that were removed. */
   | { readonly type: 'contacts'; readonly contacts: readonly Server[] }
   /** A peer sent what no correct server sends; nothing was done with it. */

@@ -12,7 +12,6 @@ import type { Reply } from './resp/reply.js'
 import { machineClock } from './server/clock.js'
 import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
 import { KvServer } from './server/kv-server.js'
-import { removedForGood } from './server/removal.js'
 
 export interface OpenKv {
   /** Hands over, answers what is under way, closes everything. Idempotent. */
@@ -23,9 +22,6 @@ export interface OpenKv {
    */
   readonly over: Promise<RaftError | 'removed' | null>
 }
-
-/** A server that is fed hears something new in so many election timeouts, or the cluster stands still. */
-const FED_TIMEOUTS = 2
 
 /** Entries are bytes already; they are taken apart where they are applied. */
 const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
@@ -52,8 +48,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     join: options.joins || options.recovered.length > 0,
     logger: log,
   })
-  const quietMs = FED_TIMEOUTS * options.electionTimeoutMs
-  const removed = removedForGood(raft, machineClock, quietMs).then(() => 'removed' as const)
+  const removed = new Promise<'removed'>((resolve) => raft.on('removed', () => resolve('removed')))
   const clientsMax = fittingClients(options, raft.status.peers.length, log)
   if (clientsMax === 0) {
     await raft.close()

@@ -120,6 +120,7 @@ export class Leader extends RoleBehaviour {
   }
 
   override onPeerUp(peer: ServerId, session: number): void {
+    this.#membership.connected(peer)
     this.#replications.get(peer)?.connected(session)
   }
 

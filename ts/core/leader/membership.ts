@@ -89,6 +89,14 @@ export class Membership {
     return `it is no voter of the configuration ${this.#core.log.configurationIndex}, which is committed`
   }
 
+  /**
+   * Of one that was removed another store may come by now, under the same id: only who is still connected as the member
+   * that it was is told.
+   */
+  connected(peer: ServerId): void {
+    if (this.#leavers.has(peer)) this.#leave(peer)
+  }
+
   configure(id: number, request: ChangeRequest): void {
     const { log, outbox } = this.#core
     const next = this.#next(request)
@@ -212,6 +220,8 @@ export class Membership {
   #removed(server: Server): void {
     const { log, now, settings } = this.#core
     const until = now + settings.electionTimeoutMs
+    const progress = this.#peers.get(server.id)
+    if (progress !== undefined) progress.commitMost = log.configurationIndex
     this.#leavers.set(server.id, { server, removedAt: log.configurationIndex, until, toldIn: null })
     this.#leaversChanged()
   }

@@ -51,6 +51,11 @@ export class Progress {
   /** The end and the round of the last message with entries on this session, unless an answer has disproved it. */
   sentThrough: LogIndex = logIndex(0)
   sentRound = 0
+  /**
+   * The peer hears of no commit behind it: of one that was removed, its removal, so that it knows of nothing committed
+   * that it lacks (`ConfigurationNews`).
+   */
+  commitMost = Infinity
   /** Older entries are being read from the store for this peer. */
   fetching = false
   /** The highest round of this leadership that the peer has answered. */

@@ -243,12 +243,13 @@ export class Replication {
   /** Invariant: what is under way counts these blocks already. */
   #send(from: LogIndex, blocks: readonly Block[]): void {
     const progress = this.#progress
-    const { peer, session } = progress
+    const { peer, session, commitMost } = progress
     const { hardState, log, outbox, now } = this.#core
     const prevIndex = logIndex(from - 1)
     const prevTerm = log.termAt(prevIndex)
     if (session === null || prevTerm === null) return
-    const commitIndex = blocks.length === 0 ? logIndex(Math.min(log.commitIndex, prevIndex)) : log.commitIndex
+    const end = blocks.length === 0 ? prevIndex : log.lastIndex
+    const commitIndex = logIndex(Math.min(log.commitIndex, end, commitMost))
     const round = this.#rounds.current
     const { term } = hardState
     const message: AppendEntries = { type: 'AppendEntries', term, prevIndex, prevTerm, blocks, commitIndex, round }

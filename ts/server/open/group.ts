@@ -94,7 +94,6 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const runner = new ReadyRunner({
-    self: settings.id,
     core,
     store,
     transport,
@@ -134,8 +133,9 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
-  // Whatever its end comes to, `closed` tells it.
-  if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
+  // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
+  const closeByItself = (): void => void loop.close().then(ignore, ignore)
+  if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))
   const { durability } = stored
   const { electionTimeoutMs } = settings
   const recoveries = recoveriesOf(stored)

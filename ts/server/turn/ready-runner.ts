@@ -7,7 +7,6 @@
  * back whatever must wait for this disk.
  */
 
-import { membersOf } from '../../core/configuration.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { ApplyRange, CoreEvent, Fetch, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
@@ -19,7 +18,7 @@ import { storeFault } from '../../storage/store-fault.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Configuration, Logger, LogIndex, Server, ServerId } from '../../types.js'
+import type { Logger, LogIndex, Server, ServerId } from '../../types.js'
 import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
@@ -33,7 +32,6 @@ import type { WritesUnderWay } from './writes-under-way.js'
 const REPLAY_BYTES_MAX = 1024 * 1024
 
 export interface ReadyRunnerParts {
-  readonly self: ServerId
   readonly core: RaftCore
   readonly store: LogStore
   readonly transport: Transport
@@ -59,13 +57,10 @@ export class ReadyRunner {
   readonly #events: Events
   readonly #logger: Logger
   readonly #quiet: QuietLog
-  readonly #self: ServerId
   /** Whom the transport is to dial from now on; null: it dials them. */
   #contacts: readonly Server[] | null = null
   /** Whom it dials. */
   #dialled: readonly Server[]
-  /** This server was a member by the last configuration that it knew to be committed. */
-  #isMember: boolean
 
   constructor(parts: ReadyRunnerParts) {
     this.#store = parts.store
@@ -79,9 +74,7 @@ export class ReadyRunner {
     this.#events = parts.events
     this.#logger = parts.logger
     this.#quiet = new QuietLog(parts.logger)
-    this.#self = parts.self
     this.#dialled = parts.core.contacts
-    this.#isMember = parts.core.log.configurationsInQuestion.some((at) => isIn(at.configuration, parts.self))
   }
 
   /**
@@ -122,6 +115,9 @@ export class ReadyRunner {
         return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
       case 'configuration':
         return this.#configurationChanged(event)
+      case 'removed':
+        this.#logger.warn('removed', { index: event.index, reason: 'this server is no member of the cluster any more' })
+        return this.#events.emit('removed', { index: event.index })
       case 'contacts':
         this.#contacts = event.contacts
         return
@@ -139,13 +135,6 @@ export class ReadyRunner {
     this.#logger.info('configuration', { index, isCommitted, ...names, nonvoters: idsOf(nonvoters) })
     if (isCommitted) this.#pins.committed(configuration, index)
     this.#events.emit('configuration', { configuration: describe(configuration), index, isCommitted })
-    if (!isCommitted) return
-    const isMember = isIn(configuration, this.#self)
-    const isRemoved = this.#isMember && !isMember
-    this.#isMember = isMember
-    if (!isRemoved) return
-    this.#logger.warn('removed', { index, reason: 'this server is no member of the cluster any more' })
-    this.#events.emit('removed', { index })
   }
 
   /** After everything of this turn was said: also to those that are left now. */
@@ -230,10 +219,6 @@ export class ReadyRunner {
     )
     return null
   }
-}
-
-function isIn(configuration: Configuration, id: ServerId): boolean {
-  return membersOf(configuration).some((server) => server.id === id)
 }
 
 const logEnd = (lastIndex: LogIndex | null): string =>

@@ -108,6 +108,8 @@ export function formatEvent(event: CoreEvent): string {
       const { configuration, index, isCommitted } = event
       return `${isCommitted ? 'has committed' : 'takes'} configuration ${index}: ${formatConfiguration(configuration)}`
     }
+    case 'removed':
+      return `is no member any more, by configuration ${event.index}`
     case 'contacts':
       return `talks to ${event.contacts.map(({ id }) => id).join(' ')}`
     case 'breach':
