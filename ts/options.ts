@@ -25,13 +25,24 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** The folder of this server's log; made when missing. */
   readonly dir: string
   readonly transport: Transport
-  /** The first members; the same list, in any order, on every one of them, at every start. */
-  readonly bootstrap: readonly Server[]
+  /**
+   * The first members; the same list, in any order, on every one of them, at every start. Left out where `join` names
+   * addresses.
+   */
+  readonly bootstrap?: readonly Server[]
   /**
    * This server is none of the first members: it waits, without a vote, until `addVoter` or `addNonvoter` of the leader
-   * makes it one (docs/membership.md). Stays in its options from then on. Default false.
+   * makes it one (docs/membership.md). true: of the cluster that `bootstrap` describes; addresses of members, in any
+   * order: of the cluster that they say. Stays in its options from then on. Default false.
    */
-  readonly join?: boolean
+  readonly join?: boolean | readonly string[]
+  /**
+   * With addresses in `join`: `Raft.open` rejects when none of them has told its cluster by then. 1 .. 2^31 - 1,
+   * default 60000.
+   */
+  readonly joinTimeoutMs?: number
+  /** Ends the wait for those addresses; `Raft.open` then rejects with ERR_RAFT_ABORTED. */
+  readonly signal?: AbortSignal | null
   /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
@@ -115,6 +126,8 @@ const OPTION_NAMES = Object.keys({
   transport: true,
   bootstrap: true,
   join: true,
+  joinTimeoutMs: true,
+  signal: true,
   cluster: true,
   stateMachine: true,
   codec: true,
@@ -176,8 +189,10 @@ function readSettings<Command, Result, Query, Answer>(
     id: options.id,
     dir: options.dir,
     transport: options.transport,
-    bootstrap: options.bootstrap,
+    bootstrap: options.bootstrap ?? (Array.isArray(options.join) ? [] : (undefined as never)),
     join: options.join ?? false,
+    joinTimeoutMs: options.joinTimeoutMs ?? 60_000,
+    signal: options.signal ?? null,
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
@@ -227,8 +242,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  checkFlag('join', options.join)
-  checkServers(bootstrap, id, options.join)
+  checkJoin(options)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -240,7 +254,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   }
   checkPriority(options.electionPriority)
   checkFlag('acceptCopiedFolder', options.acceptCopiedFolder)
-  checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
+  checkPeers('acceptPeerBoot', options.acceptPeerBoot, typeof options.join === 'boolean' ? bootstrap : null)
   if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
     fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
   }
@@ -384,10 +398,44 @@ function checkServers(servers: readonly Server[], self: ServerId, join: boolean)
   fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
 }
 
-function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
+/** `join` names addresses, or else `bootstrap` the first members. */
+function checkJoin({
+  id,
+  join,
+  bootstrap,
+  joinTimeoutMs,
+  signal,
+  transport,
+}: Checked<unknown, unknown, unknown, unknown>): void {
+  checkNumber('joinTimeoutMs', joinTimeoutMs, 1, 2 ** 31 - 1)
+  if (signal !== null && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
+  if (typeof join === 'boolean') return checkServers(bootstrap, id, join)
+  if (!Array.isArray(join) || join.length === 0 || join.length > SERVERS_MAX) {
+    fail('join', `must be true, false or a list of 1 .. ${SERVERS_MAX} addresses of members`)
+  }
+  if (bootstrap.length > 0) {
+    fail('bootstrap', 'is given, and join names addresses, which tell it: leave it out, or set join to true')
+  }
+  if (!has(transport, 'ask')) {
+    fail(
+      'join',
+      'names addresses, and this transport cannot ask them: set it to true, and bootstrap to the first members',
+    )
+  }
+  for (const address of join as readonly string[]) {
+    checkName('join: address', address)
+    const flaw = transport.addressFlaw?.(address) ?? null
+    if (flaw !== null) fail('join', `names the address '${address}'; ${flaw}`)
+  }
+}
+
+/** `servers` is null where the options do not name them. */
+function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[] | null): void {
   if (!Array.isArray(ids)) fail(name, 'must be a list of ids of peers')
   for (const id of ids) {
-    if (!servers.some((server) => server.id === id)) fail(name, `names ${shown(id)}, which bootstrap does not name`)
+    if (servers === null) checkName(name, id)
+    else if (!servers.some((server) => server.id === id))
+      fail(name, `names ${shown(id)}, which bootstrap does not name`)
   }
 }
 

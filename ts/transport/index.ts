@@ -47,6 +47,7 @@ export {
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
 export type { Channel, ChannelHandlers } from './channel.js'
 export type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export { ANSWER_BYTES_MAX, QUESTION_BYTES_MAX } from './transport.js'
 export { CHANNEL_FRAME_BYTES_MAX, channelFrameFlaw, CHANNELS_MAX } from './channel.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'

@@ -40,6 +40,7 @@ import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
 import { clusterIdOf } from './bootstrap.js'
 import type { Host } from './host.js'
+import { answerTo } from './joining.js'
 
 /**
  * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than
@@ -65,6 +66,8 @@ export interface Group {
 /** What is on the disk when a group begins. */
 export interface GroupState {
   readonly stored: StoredState
+  /** The payload of the first entry; null where it is not known. */
+  readonly first: Uint8Array | null
   /** Of the newest stored entry. */
   readonly lastTime: number
   /** What the state machine has by itself; 0 when it begins empty. */
@@ -111,6 +114,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   })
   const inbound = new Inbound({
     identity,
+    answer: (question) => answerTo(question, identity, settings.cluster, state.first, (id) => pins.isTaken(id)),
     core,
     boots,
     store,

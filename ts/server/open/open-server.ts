@@ -15,11 +15,12 @@ import { isPosition, logIndex, STORED_MAX } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
-import { bootstrap } from './bootstrap.js'
+import { bootstrap, checkName, firstOf, hasCluster, payloadOf } from './bootstrap.js'
 import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
+import { learnCluster } from './joining.js'
 import { claimTransport, releaseTransport } from './transport-claims.js'
 
 /** `draw` makes the nonce of this boot. */
@@ -43,14 +44,21 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     checkNumbers(host.dir, found)
     const lastTime = await lastTimeOf(host.store, found)
     const boots = new OwnBoots(found, bootNonce)
-    const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
-    const stored = await bootstrap(host, found, cluster, settings, boots)
+    const first = await firstEntry(settings, host, found)
+    const stored = await bootstrap(host, found, first, settings, boots)
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
     const snapshots = await host.openSnapshots()
     const appliedIndex = await appliedIndexOf(settings, stored)
-    const group = makeGroup(settings, host, { stored, lastTime, boots, appliedIndex, snapshots })
+    const group = makeGroup(settings, host, {
+      stored,
+      first: first ?? firstOf(found),
+      lastTime,
+      boots,
+      appliedIndex,
+      snapshots,
+    })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
     host.transport.setPeers(group.peers)
@@ -60,6 +68,17 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     await host.giveUp()
     throw error
   }
+}
+
+/** The payload of it, by the options or as the members tell it; null where the folder belongs to a cluster already. */
+async function firstEntry(settings: GroupSettings, host: Host, found: StoredState): Promise<Uint8Array | null> {
+  const { id, cluster, join, joinTimeoutMs: timeoutMs, signal } = settings
+  if (typeof join === 'boolean') return payloadOf({ clusterName: cluster, servers: settings.bootstrap })
+  if (!hasCluster(found)) {
+    return learnCluster(host, found.incarnation, { id, cluster, addresses: join, timeoutMs, signal })
+  }
+  checkName(host.dir, found, cluster)
+  return null
 }
 
 /** Every number in the store must have room above it for what is counted from it. */

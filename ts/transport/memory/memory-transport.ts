@@ -25,6 +25,7 @@ import {
   notAPeer,
   notNew,
   peerChanged,
+  QUESTION_BYTES_MAX,
   QuietLog,
   type Refusal,
   refusalOf,
@@ -72,6 +73,11 @@ interface Dialled {
   cancelTimer: CancelTimer
   /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
   hasShownBoot: boolean
+}
+
+interface Asking {
+  cancel: CancelTimer
+  readonly failed: (reason: string) => void
 }
 
 /** How one end ends, as the other one learns of it. */
@@ -182,6 +188,8 @@ export class MemoryTransport implements Transport {
   readonly #channels = new Set<Dialled>()
   readonly #accepted = new Set<MemoryConnection>()
   readonly #links = new Map<LinkId, MemoryConnection>()
+  /** What was asked and is not answered. */
+  readonly #questions = new Set<Asking>()
   #outbox: (() => void)[] = []
   #started: Started | null = null
   #isClosed = false
@@ -238,6 +246,32 @@ export class MemoryTransport implements Transport {
       const dialled = toBeDialled(peer, { opened, failed })
       this.#channels.add(dialled)
       this.#dial(dialled)
+    })
+  }
+
+  ask(address: string, question: Uint8Array): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(new Error('this transport is closed'))
+      const network = this.#network
+      const asking = {
+        /** Takes back what it waits for. */
+        cancel: network.timer(DIAL_TIMEOUT_MS, () => end(`not answered within ${DIAL_TIMEOUT_MS} ms`)),
+        failed: (reason: string) => end(reason),
+      }
+      const end = (outcome: Uint8Array | string): void => {
+        asking.cancel()
+        if (!this.#questions.delete(asking)) return
+        if (typeof outcome === 'string') reject(new Error(outcome))
+        else resolve(outcome)
+      }
+      this.#questions.add(asking)
+      network.timer(0, () => {
+        if (network.isCut(this.address, address)) return end('unreachable')
+        const listener = network.listener(address)
+        if (listener === null) return end('nobody listens there')
+        const answer = listener.answer(question)
+        network.timer(0, () => end(answer ?? 'it does not answer questions'))
+      })
     })
   }
 
@@ -311,6 +345,7 @@ export class MemoryTransport implements Transport {
     if (this.#isClosed) return
     if (this.#started !== null) this.#leaveAll(serverCloses(this.#started.self.serverId))
     this.#isClosed = true
+    for (const asking of [...this.#questions]) asking.failed('this transport is closed')
     this.#outbox = []
     this.#network.unlisten(this)
   }
@@ -338,6 +373,11 @@ export class MemoryTransport implements Transport {
   }
 
   // What follows is called by the network and by the other ends of connections.
+
+  answer(question: Uint8Array): Uint8Array | null {
+    if (question.byteLength > QUESTION_BYTES_MAX) return null
+    return this.#running().handlers.onQuestion?.(question.slice()) ?? null
+  }
 
   takeRequest(connection: MemoryConnection, message: Request): void {
     if (!connection.isUpAtAcceptor || connection.from === null) return
