@@ -16,6 +16,10 @@ export interface Settings {
   /** Stores and settings of hashicorp/raft: some of PEERS. */
   readonly peers: readonly string[]
   readonly electionTimeoutMs: number
+  /** Of the log that a start is measured over. */
+  readonly entries: number
+  /** What the snapshot of a state machine has, in the catch-up suite. */
+  readonly snapshotMib: number
   /** Where the measured servers and stores have their folders: the disk that is measured. */
   readonly dir: string
   /** Where servers leave their CPU profiles; null: none are made. */
@@ -46,7 +50,9 @@ export const HELP = `npm run bench -- [suites] [options]
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
-  --election-timeout-ms  of the failover suite, 300 .. 600000 (1000)
+  --election-timeout-ms  of the suites failover and rolling, 300 .. 600000 (1000)
+  --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
+  --snapshot-mib 1024    of the catch-up suite, 1 .. 65536
   --dir data             where the logs lie that are measured
   --out FOLDER           where the results go (a new folder below data/bench)
   --profile FOLDER       a CPU profile of each server, there
@@ -64,6 +70,8 @@ const OPTIONS = {
   clients: { type: 'string', default: '50,64,256' },
   peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
+  entries: { type: 'string', default: '10000000' },
+  'snapshot-mib': { type: 'string', default: '1024' },
   dir: { type: 'string', default: 'data' },
   out: { type: 'string' },
   profile: { type: 'string' },
@@ -90,6 +98,8 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       clients: wholeNumbers('--clients', values.clients, 10_000),
       peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
+      entries: wholeNumber('--entries', values.entries, 1, 1e9),
+      snapshotMib: wholeNumber('--snapshot-mib', values['snapshot-mib'], 1, 65_536),
       dir: values.dir,
       profile: values.profile ?? null,
     },

@@ -183,9 +183,7 @@ impl Task for OpenTask {
             let call = Box::new(move || {
                 let _closing = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             });
-            let mut options = Options::default();
-            options.allow_remote = self.allow_remote;
-            options.map_bytes = self.map_bytes.unwrap_or(options.map_bytes);
+            let options = options_of(self.allow_remote, self.map_bytes);
             let (store, state) = Store::open(&self.dir, &options, call).map_err(translate)?;
             registry::fill(self.handle, store)?;
             Ok(state)
@@ -200,6 +198,48 @@ impl Task for OpenTask {
         registry::forget_unopened(self.handle);
         Ok(())
     }
+}
+
+fn options_of(allow_remote: bool, map_bytes: Option<usize>) -> Options {
+    let mut options = Options::default();
+    options.allow_remote = allow_remote;
+    options.map_bytes = map_bytes.unwrap_or(options.map_bytes);
+    options
+}
+
+/// 0: as the engine has it.
+fn map_size(bytes: i64) -> Result<Option<usize>> {
+    let size =
+        usize::try_from(bytes).map_err(|_| defect(format!("{bytes} bytes do not fit into the address space")))?;
+    Ok((size > 0).then_some(size))
+}
+
+/// Looks at a store.
+pub struct InspectTask {
+    dir: PathBuf,
+    allow_remote: bool,
+    /// None: as the engine has it.
+    map_bytes: Option<usize>,
+}
+
+impl Task for InspectTask {
+    type Output = Option<State>;
+    type JsValue = Option<NativeState>;
+
+    fn compute(&mut self) -> Result<Option<State>> {
+        guarded(|| Store::inspect(&self.dir, &options_of(self.allow_remote, self.map_bytes)).map_err(translate))
+    }
+
+    fn resolve(&mut self, _env: Env, state: Option<State>) -> Result<Option<NativeState>> {
+        state.map(native_state).transpose()
+    }
+}
+
+/// What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
+/// changed.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeState | null>")]
+pub fn inspect(dir: String, allow_remote: bool, map_bytes: i64) -> Result<AsyncTask<InspectTask>> {
+    Ok(AsyncTask::new(InspectTask { dir: PathBuf::from(dir), allow_remote, map_bytes: map_size(map_bytes)? }))
 }
 
 fn native_state(state: State) -> Result<NativeState> {
@@ -253,15 +293,8 @@ pub fn open(
     on_wake: Function<'_, (), UnknownReturnValue>,
 ) -> Result<AsyncTask<OpenTask>> {
     let wake = on_wake.build_threadsafe_function::<()>().build()?;
-    let map_bytes = usize::try_from(map_bytes)
-        .map_err(|_| defect(format!("{map_bytes} bytes do not fit into the address space")))?;
-    Ok(AsyncTask::new(OpenTask {
-        handle,
-        dir: PathBuf::from(dir),
-        allow_remote,
-        map_bytes: (map_bytes > 0).then_some(map_bytes),
-        wake: Some(wake),
-    }))
+    let dir = PathBuf::from(dir);
+    Ok(AsyncTask::new(OpenTask { handle, dir, allow_remote, map_bytes: map_size(map_bytes)?, wake: Some(wake) }))
 }
 
 /// Seals the block that stands in `arena` at `offset`; returns its length.

@@ -6,6 +6,8 @@
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
+import { encodeBootstrap } from './format/configuration.js'
+import { areRecoveries, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
@@ -17,7 +19,7 @@ import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, Logger, Server, ServerId } from './types.js'
+import type { Clock, Logger, Server, ServerId, ServerMeta } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** One of the ids in `bootstrap`; with `join`, none of them. */
@@ -43,6 +45,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly joinTimeoutMs?: number
   /** Ends the wait for those addresses; `Raft.open` then rejects with ERR_RAFT_ABORTED. */
   readonly signal?: AbortSignal | null
+  /**
+   * Of a cluster that was recovered from a lost quorum: what `Raft.recover` told, or `status.recoveries` of a member.
+   * For a server that comes new; with it, one of the first members may join, too. Default none: a folder with state
+   * knows its own.
+   */
+  readonly recoveries?: readonly string[]
   /** Names the cluster; part of its identity. 1 .. 255 bytes, default 'balsa'. */
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
@@ -107,6 +115,34 @@ export interface SnapshotOptions {
   readonly sendBytesPerSecond?: number | null
 }
 
+/** What `Raft.bootstrap` needs; the options of `Raft.open` may be given as they are. */
+export type BootstrapOptions = Pick<
+  RaftOptions<unknown, unknown>,
+  'id' | 'dir' | 'bootstrap' | 'join' | 'recoveries' | 'cluster' | 'acceptCopiedFolder' | keyof FolderOptions
+>
+
+/** Which stores a folder has, and who hears of them: the same as in `Raft.open`. */
+export type FolderOptions = Pick<RaftOptions<unknown, unknown>, 'storage' | 'snapshotStorage' | 'logger' | 'clock'>
+
+export interface RecoverOptions extends FolderOptions {
+  /** Confirms it: whatever the log of this folder does not have is lost. Default false: nothing is changed. */
+  readonly mayLoseData?: boolean
+  /** As in `Raft.open`. */
+  readonly acceptCopiedFolder?: boolean
+}
+
+/** A server of a cluster that is recovered. */
+export interface RecoveredServer {
+  readonly id: ServerId
+  readonly address: string
+  readonly meta?: ServerMeta
+}
+
+/** A folder whose stores are opened, but by no server that runs. */
+export interface FolderSettings extends Required<FolderOptions> {
+  readonly dir: string
+}
+
 type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
 
 /** Checked options, every one of them there, and what users bring behind its guard. */
@@ -128,6 +164,7 @@ const OPTION_NAMES = Object.keys({
   join: true,
   joinTimeoutMs: true,
   signal: true,
+  recoveries: true,
   cluster: true,
   stateMachine: true,
   codec: true,
@@ -144,6 +181,8 @@ const OPTION_NAMES = Object.keys({
   clock: true,
   random: true,
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
+const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'logger', 'clock']
+const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
@@ -189,10 +228,11 @@ function readSettings<Command, Result, Query, Answer>(
     id: options.id,
     dir: options.dir,
     transport: options.transport,
-    bootstrap: options.bootstrap ?? (Array.isArray(options.join) ? [] : (undefined as never)),
+    bootstrap: options.bootstrap ?? [],
     join: options.join ?? false,
     joinTimeoutMs: options.joinTimeoutMs ?? 60_000,
     signal: options.signal ?? null,
+    recoveries: options.recoveries ?? [],
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
@@ -213,12 +253,85 @@ function readSettings<Command, Result, Query, Answer>(
   return {
     ...checked,
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
+    recoveries: [...checked.recoveries],
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
     logger: guardedLogger(checked.logger),
+  }
+}
+
+/** What `Raft.bootstrap` goes by. */
+export interface BootstrapSettings extends FolderSettings {
+  readonly id: ServerId
+  readonly acceptCopiedFolder: boolean
+  readonly membership: {
+    /** The payload of the first entry. */
+    readonly first: Uint8Array
+    readonly recoveries: readonly string[]
+    readonly join: boolean
+  }
+}
+
+export function bootstrapSettingsOf(options: BootstrapOptions): BootstrapSettings {
+  checkOptionNames('Raft.bootstrap', options, OPTION_NAMES)
+  const { id, dir, bootstrap = [], join = false, recoveries = [] } = options
+  const { cluster = 'balsa', acceptCopiedFolder = false } = options
+  checkName('id', id)
+  checkName('cluster', cluster)
+  if (typeof join !== 'boolean') {
+    fail('join', 'must be true or false: addresses are for Raft.open, which makes an empty folder a member by itself')
+  }
+  checkRecoveries(recoveries)
+  checkServers(bootstrap, id, join, recoveries)
+  checkFlag('acceptCopiedFolder', acceptCopiedFolder)
+  const servers = bootstrap.map((server) => ({ id: server.id, address: server.address }))
+  const membership = { first: encodeBootstrap(cluster, servers), recoveries: [...recoveries], join }
+  return { ...folderSettings(dir, options), id, acceptCopiedFolder, membership }
+}
+
+/** What `Raft.hasState` goes by. */
+export function stateSettingsOf(dir: string, options: FolderOptions): FolderSettings {
+  checkOptionNames('Raft.hasState', options, FOLDER_OPTION_NAMES)
+  return folderSettings(dir, options)
+}
+
+/** What `Raft.recover` goes by. */
+export interface RecoverSettings extends FolderSettings {
+  readonly servers: readonly RecoveredServer[]
+  readonly mayLoseData: boolean
+  readonly acceptCopiedFolder: boolean
+}
+
+export function recoverSettingsOf(
+  dir: string,
+  servers: readonly RecoveredServer[],
+  options: RecoverOptions,
+): RecoverSettings {
+  checkOptionNames('Raft.recover', options, RECOVER_OPTION_NAMES)
+  const { mayLoseData = false, acceptCopiedFolder = false } = options
+  checkFlag('mayLoseData', mayLoseData)
+  checkFlag('acceptCopiedFolder', acceptCopiedFolder)
+  checkList('servers', servers, ['id', 'address', 'meta'])
+  for (const { id, meta } of servers) {
+    const flaw = meta === undefined ? null : metaFlaw(meta)
+    if (flaw !== null) fail(`meta of ${id}`, flaw)
+  }
+  return { ...folderSettings(dir, options), servers: [...servers], mayLoseData, acceptCopiedFolder }
+}
+
+function folderSettings(dir: string, options: FolderOptions): FolderSettings {
+  if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
+  const { storage = nativeStore(), snapshotStorage, logger = SILENT, clock = SYSTEM_CLOCK } = options
+  checkTools({ storage, logger, clock })
+  return {
+    dir,
+    storage,
+    snapshotStorage: snapshotStorage ?? storage.snapshots ?? fileSnapshotStore(),
+    logger: guardedLogger(logger),
+    clock: clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(clock),
   }
 }
 
@@ -267,15 +380,25 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 
 /** Of what is called later: that it can be called. */
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { stateMachine, codec, transport, storage, logger, clock, random } = options
+  const { stateMachine, codec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
-  if (stateMachine.query !== undefined && !has(stateMachine, 'query')) {
-    fail('stateMachine', 'has a query that is not a function')
+  for (const name of ['query', 'configured', 'snapshot', 'restore', 'appliedIndex'] as const) {
+    if (stateMachine[name] === undefined || has(stateMachine, name)) continue
+    fail('stateMachine', `has a ${name} that is not a function`)
+  }
+  if ((stateMachine.snapshot === undefined) !== (stateMachine.restore === undefined)) {
+    fail('stateMachine', 'has one of snapshot and restore: it must have both, or none')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
     fail('transport', 'must be a transport, such as tcp({ listen })')
   }
+  checkTools(options)
+  if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
+}
+
+/** The same of what every call takes that opens a folder. */
+function checkTools({ storage, logger, clock }: Pick<Required<FolderOptions>, 'storage' | 'logger' | 'clock'>): void {
   if (!has(storage, 'create')) fail('storage', 'must be a store, such as nativeStore() or fileStore()')
   if (!has(logger, 'debug', 'info', 'warn', 'error')) {
     fail('logger', 'must have the functions debug, info, warn and error')
@@ -285,7 +408,6 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
   }
   checkTells(clock, 'now')
   checkTells(clock, 'wallNow')
-  if (typeof random !== 'function') fail('random', 'must be a function that draws from [0, 1)')
 }
 
 /** A clock whose first answer is no number never elects anybody, and no deadline of it comes. */
@@ -375,27 +497,38 @@ function checkPriority(priority: unknown): void {
   if (!Number.isInteger(priority)) fail('electionPriority', `is ${shown(priority)}; must be a whole number`)
 }
 
-function checkServers(servers: readonly Server[], self: ServerId, join: boolean): void {
+function checkServers(servers: readonly Server[], self: ServerId, join: boolean, recoveries: readonly string[]): void {
+  checkList('bootstrap', servers, SERVER_NAMES)
+  const ids = servers.map(({ id }) => id)
+  if (join && ids.includes(self) && recoveries.length === 0)
+    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
+  if (join || ids.includes(self)) return
+  const names = `it names ${ids.join(', ')}`
+  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
+}
+
+/** A list of servers, none of them and none of their addresses in it twice. */
+function checkList(name: string, servers: readonly Server[], names: readonly string[]): void {
   if (!Array.isArray(servers) || servers.length === 0 || servers.length > SERVERS_MAX) {
-    fail('bootstrap', `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
+    fail(name, `must be a list of 1 .. ${SERVERS_MAX} servers, each { id, address }`)
   }
   const ids = new Set<ServerId>()
   const addresses = new Set<string>()
   for (const [at, server] of servers.entries()) {
-    if (typeof server !== 'object' || server === null) fail('bootstrap', `has no { id, address } at place ${at + 1}`)
-    checkOptionNames('a server of bootstrap', server, SERVER_NAMES)
-    checkName('bootstrap: id', server.id)
-    checkName('bootstrap: address', server.address)
-    if (ids.has(server.id)) fail('bootstrap', `names server ${server.id} twice`)
-    if (addresses.has(server.address)) fail('bootstrap', `names address ${server.address} twice`)
+    if (typeof server !== 'object' || server === null) fail(name, `has no { id, address } at place ${at + 1}`)
+    checkOptionNames(`a server of ${name}`, server, names)
+    checkName(`${name}: id`, server.id)
+    checkName(`${name}: address`, server.address)
+    if (ids.has(server.id)) fail(name, `names server ${server.id} twice`)
+    if (addresses.has(server.address)) fail(name, `names address ${server.address} twice`)
     ids.add(server.id)
     addresses.add(server.address)
   }
-  const names = `it names ${[...ids].join(', ')}`
-  if (join && ids.has(self))
-    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
-  if (join || ids.has(self)) return
-  fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)
+}
+
+function checkRecoveries(recoveries: readonly string[]): void {
+  if (!areRecoveries(recoveries))
+    fail('recoveries', `must be the list that Raft.recover told, ${RECOVERIES_MAX} at most`)
 }
 
 /** `join` names addresses, or else `bootstrap` the first members. */
@@ -403,18 +536,23 @@ function checkJoin({
   id,
   join,
   bootstrap,
+  recoveries,
   joinTimeoutMs,
   signal,
   transport,
 }: Checked<unknown, unknown, unknown, unknown>): void {
+  checkRecoveries(recoveries)
   checkNumber('joinTimeoutMs', joinTimeoutMs, 1, 2 ** 31 - 1)
   if (signal !== null && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
-  if (typeof join === 'boolean') return checkServers(bootstrap, id, join)
+  if (typeof join === 'boolean') return checkServers(bootstrap, id, join, recoveries)
   if (!Array.isArray(join) || join.length === 0 || join.length > SERVERS_MAX) {
     fail('join', `must be true, false or a list of 1 .. ${SERVERS_MAX} addresses of members`)
   }
   if (bootstrap.length > 0) {
     fail('bootstrap', 'is given, and join names addresses, which tell it: leave it out, or set join to true')
+  }
+  if (recoveries.length > 0) {
+    fail('recoveries', 'is given, and join names addresses, which tell it: leave it out, or set join to true')
   }
   if (!has(transport, 'ask')) {
     fail(

@@ -11,6 +11,7 @@ import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import {
+  bootstrapSettingsOf,
   checkCallOptions,
   checkChangeOptions,
   checkCloseOptions,
@@ -19,14 +20,29 @@ import {
   checkReadOptions,
   checkServerId,
   checkTransferOptions,
+  recoverSettingsOf,
   settingsOf,
+  stateSettingsOf,
 } from './options.js'
-import type { RaftOptions, Settings } from './options.js'
+import type {
+  BootstrapOptions,
+  FolderOptions,
+  RaftOptions,
+  RecoveredServer,
+  RecoverOptions,
+  Settings,
+} from './options.js'
 import { ChangeCall } from './server/calls/change-queue.js'
 import type { ChangeRequest } from './server/calls/change-queue.js'
 import type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
+import { bootstrapFolder } from './server/open/bootstrap.js'
+import type { BootstrappedFolder } from './server/open/bootstrap.js'
+import { folderState } from './server/open/folder-state.js'
+import type { FolderState } from './server/open/folder-state.js'
 import { openServer } from './server/open/open-server.js'
+import { recover } from './server/open/recover.js'
+import type { Recovery } from './server/open/recover.js'
 import type { Server } from './server/server.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
@@ -80,6 +96,38 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   ): Promise<Raft<Command, Result, Query, Answer>> {
     const settings = settingsOf(options)
     return new Raft(await openServer(settings), settings)
+  }
+
+  /**
+   * What the log in a folder says of its server; null where there is none. Opens nothing and changes nothing. Rejects
+   * with what an open would reject with: the folder is locked, damaged, or of another format than that of `storage`.
+   */
+  static async hasState(dir: string, options: FolderOptions = {}): Promise<FolderState | null> {
+    const settings = stateSettingsOf(dir, options)
+    return folderState(settings.dir, settings.storage)
+  }
+
+  /**
+   * Makes an empty folder that of a first member, or of one that joins, and starts nothing. Once more with the same
+   * list it changes nothing; with another it rejects with ERR_RAFT_CLUSTER_MISMATCH. `Raft.open` does the same first.
+   */
+  static async bootstrap(options: BootstrapOptions): Promise<BootstrappedFolder> {
+    const { membership, ...owner } = bootstrapSettingsOf(options)
+    return bootstrapFolder(owner, membership)
+  }
+
+  /**
+   * Makes a cluster of its own of a folder whose cluster has lost its quorum for good (docs/membership.md): its server
+   * alone votes, the others of `servers` are to come with empty folders, and are promoted when they have caught up.
+   * Whoever took no part is refused from then on. Without `mayLoseData: true` it rejects with ERR_RAFT_OPTIONS, which
+   * says what would be done and lost, and changes nothing.
+   */
+  static async recover(
+    dir: string,
+    servers: readonly RecoveredServer[],
+    options: RecoverOptions = {},
+  ): Promise<Recovery> {
+    return recover(recoverSettingsOf(dir, servers, options))
   }
 
   /** Resolves when a leader is known and what was committed when it became known is applied here. */

@@ -94,7 +94,7 @@ export interface ConfigurationStatus {
   readonly nonvoters: readonly (Member & { readonly promote: boolean })[]
 }
 
-/** What an entry is for. Only `command` entries reach the state machine. */
+/** What an entry is for. `apply` of the state machine is given commands, its `configured` configurations. */
 export type EntryKind = 'command' | 'noop' | 'barrier' | 'configuration'
 
 /**
@@ -185,8 +185,10 @@ export type StoreOperation =
 
 /** Who a server is to its peers. A store that was wiped or replaced has another incarnation. */
 export interface Identity {
-  /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry. */
+  /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry, and then over each recovery. */
   readonly clusterId: string
+  /** What it was before each recovery from a lost quorum, the oldest first; absent when nobody asks. Never sent. */
+  readonly formerClusterIds?: readonly string[]
   readonly serverId: ServerId
   /** 32 hex digits, drawn at random when the store was created. */
   readonly incarnation: string

@@ -56,6 +56,12 @@ export class KvServers {
     if (server !== undefined) await killed(server)
   }
 
+  /** Tells a server to stop, and waits until it has. */
+  async stop(at: number): Promise<void> {
+    const server = this.#processes[at]
+    if (server !== undefined) await ended(server, 'SIGTERM')
+  }
+
   /** Starts a killed server again; resolves when it knows a leader. */
   async restart(at: number): Promise<void> {
     this.#processes[at] = this.#spawn(at)
@@ -101,10 +107,12 @@ export class KvServers {
 }
 
 /** Resolves when the process has ended; kill -9. */
-export function killed(server: ChildProcess): Promise<void> {
+export const killed = (server: ChildProcess): Promise<void> => ended(server, 'SIGKILL')
+
+function ended(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return Promise.resolve()
   return new Promise((resolve) => {
     server.once('exit', () => resolve())
-    server.kill('SIGKILL')
+    server.kill(signal)
   })
 }

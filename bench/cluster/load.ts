@@ -45,10 +45,11 @@ export class Recorder {
   }
 }
 
-export function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder): Promise<Loaded> {
+/** `ended`: ends an open loop before its time. */
+export function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder, ended: AbortSignal): Promise<Loaded> {
   const operation = operationOf(raft, load.work, new Uint8Array(load.payloadBytes).fill(0x62))
   const { pace, milliseconds } = load
-  if ('perSecond' in pace) return openLoop(operation, pace.perSecond, milliseconds, recorder)
+  if ('perSecond' in pace) return openLoop(operation, pace.perSecond, milliseconds, recorder, ended)
   const turnAfter = load.work === 'staleRead' ? STALE_READS_PER_TURN : Infinity
   return closedLoop(operation, pace.inFlight, milliseconds, turnAfter, recorder)
 }
@@ -116,6 +117,7 @@ async function openLoop(
   perSecond: number,
   milliseconds: number,
   recorder: Recorder,
+  ended: AbortSignal,
 ): Promise<Loaded> {
   const start = performance.now()
   const total = Math.floor((milliseconds / 1000) * perSecond)
@@ -130,7 +132,7 @@ async function openLoop(
       failures.push(error)
     }
   }
-  for (let begun = 0; begun < total && failures.length === 0;) {
+  for (let begun = 0; begun < total && failures.length === 0 && !ended.aborted;) {
     const due = Math.min(total, Math.floor(((performance.now() - start) / 1000) * perSecond))
     for (; begun < due; begun += 1) {
       if (waiting.size >= OPEN_LOOP_WAITING_MAX) {
@@ -143,7 +145,8 @@ async function openLoop(
     }
     await new Promise((resolve) => setTimeout(resolve, OPEN_LOOP_TICK_MS))
   }
+  const end = Math.min(performance.now(), start + milliseconds)
   await Promise.all(waiting)
   if (failures.length > 0) throw failures[0]
-  return loadedOf(recorder, refused, start, start + milliseconds)
+  return loadedOf(recorder, refused, start, end)
 }

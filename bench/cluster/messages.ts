@@ -23,6 +23,9 @@ export type ToServer =
   | { readonly type: 'latencies' }
   /** `restart`: figures of the event loop begin anew. */
   | { readonly type: 'usage'; readonly restart: boolean }
+  /** The open loop under way begins nothing more. */
+  | { readonly type: 'endLoad' }
+  | { readonly type: 'snapshot' }
   | { readonly type: 'close' }
 
 export interface Usage {
@@ -71,4 +74,10 @@ export interface Latencies {
   readonly max: number
 }
 
-export type FromServer = { readonly type: 'ready' } | Usage | Loaded | Latencies | Failed
+/** Taken, and durable. */
+export interface SnapshotTaken {
+  readonly type: 'snapshotTaken'
+  readonly index: number
+}
+
+export type FromServer = { readonly type: 'ready' } | Usage | Loaded | Latencies | SnapshotTaken | Failed

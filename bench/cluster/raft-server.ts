@@ -3,27 +3,25 @@
 import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Raft } from 'balsa-raft'
-import type { Codec, StateMachine } from 'balsa-raft'
+import type { Codec } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
+import { countingMachine } from './counting-machine.js'
 import { Recorder, runLoad } from './load.js'
 import type { FromServer, ToServer, Usage } from './messages.js'
 
 const LOOP_DELAY_RESOLUTION_MS = 10
 
-const [id = '', dir = '', servers = ''] = process.argv.slice(2)
+/** `snapshotBytes`: what its snapshots have; 0 for none, which are then asked for, and not taken by themselves. */
+const [id = '', dir = '', servers = '', snapshotBytes = '0'] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
 })
 
-let count = 0
-const counter: StateMachine<Uint8Array, number, null, number> = {
-  apply: (batch) => batch.map(() => (count += 1)),
-  query: () => count,
-}
 const bytes: Codec<Uint8Array> = { encode: (command) => command, decode: (command) => command }
 
 let recorder = new Recorder()
+let load = new AbortController()
 const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
 loopDelay.enable()
 let gcMilliseconds = 0
@@ -32,8 +30,17 @@ new PerformanceObserver((list) => {
 }).observe({ entryTypes: ['gc'] })
 
 const listen = bootstrap.find((server) => server.id === id)?.address ?? ''
-const raft = await Raft.open({ id, dir, bootstrap, transport: tcp({ listen }), stateMachine: counter, codec: bytes })
-await raft.ready()
+const raft = await Raft.open({
+  id,
+  dir,
+  bootstrap,
+  transport: tcp({ listen }),
+  stateMachine: countingMachine(Number(snapshotBytes)),
+  codec: bytes,
+  snapshots: false,
+})
+// One that must be given a snapshot is ready when it has it, and is looked at before.
+if (raft.status.lastIndex <= 1) await raft.ready()
 say({ type: 'ready' })
 
 // The parent is gone: nobody will say close.
@@ -42,7 +49,8 @@ process.on('message', (message: ToServer) => {
   switch (message.type) {
     case 'load':
       recorder = new Recorder()
-      runLoad(raft, message.load, recorder).then(say, (error: unknown) =>
+      load = new AbortController()
+      runLoad(raft, message.load, recorder, load.signal).then(say, (error: unknown) =>
         say({ type: 'failed', message: String(error) }),
       )
       return
@@ -52,6 +60,15 @@ process.on('message', (message: ToServer) => {
     case 'usage':
       say(usage())
       if (message.restart) loopDelay.reset()
+      return
+    case 'endLoad':
+      load.abort()
+      return
+    case 'snapshot':
+      raft.snapshot().then(
+        ({ index }) => say({ type: 'snapshotTaken', index }),
+        (error: unknown) => say({ type: 'failed', message: String(error) }),
+      )
       return
     case 'close':
       void raft.close().then(() => process.exit(0))

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
-import type { FromServer, Latencies, Load, Loaded, ToServer, Usage } from './messages.js'
+import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
 
@@ -21,26 +21,30 @@ export interface Measured {
 
 export class RaftServers {
   readonly #folder: string
-  readonly #processes: readonly ChildProcess[]
+  readonly #processes: ChildProcess[]
+  readonly #start: (at: number) => ChildProcess
 
-  private constructor(folder: string, processes: readonly ChildProcess[]) {
+  private constructor(folder: string, start: (at: number) => ChildProcess) {
     this.#folder = folder
-    this.#processes = processes
+    this.#start = start
+    this.#processes = Array.from({ length: SERVERS }, (_, at) => start(at))
   }
 
-  /** Over empty folders; resolves when all three are ready. */
-  static async start({ dir, profile }: Settings): Promise<RaftServers> {
+  /** Over empty folders; resolves when all three are ready. Their state machines have snapshots of so many bytes. */
+  static async start({ dir, profile }: Settings, snapshotBytes = 0): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
     const list = ports.map((port, at) => `s${at + 1}=127.0.0.1:${port}`).join(',')
     const script = fileURLToPath(new URL('raft-server.js', import.meta.url))
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
-    const processes = ports.map((_, at) => fork(script, [`s${at + 1}`, join(folder, `s${at + 1}`), list], { execArgv }))
-    const servers = new RaftServers(folder, processes)
+    const servers = new RaftServers(folder, (at) => {
+      const id = `s${at + 1}`
+      return fork(script, [id, join(folder, id), list, String(snapshotBytes)], { execArgv })
+    })
     try {
-      await Promise.all(processes.map((server) => next(server, 'ready')))
+      await Promise.all(servers.#processes.map((server) => next(server, 'ready')))
     } catch (error) {
-      for (const server of processes) server.kill('SIGKILL')
+      for (const server of servers.#processes) server.kill('SIGKILL')
       throw error
     }
     return servers
@@ -64,9 +68,9 @@ export class RaftServers {
 
   /** A warm-up that is not counted, then the load. */
   async measure(server: ChildProcess, load: Load, warmUpMs: number): Promise<Measured> {
-    if (warmUpMs > 0) await ask(server, 'loaded', { type: 'load', load: { ...load, milliseconds: warmUpMs } })
+    if (warmUpMs > 0) await this.load(server, { ...load, milliseconds: warmUpMs })
     const before = await Promise.all(this.#processes.map((each) => usageOf(each, true)))
-    const loaded = await ask<Loaded>(server, 'loaded', { type: 'load', load })
+    const loaded = await this.load(server, load)
     const after = await this.usages()
     const latencies = await ask<Latencies>(server, 'latencies', { type: 'latencies' })
     const usages = before.flatMap((usage, at) => {
@@ -74,6 +78,42 @@ export class RaftServers {
       return later === undefined ? [] : [{ before: usage, after: later }]
     })
     return { loaded, latencies, usages }
+  }
+
+  load(server: ChildProcess, load: Load): Promise<Loaded> {
+    return ask(server, 'loaded', { type: 'load', load })
+  }
+
+  /** Carries the load until `during` has ended. */
+  async loadWhile(
+    server: ChildProcess,
+    load: Load,
+    during: () => Promise<void>,
+  ): Promise<Pick<Measured, 'loaded' | 'latencies'>> {
+    const carried = this.load(server, load)
+    const ended = during().finally(() => {
+      const question: ToServer = { type: 'endLoad' }
+      server.send(question)
+    })
+    const [loaded] = await Promise.all([carried, ended])
+    return { loaded, latencies: await ask<Latencies>(server, 'latencies', { type: 'latencies' }) }
+  }
+
+  snapshot(server: ChildProcess): Promise<SnapshotTaken> {
+    return ask(server, 'snapshotTaken', { type: 'snapshot' })
+  }
+
+  stop(server: ChildProcess): Promise<void> {
+    return stop(server)
+  }
+
+  /** One that was stopped; resolves when it is open. */
+  async restart(stopped: ChildProcess): Promise<ChildProcess> {
+    const at = this.#processes.indexOf(stopped)
+    const server = this.#start(at)
+    this.#processes[at] = server
+    await next(server, 'ready')
+    return server
   }
 
   usages(): Promise<readonly Usage[]> {
@@ -86,7 +126,7 @@ export class RaftServers {
   }
 }
 
-function usageOf(server: ChildProcess, restart = false): Promise<Usage> {
+export function usageOf(server: ChildProcess, restart = false): Promise<Usage> {
   return ask(server, 'usage', { type: 'usage', restart })
 }
 

@@ -74,7 +74,13 @@ function parsing(words: readonly string[]): () => void {
 function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => void {
   const answers = new Array<number>(COMMANDS).fill(0)
   const machine: StateMachine<Command, number> = { apply: () => answers }
-  const applier = new Applier<Command>(new GuardedMachine(machine), new GuardedCodec(codec), () => true)
+  const configuration = { voters: [], outgoing: null, nonvoters: [] }
+  const applier = new Applier<Command>(
+    new GuardedMachine(machine),
+    new GuardedCodec(codec),
+    () => true,
+    () => configuration,
+  )
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)
   return () => void applier.apply(logIndex(1), logIndex(COMMANDS), blocks)
 }

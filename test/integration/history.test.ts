@@ -10,23 +10,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { checkHistory } from '../linearizability/check.js'
-import { formatHistory } from '../linearizability/history.js'
 import { hookInto, readTraces } from '../referee/recorders/processes.js'
 import { judgeTrace } from '../referee/referee.js'
 import { formatTrace } from '../referee/trace-format.js'
-import { HistoryRecorder, Lane } from '../support/history-recorder.js'
+import { HistoryRecorder } from '../support/history-recorder.js'
+import { judge, Progress, readEverything, STRETCH } from '../support/history-run.js'
 import { pinnedTo, Roaming, runClient, Workload } from '../support/history-workload.js'
 import { KvCluster } from '../support/kv-cluster.js'
-import { RespClient } from '../support/resp-client.js'
 import { drawSeed, randomFrom } from '../support/seed.js'
-import { pause, until } from '../support/until.js'
+import { pause } from '../support/until.js'
 
-/** Completed operations before and after each fault. */
-const STRETCH = 700
 const COMPLETED_MIN = 4 * STRETCH
-/** Clients that make no progress for so long make none at all. */
-const STUCK_MS = 30_000
 /** Shorter than the election timeout: it still believes that it leads. */
 const ALONE_MS = 250
 const ROAMING = 2
@@ -53,7 +47,7 @@ test('what clients see while the leader is killed and the next one is paused is 
       runClient(
         {
           name: at === 0 ? PATIENT : `roamer-${at + 1}`,
-          route: new Roaming(ports, at),
+          route: new Roaming(cluster, at),
           work: 'everything',
           isPatient: at === 0,
         },
@@ -68,7 +62,7 @@ test('what clients see while the leader is killed and the next one is paused is 
     await Promise.race([working, disturb(cluster, progress)])
     isStopped = true
     await working
-    await readEverything(ports, workload, recorder)
+    await readEverything(cluster, workload, recorder)
   } catch (error) {
     // What clients saw until then says more than that it went no further.
     isStopped = true
@@ -141,72 +135,6 @@ async function pauseLeader(cluster: KvCluster, progress: Progress): Promise<void
 async function untilOtherLeads(cluster: KvCluster, progress: Progress, old: number): Promise<void> {
   await progress.until('another one leads', () => progress.recorder.leaderPort !== cluster.ports[old])
   await progress.stretch()
-}
-
-/** Waits for what the clients do, as long as they do anything. */
-class Progress {
-  readonly recorder: HistoryRecorder
-  readonly #cluster: KvCluster
-  readonly #stopped: () => boolean
-
-  constructor(cluster: KvCluster, recorder: HistoryRecorder, stopped: () => boolean) {
-    this.#cluster = cluster
-    this.recorder = recorder
-    this.#stopped = stopped
-  }
-
-  until(what: string, holds: () => boolean): Promise<void> {
-    return until(
-      what,
-      () => {
-        const failed = this.#cluster.processes.find(({ hasFailed }) => hasFailed)
-        assert.is(failed, undefined, `a server ended by itself: ${JSON.stringify(failed?.log.slice(-3))}`)
-        assert.not(this.#stopped(), `the clients have stopped before this: ${what}`)
-        return holds()
-      },
-      STUCK_MS,
-    )
-  }
-
-  stretch(): Promise<void> {
-    const goal = this.recorder.completed + STRETCH
-    return this.until(`${STRETCH} more operations are completed`, () => this.recorder.completed >= goal)
-  }
-}
-
-/** The end of the history: what is there of all that was written. */
-async function readEverything(ports: readonly number[], workload: Workload, recorder: HistoryRecorder): Promise<void> {
-  const lane = new Lane('last')
-  const route = new Roaming(ports, ports.indexOf(recorder.leaderPort))
-  const deadline = performance.now() + 60_000
-  let connection = await RespClient.connect(route.port)
-  for (const key of workload.keys) {
-    for (;;) {
-      assert.ok(performance.now() < deadline, 'the last reads are not answered')
-      const [ending] = await recorder.perform(connection, route.port, [{ lane, steps: [{ op: 'get', key }] }], 10_000)
-      if (ending?.outcome === 'ok') break
-      route.refused(ending?.movedTo ?? null)
-      await pause(20)
-      connection.close()
-      connection = await RespClient.connect(route.port)
-    }
-  }
-  connection.close()
-}
-
-function judge(recorder: HistoryRecorder, seed: number, completedMin: number): void {
-  const { history, completed, unknownWrites, leaderChanges } = recorder
-  const verdict = checkHistory(history, { completedMin })
-  console.log(
-    `${completed} completed, ${unknownWrites} unknown writes, ${leaderChanges} leaders: ${JSON.stringify(verdict)}`,
-  )
-  if (verdict.kind === 'linearizable') return
-  mkdirSync('build', { recursive: true })
-  const path = join('build', `history-${process.pid}.jsonl`)
-  writeFileSync(path, formatHistory(history))
-  const again = `node build/test/linearizability/cli.js ${path} ${completedMin}`
-  const details = 'explanation' in verdict ? verdict.explanation : JSON.stringify(verdict)
-  assert.unreachable(`seed ${seed}: the history is ${verdict.kind}; to check it again: ${again}\n${details}`)
 }
 
 /** What the servers did is by the rules of the paper, whatever clients saw. */

@@ -1,7 +1,7 @@
 /** A KvServer on a double of the library, on a free port, and raw clients for it. */
 
 import { connect, type Socket } from 'node:net'
-import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
+import { formatAddress, makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
 import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
@@ -47,15 +47,18 @@ export async function startServer({
   const { clock = { ...machineClock, wallNow: now } } = options
   const data = new DataSet()
   const raft = new SingleServerRaft(new KvStateMachine(data), { id: 's1', now: entryTime ?? (() => clock.wallNow()) })
+  const self = makeMember('s1', { host: '127.0.0.1', port: 7101 }, { host: '127.0.0.1', port: 7001 })
+  const members = [self, ...otherMembers]
+  const voters = members.map(({ id, peer }) => ({ id, address: formatAddress(peer) }))
+  raft.configuration = { voters, outgoing: null, nonvoters: [] }
   prepare?.(raft)
   const events: string[] = []
   const log = (event: string): void => void events.push(event)
-  const self = makeMember('s1', { host: '127.0.0.1', port: 7101 }, { host: '127.0.0.1', port: 7001 })
   const server = new KvServer({
     raft,
     data,
     self,
-    members: [self, ...otherMembers],
+    members,
     host: '127.0.0.1',
     port: 0,
     dir: '/nowhere',

@@ -10,7 +10,7 @@ import { readLaunchOptions, type LaunchOptions } from 'balsa-kv/launcher/launch-
 import { ServerProcess } from 'balsa-kv/launcher/server-process.js'
 import { freePortRow } from '../../support/free-addresses.js'
 import { until } from '../support/until.js'
-import { runNode, temporaryDir, type Running } from './processes.js'
+import { runNode, temporaryDir, type Ended, type Running } from './processes.js'
 import { RawClient } from './kv-fixture.js'
 
 const test = suite('npm start')
@@ -180,6 +180,7 @@ test('a server whose log file cannot be opened is told of, and tried again', asy
       again.push(wait)
     },
     onStart: () => told.push('started'),
+    onRemoved: () => told.push('removed'),
   })
   server.start()
   assert.is(told.length, 1)
@@ -207,6 +208,81 @@ test('it goes on when nobody reads any more what it says, and --fresh deletes no
   await until('the server is back', async () => (await ask(port, 'GET k').catch(() => '')).startsWith('$1'))
   running.child.kill('SIGTERM')
   assert.is((await running.ended).code, 0)
+  rmSync(dir, { recursive: true })
+})
+
+test('--add takes no other option than --data, and says what is in its way', async () => {
+  assert.throws(() => options('--add --servers 5'), /^--add goes with --data alone, and --servers is given$/)
+  assert.is(options('--add').adds, true)
+  const dir = temporaryDir()
+  const added = async (): Promise<readonly [number | null, string]> => {
+    const { code, stderr } = await start('--add', '--data', dir).ended
+    return [code, stderr]
+  }
+  const nothing = `npm start: there is no cluster in ${dir}: npm start makes one, --data names its folder\n`
+  assert.equal(await added(), [64, nothing])
+  prepareDataDir(options(`--data ${dir} --port ${await freePortRow(3)}`))
+  const silent = `npm start: no server of the cluster in ${dir} answers: start it first, with npm start\n`
+  assert.equal(await added(), [1, silent])
+  rmSync(dir, { recursive: true })
+})
+
+test('--add adds a fourth and a fifth server, which come back with the next start; one that was removed does not', async () => {
+  const dir = temporaryDir()
+  const port = await freePortRow(5)
+  const words = ['--data', dir, '--port', String(port)]
+  const first = start(...words)
+  const add = (): Promise<Ended> => start('--add', '--data', dir).ended
+  try {
+    await said(first, /stop {3}Ctrl-C/)
+    const taker = createServer()
+    await new Promise<void>((resolve) => taker.listen(port + 3, '127.0.0.1', () => resolve()))
+    const taken = await add()
+    assert.equal(
+      [taken.code, taken.stderr],
+      [69, `npm start: 127.0.0.1:${port + 3}, for s4's clients, is taken by another process; free it\n`],
+    )
+    await new Promise<void>((resolve) => taker.close(() => resolve()))
+
+    const fourth = await add()
+    assert.is(fourth.code, 0, fourth.stdout + fourth.stderr)
+    assert.match(
+      fourth.stdout,
+      /^s4: clients at .*\ns4 runs; .*\ns4 is a voter: the cluster has 4 servers, s1, s2, s3, s4\n/,
+    )
+    assert.match(fourth.stdout, /an even number survives no more failures than one less: add another\n$/)
+    await said(first, /^s4 was started at 127\.0\.0\.1:\d+, pid \d+; the cluster is to add it/m)
+    const fifth = await add()
+    assert.is(fifth.code, 0, fifth.stdout + fifth.stderr)
+    const sixth = await add()
+    assert.equal(
+      [sixth.code, sixth.stderr],
+      [
+        64,
+        'npm start: the cluster has 5 servers, s1, s2, s3, s4, s5: RAFT REMOVE takes one out before another comes\n',
+      ],
+    )
+    assert.is(await askLeader(port, 'SET greeting hello'), '+OK\r\n')
+    assert.match(await askLeader(port, 'RAFT REMOVE s4'), /^\*/)
+    await said(first, /^s4 was removed from the cluster, and has ended; its data stays in \S+\/s4$/m)
+  } finally {
+    first.child.kill('SIGINT')
+  }
+  assert.is((await first.ended).code, 0)
+
+  const second = start(...words)
+  try {
+    await said(second, /stop {3}Ctrl-C/)
+    assert.match(second.output(), /^starting 4 servers \.\.\.\n[^]*\ns5 +(leader|follower) /)
+    assert.not(/\ns4 /.test(second.output()))
+    // Its name is the first that is free, and its folder is what it left.
+    const again = await add()
+    assert.is(again.code, 0, again.stdout + again.stderr)
+    assert.match(again.stdout, /\ns4 is a voter: the cluster has 5 servers/)
+  } finally {
+    second.child.kill('SIGTERM')
+  }
+  assert.is((await second.ended).code, 0)
   rmSync(dir, { recursive: true })
 })
 

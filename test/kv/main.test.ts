@@ -27,7 +27,14 @@ const wrong: readonly (readonly [line: string, message: RegExp])[] = [
   ['--id s1 --id s2', /^--id is given twice$/],
   ['--help=x', /^--help takes no value$/],
   [`--servers ${servers}`, /^--id is missing/],
-  [`--servers ${servers} --id s3`, /^--id is s3; --servers names s1, s2$/],
+  [`--servers ${servers} --id s3`, /^--id is s3; --servers names s1, s2\. A server that is to be added needs --self$/],
+  [`--servers ${servers} --self h:1/h:2`, /^--id is missing: it names the server that is to be added$/],
+  [
+    `--servers ${servers} --id s2 --self h:1/h:2`,
+    /^--self is for a server that is to be added; --servers already says/,
+  ],
+  [`--servers ${servers} --id s3 --self h:1`, /^--self is h:1; it must be host:port\/host:port/],
+  [`--servers ${servers} --id s3 --self h:1/127.0.0.1:7001`, /^--servers names address 127\.0\.0\.1:7001 twice$/],
   ['--servers s1=127.0.0.1:7101', /^--servers: "s1=127.0.0.1:7101" is not id=host:port\/host:port/],
   ['--servers s1=h:1/h:2,s1=h:3/h:4', /^--servers names server s1 twice$/],
   ['--servers s1=h:1/h:1', /^--servers names address h:1 twice$/],
@@ -62,6 +69,9 @@ test('the command line of all servers is the same but for the id, and says what 
   assert.is(formatServers(options?.members ?? []), servers)
   assert.is(readServerOptions(['--port', '7001'])?.self.peer.port, 7101)
   assert.is(readServerOptions(['-h']), null)
+  assert.is(options?.joins, false)
+  const added = readServerOptions(['--servers', servers, '--id', 's3', '--self', '127.0.0.1:7103/127.0.0.1:7003'])
+  assert.equal([added?.joins, added?.self.redis.port, formatServers(added?.members ?? [])], [true, 7003, servers])
 })
 
 test('a configuration file says the same as the command line, which wins', () => {

@@ -66,9 +66,17 @@ export class ProcessCluster {
     return cluster
   }
 
-  startServer(member: Member): void {
-    const words = ['--servers', formatServers(this.members), '--id', member.id, '--dir', join(this.dir, member.id)]
-    this.#running.set(member.id, runNode([mainPath, ...words, '--stop-with-stdin']))
+  startServer(member: Member, more: readonly string[] = []): void {
+    this.#running.set(member.id, runNode([mainPath, ...this.wordsOf(member), '--stop-with-stdin', ...more]))
+  }
+
+  /** What names a server on its command line. */
+  wordsOf({ id }: Member): readonly string[] {
+    return ['--servers', formatServers(this.members), '--id', id, '--dir', this.dirOf(id)]
+  }
+
+  dirOf(id: string): string {
+    return join(this.dir, id)
   }
 
   /** Resolves with the leader once all running servers follow it. */

@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { RaftError } from 'balsa-raft'
+import { RaftError, type Status } from 'balsa-raft'
 import { CLUSTER_CALL_MS } from 'balsa-kv/limits.js'
 import type { ClusterCalls } from 'balsa-kv/server/kv-raft.js'
 import { until } from '../support/until.js'
@@ -13,21 +13,21 @@ const test = suite('RAFT of kv')
 test('RAFT STATUS and MEMBERS are lists of label and value in RESP2, and maps in RESP3', () =>
   withServer(async (_fixture, client) => {
     const [two, last] = [await client.ask(command('RAFT', 'STATUS'), 'fault\r\n$0\r\n\r\n'), 'fault\r\n$0\r\n\r\n']
-    assert.ok(two.startsWith('*30\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
+    assert.ok(two.startsWith('*38\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
     await client.ask(command('HELLO', '3'), 'modules\r\n*0\r\n')
-    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%15${two.slice(3)}`)
+    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%19${two.slice(3)}`)
     const members = await client.ask(command('RAFT', 'MEMBERS'), 'reason\r\n$0\r\n\r\n')
-    assert.ok(members.startsWith('*1\r\n%9\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nkind\r\n$5\r\nvoter\r\n'), members)
+    assert.ok(members.startsWith('*3\r\n%9\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nkind\r\n$5\r\nvoter\r\n'), members)
   }))
 
 test('RAFT MEMBERS tells who joins and who leaves, and why a peer is not there', () =>
   withServer(async ({ raft }, client) => {
     const server = (id: string): { id: string; address: string } => ({ id, address: `127.0.0.1:710${id.slice(1)}` })
-    raft.configuration = {
+    raft.reconfigure({
       voters: [server('s1'), server('s2')],
       outgoing: [server('s2'), server('s3')],
       nonvoters: [{ ...server('s4'), promote: true }],
-    }
+    })
     raft.peer('s2', true)
     raft.peer('s3', false)
     raft.downReasons.set('s3', 'ECONNREFUSED')
@@ -53,8 +53,15 @@ test('RAFT is no part of a transaction', () =>
     assert.match(await client.ask(command('EXEC'), '\r\n'), /^-EXECABORT/)
   }))
 
-const server = (id: string): { readonly id: string } => ({ id })
-const answer = { index: 7, configuration: { voters: [server('s1'), server('s2')], nonvoters: [server('s3')] } }
+const server = (id: string): Status['configuration']['voters'][number] => ({ id, address: 'x:1' })
+const answer = {
+  index: 7,
+  configuration: {
+    voters: [server('s1'), server('s2')],
+    outgoing: null,
+    nonvoters: [{ ...server('s3'), promote: false }],
+  },
+}
 
 /** Every call of the library, noted down; what each answers can be changed. */
 function recorded(calls: unknown[][]): ClusterCalls {
@@ -70,6 +77,7 @@ function recorded(calls: unknown[][]): ClusterCalls {
     promote: note('promote', answer),
     demoteVoter: note('demoteVoter', answer),
     removeServer: note('removeServer', answer),
+    updateServer: note('updateServer', answer),
     replace: note('replace', answer),
     transferLeadership: note('transferLeadership', 's2'),
     snapshot: note('snapshot', { index: 9, term: 2, bytes: 1234 }),
@@ -81,8 +89,10 @@ const changed = '*6\r\n$5\r\nindex\r\n:7\r\n$6\r\nvoters\r\n$5\r\ns1,s2\r\n$9\r\
 test('each subcommand that changes something is one call of the library, and tells what is then', () =>
   withServer(async ({ raft }, client) => {
     const calls: unknown[][] = []
-    Object.assign(raft, recorded(calls))
     const timeoutMs = CLUSTER_CALL_MS
+    const s2 = { id: 's2', address: '127.0.0.1:7102', meta: { zone: 'b', redis: '127.0.0.1:7002' } }
+    raft.reconfigure({ voters: [{ id: 's1', address: '127.0.0.1:7101' }, s2], outgoing: null, nonvoters: [] })
+    Object.assign(raft, recorded(calls))
     const s4 = { id: 's4', address: '127.0.0.1:7104', meta: { redis: '[::1]:7004' } }
     const cases: readonly (readonly [line: string, call: readonly unknown[], reply: string])[] = [
       ['RAFT ADD s4 127.0.0.1:7104 [::1]:7004', ['addVoter', s4, { timeoutMs }], changed],
@@ -94,6 +104,16 @@ test('each subcommand that changes something is one call of the library, and tel
       ['RAFT PROMOTE s4', ['promote', 's4', { timeoutMs }], changed],
       ['RAFT DEMOTE s4 ifindex 7', ['demoteVoter', 's4', { timeoutMs, ifIndex: 7 }], changed],
       ['RAFT REMOVE s4 IFINDEX 7 FORCE', ['removeServer', 's4', { timeoutMs, ifIndex: 7, force: true }], changed],
+      [
+        'RAFT UPDATE s2 127.0.0.1:7202 127.0.0.1:7302 IFINDEX 7',
+        [
+          'updateServer',
+          's2',
+          { address: '127.0.0.1:7202', meta: { zone: 'b', redis: '127.0.0.1:7302' } },
+          { timeoutMs, ifIndex: 7 },
+        ],
+        changed,
+      ],
       ['RAFT REPLACE s2 s4 127.0.0.1:7104 [::1]:7004', ['replace', 's2', s4, { timeoutMs }], changed],
       [
         'RAFT REPLACE s4 s4 127.0.0.1:7104 [::1]:7004 IFINDEX 7',
@@ -119,6 +139,7 @@ test('what RAFT is told wrongly is refused before anything is called', () =>
       ['RAFT ADD s4 127.0.0.1:7104', /^-ERR wrong number of arguments for 'raft\|add' command/],
       ['RAFT ADD s4 127.0.0.1 127.0.0.1:7004', /^-ERR RAFT ADD takes id, host:port for its peers, host:port for its/],
       ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:70040', /^-ERR RAFT ADD takes id/],
+      ['RAFT UPDATE s2 127.0.0.1:7102 7002', /^-ERR RAFT UPDATE takes id, host:port for its peers, host:port for its/],
       ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:7004 NOW', /^-ERR syntax error/],
       ['RAFT REPLACE s2 s4 127.0.0.1:7104', /^-ERR wrong number of arguments for 'raft\|replace' command/],
       ['RAFT REPLACE s2 s4 7104 127.0.0.1:7004', /^-ERR RAFT REPLACE takes old id, new id, host:port for its peers/],

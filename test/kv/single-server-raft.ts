@@ -49,6 +49,14 @@ export class SingleServerRaft implements KvRaft {
   readonly refusals = new Map<string, Status['peers'][number]['refusal']>()
   /** What `status` tells of the servers. */
   configuration: Status['configuration']
+  /** What `status` tells of snapshots. */
+  snapshotStatus: Status['snapshot'] = {
+    last: null,
+    isTaking: false,
+    isRestoring: false,
+    failure: null,
+    unavailable: null,
+  }
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
@@ -109,12 +117,13 @@ export class SingleServerRaft implements KvRaft {
     const index = logIndex(this.#index)
     return {
       id: this.#id,
+      recoveries: [],
       clusterId: '0'.repeat(32),
       role: this.#role,
       term: termOf(1),
       leader: this.#leader,
       firstIndex: logIndex(1),
-      snapshot: { last: null, isTaking: false, isRestoring: false, failure: null, unavailable: null },
+      snapshot: this.snapshotStatus,
       lastIndex: index,
       durableIndex: index,
       commitIndex: index,
@@ -179,6 +188,23 @@ export class SingleServerRaft implements KvRaft {
   peer(id: string, connected: boolean, reason = 'a test'): void {
     this.#peers.set(id, connected)
     this.#emit('peer', { id, connected, reason })
+  }
+
+  /** What the library tells of snapshots. */
+  snapshotEvent(what: RaftEvents['snapshot']['what']): void {
+    this.#emit('snapshot', { what, index: logIndex(this.#index), term: termOf(1), reason: null })
+  }
+
+  /** Another configuration is in force. */
+  reconfigure(configuration: Status['configuration'], index = 1): void {
+    this.configuration = configuration
+    this.#emit('configuration', { configuration, index: logIndex(index), isCommitted: true })
+  }
+
+  /** Another configuration is in force, in which this server is not. */
+  removed(configuration: Status['configuration']): void {
+    this.reconfigure(configuration)
+    this.#emit('removed', { index: logIndex(1) })
   }
 
   lead(): void {

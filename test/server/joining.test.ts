@@ -88,8 +88,10 @@ test('M17 another cluster, and a first entry that is not that of the cluster, ar
     const lies: readonly (readonly [string, RegExp])[] = [
       ['', /says no cluster/],
       ['7', /says no cluster/],
-      [JSON.stringify({ cluster: 'balsa', clusterId: '0', first }), /id of the cluster that it tells is not/],
-      [JSON.stringify({ cluster: 'balsa', clusterId: 'c82eefe3afd8e0a7b7bf1ee6ee1c8bd5', first: null }), /says no/],
+      [JSON.stringify({ cluster: 'balsa', clusterId: '0', first }), /says no cluster/],
+      [JSON.stringify({ cluster: 'balsa', clusterId: '0', first, recoveries: ['1'] }), /says no cluster/],
+      [JSON.stringify({ cluster: 'balsa', clusterId: '0', first, recoveries: [] }), /id of the cluster that it tells/],
+      [JSON.stringify({ cluster: 'balsa', clusterId: '0', first: null, recoveries: [] }), /says no cluster/],
     ]
     for (const [text, words] of lies) {
       const transport: Transport = town.network.transport('s4:1')
@@ -148,6 +150,8 @@ test('addresses to join are refused by name, bound and reason', async () => {
     await says({ join: 's1:1' }, /option join must be true/)
     await says({ join: [''] }, /join: address/)
     await says({ join: ['s1:1'], bootstrap }, /option bootstrap is given, and join names addresses/)
+    const recoveries = [`5-${'0'.repeat(32)}`]
+    await says({ join: ['s1:1'], recoveries }, /option recoveries is given, and join names addresses/)
     await says({ join: ['s1:1'], joinTimeoutMs: 0 }, /joinTimeoutMs/)
     await says({ join: ['s1:1'], signal: {} }, /option signal must be an AbortSignal/)
     await says({ join: ['s1:1'], acceptPeerBoot: [''] }, /acceptPeerBoot/)

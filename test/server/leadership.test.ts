@@ -8,11 +8,14 @@ import * as assert from 'uvu/assert'
 import { systemClock } from '#balsa/clock.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
+import { Raft } from 'balsa-raft'
 import type { RaftError } from 'balsa-raft'
 import { failure } from '../support/failure.js'
+import { optionsOf, StageTransport } from '../support/lone-server.js'
 import { TestCluster } from '../support/raft-cluster.js'
 import type { TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
+import { ManualClock } from '../transport/manual-clock.js'
 
 interface World {
   readonly cluster: TestCluster
@@ -191,6 +194,20 @@ test('options of these calls that are wrong are refused by name', async (context
     assert.match(error.message, message)
   }
   assert.is(leader.status.role, 'leader')
+})
+
+test('a server that is the only voter leads before any time has passed, at its first start and at every later one', async () => {
+  const storage = memoryStore()
+  for (let start = 1; start <= 2; start += 1) {
+    const raft = await Raft.open({
+      ...optionsOf(storage, new StageTransport()),
+      bootstrap: [{ id: 's1', address: 's1:1' }],
+      clock: new ManualClock(),
+    })
+    await raft.ready()
+    assert.is(raft.status.term, start + 1)
+    await raft.close()
+  }
 })
 
 test.run()

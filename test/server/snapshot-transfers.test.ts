@@ -5,36 +5,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
+import { msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions } from 'balsa-raft'
 import { systemClock } from '#balsa/clock.js'
 import type { CancelTimer, Clock } from '#balsa/types.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import { MemoryNetwork } from '#balsa/transport/memory/index.js'
+import { listMachine } from '../support/list-machine.js'
+import type { List } from '../support/list-machine.js'
 import { until } from '../support/until.js'
 
-type List = Raft<number, number, void, readonly number[]>
-
-/** Keeps every number; its snapshot is one piece for each. */
-function listMachine(): RaftOptions<number, number, void, readonly number[]>['stateMachine'] {
-  let list: readonly number[] = []
-  return defineStateMachine<number, number, readonly number[]>({
-    apply: (batch) =>
-      batch.map(({ command }) => {
-        list = [...list, command]
-        return list.length
-      }),
-    query: () => list,
-    snapshot: () => list.map((value) => new TextEncoder().encode(`${value};`.padEnd(2000))),
-    restore: async (source) => {
-      const parts: string[] = []
-      for await (const bytes of source) parts.push(new TextDecoder().decode(bytes))
-      list = parts.join('').split(';').slice(0, -1).map(Number)
-    },
-  })
-}
-
 const IDS = ['s1', 's2', 's3']
+
+type Opened = Pick<RaftOptions<number, number, void, readonly number[]>, 'clock' | 'transport' | 'stateMachine'>
 
 class Cluster {
   readonly network = new MemoryNetwork({ clock: systemClock() })
@@ -46,7 +29,7 @@ class Cluster {
     this.folder = folder
   }
 
-  async open(id: string, more: Partial<Pick<RaftOptions<number, number>, 'clock' | 'transport'>> = {}): Promise<List> {
+  async open(id: string, more: Partial<Opened> = {}): Promise<List> {
     const server = await Raft.open<number, number, void, readonly number[]>({
       ...{ id, dir: join(this.folder, id), bootstrap: IDS.map((peer) => ({ id: peer, address: `${peer}:1` })) },
       ...{ transport: this.network.transport(`${id}:1`), storage: this.storage, codec: msgpackCodec<number>() },
@@ -115,35 +98,53 @@ snapshots(
   },
 )
 
-snapshots(
-  'a server that is closed tries none again that it could not send, and leaves no timer',
-  async ({ cluster }) => {
-    const armed = new Set<CancelTimer>()
-    const transport = cluster.network.transport('s1:1')
-    let refused = 0
-    transport.openChannel = () => {
-      refused += 1
-      return Promise.reject(new Error('this link has none'))
-    }
-    const leader = await cluster.open('s1', { clock: countedClock(armed), transport })
-    for (const id of ['s2', 's3']) await cluster.open(id)
-    await until('it can lead', () => leader.status.leader !== null)
-    if (leader.status.role !== 'leader') await (await cluster.leader()).transferLeadership({ to: 's1' })
-    await leader.ready({ timeoutMs: 20_000 })
-    await cluster.close('s2')
-    // For as long as it counts as heard, the log keeps what it lacks.
-    const lacking = leader.status.lastIndex + 1
-    for (let value = 1; leader.status.firstIndex <= lacking; value += 1) {
-      await leader.apply(value)
-      await leader.snapshot()
-    }
-    await cluster.open('s2')
-    // The second is tried after a pause of half a second; the third would be after a whole one.
-    await until('it was refused twice', () => refused === 2)
-    await cluster.close('s1')
-    assert.is(armed.size, 0)
-  },
-)
+for (const how of ['closed', 'halted'] as const) {
+  snapshots(
+    `a server that is ${how} tries none again that it could not send, and leaves no timer`,
+    async ({ cluster }) => {
+      const armed = new Set<CancelTimer>()
+      const transport = cluster.network.transport('s1:1')
+      let refused = 0
+      transport.openChannel = () => {
+        refused += 1
+        return Promise.reject(new Error('this link has none'))
+      }
+      const leader = await cluster.open('s1', { clock: countedClock(armed), transport, stateMachine: failing(-1) })
+      for (const id of ['s2', 's3']) await cluster.open(id)
+      await until('it can lead', () => leader.status.leader !== null)
+      if (leader.status.role !== 'leader') await (await cluster.leader()).transferLeadership({ to: 's1' })
+      await leader.ready({ timeoutMs: 20_000 })
+      await cluster.close('s2')
+      // For as long as it counts as heard, the log keeps what it lacks.
+      const lacking = leader.status.lastIndex + 1
+      for (let value = 1; leader.status.firstIndex <= lacking; value += 1) {
+        await leader.apply(value)
+        await leader.snapshot()
+      }
+      await cluster.open('s2')
+      // The second is tried after a pause of half a second; the third would be after a whole one.
+      await until('it was refused twice', () => refused === 2)
+      if (how === 'closed') await cluster.close('s1')
+      else {
+        await leader.apply(-1).catch(() => {})
+        await leader.closed
+      }
+      assert.is(armed.size, 0)
+    },
+  )
+}
+
+/** Cannot apply that. */
+function failing(value: number): Opened['stateMachine'] {
+  const machine = listMachine()
+  return {
+    ...machine,
+    apply: (batch, context) => {
+      if (batch.some(({ command }) => command === value)) throw new Error('it cannot')
+      return machine.apply(batch, context)
+    },
+  }
+}
 
 /** The machine's clock, and which of its timers have neither come nor been cancelled. */
 function countedClock(armed: Set<CancelTimer>): Clock {

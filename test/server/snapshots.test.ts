@@ -119,7 +119,7 @@ test('a snapshot that is asked for is durable, compacts the log, and is what a r
   assert.is(info.id, same.id, 'callers of the same time share one')
   const { appliedIndex, term } = lone.raft.status
   assert.equal([info.index, info.term], [appliedIndex, term])
-  await lone.until(() => lone.raft.status.firstIndex === appliedIndex)
+  assert.is(lone.raft.status.firstIndex, appliedIndex, 'the log stands on it by then')
   assert.is((await lone.raft.snapshot()).id, info.id, 'nothing was applied since')
   assert.equal(lone.raft.status.snapshot.last, info)
   assert.equal(
@@ -130,7 +130,8 @@ test('a snapshot that is asked for is durable, compacts the log, and is what a r
   await lone.raft.close()
   const kept = keeping()
   await lone.open(kept)
-  await lone.lead()
+  // The only voter needs no time to be elected, also when its configuration is in the snapshot alone.
+  await lone.raft.ready()
   assert.equal(kept.list, [1, 2, 3, 4, 5, 6])
   assert.is(lone.raft.status.firstIndex, appliedIndex)
   assert.equal(lone.events.at(-1), { what: 'restored', index: appliedIndex, term, reason: null })
@@ -233,6 +234,37 @@ test('a state machine that never captures its state keeps nothing waiting when i
   await lone.raft.close()
   assert.is((await asked).code, 'ERR_RAFT_CLOSED')
   assert.equal(lone.clock.delays(), [])
+})
+
+test('a source that gives no further piece is given up, also by a close, and another snapshot can be taken', async () => {
+  let hangs = true
+  async function* source(): AsyncGenerator<Uint8Array, void> {
+    yield new TextEncoder().encode('1;')
+    if (hangs) await new Promise(() => {})
+  }
+  const lone = await new Lone().open(keeping({ snapshot: source })).then((one) => one.lead())
+  await lone.apply(1)
+  const untilItHangs = async (): Promise<void> => {
+    await lone.until(() => lone.raft.status.snapshot.isTaking)
+    for (let step = 0; step < 20; step += 1) await new Promise((next) => setImmediate(next))
+  }
+  const late = failure(lone.raft.snapshot())
+  await untilItHangs()
+  lone.clock.advance(60_000)
+  assert.match((await late).message, /has given no piece of its snapshot within 60000 ms/)
+  assert.is(lone.raft.status.firstIndex, 1)
+  hangs = false
+  const [taken] = await Promise.all([lone.raft.snapshot(), lone.until(() => lone.raft.status.snapshot.last !== null)])
+  assert.is(taken.index, lone.raft.status.appliedIndex)
+  hangs = true
+  await lone.apply(2)
+  const closed = failure(lone.raft.snapshot())
+  await untilItHangs()
+  await lone.raft.close()
+  assert.is((await closed).code, 'ERR_RAFT_CLOSED')
+  assert.equal(lone.clock.delays(), [])
+  const { whole, flawed } = await lone.storage.snapshots.create('/s1').open()
+  assert.equal([whole.length, flawed.length], [1, 0])
 })
 
 test('a state machine whose snapshot fails in any way goes on, keeps its log, and says why', async () => {

@@ -712,6 +712,8 @@ test('what is brought in another form than asked for is refused at open, by name
     ],
     [{ storage: {} }, /^option storage must be a store/],
     [{ stateMachine: { apply: () => [], query: 'total' } }, /^option stateMachine .*query/],
+    [{ stateMachine: { apply: () => [], configured: {} } }, /^option stateMachine has a configured that is not a func/],
+    [{ stateMachine: { apply: () => [], snapshot: () => [] } }, /^option stateMachine has one of snapshot and restore/],
   ]
   for (const [wrong, message] of table) {
     says(await failure(new Site(context).open('s1', wrong)), 'ERR_RAFT_OPTIONS', message)
@@ -740,6 +742,60 @@ test('user code may call the server back, and close it, from wherever it is call
   const other = await site.open('s1', {})
   other.on('role', () => void other.close())
   assert.is(await other.closed, null)
+})
+
+/** Keeps what it hears, in order. */
+function listening(configured?: AnyMachine['configured']): { readonly heard: string[]; readonly machine: AnyMachine } {
+  const heard: string[] = []
+  const machine: AnyMachine = {
+    apply: (batch) => batch.map(({ command }) => heard.push(String(command))),
+    configured:
+      configured ??
+      (async ({ voters, nonvoters }) => {
+        await nextTurn()
+        heard.push([...voters, ...nonvoters].map(({ id, meta }) => id + (meta === undefined ? '' : '!')).join(' '))
+      }),
+  }
+  return { heard, machine }
+}
+
+test('a state machine hears of each configuration in its place among the commands, also in a replay', async (context) => {
+  const site = new Site(context)
+  const { heard, machine } = listening()
+  const raft = await site.open('s1', { stateMachine: machine })
+  await raft.ready()
+  const calls = [
+    raft.apply('a'),
+    raft.addNonvoter({ id: 'n', address: 'n:1', meta: { redis: 'n:2' } }),
+    raft.apply('b'),
+    raft.removeServer('n'),
+  ]
+  const answers = await Promise.all(calls)
+  assert.equal([answers[0], typeof answers[2]], [2, 'number'])
+  assert.is(await raft.apply('c'), 6)
+  assert.equal(
+    heard.filter((word) => word.startsWith('s1')),
+    ['s1', 's1 n!', 's1'],
+  )
+  assert.is(heard[0], 's1')
+  assert.equal([...heard].sort(), ['a', 'b', 'c', 's1', 's1', 's1 n!'])
+  await raft.close()
+  const again = listening()
+  const restarted = await site.open('s1', { stateMachine: again.machine })
+  await restarted.ready()
+  assert.equal(again.heard, heard)
+})
+
+test('a state machine that fails on a configuration halts its server, which is told as a failed apply', async (context) => {
+  const { machine } = listening(({ nonvoters }) => {
+    if (nonvoters.length > 0) throw new Error('too many')
+  })
+  const raft = await alone(context, { stateMachine: machine })
+  // Its entry is committed; whether the call hears of that before the end is open.
+  raft.addNonvoter({ id: 'n', address: 'n:1' }).catch(() => {})
+  const error = await raft.closed
+  assert.is(error?.code, 'ERR_RAFT_APPLY_FAILED')
+  assert.match(error?.message ?? '', /configured failed on the configuration at 3: Error: too many/)
 })
 
 test.run()

@@ -212,6 +212,14 @@ test('N5 bytes that belong elsewhere, or were not asked for, end it', async () =
     way.receiving?.piece(count * PIECE_BYTES, new Uint8Array(PIECE_BYTES))
   }
   assert.match(String(way.failure), /more came than was asked for/)
+
+  const crumbs = await Way.with(2 * MIB)
+  await crumbs.until(() => crumbs.receiving !== null && crumbs.pieces === 1)
+  crumbs.meddle = () => null
+  let sent = 0
+  while (crumbs.failure === null && sent < 2000) crumbs.receiving?.piece(PIECE_BYTES + sent++, new Uint8Array(1))
+  assert.match(String(crumbs.failure), /more came than was asked for/)
+  assert.ok(sent > 1000, `${sent} bytes, one by one`)
 })
 
 test('either side gives up the other when it falls silent, and a receiver that restores is not silent', async () => {

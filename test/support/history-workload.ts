@@ -138,22 +138,23 @@ export function pinnedTo(port: number): Route {
   return { port, refused: () => undefined }
 }
 
-/** Follows redirections, and tries the servers in turn when there is none. */
+/** Follows redirections, and tries the servers in turn when there is none: also those that have come meanwhile. */
 export class Roaming implements Route {
-  readonly #ports: readonly number[]
-  #at: number
+  readonly #servers: { readonly ports: readonly number[] }
+  #port: number
 
-  constructor(ports: readonly number[], start: number) {
-    this.#ports = ports
-    this.#at = start
+  constructor(servers: { readonly ports: readonly number[] }, start: number) {
+    this.#servers = servers
+    this.#port = servers.ports[start] ?? 0
   }
 
   get port(): number {
-    return this.#ports[this.#at] ?? 0
+    return this.#port
   }
 
   refused(movedTo: number | null): void {
-    this.#at = movedTo === null ? (this.#at + 1) % this.#ports.length : this.#ports.indexOf(movedTo)
+    const { ports } = this.#servers
+    this.#port = movedTo ?? ports[(ports.indexOf(this.#port) + 1) % ports.length] ?? 0
   }
 }
 

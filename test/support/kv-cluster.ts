@@ -6,7 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freeAddresses } from '../../support/free-addresses.js'
-import { RespClient } from './resp-client.js'
+import type { RespReply } from './resp-client.js'
+import { RespClient, RespError } from './resp-client.js'
 import { until } from './until.js'
 
 export interface LogLine {
@@ -64,6 +65,11 @@ export class KvProcess {
     return !this.isRunning && !this.#mayEnd
   }
 
+  /** From now on it is no failure when it ends by itself. */
+  mayEnd(): void {
+    this.#mayEnd = true
+  }
+
   signal(name: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): void {
     if (name === 'SIGKILL' || name === 'SIGTERM') this.#mayEnd = true
     this.#child.kill(name)
@@ -96,7 +102,9 @@ interface Member {
 }
 
 export class KvCluster {
-  readonly #members: readonly Member[]
+  readonly #members: Member[]
+  /** How many began the cluster. */
+  readonly #first: number
   readonly #folder: string
   readonly #options: readonly string[]
   readonly #nodeOptions: readonly string[]
@@ -117,6 +125,7 @@ export class KvCluster {
       const id = `s${at + 1}`
       return { id, peer: addresses[at] ?? '', redis: addresses[count + at] ?? '', dir: join(folder, id) }
     })
+    this.#first = count
   }
 
   /** Every server is started when this resolves, and listens for clients. */
@@ -151,8 +160,42 @@ export class KvCluster {
 
   /** The command line of a server. */
   words(at: number): readonly string[] {
-    const list = this.#members.map(({ id, peer, redis }) => `${id}=${peer}/${redis}`).join(',')
-    return ['--servers', list, '--id', this.#member(at).id, '--dir', this.#member(at).dir, ...this.#options]
+    const first = this.#members.slice(0, this.#first)
+    const list = first.map((member) => `${member.id}=${member.peer}/${member.redis}`).join(',')
+    const { id, peer, redis, dir } = this.#member(at)
+    const self = at < this.#first ? [] : ['--self', `${peer}/${redis}`]
+    return ['--servers', list, '--id', id, ...self, '--dir', dir, ...this.#options]
+  }
+
+  /** A server that is none of the first: started, and not added yet. Returns which it is. */
+  async startAnother(): Promise<number> {
+    const [peer = '', redis = ''] = await freeAddresses(2)
+    const id = `s${this.#members.length + 1}`
+    const at = this.#members.push({ id, peer, redis, dir: join(this.#folder, id) }) - 1
+    await this.startServer(at).untilOpen()
+    return at
+  }
+
+  /** As RAFT ADD wants it: id, where its peers dial it, where its clients do. */
+  described(at: number): readonly [id: string, peer: string, redis: string] {
+    const { id, peer, redis } = this.#member(at)
+    return [id, peer, redis]
+  }
+
+  /** Asks the leader, whoever that is; rejects with what else is answered than where to go. */
+  async askLeader(...words: readonly string[]): Promise<RespReply> {
+    let reply: RespReply = null
+    let at = await this.findLeader()
+    await until(`the leader answers ${words.join(' ')}`, async () => {
+      const client = await RespClient.connect(this.ports[at] ?? 0).catch(() => null)
+      if (client !== null) reply = await client.ask(...words).catch(() => null)
+      client?.close()
+      if (reply !== null && !(reply instanceof RespError)) return true
+      if (reply !== null && !/^(MOVED|CLUSTERDOWN|TRYAGAIN) /.test(reply.message)) throw new Error(reply.message)
+      at = await this.findLeader()
+      return false
+    })
+    return reply
   }
 
   dir(at: number): string {
@@ -185,7 +228,7 @@ export class KvCluster {
     let leader = -1
     await until('a server leads', async () => {
       const roles = await Promise.all(
-        this.ports.map((port, at) => (this.process(at).isRunning ? roleOf(port) : Promise.resolve(null))),
+        this.ports.map((port, at) => (this.#processes[at]?.isRunning === true ? roleOf(port) : Promise.resolve(null))),
       )
       leader = roles.indexOf('master')
       return leader !== -1

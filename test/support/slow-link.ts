@@ -107,9 +107,14 @@ export class SlowLink {
     return this.#there.carried
   }
 
+  /** Every connection through it breaks; others may follow. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
   close(): void {
     clearInterval(this.#timer)
-    for (const socket of this.#sockets) socket.destroy()
+    this.cut()
     this.#server.close()
   }
 

@@ -11,9 +11,12 @@ import { acknowledgement, heartbeat, introductionOf } from '#balsa/testing/confo
 import { MAGIC } from '#balsa/transport/tcp/connection.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import {
+  CHANNEL_REQUIRES,
+  encodeChannelFrame,
   encodeGoodbye,
   encodeHello,
   encodeMessage,
+  encodePing,
   encodeRefusal,
   encodeWelcome,
   FEATURES,
@@ -27,14 +30,15 @@ const test = suite('bits that flip on the way')
 
 const block = (index: number) =>
   entryBlock('command', logIndex(index), termOf(3), 1000, new Uint8Array([1, 2, 3, 4, 5]))
-const hello = (id: string, targetId: string): Uint8Array =>
+const hello = (id: string, targetId: string, kind: { readonly channel?: true } = {}): Uint8Array =>
   encodeHello({
     ...introductionOf(id),
     protocol: PROTOCOL,
     targetId,
     address: 'raw:1',
     features: FEATURES,
-    requires: [],
+    requires: kind.channel === true ? CHANNEL_REQUIRES : [],
+    ...kind,
   })
 const encoded = (message: Request | Response): Uint8Array => encodeMessage(message, new Set(FEATURES))
 
@@ -180,6 +184,30 @@ test('welcome, refusal and goodbye: whichever bit flips, none is taken for anoth
       const { world, a } = await dialling(before, Buffer.concat([flipped, encoded(acknowledgement(5))]))
       assert.match(reasonsOf(a)[0] ?? 'it has not ended', 'malformed frame', `bit ${bit}`)
       assert.equal(a.site.responses, [], `bit ${bit}`)
+      await world.close()
+    })
+  }
+})
+
+test('what a channel carries: whichever bit flips, a short frame is not delivered, and of a long one only its data', async () => {
+  const before = Buffer.concat([MAGIC, hello('b', 'a', { channel: true })])
+  const long = Buffer.concat(encodeChannelFrame(new Uint8Array(4090)))
+  const frames = [
+    Buffer.concat(encodeChannelFrame(Uint8Array.of(1, 2, 3, 4))),
+    Buffer.from(encodePing()),
+    // Its head, and two bytes of data.
+    long.subarray(0, 22),
+  ]
+  for (const frame of frames) {
+    const rest = frame.length === 22 ? long.subarray(22) : Buffer.alloc(0)
+    await forEachFlip(frame, async (flipped, bit) => {
+      const { world, a } = await accepting(before, Buffer.concat([encodeWelcome(), flipped, rest]))
+      const [channel] = a.site.channels
+      if (rest.length > 0 && bit >= 160) assert.equal([channel?.frames.length, channel?.ends], [1, []], `bit ${bit}`)
+      else {
+        assert.equal(channel?.frames, [], `bit ${bit}`)
+        assert.match(channel?.ends[0] ?? 'it has not ended', 'malformed frame', `bit ${bit}`)
+      }
       await world.close()
     })
   }

@@ -14,8 +14,10 @@ import { FrameReader } from '#balsa/transport/tcp/frame-reader.js'
 import { FrameType } from '#balsa/transport/wire/frame.js'
 import { type Block, logIndex, termOf } from '#balsa/types.js'
 import {
+  CHANNEL_FRAME_BYTES_MAX,
   commonFeatures,
   decodeFrame,
+  encodeChannelFrame,
   encodeGoodbye,
   encodeHello,
   encodeMessage,
@@ -131,6 +133,20 @@ test('every message comes back as it was', async () => {
       assert.equal(decodeFrame(memory, before, before + frame.length), { ...sent })
     }),
     1000,
+  )
+})
+
+test('a frame of a channel comes back as it was: a short one in its head, a long one behind it', async () => {
+  const lengths = fc.oneof(fc.integer({ min: 1, max: 5000 }), fc.constantFrom(4076, 4077, CHANNEL_FRAME_BYTES_MAX))
+  await check(
+    fc.property(lengths, fc.nat(255), (length, value) => {
+      const data = new Uint8Array(length).fill(value)
+      const pieces = encodeChannelFrame(data)
+      assert.equal(decode(Buffer.concat(pieces)), { type: 'channelFrame', data: Buffer.from(data) })
+      assert.is(pieces[0]?.length, length <= 4076 ? 20 + length : 20)
+      assert.is(pieces[1], length <= 4076 ? undefined : data)
+    }),
+    100,
   )
 })
 

@@ -45,6 +45,8 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'BOOT_UNPROVEN',
       'CHANNELS_MAX',
       'CHANNEL_FRAME_BYTES_MAX',
+      'CHANNEL_REQUIRES',
+      'CHANNEL_WIRE_BYTES_MAX',
       'FEATURES',
       'FRAME_BYTES_MAX',
       'FRAME_BYTES_MIN',
@@ -53,7 +55,8 @@ test('what is behind the door stays there: a name that goes breaks the transport
     ],
     ...['MESSAGE_HEAD_BYTES_MAX', 'NO_FEATURES', 'PROTOCOL', 'QuietLog'],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
-    ...['encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodeRefusal', 'encodeWelcome'],
+    ...['encodeChannelFrame', 'encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodePing'],
+    ...['encodeRefusal', 'encodeWelcome'],
     ...[
       'foreignRefusal',
       'frameLengthAt',

@@ -214,6 +214,20 @@ test('a channel that lost something carries nothing more that way, and heal rese
   assert.equal([(await next).ends, b.channels[1]?.ends], [['connection reset'], ['connection reset']])
 })
 
+test('the channels of a process that dies end at the other side, whoever has dialled them, and nothing is told here', async () => {
+  const { clock, network, a, b } = await stage()
+  const opening = a.open('b')
+  await settle(network)
+  const near = await opening
+  void a.open('b').catch(() => {})
+  network.kill('a')
+  await settle(network)
+  assert.equal([near.ends, b.channels[0]?.ends], [[], ['closed by the other side']])
+  clock.advance(10_000)
+  await settle(network)
+  assert.equal(near.ends, [], 'who is dead hears nothing')
+})
+
 test('a dial for a channel that nobody answers is given up, and one that is asked for a boot is made again, once', async () => {
   const { clock, network, a, b } = await stage()
   network.hold('a', 'b')

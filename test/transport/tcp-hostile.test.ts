@@ -3,7 +3,7 @@
  */
 
 import { execFile } from 'node:child_process'
-import { connect, createServer, type Server, Socket } from 'node:net'
+import { connect, createServer, Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { Packr } from 'msgpackr'
 import { suite } from 'uvu'
@@ -12,33 +12,16 @@ import * as assert from 'uvu/assert'
 import { RaftError } from '#balsa/errors.js'
 import { entryBlock } from '#balsa/format/block.js'
 import { MAGIC } from '#balsa/transport/tcp/connection.js'
-import { tcp, type TcpOptions, type TcpTransport } from '#balsa/transport/tcp/index.js'
-import { type Clock, logIndex, termOf } from '#balsa/types.js'
-import {
-  BOOT_UNPROVEN,
-  decodeFrame,
-  encodeGoodbye,
-  encodeHello,
-  encodeMessage,
-  encodeRefusal,
-  encodeWelcome,
-  FEATURES,
-  frameMemory,
-  NO_FEATURES,
-  PROTOCOL,
-} from 'balsa-raft/transport'
-import type { Frame, Hello, Malformed, Request, Response } from 'balsa-raft/transport'
+import { tcp } from '#balsa/transport/tcp/index.js'
+import { logIndex, termOf } from '#balsa/types.js'
+import { BOOT_UNPROVEN, encodeGoodbye, encodeHello, encodeRefusal, encodeWelcome, FEATURES } from 'balsa-raft/transport'
 
 import { frameOf } from './forged-frames.js'
 import { MachineClock } from './machine-clock.js'
 import { ManualClock } from './manual-clock.js'
+import { addressOf, type Context, helloOf, listen, messageFrame, RawPeer, start } from './raw-peer.js'
 import { until } from '../support/until.js'
-import { acknowledgement, heartbeat, introductionOf, Site } from '#balsa/testing/conformance/site.js'
-
-interface Context {
-  clock: MachineClock
-  open: { close(): Promise<unknown> | void }[]
-}
+import { acknowledgement, heartbeat, Site } from '#balsa/testing/conformance/site.js'
 
 const test = suite<Context>('what only TCP can suffer')
 
@@ -51,85 +34,6 @@ test.after.each(async (context) => {
   for (const one of context.open.reverse()) await one.close()
   assert.is(context.clock.pending.size, 0, 'timers are left')
 })
-
-/** A started site on a free port. */
-async function start(
-  context: Context,
-  id: string,
-  options: Partial<TcpOptions> = {},
-  clock: Clock = context.clock,
-): Promise<{ readonly site: Site; readonly transport: TcpTransport; readonly address: string }> {
-  const transport = tcp({ listen: '127.0.0.1:0', backoffMinMs: 5, ...options })
-  context.open.push(transport)
-  const site = new Site(id, transport)
-  return { site, transport, address: await site.start(clock) }
-}
-
-/** A peer made by hand: sends what it is told and keeps all that comes. */
-class RawPeer {
-  readonly socket: Socket
-  bytes = Buffer.alloc(0)
-  isClosed = false
-
-  constructor(socket: Socket) {
-    this.socket = socket
-    socket.on('data', (chunk) => (this.bytes = Buffer.concat([this.bytes, chunk])))
-    socket.on('error', () => {})
-    socket.on('close', () => (this.isClosed = true))
-  }
-
-  static async dial(context: Context, address: string): Promise<RawPeer> {
-    const peer = new RawPeer(connect({ host: '127.0.0.1', port: Number(address.split(':')[1]) }))
-    context.open.push(peer)
-    await new Promise((resolve) => peer.socket.once('connect', resolve))
-    return peer
-  }
-
-  close(): void {
-    this.socket.destroy()
-  }
-
-  hello(id: string, targetId: string, part: Partial<Hello> = {}): void {
-    this.socket.write(Buffer.concat([MAGIC, encodeHello(helloOf(id, targetId, part))]))
-  }
-
-  /** The frames that came so far, read. */
-  read(): readonly (Frame | Malformed)[] {
-    return this.frames().map((frame) => decodeFrame(frameMemory(frame)))
-  }
-
-  frames(): readonly Buffer[] {
-    const frames: Buffer[] = []
-    for (let at = MAGIC.length; at + 4 <= this.bytes.length;) {
-      const length = this.bytes.readUInt32LE(at)
-      if (at + length > this.bytes.length) break
-      frames.push(this.bytes.subarray(at, at + length))
-      at += length
-    }
-    return frames
-  }
-
-  /** The reason with which this peer was refused. */
-  async refusal(): Promise<string> {
-    const find = () => this.read().find((frame) => frame.type === 'refusal')
-    await until('the other side refuses', () => find() !== undefined)
-    const frame = find()
-    return frame?.type === 'refusal' ? `${frame.code}: ${frame.reason}` : ''
-  }
-
-  async welcome(): Promise<void> {
-    await until('the other side says welcome', () => this.read().some((frame) => frame.type === 'welcome'))
-  }
-}
-
-/** Of a peer that offers nothing, unless `part` says so. */
-function helloOf(id: string, targetId: string, part: Partial<Hello> = {}): Omit<Hello, 'type'> {
-  return { ...introductionOf(id), protocol: PROTOCOL, targetId, address: 'raw:1', features: [], requires: [], ...part }
-}
-
-function messageFrame(message: Request | Response): Buffer {
-  return Buffer.from(encodeMessage(message, NO_FEATURES))
-}
 
 /** Cuts are logged with a reason, and the server goes on with the next peer. */
 async function assertLivesOn(context: Context, site: Site, address: string): Promise<void> {
@@ -278,7 +182,7 @@ test('a peer that requires a feature which is not known here is refused by its n
   assert.is(
     await peer.refusal(),
     'UNKNOWN_FEATURE: the peer requires witness, which server a does not have (the peer speaks protocol versions ' +
-      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end, accepted, transfer); upgrade server a',
+      '1 .. 4, server a 1 .. 1; server a has goodbye, log-end, accepted, transfer, channel); upgrade server a',
   )
   await until('the connection is closed', () => peer.isClosed)
   assert.is(site.warnings('requires witness').length, 1)
@@ -866,29 +770,6 @@ test('a process that has closed its transports ends', async () => {
   })
   assert.is(stdout, 'closed')
 })
-
-/** A listener by hand; returns its address. */
-async function listen(context: Context, onSocket: (socket: Socket) => void): Promise<string> {
-  const sockets: Socket[] = []
-  const server = createServer((socket) => {
-    sockets.push(socket)
-    socket.on('error', () => {})
-    onSocket(socket)
-  })
-  context.open.push({
-    close: () => {
-      for (const socket of sockets) socket.destroy()
-      return new Promise((resolve) => server.close(resolve))
-    },
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return addressOf(server)
-}
-
-function addressOf(server: Server): string {
-  const address = server.address()
-  return typeof address === 'object' && address !== null ? `127.0.0.1:${address.port}` : ''
-}
 
 async function sessionWithRaw(context: Context): Promise<{ readonly site: Site; readonly raw: RawPeer }> {
   const peers: RawPeer[] = []

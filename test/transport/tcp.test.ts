@@ -17,7 +17,6 @@ function casesFor(readInPlace: boolean): readonly ConformanceCase[] {
     new TcpTransport({ ...tcpSettings({ listen, writeQueueBytesMax, backoffMinMs: 5 }), sockets })
   return transportConformance({
     writeQueueBytesMax,
-    channels: false,
     makeWorld: async () => new TcpWorld(make),
     cut: (world, from, to) => world.cut(from, to),
     stall: (world, from, to) => world.stall(from, to),

@@ -162,7 +162,7 @@ class Line {
 
   #sayHello(targetId: ServerId): void {
     const { handlers, address } = this.#started
-    const features = { protocol: PROTOCOL, features: FEATURES, requires: [] }
+    const features = { protocol: PROTOCOL, features: FEATURES.filter((name) => name !== 'channel'), requires: [] }
     this.#socket.write(encodeHello({ ...handlers.introduce(targetId), ...features, targetId, address }))
   }
 
@@ -201,6 +201,9 @@ class Line {
         if (this.#dialled === null || this.peer === null) return this.refuse('MALFORMED', 'a welcome out of place')
         this.#isWelcomed = true
         return this.#maybeOpen()
+      case 'channelFrame':
+      case 'ping':
+        return this.refuse('MALFORMED', `a ${frame.type}, and there are no channels`)
       default:
         return this.#takeMessage(frame)
     }
@@ -214,6 +217,7 @@ class Line {
 
   #meet(hello: Hello): void {
     const { self, handlers } = this.#started
+    if (hello.channel === true) return this.refuse('UNKNOWN_FEATURE', 'there are no channels')
     const refusal = identityRefusal(self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.refuse(refusal.code, refusal.reason)
     this.peer = hello

@@ -12,9 +12,11 @@ import { decodeBlock, verifyBlock } from '#balsa/format/block.js'
 import {
   commonFeatures,
   decodeFrame,
+  encodeChannelFrame,
   encodeGoodbye,
   encodeHello,
   encodeMessage,
+  encodePing,
   encodeRefusal,
   encodeWelcome,
   FEATURES,
@@ -68,7 +70,7 @@ test('every frame that this version has is among those that it writes, with each
   const types = new Set(written.map(({ reads }) => reads.type))
   assert.equal([...types].sort(), [
     ...['AppendEntries', 'AppendEntriesResult', 'PreVote', 'PreVoteResult', 'RequestVote', 'RequestVoteResult'],
-    ...['TimeoutNow', 'goodbye', 'hello', 'refusal', 'welcome'],
+    ...['TimeoutNow', 'channelFrame', 'goodbye', 'hello', 'ping', 'refusal', 'welcome'],
   ])
   assert.ok(written.some(({ reads }) => String(reads['features']) === String(FEATURES)))
   for (const field of ['lastIndex', 'acceptedIndex']) {
@@ -91,6 +93,10 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
       return encodeRefusal(frame)
     case 'goodbye':
       return encodeGoodbye(frame.reason)
+    case 'channelFrame':
+      return Buffer.concat(encodeChannelFrame(frame.data))
+    case 'ping':
+      return encodePing()
     case 'foreignHello':
     case 'Malformed':
       throw new Error(`no server writes a ${frame.type}`)
@@ -99,8 +105,9 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
   }
 }
 
-/** With the blocks as hex, after each was found to be what its own bytes say. */
+/** With the blocks as hex, after each was found to be what its own bytes say, and what a channel carries too. */
 function plain(frame: Frame | Malformed): object {
+  if (frame.type === 'channelFrame') return { ...frame, data: hexOf(frame.data) }
   if (frame.type !== 'AppendEntries') return frame
   for (const block of frame.blocks) assert.equal(decodeBlock(block.data), block)
   return { ...frame, blocks: frame.blocks.map(({ data }) => hexOf(data)) }

@@ -4,9 +4,10 @@
  */
 
 import { RecordCursor } from '../format/block.js'
-import type { Block, LogIndex } from '../types.js'
+import { logIndex } from '../types.js'
+import type { Block, ConfigurationStatus, LogIndex } from '../types.js'
 import type { ApplyContext, Entry } from './state-machine.js'
-import type { GuardedCodec, GuardedMachine } from './user-code.js'
+import type { BatchRange, GuardedCodec, GuardedMachine } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
 export interface Applied {
@@ -17,6 +18,13 @@ export interface Applied {
   /** The commands of the range, ascending; the entries between them were not commands. */
   readonly indexes: readonly LogIndex[]
   readonly results: readonly unknown[]
+}
+
+/** A configuration of the range, with the number of commands that come before it. */
+interface PlacedConfiguration {
+  readonly before: number
+  readonly index: LogIndex
+  readonly configuration: ConfigurationStatus
 }
 
 /**
@@ -30,6 +38,7 @@ export class Applier<Command> {
   readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
   readonly #codec: GuardedCodec<Command>
   readonly #isAwaited: ApplyContext['isAwaited']
+  readonly #readConfiguration: (payload: Uint8Array) => ConfigurationStatus
   readonly #cursor = new RecordCursor()
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
   #free = 0
@@ -41,10 +50,12 @@ export class Applier<Command> {
     machine: GuardedMachine<Command, unknown, unknown, unknown>,
     codec: GuardedCodec<Command>,
     isAwaited: ApplyContext['isAwaited'],
+    readConfiguration: (payload: Uint8Array) => ConfigurationStatus,
   ) {
     this.#machine = machine
     this.#codec = codec
     this.#isAwaited = isAwaited
+    this.#readConfiguration = readConfiguration
   }
 
   get time(): number {
@@ -63,22 +74,54 @@ export class Applier<Command> {
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []
     const indexes: LogIndex[] = []
+    const configurations: PlacedConfiguration[] = []
     let bytes = 0
     for (const block of blocks) {
-      this.#collect(block, first, last, batch, indexes)
+      this.#collect(block, first, last, batch, indexes, configurations)
       bytes += block.data.length
     }
-    if (batch.length === 0) return { last, bytes, indexes, results: [] }
-    const results = this.#machine.apply(batch, { appliedIndex: last, isAwaited: this.#isAwaited }, { first, last })
+    const results =
+      configurations.length === 0
+        ? this.#applyBatch(batch, { first, last })
+        : this.#applyBetween(configurations, batch, { first, last })
     if (!(results instanceof Promise)) return { last, bytes, indexes, results }
     return results.then((settled) => ({ last, bytes, indexes, results: settled }))
+  }
+
+  #applyBatch(batch: readonly Entry<Command>[], range: BatchRange): readonly unknown[] | Promise<readonly unknown[]> {
+    if (batch.length === 0) return []
+    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited: this.#isAwaited }, range)
+  }
+
+  /** The machine hears of each configuration behind the commands before it. */
+  async #applyBetween(
+    configurations: readonly PlacedConfiguration[],
+    batch: readonly Entry<Command>[],
+    { first, last }: BatchRange,
+  ): Promise<readonly unknown[]> {
+    let results: readonly unknown[] = []
+    let from = first
+    for (const { before, index, configuration } of configurations) {
+      const range = { first: from, last: logIndex(index - 1) }
+      results = results.concat(await this.#applyBatch(batch.slice(results.length, before), range))
+      await this.#machine.configured(configuration, index)
+      from = logIndex(index + 1)
+    }
+    return results.concat(await this.#applyBatch(batch.slice(results.length), { first: from, last }))
   }
 
   /**
    * Hot path: once per block. The commands are views of a copy: the block goes to the store and to peers as well, and a
    * user may write to what was a command.
    */
-  #collect(block: Block, first: LogIndex, last: LogIndex, batch: Entry<Command>[], indexes: LogIndex[]): void {
+  #collect(
+    block: Block,
+    first: LogIndex,
+    last: LogIndex,
+    batch: Entry<Command>[],
+    indexes: LogIndex[],
+    configurations: PlacedConfiguration[],
+  ): void {
     const cursor = this.#cursor
     let copy: ArrayBufferLike | null = null
     cursor.reset(block)
@@ -87,6 +130,10 @@ export class Applier<Command> {
       if (cursor.index > last) break
       const { time } = cursor
       this.#time = time
+      if (cursor.kind === 'configuration' && this.#machine.hearsConfigurations) {
+        const configuration = this.#readConfiguration(cursor.payload)
+        configurations.push({ before: batch.length, index: cursor.index, configuration })
+      }
       if (cursor.kind !== 'command') continue
       copy ??= this.#copy(block.data)
       indexes.push(cursor.index)

@@ -4,7 +4,7 @@
  * replayed at each start.
  */
 
-import type { LogIndex, SnapshotMeta, Term } from '../types.js'
+import type { ConfigurationStatus, LogIndex, SnapshotMeta, Term } from '../types.js'
 
 /** One committed command. */
 export interface Entry<Command> {
@@ -48,6 +48,13 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
    * are this server's alone: it may write to them.
    */
   apply(batch: readonly Entry<Command>[], context: ApplyContext): readonly Result[] | Promise<readonly Result[]>
+  /**
+   * A configuration of the cluster is committed: called with each, from the first one on, in its place among the
+   * commands, so that what a machine makes of it is the same everywhere. Those before a snapshot are not told again:
+   * the one in force there is in the `meta` of `restore`. Nothing is applied until it has settled. A throw or a
+   * rejection halts this server (ERR_RAFT_APPLY_FAILED).
+   */
+  configured?(configuration: ConfigurationStatus, index: LogIndex): void | Promise<void>
   /** What it throws or rejects with, `read` rejects with, as it is; the server goes on. */
   query?(query: Query): Answer | Promise<Answer>
   /**

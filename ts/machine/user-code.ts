@@ -13,7 +13,7 @@ import type { Payload } from '../format/block.js'
 import { PayloadSlabs } from '../format/payload.js'
 import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
-import type { LogIndex, SnapshotMeta } from '../types.js'
+import type { ConfigurationStatus, LogIndex, SnapshotMeta } from '../types.js'
 import { isSource, snapshotFailed } from './snapshot-pieces.js'
 import type { RestoredPieces } from './snapshot-pieces.js'
 import type { ApplyContext, Codec, Entry, SnapshotSource, StateMachine } from './state-machine.js'
@@ -98,6 +98,20 @@ export class GuardedMachine<Command, Result, Query, Answer> {
       (results) => takeResults(results, count, range),
       (cause: unknown) => Promise.reject(failed('rejected', range, cause)),
     )
+  }
+
+  get hearsConfigurations(): boolean {
+    return this.#machine.configured !== undefined
+  }
+
+  /** Rejects with ERR_RAFT_APPLY_FAILED. */
+  async configured(configuration: ConfigurationStatus, index: LogIndex): Promise<void> {
+    try {
+      await this.#machine.configured?.(configuration, index)
+    } catch (cause) {
+      const what = `the state machine's configured failed on the configuration at ${index}: ${textOf(cause)}`
+      throw halting(what, 'state machine', cause)
+    }
   }
 
   /** Whether it can be written out and read back. */

@@ -12,6 +12,12 @@ export declare function create(): number
 /** `CODE: message` of what poisoned the store; null while it is sound. */
 export declare function fault(handle: number): string | null
 
+/**
+ * What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
+ * changed.
+ */
+export declare function inspect(dir: string, allowRemote: boolean, mapBytes: number): Promise<NativeState | null>
+
 /** One configuration entry of the log. */
 export interface NativeConfiguration {
   /** Its index. */

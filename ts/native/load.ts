@@ -47,6 +47,7 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
 const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
   create: true,
   open: true,
+  inspect: true,
   seal: true,
   verify: true,
   submit: true,

@@ -17,12 +17,13 @@ import { RaftError } from '../errors.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { isPosition, logIndex, STORED_MAX } from '../types.js'
 import type { Boot, Configuration, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
-import { isSameBoot } from '../transport/refusal.js'
+import { clusterRefusal, isSameBoot } from '../transport/refusal.js'
 import type { StoreBoot } from '../transport/refusal.js'
 import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
-const KEY_PREFIX = 'peer/'
+/** Of the facts that say what was pinned. */
+export const PIN_PREFIX = 'peer/'
 
 /**
  * How far a boot counter may be above the one known here, or above 0 at the first contact: a start a second for twelve
@@ -107,7 +108,7 @@ export class PeerPins {
     this.#core = core
     this.#mailbox = mailbox
     for (const [key, value] of facts) {
-      if (key.startsWith(KEY_PREFIX)) this.#pins.set(key.slice(KEY_PREFIX.length), decodePin(value))
+      if (key.startsWith(PIN_PREFIX)) this.#pins.set(key.slice(PIN_PREFIX.length), decodePin(value))
     }
     this.#sweep()
   }
@@ -178,7 +179,7 @@ export class PeerPins {
   takeWrites(): readonly StoreOperation[] {
     const claims = this.#takeClaims()
     if (this.#fallen.size === 0) return claims
-    const falls = [...this.#fallen].map((peer) => ({ type: 'delete', key: KEY_PREFIX + peer }) as const)
+    const falls = [...this.#fallen].map((peer) => ({ type: 'delete', key: PIN_PREFIX + peer }) as const)
     this.#fallen.clear()
     return [...falls, ...claims]
   }
@@ -200,7 +201,7 @@ export class PeerPins {
     return this.#writing.map((claim) => {
       claim.since = this.#memberSince(claim.peer.serverId)
       const { peer, since } = claim
-      return { type: 'put', key: KEY_PREFIX + peer.serverId, value: encodePin(peer, since) }
+      return { type: 'put', key: PIN_PREFIX + peer.serverId, value: encodePin(peer, since) }
     })
   }
 
@@ -283,10 +284,8 @@ export class PeerPins {
   #refusal(peer: Introduction): RaftError | null {
     const { clusterId, serverId } = this.#self
     if (peer.clusterId !== clusterId) {
-      return new RaftError(
-        'ERR_RAFT_CLUSTER_MISMATCH',
-        `server ${peer.serverId} belongs to cluster ${peer.clusterId}, this one to ${clusterId}: start all servers with the same cluster name and the same list of servers`,
-      )
+      const { code, reason } = clusterRefusal(this.#self, peer)
+      return new RaftError(code, reason)
     }
     const isSelf = peer.serverId === serverId
     if (isSelf || !(this.isPeer(peer.serverId) || this.#mayBeGuest(peer))) {

@@ -64,6 +64,7 @@ export interface ServerParts {
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
   readonly identity: Identity
+  readonly recoveries: readonly string[]
   readonly durability: StoredState['durability']
   /** As it was set: the longest that a transfer of leadership takes. */
   readonly electionTimeoutMs: number
@@ -133,6 +134,7 @@ export class Server implements Changing {
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
   readonly #identity: Identity
+  readonly #recoveries: readonly string[]
   readonly #durability: StoredState['durability']
   readonly #electionTimeoutMs: number
   /** What `close` answers with, however often it is called; null before the first time. */
@@ -162,6 +164,7 @@ export class Server implements Changing {
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
     this.#identity = parts.identity
+    this.#recoveries = parts.recoveries
     this.#durability = parts.durability
     this.#electionTimeoutMs = parts.electionTimeoutMs
   }
@@ -327,6 +330,7 @@ export class Server implements Changing {
     return {
       id: serverId,
       clusterId,
+      recoveries: this.#recoveries,
       role: isRunning ? core.role : 'follower',
       term: core.term,
       leader: isRunning ? core.leader : null,

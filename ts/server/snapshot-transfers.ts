@@ -170,12 +170,13 @@ export class SnapshotTransfers {
     this.#shelf?.released()
   }
 
-  close(): void {
+  /** Nothing is on its way any more, nor tried again; the peers are told why. */
+  close(reason: string): void {
     this.#isClosed = true
     for (const cancel of this.#retries) cancel()
     this.#retries.clear()
-    for (const sending of [...this.#sendings.values()]) sending.end('this server is closing')
-    this.#receiving?.transfer.refuse('this server is closing')
+    for (const sending of [...this.#sendings.values()]) sending.end(reason)
+    this.#receiving?.transfer.refuse(reason)
   }
 
   async #openChannel(peer: ServerId, handlers: ChannelHandlers): Promise<Channel> {

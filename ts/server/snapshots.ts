@@ -20,7 +20,7 @@ import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { logIndex } from '../types.js'
-import type { CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
+import type { Boot, CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
 import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
@@ -30,6 +30,8 @@ import type { Mailbox } from './turn/mailbox.js'
 
 /** A machine that has not captured its state by then is not waited for: nothing is applied meanwhile. */
 const CAPTURE_MS_MAX = 10_000
+/** Nor one that gives no further piece: the log grows while a snapshot is taken, and no other one is begun. */
+const PIECE_MS_MAX = 60_000
 /** A leader keeps so many times what the policy says for peers that are heard and lag. */
 const HELD_FACTOR = 4
 /** Of an id; as many as 2^52 takes for the index. */
@@ -75,9 +77,11 @@ export class Snapshots implements SnapshotShelf {
   readonly #logger: Logger
   /** Nothing is applied until this has settled; null while nothing is captured. */
   #capturing: Promise<unknown> | null = null
-  /** Ends the wait for what is being captured. */
-  #giveUpCapture: (why: RaftError) => void = () => {}
+  /** Ends the wait for what the machine captures, or gives. */
+  #giveUp: (why: RaftError) => void = () => {}
   #isTaking = false
+  /** What is whole in the store, and the log does not stand on yet; null for nothing. */
+  #takenIndex: LogIndex | null = null
   #isRestoring = false
   #failure: RaftError | null = null
   /** The id on which the log stood when snapshots were last let go of. */
@@ -158,7 +162,7 @@ export class Snapshots implements SnapshotShelf {
     if (this.#isClosed) return
     this.#transfers.turn()
     const { snapshot, restoreDue } = core.log
-    if (snapshot !== null && snapshot.id !== this.#keptFor && core.tickets.snapshotIsDurable) this.#letGo(snapshot)
+    if (snapshot !== null && core.tickets.snapshotIsDurable) this.#standsOn(snapshot)
     if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || this.#unavailable !== null) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
     else if (this.#schedule.isDue(now)) this.#take(core, now)
@@ -202,11 +206,16 @@ export class Snapshots implements SnapshotShelf {
     this.#mailbox.schedule()
   }
 
+  /** No peer is given anything any more, and nothing is taken of one. */
+  halt(): void {
+    this.#transfers.close('this server has halted')
+  }
+
   /** Nothing more is read or written. */
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#giveUpCapture(closing())
-    this.#transfers.close()
+    this.#giveUp(closing())
+    this.#transfers.close('this server is closing')
     await this.#store.close()
   }
 
@@ -246,12 +255,9 @@ export class Snapshots implements SnapshotShelf {
   }
 
   #takeForCallers(core: RaftCore, now: number): void {
-    const [newest] = this.#stored
-    if (newest !== undefined && newest.header.index >= core.log.appliedIndex) {
-      this.#queue.settle(infoOf(newest))
-    } else if (core.log.appliedIndex === 0) {
-      this.#queue.failAll(snapshotFailed('nothing is applied yet'))
-    } else this.#take(core, now)
+    if (this.#takenIndex !== null) return
+    if (core.log.appliedIndex === 0) this.#queue.failAll(snapshotFailed('nothing is applied yet'))
+    else this.#take(core, now)
   }
 
   #take(core: RaftCore, now: number): void {
@@ -271,7 +277,7 @@ export class Snapshots implements SnapshotShelf {
     const term = log.termAt(index)
     const { configuration, index: configurationIndex } = log.configurationAt(index)
     if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
-    const id = idOf(this.#identity, index)
+    const id = snapshotIdOf(this.#identity, index)
     const { time } = this.#appliedTime
     return {
       id,
@@ -289,13 +295,16 @@ export class Snapshots implements SnapshotShelf {
   async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
     const source = await this.#capture()
     const sink = await this.#store.create(header)
+    const pieces = piecesOf(source)
     try {
-      for await (const piece of piecesOf(source)) {
+      for (let next = await this.#nextOf(pieces); next.done !== true; next = await this.#nextOf(pieces)) {
         if (this.#isClosed) throw closing()
-        await sink.write(piece)
+        await sink.write(next.value)
       }
       return await sink.finish()
     } catch (error) {
+      // Not waited for: it may be what hangs.
+      pieces.return().catch(ignore)
       await sink.abort()
       throw error
     }
@@ -305,18 +314,27 @@ export class Snapshots implements SnapshotShelf {
   async #capture(): Promise<SnapshotSource> {
     const answer = this.#machine.snapshot()
     if (!isThenable(answer)) return answer
-    let cancel: CancelTimer = () => {}
-    const givenUp = new Promise<never>((_, reject) => {
-      const error = snapshotFailed(`the state machine has not captured its state within ${CAPTURE_MS_MAX} ms`)
-      this.#giveUpCapture = reject
-      cancel = this.#clock.setTimer(CAPTURE_MS_MAX, () => reject(error))
-    })
-    const capturing = Promise.race([answer, givenUp]).finally(cancel)
+    const capturing = this.#inTime(answer, CAPTURE_MS_MAX, 'has not captured its state')
     const isOver = (): void => {
       this.#capturing = null
     }
     this.#capturing = capturing.then(isOver, isOver)
     return capturing
+  }
+
+  #nextOf(pieces: AsyncGenerator<Uint8Array, void>): Promise<IteratorResult<Uint8Array, void>> {
+    return this.#inTime(pieces.next(), PIECE_MS_MAX, 'has given no piece of its snapshot')
+  }
+
+  #inTime<Value>(answer: PromiseLike<Value>, msMax: number, complaint: string): Promise<Value> {
+    let cancel: CancelTimer = () => {}
+    const givenUp = new Promise<never>((_, reject) => {
+      this.#giveUp = reject
+      cancel = this.#clock.setTimer(msMax, () =>
+        reject(snapshotFailed(`the state machine ${complaint} within ${msMax} ms`)),
+      )
+    })
+    return Promise.race([answer, givenUp]).finally(cancel)
   }
 
   #taken(stored: StoredSnapshot): void {
@@ -327,7 +345,7 @@ export class Snapshots implements SnapshotShelf {
     const { header, bytes } = stored
     this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
     this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
-    this.#queue.settle(infoOf(stored))
+    this.#takenIndex = header.index
     const first = this.#schedule.firstKept(header.index)
     const held = HELD_FACTOR * (header.index + 1 - first)
     const firstLeast = logIndex(Math.max(header.index + 1 - held, 1))
@@ -349,7 +367,14 @@ export class Snapshots implements SnapshotShelf {
     this.#mailbox.schedule()
   }
 
-  /** The log stands on this one durably. */
+  /** Durably: a restart begins with it. */
+  #standsOn(named: SnapshotMeta): void {
+    if (this.#takenIndex !== null && this.#takenIndex <= named.index) this.#takenIndex = null
+    const stored = this.#queue.count === 0 ? null : this.find(named.id)
+    if (stored !== null) this.#queue.settle(infoOf(stored))
+    if (named.id !== this.#keptFor) this.#letGo(named)
+  }
+
   #letGo(named: SnapshotMeta): void {
     this.#keptFor = named.id
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
@@ -360,6 +385,8 @@ export class Snapshots implements SnapshotShelf {
     })
   }
 }
+
+function ignore(): void {}
 
 function closing(): RaftError {
   return snapshotFailed('this server is closing')
@@ -375,7 +402,7 @@ function metaOf(header: SnapshotHeader): SnapshotMeta {
 }
 
 /** Names the boot and the place: no other process makes one of that name, and this one takes one at each place. */
-function idOf({ bootNonce }: Identity, index: LogIndex): string {
+export function snapshotIdOf({ bootNonce }: Boot, index: LogIndex): string {
   return bootNonce.slice(0, ID_DIGITS - INDEX_DIGITS) + index.toString(16).padStart(INDEX_DIGITS, '0')
 }
 

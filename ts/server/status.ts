@@ -81,6 +81,8 @@ export interface ConfigurationAnswer {
 export interface Status {
   readonly id: ServerId
   readonly clusterId: string
+  /** The recoveries of the cluster from a lost quorum, the oldest first: for the option of a server that comes new. */
+  readonly recoveries: readonly string[]
   /** Of a server that has closed or halted: follower, and no leader is known to it. */
   readonly role: Role
   /** Never falls; grows with each election that this server hears of. */

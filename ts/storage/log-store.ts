@@ -99,6 +99,12 @@ export interface LogStore {
    */
   open(onWake: () => void): Promise<StoredState>
   /**
+   * Instead of `open`: what `open` would report, with the same checks and errors, and nothing is changed: no boot is
+   * marked, and the directory is free again when this has settled. Null where no store was made. Absent in a store that
+   * cannot tell.
+   */
+  inspect?(): Promise<StoredState | null>
+  /**
    * Completes a block whose header and records stand in `arena` at `offset` (block.ts, `BlockWriter`): CRCs, offset
    * table, block CRC. Returns the length of the sealed block. One synchronous call per batch.
    */

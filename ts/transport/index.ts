@@ -51,7 +51,9 @@ export { ANSWER_BYTES_MAX, QUESTION_BYTES_MAX } from './transport.js'
 export { CHANNEL_FRAME_BYTES_MAX, channelFrameFlaw, CHANNELS_MAX } from './channel.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'
-export { commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'
+export { CHANNEL_WIRE_BYTES_MAX, encodeChannelFrame, encodePing } from './wire/channel-codec.js'
+export type { ChannelFrame, Ping } from './wire/channel-codec.js'
+export { CHANNEL_REQUIRES, commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'
 export type { Feature, FeatureSet } from './wire/features.js'
 export {
   FRAME_BYTES_MAX,

@@ -77,12 +77,7 @@ export function identityRefusal(
   meant: ServerId,
   dialled: ServerId | null,
 ): Refusal | null {
-  if (peer.clusterId !== self.clusterId) {
-    const reason =
-      `server ${peer.serverId} belongs to cluster ${peer.clusterId}, server ${self.serverId} to cluster ${self.clusterId}; ` +
-      'give both the same cluster name and bootstrap list, or correct the address'
-    return { code: 'ERR_RAFT_CLUSTER_MISMATCH', reason }
-  }
+  if (peer.clusterId !== self.clusterId) return clusterRefusal(self, peer)
   if (dialled !== null && peer.serverId !== dialled) {
     return wrongServer(`server ${self.serverId} dialled ${dialled}, but ${peer.serverId} answered`)
   }
@@ -93,6 +88,26 @@ export function identityRefusal(
     return wrongServer(`both sides call themselves ${self.serverId}; ids must be unique`)
   }
   return null
+}
+
+/** Why servers of two clusters do not talk; a cluster that was recovered from a lost quorum is another one since. */
+export function clusterRefusal(
+  self: Identity,
+  peer: Identity,
+): { readonly code: RaftErrorCode; readonly reason: string } {
+  const clusters = `server ${peer.serverId} belongs to cluster ${peer.clusterId}, server ${self.serverId} to cluster ${self.clusterId}`
+  if (self.formerClusterIds?.includes(peer.clusterId) === true) {
+    const reason =
+      `${clusters}: the cluster was recovered from a lost quorum, and ${peer.serverId} took no part in it. What it has is ` +
+      `no part of the cluster, and its votes and entries count for nothing. Stop it, keep its folder aside, and start it ` +
+      `in an empty one with the options join: true and recoveries, as status.recoveries of server ${self.serverId} tells; ` +
+      'then add it (addVoter)'
+    return { code: 'ERR_RAFT_CLUSTER_RECOVERED', reason }
+  }
+  const reason =
+    `${clusters}; give both the same cluster name and bootstrap list, or correct the address. Where one of them was ` +
+    'recovered from a lost quorum, the other comes back with an empty folder'
+  return { code: 'ERR_RAFT_CLUSTER_MISMATCH', reason }
 }
 
 function wrongServer(what: string): Refusal {

@@ -44,9 +44,11 @@ export type LinkId = number
  */
 export type ConnectionEnd = 'gone' | 'goodbye' | 'unclear'
 
-/** A question of who belongs to no cluster yet, and the answer to it. */
-export const QUESTION_BYTES_MAX = 1024
-export const ANSWER_BYTES_MAX = 3500
+/** A question of who belongs to no cluster yet: fits, as a hello, into the head of a frame. */
+export const QUESTION_BYTES_MAX = 3072
+
+/** The answer to it: a first entry that fits into a fact, 64 recoveries and some names, as text. */
+export const ANSWER_BYTES_MAX = 16 * 1024
 
 export interface TransportHandlers {
   /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */

@@ -145,6 +145,9 @@ export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** How long RAFT waits for a change of the cluster; what is known by then is told, and the change goes on. */
 export const CLUSTER_CALL_MS = 60_000
 
+/** How long a leader waits after it could not say where a member's clients find it. */
+export const PUBLISH_RETRY_MS = 1000
+
 /** The library is asked to move the data set's clock at most this often. */
 export const TIME_ENTRY_INTERVAL_MS = 100
 
@@ -155,6 +158,16 @@ export const TIME_ENTRY_INTERVAL_MS = 100
  * leaders acknowledged; then they are answered with what is here.
  */
 export const LEADER_WAIT_MS = 5000
+
+/** How long a closing server may take to hand leadership over, whatever the election timeout is. */
+export const HAND_OVER_MS_MAX = 2000
+
+/**
+ * A server that closes serves its clients until none has sent a command for so long, and no longer than that: who is
+ * told MOVED needs a moment to go.
+ */
+export const QUIET_MS = 30
+export const LINGER_MS_MAX = 300
 
 /** How long a closing server waits for its clients to read their last answers. */
 export const CLOSE_GRACE_MS = 1000

@@ -1,8 +1,12 @@
 #!/usr/bin/env node
-/** One server in the foreground: reads the options, opens, and stays until it is told to close or halts. */
+/**
+ * One server in the foreground: reads the options, opens, and stays until it is told to close or halts. With `recover`
+ * as its first word it makes a cluster of a folder instead, and ends.
+ */
 
 import { isatty } from 'node:tty'
 import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
+import { readRecoverOptions, RECOVER_HELP } from './cli/recover-options.js'
 import { readServerOptions, SERVER_HELP, type ServerOptions } from './cli/server-options.js'
 import { jsonLog, loseUnwritableLines, type Log } from './log.js'
 import { CLOSE_MAX_MS } from './limits.js'
@@ -12,6 +16,30 @@ loseUnwritableLines()
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(words: readonly string[]): Promise<number> {
+  const [command, ...rest] = words
+  return command === 'recover' ? recover(rest) : run(words)
+}
+
+/** Answers a person: no log, and one line of what is wrong. */
+async function recover(words: readonly string[]): Promise<number> {
+  try {
+    const options = readRecoverOptions(words)
+    if (options === null) {
+      process.stdout.write(RECOVER_HELP)
+      return exitCodes.ok
+    }
+    const { recoverFolder } = await import('./recover.js')
+    process.stdout.write(await recoverFolder(options))
+    return exitCodes.ok
+  } catch (error) {
+    const exitCode = exitCodeOf(error)
+    if (exitCode === exitCodes.defect) throw error
+    process.stderr.write(`balsa-kv: ${(error as Error).message}\n`)
+    return exitCode
+  }
+}
+
+async function run(words: readonly string[]): Promise<number> {
   let options: ServerOptions | null
   try {
     options = readServerOptions(words)
@@ -49,10 +77,16 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
     log.info('server.closed', { reason: `${kv} before it was open` })
     process.exit(exitCodes.ok)
   }
-  const event = await Promise.race([stop, kv.halted])
+  const event = await Promise.race([stop, kv.over])
   if (typeof event === 'string') log.info('server.closing', { reason: event })
   await closeInTime(kv, log)
   if (typeof event !== 'string' && event !== null) return fail(event, log)
+  if (event === 'removed') {
+    log.warn('server.removed', {
+      message: 'this server is no member of the cluster any more; RAFT ADD makes it one again',
+    })
+    return exitCodes.removed
+  }
   log.info('server.closed')
   return exitCodes.ok
 }

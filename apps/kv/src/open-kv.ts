@@ -12,13 +12,20 @@ import type { Reply } from './resp/reply.js'
 import { machineClock } from './server/clock.js'
 import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
 import { KvServer } from './server/kv-server.js'
+import { removedForGood } from './server/removal.js'
 
 export interface OpenKv {
-  /** Closes everything, answers what is under way first. Idempotent. */
+  /** Hands over, answers what is under way, closes everything. Idempotent. */
   readonly close: () => Promise<void>
-  /** Resolves when the Raft server has closed or halted, with the error that halted it or null. */
-  readonly halted: Promise<RaftError | null>
+  /**
+   * Resolves when it is time to close: with the error that halted the Raft server or null, or because it is no member
+   * of the cluster any more.
+   */
+  readonly over: Promise<RaftError | 'removed' | null>
 }
+
+/** A server that is fed hears something new in so many election timeouts, or the cluster stands still. */
+const FED_TIMEOUTS = 2
 
 /** Entries are bytes already; they are taken apart where they are applied. */
 const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
@@ -41,9 +48,13 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     electionTimeoutMs: options.electionTimeoutMs,
     acceptCopiedFolder: options.acceptCopiedFolder,
     acceptPeerBoot: options.acceptPeerBoot,
+    recoveries: options.recovered,
+    join: options.joins || options.recovered.length > 0,
     logger: log,
   })
-  const clientsMax = fittingClients(options, log)
+  const quietMs = FED_TIMEOUTS * options.electionTimeoutMs
+  const removed = removedForGood(raft, machineClock, quietMs).then(() => 'removed' as const)
+  const clientsMax = fittingClients(options, raft.status.peers.length, log)
   if (clientsMax === 0) {
     await raft.close()
     throw new ListenError(`the limit of open files, ${openFilesMax()}, leaves none for clients: raise it (ulimit -n)`)
@@ -69,14 +80,18 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   const { durability } = raft.status
   log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
   let closing: Promise<void> | null = null
-  return { close: () => (closing ??= server.close(raft.close())), halted: raft.closed }
+  const close = async (): Promise<void> => {
+    await server.depart()
+    await server.close(raft.close({ transferLeadership: false }))
+  }
+  return { close: () => (closing ??= close()), over: Promise.race([removed, raft.closed]) }
 }
 
 /** As many clients as were asked for, or as there are descriptors for: said once when those are fewer. */
-function fittingClients({ clientsMax, members }: ServerOptions, log: Log): number {
+function fittingClients({ clientsMax }: ServerOptions, peers: number, log: Log): number {
   const limit = openFilesMax()
   if (limit === null) return clientsMax
-  const fitting = clientsThatFit(limit, openFiles(), members.length - 1)
+  const fitting = clientsThatFit(limit, openFiles(), peers)
   if (fitting >= clientsMax) return clientsMax
   log.warn('clients.lowered', { maxClients: fitting, asked: clientsMax, openFilesMax: limit, remedy: 'ulimit -n' })
   return fitting

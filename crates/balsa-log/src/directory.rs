@@ -14,6 +14,8 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_FILE_NEW: &str = "FORMAT.new";
 /// A mount point of its own holds this on ext4.
 const LOST_AND_FOUND: &str = "lost+found";
+/// Where the TypeScript side keeps snapshots.
+const SNAPSHOTS_DIR: &str = "snapshots";
 /// The first word of `FORMAT`; the version and the name of the engine follow.
 const MAGIC: &str = "balsa-store";
 
@@ -124,6 +126,7 @@ fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
         if !ours(&name) {
             return Err(match remains(dir, engine) {
                 Some(_) => lost_format(dir, engine, "is missing"),
+                None if name == SNAPSHOTS_DIR => lost_log(dir),
                 None => foreign(dir, &format!("is not empty and not a store of Balsa (it holds {name})")),
             });
         }
@@ -153,6 +156,16 @@ fn lost_format(dir: &Path, engine: &Engine, how: &str) -> Error {
          the one line \"{MAGIC} {version} {name}\", and start again. {NEVER_EMPTY} If none did, the directory belongs to \
          something else",
         mark.file
+    );
+    unusable(dir, &reason, None)
+}
+
+/// Snapshots are made only beside a log.
+fn lost_log(dir: &Path) -> Error {
+    let reason = format!(
+        "holds the directory {SNAPSHOTS_DIR} of a server, and no log: its log is lost, or lies elsewhere. Put its other \
+         files back, as they were when it last ran. {NEVER_EMPTY} Only if no server of Balsa ran here, or it was removed \
+         from its cluster, move {SNAPSHOTS_DIR} away and start again"
     );
     unusable(dir, &reason, None)
 }

@@ -11,11 +11,11 @@ use std::thread::JoinHandle;
 use crate::directory::{self, Contents};
 use crate::error::Error;
 use crate::fault::Faults;
-use crate::filesystem::{self, Durability};
+use crate::filesystem::{self, Durability, Filesystem};
 use crate::format::snapshot::Snapshot;
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::{DirectoryLock, LOCK_FILE};
-use crate::log::{HardState, TermRun};
+use crate::log::{HardState, Log, TermRun};
 use crate::progress::{Progress, Stats, Wake};
 use crate::queue::Queue;
 use crate::read::ReadOutcome;
@@ -120,24 +120,8 @@ impl Store {
         directory::inspect(dir, &lmdb::ENGINE)?;
         let lock = DirectoryLock::acquire(dir)?;
         let (mut home, stored) = open_home(dir, options)?;
-        let Stored { log, facts, was_clean } = stored;
-        home.mark_boot(&log)?;
-        let state = State {
-            first: log.first,
-            prev_term: log.prev_term,
-            snapshot: log.snapshot.clone(),
-            last: log.last,
-            hard_state: log.hard_state.clone(),
-            terms: log.terms.clone(),
-            configurations: log.configurations.clone(),
-            facts,
-            incarnation: home.incarnation(),
-            boot_counter: home.boot_counter(),
-            was_clean,
-            durability: filesystem.durability,
-            warning: filesystem.warning,
-            fingerprint: filesystem.fingerprint(home.file()),
-        };
+        home.mark_boot(&stored.log)?;
+        let (log, state) = state_of(&home, stored, &filesystem);
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
         let queue = Queue::new(options.queue_capacity_bytes, options.credit_reserve_bytes);
         let room = Room::new(home.capacity_bytes(), home.usage());
@@ -148,6 +132,26 @@ impl Store {
         let writer = Writer { shared: Arc::clone(&shared), home, watch, log };
         let thread = writer.spawn().map_err(|cause| Error::io("starting the writer thread", cause))?;
         Ok((Self { shared, reader, open: Mutex::new(Some(Open { thread, lock })) }, state))
+    }
+
+    /// What the directory holds, under its lock and with the checks of an open; `None` where there is no store, or the
+    /// rest of a creation. Nothing is written, but for the name of the holder in the lock.
+    pub fn inspect(dir: &Path, options: &Options) -> Result<Option<State>, Error> {
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let filesystem = filesystem::inspect(dir, options.allow_remote)?;
+        if directory::inspect(dir, &lmdb::ENGINE)? == Contents::Nothing {
+            return Ok(None);
+        }
+        let lock = DirectoryLock::acquire(dir)?;
+        let (home, stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
+        let (_, state) = state_of(&home, stored, &filesystem);
+        let reader = home.reader();
+        drop(home);
+        reader.close();
+        drop(lock);
+        Ok(Some(state))
     }
 
     /// Queues one packed ticket, copied before this returns, and gives its number. Never blocks on the disk.
@@ -197,6 +201,28 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The log as the writer goes on with it, and what is told of it.
+fn state_of(home: &Home, stored: Stored, filesystem: &Filesystem) -> (Log, State) {
+    let Stored { log, facts, was_clean } = stored;
+    let state = State {
+        first: log.first,
+        prev_term: log.prev_term,
+        snapshot: log.snapshot.clone(),
+        last: log.last,
+        hard_state: log.hard_state.clone(),
+        terms: log.terms.clone(),
+        configurations: log.configurations.clone(),
+        facts,
+        incarnation: home.incarnation(),
+        boot_counter: home.boot_counter(),
+        was_clean,
+        durability: filesystem.durability,
+        warning: filesystem.warning,
+        fingerprint: filesystem.fingerprint(home.file()),
+    };
+    (log, state)
 }
 
 /// Under the lock: another opener may have created the store between the first look and the lock.

@@ -1,4 +1,6 @@
-/** Callers of `snapshot`: they wait until one is durable that covers what was applied when they asked. */
+/**
+ * Callers of `snapshot`: they wait until the log stands durably on one that covers what was applied when they asked.
+ */
 
 import type { Outcome } from '../../errors.js'
 import { overloaded } from '../refusals.js'

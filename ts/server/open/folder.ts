@@ -27,7 +27,7 @@ export interface FolderOwner {
  * now on.
  */
 export function claimFolder(owner: FolderOwner, stored: StoredState): readonly StoreOperation[] {
-  const writtenId = textOf(stored, SERVER_ID_FACT)
+  const writtenId = folderIdOf(stored)
   if (writtenId !== null && writtenId !== owner.id) throw wrongFolder(owner, writtenId)
   const written = textOf(stored, FINGERPRINT_FACT)
   if (isCopy(stored) && !owner.acceptCopiedFolder) throw copiedFolder(owner, stored)
@@ -43,6 +43,11 @@ export function claimFolder(owner: FolderOwner, stored: StoredState): readonly S
 export function isCopy(stored: StoredState): boolean {
   const written = textOf(stored, FINGERPRINT_FACT)
   return written !== null && stored.fingerprint !== null && !isSameFile(written, stored.fingerprint)
+}
+
+/** The server whose folder it is; null where it was made before folders said so. */
+export function folderIdOf(stored: StoredState): ServerId | null {
+  return textOf(stored, SERVER_ID_FACT)
 }
 
 function textOf({ facts }: StoredState, key: string): string | null {

@@ -6,7 +6,7 @@
 
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
-import { encodeConfiguration } from '../../format/configuration.js'
+import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
 import { ownBlocks } from '../../format/own-blocks.js'
 import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
@@ -15,7 +15,7 @@ import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { Identity, LogIndex, Server as Peer } from '../../types.js'
+import type { ConfigurationStatus, Identity, LogIndex, Server as Peer, ServerId } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
@@ -25,6 +25,7 @@ import { ReadQueue } from '../calls/read-queue.js'
 import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
 import { SnapshotQueue } from '../calls/snapshot-queue.js'
+import { ApplyProgress } from '../apply-progress.js'
 import { EntryClock } from '../entry-clock.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
@@ -33,14 +34,16 @@ import { PeerRefusals } from '../peer-refusals.js'
 import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
+import { describe } from '../status.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
 import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
-import { clusterIdOf } from './bootstrap.js'
+import { clusterIdOf, clusterIds, recoveriesOf, votersFrom } from './cluster-id.js'
 import type { Host } from './host.js'
 import { answerTo } from './joining.js'
+import type { Teller } from './joining.js'
 
 /**
  * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than
@@ -80,12 +83,7 @@ export interface GroupState {
 export function makeGroup(settings: GroupSettings, host: Host, state: GroupState): Group {
   const { stored, lastTime, boots } = state
   const { dir, store, transport, clock, logger } = host
-  const identity: Identity = {
-    clusterId: clusterIdOf(stored),
-    serverId: settings.id,
-    incarnation: stored.incarnation,
-    ...boots.newest,
-  }
+  const identity = identityOf(settings.id, state)
   const entryClock = new EntryClock(clock, logger, lastTime)
   const core = makeCore(settings, state, clock.now(), entryClock)
   const mailbox = new Mailbox(clock)
@@ -95,7 +93,8 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
-  const applier = new Applier(settings.stateMachine, settings.codec, (index) => proposals.isAwaited(index))
+  const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
+  const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, readConfiguration)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const runner = new ReadyRunner({
@@ -112,9 +111,10 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     events,
     logger,
   })
+  const teller = tellerOf(settings, state, identity, pins)
   const inbound = new Inbound({
     identity,
-    answer: (question) => answerTo(question, identity, settings.cluster, state.first, (id) => pins.isTaken(id)),
+    answer: (question) => answerTo(question, teller),
     core,
     boots,
     store,
@@ -138,16 +138,45 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     signals: new Signals(),
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
-  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner })
+  const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
+  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it.
   if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
   const { durability } = stored
   const { electionTimeoutMs } = settings
-  const server = new Server({ ...shared, electionTimeoutMs, loop, inbound, refusals, writes, identity, durability })
+  const recoveries = recoveriesOf(stored)
+  const server = new Server({
+    ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
+    ...{ identity, recoveries, durability },
+  })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
 
+/** As it is told. */
+function readConfiguration(payload: Uint8Array): ConfigurationStatus {
+  return describe(decodeConfiguration(payload).configuration)
+}
+
 function ignore(): void {}
+
+function identityOf(serverId: ServerId, { stored, first, boots }: GroupState): Identity {
+  return {
+    clusterId: clusterIdOf(stored) ?? '',
+    formerClusterIds: first === null ? [] : clusterIds(first, recoveriesOf(stored)).slice(0, -1),
+    serverId,
+    incarnation: stored.incarnation,
+    ...boots.newest,
+  }
+}
+
+function tellerOf(
+  { cluster: clusterName }: GroupSettings,
+  { stored, first }: GroupState,
+  self: Identity,
+  pins: PeerPins,
+): Teller {
+  return { self, clusterName, first, recoveries: recoveriesOf(stored), isTaken: (id) => pins.isTaken(id) }
+}
 
 interface SnapshotNeighbours {
   readonly identity: Identity
@@ -182,6 +211,20 @@ function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: 
   return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
 }
 
+/** Null: as every other. */
+function firstElectionTimeoutMs(
+  { id, bootstrap, electionTimeoutMs }: GroupSettings,
+  { hardState, lastIndex, configurations, snapshot }: StoredState,
+): number | null {
+  const newest = configurations.at(-1)?.configuration ?? snapshot?.configuration
+  // Nobody else could lead, nor be asked.
+  if (newest?.outgoing === null && newest.voters.length === 1 && newest.voters[0]?.id === id) return 0
+  const isNew = hardState.term === 1 && lastIndex === 1
+  if (!isNew) return null
+  const place = bootstrap.findIndex((server) => server.id === id) + 1
+  return Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs)
+}
+
 function makeCore(
   settings: GroupSettings,
   { stored, appliedIndex }: GroupState,
@@ -189,15 +232,14 @@ function makeCore(
   entryClock: EntryClock,
 ): RaftCore {
   const { id, electionTimeoutMs, heartbeatMs, electionPriority, random } = settings
-  const isNew = stored.hardState.term === 1 && stored.lastIndex === 1
-  const place = settings.bootstrap.findIndex((server) => server.id === id) + 1
   const core: RaftCore = new RaftCore({
     id,
     settings: {
       electionTimeoutMs,
       heartbeatMs,
       electionPriority,
-      firstElectionTimeoutMs: isNew ? Math.min(FIRST_ELECTION_TIMEOUT_MS * place, electionTimeoutMs) : null,
+      votersFrom: votersFrom(recoveriesOf(stored)),
+      firstElectionTimeoutMs: firstElectionTimeoutMs(settings, stored),
     },
     hardState: stored.hardState,
     log: { ...stored, commitIndex: stored.hardState.commitIndex, appliedIndex },

@@ -1,24 +1,27 @@
 /**
  * How a server that belongs to no cluster yet learns of one from addresses alone: it asks whoever listens there which
- * cluster that is, and is told the first entry of it. Both sides of that question.
+ * cluster that is, and is told the first entry of it and its recoveries. Both sides of that question.
  *
- * Invariants: what is told is believed only if the id of the cluster is the hash of the first entry that comes with it,
- * and its name the one in the options; nothing is written before. Whoever answers changes nothing, and says nothing
- * that a hello does not say.
+ * Invariants: what is told is believed only if the id of the cluster is what the first entry and the recoveries that
+ * come with it make, and its name the one in the options; nothing is written before. Whoever answers changes nothing,
+ * and says nothing that a hello does not say.
  */
 
 import { isBytes, textOf } from '../../foreign-values.js'
 import { RaftError } from '../../errors.js'
 import { decodeConfiguration } from '../../format/configuration.js'
+import { VALUE_BYTES_MAX } from '../../format/operations.js'
+import { areRecoveries } from '../../format/recovery.js'
 import { QuietLog } from '../../transport/quiet-log.js'
-import { ANSWER_BYTES_MAX } from '../../transport/transport.js'
 import type { CancelTimer, Identity, ServerId } from '../../types.js'
 import { aborted } from '../refusals.js'
-import { clusterIdOfPayload } from './bootstrap.js'
+import { clusterIds } from './cluster-id.js'
 import type { Host } from './host.js'
 
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 2000
+/** Of what another server says. */
+const REASON_LENGTH_MAX = 1000
 
 export interface Joining {
   readonly id: ServerId
@@ -34,12 +37,36 @@ interface Question {
   readonly incarnation: string
 }
 
-/** What a member says of its cluster; a refusal says why not. */
+/** What a member says of its cluster; a refusal says why not. `first` in base64. */
 type Told =
-  { readonly cluster: string; readonly clusterId: string; readonly first: string | null } | { readonly refusal: string }
+  | {
+      readonly cluster: string
+      readonly clusterId: string
+      readonly first: string
+      readonly recoveries: readonly string[]
+    }
+  | { readonly refusal: string }
 
-/** Asks the addresses in turn, again and again; resolves with the payload of the first entry of their cluster. */
-export async function learnCluster(host: Host, incarnation: string, joining: Joining): Promise<Uint8Array> {
+/** What a server that asked knows of its cluster. */
+export interface Learned {
+  /** The payload of the first entry. */
+  readonly first: Uint8Array
+  readonly recoveries: readonly string[]
+}
+
+/** What a member can tell of its cluster. */
+export interface Teller {
+  readonly self: Identity
+  readonly clusterName: string
+  /** The payload of the first entry; null where it is not known. */
+  readonly first: Uint8Array | null
+  readonly recoveries: readonly string[]
+  /** Whether a store stands behind that id, so that another one would be refused. */
+  isTaken(id: ServerId): boolean
+}
+
+/** Asks the addresses in turn, again and again; resolves with what one of them tells. */
+export async function learnCluster(host: Host, incarnation: string, joining: Joining): Promise<Learned> {
   const { clock, logger } = host
   const quiet = new QuietLog(logger)
   const reasons = new Map<string, string>()
@@ -51,7 +78,7 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
     for (;;) {
       for (const address of joining.addresses) {
         const answer = await Promise.race([end.reached, asked(host, address, question)])
-        const told = isBytes(answer) ? payloadOf(answer, address, joining) : answer
+        const told = isBytes(answer) ? learned(answer, address, joining) : answer
         if (typeof told !== 'string') return told
         reasons.set(address, told)
         quiet.warn('join: no answer', address, told, { address })
@@ -66,26 +93,24 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
   }
 }
 
-/** What a member answers; null where that is no question. `first`: the first entry's payload, where it is known. */
-export function answerTo(
-  question: Uint8Array,
-  self: Identity,
-  cluster: string,
-  first: Uint8Array | null,
-  isTaken: (id: ServerId) => boolean,
-): Uint8Array | null {
-  const asking = decode(question)
-  if (typeof asking['id'] !== 'string' || typeof asking['incarnation'] !== 'string') return null
-  const { clusterId, serverId } = self
-  const { id } = asking
-  if (isTaken(id)) {
-    const refusal = `the id ${id.slice(0, 255)} is that of a member with another store: choose another id, or if that store is lost, replace it: raft.replace('${id.slice(0, 255)}', ...)`
-    return encode({ refusal } satisfies Told)
+/** What a member answers; null where that is no question. */
+export function answerTo(question: Uint8Array, teller: Teller): Uint8Array | null {
+  const { id, incarnation } = decode(question)
+  if (typeof id !== 'string' || typeof incarnation !== 'string') return null
+  return encode(toldTo(id.slice(0, 255), teller))
+}
+
+function toldTo(id: ServerId, teller: Teller): Told {
+  const { self, clusterName: cluster, first, recoveries } = teller
+  if (teller.isTaken(id)) {
+    const remedy = `choose another id, or if that store is lost, replace it: raft.replace('${id}', ...)`
+    return { refusal: `the id ${id} is that of a member with another store: ${remedy}` }
   }
-  const told = encode({ cluster, clusterId, first: first === null ? null : Buffer.from(first).toString('base64') })
-  if (first !== null && told.byteLength <= ANSWER_BYTES_MAX) return told
-  const refusal = `server ${serverId} cannot tell the first members of its cluster: set join to true, and bootstrap to their list`
-  return encode({ refusal } satisfies Told)
+  if (first === null || first.byteLength > VALUE_BYTES_MAX) {
+    const remedy = 'set join to true, and bootstrap to their list'
+    return { refusal: `server ${self.serverId} cannot tell the first members of its cluster: ${remedy}` }
+  }
+  return { cluster, clusterId: self.clusterId, first: Buffer.from(first).toString('base64'), recoveries }
 }
 
 /** An answer, or why there is none. */
@@ -97,27 +122,32 @@ async function asked({ transport, clock }: Host, address: string, question: Uint
   }
 }
 
-/** The first entry, or why what was told is not believed. Throws when another cluster is meant. */
-function payloadOf(answer: Uint8Array, address: string, { cluster }: Joining): Uint8Array | string {
+/** What was told, or why it is not believed. Throws when another cluster is meant. */
+function learned(answer: Uint8Array, address: string, { cluster }: Joining): Learned | string {
   const told = decode(answer)
-  if (typeof told['refusal'] === 'string') return told['refusal'].slice(0, 1000)
-  const { cluster: name, clusterId, first } = told
-  if (typeof name !== 'string' || typeof clusterId !== 'string' || typeof first !== 'string') {
+  if (typeof told['refusal'] === 'string') return told['refusal'].slice(0, REASON_LENGTH_MAX)
+  const { cluster: name, clusterId, first: text, recoveries } = told
+  if (
+    typeof name !== 'string' ||
+    typeof clusterId !== 'string' ||
+    typeof text !== 'string' ||
+    !areRecoveries(recoveries)
+  )
     return 'its answer says no cluster'
-  }
   if (name !== cluster) {
     throw new RaftError(
       'ERR_RAFT_CLUSTER_MISMATCH',
       `at ${address} is the cluster '${name.slice(0, 255)}', and option cluster is '${cluster}': correct one of them`,
     )
   }
-  const payload = new Uint8Array(Buffer.from(first, 'base64'))
+  const first = new Uint8Array(Buffer.from(text, 'base64'))
   try {
-    if (clusterIdOfPayload(payload) === clusterId && decodeConfiguration(payload).clusterName === name) return payload
+    const isThat = clusterIds(first, recoveries).at(-1) === clusterId
+    if (isThat && decodeConfiguration(first).clusterName === name) return { first, recoveries }
   } catch (error) {
     return `the first entry that it tells cannot be read: ${textOf(error)}`
   }
-  return 'the id of the cluster that it tells is not that of the first entry that it tells'
+  return 'the id of the cluster that it tells is not that of the first entry and the recoveries that it tells'
 }
 
 /** Rejects when the caller has given up, or has waited for long enough. */

@@ -6,16 +6,17 @@
  * nothing open, and touches nothing that it has not opened.
  */
 
-import { lastEntryTime } from '../../format/block.js'
+import { encodeBootstrap } from '../../format/configuration.js'
 import { neverEmpty } from '../../storage/lost-data.js'
-import type { LogStore, StoredState } from '../../storage/log-store.js'
-import { storeFault } from '../../storage/store-fault.js'
+import type { StoredState } from '../../storage/log-store.js'
 import { RaftError } from '../../errors.js'
-import { isPosition, logIndex, STORED_MAX } from '../../types.js'
+import { logIndex } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
-import { bootstrap, checkName, firstOf, hasCluster, payloadOf } from './bootstrap.js'
+import { bootstrap, checkName } from './bootstrap.js'
+import type { Membership } from './bootstrap.js'
+import { clusterIdOf, firstOf } from './cluster-id.js'
 import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
@@ -41,11 +42,10 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
   const host = new Host(settings)
   try {
     const found = await host.open()
-    checkNumbers(host.dir, found)
-    const lastTime = await lastTimeOf(host.store, found)
+    const lastTime = await host.lastTime(found)
     const boots = new OwnBoots(found, bootNonce)
-    const first = await firstEntry(settings, host, found)
-    const stored = await bootstrap(host, found, first, settings, boots)
+    const membership = await membershipOf(settings, host, found)
+    const stored = await bootstrap(host, found, membership, settings, boots)
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
@@ -53,7 +53,7 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     const appliedIndex = await appliedIndexOf(settings, stored)
     const group = makeGroup(settings, host, {
       stored,
-      first: first ?? firstOf(found),
+      first: membership.first ?? firstOf(stored),
       lastTime,
       boots,
       appliedIndex,
@@ -70,27 +70,16 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
   }
 }
 
-/** The payload of it, by the options or as the members tell it; null where the folder belongs to a cluster already. */
-async function firstEntry(settings: GroupSettings, host: Host, found: StoredState): Promise<Uint8Array | null> {
-  const { id, cluster, join, joinTimeoutMs: timeoutMs, signal } = settings
-  if (typeof join === 'boolean') return payloadOf({ clusterName: cluster, servers: settings.bootstrap })
-  if (!hasCluster(found)) {
-    return learnCluster(host, found.incarnation, { id, cluster, addresses: join, timeoutMs, signal })
+/** What is known of the cluster: by the options, as the members tell it, or by the folder alone. */
+async function membershipOf(settings: GroupSettings, host: Host, found: StoredState): Promise<Membership> {
+  const { id, cluster, join, recoveries, joinTimeoutMs: timeoutMs, signal } = settings
+  if (typeof join === 'boolean') return { first: encodeBootstrap(cluster, settings.bootstrap), recoveries, join }
+  if (clusterIdOf(found) === null) {
+    const joining = { id, cluster, addresses: join, timeoutMs, signal }
+    return { ...(await learnCluster(host, found.incarnation, joining)), join: true }
   }
   checkName(host.dir, found, cluster)
-  return null
-}
-
-/** Every number in the store must have room above it for what is counted from it. */
-function checkNumbers(dir: string, { lastIndex, hardState, bootCounter }: StoredState): void {
-  const numbers = { 'last index': lastIndex, term: hardState.term, 'commit index': hardState.commitIndex, bootCounter }
-  for (const [name, value] of Object.entries(numbers)) {
-    if (isPosition(value, STORED_MAX)) continue
-    throw new RaftError(
-      'ERR_RAFT_STORE_CORRUPT',
-      `the folder ${dir} holds the ${name} ${value}, and ${STORED_MAX} is the largest that a server can go on from: no server counts so far, so it is damaged or forged. The others go on without this server while they are a majority. ${neverEmpty}`,
-    )
-  }
+  return { first: null, recoveries: [], join: true }
 }
 
 /** What the state machine has by itself. Throws when that and the log do not belong together. */
@@ -108,15 +97,4 @@ async function appliedIndexOf(
     'ERR_RAFT_OPTIONS',
     `the state machine says that it has applied ${applied}, and the log ends at ${lastIndex}: its data is of another server, or the log has lost entries. ${neverEmpty}`,
   )
-}
-
-/** The time of the newest entry; of an empty log that of the snapshot on which it stands, or 0. */
-async function lastTimeOf(store: LogStore, { firstIndex, lastIndex, snapshot }: StoredState): Promise<number> {
-  if (lastIndex < firstIndex) return snapshot?.time ?? 0
-  try {
-    const [block] = await store.read(lastIndex, logIndex(lastIndex + 1), 1)
-    return block === undefined ? 0 : lastEntryTime(block)
-  } catch (error) {
-    throw storeFault(`read the entry ${lastIndex}`, error)
-  }
 }

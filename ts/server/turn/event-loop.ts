@@ -28,6 +28,7 @@ import type { QueriesUnderWay } from '../calls/queries-under-way.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { SnapshotQueue } from '../calls/snapshot-queue.js'
+import type { ApplyProgress } from '../apply-progress.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
@@ -61,6 +62,7 @@ export interface EventLoopParts {
   readonly deadlines: Deadlines
   readonly pins: PeerPins
   readonly entryClock: EntryClock
+  readonly applyProgress: ApplyProgress
   readonly writes: WritesUnderWay
   readonly runner: ReadyRunner
   readonly snapshots: Snapshots
@@ -87,6 +89,7 @@ export class EventLoop {
   readonly #deadlines: Deadlines
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
+  readonly #applyProgress: ApplyProgress
   readonly #writes: WritesUnderWay
   readonly #runner: ReadyRunner
   readonly #snapshots: Snapshots
@@ -124,6 +127,7 @@ export class EventLoop {
     this.#deadlines = parts.deadlines
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
+    this.#applyProgress = parts.applyProgress
     this.#writes = parts.writes
     this.#runner = parts.runner
     this.#snapshots = parts.snapshots
@@ -173,6 +177,7 @@ export class EventLoop {
     if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
     this.#snapshots.turn(this.#core, now, this.#isApplying)
+    this.#applyProgress.look(this.#core.log, now)
     this.#leadership.turned()
     // What was applied may have made room for the batch that was held back before.
     const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
@@ -311,6 +316,7 @@ export class EventLoop {
     this.#settleReads(ready)
     this.#settleTransfers(ready)
     this.#settleAll(halted(error))
+    this.#snapshots.halt()
     this.#events.emit('fault', { error })
     void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }

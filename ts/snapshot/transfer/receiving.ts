@@ -2,9 +2,9 @@
  * Takes one snapshot from a peer over a channel: tells from where it is wanted, writes what comes in the background,
  * asks again for what is damaged, and says when it is done.
  *
- * Invariants: what was not written yet is at most WINDOW_BYTES and a piece, or the channel ends: a peer cannot make
- * this server hold more. Bytes are taken only where they belong (scenario N5). What came stays when the channel breaks,
- * and is gone on with (N4).
+ * Invariants: what was not written yet is at most WINDOW_BYTES and a piece, in at most PIECES_MAX, or the channel ends:
+ * a peer cannot make this server hold more. Bytes are taken only where they belong (scenario N5). What came stays when
+ * the channel breaks, and is gone on with (N4).
  */
 
 import { textOf } from '../../foreign-values.js'
@@ -13,6 +13,8 @@ import type { SnapshotIntake, SnapshotStore, StoredSnapshot } from '../snapshot-
 import { encodeTransfer, PIECE_BYTES, WINDOW_BYTES } from './messages.js'
 import type { Wire } from './wire.js'
 
+/** However small: each costs memory of its own. A sender's are PIECE_BYTES long, but for the last. */
+const PIECES_MAX = 1024
 /** So much is written between two words to the sender. */
 const WORD_BYTES = WINDOW_BYTES / 4
 /** So often the sender hears that this server lives, whatever it waits for. */
@@ -94,7 +96,8 @@ export class SnapshotReceiving {
     }
     this.#isResuming = false
     this.#queuedBytes += data.length
-    if (this.#queuedBytes > WINDOW_BYTES + PIECE_BYTES) return this.refuse('more came than was asked for')
+    const isTooMuch = this.#queuedBytes > WINDOW_BYTES + PIECE_BYTES || this.#queue.length >= PIECES_MAX
+    if (isTooMuch) return this.refuse('more came than was asked for')
     this.#expected = offset + data.length
     this.#queue.push({ offset, data })
     void this.#write()

@@ -21,6 +21,8 @@ import type { StoredState } from '../log-store.js'
 /** The header of the store: written when it is made, and never replaced. */
 export const LOG_FILE = 'log'
 export const LOCK_FILE = 'LOCK'
+/** Where snapshots lie that belong to a log. */
+const SNAPSHOTS_DIR = 'snapshots'
 const FORMAT_FILE = 'FORMAT'
 const FORMAT_FILE_NEW = 'FORMAT.new'
 /** A mount point of its own holds this on ext4. */
@@ -54,7 +56,7 @@ const NOTHING: Checkpoint = {
   facts: new Map(),
 }
 
-type Place = Pick<StoredState, 'durability' | 'warning'> & {
+export type Place = Pick<StoredState, 'durability' | 'warning'> & {
   /** Whether a file keeps its inode, whatever is mounted again. */
   readonly keepsInodes: boolean
 }
@@ -117,7 +119,7 @@ export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
   const ours = [LOCK_FILE, LOST_AND_FOUND, FORMAT_FILE_NEW, ...begun]
   const foreign = names.find((name) => !ours.includes(name))
   if (foreign === undefined) return false
-  throw await lostFormatError(disk, dir, 'is missing', `is not empty and not a store of Balsa (it holds ${foreign})`)
+  throw await lostFormatError(disk, dir, 'is missing', foreign === SNAPSHOTS_DIR ? lostLog : notOurs(foreign))
 }
 
 /** Makes an empty store, or makes anew what was cut off. */
@@ -136,15 +138,21 @@ export async function createStore(disk: Disk, dir: string): Promise<void> {
 }
 
 /** `FORMAT` says nothing. What it stood for may all be there: then nobody may be sent to begin anew. */
-async function lostFormatError(disk: Disk, dir: string, how: string, foreign: string): Promise<RaftError> {
+async function lostFormatError(disk: Disk, dir: string, how: string, otherwise: string): Promise<RaftError> {
   for (const { file, offset, hex, line } of MARKS) {
     const start = await disk.readStart(join(dir, file), offset + hex.length / 2)
     if (Buffer.from(start.subarray(offset)).toString('hex') !== hex) continue
     const reason = `holds ${file} but its file FORMAT ${how}. If a server of Balsa ran here, its data is still there: write FORMAT again, the one line "${line}", and start again. ${neverEmpty}. If none did, the directory belongs to something else`
     return unusableError(dir, reason)
   }
-  return unusableError(dir, `${foreign}. Choose an empty directory`)
+  return unusableError(dir, otherwise)
 }
+
+const notOurs = (foreign: string): string =>
+  `is not empty and not a store of Balsa (it holds ${foreign}). Choose an empty directory`
+
+/** Snapshots are made only beside a log. */
+const lostLog = `holds the directory ${SNAPSHOTS_DIR} of a server, and no log: its log is lost, or lies elsewhere. Put its other files back, as they were when it last ran. ${neverEmpty}. Only if no server of Balsa ran here, or it was removed from its cluster, move ${SNAPSHOTS_DIR} away and start again`
 
 export function unusableError(dir: string, reason: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_DIR_UNUSABLE', `The directory ${dir} ${reason}`, { cause })
@@ -164,7 +172,12 @@ async function checkFormat(disk: Disk, dir: string, text: string): Promise<void>
   const [magic, version, engine, ...rest] = text.trim().split(/\s+/)
   if (magic !== MAGIC || engine === undefined || rest.length > 0) {
     const how = text.trim() === '' ? 'is empty' : 'is not of Balsa'
-    throw await lostFormatError(disk, dir, how, `holds a file FORMAT that ${how}, and no data of Balsa`)
+    throw await lostFormatError(
+      disk,
+      dir,
+      how,
+      `holds a file FORMAT that ${how}, and no data of Balsa. Choose an empty directory`,
+    )
   }
   if (engine !== ENGINE) {
     const maker = engine === 'lmdb' ? 'nativeStore()' : 'the store of that name'

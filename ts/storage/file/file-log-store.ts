@@ -19,7 +19,7 @@ import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import { nodeDisk } from './disk.js'
 import type { Disk } from './disk.js'
 import { LogHead } from './image.js'
-import { giveBack, openStore } from './open.js'
+import { giveBack, inspectStore, openStore } from './open.js'
 import type { OpenStore } from './open.js'
 import { readBlocks } from './reader.js'
 import { SEGMENT_BYTES } from './segments.js'
@@ -96,6 +96,12 @@ export class FileLogStore implements LogStore {
     const opening = this.#openOnce()
     this.#opened = opening.catch(() => {})
     return opening
+  }
+
+  async inspect(): Promise<StoredState | null> {
+    assert(this.#phase === 'new', `inspection of a store that is ${this.#phase}`)
+    this.#phase = 'closed'
+    return inspectStore(this.#disk, this.#dir)
   }
 
   seal(arena: Uint8Array, offset: number): number {

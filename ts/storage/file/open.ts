@@ -11,6 +11,7 @@ import { isOurs } from '../../errors.js'
 import { messageOf } from '../../foreign-values.js'
 import { encodeBatch, encodeBoot, encodeStoreHeader } from '../../format/file-batch.js'
 import { createStore, hasStore, inspectPlace, LOG_FILE, unusableError } from './directory.js'
+import type { Place } from './directory.js'
 import type { Disk } from './disk.js'
 import type { FileImage } from './image.js'
 import type { DirectoryLock } from './lock.js'
@@ -58,11 +59,7 @@ export async function openStore(
     const bootCounter = image.bootCounter + 1
     await segments.append('open', [encodeBoot(bootCounter)], async () => false)
     image.bootCounter = bootCounter
-    const warnings = [place.warning, lock.warning].filter((warning) => warning !== null)
-    const warning = warnings.length === 0 ? null : warnings.join('; ')
-    const found = place.keepsInodes ? await disk.fileAt(join(dir, LOG_FILE)) : null
-    const fingerprint = found === null ? null : fingerprintOf(found)
-    const stored = storedState(replayed, { durability: place.durability, warning, fingerprint })
+    const stored = storedState(replayed, await surroundings(disk, dir, place, lock))
     const watch = await Watch.over(disk, dir, segments.lastPath)
     segments.removeBefore(image.neededFrom)
     return { at: { lock, segments, image, watch }, stored }
@@ -71,6 +68,37 @@ export async function openStore(
     throw openError(dir, error)
   }
 }
+
+/** What an open would report. Null: nothing was made there. Writes nothing, but for the text in the lock. */
+export async function inspectStore(disk: Disk, dir: string): Promise<StoredState | null> {
+  let lock: DirectoryLock | null = null
+  let open: Closable | null = null
+  try {
+    const place = await inspectPlace(disk, dir, process.env[ALLOW_REMOTE_VARIABLE] === '1')
+    if ((await disk.fileAt(dir)) === null || !(await hasStore(disk, dir))) return null
+    lock = await disk.lock(dir)
+    const replayed = await replayStore(disk, dir)
+    open = replayed.file
+    return storedState(replayed, await surroundings(disk, dir, place, lock))
+  } catch (error) {
+    throw openError(dir, error)
+  } finally {
+    await giveBack(open, lock)
+  }
+}
+
+/** What the place says of what is kept there. */
+async function surroundings(disk: Disk, dir: string, place: Place, lock: DirectoryLock): Promise<Surroundings> {
+  const warnings = [place.warning, lock.warning].filter((warning) => warning !== null)
+  const found = place.keepsInodes ? await disk.fileAt(join(dir, LOG_FILE)) : null
+  return {
+    durability: place.durability,
+    warning: warnings.length === 0 ? null : warnings.join('; '),
+    fingerprint: found === null ? null : fingerprintOf(found),
+  }
+}
+
+type Surroundings = Pick<StoredState, 'durability' | 'warning' | 'fingerprint'>
 
 interface Closable {
   close(): Promise<void>
@@ -134,10 +162,7 @@ async function touchHeader(disk: Disk, path: string, { identity }: Replayed): Pr
   }
 }
 
-function storedState(
-  { image, identity }: Replayed,
-  place: Pick<StoredState, 'durability' | 'warning' | 'fingerprint'>,
-): StoredState {
+function storedState({ image, identity }: Replayed, place: Surroundings): StoredState {
   const { firstIndex, prevTerm, snapshot, lastIndex, hardState, termRuns } = image.head
   return {
     firstIndex,

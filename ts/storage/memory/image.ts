@@ -7,7 +7,16 @@ import { assert, RaftError } from '../../errors.js'
 import { sliceBlock, verifyBlock } from '../../format/block.js'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../../format/operations.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, HardState, LogIndex, SnapshotMeta, StoreOperation, Term, TermRun } from '../../types.js'
+import type {
+  Block,
+  Configuration,
+  HardState,
+  LogIndex,
+  SnapshotMeta,
+  StoreOperation,
+  Term,
+  TermRun,
+} from '../../types.js'
 import { clip, shorten } from '../clip-block.js'
 import { neverEmpty } from '../lost-data.js'
 import { READ_BYTES_MAX } from '../log-store.js'
@@ -31,6 +40,8 @@ export interface ReadonlyImage {
   readonly facts: ReadonlyMap<string, Uint8Array>
   /** Null where there is no entry. */
   termAt(index: LogIndex): Term | null
+  termRuns(): TermRun[]
+  configurations(): readonly { readonly index: LogIndex; readonly configuration: Configuration }[]
 }
 
 export class MemoryImage implements ReadonlyImage {

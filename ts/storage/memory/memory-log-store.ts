@@ -148,11 +148,15 @@ export class MemoryDisk {
     this.#image.blocks[at] = { ...block, data }
   }
 
+  /** For MemoryLogStore: throws while another one has it open. */
+  checkFree(): void {
+    if (this.#user === null) return
+    throw new RaftError('ERR_RAFT_DIR_LOCKED', 'the memory disk is open in another store; close that one first')
+  }
+
   /** For MemoryLogStore: takes the disk, as the lock on a directory does. */
   attach(user: MemoryLogStore): MemoryImage {
-    if (this.#user !== null) {
-      throw new RaftError('ERR_RAFT_DIR_LOCKED', 'the memory disk is open in another store; close that one first')
-    }
+    this.checkFree()
     this.#user = user
     this.#boots += 1
     return this.#image
@@ -238,21 +242,14 @@ export class MemoryLogStore implements LogStore {
     this.#lastEver = this.#durable.lastIndex
     this.#onWake = onWake
     this.#phase = 'open'
-    return {
-      firstIndex: this.#durable.firstIndex,
-      prevTerm: this.#durable.prevTerm,
-      snapshot: this.#durable.snapshot,
-      lastIndex: this.#durable.lastIndex,
-      hardState: this.#durable.hardState,
-      termRuns: this.#durable.termRuns(),
-      configurations: this.#durable.configurations(),
-      incarnation: this.#disk.incarnation,
-      bootCounter: this.#disk.bootCounter,
-      facts: new Map(this.#durable.facts),
-      durability: 'none',
-      warning: null,
-      fingerprint: null,
-    }
+    return storedState(this.#disk)
+  }
+
+  async inspect(): Promise<StoredState | null> {
+    assert(this.#phase === 'new', `inspection of a store that is ${this.#phase}`)
+    this.#phase = 'closed'
+    this.#disk.checkFree()
+    return this.#disk.bootCounter === 0 ? null : storedState(this.#disk)
   }
 
   seal(arena: Uint8Array, offset: number): number {
@@ -408,6 +405,25 @@ export class MemoryLogStore implements LogStore {
     this.#phase = 'closed'
     this.#disk.detach(this)
     this.#onReleased()
+  }
+}
+
+function storedState({ durable, incarnation, bootCounter }: MemoryDisk): StoredState {
+  const { firstIndex, prevTerm, snapshot, lastIndex, hardState } = durable
+  return {
+    firstIndex,
+    prevTerm,
+    snapshot,
+    lastIndex,
+    hardState,
+    termRuns: durable.termRuns(),
+    configurations: durable.configurations(),
+    incarnation,
+    bootCounter,
+    facts: new Map(durable.facts),
+    durability: 'none',
+    warning: null,
+    fingerprint: null,
   }
 }
 

@@ -90,6 +90,17 @@ export class NativeLogStore implements LogStore {
     return opening
   }
 
+  async inspect(): Promise<StoredState | null> {
+    assert(this.#phase === 'new', `inspection of a store that is ${this.#phase}`)
+    this.#phase = 'closed'
+    try {
+      const state = await loadNative().inspect(this.#dir, ...this.#settings())
+      return state === null ? null : storedState(this.#dir, state)
+    } catch (error) {
+      throw error instanceof RaftError ? error : nativeError(error)
+    }
+  }
+
   // Hot path: once per batch.
   seal(arena: Uint8Array, offset: number): number {
     try {
@@ -158,9 +169,7 @@ export class NativeLogStore implements LogStore {
     try {
       this.#native = loadNative()
       this.#handle = this.#native.create()
-      const allowRemote = process.env[ALLOW_REMOTE_VARIABLE] === '1'
-      const mapBytes = this.#mapBytes ?? mapBytesOfEnvironment()
-      const state = await this.#native.open(this.#handle, this.#dir, allowRemote, mapBytes, () => {
+      const state = await this.#native.open(this.#handle, this.#dir, ...this.#settings(), () => {
         if (this.#phase !== 'closed') onWake()
       })
       wasOpened = true
@@ -172,6 +181,11 @@ export class NativeLogStore implements LogStore {
       await this.#giveUp(wasOpened)
       throw error instanceof RaftError ? error : nativeError(error)
     }
+  }
+
+  /** Whether remote filesystems are accepted, and the size of the map. */
+  #settings(): [allowRemote: boolean, mapBytes: number] {
+    return [process.env[ALLOW_REMOTE_VARIABLE] === '1', this.#mapBytes ?? mapBytesOfEnvironment()]
   }
 
   async #closeOnce(): Promise<void> {

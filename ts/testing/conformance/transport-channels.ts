@@ -135,6 +135,7 @@ function addOpening(add: Add): void {
     await stage.someWhile()
     deepStrictEqual(a.sessions, sessions)
     deepStrictEqual([b.sessions, a.refusals, a.failedDials, b.refusals], [[], [], [], []])
+    deepStrictEqual([a.linkEnds, b.linkEnds], [[], []])
   })
 
   add('a channel to a server that is down, or that is no peer, is refused with the reason', async (stage) => {

@@ -5,7 +5,7 @@ import { FAULT_NAMES } from './faults/fault-names.js'
 /** Too rare for a batch of seconds. */
 const RARE_FAULTS: readonly string[] = ['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring']
 
-/** What some 300,000 core steps must have been in; whatever is missing was not tested. */
+/** What a million core steps must have been in; whatever is missing was not tested. */
 export const MUST_REACH: readonly string[] = [
   'busy',
   'call ended with ERR_RAFT_ABORTED, not-applied',

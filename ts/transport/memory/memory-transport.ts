@@ -355,7 +355,7 @@ export class MemoryTransport implements Transport {
     this.#isClosed = true
     this.#outbox = []
     this.#network.unlisten(this)
-    for (const dialled of this.#dialled.values()) {
+    for (const dialled of [...this.#dialled.values(), ...this.#channels]) {
       const { connection } = dialled
       dialled.cancelTimer()
       if (connection === null || connection.isEndedAtDialler) continue
@@ -525,7 +525,7 @@ export class MemoryTransport implements Transport {
     if (wasUp)
       logger.info(connection.isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', from ?? connection.dialler.address, reason, fields)
-    if (wasUp && from !== null) handlers.onLinkDown?.(from, link, end)
+    if (wasUp && from !== null && !connection.isChannel) handlers.onLinkDown?.(from, link, end)
   }
 
   /** What the accepting end has said last has arrived here. */

@@ -1,16 +1,21 @@
 /**
- * One connection, dialled or accepted: shakes hands, then turns bytes into messages and messages into bytes, and ends
- * exactly once, with a reason. Who the peer may be, and what becomes of its messages, is the owner's business.
+ * One connection, dialled or accepted: shakes hands, then turns bytes into messages and messages into bytes, or into
+ * frames of a channel, and ends exactly once, with a reason. Who the peer may be, and what becomes of what it sends, is
+ * the owner's business.
  *
  * The dialling side says hello, the accepting side says hello once it has read that; each then asks its own `admit`.
  * The accepting side says welcome when its has resolved; the connection opens on the dialling side with the welcome and
- * its own `admit`, so that no request is on its way before both sides want it.
+ * its own `admit`, so that no request is on its way before both sides want it. On a channel, where both sides may send,
+ * the dialling side then says welcome too, and the accepting side opens with that.
  */
 
 import type { Socket } from 'node:net'
-import { RaftError } from '../../errors.js'
+import { assert, RaftError } from '../../errors.js'
 import {
   type CancelTimer,
+  CHANNEL_REQUIRES,
+  CHANNEL_WIRE_BYTES_MAX,
+  type ChannelFrame,
   type Clock,
   closedByPeer,
   commonFeatures,
@@ -32,6 +37,7 @@ import {
   isSameBoot,
   isUnderstood,
   type LinkId,
+  type Ping,
   PROTOCOL,
   type Refusal,
   refusalOf,
@@ -42,7 +48,7 @@ import {
 } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
-import { FrameWriter } from './frame-writer.js'
+import { FrameWriter, writeTogether } from './frame-writer.js'
 import type { TcpSettings } from './options.js'
 import type { TcpStats } from './stats.js'
 
@@ -83,6 +89,8 @@ export interface ConnectionOwner {
   admit(peer: Introduction, connection: Connection): Promise<void>
   opened(connection: Connection, peer: Hello): void
   received(connection: Connection, message: Request | Response): void
+  /** The same on a channel; what is in it is a view of memory that is used again. */
+  receivedFrame(connection: Connection, frame: ChannelFrame | Ping): void
   /** Part of a long request has come since this was last told. Of an accepted connection. */
   arriving?(connection: Connection): void
   /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
@@ -105,6 +113,8 @@ export class Connection {
   readonly #owner: ConnectionOwner
   /** Whom this side dialled; null on an accepted connection. */
   readonly #dialled: ServerId | null
+  /** On an accepted connection known with the hello of the peer. */
+  #isChannel: boolean
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
@@ -124,17 +134,26 @@ export class Connection {
   #arrivingAt = 0
   #arrivedBytes = 0
 
-  static dial(address: Address, peer: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(address, { dialled: peer, link: 0 }, context, owner)
+  static dial(address: Address, dialled: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(address, { dialled, link: 0, isChannel: false }, context, owner)
+  }
+
+  static dialChannel(
+    address: Address,
+    dialled: ServerId,
+    context: ConnectionContext,
+    owner: ConnectionOwner,
+  ): Connection {
+    return new Connection(address, { dialled, link: 0, isChannel: true }, context, owner)
   }
 
   static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(socket, { dialled: null, link }, context, owner)
+    return new Connection(socket, { dialled: null, link, isChannel: false }, context, owner)
   }
 
   private constructor(
     from: Address | Socket,
-    side: { readonly dialled: ServerId | null; readonly link: LinkId },
+    side: { readonly dialled: ServerId | null; readonly link: LinkId; readonly isChannel: boolean },
     context: ConnectionContext,
     owner: ConnectionOwner,
   ) {
@@ -142,6 +161,7 @@ export class Connection {
     this.#owner = owner
     this.#dialled = side.dialled
     this.link = side.link
+    this.#isChannel = side.isChannel
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
     if (!('host' in from)) {
@@ -174,6 +194,16 @@ export class Connection {
     return this.#isOpen
   }
 
+  get isChannel(): boolean {
+    return this.#isChannel
+  }
+
+  /** Bytes that have come and bytes of whole frames: what is between them is a frame on its way. */
+  get arrived(): { readonly bytes: number; readonly frameBytes: number } {
+    const { offset, available } = this.#reader
+    return { bytes: offset + available, frameBytes: offset }
+  }
+
   /** Bytes that wait here and in the socket. */
   get unsent(): number {
     return this.#writer.bytes + this.#socket.writableLength
@@ -197,10 +227,7 @@ export class Connection {
     const isFirst = this.#writer.bytes === 0
     this.#writer.append(message)
     this.#context.stats.framesSent++
-    const waiting = this.unsent
-    if (waiting <= this.#context.settings.writeQueueBytesMax) return isFirst
-    this.end(`${waiting} bytes wait to be written, over ${this.#context.settings.writeQueueBytesMax}`)
-    return false
+    return this.#boundQueue() && isFirst
   }
 
   /** Hands over what is queued in one write. May end the connection. Hot path: once per turn. */
@@ -211,6 +238,17 @@ export class Connection {
     stats.writes++
     stats.bytesSent += this.#writer.bytes
     this.#writer.flushTo(this.#socket)
+  }
+
+  /** Hands over one frame of a channel, which is open. May end the connection. */
+  sendFrame(pieces: readonly Uint8Array[]): void {
+    assert(this.#isOpen && this.#isChannel, `a frame for a channel that is none`)
+    const { stats } = this.#context
+    stats.framesSent++
+    stats.writes++
+    for (const { byteLength } of pieces) stats.bytesSent += byteLength
+    writeTogether(this.#socket, pieces)
+    this.#boundQueue()
   }
 
   /** Ends the connection; the peer is told why when there is a refusal. Does nothing the second time. */
@@ -266,6 +304,15 @@ export class Connection {
     this.#owner.ended(this, reason, wasOpen, end)
   }
 
+  /** False: too much waits, and the connection has ended. */
+  #boundQueue(): boolean {
+    const waiting = this.unsent
+    const { writeQueueBytesMax } = this.#context.settings
+    if (waiting <= writeQueueBytesMax) return true
+    this.end(`${waiting} bytes wait to be written, over ${writeQueueBytesMax}`)
+    return false
+  }
+
   #isSilent(): boolean {
     const now = this.#context.clock.now()
     if (this.#waitingSince < 0) this.#waitingSince = now
@@ -296,7 +343,8 @@ export class Connection {
       ...introduction,
       protocol: PROTOCOL,
       features: FEATURES,
-      requires: [],
+      requires: this.#isChannel ? CHANNEL_REQUIRES : [],
+      ...(this.#isChannel && { channel: true }),
       targetId,
       address,
     })
@@ -335,7 +383,7 @@ export class Connection {
       if (length === 0) {
         const flaw = this.#reader.earlyFlaw()
         if (flaw !== null) this.#cut(flaw)
-        else if (this.#isOpen && this.#dialled === null && this.#reader.available > 0) this.#noteArrival()
+        else if (this.#mayHaveRequests && this.#reader.available > 0) this.#noteArrival()
         return
       }
       if (length < 0) {
@@ -346,6 +394,10 @@ export class Connection {
       this.#takeFrame(length)
       if (!this.#isEnded) this.#reader.consume(length)
     }
+  }
+
+  get #mayHaveRequests(): boolean {
+    return this.#isOpen && this.#dialled === null && !this.#isChannel
   }
 
   /** Hot path: once per read that ends within a frame. */
@@ -390,16 +442,27 @@ export class Connection {
       case 'hello':
         return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
       case 'welcome':
-        if (this.#dialled === null || this.peer === null || this.#welcomed) return this.#cut('a welcome out of place')
+        if (!this.#isWelcomeInPlace) return this.#cut('a welcome out of place')
         this.#welcomed = true
         return this.#maybeOpen()
+      case 'channelFrame':
+      case 'ping':
+        if (!this.#isOpen || !this.#isChannel) return this.#cut(`a ${frame.type} outside of an open channel`)
+        return this.#owner.receivedFrame(this, frame)
       default:
         return this.#takeMessage(frame)
     }
   }
 
+  /** The dialling side says it only on a channel, and when it has heard that of the other side. */
+  get #isWelcomeInPlace(): boolean {
+    if (this.peer === null || this.#welcomed) return false
+    return this.#dialled !== null || (this.#isChannel && this.#admitted)
+  }
+
   #takeMessage(message: Request | Response): void {
     if (!this.#isOpen) return this.#cut(`a ${message.type} before hands are shaken`)
+    if (this.#isChannel) return this.#cut(`a ${message.type} on a channel`)
     switch (message.type) {
       case 'AppendEntries':
         if (message.blocks.length > 0) this.#reader.lend()
@@ -423,6 +486,10 @@ export class Connection {
 
   #takeHello(hello: Hello): void {
     this.claimedId = hello.serverId
+    const isChannel = hello.channel === true
+    if (this.#dialled !== null && isChannel !== this.#isChannel)
+      return this.#cut('a hello of another kind of connection')
+    this.#isChannel = isChannel
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.refuse(refusal)
     this.peer = hello
@@ -442,7 +509,7 @@ export class Connection {
     if (this.#isEnded) return
     this.#admitted = true
     if (this.#dialled === null) {
-      this.#welcomed = true
+      this.#welcomed = !this.#isChannel
       this.#socket.write(encodeWelcome())
     }
     this.#maybeOpen()
@@ -450,9 +517,10 @@ export class Connection {
 
   #maybeOpen(): void {
     if (!this.#admitted || !this.#welcomed || this.peer === null) return
+    if (this.#isChannel && this.#dialled !== null) this.#socket.write(encodeWelcome())
     this.#isOpen = true
     this.#cancelTimer()
-    this.#reader.frameBytesMax = FRAME_BYTES_MAX
+    this.#reader.frameBytesMax = this.#isChannel ? CHANNEL_WIRE_BYTES_MAX : FRAME_BYTES_MAX
     this.#owner.opened(this, this.peer)
   }
 

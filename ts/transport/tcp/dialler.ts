@@ -119,6 +119,10 @@ export class Dialler implements ConnectionOwner {
     }
   }
 
+  receivedFrame(): void {
+    assert(false, `a frame of a channel passed the session with ${this.peer.id}`)
+  }
+
   refused(_connection: Connection, by: 'self' | 'peer', { code, reason }: Refusal): void {
     if (by === 'peer' && code === BOOT_UNPROVEN && !this.#hasShownBoot) {
       // Nothing is wrong: the next dial shows it.

@@ -59,9 +59,7 @@ export class FrameWriter {
     const pieces = this.#pieces
     this.#pieces = []
     this.#bytes = 0
-    socket.cork()
-    for (const piece of pieces) socket.write(piece)
-    socket.uncork()
+    writeTogether(socket, pieces)
   }
 
   clear(): void {
@@ -75,6 +73,12 @@ export class FrameWriter {
     this.#pieces.push(this.#slab.bytes.subarray(this.#runStart, this.#runEnd))
     this.#runStart = this.#runEnd
   }
+}
+
+export function writeTogether(socket: Socket, pieces: readonly Uint8Array[]): void {
+  socket.cork()
+  for (const piece of pieces) socket.write(piece)
+  socket.uncork()
 }
 
 function newSlab(): FrameMemory {

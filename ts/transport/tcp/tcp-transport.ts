@@ -6,6 +6,9 @@
 import type { Server as NetServer, Socket } from 'node:net'
 import { assert, RaftError } from '../../errors.js'
 import {
+  type Channel,
+  type ChannelFrame,
+  type ChannelHandlers,
   type Clock,
   type ConnectionEnd,
   type Hello,
@@ -14,8 +17,10 @@ import {
   isOfThePeer,
   type LinkId,
   type Logger,
+  notAPeer,
   notNew,
   peerChanged,
+  type Ping,
   QuietLog,
   type Refusal,
   refusalOf,
@@ -29,6 +34,7 @@ import {
   type TransportHandlers,
 } from '../index.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
+import { Channels, noChannel } from './channels.js'
 import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
@@ -54,6 +60,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   /** Accepted connections that may be talked to. */
   readonly #links = new Map<LinkId, Connection>()
   readonly #linkOfPeer = new Map<ServerId, LinkId>()
+  readonly #channels = new Channels()
   /** Connections with something queued since the last flush. */
   #dirty: Connection[] = []
   /** Links given out so far. */
@@ -93,6 +100,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       connections: this.#connections.size,
       links: this.#links.size,
       linkedPeers: this.#linkOfPeer.size,
+      channels: this.#channels.count,
       strangers: this.#strangers.count,
       leaving: this.#leaving.size,
       unflushed: this.#dirty.length,
@@ -142,12 +150,22 @@ export class TcpTransport implements Transport, ConnectionOwner {
       this.#diallers.delete(id)
       dialler.stop(peerChanged(context.self.serverId, id, peer?.address))
     }
+    this.#channels.setPeers(context.self.serverId, wanted)
     for (const peer of peers) {
       if (this.#diallers.has(peer.id)) continue
       const dialler = new Dialler(peer, context)
       this.#diallers.set(peer.id, dialler)
       dialler.dial()
     }
+  }
+
+  async openChannel(to: ServerId, handlers: ChannelHandlers): Promise<Channel> {
+    const context = this.#started()
+    const { serverId } = context.self
+    if (this.#isClosed()) throw noChannel(to, serverCloses(serverId))
+    const peer = this.#diallers.get(to)?.peer
+    if (peer === undefined) throw noChannel(to, notAPeer(serverId, to))
+    return this.#channels.open(peer, handlers, context)
   }
 
   send(to: ServerId, session: Session, message: Request): void {
@@ -174,6 +192,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#diallers.get(peer)?.expel(refusal, stays)
     const link = this.#linkOfPeer.get(peer)
     if (link !== undefined) this.#links.get(link)?.expel(refusal, stays)
+    this.#channels.expel(peer, refusal, stays)
   }
 
   async close(): Promise<void> {
@@ -192,10 +211,15 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   admit(peer: Introduction, connection: Connection): Promise<void> {
     this.#strangers.named(connection)
+    if (connection.isChannel) this.#channels.named(connection)
     return this.#started().handlers.admit(peer)
   }
 
   opened(connection: Connection, hello: Hello): void {
+    if (connection.isChannel) {
+      this.#strangers.delete(connection)
+      return this.#channels.opened(connection, hello.serverId, this.#started())
+    }
     const { logger, quiet } = this.#started()
     const { link } = connection
     const other = this.#linkOfPeer.get(hello.serverId)
@@ -238,6 +262,10 @@ export class TcpTransport implements Transport, ConnectionOwner {
     }
   }
 
+  receivedFrame(connection: Connection, frame: ChannelFrame | Ping): void {
+    this.#channels.receivedFrame(connection, frame)
+  }
+
   arriving(connection: Connection): void {
     const from = connection.peer?.serverId
     assert(from !== undefined, `a message on link ${connection.link} before its hello`)
@@ -248,7 +276,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const refusal = { code, reason, by, dialledBy: 'peer' } as const
     const isMistaken = code === 'WRONG_SERVER' && by === 'self'
     // What a stranger says before it is admitted is worth nothing, whoever it says that it is.
-    const isHeard = by === 'self' || connection.isOpen
+    const isHeard = (by === 'self' || connection.isOpen) && !connection.isChannel
     if (connection.claimedId === null || isMistaken || !isHeard || !isOfThePeer(refusal)) return
     this.#started().handlers.onRefused?.(connection.claimedId, refusal)
   }
@@ -262,9 +290,11 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const fields = { peer: peer ?? null, link, remote: connection.remote }
     this.#strangers.delete(connection)
     if (connection.isLingering) this.#lingers(connection)
-    if (wasOpen) logger.info('transport.link-down', { ...fields, reason })
+    const { isChannel } = connection
+    if (wasOpen) logger.info(isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
-    if (wasOpen && peer !== undefined) handlers.onLinkDown?.(peer, link, end)
+    if (isChannel) this.#channels.ended(connection, reason)
+    else if (wasOpen && peer !== undefined) handlers.onLinkDown?.(peer, link, end)
   }
 
   closed(connection: Connection): void {

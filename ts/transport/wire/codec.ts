@@ -1,6 +1,7 @@
-/** Any frame, read: a message, a step of the handshake, or what is wrong with it. */
+/** Any frame, read: a message, a step of the handshake, what goes over a channel, or what is wrong with it. */
 
 import type { Request, Response } from '../../core/messages.js'
+import { type ChannelFrame, decodeChannelFrame, type Ping } from './channel-codec.js'
 import { frameFlaw, type FrameMemory, frameTypeAt, FrameType, type Malformed, malformed } from './frame.js'
 import {
   decodeHandshake,
@@ -12,16 +13,16 @@ import {
 } from './handshake.js'
 import { decodeMessage } from './message-codec.js'
 
-export type Frame = Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye
+export type Frame = Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye | ChannelFrame | Ping
 
 /**
- * Reads the frame at [start, end); blocks are views of the memory. Total: any bytes give a frame or what is wrong with
- * them. Hot path: once per batch.
+ * Reads the frame at [start, end); blocks, and what goes over a channel, are views of the memory. Total: any bytes give
+ * a frame or what is wrong with them. Hot path: once per batch.
  */
 export function decodeFrame(memory: FrameMemory, start = 0, end = memory.bytes.length): Frame | Malformed {
   const flaw = frameFlaw(memory, start, end)
   if (flaw !== null) return malformed(flaw)
-  return frameTypeAt(memory, start) < FrameType.appendEntries
-    ? decodeHandshake(memory, start, end)
-    : decodeMessage(memory, start, end)
+  const type = frameTypeAt(memory, start)
+  if (type < FrameType.appendEntries) return decodeHandshake(memory, start, end)
+  return type < FrameType.channelFrame ? decodeMessage(memory, start, end) : decodeChannelFrame(memory, start, end)
 }

@@ -8,13 +8,17 @@
  * - `log-end`: an AppendEntriesResult carries the last index of the log of whoever answers.
  * - `accepted`: it carries the last index that was accepted, where that is not durable yet.
  * - `transfer`: there is TimeoutNow, and a RequestVote says whether the leader has asked for the election.
+ * - `channel`: a connection may be a channel, if its hello says so; such a hello requires CHANNEL_REQUIRES.
  */
-export const FEATURES = ['goodbye', 'log-end', 'accepted', 'transfer'] as const
+export const FEATURES = ['goodbye', 'log-end', 'accepted', 'transfer', 'channel'] as const
 
 export type Feature = (typeof FEATURES)[number]
 
 /** What both sides of one connection have. */
 export type FeatureSet = ReadonlySet<Feature>
+
+/** Without these a connection would be taken for one of messages, or end without a word behind what was sent. */
+export const CHANNEL_REQUIRES: readonly Feature[] = ['goodbye', 'channel']
 
 export const NO_FEATURES: FeatureSet = new Set()
 

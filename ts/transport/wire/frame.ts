@@ -1,8 +1,8 @@
 /**
  * The outline that every frame shares (docs/wire-format.md draws it): its length, its type, the length of its head, the
  * group, then fields, then a checksum of all that, which ends the head; sealed blocks may follow, which carry checksums
- * of their own. Every bit of a frame is thus under one checksum or another, and a frame can follow another on any
- * stream of bytes.
+ * of their own, and so may what is long on a channel, whose users check it. A frame can follow another on any stream of
+ * bytes.
  *
  * Eight bytes for a Raft group are in every frame from the first version on, so that many groups can share a connection
  * later without a format break; for now the group is 0.
@@ -42,6 +42,8 @@ export const FrameType = {
   preVote: 20,
   preVoteResult: 21,
   timeoutNow: 22,
+  channelFrame: 32,
+  ping: 33,
 } as const
 
 /** What cannot be read: no bytes make a decoder throw. */

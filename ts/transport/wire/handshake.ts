@@ -8,7 +8,7 @@ import { Packr } from 'msgpackr'
 import { assert } from '../../errors.js'
 import { type Boot, type Introduction, isPosition, logIndex, type ServerId, termOf } from '../../types.js'
 import type { Refusal } from '../refusal.js'
-import { areFeatureNames, FEATURES, unknownFeatures } from './features.js'
+import { areFeatureNames, CHANNEL_REQUIRES, FEATURES, unknownFeatures } from './features.js'
 import {
   CHECKSUM_BYTES,
   finishHead,
@@ -43,6 +43,8 @@ export interface Hello extends Introduction {
   readonly features: readonly string[]
   /** Of those, what the other side must have too. */
   readonly requires: readonly string[]
+  /** The connection is a channel, and not one for messages; then CHANNEL_REQUIRES are among what it requires. */
+  readonly channel?: true
 }
 
 /**
@@ -55,7 +57,7 @@ export interface ForeignHello {
   readonly unknown: readonly string[]
 }
 
-/** The sender's `admit` has resolved: it now takes requests. */
+/** The sender's `admit` has resolved: it now takes requests, or on a channel frames. */
 export interface Welcome {
   readonly type: 'welcome'
 }
@@ -88,7 +90,7 @@ const packr = new Packr({
 
 export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
   const { protocol, requires, features, clusterId, serverId, incarnation, bootCounter, targetId, address } = hello
-  const { bootNonce, knownBoot, boots, term, lastIndex } = hello
+  const { bootNonce, knownBoot, boots, term, lastIndex, channel } = hello
   return encodeMap(FrameType.hello, {
     protocolMin: protocol.min,
     protocolMax: protocol.max,
@@ -105,6 +107,7 @@ export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
     boots: boots.map((boot) => [boot.bootCounter, boot.bootNonce]),
     term,
     lastIndex,
+    ...(channel === true && { channel }),
   })
 }
 
@@ -205,6 +208,7 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   const lastIndex = map.get('lastIndex')
   const targetId = idField(map, 'targetId')
   const address = idField(map, 'address')
+  const channel = map.get('channel') ?? false
   if (!areFeatureNames(features)) return malformed('hello: features is not a list of up to 64 names of features')
   if (!requires.every((name) => features.includes(name))) return malformed('hello: it requires what it does not offer')
   if (clusterId === null) return malformed('hello: clusterId is not 32 hex digits')
@@ -218,6 +222,10 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   if (!isPosition(lastIndex)) return malformed('hello: lastIndex is not a whole number in 0 .. 2^53 - 1')
   if (targetId === null) return malformed('hello: targetId is not 1 to 255 bytes of UTF-8')
   if (address === null) return malformed('hello: address is not 1 to 255 bytes of UTF-8')
+  if (typeof channel !== 'boolean') return malformed('hello: channel is not a boolean')
+  if (channel && !CHANNEL_REQUIRES.every((name) => requires.includes(name))) {
+    return malformed(`hello: a channel that does not require ${CHANNEL_REQUIRES.join(' and ')}`)
+  }
   return {
     type: 'hello',
     protocol,
@@ -234,6 +242,7 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
     address,
     features,
     requires,
+    ...(channel && { channel }),
   }
 }
 

@@ -25,6 +25,8 @@ export const exitCodes = {
   full: 74,
   /** Another process holds the folder. */
   locked: 75,
+  /** It was removed from the cluster. */
+  removed: 77,
   /** The folder belongs to another cluster or server or is a copy, or a peer is not who it was. */
   mismatch: 78,
 } as const
@@ -35,6 +37,7 @@ export const neverRestarted: ReadonlySet<number> = new Set([
   exitCodes.damaged,
   exitCodes.poisoned,
   exitCodes.cannotCreate,
+  exitCodes.removed,
   exitCodes.mismatch,
 ])
 
@@ -50,6 +53,7 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_STORE_FULL: exitCodes.full,
   ERR_RAFT_DIR_LOCKED: exitCodes.locked,
   ERR_RAFT_CLUSTER_MISMATCH: exitCodes.mismatch,
+  ERR_RAFT_CLUSTER_RECOVERED: exitCodes.mismatch,
   ERR_RAFT_WRONG_FOLDER: exitCodes.mismatch,
   ERR_RAFT_COPIED_FOLDER: exitCodes.mismatch,
   ERR_RAFT_PEER_REPLACED: exitCodes.mismatch,

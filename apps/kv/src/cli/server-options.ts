@@ -13,7 +13,10 @@ import { UsageError } from './exit-codes.js'
 
 export interface ServerOptions {
   readonly self: Member
+  /** The first members. */
   readonly members: readonly Member[]
+  /** This server is none of them: it waits until it is added. */
+  readonly joins: boolean
   readonly dir: string
   readonly cluster: string
   /** The host to listen at, for peers and clients, instead of the one in this server's addresses. */
@@ -29,6 +32,8 @@ export interface ServerOptions {
   readonly logLevel: LogLevel
   readonly acceptCopiedFolder: boolean
   readonly acceptPeerBoot: readonly string[]
+  /** The recoveries of the cluster, for a server that comes new to it; none when there was none. */
+  readonly recovered: readonly string[]
   /** Entries that are left out, on every server, if they cannot be read. */
   readonly skippedEntries: ReadonlySet<number>
   readonly stopWithStdin: boolean
@@ -38,14 +43,18 @@ export const SERVER_HELP = `balsa-kv: one server of a replicated key-value store
 
   node apps/kv/dist/main.js --servers <list> --id <id> [options]
   node apps/kv/dist/main.js --port 7001                a cluster of one
+  node apps/kv/dist/main.js recover --help             the way back when a majority is lost for good
 
-The command line is the same for all servers of a cluster but for --id and --dir.
+The command line is the same for all servers of a cluster but for --id, --dir and --self.
 
   --servers <list>   every server as id=<peer address>/<redis address>, with commas between them:
                      s1=10.0.0.1:7101/10.0.0.1:7001,s2=10.0.0.2:7101/10.0.0.2:7001,...
                      Peers dial the first, clients the second; each must be reachable as it stands here: these are the
                      announced addresses. Where this server listens may differ, see the two --listen options
   --id <id>          which of them this one is
+  --self <peer address>/<redis address>
+                     with an --id that --servers does not name: a server that is to be added. It waits until the leader is
+                     told RAFT ADD <id> <peer address> <redis address>; --servers stays the list of the first members
   --dir <folder>     where its log lies; made when missing. Default ./data/<id>
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
@@ -63,9 +72,10 @@ The command line is the same for all servers of a cluster but for --id and --dir
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
-  --config <file>    a JSON file with any of these: {"id": "s1", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
+  --config <file>    a JSON file with any of these: {"id": "s1", "self", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
+  --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
   --accept-peer-boot <id>    believe once the boot with which this peer comes next, whatever was known of it; only after a
@@ -85,13 +95,14 @@ passwords: whoever reaches the Redis address may do everything, and whoever reac
 Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
 69 a port is taken or the addon is missing; 70 the store is poisoned or an entry could not be applied;
 73 the folder cannot be made or written, or holds other things; 74 the disk is full;
-75 another process holds the folder; 78 the folder belongs to another cluster or server or is a copy, or a peer is not
+75 another process holds the folder; 77 it was removed from the cluster; 78 the folder belongs to another cluster or server or is a copy, or a peer is not
 who it was.
 `
 
 const specs = {
   servers: { takesValue: true },
   id: { takesValue: true },
+  self: { takesValue: true },
   dir: { takesValue: true },
   port: { takesValue: true },
   bind: { takesValue: true },
@@ -107,6 +118,7 @@ const specs = {
   config: { takesValue: true },
   'accept-copied-folder': { takesValue: false },
   'accept-peer-boot': { takesValue: true },
+  recovered: { takesValue: true },
   'skip-entry': { takesValue: true },
   'stop-with-stdin': { takesValue: false },
   help: { takesValue: false },
@@ -121,7 +133,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     for (const [name, value] of readConfigFile(file)) if (!given.has(name)) addFromFile(given, name, value)
   }
   const members = readMembers(given)
-  const self = findSelf(given.get('id'), members)
+  const self = findSelf(given.get('id'), given.get('self'), members)
   const bounds = { heartbeat: { min: 10, max: 60_000 }, election: { min: 30, max: 600_000 } }
   const heartbeatMs = wholeNumber('--heartbeat-ms', given.get('heartbeat-ms') ?? '100', bounds.heartbeat)
   const electionTimeoutMs = wholeNumber(
@@ -138,6 +150,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
   return {
     self,
     members,
+    joins: !members.includes(self),
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
     ...readListens(given, self),
@@ -148,6 +161,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     logLevel,
     acceptCopiedFolder: given.has('accept-copied-folder'),
     acceptPeerBoot: peersGiven(given.get('accept-peer-boot'), members),
+    recovered: given.get('recovered')?.split(',') ?? [],
     skippedEntries: indexesGiven(given.get('skip-entry')),
     stopWithStdin: given.has('stop-with-stdin'),
   }
@@ -216,6 +230,7 @@ const fileKeys: Readonly<Record<string, string>> = {
   servers: 'servers',
   id: 'id',
   dir: 'dir',
+  self: 'self',
   port: 'port',
   bind: 'bind',
   listenPeer: 'listen-peer',
@@ -269,7 +284,7 @@ function addFromFile(given: Map<string, string>, name: string, value: string): v
   if (!hidden) given.set(name, value)
 }
 
-function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
+export function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
   const list = given.get('servers')
   const port = given.get('port')
   if (list === undefined && port === undefined) {
@@ -281,18 +296,14 @@ function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
   if (port !== undefined) {
     const redis = { host: '127.0.0.1', port: wholeNumber('--port', port, { min: 1, max: 65_435 }) }
     const id = given.get('id') ?? 's1'
-    if (!isServerId(id)) throw new UsageError(`--id is ${id}; ${SERVER_ID_RULE}`)
-    return [makeMember(id, { host: redis.host, port: redis.port + 100 }, redis)]
+    return [makeMember(named('--id', id), { host: redis.host, port: redis.port + 100 }, redis)]
   }
   const members = (list ?? '').split(',').map(readMember)
   noneTwice(
     'server',
     members.map(({ id }) => id),
   )
-  noneTwice(
-    'address',
-    members.flatMap(({ peer, redis }) => [peer, redis]).map(({ host, port }) => `${host}:${port}`),
-  )
+  noAddressTwice(members)
   return members
 }
 
@@ -309,9 +320,21 @@ function readMember(text: string): Member {
 /** It stands in lists, lines of INFO and names of folders. */
 const SERVER_ID_RULE = 'an id has 1 .. 255 bytes, none of them white space, a control character or one of = / ,'
 
+function named(option: string, id: string): string {
+  if (!isServerId(id)) throw new UsageError(`${option} is ${id}; ${SERVER_ID_RULE}`)
+  return id
+}
+
 function isServerId(id: string): boolean {
   // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
   return /^[^=/,\s\u0000-\u001f\u007f]+$/.test(id) && Buffer.byteLength(id) <= 255
+}
+
+function noAddressTwice(members: readonly Member[]): void {
+  noneTwice(
+    'address',
+    members.flatMap(({ peer, redis }) => [peer, redis]).map(({ host, port }) => `${host}:${port}`),
+  )
 }
 
 function noneTwice(what: string, names: readonly string[]): void {
@@ -319,16 +342,34 @@ function noneTwice(what: string, names: readonly string[]): void {
   if (twice !== undefined) throw new UsageError(`--servers names ${what} ${twice} twice`)
 }
 
-function findSelf(id: string | undefined, members: readonly Member[]): Member {
+export function findSelf(id: string | undefined, own: string | undefined, members: readonly Member[]): Member {
   const [only] = members
+  if (own !== undefined) return readSelf(id, own, members)
   if (id === undefined && members.length === 1 && only !== undefined) return only
   if (id === undefined) throw new UsageError('--id is missing: it says which of --servers this one is')
   const self = members.find((member) => member.id === id)
   if (self !== undefined) return self
-  throw new UsageError(`--id is ${id}; --servers names ${members.map((member) => member.id).join(', ')}`)
+  const names = members.map((member) => member.id).join(', ')
+  throw new UsageError(`--id is ${id}; --servers names ${names}. A server that is to be added needs --self`)
 }
 
-function notEmpty(name: string, text: string): string {
+/** One that is to be added. */
+function readSelf(id: string | undefined, own: string, members: readonly Member[]): Member {
+  if (id === undefined) throw new UsageError('--id is missing: it names the server that is to be added')
+  if (members.some((member) => member.id === id)) {
+    throw new UsageError(`--self is for a server that is to be added; --servers already says where ${id} is`)
+  }
+  const [, peer, redis] = /^([^/]+)\/([^/]+)$/.exec(own) ?? []
+  const [ofPeers, ofClients] = [readAddress(peer), readAddress(redis)]
+  if (ofPeers === null || ofClients === null) {
+    throw new UsageError(`--self is ${own}; it must be host:port/host:port, with ports of 1 .. 65535`)
+  }
+  const self = makeMember(named('--id', id), ofPeers, ofClients)
+  noAddressTwice([...members, self])
+  return self
+}
+
+export function notEmpty(name: string, text: string): string {
   if (text === '') throw new UsageError(`${name} must not be empty`)
   return text
 }

@@ -10,6 +10,7 @@ import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
 import type { CommandFacts, LocalCall, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
 import { raftSubcommands } from './raft-commands.js'
+import { backgroundSave, lastSave, save } from './save-commands.js'
 import { configSubcommands, info, role } from './server-commands.js'
 
 /** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
@@ -21,6 +22,8 @@ export type CommandRow = CommandFacts &
     | { readonly type: 'data'; readonly command: DataCommand; readonly grows: boolean }
     /** Answered at once, from what this server knows. */
     | { readonly type: 'local'; readonly run: LocalHandler; readonly isWide: boolean }
+    /** A call of the library. */
+    | { readonly type: 'call'; readonly call: LocalCall }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
     | { readonly type: 'control'; readonly control: ControlName }
   )
@@ -135,6 +138,9 @@ const rows: readonly CommandRow[] = [
   wide(local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous')),
   local('readonly', 1, QUICK, 'cluster', readonlyOn, 'connection'),
   local('readwrite', 1, QUICK, 'cluster', readonlyOff, 'connection'),
+  { type: 'call', call: save, ...facts('save', 1, 'admin noscript', noKeys, 'admin dangerous', 'server') },
+  wide(local('bgsave', -1, 'admin noscript', 'server', backgroundSave, 'admin dangerous')),
+  local('lastsave', 1, 'loading stale fast', 'server', lastSave, 'admin dangerous'),
   container('client', 'connection', clientSubcommands),
   container('config', 'server', configSubcommands),
   container('cluster', 'cluster', clusterSubcommands),
@@ -217,6 +223,7 @@ export function walkOf(row: CommandRow, words: readonly string[]): KeyWalkOf | n
 
 /** How a command is carried out that is a call of the library; null: it is none. */
 export function callOf(row: CommandRow, words: readonly string[]): LocalCall | null {
+  if (row.type === 'call') return row.call
   if (row.type !== 'container') return null
   const subcommand = subcommandOf(row, words)
   return subcommand !== undefined && 'call' in subcommand ? subcommand.call : null
@@ -236,6 +243,8 @@ export function isWide(row: CommandRow, words: readonly string[]): boolean {
       const subcommand = subcommandOf(row, words)
       return subcommand === undefined || !('run' in subcommand) || subcommand.isWide === true
     }
+    case 'call':
+      return true
     case 'control':
       return false
   }

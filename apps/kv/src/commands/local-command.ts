@@ -8,6 +8,7 @@ import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
 import type { ClusterCalls } from '../server/kv-raft.js'
 import type { Leadership } from '../server/leadership.js'
+import type { Saves } from '../server/saves.js'
 
 /** What COMMAND tells of a command. */
 export interface CommandFacts {
@@ -46,6 +47,7 @@ export interface ServerState {
   readonly leadership: Leadership
   readonly data: DataSet
   readonly status: Status
+  readonly saves: Saves
   /** What can be done to the cluster through this server. */
   readonly cluster: Partial<ClusterCalls>
   readonly clients: Iterable<ClientState>

@@ -3,12 +3,12 @@
  * asked, outside of the log. Those for the leader are answered MOVED elsewhere.
  */
 
-import { formatAddress, readAddress } from '../cluster/members.js'
+import { describedMembers, formatAddress, readAddress } from '../cluster/members.js'
 import { CLUSTER_CALL_MS } from '../limits.js'
 import { failure, notAnInteger, quote, syntaxError, type ErrorReply, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ChangeOptions, ClusterCalls, ConfigurationAnswer, NewServer } from '../server/kv-raft.js'
-import type { LocalContext } from './local-command.js'
+import type { LocalContext, ServerState } from './local-command.js'
 import { table } from './table.js'
 
 export interface RaftCall {
@@ -17,11 +17,12 @@ export interface RaftCall {
   readonly purpose: string
   /** The call of the library behind it; without that there is no such subcommand. */
   readonly needs: keyof ClusterCalls
-  readonly begin: (calls: ClusterCalls, words: readonly string[]) => Promise<Reply> | ErrorReply
+  readonly begin: (calls: ClusterCalls, words: readonly string[], server: ServerState) => Promise<Reply> | ErrorReply
 }
 
 /** What every change takes behind its own words. */
 const CHANGE_USAGE = '[IFINDEX index] [FORCE]'
+const DESCRIBING_USAGE = `id peer-host:port client-host:port ${CHANGE_USAGE}`
 
 export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall>([
   ['add', adding('addVoter', 'a server that will vote as soon as it has caught up')],
@@ -29,6 +30,7 @@ export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall
   ['promote', changing('promote', 'a vote for a server that has none, as soon as it has caught up')],
   ['demote', changing('demoteVoter', 'no vote any more for a server, which stays')],
   ['remove', changing('removeServer', 'a server leaves the cluster')],
+  ['update', updating()],
   ['replace', replacing()],
   [
     'transfer',
@@ -44,37 +46,57 @@ export function beginRaftCall({ server }: LocalContext, words: readonly string[]
     return failure(`ERR unknown subcommand '${quote(words[1] ?? '')}'. Try RAFT HELP.`)
   }
   // What it needs is there, and it touches nothing else.
-  return call.begin(server.cluster as ClusterCalls, words)
+  return call.begin(server.cluster as ClusterCalls, words, server)
 }
 
 function adding(needs: 'addVoter' | 'addNonvoter', purpose: string): RaftCall {
   const begin: RaftCall['begin'] = (calls, words) => {
-    const server = newServer(words, 2)
-    if (server === null) return failure('ERR RAFT ADD takes id, host:port for its peers, host:port for its clients')
-    const options = changeOptions(words, 5)
-    return 'type' in options ? options : calls[needs](server, options).then(changed)
+    const described = describedBy(words, 2)
+    if ('type' in described) return described
+    return calls[needs](described.server, described.options).then(changed)
   }
-  return { arity: -5, usage: `id host:port host:port ${CHANGE_USAGE}`, purpose, needs, begin }
+  return { arity: -5, usage: DESCRIBING_USAGE, purpose, needs, begin }
+}
+
+function updating(): RaftCall {
+  const begin: RaftCall['begin'] = (calls, words, { status }) => {
+    const described = describedBy(words, 2)
+    if ('type' in described) return described
+    const { id, address, meta } = described.server
+    const known = describedMembers(status.configuration).find((member) => member.id === id)
+    return calls.updateServer(id, { address, meta: { ...known?.meta, ...meta } }, described.options).then(changed)
+  }
+  return { arity: -5, usage: DESCRIBING_USAGE, purpose: 'a server has other addresses', needs: 'updateServer', begin }
+}
+
+/** A server, by its id, where its peers dial it and where its clients do; it begins at that word. */
+function describedBy(
+  words: readonly string[],
+  from: number,
+): { server: NewServer; options: ChangeOptions } | ErrorReply {
+  const [peer, redis] = [readAddress(words[from + 1]), readAddress(words[from + 2])]
+  if (peer === null || redis === null) {
+    const old = from === 3 ? 'old id, new ' : ''
+    return failure(
+      `ERR RAFT ${quote(words[1] ?? '').toUpperCase()} takes ${old}id, host:port for its peers, host:port for its clients`,
+    )
+  }
+  const options = changeOptions(words, from + 3)
+  if ('type' in options) return options
+  return {
+    server: { id: nameOf(words[from]), address: formatAddress(peer), meta: { redis: formatAddress(redis) } },
+    options,
+  }
 }
 
 function replacing(): RaftCall {
   const begin: RaftCall['begin'] = (calls, words) => {
-    const server = newServer(words, 3)
-    if (server === null) {
-      return failure('ERR RAFT REPLACE takes old id, new id, host:port for its peers, host:port for its clients')
-    }
-    const options = changeOptions(words, 6)
-    return 'type' in options ? options : calls.replace(nameOf(words[2]), server, options).then(changed)
+    const described = describedBy(words, 3)
+    if ('type' in described) return described
+    return calls.replace(nameOf(words[2]), described.server, described.options).then(changed)
   }
   const purpose = 'a server in the place of another; with the same id: one that has lost its folder'
-  return { arity: -6, usage: `old-id id host:port host:port ${CHANGE_USAGE}`, purpose, needs: 'replace', begin }
-}
-
-/** Null: the words from there on are no id and two addresses. */
-function newServer(words: readonly string[], from: number): NewServer | null {
-  const [peer, redis] = [readAddress(words[from + 1]), readAddress(words[from + 2])]
-  if (peer === null || redis === null) return null
-  return { id: nameOf(words[from]), address: formatAddress(peer), meta: { redis: formatAddress(redis) } }
+  return { arity: -6, usage: `old-id ${DESCRIBING_USAGE}`, purpose, needs: 'replace', begin }
 }
 
 function changing(needs: 'promote' | 'demoteVoter' | 'removeServer', purpose: string): RaftCall {

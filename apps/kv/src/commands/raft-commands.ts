@@ -4,7 +4,7 @@
  */
 
 import type { Status } from 'balsa-raft'
-import { formatAddress } from '../cluster/members.js'
+import { formatIfKnown } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { beginRaftCall, raftCalls } from './raft-calls.js'
@@ -37,13 +37,18 @@ function raftStatus({ server }: LocalContext): Reply {
     ['role', raft.role],
     ['term', raft.term],
     ['leader', leader?.id ?? null],
-    ['leader-redis', leader === null ? null : formatAddress(leader.redis)],
+    ['leader-redis', formatIfKnown(leader?.redis)],
     ['cluster-id', raft.clusterId],
     ['first-index', raft.firstIndex],
     ['last-index', raft.lastIndex],
     ['durable-index', raft.durableIndex],
     ['commit-index', raft.commitIndex],
     ['applied-index', raft.appliedIndex],
+    // What IFINDEX of a change is compared with.
+    ['configuration-index', raft.configurationIndex],
+    ['configuration-committed', raft.configurationIsCommitted ? 1 : 0],
+    ['snapshot-index', raft.snapshot.last?.index ?? 0],
+    ['snapshot-unavailable', raft.snapshot.unavailable],
     ['durability', raft.durability],
     ['log-bytes', raft.store.usedBytes],
     ['loading', server.data.isRestoring ? 1 : 0],
@@ -85,7 +90,7 @@ function memberRow(
     ['promote', promotes ? 1 : 0],
     ['leads', leadership.leader?.id === id ? 1 : 0],
     ['peer', address],
-    ['redis', member === undefined ? null : formatAddress(member.redis)],
+    ['redis', formatIfKnown(member?.redis)],
     ['connected', isSelf || peer?.connected === true ? 1 : 0],
     // As the leader knows it.
     ['match-index', isSelf ? raft.durableIndex : (peer?.matchIndex ?? 0)],

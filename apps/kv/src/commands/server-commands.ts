@@ -3,7 +3,7 @@
 import type { Status } from 'balsa-raft'
 import type { Capture } from '../data-set/capture.js'
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
-import { formatAddress } from '../cluster/members.js'
+import { formatIfKnown } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
@@ -28,12 +28,13 @@ export function role({ server }: LocalContext): Reply {
     const followers = raft.peers.filter((peer) => peer.connected)
     const rows = followers.map((peer): Reply => {
       const member = leadership.members.find(({ id }) => id === peer.id)
-      return [textBytes(member?.redis.host ?? peer.address), String(member?.redis.port ?? 0), String(peer.matchIndex)]
+      const { host, port } = member?.redis ?? { host: '?', port: 0 }
+      return [textBytes(host), String(port), String(peer.matchIndex)]
     })
     return ['master', raft.commitIndex, rows]
   }
   const link = leader === null ? 'connect' : 'connected'
-  return ['slave', textBytes(leader?.redis.host ?? '?'), leader?.redis.port ?? 0, link, raft.appliedIndex]
+  return ['slave', textBytes(leader?.redis?.host ?? '?'), leader?.redis?.port ?? 0, link, raft.appliedIndex]
 }
 
 type Section = readonly [title: string, lines: (server: ServerState) => readonly (readonly [string, string | number])[]]
@@ -117,7 +118,7 @@ function memoryLines({ data, memoryMax }: ServerState): ReturnType<Section[1]> {
   ]
 }
 
-function persistenceLines({ data, status: raft, dir }: ServerState): ReturnType<Section[1]> {
+function persistenceLines({ data, saves, status: raft, dir }: ServerState): ReturnType<Section[1]> {
   const captures = [...data.captures]
   const sum = (of: (capture: Capture) => number): number => captures.reduce((so, capture) => so + of(capture), 0)
   return [
@@ -126,6 +127,15 @@ function persistenceLines({ data, status: raft, dir }: ServerState): ReturnType<
     ['current_cow_size', data.keptBytes],
     ['current_save_keys_processed', sum(({ handedOut }) => handedOut)],
     ['current_save_keys_total', sum(({ facts }) => facts.size)],
+    ['rdb_changes_since_last_save', saves.entriesSince],
+    ['rdb_bgsave_in_progress', saves.isTaking ? 1 : 0],
+    ['rdb_last_save_time', Math.floor(saves.lastAt / 1000)],
+    ['rdb_last_bgsave_status', saves.failure === null ? 'ok' : 'err'],
+    ['rdb_saves', saves.count],
+    ['snapshot_index', raft.snapshot.last?.index ?? 0],
+    ['snapshot_bytes', raft.snapshot.last?.bytes ?? 0],
+    ['snapshot_failure', oneField(raft.snapshot.failure?.message ?? '')],
+    ['snapshot_unavailable', oneField(saves.unavailable ?? '')],
     ['log_durability', raft.durability],
     ['log_dir', dir],
     ['log_group_commits', raft.store.groupCommits],
@@ -153,7 +163,7 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
   if (leadership.isLeader) {
     const rows = raft.peers.map((peer, at): readonly [string, string] => {
       const member = leadership.members.find(({ id }) => id === peer.id)
-      const address = `ip=${member?.redis.host ?? '?'},port=${member?.redis.port ?? 0}`
+      const address = `ip=${member?.redis?.host ?? '?'},port=${member?.redis?.port ?? 0}`
       const lag = Math.max(0, raft.lastIndex - peer.matchIndex)
       return [
         `slave${at}`,
@@ -165,8 +175,8 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
   }
   return [
     ['role', 'slave'],
-    ['master_host', leader?.redis.host ?? ''],
-    ['master_port', leader?.redis.port ?? 0],
+    ['master_host', leader?.redis?.host ?? ''],
+    ['master_port', leader?.redis?.port ?? 0],
     ['master_link_status', leader === null ? 'down' : 'up'],
     ['slave_repl_offset', raft.appliedIndex],
     ['slave_read_only', 1],
@@ -180,7 +190,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_role', raft.role],
     ['raft_term', raft.term],
     ['raft_leader', leader?.id ?? ''],
-    ['raft_leader_redis', leader === null ? '' : formatAddress(leader.redis)],
+    ['raft_leader_redis', formatIfKnown(leader?.redis) ?? ''],
     ['raft_cluster_id', raft.clusterId],
     ['raft_first_index', raft.firstIndex],
     ['raft_last_index', raft.lastIndex],
@@ -188,6 +198,7 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ['raft_commit_index', raft.commitIndex],
     ['raft_applied_index', raft.appliedIndex],
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
+    ['raft_nonvoters', raft.configuration.nonvoters.map(({ id }) => id).join(',')],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
       `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(peer)}${refusedLine(peer)}`,

@@ -10,27 +10,51 @@ export interface Answer {
   readonly leader: string
   readonly applied: number
   readonly committed: number
+  /** Voters and nonvoters. */
+  readonly members: readonly string[]
+}
+
+/** A cluster that runs cannot be asked what was to be asked of it. */
+export class AddError extends Error {
+  override readonly name = 'AddError'
 }
 
 const ASK_TIMEOUT_MS = 1000
 const ANSWER_BYTES_MAX = 64 * 1024
 
 /** Null: no answer. */
-export function askServer({ redis }: Member): Promise<Answer | null> {
+export async function askServer(member: Member): Promise<Answer | null> {
+  const isWhole = (text: string): boolean => text.includes('\r\nraft_fault:') && text.endsWith('\r\n\r\n')
+  const text = await ask(member, 'INFO raft', isWhole, ASK_TIMEOUT_MS)
+  return text === null ? null : parse(text)
+}
+
+/** The first line of the answer to one inline command; null: no answer in time. */
+export async function askFirstLine(member: Member, line: string, timeoutMs: number): Promise<string | null> {
+  const text = await ask(member, line, (received) => received.includes('\r\n'), timeoutMs)
+  return text?.split('\r\n')[0] ?? null
+}
+
+function ask(
+  { redis }: Member,
+  line: string,
+  isWhole: (received: string) => boolean,
+  timeoutMs: number,
+): Promise<string | null> {
   return new Promise((resolve) => {
     const socket = connect(redis)
     let received = ''
-    const finish = (answer: Answer | null): void => {
+    const finish = (answer: string | null): void => {
       socket.destroy()
       resolve(answer)
     }
-    socket.setTimeout(ASK_TIMEOUT_MS, () => finish(null))
+    socket.setTimeout(timeoutMs, () => finish(null))
     socket.on('error', () => finish(null))
     socket.on('close', () => finish(null))
-    socket.on('connect', () => socket.write('INFO raft\r\n'))
+    socket.on('connect', () => socket.write(`${line}\r\n`))
     socket.on('data', (chunk: Buffer) => {
       received += chunk.toString('latin1')
-      if (received.includes('\r\nraft_fault:') && received.endsWith('\r\n\r\n')) finish(parse(received))
+      if (isWhole(received)) finish(received)
       else if (received.length > ANSWER_BYTES_MAX) finish(null)
     })
   })
@@ -44,6 +68,7 @@ function parse(text: string): Answer {
     leader: field('leader'),
     applied: Number(field('applied_index')),
     committed: Number(field('commit_index')),
+    members: [field('voters'), field('nonvoters')].flatMap((names) => names.split(',').filter((id) => id !== '')),
   }
 }
 

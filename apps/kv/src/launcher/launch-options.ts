@@ -11,7 +11,11 @@ export interface LaunchOptions {
   readonly dataDir: string
   readonly fresh: boolean
   readonly restarts: boolean
+  /** One more server for the cluster that runs. */
+  readonly adds: boolean
 }
+
+export const SERVERS_MAX = 9
 
 export const LAUNCH_HELP = `npm start: a cluster of server processes on this machine, for trying it out
 
@@ -23,6 +27,7 @@ export const LAUNCH_HELP = `npm start: a cluster of server processes on this mac
   --data <dir>    where folders and log files of the servers lie, default ./data; they are kept from one start to the next
   --fresh         first delete the data of the last start, so far as npm start made it itself
   --no-restart    report a server that ended, and leave it so
+  --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data alone
   --help
 
 Ctrl-C closes all servers cleanly; a second Ctrl-C kills them.
@@ -34,6 +39,7 @@ const specs = {
   data: { takesValue: true },
   fresh: { takesValue: false },
   'no-restart': { takesValue: false },
+  add: { takesValue: false },
   help: { takesValue: false },
 } as const
 
@@ -44,8 +50,12 @@ const PEER_PORT_OFFSET = 100
 export function readLaunchOptions(words: readonly string[]): LaunchOptions | null {
   const given = readArguments(words, specs)
   if (given.has('help')) return null
-  const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: 9 })
-  const highest = 65_535 - PEER_PORT_OFFSET - count
+  if (given.has('add')) {
+    const other = [...given.keys()].find((name) => name !== 'add' && name !== 'data')
+    if (other !== undefined) throw new UsageError(`--add goes with --data alone, and --${other} is given`)
+  }
+  const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: SERVERS_MAX })
+  const highest = 65_535 - PEER_PORT_OFFSET - SERVERS_MAX
   const port = wholeNumber('--port', given.get('port') ?? '7001', { min: 1, max: highest })
   const dataDir = given.get('data') ?? 'data'
   if (dataDir === '') throw new UsageError('--data must not be empty')
@@ -55,16 +65,17 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
     dataDir,
     fresh: given.has('fresh'),
     restarts: !given.has('no-restart'),
+    adds: given.has('add'),
   }
 }
 
 /** The servers of a cluster on this machine, from this Redis port up. */
 export function launchedMembers(count: number, port: number): readonly Member[] {
-  return Array.from({ length: count }, (_, at) =>
-    makeMember(
-      `s${at + 1}`,
-      { host: '127.0.0.1', port: port + PEER_PORT_OFFSET + at },
-      { host: '127.0.0.1', port: port + at },
-    ),
-  )
+  return Array.from({ length: count }, (_, at) => launchedMember(`s${at + 1}`, port))
+}
+
+/** `id`: s1 .. s9. */
+export function launchedMember(id: string, port: number): Member {
+  const redis = port + Number(id.slice(1)) - 1
+  return makeMember(id, { host: '127.0.0.1', port: redis + PEER_PORT_OFFSET }, { host: '127.0.0.1', port: redis })
 }

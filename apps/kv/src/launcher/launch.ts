@@ -5,10 +5,11 @@
 
 import { formatAddress, type Member } from '../cluster/members.js'
 import { exitCodeOf, exitCodes } from '../cli/exit-codes.js'
-import { agree, askServer, type Answer } from './ask-server.js'
+import { addServer } from './add-server.js'
+import { AddError, agree, askServer, type Answer } from './ask-server.js'
 import { clusterScreen, type Screen } from './cluster-screen.js'
 import { loseUnwritableLines } from '../log.js'
-import { membersOfLastStart, prepareDataDir } from './data-dir.js'
+import { markRemoved, membersOfLastStart, membersToStart, prepareDataDir } from './data-dir.js'
 import { LAUNCH_HELP, readLaunchOptions, type LaunchOptions } from './launch-options.js'
 import { checkPorts, checkStopped } from './ports.js'
 import { ServerProcess } from './server-process.js'
@@ -25,13 +26,19 @@ export async function launch(words: readonly string[]): Promise<number> {
       process.stdout.write(LAUNCH_HELP)
       return exitCodes.ok
     }
-    await checkPorts(options.members)
+    const screen = clusterScreen(process.stdout)
+    if (options.adds) {
+      await addServer(options.dataDir, screen)
+      return exitCodes.ok
+    }
+    const members = membersToStart(options)
+    await checkPorts(members, '--port can move all of them')
     if (options.fresh) await checkStopped(membersOfLastStart(options.dataDir), options.dataDir)
     prepareDataDir(options)
-    return await new Cluster(options, clusterScreen(process.stdout)).run()
+    return await new Cluster(options, members, screen).run()
   } catch (error) {
     const code = exitCodeOf(error)
-    if (code === exitCodes.defect && !isSystemError(error)) throw error
+    if (code === exitCodes.defect && !isSystemError(error) && !(error instanceof AddError)) throw error
     process.stderr.write(`npm start: ${(error as Error).message}\n`)
     return code
   }
@@ -45,7 +52,7 @@ function isSystemError(error: unknown): boolean {
 class Cluster {
   readonly #options: LaunchOptions
   readonly #screen: Screen
-  readonly #servers: readonly ServerProcess[]
+  #servers: readonly ServerProcess[]
   #isStopping = false
   /** Wakes whoever waits for the next look. */
   #wake: () => void = () => undefined
@@ -55,14 +62,22 @@ class Cluster {
   /** Every server ended by itself. */
   #allGone = false
 
-  constructor(options: LaunchOptions, screen: Screen) {
+  constructor(options: LaunchOptions, members: readonly Member[], screen: Screen) {
     this.#options = options
     this.#screen = screen
-    const events = {
-      onEnd: (server: ServerProcess, how: string, again: number | null) => this.#onEnd(server, how, again),
-      onStart: (server: ServerProcess) => this.#onStart(server),
-    }
-    this.#servers = options.members.map((member) => new ServerProcess(member, options, events))
+    this.#servers = members.map((member) => this.#serverOf(member))
+  }
+
+  get #members(): readonly Member[] {
+    return this.#servers.map(({ member }) => member)
+  }
+
+  #serverOf(member: Member): ServerProcess {
+    return new ServerProcess(member, this.#options, {
+      onEnd: (server, how, again) => this.#onEnd(server, how, again),
+      onStart: (server) => this.#onStart(server),
+      onRemoved: (server) => this.#onRemoved(server),
+    })
   }
 
   async run(): Promise<number> {
@@ -117,7 +132,7 @@ class Cluster {
     const deadline = Date.now() + AGREE_MAX_MS
     while (!this.#isStopping && Date.now() < deadline) {
       const answers = await this.#ask()
-      const leader = agree(answers, this.#options.members)
+      const leader = agree(answers, this.#members)
       if (leader !== null) {
         this.#leader = leader
         return answers
@@ -127,12 +142,30 @@ class Cluster {
     return null
   }
 
+  /** What `npm start -- --add` has written down meanwhile. */
+  #startAdded(): void {
+    let members: readonly Member[]
+    try {
+      members = membersToStart({ ...this.#options, fresh: false })
+    } catch (error) {
+      return this.#screen.warn((error as Error).message)
+    }
+    for (const member of members) {
+      if (this.#members.some(({ id }) => id === member.id)) continue
+      const server = this.#serverOf(member)
+      this.#servers = [...this.#servers, server]
+      server.start()
+    }
+  }
+
   /** Says when another server leads: that is what there is to see when one is killed. */
   async #watchLeader(): Promise<void> {
     while (!this.#isStopping) {
+      this.#startAdded()
+      const members = this.#members
       const answers = await this.#ask()
       const leading = answers.findIndex((answer) => answer?.role === 'leader')
-      const leader = this.#options.members[leading] ?? null
+      const leader = members[leading] ?? null
       if (leader !== null && leader !== this.#leader) {
         this.#leader = leader
         this.#screen.say(`${leader.id} at ${formatAddress(leader.redis)} leads now, in term ${answers[leading]?.term}`)
@@ -158,7 +191,18 @@ class Cluster {
   }
 
   #onStart(server: ServerProcess): void {
-    if (this.#isUp) this.#screen.say(`${server.member.id} was started again, pid ${server.pid}`)
+    if (!this.#isUp) return
+    const { member, pid, isFirstStart, log } = server
+    if (!isFirstStart) return this.#screen.say(`${member.id} was started again, pid ${pid}`)
+    const where = `at ${formatAddress(member.redis)}`
+    this.#screen.say(`${member.id} was started ${where}, pid ${pid}; the cluster is to add it. Its log: ${log}`)
+  }
+
+  #onRemoved(server: ServerProcess): void {
+    const { id } = server.member
+    this.#servers = this.#servers.filter((other) => other !== server)
+    markRemoved(this.#options.dataDir, id)
+    this.#screen.say(`${id} was removed from the cluster, and has ended; its data stays in ${server.dir}`)
   }
 
   #onEnd(server: ServerProcess, how: string, again: number | null): void {

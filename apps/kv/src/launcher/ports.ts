@@ -4,11 +4,11 @@ import { createServer } from 'node:net'
 import { formatAddress, type HostPort, type Member } from '../cluster/members.js'
 import { ListenError } from '../cli/exit-codes.js'
 
-/** Rejects with ListenError at the first that is not. */
-export async function checkPorts(members: readonly Member[]): Promise<void> {
+/** Rejects with ListenError at the first that is not; `remedy`: what helps then. */
+export async function checkPorts(members: readonly Member[], remedy: string): Promise<void> {
   for (const { id, redis, peer } of members) {
-    await checkPort(redis, `${id}'s clients`)
-    await checkPort(peer, `${id}'s peers`)
+    await checkPort(redis, `${id}'s clients`, remedy)
+    await checkPort(peer, `${id}'s peers`, remedy)
   }
 }
 
@@ -23,11 +23,11 @@ export async function checkStopped(members: readonly Member[], dataDir: string):
   }
 }
 
-async function checkPort(address: HostPort, purpose: string): Promise<void> {
+async function checkPort(address: HostPort, purpose: string, remedy: string): Promise<void> {
   const error = await whyTaken(address)
   if (error === null) return
   const taken = error.code === 'EADDRINUSE'
-  const why = taken ? 'is taken by another process; --port can move all of them' : `cannot be used: ${error.message}`
+  const why = taken ? `is taken by another process; ${remedy}` : `cannot be used: ${error.message}`
   throw new ListenError(`${formatAddress(address)}, for ${purpose}, ${why}`)
 }
 

@@ -3,8 +3,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import type { Member } from '../cluster/members.js'
-import { neverRestarted } from '../cli/exit-codes.js'
+import { formatAddress, type Member } from '../cluster/members.js'
+import { exitCodes, neverRestarted } from '../cli/exit-codes.js'
 import { formatServers } from '../cli/server-options.js'
 import { serverDir, serverLog } from './data-dir.js'
 import type { LaunchOptions } from './launch-options.js'
@@ -13,6 +13,8 @@ export interface ServerProcessEvents {
   /** It ended without being asked to. `again`: it will be started again in so many milliseconds; null: it will not. */
   readonly onEnd: (server: ServerProcess, how: string, again: number | null) => void
   readonly onStart: (server: ServerProcess) => void
+  /** It ended because it is no member of the cluster any more. */
+  readonly onRemoved: (server: ServerProcess) => void
 }
 
 const BACKOFF_MIN_MS = 500
@@ -31,6 +33,7 @@ export class ServerProcess {
   #child: ChildProcess | null = null
   #exited: Promise<void> = Promise.resolve()
   #startedAt = 0
+  #starts = 0
   #backoffMs = BACKOFF_MIN_MS
   #timer: NodeJS.Timeout | null = null
   #isClosing = false
@@ -52,8 +55,13 @@ export class ServerProcess {
     return this.#child === null && this.#timer === null
   }
 
+  get isFirstStart(): boolean {
+    return this.#starts === 1
+  }
+
   start(): void {
     this.#timer = null
+    this.#starts += 1
     this.#startedAt = Date.now()
     let log: number
     try {
@@ -63,7 +71,11 @@ export class ServerProcess {
       this.#ended(`could not be started: ${(error as Error).message}`, null)
       return
     }
-    const words = ['--servers', formatServers(this.#options.members), '--id', this.member.id, '--dir', this.dir]
+    const { members } = this.#options
+    const { id, peer, redis } = this.member
+    const isFirst = members.some((member) => member.id === id)
+    const self = isFirst ? [] : ['--self', `${formatAddress(peer)}/${formatAddress(redis)}`]
+    const words = ['--servers', formatServers(members), '--id', id, ...self, '--dir', this.dir]
     // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher
     // is killed.
     const child = spawn(process.execPath, [MAIN_PATH, ...words, '--stop-with-stdin'], {
@@ -109,6 +121,7 @@ export class ServerProcess {
 
   #ended(how: string, code: number | null): void {
     if (this.#isClosing) return
+    if (code === exitCodes.removed) return this.#events.onRemoved(this)
     const isFinal = !this.#options.restarts || (code !== null && neverRestarted.has(code))
     if (Date.now() - this.#startedAt > HEALTHY_MS) this.#backoffMs = BACKOFF_MIN_MS
     const wait = isFinal ? null : this.#backoffMs

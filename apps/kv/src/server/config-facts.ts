@@ -8,7 +8,13 @@ export function configFacts(
     clientsMax,
     clientsMemoryMax,
     memoryMax,
-  }: { readonly clientsMax: number; readonly clientsMemoryMax: number; readonly memoryMax: number },
+    takesSnapshots,
+  }: {
+    readonly clientsMax: number
+    readonly clientsMemoryMax: number
+    readonly memoryMax: number
+    readonly takesSnapshots: boolean
+  },
 ): ReadonlyMap<string, string> {
   return new Map([
     ['bind', options.host],
@@ -17,8 +23,9 @@ export function configFacts(
     ['maxclients', String(clientsMax)],
     ['databases', '1'],
     ['cluster-enabled', 'yes'],
-    // There is no snapshot file, and every write is on disk before it is answered: the log takes the place of both.
-    ['save', ''],
+    // Every write is on disk before it is answered. A snapshot is due after an hour with a write, and also after so
+    // many entries or bytes that Redis has no word for it (docs/snapshots.md).
+    ['save', takesSnapshots ? '3600 1' : ''],
     ['appendonly', 'yes'],
     ['appendfsync', 'always'],
     ['maxmemory', String(memoryMax)],

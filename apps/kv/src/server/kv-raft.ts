@@ -1,6 +1,6 @@
 /** What this server needs of the library: so much of `Raft` and no more, so that tests can bring a double. */
 
-import type { Raft } from 'balsa-raft'
+import type { Raft, Status } from 'balsa-raft'
 import type { Reply } from '../resp/reply.js'
 
 export type KvRaft = Pick<
@@ -16,6 +16,11 @@ export interface ClusterCalls {
   promote(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
   demoteVoter(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
   removeServer(id: string, options: ChangeOptions): Promise<ConfigurationAnswer>
+  updateServer(
+    id: string,
+    said: { readonly address?: string; readonly meta?: Readonly<Record<string, string>> },
+    options: ChangeOptions,
+  ): Promise<ConfigurationAnswer>
   replace(oldId: string, server: NewServer, options: ChangeOptions): Promise<ConfigurationAnswer>
   /** Resolves with the id of the server that leads then. */
   transferLeadership(options: { readonly to?: string; readonly timeoutMs: number }): Promise<string>
@@ -37,9 +42,6 @@ export interface ChangeOptions {
 }
 
 export interface ConfigurationAnswer {
-  readonly configuration: {
-    readonly voters: readonly { readonly id: string }[]
-    readonly nonvoters: readonly { readonly id: string }[]
-  }
+  readonly configuration: Status['configuration']
   readonly index: number
 }

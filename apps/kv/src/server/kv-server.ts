@@ -5,10 +5,18 @@
  */
 
 import { RaftError, type Status } from 'balsa-raft'
-import type { Member } from '../cluster/members.js'
+import type { Listed } from '../cluster/members.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
-import { CLIENTS_MAX, CLOSE_GRACE_MS, KEYS_MAX, LEADER_WAIT_MS } from '../limits.js'
+import {
+  CLIENTS_MAX,
+  CLOSE_GRACE_MS,
+  HAND_OVER_MS_MAX,
+  KEYS_MAX,
+  LEADER_WAIT_MS,
+  LINGER_MS_MAX,
+  QUIET_MS,
+} from '../limits.js'
 import type { Log } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
 import { ClientListener } from './client-listener.js'
@@ -22,17 +30,17 @@ import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { ClusterCalls, KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
+import { PublishedAddresses } from './published-addresses.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
+import { Saves } from './saves.js'
 import { Turns } from './turns.js'
 import { Walks } from './walks.js'
 
-export interface KvServerOptions {
+export interface KvServerOptions extends Listed {
   readonly raft: KvRaft
   /** The data set to which `raft` applies. */
   readonly data: DataSet
-  readonly self: Member
-  readonly members: readonly Member[]
   /** Where to listen; port 0 = any free one. */
   readonly host: string
   readonly port: number
@@ -55,6 +63,7 @@ export interface KvServerOptions {
 export class KvServer implements ServerState {
   readonly leadership: Leadership
   readonly data: DataSet
+  readonly saves: Saves
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
   readonly uptime: () => number
   readonly clientsMax: number
@@ -74,7 +83,10 @@ export class KvServer implements ServerState {
   readonly #clock: KvClock
   readonly #turns: Turns
   readonly #watchers = new Watchers()
+  readonly #addresses: PublishedAddresses
   #nextClient = 1
+  /** Who comes now is sent away. */
+  #isDeparting = false
   #isClosing = false
   #onEmpty: (() => void) | null = null
 
@@ -87,6 +99,7 @@ export class KvServer implements ServerState {
     this.now = () => clock.wallNow()
     const startedAt = clock.now()
     this.uptime = () => clock.now() - startedAt
+    this.saves = new Saves(raft, clock)
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     const limits = memoryLimits()
@@ -96,6 +109,7 @@ export class KvServer implements ServerState {
       clientsMax: this.clientsMax,
       clientsMemoryMax: this.clientMemory.most,
       memoryMax: this.memoryMax,
+      takesSnapshots: this.saves.unavailable === null,
     })
     this.leadership = new Leadership(raft, {
       self,
@@ -104,6 +118,7 @@ export class KvServer implements ServerState {
       clock,
       onChange: () => this.#onLeadership(),
     })
+    this.#addresses = new PublishedAddresses(raft, { self, members }, clock, options.log)
     data.listener = this.#watchers
     const turnClock = {
       now: this.uptime,
@@ -169,7 +184,7 @@ export class KvServer implements ServerState {
       watchedKeys: this.#watchers.count,
       walks: this.walks.count + this.data.walks,
       reads: this.reads.count,
-      leaderWaits: this.leadership.waits,
+      leaderWaits: this.leadership.waits + this.#addresses.waits,
       ...this.replicator.rooms,
       ...ofClients,
     }
@@ -192,9 +207,10 @@ export class KvServer implements ServerState {
 
   /** A client has come; it is turned away when there are too many. */
   accept(socket: ClientSocket): void {
-    if (this.#isClosing || this.#clients.size >= this.clientsMax) {
+    const isLate = this.#isDeparting || this.#isClosing
+    if (isLate || this.#clients.size >= this.clientsMax) {
       this.#countRejected()
-      socket.write('-ERR max number of clients reached\r\n')
+      socket.write(isLate ? '-CLUSTERDOWN this server is closing\r\n' : '-ERR max number of clients reached\r\n')
       socket.end()
       return
     }
@@ -204,27 +220,56 @@ export class KvServer implements ServerState {
   }
 
   /**
+   * What comes before `close` where there is time: takes no more clients, hands leadership over while those that are
+   * here are served, and serves them on until they have gone where they are sent. So no command is in the socket of a
+   * connection when it ends: its client could not know what became of it.
+   */
+  async depart(): Promise<void> {
+    this.#isDeparting = true
+    this.#listener?.close()
+    const { raft, log } = this.#options
+    if (this.leadership.isLeader && raft.status.peers.some(({ connected }) => connected)) {
+      // The others find a leader by themselves then, after an election timeout.
+      const failed = (error: unknown): void => log.warn('leadership.kept', { reason: String(error) })
+      await raft.transferLeadership?.({ timeoutMs: HAND_OVER_MS_MAX }).catch(failed)
+    }
+    this.leadership.waitNoMore()
+    await this.#untilQuiet(Math.ceil(LINGER_MS_MAX / QUIET_MS))
+  }
+
+  /**
    * Takes no more clients and commands, answers what is under way once `raft` has settled it, and ends every
    * connection. Does not close `raft`.
    */
   async close(settled: Promise<unknown>): Promise<void> {
     this.#isClosing = true
-    this.#listener?.close()
+    if (!this.#isDeparting) this.#listener?.close()
     for (const client of this.#clients) client.leave()
     await settled
+    // Nobody will lead any more, as far as this server hears: whoever waits for that is told so.
+    this.leadership.stop()
     this.replicator.close()
     this.reads.close(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
     await this.#untilEmpty()
     for (const client of this.#clients) client.cutOff('the server is closing')
     this.#turns.close()
     this.walks.close()
-    this.leadership.stop()
+    this.#addresses.stop()
+    this.saves.stop()
     this.data.listener = null
   }
 
   #countRejected(): void {
     this.counters.connections += 1
     this.counters.rejected += 1
+  }
+
+  /** Looks so often at most whether clients still send anything. */
+  async #untilQuiet(looks: number): Promise<void> {
+    const { commands } = this.counters
+    if (looks === 0 || this.#clients.size === 0) return
+    await new Promise<void>((resolve) => void this.#clock.setTimer(QUIET_MS, resolve))
+    if (this.counters.commands !== commands) await this.#untilQuiet(looks - 1)
   }
 
   #untilEmpty(): Promise<void> {

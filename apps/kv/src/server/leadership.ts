@@ -9,13 +9,11 @@
  */
 
 import type { LeaderHint } from 'balsa-raft'
-import type { Member } from '../cluster/members.js'
+import { describedMembers, knownMember, type KnownMember, type Listed, type Member } from '../cluster/members.js'
 import type { KvClock } from './clock.js'
 import type { KvRaft } from './kv-raft.js'
 
-export interface LeadershipOptions {
-  readonly self: Member
-  readonly members: readonly Member[]
+export interface LeadershipOptions extends Listed {
   /** How long the end of a change is waited for; 0: not at all. */
   readonly waitMs: number
   readonly clock: Pick<KvClock, 'setTimer'>
@@ -24,16 +22,19 @@ export interface LeadershipOptions {
 
 export class Leadership {
   readonly self: Member
-  readonly members: readonly Member[]
+  /** By the configuration in force. Invariant: `leader` and `owner` are of these, or this server, or told by a hint. */
+  #members: readonly KnownMember[]
   #isLeader: boolean
-  #leader: Member | null
-  #lastLeader: Member | null
+  #leader: KnownMember | null
+  #lastLeader: KnownMember | null
   /** Peers to which this server has no connection any more. */
   readonly #unreachable = new Set<string>()
   readonly #raft: KvRaft
   readonly #options: LeadershipOptions
   /** Ends the wait for the end of a change; null: none runs. */
   #cancelWait: (() => void) | null = null
+  #untilKnown: (() => void)[] = []
+  #waitMs: number
   #isLost = false
   /** What precedes the term of the leader is applied here. */
   #isReady = false
@@ -42,12 +43,13 @@ export class Leadership {
 
   constructor(raft: KvRaft, options: LeadershipOptions) {
     this.self = options.self
-    this.members = options.members
     this.#raft = raft
     this.#options = options
-    const { role, leader } = raft.status
+    this.#waitMs = options.waitMs
+    const { role, leader, configuration } = raft.status
+    this.#members = this.#membersOf(configuration)
     this.#isLeader = role === 'leader'
-    this.#leader = this.#member(leader)
+    this.#leader = this.member(leader)
     this.#lastLeader = this.#leader
     this.#stop = [
       raft.on('role', (event) => {
@@ -56,10 +58,16 @@ export class Leadership {
       }),
       // Once for each term of a leader.
       raft.on('leader', (event) => {
-        this.#leader = this.#member(event.leader)
+        this.#leader = this.member(event.leader)
         this.#lastLeader = this.#leader ?? this.#lastLeader
         this.#isReady = false
         this.#changed(true)
+      }),
+      raft.on('configuration', ({ configuration }) => {
+        this.#members = this.#membersOf(configuration)
+        this.#leader = this.#anew(this.#leader)
+        this.#lastLeader = this.#anew(this.#lastLeader)
+        this.#changed(false)
       }),
       raft.on('peer', (event) => {
         if (event.connected) this.#unreachable.delete(event.id)
@@ -74,8 +82,12 @@ export class Leadership {
     return this.#isLeader
   }
 
+  get members(): readonly KnownMember[] {
+    return this.#members
+  }
+
   /** Null: none is known now. */
-  get leader(): Member | null {
+  get leader(): KnownMember | null {
     return this.#isLeader ? this.self : this.#leader
   }
 
@@ -96,9 +108,15 @@ export class Leadership {
     return this.#cancelWait !== null
   }
 
-  /** Waits for the end of a change that run: one at most. */
+  /** Waits for the end of a change that run, one at most, and those that are told of it. */
   get waits(): number {
-    return Number(this.#cancelWait !== null)
+    return Number(this.#cancelWait !== null) + this.#untilKnown.length
+  }
+
+  /** Calls back once the leader's change is over, or is not waited for any longer: at once, if there is none. */
+  whenKnown(callback: () => void): void {
+    if (this.isChanging) this.#untilKnown.push(callback)
+    else callback()
   }
 
   /**
@@ -106,22 +124,31 @@ export class Leadership {
    * that is told of no owner at all forgets the whole cluster, while one that asks any server is told CLUSTERDOWN and
    * comes again.
    */
-  get owner(): Member {
+  get owner(): KnownMember {
     return this.leader ?? this.#lastLeader ?? this.self
   }
 
-  member(hint: LeaderHint | null): Member | null {
-    return this.#member(hint)
+  /** From now on no change is waited for: this server closes, and whoever waits here is told so by what is known. */
+  waitNoMore(): void {
+    this.#waitMs = 0
+    this.#endWait()
+    this.#changed(false)
   }
 
   stop(): void {
     for (const stop of this.#stop) stop()
     this.#endWait()
+    this.#tellKnown()
   }
 
   #changed(isNews: boolean): void {
     this.#review(isNews)
+    if (!this.isChanging) this.#tellKnown()
     this.#options.onChange()
+  }
+
+  #tellKnown(): void {
+    for (const callback of this.#untilKnown.splice(0)) callback()
   }
 
   /** `isNews`: another leader, or none, which is a reason to wait once more. */
@@ -132,9 +159,10 @@ export class Leadership {
     if (!this.#isReady) this.#awaitReady()
     if (this.#isLeader || (!isLost && this.#isReady)) {
       this.#endWait()
-    } else if (isReason && this.#cancelWait === null && this.#options.waitMs > 0) {
-      this.#cancelWait = this.#options.clock.setTimer(this.#options.waitMs, () => {
+    } else if (isReason && this.#cancelWait === null && this.#waitMs > 0) {
+      this.#cancelWait = this.#options.clock.setTimer(this.#waitMs, () => {
         this.#cancelWait = null
+        this.#tellKnown()
         this.#options.onChange()
       })
     }
@@ -161,7 +189,18 @@ export class Leadership {
     this.#cancelWait = null
   }
 
-  #member(hint: LeaderHint | null): Member | null {
-    return hint === null ? null : (this.members.find((member) => member.id === hint.id) ?? null)
+  /** A server that was added since the configuration of this one tells of itself in the hint. */
+  member(hint: LeaderHint | null): KnownMember | null {
+    if (hint === null) return null
+    return this.#members.find(({ id }) => id === hint.id) ?? knownMember(hint, this.#options)
+  }
+
+  #membersOf(configuration: Parameters<typeof describedMembers>[0]): readonly KnownMember[] {
+    return describedMembers(configuration).map((server) => knownMember(server, this.#options))
+  }
+
+  /** As the configuration has it now. */
+  #anew(leader: KnownMember | null): KnownMember | null {
+    return leader === null ? null : (this.#members.find(({ id }) => id === leader.id) ?? null)
   }
 }

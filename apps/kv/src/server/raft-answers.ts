@@ -7,7 +7,7 @@
  */
 
 import { RaftError } from 'balsa-raft'
-import { redirectAddress, type Member } from '../cluster/members.js'
+import { redirectAddress, type KnownMember } from '../cluster/members.js'
 import { failure, textBytes, type ErrorReply } from '../resp/reply.js'
 import type { Leadership } from './leadership.js'
 
@@ -26,9 +26,28 @@ export const loading = failure('LOADING this server is reading a snapshot of the
  * well, and clients (redis-cli -c, ioredis, go-redis) go by the address; any other answer they would report as an error
  * instead of following it.
  */
-export function moved(leadership: Leadership, slot: number, leader: Member | null = leadership.leader): ErrorReply {
+export function moved(
+  leadership: Leadership,
+  slot: number,
+  leader: KnownMember | null = leadership.leader,
+): ErrorReply {
   if (leader === null || leader === leadership.self) return noLeader
+  if (leader.redis === null) {
+    const remedy = `say it to the leader: RAFT UPDATE ${leader.id} host:port host:port`
+    return failure(
+      `CLUSTERDOWN ${textBytes(leader.id)} leads, and nobody has said where its clients find it; ${textBytes(remedy)}`,
+    )
+  }
   return failure(`MOVED ${slot} ${textBytes(redirectAddress(leader.redis))}`)
+}
+
+/**
+ * Whether the leader has to be asked instead, whoever that is: better told by MOVED, which clients follow at once, than
+ * by CLUSTERDOWN, after which each waits for a while of its own.
+ */
+export function isForLeader(error: unknown): boolean {
+  if (!(error instanceof RaftError) || error.outcome !== 'not-applied') return false
+  return ['ERR_RAFT_NOT_LEADER', 'ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NO_LEADER'].includes(error.code)
 }
 
 /** The answer to a write that failed. */
@@ -61,9 +80,8 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
   switch (error.code) {
     case 'ERR_RAFT_NOT_LEADER':
     case 'ERR_RAFT_LEADERSHIP_LOST':
-      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_NO_LEADER':
-      return noLeader
+      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
     case 'ERR_RAFT_OVERLOADED':
     case 'ERR_RAFT_TRANSFER_IN_PROGRESS':
     case 'ERR_RAFT_TIMEOUT':
@@ -85,6 +103,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_DIR_LOCKED':
     case 'ERR_RAFT_DIR_UNUSABLE':
     case 'ERR_RAFT_CLUSTER_MISMATCH':
+    case 'ERR_RAFT_CLUSTER_RECOVERED':
     case 'ERR_RAFT_WRONG_FOLDER':
     case 'ERR_RAFT_COPIED_FOLDER':
     case 'ERR_RAFT_PEER_REPLACED':

@@ -10,7 +10,7 @@ import { WORK_BY_LOOK } from '../../limits.js'
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
 import type { ErrorReply, Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { readFailure, writeFailure } from '../raft-answers.js'
+import { isForLeader, readFailure, writeFailure } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { Walker } from '../walks.js'
 
@@ -104,7 +104,9 @@ export class ClientCommand implements Proposal, Read, Walker {
 
   failed(error: unknown): void {
     const explain = this.isRead ? readFailure : writeFailure
-    this.settle(explain(error, this.leadership, this.slot))
+    const answer = (): void => this.settle(explain(error, this.leadership, this.slot))
+    if (isForLeader(error)) this.leadership.whenKnown(answer)
+    else answer()
   }
 
   settle(reply: Reply): void {

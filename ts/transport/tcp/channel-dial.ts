@@ -1,0 +1,109 @@
+/** Dials one peer for one channel, and has it until it ends. */
+
+import { assert } from '../../errors.js'
+import {
+  BOOT_UNPROVEN,
+  type Channel,
+  type ChannelFrame,
+  type ChannelHandlers,
+  type Identity,
+  type Introduction,
+  type Ping,
+  type Refusal,
+  type Server,
+  type ServerId,
+} from '../index.js'
+import { parseAddress } from './address.js'
+import { Connection, type ConnectionOwner } from './connection.js'
+import type { DiallerContext } from './dialler.js'
+import { TcpChannel } from './tcp-channel.js'
+
+/** What becomes of the dial: one of the first two, once; `ended` once, before `failed` or the end of the channel. */
+export interface ChannelOpening {
+  opened(channel: Channel): void
+  failed(reason: string): void
+  ended(): void
+}
+
+export class ChannelDial implements ConnectionOwner {
+  readonly peer: Server
+  readonly #context: DiallerContext
+  readonly #handlers: ChannelHandlers
+  readonly #opening: ChannelOpening
+  #connection: Connection | null = null
+  #channel: TcpChannel | null = null
+  /** The peer has asked for a boot, and is dialled again at once to be shown it: once. */
+  #hasShownBoot = false
+  #isAskedForBoot = false
+
+  constructor(peer: Server, handlers: ChannelHandlers, context: DiallerContext, opening: ChannelOpening) {
+    this.peer = peer
+    this.#handlers = handlers
+    this.#context = context
+    this.#opening = opening
+  }
+
+  dial(): void {
+    const { id, address } = this.peer
+    const parsed = parseAddress(address)
+    if (parsed === null) {
+      this.#opening.ended()
+      this.#opening.failed(`its address ${address} is not host:port`)
+      return
+    }
+    this.#connection = Connection.dialChannel(parsed, id, this.#context, this)
+    this.#context.track(this.#connection)
+  }
+
+  stop(reason: string): void {
+    this.#connection?.leave(reason)
+  }
+
+  expel(refusal: Refusal, stays: Identity | null): void {
+    this.#connection?.expel(refusal, stays)
+  }
+
+  introduce(peer: ServerId): Introduction {
+    return this.#context.handlers.introduce(peer)
+  }
+
+  admit(peer: Introduction): Promise<void> {
+    return this.#context.handlers.admit(peer)
+  }
+
+  opened(connection: Connection): void {
+    this.#channel = new TcpChannel(connection, this.#context)
+    this.#channel.open(this.#handlers)
+    this.#context.logger.info('transport.channel-up', { peer: this.peer.id, address: this.peer.address })
+    this.#opening.opened(this.#channel)
+  }
+
+  received(): void {
+    assert(false, `a message passed the channel to ${this.peer.id}`)
+  }
+
+  receivedFrame(_connection: Connection, frame: ChannelFrame | Ping): void {
+    this.#channel?.take(frame)
+  }
+
+  refused(_connection: Connection, by: 'self' | 'peer', { code }: Refusal): void {
+    if (by === 'peer' && code === BOOT_UNPROVEN && !this.#hasShownBoot) this.#isAskedForBoot = true
+  }
+
+  ended(_connection: Connection, reason: string): void {
+    this.#connection = null
+    if (this.#channel === null && this.#isAskedForBoot) {
+      this.#isAskedForBoot = false
+      this.#hasShownBoot = true
+      return this.dial()
+    }
+    this.#opening.ended()
+    if (this.#channel === null) return this.#opening.failed(reason)
+    this.#context.logger.info('transport.channel-down', { peer: this.peer.id, address: this.peer.address, reason })
+    this.#channel.ended(reason)
+  }
+
+  closed(connection: Connection): void {
+    this.#context.untrack(connection)
+  }
+}
