@@ -36,6 +36,7 @@ export {
   identityRefusal,
   isOfThePeer,
   isSameBoot,
+  NO_ANSWER,
   notAPeer,
   peerChanged,
   refusalOf,
@@ -76,3 +77,5 @@ export {
 } from './wire/handshake.js'
 export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
 export { encodeHead, encodeMessage, isUnderstood, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'
+export { ANSWER_WIRE_BYTES_MAX, encodeAnswer, encodeQuestion } from './wire/question-codec.js'
+export type { Answer, Question } from './wire/question-codec.js'

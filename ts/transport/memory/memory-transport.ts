@@ -22,6 +22,7 @@ import {
   type LinkId,
   type Logger,
   messageFlaw,
+  NO_ANSWER,
   notAPeer,
   notNew,
   peerChanged,
@@ -73,11 +74,6 @@ interface Dialled {
   cancelTimer: CancelTimer
   /** It has asked for a boot since the last session, and was dialled again at once to be shown it. */
   hasShownBoot: boolean
-}
-
-interface Asking {
-  cancel: CancelTimer
-  readonly failed: (reason: string) => void
 }
 
 /** How one end ends, as the other one learns of it. */
@@ -188,8 +184,8 @@ export class MemoryTransport implements Transport {
   readonly #channels = new Set<Dialled>()
   readonly #accepted = new Set<MemoryConnection>()
   readonly #links = new Map<LinkId, MemoryConnection>()
-  /** What was asked and is not answered. */
-  readonly #questions = new Set<Asking>()
+  /** Of each question that is not answered: ends it, with the reason. */
+  readonly #questions = new Set<(reason: string) => void>()
   #outbox: (() => void)[] = []
   #started: Started | null = null
   #isClosed = false
@@ -253,25 +249,22 @@ export class MemoryTransport implements Transport {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(new Error('this transport is closed'))
       const network = this.#network
-      const asking = {
-        /** Takes back what it waits for. */
-        cancel: network.timer(DIAL_TIMEOUT_MS, () => end(`not answered within ${DIAL_TIMEOUT_MS} ms`)),
-        failed: (reason: string) => end(reason),
-      }
       const end = (outcome: Uint8Array | string): void => {
-        asking.cancel()
-        if (!this.#questions.delete(asking)) return
+        for (const cancel of cancels) cancel()
+        this.#questions.delete(end)
         if (typeof outcome === 'string') reject(new Error(outcome))
         else resolve(outcome)
       }
-      this.#questions.add(asking)
-      network.timer(0, () => {
+      this.#questions.add(end)
+      const cancels = [network.timer(DIAL_TIMEOUT_MS, () => end(`not answered within ${DIAL_TIMEOUT_MS} ms`))]
+      const dialled = (): void => {
         if (network.isCut(this.address, address)) return end('unreachable')
         const listener = network.listener(address)
         if (listener === null) return end('nobody listens there')
         const answer = listener.answer(question)
-        network.timer(0, () => end(answer ?? 'it does not answer questions'))
-      })
+        cancels.push(network.timer(0, () => end(answer ?? refusedByPeer(NO_ANSWER))))
+      }
+      cancels.push(network.timer(0, dialled))
     })
   }
 
@@ -345,7 +338,7 @@ export class MemoryTransport implements Transport {
     if (this.#isClosed) return
     if (this.#started !== null) this.#leaveAll(serverCloses(this.#started.self.serverId))
     this.#isClosed = true
-    for (const asking of [...this.#questions]) asking.failed('this transport is closed')
+    for (const end of [...this.#questions]) end('this transport is closed')
     this.#outbox = []
     this.#network.unlisten(this)
   }
