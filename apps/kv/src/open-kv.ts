@@ -49,7 +49,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     acceptCopiedFolder: options.acceptCopiedFolder,
     acceptPeerBoot: options.acceptPeerBoot,
     recoveries: options.recovered,
-    join: options.joins || options.recovered.length > 0,
+    join: options.join.length > 0 ? options.join : options.joins || options.recovered.length > 0,
     logger: log,
   })
   const quietMs = FED_TIMEOUTS * options.electionTimeoutMs
