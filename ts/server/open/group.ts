@@ -35,6 +35,7 @@ import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
 import { describe } from '../status.js'
+import { Teller } from '../teller.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
@@ -42,8 +43,6 @@ import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
 import { clusterIdOf, clusterIds, recoveriesOf, votersFrom } from './cluster-id.js'
 import type { Host } from './host.js'
-import { answerTo } from './joining.js'
-import type { Teller } from './joining.js'
 
 /**
  * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than
@@ -111,10 +110,10 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     events,
     logger,
   })
-  const teller = tellerOf(settings, state, identity, pins)
+  const teller = makeTeller(settings, host, state, { identity, core, pins })
   const inbound = new Inbound({
     identity,
-    answer: (question) => answerTo(question, teller),
+    teller,
     core,
     boots,
     store,
@@ -169,13 +168,18 @@ function identityOf(serverId: ServerId, { stored, first, boots }: GroupState): I
   }
 }
 
-function tellerOf(
+function makeTeller(
   { cluster: clusterName }: GroupSettings,
+  { clock, logger }: Host,
   { stored, first }: GroupState,
-  self: Identity,
-  pins: PeerPins,
+  { identity, core, pins }: { readonly identity: Identity; readonly core: RaftCore; readonly pins: PeerPins },
 ): Teller {
-  return { self, clusterName, first, recoveries: recoveriesOf(stored), isTaken: (id) => pins.isTaken(id) }
+  return new Teller({
+    ...{ self: identity, clusterName, first, recoveries: recoveriesOf(stored), clock, logger },
+    leader: () => core.leader,
+    isMember: (id) => pins.isPeer(id),
+    isTaken: (id) => pins.isTaken(id),
+  })
 }
 
 interface SnapshotNeighbours {

@@ -1,20 +1,19 @@
 /**
  * How a server that belongs to no cluster yet learns of one from addresses alone: it asks whoever listens there which
- * cluster that is, and is told the first entry of it and its recoveries. Both sides of that question.
+ * cluster that is, and is told the first entry of it and its recoveries (teller.ts has the other side).
  *
  * Invariants: what is told is believed only if the id of the cluster is what the first entry and the recoveries that
- * come with it make, and its name the one in the options; nothing is written before. Whoever answers changes nothing,
- * and says nothing that a hello does not say.
+ * come with it make, and its name the one in the options; nothing is written before.
  */
 
 import { isBytes, textOf } from '../../foreign-values.js'
 import { RaftError } from '../../errors.js'
 import { decodeConfiguration } from '../../format/configuration.js'
-import { VALUE_BYTES_MAX } from '../../format/operations.js'
 import { areRecoveries } from '../../format/recovery.js'
 import { QuietLog } from '../../transport/quiet-log.js'
-import type { CancelTimer, Identity, ServerId } from '../../types.js'
+import type { CancelTimer, ServerId } from '../../types.js'
 import { aborted } from '../refusals.js'
+import { decodeTold, encodeTold } from '../told.js'
 import { clusterIds } from './cluster-id.js'
 import type { Host } from './host.js'
 
@@ -32,37 +31,13 @@ export interface Joining {
   readonly signal: AbortSignal | null
 }
 
-interface Question {
-  readonly id: ServerId
-  readonly incarnation: string
-}
-
-/** What a member says of its cluster; a refusal says why not. `first` in base64. */
-type Told =
-  | {
-      readonly cluster: string
-      readonly clusterId: string
-      readonly first: string
-      readonly recoveries: readonly string[]
-    }
-  | { readonly refusal: string }
-
 /** What a server that asked knows of its cluster. */
 export interface Learned {
   /** The payload of the first entry. */
   readonly first: Uint8Array
   readonly recoveries: readonly string[]
-}
-
-/** What a member can tell of its cluster. */
-export interface Teller {
-  readonly self: Identity
-  readonly clusterName: string
-  /** The payload of the first entry; null where it is not known. */
-  readonly first: Uint8Array | null
-  readonly recoveries: readonly string[]
-  /** Whether a store stands behind that id, so that another one would be refused. */
-  isTaken(id: ServerId): boolean
+  /** For the log: nobody has checked it. */
+  readonly says: { readonly clusterId: string; readonly leader: unknown }
 }
 
 /** Asks the addresses in turn, again and again; resolves with what one of them tells. */
@@ -70,7 +45,7 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
   const { clock, logger } = host
   const quiet = new QuietLog(logger)
   const reasons = new Map<string, string>()
-  const question = encode({ id: joining.id, incarnation } satisfies Question)
+  const question = encodeTold({ id: joining.id, incarnation })
   const end = endOf(host, joining, reasons)
   let backoffMs = BACKOFF_MIN_MS
   let cancelPause: CancelTimer = () => {}
@@ -79,7 +54,10 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
       for (const address of joining.addresses) {
         const answer = await Promise.race([end.reached, asked(host, address, question)])
         const told = isBytes(answer) ? learned(answer, address, joining) : answer
-        if (typeof told !== 'string') return told
+        if (typeof told !== 'string') {
+          logger.info('join.learned', { address, ...told.says, remedy: 'it waits until the leader adds it' })
+          return told
+        }
         reasons.set(address, told)
         quiet.warn('join: no answer', address, told, { address })
       }
@@ -93,26 +71,6 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
   }
 }
 
-/** What a member answers; null where that is no question. */
-export function answerTo(question: Uint8Array, teller: Teller): Uint8Array | null {
-  const { id, incarnation } = decode(question)
-  if (typeof id !== 'string' || typeof incarnation !== 'string') return null
-  return encode(toldTo(id.slice(0, 255), teller))
-}
-
-function toldTo(id: ServerId, teller: Teller): Told {
-  const { self, clusterName: cluster, first, recoveries } = teller
-  if (teller.isTaken(id)) {
-    const remedy = `choose another id, or if that store is lost, replace it: raft.replace('${id}', ...)`
-    return { refusal: `the id ${id} is that of a member with another store: ${remedy}` }
-  }
-  if (first === null || first.byteLength > VALUE_BYTES_MAX) {
-    const remedy = 'set join to true, and bootstrap to their list'
-    return { refusal: `server ${self.serverId} cannot tell the first members of its cluster: ${remedy}` }
-  }
-  return { cluster, clusterId: self.clusterId, first: Buffer.from(first).toString('base64'), recoveries }
-}
-
 /** An answer, or why there is none. */
 async function asked({ transport, clock }: Host, address: string, question: Uint8Array): Promise<Uint8Array | string> {
   try {
@@ -124,7 +82,7 @@ async function asked({ transport, clock }: Host, address: string, question: Uint
 
 /** What was told, or why it is not believed. Throws when another cluster is meant. */
 function learned(answer: Uint8Array, address: string, { cluster }: Joining): Learned | string {
-  const told = decode(answer)
+  const told = decodeTold(answer)
   if (typeof told['refusal'] === 'string') return told['refusal'].slice(0, REASON_LENGTH_MAX)
   const { cluster: name, clusterId, first: text, recoveries } = told
   if (
@@ -143,7 +101,9 @@ function learned(answer: Uint8Array, address: string, { cluster }: Joining): Lea
   const first = new Uint8Array(Buffer.from(text, 'base64'))
   try {
     const isThat = clusterIds(first, recoveries).at(-1) === clusterId
-    if (isThat && decodeConfiguration(first).clusterName === name) return { first, recoveries }
+    if (isThat && decodeConfiguration(first).clusterName === name) {
+      return { first, recoveries, says: { clusterId, leader: told['leader'] ?? null } }
+    }
   } catch (error) {
     return `the first entry that it tells cannot be read: ${textOf(error)}`
   }
@@ -169,19 +129,4 @@ function endOf({ clock }: Host, { timeoutMs, signal, addresses }: Joining, reaso
     signal?.removeEventListener('abort', onAbort)
   }
   return { reached, cancel }
-}
-
-function encode(value: object): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value))
-}
-
-/** Total: what is no object has no fields. */
-function decode(bytes: Uint8Array): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes))
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    // Whatever it throws is about these bytes.
-    return {}
-  }
 }

@@ -20,12 +20,12 @@ import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { SnapshotTransfers } from '../snapshot-transfers.js'
+import type { Teller } from '../teller.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
   readonly identity: Identity
-  /** What who belongs to no cluster is told. */
-  readonly answer: (question: Uint8Array) => Uint8Array | null
+  readonly teller: Teller
   readonly core: RaftCore
   readonly boots: OwnBoots
   readonly store: LogStore
@@ -41,7 +41,7 @@ export interface InboundParts {
 
 export class Inbound implements TransportHandlers {
   readonly #identity: Identity
-  readonly #answer: InboundParts['answer']
+  readonly #teller: Teller
   readonly #core: RaftCore
   readonly #boots: OwnBoots
   readonly #store: LogStore
@@ -65,7 +65,7 @@ export class Inbound implements TransportHandlers {
 
   constructor(parts: InboundParts) {
     this.#identity = parts.identity
-    this.#answer = parts.answer
+    this.#teller = parts.teller
     this.#core = parts.core
     this.#boots = parts.boots
     this.#store = parts.store
@@ -140,7 +140,7 @@ export class Inbound implements TransportHandlers {
   }
 
   onQuestion(question: Uint8Array): Uint8Array | null {
-    return this.#life.isRunning ? this.#answer(question) : null
+    return this.#life.isRunning ? this.#teller.answer(question) : null
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {
