@@ -5,7 +5,14 @@ export type { LeaderHint, Outcome, RaftErrorCode } from './errors.js'
 export { msgpackCodec } from './machine/msgpack-codec.js'
 export { defineStateMachine } from './machine/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-machine.js'
-export type { BootstrapOptions, FolderOptions, RaftOptions, RecoveredServer, RecoverOptions } from './options.js'
+export type {
+  BootstrapOptions,
+  FolderOptions,
+  JoinAs,
+  RaftOptions,
+  RecoveredServer,
+  RecoverOptions,
+} from './options.js'
 export { Raft } from './raft.js'
 export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
 export type { RaftEvents } from './observe/events.js'

@@ -17,6 +17,7 @@ import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
+import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
 import type { Clock, Logger, Server, ServerId, ServerMeta } from './types.js'
@@ -38,6 +39,17 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * order: of the cluster that they say. Stays in its options from then on. Default false.
    */
   readonly join?: boolean | readonly string[]
+  /**
+   * With addresses in `join`: where the others find this server, and what is to be said of it, for a leader with
+   * `allowJoin`, which then makes it a nonvoter by itself. Default null: an operator adds it.
+   */
+  readonly joinAs?: JoinAs | null
+  /**
+   * Whether this server, while it leads, makes a nonvoter of any server that joins by an address and says `joinAs`: one
+   * at a time, and none while a nonvoter is not reached. Whoever reaches the address of a member can fill the cluster
+   * up so, but gets no vote. Default false.
+   */
+  readonly allowJoin?: boolean
   /**
    * With addresses in `join`: `Raft.open` rejects when none of them has told its cluster by then. 1 .. 2^31 - 1,
    * default 60000.
@@ -96,6 +108,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly clock?: Clock
   /** In [0, 1). Default `Math.random`. */
   readonly random?: () => number
+}
+
+/** Where a server that joins is found, and what is to be said of it. */
+export interface JoinAs {
+  readonly address: string
+  readonly meta?: ServerMeta
 }
 
 export interface SnapshotOptions {
@@ -162,6 +180,8 @@ const OPTION_NAMES = Object.keys({
   transport: true,
   bootstrap: true,
   join: true,
+  joinAs: true,
+  allowJoin: true,
   joinTimeoutMs: true,
   signal: true,
   recoveries: true,
@@ -191,6 +211,8 @@ const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex',
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
 /** What the options say of a server. */
+/** What a question has room for beside the incarnation. */
+const JOIN_AS_BYTES_MAX = QUESTION_BYTES_MAX - 128
 const SERVER_NAMES: readonly string[] = ['id', 'address']
 
 const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
@@ -230,6 +252,8 @@ function readSettings<Command, Result, Query, Answer>(
     transport: options.transport,
     bootstrap: options.bootstrap ?? [],
     join: options.join ?? false,
+    joinAs: options.joinAs ?? null,
+    allowJoin: options.allowJoin ?? false,
     joinTimeoutMs: options.joinTimeoutMs ?? 60_000,
     signal: options.signal ?? null,
     recoveries: options.recoveries ?? [],
@@ -367,6 +391,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   }
   checkPriority(options.electionPriority)
   checkFlag('acceptCopiedFolder', options.acceptCopiedFolder)
+  checkFlag('allowJoin', options.allowJoin)
   checkPeers('acceptPeerBoot', options.acceptPeerBoot, typeof options.join === 'boolean' ? bootstrap : null)
   if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
     fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
@@ -535,6 +560,7 @@ function checkRecoveries(recoveries: readonly string[]): void {
 function checkJoin({
   id,
   join,
+  joinAs,
   bootstrap,
   recoveries,
   joinTimeoutMs,
@@ -542,6 +568,7 @@ function checkJoin({
   transport,
 }: Checked<unknown, unknown, unknown, unknown>): void {
   checkRecoveries(recoveries)
+  if (joinAs !== null) checkJoinAs(id, joinAs, join, transport)
   checkNumber('joinTimeoutMs', joinTimeoutMs, 1, 2 ** 31 - 1)
   if (signal !== null && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
   if (typeof join === 'boolean') return checkServers(bootstrap, id, join, recoveries)
@@ -565,6 +592,16 @@ function checkJoin({
     const flaw = transport.addressFlaw?.(address) ?? null
     if (flaw !== null) fail('join', `names the address '${address}'; ${flaw}`)
   }
+}
+
+function checkJoinAs(id: ServerId, joinAs: JoinAs, join: boolean | readonly string[], transport: Transport): void {
+  if (typeof join === 'boolean') fail('joinAs', 'is given, and join names no addresses at which it could be said')
+  if (typeof joinAs !== 'object') fail('joinAs', 'must be { address, meta }, or null')
+  checkDescription('joinAs', { id, ...joinAs }, transport, ['id', 'address', 'meta'])
+  // As it is asked.
+  const bytes = new TextEncoder().encode(JSON.stringify({ id, ...joinAs })).length
+  if (bytes > JOIN_AS_BYTES_MAX)
+    fail('joinAs', `has ${bytes} bytes with the id; at most ${JOIN_AS_BYTES_MAX} are taken`)
 }
 
 /** `servers` is null where the options do not name them. */

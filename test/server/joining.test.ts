@@ -139,6 +139,48 @@ test('M16 an id that is taken is refused with the remedy, and comes in when it w
   })
 })
 
+test('M15 where the leader allows it, servers that ask a follower become nonvoters by themselves, each in its turn', async () => {
+  await inTown(async (town) => {
+    await Promise.all(FIRST.map((id) => town.cluster.open(id, { bootstrap, allowJoin: true })))
+    const leader = await town.cluster.leader()
+    const ask = [`${town.cluster.followers(leader)[0]?.status.id}:1`]
+    const as = (id: string): object => ({ joinAs: { address: `${id}:1`, meta: { redis: `${id}:2` } } })
+    await leader.apply({ add: 3 })
+    await Promise.all(['s4', 's5'].map((id) => town.joins(id, ask, as(id))))
+    for (const id of ['s4', 's5']) await until(`${id} has it`, () => town.cluster.machine(id).query().total === 3)
+    const { voters, nonvoters } = leader.status.configuration
+    assert.is(voters.length, 3)
+    assert.is(
+      nonvoters
+        .map(({ id, promote }) => `${id} ${promote}`)
+        .toSorted()
+        .join(),
+      's4 false,s5 false',
+    )
+    assert.equal(nonvoters.find(({ id }) => id === 's4')?.meta, { redis: 's4:2' })
+    await leader.promote('s4')
+    assert.is(leader.status.configuration.voters.length, 4)
+  })
+})
+
+test('M15 who may not join by itself waits, and one for whom there is no turn within its deadline waits as well', async () => {
+  await inTown(async (town) => {
+    const leader = await town.begin()
+    await town.joins('s4', ['s1:1', 's2:1'], { joinAs: { address: 's4:1' } })
+    assert.is(leader.status.configuration.nonvoters.length, 0)
+    await town.cluster.closeAll()
+    await Promise.all(FIRST.map((id) => town.cluster.open(id, { bootstrap, allowJoin: true })))
+    const next = await town.cluster.leader()
+    await next.addNonvoter({ id: 's9', address: 's9:1' })
+    await town.joins('s5', ['s1:1'], { joinAs: { address: 's5:1' }, joinTimeoutMs: 300 })
+    assert.equal(
+      next.status.configuration.nonvoters.map(({ id }) => id),
+      ['s9'],
+    )
+    await next.addNonvoter({ id: 's5', address: 's5:1' })
+  })
+})
+
 test('addresses to join are refused by name, bound and reason', async () => {
   await inTown(async (town) => {
     const says = async (more: object, words: RegExp): Promise<void> => {
@@ -154,6 +196,18 @@ test('addresses to join are refused by name, bound and reason', async () => {
     await says({ join: ['s1:1'], recoveries }, /option recoveries is given, and join names addresses/)
     await says({ join: ['s1:1'], joinTimeoutMs: 0 }, /joinTimeoutMs/)
     await says({ join: ['s1:1'], signal: {} }, /option signal must be an AbortSignal/)
+    await says({ join: ['s1:1'], joinAs: 7 }, /option joinAs must be \{ address, meta \}/)
+    await says({ join: ['s1:1'], joinAs: { address: '' } }, /address of joinAs/)
+    await says({ join: ['s1:1'], joinAs: { address: 's4:1', meta: { a: 7 } } }, /meta of joinAs/)
+    await says(
+      { join: ['s1:1'], joinAs: { address: 's4:1', meta: { a: '\u0001'.repeat(1000) } } },
+      /option joinAs has \d+ bytes with the id; at most/,
+    )
+    await says(
+      { join: true, bootstrap, joinAs: { address: 's4:1' } },
+      /option joinAs is given, and join names no addresses/,
+    )
+    await says({ join: ['s1:1'], allowJoin: 1 }, /option allowJoin/)
     await says({ join: ['s1:1'], acceptPeerBoot: [''] }, /acceptPeerBoot/)
     const transport: Partial<Transport> = town.network.transport('s4:1')
     Object.assign(transport, { ask: undefined })

@@ -25,7 +25,8 @@ class Desk {
     this.teller = new Teller({
       ...{ self: identityOf('s1'), clusterName: 'balsa', first, recoveries: [], clock: this.clock, logger: this.log },
       ...{ leader: () => ({ id: 's1', address: 's1:1', meta: { redis: 'x' } }), isMember: () => false },
-      isTaken: (id) => id === 's3',
+      ...{ isTaken: (id) => id === 's3', allowJoin: false, unreached: () => null, addressFlaw: () => null },
+      add: () => Promise.resolve(),
       ...parts,
     })
   }
@@ -61,6 +62,46 @@ test('the leader says once of whoever waits what to type, and nobody else does',
     assert.equal(other.ask('s4')?.['leader'], leader)
     assert.equal(other.log.lines, [])
   }
+})
+
+test('with allowJoin the leader makes a nonvoter of who says where it is found, one at a time', async () => {
+  const added: object[] = []
+  let done: (error?: Error) => void = () => {}
+  let held: string | null = null
+  const add = (server: object): Promise<void> => {
+    added.push(server)
+    return new Promise((resolve, reject) => (done = (error) => (error === undefined ? resolve() : reject(error))))
+  }
+  const addressFlaw = (address: string) => (address.includes(':') ? null : 'it is no address')
+  const desk = new Desk({ allowJoin: true, add, addressFlaw, unreached: () => held, isMember: (id) => id === 's2' })
+  const says = (id: string, more: object = {}): unknown => {
+    const bytes = new TextEncoder().encode(JSON.stringify({ id, incarnation: '0', ...more }))
+    return decodeTold(desk.teller.answer(bytes) ?? new Uint8Array())['admission']
+  }
+  const address = 's4:1'
+  assert.is(says('s2', { address }), 'done')
+  for (const flaw of [{}, { address: '' }, { address: 'x' }, { address: 7 }, { address: `${'x'.repeat(256)}:1` }]) {
+    assert.is(says('s4', flaw), 'waits')
+  }
+  assert.equal([says('s4', { address, meta: 7 }), says('s4', { address: '\ud800:1' })], ['waits', 'waits'])
+  assert.is(added.length, 0)
+  assert.equal(
+    [says('s4', { address }), says('s5', { address: 's5:1' }), says('s4', { address })],
+    ['again', 'again', 'again'],
+  )
+  assert.equal(added, [{ id: 's4', address }])
+  done(new Error('no room'))
+  await new Promise(setImmediate)
+  assert.is(desk.log.warnings('no room').length, 1)
+  held = 's4'
+  assert.is(says('s5', { address: 's5:1' }), 'again')
+  assert.is(desk.log.warnings('the nonvoter s4 is not reached').length, 1)
+  held = null
+  assert.is(says('s5', { address: 's5:1' }), 'again')
+  assert.is(added.length, 2)
+  done()
+  const follower = new Desk({ allowJoin: true, add, leader: () => null })
+  assert.is(follower.ask('s4')?.['admission'], 'elsewhere')
 })
 
 test('64 answers are given in a second, whoever asks, and again in the next', () => {

@@ -2,21 +2,25 @@
  * What a member tells somebody who belongs to no cluster and asks which one this is (open/joining.ts has the other
  * side).
  *
- * Invariants: whoever answers changes nothing, and says nothing that a hello does not say. So many answers are given in
- * a second and no more, whoever asks: strangers take no time from the members.
+ * Invariants: without `allowJoin` whoever answers changes nothing; with it the leader makes nonvoters of those that
+ * ask, one at a time, and none while a nonvoter is not reached: ids that are made up keep out the next, and do no more.
+ * Nobody gets a vote by asking. So many answers are given in a second and no more, whoever asks: strangers take no time
+ * from the members.
  */
 
 import type { LeaderHint } from '../errors.js'
+import { textOf } from '../foreign-values.js'
 import { VALUE_BYTES_MAX } from '../format/operations.js'
+import { metaFlaw, withMeta } from '../format/server-meta.js'
 import { QuietLog } from '../transport/quiet-log.js'
-import type { Clock, Identity, Logger, ServerId } from '../types.js'
+import type { Clock, Identity, Logger, Server, ServerId, ServerMeta } from '../types.js'
 import { decodeTold, encodeTold } from './told.js'
-import type { Told } from './told.js'
+import type { Admission, Told } from './told.js'
 
 /** Within a second: all places of a cluster may be asked for at once. */
 const ANSWERS_MAX = 64
 const WITHIN_MS = 1000
-const ID_LENGTH_MAX = 255
+const NAME_BYTES_MAX = 255
 
 export interface TellerParts {
   readonly self: Identity
@@ -26,7 +30,15 @@ export interface TellerParts {
   readonly recoveries: readonly string[]
   readonly clock: Clock
   readonly logger: Logger
+  /** Whether a leader makes a nonvoter of who asks, and says where it will be found. */
+  readonly allowJoin: boolean
   leader(): LeaderHint | null
+  /** The first nonvoter to which this server has no connection; null: it reaches all of them. */
+  unreached(): ServerId | null
+  /** What is wrong with an address; null when nothing is. */
+  addressFlaw(address: string): string | null
+  /** Makes it a nonvoter. */
+  add(server: Server): Promise<unknown>
   /** Whether that is the id of a member. */
   isMember(id: ServerId): boolean
   /** Whether a store stands behind that id, so that another one would be refused. */
@@ -39,6 +51,8 @@ export class Teller {
   /** Since then so many answers were given. */
   #since = -Infinity
   #answers = 0
+  /** A nonvoter is being made. */
+  #isAdding = false
 
   constructor(parts: TellerParts) {
     this.#parts = parts
@@ -47,9 +61,11 @@ export class Teller {
 
   /** Null where there is no answer. */
   answer(question: Uint8Array): Uint8Array | null {
-    const { id, incarnation } = decodeTold(question)
+    const asking = decodeTold(question)
+    const { id, incarnation } = asking
     if (typeof id !== 'string' || id === '' || typeof incarnation !== 'string') return null
-    return this.#mayAnswer() ? encodeTold(this.#toldTo(id.slice(0, ID_LENGTH_MAX))) : null
+    if (Buffer.byteLength(id) > NAME_BYTES_MAX || !this.#mayAnswer()) return null
+    return encodeTold(this.#toldTo(id, asking))
   }
 
   #mayAnswer(): boolean {
@@ -62,7 +78,7 @@ export class Teller {
     return this.#answers <= ANSWERS_MAX
   }
 
-  #toldTo(id: ServerId): Told {
+  #toldTo(id: ServerId, asking: Readonly<Record<string, unknown>>): Told {
     const { self, clusterName: cluster, first, recoveries } = this.#parts
     if (this.#parts.isTaken(id)) {
       const remedy = `choose another id, or if that store is lost, replace it: raft.replace('${id}', ...)`
@@ -74,13 +90,51 @@ export class Teller {
     }
     const hint = this.#parts.leader()
     const leader = hint === null ? null : { id: hint.id, address: hint.address }
-    if (!this.#parts.isMember(id)) this.#say(id, leader?.id === self.serverId)
-    return { cluster, clusterId: self.clusterId, first: Buffer.from(first).toString('base64'), recoveries, leader }
+    const text = Buffer.from(first).toString('base64')
+    const admission = this.#admission(id, asking, leader?.id === self.serverId)
+    return { cluster, clusterId: self.clusterId, first: text, recoveries, leader, ...admission }
   }
 
-  #say(id: ServerId, leads: boolean): void {
-    if (!leads) return
-    const remedy = `it waits until it is added: raft.addVoter({ id: '${id}', address }), or addNonvoter`
-    this.#quiet.warn('join.asked', id, remedy, { id })
+  #admission(
+    id: ServerId,
+    asking: Readonly<Record<string, unknown>>,
+    leads: boolean,
+  ): { readonly admission: Admission; readonly remedy: string } {
+    if (this.#parts.isMember(id)) return { admission: 'done', remedy: '' }
+    if (!leads) return { admission: 'elsewhere', remedy: 'ask the leader' }
+    const server = this.#parts.allowJoin ? this.#serverOf(id, asking) : null
+    if (server === null) {
+      const remedy = `it waits until it is added: raft.addVoter({ id: '${id}', address }), or addNonvoter`
+      this.#quiet.warn('join.asked', id, remedy, { id })
+      return { admission: 'waits', remedy }
+    }
+    const unreached = this.#parts.unreached()
+    if (unreached !== null) {
+      const remedy = `the nonvoter ${unreached} is not reached: no other is made before it is, or was removed (removeServer)`
+      this.#quiet.warn('join.held-up', unreached, remedy, { id })
+      return { admission: 'again', remedy }
+    }
+    if (!this.#isAdding) void this.#add(server)
+    return { admission: 'again', remedy: 'it is being made a nonvoter, or another one is' }
+  }
+
+  async #add(server: Server): Promise<void> {
+    this.#isAdding = true
+    const { id, address } = server
+    try {
+      await this.#parts.add(server)
+      this.#parts.logger.info('join.added', { id, address })
+    } catch (error) {
+      this.#quiet.warn('join.not-added', id, textOf(error), { id, address })
+    }
+    this.#isAdding = false
+  }
+
+  /** Null where it does not say where it will be found, or not so that it can be told to others. */
+  #serverOf(id: ServerId, { address, meta }: Readonly<Record<string, unknown>>): Server | null {
+    if (typeof address !== 'string' || address === '' || Buffer.byteLength(address) > NAME_BYTES_MAX) return null
+    if (/\p{Surrogate}/u.test(id + address) || this.#parts.addressFlaw(address) !== null) return null
+    if (meta === undefined) return { id, address }
+    return metaFlaw(meta) === null ? withMeta({ id, address }, meta as ServerMeta) : null
   }
 }

@@ -1,11 +1,20 @@
 /** How a question of who belongs to no cluster, and the answer of a member, are written: JSON, read without belief. */
 
-import type { ServerId } from '../types.js'
+import type { ServerId, ServerMeta } from '../types.js'
 
 export interface Question {
   readonly id: ServerId
   readonly incarnation: string
+  /** Where it will be found, and what is to be said of it, if the leader makes it a nonvoter; absent: it waits. */
+  readonly address?: string
+  readonly meta?: ServerMeta
 }
+
+/**
+ * What becomes of who asks to be made a nonvoter: `done`, it is a member; `again`, it may be soon; `elsewhere`, only
+ * the leader can say; `waits`, an operator has to.
+ */
+export type Admission = 'done' | 'again' | 'elsewhere' | 'waits'
 
 /** What a member says of its cluster; a refusal says why not. */
 export type Told =
@@ -17,6 +26,9 @@ export type Told =
       readonly recoveries: readonly string[]
       /** Who leads, as far as the member knows. */
       readonly leader: { readonly id: ServerId; readonly address: string } | null
+      readonly admission: Admission
+      /** Why it is so, and what to do, where it has to be said. */
+      readonly remedy: string
     }
   | { readonly refusal: string }
 

@@ -17,7 +17,7 @@ import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { ConfigurationStatus, Identity, LogIndex, Server as Peer, ServerId } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
-import { ChangeQueue } from '../calls/change-queue.js'
+import { ChangeCall, ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { LeadershipQueue } from '../calls/leadership-queue.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
@@ -110,8 +110,10 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     events,
     logger,
   })
-  const teller = makeTeller(settings, host, state, { identity, core, pins })
-  const inbound = new Inbound({
+  const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
+  const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
+  const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
+  const inbound: Inbound = new Inbound({
     identity,
     teller,
     core,
@@ -141,12 +143,10 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it.
   if (settings.onRemoved === 'close') events.on('removed', () => void loop.close().then(ignore, ignore))
-  const { durability } = stored
   const { electionTimeoutMs } = settings
-  const recoveries = recoveriesOf(stored)
-  const server = new Server({
+  const server: Server = new Server({
     ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
-    ...{ identity, recoveries, durability },
+    ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
@@ -168,18 +168,34 @@ function identityOf(serverId: ServerId, { stored, first, boots }: GroupState): I
   }
 }
 
+interface TellerNeighbours {
+  readonly identity: Identity
+  readonly core: RaftCore
+  readonly pins: PeerPins
+  readonly isConnected: (id: ServerId) => boolean
+  readonly change: (call: ChangeCall) => Promise<unknown>
+}
+
 function makeTeller(
-  { cluster: clusterName }: GroupSettings,
-  { clock, logger }: Host,
+  { id: self, cluster: clusterName, allowJoin }: GroupSettings,
+  { transport, clock, logger }: Host,
   { stored, first }: GroupState,
-  { identity, core, pins }: { readonly identity: Identity; readonly core: RaftCore; readonly pins: PeerPins },
+  { identity, core, pins, isConnected, change }: TellerNeighbours,
 ): Teller {
+  const isReached = (id: ServerId): boolean => id === self || isConnected(id)
   return new Teller({
-    ...{ self: identity, clusterName, first, recoveries: recoveriesOf(stored), clock, logger },
+    ...{ self: identity, clusterName, first, recoveries: recoveriesOf(stored), allowJoin, clock, logger },
     leader: () => core.leader,
     isMember: (id) => pins.isPeer(id),
     isTaken: (id) => pins.isTaken(id),
+    unreached: () => core.configuration.nonvoters.find(({ id }) => !isReached(id))?.id ?? null,
+    addressFlaw: (address) => transport.addressFlaw?.(address) ?? null,
+    add: (server) => change(additionOf(server)),
   })
+}
+
+function additionOf(server: Peer): ChangeCall {
+  return new ChangeCall({ change: { type: 'add', server, promote: false }, ifIndex: null, force: false })
 }
 
 interface SnapshotNeighbours {

@@ -72,10 +72,10 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
 
 /** What is known of the cluster: by the options, as the members tell it, or by the folder alone. */
 async function membershipOf(settings: GroupSettings, host: Host, found: StoredState): Promise<Membership> {
-  const { id, cluster, join, recoveries, joinTimeoutMs: timeoutMs, signal } = settings
+  const { id, cluster, join, joinAs, recoveries, joinTimeoutMs: timeoutMs, signal } = settings
   if (typeof join === 'boolean') return { first: encodeBootstrap(cluster, settings.bootstrap), recoveries, join }
   if (clusterIdOf(found) === null) {
-    const joining = { id, cluster, addresses: join, timeoutMs, signal }
+    const joining = { id, cluster, joinAs, addresses: join, timeoutMs, signal }
     return { ...(await learnCluster(host, found.incarnation, joining)), join: true }
   }
   checkName(host.dir, found, cluster)
