@@ -8,6 +8,7 @@ export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-m
 export type {
   BootstrapOptions,
   FolderOptions,
+  JoinAs,
   RaftOptions,
   RecoveredServer,
   RecoverOptions,

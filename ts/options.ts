@@ -6,7 +6,8 @@
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
-import { isRecovery, RECOVERIES_MAX } from './format/recovery.js'
+import { encodeBootstrap } from './format/configuration.js'
+import { areRecoveries, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
@@ -16,6 +17,7 @@ import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
+import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
 import type { Clock, Logger, Server, ServerId, ServerMeta } from './types.js'
@@ -26,13 +28,35 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** The folder of this server's log; made when missing. */
   readonly dir: string
   readonly transport: Transport
-  /** The first members; the same list, in any order, on every one of them, at every start. */
-  readonly bootstrap: readonly Server[]
+  /**
+   * The first members; the same list, in any order, on every one of them, at every start. Left out where `join` names
+   * addresses.
+   */
+  readonly bootstrap?: readonly Server[]
   /**
    * This server is none of the first members: it waits, without a vote, until `addVoter` or `addNonvoter` of the leader
-   * makes it one (docs/membership.md). Stays in its options from then on. Default false.
+   * makes it one (docs/membership.md). true: of the cluster that `bootstrap` describes; addresses of members, in any
+   * order: of the cluster that they say. Stays in its options from then on. Default false.
    */
-  readonly join?: boolean
+  readonly join?: boolean | readonly string[]
+  /**
+   * With addresses in `join`: where the others find this server, and what is to be said of it, for a leader with
+   * `allowJoin`, which then makes it a nonvoter by itself. Default null: an operator adds it.
+   */
+  readonly joinAs?: JoinAs | null
+  /**
+   * Whether this server, while it leads, makes a nonvoter of any server that joins by an address and says `joinAs`: one
+   * at a time, and none while a nonvoter is not reached. Whoever reaches the address of a member can fill the cluster
+   * up so, but gets no vote. Default false.
+   */
+  readonly allowJoin?: boolean
+  /**
+   * With addresses in `join`: `Raft.open` rejects when none of them has told its cluster by then. 1 .. 2^31 - 1,
+   * default 60000.
+   */
+  readonly joinTimeoutMs?: number
+  /** Ends the wait for those addresses; `Raft.open` then rejects with ERR_RAFT_ABORTED. */
+  readonly signal?: AbortSignal | null
   /**
    * Of a cluster that was recovered from a lost quorum: what `Raft.recover` told, or `status.recoveries` of a member.
    * For a server that comes new; with it, one of the first members may join, too. Default none: a folder with state
@@ -84,6 +108,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly clock?: Clock
   /** In [0, 1). Default `Math.random`. */
   readonly random?: () => number
+}
+
+/** Where a server that joins is found, and what is to be said of it. */
+export interface JoinAs {
+  readonly address: string
+  readonly meta?: ServerMeta
 }
 
 export interface SnapshotOptions {
@@ -158,6 +188,10 @@ const OPTION_NAMES = Object.keys({
   transport: true,
   bootstrap: true,
   join: true,
+  joinAs: true,
+  allowJoin: true,
+  joinTimeoutMs: true,
+  signal: true,
   recoveries: true,
   cluster: true,
   stateMachine: true,
@@ -185,6 +219,8 @@ const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex',
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
 
 /** What the options say of a server. */
+/** What a question has room for beside the incarnation. */
+const JOIN_AS_BYTES_MAX = QUESTION_BYTES_MAX - 128
 const SERVER_NAMES: readonly string[] = ['id', 'address']
 
 const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
@@ -222,8 +258,12 @@ function readSettings<Command, Result, Query, Answer>(
     id: options.id,
     dir: options.dir,
     transport: options.transport,
-    bootstrap: options.bootstrap,
+    bootstrap: options.bootstrap ?? [],
     join: options.join ?? false,
+    joinAs: options.joinAs ?? null,
+    allowJoin: options.allowJoin ?? false,
+    joinTimeoutMs: options.joinTimeoutMs ?? 60_000,
+    signal: options.signal ?? null,
     recoveries: options.recoveries ?? [],
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
@@ -260,8 +300,8 @@ export interface BootstrapSettings extends FolderSettings {
   readonly id: ServerId
   readonly acceptCopiedFolder: boolean
   readonly membership: {
-    readonly clusterName: string
-    readonly servers: readonly Server[]
+    /** The payload of the first entry. */
+    readonly first: Uint8Array
     readonly recoveries: readonly string[]
     readonly join: boolean
   }
@@ -288,15 +328,18 @@ export function importSettingsOf(options: ImportOptions, source: SnapshotBytes):
 }
 
 function firstSettings(options: BootstrapOptions): BootstrapSettings {
-  const { id, dir, bootstrap, join = false, recoveries = [], cluster = 'balsa', acceptCopiedFolder = false } = options
+  const { id, dir, bootstrap = [], join = false, recoveries = [] } = options
+  const { cluster = 'balsa', acceptCopiedFolder = false } = options
   checkName('id', id)
   checkName('cluster', cluster)
-  checkFlag('join', join)
+  if (typeof join !== 'boolean') {
+    fail('join', 'must be true or false: addresses are for Raft.open, which makes an empty folder a member by itself')
+  }
   checkRecoveries(recoveries)
   checkServers(bootstrap, id, join, recoveries)
   checkFlag('acceptCopiedFolder', acceptCopiedFolder)
   const servers = bootstrap.map((server) => ({ id: server.id, address: server.address }))
-  const membership = { clusterName: cluster, servers, recoveries: [...recoveries], join }
+  const membership = { first: encodeBootstrap(cluster, servers), recoveries: [...recoveries], join }
   return { ...folderSettings(dir, options), id, acceptCopiedFolder, membership }
 }
 
@@ -363,9 +406,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   checkName('id', id)
   checkName('cluster', cluster)
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  checkFlag('join', options.join)
-  checkRecoveries(options.recoveries)
-  checkServers(bootstrap, id, options.join, options.recoveries)
+  checkJoin(options)
   checkNumber('heartbeatMs', heartbeatMs, 10, 60_000)
   checkNumber('electionTimeoutMs', electionTimeoutMs, 30, 600_000)
   if (heartbeatMs * 3 > electionTimeoutMs) {
@@ -377,7 +418,8 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   }
   checkPriority(options.electionPriority)
   checkFlag('acceptCopiedFolder', options.acceptCopiedFolder)
-  checkPeers('acceptPeerBoot', options.acceptPeerBoot, bootstrap)
+  checkFlag('allowJoin', options.allowJoin)
+  checkPeers('acceptPeerBoot', options.acceptPeerBoot, typeof options.join === 'boolean' ? bootstrap : null)
   if (options.onRemoved !== 'observe' && options.onRemoved !== 'close') {
     fail('onRemoved', `is ${shown(options.onRemoved)}; must be observe or close`)
   }
@@ -539,14 +581,65 @@ function checkList(name: string, servers: readonly Server[], names: readonly str
 }
 
 function checkRecoveries(recoveries: readonly string[]): void {
-  const isList = Array.isArray(recoveries) && recoveries.length <= RECOVERIES_MAX && recoveries.every(isRecovery)
-  if (!isList) fail('recoveries', `must be the list that Raft.recover told, ${RECOVERIES_MAX} at most`)
+  if (!areRecoveries(recoveries))
+    fail('recoveries', `must be the list that Raft.recover told, ${RECOVERIES_MAX} at most`)
 }
 
-function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[]): void {
+/** `join` names addresses, or else `bootstrap` the first members. */
+function checkJoin({
+  id,
+  join,
+  joinAs,
+  bootstrap,
+  recoveries,
+  joinTimeoutMs,
+  signal,
+  transport,
+}: Checked<unknown, unknown, unknown, unknown>): void {
+  checkRecoveries(recoveries)
+  if (joinAs !== null) checkJoinAs(id, joinAs, join, transport)
+  checkNumber('joinTimeoutMs', joinTimeoutMs, 1, 2 ** 31 - 1)
+  if (signal !== null && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
+  if (typeof join === 'boolean') return checkServers(bootstrap, id, join, recoveries)
+  if (!Array.isArray(join) || join.length === 0 || join.length > SERVERS_MAX) {
+    fail('join', `must be true, false or a list of 1 .. ${SERVERS_MAX} addresses of members`)
+  }
+  if (bootstrap.length > 0) {
+    fail('bootstrap', 'is given, and join names addresses, which tell it: leave it out, or set join to true')
+  }
+  if (recoveries.length > 0) {
+    fail('recoveries', 'is given, and join names addresses, which tell it: leave it out, or set join to true')
+  }
+  if (!has(transport, 'ask')) {
+    fail(
+      'join',
+      'names addresses, and this transport cannot ask them: set it to true, and bootstrap to the first members',
+    )
+  }
+  for (const address of join as readonly string[]) {
+    checkName('join: address', address)
+    const flaw = transport.addressFlaw?.(address) ?? null
+    if (flaw !== null) fail('join', `names the address '${address}'; ${flaw}`)
+  }
+}
+
+function checkJoinAs(id: ServerId, joinAs: JoinAs, join: boolean | readonly string[], transport: Transport): void {
+  if (typeof join === 'boolean') fail('joinAs', 'is given, and join names no addresses at which it could be said')
+  if (typeof joinAs !== 'object') fail('joinAs', 'must be { address, meta }, or null')
+  checkDescription('joinAs', { id, ...joinAs }, transport, ['id', 'address', 'meta'])
+  // As it is asked.
+  const bytes = new TextEncoder().encode(JSON.stringify({ id, ...joinAs })).length
+  if (bytes > JOIN_AS_BYTES_MAX)
+    fail('joinAs', `has ${bytes} bytes with the id; at most ${JOIN_AS_BYTES_MAX} are taken`)
+}
+
+/** `servers` is null where the options do not name them. */
+function checkPeers(name: string, ids: readonly ServerId[], servers: readonly Server[] | null): void {
   if (!Array.isArray(ids)) fail(name, 'must be a list of ids of peers')
   for (const id of ids) {
-    if (!servers.some((server) => server.id === id)) fail(name, `names ${shown(id)}, which bootstrap does not name`)
+    if (servers === null) checkName(name, id)
+    else if (!servers.some((server) => server.id === id))
+      fail(name, `names ${shown(id)}, which bootstrap does not name`)
   }
 }
 

@@ -74,6 +74,31 @@ test('the command line of all servers is the same but for the id, and says what 
   assert.equal([added?.joins, added?.self.redis.port, formatServers(added?.members ?? [])], [true, 7003, servers])
 })
 
+test('a server that joins by an address needs no list, and says where it is found', () => {
+  const said = (...words: readonly string[]): string => {
+    try {
+      const { self, members, join, joins } = readServerOptions(words) ?? {}
+      return `${self?.id} ${members?.length} ${join?.join(' ')} ${joins}`
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  const self = ['--id', 's4', '--self', 'kv.example:7104/kv.example:7004'] as const
+  assert.is(said('--join', '10.0.0.1:7101,[::1]:7102', ...self), 's4 0 10.0.0.1:7101 [::1]:7102 true')
+  assert.match(said('--join', '10.0.0.1:7101', ...self, '--accept-peer-boot', 's1'), /^s4 0/)
+  for (const list of ['', '10.0.0.1', '10.0.0.1:0', '10.0.0.1:7101,']) {
+    assert.match(said(`--join=${list}`, ...self), /^--join: ".*" is not host:port/)
+  }
+  assert.match(said('--join', '10.0.0.1:7101', '--id', 's4'), /^--self is missing: with --join/)
+  assert.match(said('--join', '10.0.0.1:7101', ...self.slice(2)), /^--id is missing/)
+  for (const [name, value] of Object.entries({ servers, port: '7001', recovered: `5-${'0'.repeat(32)}` })) {
+    assert.is(
+      said('--join', '10.0.0.1:7101', ...self, `--${name}`, value),
+      `--join and --${name}: leave --${name} out, it is told at the addresses`,
+    )
+  }
+})
+
 test('a configuration file says the same as the command line, which wins', () => {
   const dir = temporaryDir()
   const file = join(dir, 'kv.json')

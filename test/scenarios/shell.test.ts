@@ -177,11 +177,11 @@ test('D10 M17 H1-13 another cluster, a stranger, another store and a store that 
 test('H2-8 options are copied and never written to: frozen ones serve twice, changed ones change nothing', async (context) => {
   const transport = new StageTransport()
   const options = optionsOf(memoryStore(), transport)
-  for (const server of options.bootstrap) Object.freeze(server)
+  for (const server of options.bootstrap ?? []) Object.freeze(server)
   Object.freeze(options.bootstrap)
   Object.freeze(options)
   for (let time = 0; time < 2; time += 1) await (await Raft.open(options)).close()
-  const bootstrap = [...options.bootstrap]
+  const bootstrap = [...(options.bootstrap ?? [])]
   const changed = { ...options, bootstrap, storage: memoryStore(), transport: new StageTransport() }
   const raft = await Raft.open(changed)
   context.closes.push(() => raft.close({ transferLeadership: false }))

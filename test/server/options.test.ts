@@ -66,7 +66,7 @@ test('options of Raft.open are refused by name and reason', async () => {
     [{ id: undefined }, /^option id must be a string/],
     [{ bootstrap: 's1' }, /^option bootstrap must be a list/],
     [{ bootstrap: [null] }, /^option bootstrap has no \{ id, address \} at place 1/],
-    [{ bootstrap: [...good.bootstrap, 's4'] }, /^option bootstrap has no \{ id, address \} at place 4/],
+    [{ bootstrap: [...(good.bootstrap ?? []), 's4'] }, /^option bootstrap has no \{ id, address \} at place 4/],
     [{ bootstrap: [{ id: 's1' }] }, /^option bootstrap: address/],
     [
       { bootstrap: [{ id: 's1', adress: 's1:1' }] },

@@ -258,6 +258,35 @@ for (const storage of [nativeStore(), fileStore(), memoryStore()]) {
     })
   })
 
+  test('a server joins a recovered cluster by an address alone, and tells the next one of its recoveries', async () => {
+    await inCity(storage, async (city) => {
+      await city.fall()
+      for (let time = 0; time < 2; time += 1) {
+        await city.recover(['s1'])
+        await city.open('s1')
+        await (await city.leader()).applyAll([4])
+        await city.close('s1')
+      }
+      const leader = await city.open('s1')
+      await city.leader()
+      const { clusterId, recoveries } = leader.status
+      assert.is(recoveries.length, 2)
+      const join = async (id: string, address: string): Promise<void> => {
+        const joined = await city.open(id, { bootstrap: [], join: [address] })
+        assert.equal([joined.status.clusterId, joined.status.recoveries], [clusterId, recoveries])
+        await leader.addVoter({ id, address: `${id}:1` })
+        await city.followed(leader)
+        assert.equal(await listOf(joined), [1, 2, 3, 4, 4])
+      }
+      await city.wipe('s2')
+      await join('s2', 's1:1')
+      await join('s4', 's2:1')
+      await city.close('s4')
+      const again = await city.open('s4', { bootstrap: [], join: ['s1:1'] })
+      assert.equal([again.status.clusterId, again.status.recoveries], [clusterId, recoveries])
+    })
+  })
+
   test('nothing is recovered where nothing is, nor for a list without the server whose folder it is', async () => {
     await inCity(storage, async (city) => {
       const nothing = await refusal(city.recover(['s1']), 'ERR_RAFT_OPTIONS')

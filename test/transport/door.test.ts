@@ -24,6 +24,7 @@ registerCases(
   transportConformance({
     writeQueueBytesMax,
     channels: false,
+    questions: false,
     makeWorld: async () => new TcpWorld((listen) => new TinyTransport(listen, writeQueueBytesMax)),
     cut: (world, from, to) => world.cut(from, to),
     stall: (world, from, to) => world.stall(from, to),
@@ -42,6 +43,8 @@ test('the transport of the example imports nothing of Balsa but its doors', () =
 test('what is behind the door stays there: a name that goes breaks the transports of others', () => {
   assert.equal(Object.keys(door).sort(), [
     ...[
+      'ANSWER_BYTES_MAX',
+      'ANSWER_WIRE_BYTES_MAX',
       'BOOT_UNPROVEN',
       'CHANNELS_MAX',
       'CHANNEL_FRAME_BYTES_MAX',
@@ -53,10 +56,10 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'FRAME_HEADER_BYTES',
       'HEAD_BYTES_MAX',
     ],
-    ...['MESSAGE_HEAD_BYTES_MAX', 'NO_FEATURES', 'PROTOCOL', 'QuietLog'],
+    ...['MESSAGE_HEAD_BYTES_MAX', 'NO_ANSWER', 'NO_FEATURES', 'PROTOCOL', 'QUESTION_BYTES_MAX', 'QuietLog'],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
-    ...['encodeChannelFrame', 'encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage', 'encodePing'],
-    ...['encodeRefusal', 'encodeWelcome'],
+    ...['encodeAnswer', 'encodeChannelFrame', 'encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage'],
+    ...['encodePing', 'encodeQuestion', 'encodeRefusal', 'encodeWelcome'],
     ...[
       'foreignRefusal',
       'frameLengthAt',

@@ -29,6 +29,7 @@ import {
   identityRefusal,
   introductionOf,
   isUnderstood,
+  NO_ANSWER,
   NO_FEATURES,
   peerChanged,
   PROTOCOL,
@@ -204,6 +205,9 @@ class Line {
       case 'channelFrame':
       case 'ping':
         return this.refuse('MALFORMED', `a ${frame.type}, and there are no channels`)
+      case 'question':
+      case 'answer':
+        return this.refuse(NO_ANSWER.code, NO_ANSWER.reason)
       default:
         return this.#takeMessage(frame)
     }

@@ -13,10 +13,12 @@ import {
   commonFeatures,
   decodeFrame,
   encodeChannelFrame,
+  encodeAnswer,
   encodeGoodbye,
   encodeHello,
   encodeMessage,
   encodePing,
+  encodeQuestion,
   encodeRefusal,
   encodeWelcome,
   FEATURES,
@@ -70,7 +72,7 @@ test('every frame that this version has is among those that it writes, with each
   const types = new Set(written.map(({ reads }) => reads.type))
   assert.equal([...types].sort(), [
     ...['AppendEntries', 'AppendEntriesResult', 'PreVote', 'PreVoteResult', 'RequestVote', 'RequestVoteResult'],
-    ...['TimeoutNow', 'channelFrame', 'goodbye', 'hello', 'ping', 'refusal', 'welcome'],
+    ...['TimeoutNow', 'answer', 'channelFrame', 'goodbye', 'hello', 'ping', 'question', 'refusal', 'welcome'],
   ])
   assert.ok(written.some(({ reads }) => String(reads['features']) === String(FEATURES)))
   for (const field of ['lastIndex', 'acceptedIndex']) {
@@ -97,6 +99,10 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
       return Buffer.concat(encodeChannelFrame(frame.data))
     case 'ping':
       return encodePing()
+    case 'question':
+      return encodeQuestion(frame.data)
+    case 'answer':
+      return encodeAnswer(frame.data)
     case 'foreignHello':
     case 'Malformed':
       throw new Error(`no server writes a ${frame.type}`)
@@ -105,9 +111,12 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
   }
 }
 
-/** With the blocks as hex, after each was found to be what its own bytes say, and what a channel carries too. */
+/**
+ * With the blocks as hex, after each was found to be what its own bytes say, and so with what is not the transport's to
+ * read.
+ */
 function plain(frame: Frame | Malformed): object {
-  if (frame.type === 'channelFrame') return { ...frame, data: hexOf(frame.data) }
+  if ('data' in frame) return { ...frame, data: hexOf(frame.data) }
   if (frame.type !== 'AppendEntries') return frame
   for (const block of frame.blocks) assert.equal(decodeBlock(block.data), block)
   return { ...frame, blocks: frame.blocks.map(({ data }) => hexOf(data)) }

@@ -11,8 +11,12 @@ export const RECOVERIES_MAX = 64
 
 const RECOVERY = /^([1-9]\d{0,15})-[0-9a-f]{32}$/
 
-export function isRecovery(text: unknown): text is string {
+function isRecovery(text: unknown): text is string {
   return typeof text === 'string' && RECOVERY.test(text) && isPosition(recoveryIndex(text))
+}
+
+export function areRecoveries(list: unknown): list is readonly string[] {
+  return Array.isArray(list) && list.length <= RECOVERIES_MAX && list.every(isRecovery)
 }
 
 /** The entry that it wrote; 0 when there was no recovery. */

@@ -128,6 +128,11 @@ export class PeerPins {
     return this.#guests.has(peer) && !this.#pins.has(peer)
   }
 
+  /** Whether a store stands behind that id, so that another one would be refused. */
+  isTaken(id: ServerId): boolean {
+    return id === this.#self.serverId || (this.isPeer(id) && this.#pins.has(id))
+  }
+
   /** Which boot of that peer is pinned; 0 for none. */
   bootOf(peer: ServerId): number {
     return this.#pins.get(peer)?.bootCounter ?? 0

@@ -36,6 +36,7 @@ export {
   identityRefusal,
   isOfThePeer,
   isSameBoot,
+  NO_ANSWER,
   notAPeer,
   peerChanged,
   refusalOf,
@@ -47,6 +48,7 @@ export {
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
 export type { Channel, ChannelHandlers } from './channel.js'
 export type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export { ANSWER_BYTES_MAX, QUESTION_BYTES_MAX } from './transport.js'
 export { CHANNEL_FRAME_BYTES_MAX, channelFrameFlaw, CHANNELS_MAX } from './channel.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'
@@ -75,3 +77,5 @@ export {
 } from './wire/handshake.js'
 export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
 export { encodeHead, encodeMessage, isUnderstood, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'
+export { ANSWER_WIRE_BYTES_MAX, encodeAnswer, encodeQuestion } from './wire/question-codec.js'
+export type { Answer, Question } from './wire/question-codec.js'

@@ -10,7 +10,7 @@ import { CHANNELS_MAX } from './channel.js'
 export interface Refusal {
   /**
    * A RaftErrorCode, or one of the transport's own words: PROTOCOL, UNKNOWN_FEATURE, WRONG_SERVER, MALFORMED, REJECTED,
-   * REPLACED, HANDSHAKE_TIMEOUT.
+   * REPLACED, HANDSHAKE_TIMEOUT, NO_ANSWER.
    */
   readonly code: string
   readonly reason: string
@@ -47,6 +47,9 @@ export const tooManyChannels = (dialler: ServerId, acceptor: ServerId): string =
 
 /** Why a channel ends at once that nobody waits for. */
 export const takesNoChannels = (self: ServerId): string => `server ${self} takes no channels`
+
+/** Why a question has no answer. */
+export const NO_ANSWER: Refusal = { code: 'NO_ANSWER', reason: 'this server has no answer to that question' }
 
 /** With what a connection ends whose peer has said goodbye. */
 export const closedByPeer = (reason: string): string => `closed by the peer: ${reason}`

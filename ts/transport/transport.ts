@@ -44,6 +44,12 @@ export type LinkId = number
  */
 export type ConnectionEnd = 'gone' | 'goodbye' | 'unclear'
 
+/** A question of who belongs to no cluster yet: fits, as a hello, into the head of a frame. */
+export const QUESTION_BYTES_MAX = 3072
+
+/** The answer to it: a first entry that fits into a fact, 64 recoveries and some names, as text. */
+export const ANSWER_BYTES_MAX = 16 * 1024
+
 export interface TransportHandlers {
   /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */
   introduce(peer: ServerId): Introduction
@@ -88,6 +94,11 @@ export interface TransportHandlers {
    * closed at once.
    */
   onChannel?(from: ServerId, channel: Channel): ChannelHandlers | null
+  /**
+   * Somebody who may belong to no cluster asks; at most QUESTION_BYTES_MAX. What is answered goes back, at most
+   * ANSWER_BYTES_MAX, and the connection ends. Null, or no such handler: there is no answer.
+   */
+  onQuestion?(question: Uint8Array): Uint8Array | null
 }
 
 export interface Transport {
@@ -126,6 +137,12 @@ export interface Transport {
    * and so may its end, before whoever waits for the promise goes on. A transport without this gives nobody a snapshot.
    */
   openChannel?(to: ServerId, handlers: ChannelHandlers): Promise<Channel>
+  /**
+   * Puts a question to whoever listens at an address, on a connection of its own, before `start` as after it. Resolves
+   * with the answer, which nobody has checked; rejects with an Error that says why there is none, within the bounds of
+   * a dial, and when this transport closes. A transport without this joins no cluster by an address.
+   */
+  ask?(address: string, question: Uint8Array, clock: Clock): Promise<Uint8Array>
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

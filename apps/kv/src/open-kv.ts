@@ -45,7 +45,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     acceptCopiedFolder: options.acceptCopiedFolder,
     acceptPeerBoot: options.acceptPeerBoot,
     recoveries: options.recovered,
-    join: options.joins || options.recovered.length > 0,
+    join: options.join.length > 0 ? options.join : options.joins || options.recovered.length > 0,
     logger: log,
   })
   const removed = new Promise<'removed'>((resolve) => raft.on('removed', () => resolve('removed')))

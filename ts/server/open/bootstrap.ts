@@ -3,23 +3,27 @@
  * one ticket. A folder with state is only compared with what the options say of the cluster.
  */
 
-import { RaftError } from '../../errors.js'
+import { assert, RaftError } from '../../errors.js'
 import { entryBlock } from '../../format/block.js'
-import { encodeBootstrap } from '../../format/configuration.js'
+import { decodeConfiguration } from '../../format/configuration.js'
 import { optionsError } from '../../option-checks.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Configuration, ServerId, StoreOperation } from '../../types.js'
+import type { ServerId, StoreOperation } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
-import { clusterFacts, clusterIdOf, clusterIds, recoveriesOf } from './cluster-id.js'
-import type { Bootstrap } from './cluster-id.js'
+import { clusterFacts, clusterIdOf, clusterIds, firstFact, firstOf, recoveriesOf } from './cluster-id.js'
 import { claimFolder } from './folder.js'
 import type { FolderOwner } from './folder.js'
 import { withStores } from './stores.js'
 import type { Stores, StoresParts } from './stores.js'
 
-/** What the options say of this server and its cluster. */
-export interface Membership extends Bootstrap {
+/** What a server knows of its cluster before it looks into its folder. */
+export interface Membership {
+  /**
+   * The payload of the first entry: the same on every server, and two clusters with the same one are taken for one.
+   * Null: the folder has joined by an address, and knows it.
+   */
+  readonly first: Uint8Array | null
   /** Of a server that comes new: those that it was told of. */
   readonly recoveries: readonly string[]
   /** Whether it waits to be added. */
@@ -46,6 +50,17 @@ export function bootstrapFolder(
   })
 }
 
+/** Of a folder that has joined by an address only the name of the cluster can be compared. */
+export function checkName(dir: string, stored: StoredState, clusterName: string): void {
+  const first = firstOf(stored)
+  const name = first === null ? clusterName : decodeConfiguration(first).clusterName
+  if (name === clusterName) return
+  throw new RaftError(
+    'ERR_RAFT_CLUSTER_MISMATCH',
+    `the folder ${dir} belongs to the cluster '${name}', and option cluster is '${clusterName}': correct it, or start in an empty folder`,
+  )
+}
+
 /**
  * Makes a new folder a member, or checks that one with state is a member of that cluster and of that server's own.
  * Resolves with what is durable then: also the nonce of this boot.
@@ -53,27 +68,26 @@ export function bootstrapFolder(
 export async function bootstrap(
   stores: Stores,
   stored: StoredState,
-  membership: Membership,
+  { first, recoveries, join }: Membership,
   owner: FolderOwner,
   boots: OwnBoots,
 ): Promise<StoredState> {
   const known = clusterIdOf(stored)
   if (known !== null) {
-    checkCluster(stores.dir, stored, known, membership)
-    const claim = [...claimFolder(owner, stored), ...boots.takeWrites()]
+    checkCluster(stores.dir, stored, known, first ?? firstOf(stored), recoveries)
+    const learned = first === null || firstOf(stored) !== null ? [] : firstFact(first)
+    const claim = [...learned, ...claimFolder(owner, stored), ...boots.takeWrites()]
     await stores.write(claim, 'whose folder it is')
     return stored
   }
-  const { clusterName, servers, recoveries, join } = membership
+  assert(first !== null, 'a new folder without a first entry')
   if (recoveries.length > 0 && !join) throw noFirstMembers(stores.dir)
-  const voters = servers.map(({ id, address }) => ({ id, address }))
-  const configuration: Configuration = { voters, outgoing: null, nonvoters: [] }
+  const { configuration } = decodeConfiguration(first)
   // No time: every server writes this entry by itself, and it is one entry, the same bytes everywhere (log matching,
   // 5.3).
-  const payload = encodeBootstrap(clusterName, servers)
-  const block = entryBlock('configuration', logIndex(1), termOf(1), 0, payload)
+  const block = entryBlock('configuration', logIndex(1), termOf(1), 0, first)
   const hardState = { term: termOf(1), votedFor: null, commitIndex: logIndex(0) }
-  const facts = clusterFacts(clusterIds(membership, recoveries).at(-1) ?? '', recoveries)
+  const facts = [...clusterFacts(clusterIds(first, recoveries).at(-1) ?? '', recoveries), ...firstFact(first)]
   const claim = [...claimFolder(owner, stored), ...boots.takeWrites()]
   const entry = [{ type: 'append', block } as const, { type: 'hardState', hardState } as const]
   await stores.write([...entry, ...facts, ...claim], 'the first entry')
@@ -91,11 +105,16 @@ const asFact = (step: StoreOperation): readonly (readonly [string, Uint8Array])[
   step.type === 'put' ? [[step.key, step.value]] : []
 
 /** The first members never change, and what was recovered stays so. */
-function checkCluster(dir: string, stored: StoredState, known: string, membership: Membership): void {
+function checkCluster(
+  dir: string,
+  stored: StoredState,
+  known: string,
+  first: Uint8Array | null,
+  told: readonly string[],
+): void {
   const recoveries = recoveriesOf(stored)
-  const described = clusterIds(membership, recoveries).at(-1) ?? ''
+  const described = first === null ? known : (clusterIds(first, recoveries).at(-1) ?? '')
   if (known !== described) throw mismatch(dir, known, described, recoveries)
-  const { recoveries: told } = membership
   if (told.every((recovery, at) => recovery === recoveries[at])) return
   throw leftBehind(dir, known)
 }

@@ -9,21 +9,15 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 
-import { encodeBootstrap } from '../../format/configuration.js'
+import { VALUE_BYTES_MAX } from '../../format/operations.js'
 import { recoveryIndex } from '../../format/recovery.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { LogIndex, Server, StoreOperation } from '../../types.js'
+import type { LogIndex, StoreOperation } from '../../types.js'
 
 const CLUSTER_ID_FACT = 'clusterId'
 const RECOVERIES_FACT = 'recoveries'
-
-/** What the options say of the cluster. */
-export interface Bootstrap {
-  /** Two clusters with the same name and servers are taken for one: their bootstrap entries are equal. */
-  readonly clusterName: string
-  /** The same list in any order on every server. */
-  readonly servers: readonly Server[]
-}
+/** The payload of the first entry, which may be compacted: for those who ask which cluster it is. */
+const FIRST_FACT = 'first'
 
 /** The cluster that a folder with this state belongs to; null when it belongs to none. */
 export function clusterIdOf({ facts }: StoredState): string | null {
@@ -37,6 +31,16 @@ export function recoveriesOf({ facts }: StoredState): readonly string[] {
   return text === '' ? [] : text.split(' ')
 }
 
+/** What it knows of the first entry of its cluster; null when it does not. */
+export function firstOf({ facts }: StoredState): Uint8Array | null {
+  return facts.get(FIRST_FACT) ?? null
+}
+
+/** What makes a folder know the first entry; a list of servers that fits into no fact is not told to anybody. */
+export function firstFact(first: Uint8Array): readonly StoreOperation[] {
+  return first.byteLength > VALUE_BYTES_MAX ? [] : [{ type: 'put', key: FIRST_FACT, value: first }]
+}
+
 /** What makes a folder know its cluster. */
 export function clusterFacts(clusterId: string, recoveries: readonly string[]): readonly StoreOperation[] {
   const encoder = new TextEncoder()
@@ -45,9 +49,9 @@ export function clusterFacts(clusterId: string, recoveries: readonly string[]): 
   return [known, { type: 'put', key: RECOVERIES_FACT, value: encoder.encode(recoveries.join(' ')) }]
 }
 
-/** Every id that the cluster has had, the oldest first. */
-export function clusterIds({ clusterName, servers }: Bootstrap, recoveries: readonly string[]): readonly string[] {
-  const ids = [hashOf(encodeBootstrap(clusterName, servers))]
+/** Every id that the cluster with that first entry has had, the oldest first. */
+export function clusterIds(first: Uint8Array, recoveries: readonly string[]): readonly string[] {
+  const ids = [hashOf(first)]
   for (const recovery of recoveries) ids.push(clusterIdAfter(ids.at(-1) ?? '', recovery))
   return ids
 }

@@ -15,9 +15,9 @@ import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { ConfigurationStatus, Identity, LogIndex, Server as Peer } from '../../types.js'
+import type { ConfigurationStatus, Identity, LogIndex, Server as Peer, ServerId } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
-import { ChangeQueue } from '../calls/change-queue.js'
+import { ChangeCall, ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
 import { LeadershipQueue } from '../calls/leadership-queue.js'
 import { QueriesUnderWay } from '../calls/queries-under-way.js'
@@ -35,6 +35,7 @@ import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
 import { describe } from '../status.js'
+import { Teller } from '../teller.js'
 import { EventLoop } from '../turn/event-loop.js'
 import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
@@ -67,6 +68,8 @@ export interface Group {
 /** What is on the disk when a group begins. */
 export interface GroupState {
   readonly stored: StoredState
+  /** The payload of the first entry; null where it is not known. */
+  readonly first: Uint8Array | null
   /** Of the newest stored entry. */
   readonly lastTime: number
   /** What the state machine has by itself; 0 when it begins empty. */
@@ -79,7 +82,7 @@ export interface GroupState {
 export function makeGroup(settings: GroupSettings, host: Host, state: GroupState): Group {
   const { stored, lastTime, boots } = state
   const { dir, store, transport, clock, logger } = host
-  const identity = identityOf(settings, stored, boots)
+  const identity = identityOf(settings.id, state)
   const entryClock = new EntryClock(clock, logger, lastTime)
   const core = makeCore(settings, state, clock.now(), entryClock)
   const mailbox = new Mailbox(clock)
@@ -106,8 +109,12 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     events,
     logger,
   })
-  const inbound = new Inbound({
+  const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
+  const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
+  const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
+  const inbound: Inbound = new Inbound({
     identity,
+    teller,
     core,
     boots,
     store,
@@ -136,12 +143,10 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
   const closeByItself = (): void => void loop.close().then(ignore, ignore)
   if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))
-  const { durability } = stored
   const { electionTimeoutMs } = settings
-  const recoveries = recoveriesOf(stored)
-  const server = new Server({
+  const server: Server = new Server({
     ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
-    ...{ identity, recoveries, durability },
+    ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
@@ -153,16 +158,44 @@ function readConfiguration(payload: Uint8Array): ConfigurationStatus {
 
 function ignore(): void {}
 
-function identityOf(settings: GroupSettings, stored: StoredState, boots: OwnBoots): Identity {
-  const recoveries = recoveriesOf(stored)
-  const cluster = { clusterName: settings.cluster, servers: settings.bootstrap }
+function identityOf(serverId: ServerId, { stored, first, boots }: GroupState): Identity {
   return {
     clusterId: clusterIdOf(stored) ?? '',
-    formerClusterIds: clusterIds(cluster, recoveries).slice(0, -1),
-    serverId: settings.id,
+    formerClusterIds: first === null ? [] : clusterIds(first, recoveriesOf(stored)).slice(0, -1),
+    serverId,
     incarnation: stored.incarnation,
     ...boots.newest,
   }
+}
+
+interface TellerNeighbours {
+  readonly identity: Identity
+  readonly core: RaftCore
+  readonly pins: PeerPins
+  readonly isConnected: (id: ServerId) => boolean
+  readonly change: (call: ChangeCall) => Promise<unknown>
+}
+
+function makeTeller(
+  { id: self, cluster: clusterName, allowJoin }: GroupSettings,
+  { transport, clock, logger }: Host,
+  { stored, first }: GroupState,
+  { identity, core, pins, isConnected, change }: TellerNeighbours,
+): Teller {
+  const isReached = (id: ServerId): boolean => id === self || isConnected(id)
+  return new Teller({
+    ...{ self: identity, clusterName, first, recoveries: recoveriesOf(stored), allowJoin, clock, logger },
+    leader: () => core.leader,
+    isMember: (id) => pins.isPeer(id),
+    isTaken: (id) => pins.isTaken(id),
+    unreached: () => core.configuration.nonvoters.find(({ id }) => !isReached(id))?.id ?? null,
+    addressFlaw: (address) => transport.addressFlaw?.(address) ?? null,
+    add: (server) => change(additionOf(server)),
+  })
+}
+
+function additionOf(server: Peer): ChangeCall {
+  return new ChangeCall({ change: { type: 'add', server, promote: false }, ifIndex: null, force: false })
 }
 
 interface SnapshotNeighbours {

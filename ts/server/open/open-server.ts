@@ -6,6 +6,7 @@
  * nothing open, and touches nothing that it has not opened.
  */
 
+import { encodeBootstrap } from '../../format/configuration.js'
 import { neverEmpty } from '../../storage/lost-data.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { RaftError } from '../../errors.js'
@@ -13,12 +14,14 @@ import { logIndex } from '../../types.js'
 import type { LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
-import { bootstrap } from './bootstrap.js'
+import { bootstrap, checkName } from './bootstrap.js'
 import type { Membership } from './bootstrap.js'
+import { clusterIdOf, firstOf } from './cluster-id.js'
 import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
+import { learnCluster } from './joining.js'
 import { claimTransport, releaseTransport } from './transport-claims.js'
 
 /** `draw` makes the nonce of this boot. */
@@ -41,13 +44,21 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     const found = await host.open()
     const lastTime = await host.lastTime(found)
     const boots = new OwnBoots(found, bootNonce)
-    const stored = await bootstrap(host, found, membershipOf(settings), settings, boots)
+    const membership = await membershipOf(settings, host, found)
+    const stored = await bootstrap(host, found, membership, settings, boots)
     if (isCopy(found)) {
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
     const snapshots = await host.openSnapshots()
     const appliedIndex = await appliedIndexOf(settings, stored)
-    const group = makeGroup(settings, host, { stored, lastTime, boots, appliedIndex, snapshots })
+    const group = makeGroup(settings, host, {
+      stored,
+      first: membership.first ?? firstOf(stored),
+      lastTime,
+      boots,
+      appliedIndex,
+      snapshots,
+    })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
     host.transport.setPeers(group.peers)
@@ -59,9 +70,16 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
   }
 }
 
-/** What its options say of a server and its cluster. */
-function membershipOf({ cluster, bootstrap: servers, recoveries, join }: GroupSettings): Membership {
-  return { clusterName: cluster, servers, recoveries, join }
+/** What is known of the cluster: by the options, as the members tell it, or by the folder alone. */
+async function membershipOf(settings: GroupSettings, host: Host, found: StoredState): Promise<Membership> {
+  const { id, cluster, join, joinAs, recoveries, joinTimeoutMs: timeoutMs, signal } = settings
+  if (typeof join === 'boolean') return { first: encodeBootstrap(cluster, settings.bootstrap), recoveries, join }
+  if (clusterIdOf(found) === null) {
+    const joining = { id, cluster, joinAs, addresses: join, timeoutMs, signal }
+    return { ...(await learnCluster(host, found.incarnation, joining)), join: true }
+  }
+  checkName(host.dir, found, cluster)
+  return { first: null, recoveries: [], join: true }
 }
 
 /** What the state machine has by itself. Throws when that and the log do not belong together. */

@@ -8,7 +8,7 @@
 
 import { RaftError } from '../../errors.js'
 import { entryBlock } from '../../format/block.js'
-import { encodeConfiguration } from '../../format/configuration.js'
+import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { SnapshotReader } from '../../format/snapshot.js'
 import { isBytes, kindOf, textOf } from '../../foreign-values.js'
@@ -21,7 +21,7 @@ import { isPosition, logIndex, POSITION_MAX, termOf } from '../../types.js'
 import type { Configuration, LogIndex, Server, ServerId, SnapshotHeader } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import { snapshotIdOf } from '../snapshots.js'
-import { clusterFacts, clusterIdAfter, clusterIdOf, clusterIds, drawRecovery } from './cluster-id.js'
+import { clusterFacts, clusterIdAfter, clusterIdOf, clusterIds, drawRecovery, firstFact } from './cluster-id.js'
 import { claimFolder } from './folder.js'
 import { withStores } from './stores.js'
 import type { Stores } from './stores.js'
@@ -106,8 +106,8 @@ function takenAs(
   boots: OwnBoots,
 ): Taken {
   const { id: self, membership, anyCluster } = settings
-  const { clusterName } = membership
-  const ids = clusterIds(membership, membership.recoveries)
+  const { clusterName, configuration: first } = decodeConfiguration(membership.first)
+  const ids = clusterIds(membership.first, membership.recoveries)
   if (!ids.includes(given.clusterId) && !anyCluster) throw foreign(given, ids.at(-1) ?? '')
   if (!isPosition(given.index, POSITION_MAX) || !isPosition(given.term, POSITION_MAX) || given.index === 0) {
     throw optionsError(
@@ -118,7 +118,7 @@ function takenAs(
   const clusterId = clusterIdAfter(ids.at(-1) ?? '', recovery)
   const id = snapshotIdOf(boots.newest, given.index)
   const of = { id, clusterId, clusterName, incarnation }
-  const configuration = configurationOf(self, membership.servers)
+  const configuration = configurationOf(self, first.voters)
   return { header: { ...given, ...of, configuration, configurationIndex: given.index }, recovery }
 }
 
@@ -150,6 +150,7 @@ async function begin(
       { type: 'append', block: entryBlock('configuration', index, term, header.time, payload) },
       { type: 'hardState', hardState: { term, votedFor: self, commitIndex: header.index } },
       ...clusterFacts(clusterId, recoveries),
+      ...firstFact(membership.first),
       ...claimFolder(settings, stored),
       ...boots.takeWrites(),
     ],

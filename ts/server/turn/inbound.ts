@@ -20,10 +20,12 @@ import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { SnapshotTransfers } from '../snapshot-transfers.js'
+import type { Teller } from '../teller.js'
 import type { Mailbox } from './mailbox.js'
 
 export interface InboundParts {
   readonly identity: Identity
+  readonly teller: Teller
   readonly core: RaftCore
   readonly boots: OwnBoots
   readonly store: LogStore
@@ -39,6 +41,7 @@ export interface InboundParts {
 
 export class Inbound implements TransportHandlers {
   readonly #identity: Identity
+  readonly #teller: Teller
   readonly #core: RaftCore
   readonly #boots: OwnBoots
   readonly #store: LogStore
@@ -62,6 +65,7 @@ export class Inbound implements TransportHandlers {
 
   constructor(parts: InboundParts) {
     this.#identity = parts.identity
+    this.#teller = parts.teller
     this.#core = parts.core
     this.#boots = parts.boots
     this.#store = parts.store
@@ -133,6 +137,10 @@ export class Inbound implements TransportHandlers {
 
   onChannel(from: ServerId, channel: Channel): ChannelHandlers | null {
     return this.#life.isRunning ? this.#transfers.onChannel(from, channel) : null
+  }
+
+  onQuestion(question: Uint8Array): Uint8Array | null {
+    return this.#life.isRunning ? this.#teller.answer(question) : null
   }
 
   onRequest(from: ServerId, link: LinkId, message: Request): void {

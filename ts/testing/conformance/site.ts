@@ -74,6 +74,7 @@ export class Site implements TransportHandlers, Logger {
   readonly refusals: ({ readonly peer: ServerId } & ConnectionRefusal)[] = []
   /** Those that peers have opened. */
   readonly channels: (SiteChannel & { readonly from: ServerId })[] = []
+  readonly questions: Uint8Array[] = []
   readonly failedDials: { readonly peer: ServerId; readonly reason: string }[] = []
   readonly linkEnds: { readonly from: ServerId; readonly link: LinkId; readonly end: ConnectionEnd }[] = []
   readonly lines: LogLine[] = []
@@ -87,6 +88,9 @@ export class Site implements TransportHandlers, Logger {
 
   /** Whether it takes the channels of its peers; cases replace it. */
   takesChannels = true
+
+  /** What it answers to a question; cases replace it. */
+  onAsked: (question: Uint8Array) => Uint8Array | null = () => null
 
   readonly #deadlineMs: number
   #identity: Partial<Identity> = {}
@@ -161,6 +165,11 @@ export class Site implements TransportHandlers, Logger {
     const taken = Object.assign(new SiteChannel(), { from, channel })
     this.channels.push(taken)
     return taken
+  }
+
+  onQuestion(question: Uint8Array): Uint8Array | null {
+    this.questions.push(question)
+    return this.onAsked(question)
   }
 
   debug(event: string, fields: Readonly<Record<string, unknown>> = {}): void {

@@ -43,6 +43,10 @@ export class Stage {
     return this.#parts.writeQueueBytesMax
   }
 
+  get clock(): Clock {
+    return this.#parts.world.clock
+  }
+
   async site(id: ServerId, identity: Parameters<typeof identityOf>[1] = {}): Promise<Site> {
     const { world, waitMs } = this.#parts
     const site = new Site(id, world.transport(id), waitMs)

@@ -15,6 +15,7 @@ import { deadlineOf, wholeNumber } from '../options.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
 import { addChannels } from './transport-channels.js'
+import { addQuestions } from './transport-questions.js'
 import { Stage } from './transport-stage.js'
 import type { Add, Body, TransportWorld } from './transport-stage.js'
 import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf } from './site.js'
@@ -30,6 +31,8 @@ export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly writeQueueBytesMax: number
   /** False for a transport without `openChannel`: the cases about channels are skipped then. Default true. */
   readonly channels?: boolean
+  /** False for one without `ask`: those about questions are skipped. Default true. */
+  readonly questions?: boolean
   /** For one case, and again for closing what it opened; half of it for one thing that it waits for. Default 60,000. */
   readonly deadlineMs?: number
 }
@@ -57,8 +60,10 @@ export function transportConformance<World extends TransportWorld>(
   addMessages(add)
   addSessions(add)
   addEnds(add)
-  const missing = options.channels === false ? 'it has no channels' : null
-  addChannels((name, body, needs) => add(name, body, needs, missing))
+  const noChannels = options.channels === false ? 'it has no channels' : null
+  addChannels((name, body, needs) => add(name, body, needs, noChannels))
+  const noQuestions = options.questions === false ? 'it asks no questions' : null
+  addQuestions((name, body, needs) => add(name, body, needs, noQuestions))
   return cases
 }
 

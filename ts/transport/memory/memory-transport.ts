@@ -22,9 +22,11 @@ import {
   type LinkId,
   type Logger,
   messageFlaw,
+  NO_ANSWER,
   notAPeer,
   notNew,
   peerChanged,
+  QUESTION_BYTES_MAX,
   QuietLog,
   type Refusal,
   refusalOf,
@@ -184,6 +186,8 @@ export class MemoryTransport implements Transport {
   readonly #channels = new Set<Dialled>()
   readonly #accepted = new Set<MemoryConnection>()
   readonly #links = new Map<LinkId, MemoryConnection>()
+  /** Of each question that is not answered: ends it, with the reason. */
+  readonly #questions = new Set<(reason: string) => void>()
   #outbox: (() => void)[] = []
   #started: Started | null = null
   #isClosed = false
@@ -240,6 +244,29 @@ export class MemoryTransport implements Transport {
       const dialled = toBeDialled(peer, { opened, failed })
       this.#channels.add(dialled)
       this.#dial(dialled)
+    })
+  }
+
+  ask(address: string, question: Uint8Array): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(new Error('this transport is closed'))
+      const network = this.#network
+      const end = (outcome: Uint8Array | string): void => {
+        for (const cancel of cancels) cancel()
+        this.#questions.delete(end)
+        if (typeof outcome === 'string') reject(new Error(outcome))
+        else resolve(outcome)
+      }
+      this.#questions.add(end)
+      const cancels = [network.timer(DIAL_TIMEOUT_MS, () => end(`not answered within ${DIAL_TIMEOUT_MS} ms`))]
+      const dialled = (): void => {
+        if (network.isCut(this.address, address)) return end('unreachable')
+        const listener = network.listener(address)
+        if (listener === null) return end('nobody listens there')
+        const answer = listener.answer(question)
+        cancels.push(network.timer(0, () => end(answer ?? refusedByPeer(NO_ANSWER))))
+      }
+      cancels.push(network.timer(0, dialled))
     })
   }
 
@@ -313,6 +340,7 @@ export class MemoryTransport implements Transport {
     if (this.#isClosed) return
     if (this.#started !== null) this.#leaveAll(serverCloses(this.#started.self.serverId))
     this.#isClosed = true
+    for (const end of [...this.#questions]) end('this transport is closed')
     this.#outbox = []
     this.#network.unlisten(this)
   }
@@ -340,6 +368,11 @@ export class MemoryTransport implements Transport {
   }
 
   // What follows is called by the network and by the other ends of connections.
+
+  answer(question: Uint8Array): Uint8Array | null {
+    if (question.byteLength > QUESTION_BYTES_MAX) return null
+    return this.#running().handlers.onQuestion?.(question.slice()) ?? null
+  }
 
   takeRequest(connection: MemoryConnection, message: Request): void {
     if (!connection.isUpAtAcceptor || connection.from === null) return

@@ -21,6 +21,7 @@ import {
   commonFeatures,
   type ConnectionEnd,
   decodeFrame,
+  encodeAnswer,
   encodeGoodbye,
   encodeHello,
   encodeRefusal,
@@ -37,6 +38,7 @@ import {
   isSameBoot,
   isUnderstood,
   type LinkId,
+  NO_ANSWER,
   type Ping,
   PROTOCOL,
   type Refusal,
@@ -93,6 +95,8 @@ export interface ConnectionOwner {
   receivedFrame(connection: Connection, frame: ChannelFrame | Ping): void
   /** Part of a long request has come since this was last told. Of an accepted connection. */
   arriving?(connection: Connection): void
+  /** Somebody asks in the place of a hello, on an accepted connection; null: there is no answer. */
+  asked?(question: Uint8Array): Uint8Array | null
   /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
   refused(connection: Connection, by: 'self' | 'peer', refusal: Refusal): void
   /** `wasOpen`: whether `opened` was called before. */
@@ -124,6 +128,8 @@ export class Connection {
   #welcomed = false
   #isOpen = false
   #isEnded = false
+  /** It was a question, and the answer has ended it. */
+  #isAnswered = false
   /** Ended in good order: the socket stays until the peer has hung up too, or for FAREWELL_MS. */
   #isLeaving = false
   #cancelTimer: CancelTimer
@@ -196,6 +202,10 @@ export class Connection {
 
   get isChannel(): boolean {
     return this.#isChannel
+  }
+
+  get isAnswered(): boolean {
+    return this.#isAnswered
   }
 
   /** Bytes that have come and bytes of whole frames: what is between them is a frame on its way. */
@@ -441,6 +451,10 @@ export class Connection {
         return this.refuse(foreignRefusal(this.#context.self.serverId, frame))
       case 'hello':
         return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
+      case 'question':
+        return this.#takeQuestion(frame.data)
+      case 'answer':
+        return this.#cut('an answer to no question')
       case 'welcome':
         if (!this.#isWelcomeInPlace) return this.#cut('a welcome out of place')
         this.#welcomed = true
@@ -452,6 +466,14 @@ export class Connection {
       default:
         return this.#takeMessage(frame)
     }
+  }
+
+  #takeQuestion(question: Uint8Array): void {
+    if (this.#dialled !== null || this.peer !== null) return this.#cut('a question out of place')
+    const answer = this.#owner.asked?.(question.slice()) ?? null
+    if (answer === null) return this.end(NO_ANSWER.reason, NO_ANSWER)
+    this.#isAnswered = true
+    this.#end('a question was answered', encodeAnswer(answer))
   }
 
   /** The dialling side says it only on a channel, and when it has heard that of the other side. */

@@ -34,6 +34,7 @@ import {
   type TransportHandlers,
 } from '../index.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
+import { Asking } from './asking.js'
 import { Channels, noChannel } from './channels.js'
 import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
@@ -68,6 +69,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
   readonly #strangers = new Strangers()
   /** Accepted connections that have ended and stay for their last words, the oldest first. */
   readonly #leaving = new Set<Connection>()
+  /** Questions of this side that are on their way. */
+  readonly #asking = new Set<Asking>()
   #sessions = 0
   #context: DiallerContext | null = null
   #phase: 'new' | 'started' | 'closed' = 'new'
@@ -103,6 +106,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       channels: this.#channels.count,
       strangers: this.#strangers.count,
       leaving: this.#leaving.size,
+      asking: this.#asking.size,
       unflushed: this.#dirty.length,
       unsent,
     }
@@ -168,6 +172,19 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return this.#channels.open(peer, handlers, context)
   }
 
+  async ask(address: string, question: Uint8Array, clock: Clock): Promise<Uint8Array> {
+    const parsed = parseAddress(address)
+    if (this.#isClosed()) throw new Error('this transport is closed')
+    if (parsed === null) throw new Error(`the address ${address} is not host:port`)
+    const asking = new Asking(parsed, question, this.#settings, clock)
+    this.#asking.add(asking)
+    void asking.closed.then(() => {
+      this.#asking.delete(asking)
+      this.#maybeLastClosed()
+    })
+    return asking.answer
+  }
+
   send(to: ServerId, session: Session, message: Request): void {
     this.#queue(this.#diallers.get(to)?.connectionOf(session), message)
   }
@@ -200,8 +217,9 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const wasListening = this.#server.listening
     if (this.#context !== null) this.#leaveAll(serverCloses(this.#context.self.serverId))
     this.#phase = 'closed'
+    for (const asking of this.#asking) asking.end('this transport is closed')
     if (wasListening) await new Promise((resolve) => this.#server.close(resolve))
-    if (this.#connections.size === 0) return
+    if (this.#openCount === 0) return
     await new Promise<void>((resolve) => (this.#onLastClosed = resolve))
   }
 
@@ -213,6 +231,10 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#strangers.named(connection)
     if (connection.isChannel) this.#channels.named(connection)
     return this.#started().handlers.admit(peer)
+  }
+
+  asked(question: Uint8Array): Uint8Array | null {
+    return this.#started().handlers.onQuestion?.(question) ?? null
   }
 
   opened(connection: Connection, hello: Hello): void {
@@ -291,7 +313,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#strangers.delete(connection)
     if (connection.isLingering) this.#lingers(connection)
     const { isChannel } = connection
-    if (wasOpen) logger.info(isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
+    if (connection.isAnswered) logger.debug('transport.question-answered', fields)
+    else if (wasOpen) logger.info(isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
     if (isChannel) this.#channels.ended(connection, reason)
     else if (wasOpen && peer !== undefined) handlers.onLinkDown?.(peer, link, end)
@@ -300,7 +323,16 @@ export class TcpTransport implements Transport, ConnectionOwner {
   closed(connection: Connection): void {
     this.#connections.delete(connection)
     this.#leaving.delete(connection)
-    if (this.#isClosed() && this.#connections.size === 0) this.#onLastClosed()
+    this.#maybeLastClosed()
+  }
+
+  #maybeLastClosed(): void {
+    if (this.#isClosed() && this.#openCount === 0) this.#onLastClosed()
+  }
+
+  /** Sockets that are not gone. */
+  get #openCount(): number {
+    return this.#connections.size + this.#asking.size
   }
 
   #leaveAll(reason: string): void {

@@ -12,8 +12,10 @@ import {
   type Welcome,
 } from './handshake.js'
 import { decodeMessage } from './message-codec.js'
+import { type Answer, decodeQuestionOrAnswer, isOfQuestions, type Question } from './question-codec.js'
 
-export type Frame = Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye | ChannelFrame | Ping
+export type Frame =
+  Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye | Question | Answer | ChannelFrame | Ping
 
 /**
  * Reads the frame at [start, end); blocks, and what goes over a channel, are views of the memory. Total: any bytes give
@@ -23,6 +25,8 @@ export function decodeFrame(memory: FrameMemory, start = 0, end = memory.bytes.l
   const flaw = frameFlaw(memory, start, end)
   if (flaw !== null) return malformed(flaw)
   const type = frameTypeAt(memory, start)
-  if (type < FrameType.appendEntries) return decodeHandshake(memory, start, end)
+  if (type < FrameType.appendEntries) {
+    return isOfQuestions(type) ? decodeQuestionOrAnswer(memory, start, end) : decodeHandshake(memory, start, end)
+  }
   return type < FrameType.channelFrame ? decodeMessage(memory, start, end) : decodeChannelFrame(memory, start, end)
 }

@@ -35,6 +35,8 @@ export const FrameType = {
   welcome: 2,
   refusal: 3,
   goodbye: 4,
+  question: 5,
+  answer: 6,
   appendEntries: 16,
   appendEntriesResult: 17,
   requestVote: 18,

@@ -12,7 +12,7 @@ export const exitCodes = {
   usage: 64,
   /** The log is damaged, or of another format than this version's. Only a person can help. */
   damaged: 65,
-  /** A port is taken, or the addon is missing. */
+  /** A port is taken, the addon is missing, or no member has answered whom it was to join. */
   unavailable: 69,
   /**
    * The store failed and no longer says what is on the disk, or an entry could not be applied. Only a person should
@@ -45,6 +45,7 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_OPTIONS: exitCodes.usage,
   ERR_RAFT_STORE_CORRUPT: exitCodes.damaged,
   ERR_RAFT_STORE_FORMAT: exitCodes.damaged,
+  ERR_RAFT_TIMEOUT: exitCodes.unavailable,
   ERR_RAFT_LISTEN: exitCodes.unavailable,
   ERR_RAFT_NATIVE_UNAVAILABLE: exitCodes.unavailable,
   ERR_RAFT_STORE_POISONED: exitCodes.poisoned,

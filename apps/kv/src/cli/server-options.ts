@@ -13,9 +13,11 @@ import { UsageError } from './exit-codes.js'
 
 export interface ServerOptions {
   readonly self: Member
-  /** The first members. */
+  /** The first members; none where `join` says whom to ask for them. */
   readonly members: readonly Member[]
-  /** This server is none of them: it waits until it is added. */
+  /** Peer addresses of members, as the transport takes them; none where `members` are given. */
+  readonly join: readonly string[]
+  /** This server is none of the first members: it waits until it is added. */
   readonly joins: boolean
   readonly dir: string
   readonly cluster: string
@@ -55,6 +57,9 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --self <peer address>/<redis address>
                      with an --id that --servers does not name: a server that is to be added. It waits until the leader is
                      told RAFT ADD <id> <peer address> <redis address>; --servers stays the list of the first members
+  --join <peer address>[,...]
+                     instead of --servers, with --id and --self: a server that is to be added, and asks there, in turn, which
+                     cluster that is. Stays on its command line: once it knows its cluster it asks nobody
   --dir <folder>     where its log lies; made when missing. Default ./data/<id>
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
@@ -72,7 +77,7 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
-  --config <file>    a JSON file with any of these: {"id": "s1", "self", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
+  --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
@@ -93,7 +98,7 @@ Runs in the foreground; SIGINT, SIGTERM and SIGHUP close it cleanly. Logs are on
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
 
 Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
-69 a port is taken or the addon is missing; 70 the store is poisoned or an entry could not be applied;
+69 a port is taken, the addon is missing, or no --join address has answered for a minute; 70 the store is poisoned or an entry could not be applied;
 73 the folder cannot be made or written, or holds other things; 74 the disk is full;
 75 another process holds the folder; 77 it was removed from the cluster; 78 the folder belongs to another cluster or server or is a copy, or a peer is not
 who it was.
@@ -103,6 +108,7 @@ const specs = {
   servers: { takesValue: true },
   id: { takesValue: true },
   self: { takesValue: true },
+  join: { takesValue: true },
   dir: { takesValue: true },
   port: { takesValue: true },
   bind: { takesValue: true },
@@ -132,7 +138,8 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
   if (file !== undefined) {
     for (const [name, value] of readConfigFile(file)) if (!given.has(name)) addFromFile(given, name, value)
   }
-  const members = readMembers(given)
+  const join = readJoin(given)
+  const members = join.length > 0 ? [] : readMembers(given)
   const self = findSelf(given.get('id'), given.get('self'), members)
   const bounds = { heartbeat: { min: 10, max: 60_000 }, election: { min: 30, max: 600_000 } }
   const heartbeatMs = wholeNumber('--heartbeat-ms', given.get('heartbeat-ms') ?? '100', bounds.heartbeat)
@@ -150,6 +157,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
   return {
     self,
     members,
+    join,
     joins: !members.includes(self),
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
@@ -167,9 +175,24 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
   }
 }
 
+/** Who joins by an address is told by whoever answers there what else would stand on the command line. */
+function readJoin(given: ReadonlyMap<string, string>): readonly string[] {
+  const list = given.get('join')
+  if (list === undefined) return []
+  for (const name of ['servers', 'port', 'recovered']) {
+    if (given.has(name)) throw new UsageError(`--join and --${name}: leave --${name} out, it is told at the addresses`)
+  }
+  if (!given.has('self')) throw new UsageError('--self is missing: with --join it says where this server is found')
+  return list.split(',').map((text) => {
+    const address = readAddress(text)
+    if (address !== null) return formatAddress(address)
+    throw new UsageError(`--join: "${text}" is not host:port, with a port of 1 .. 65535: the peer address of a member`)
+  })
+}
+
 function peersGiven(id: string | undefined, members: readonly Member[]): readonly string[] {
   if (id === undefined) return []
-  if (members.some((member) => member.id === id)) return [id]
+  if (members.length === 0 || members.some((member) => member.id === id)) return [id]
   throw new UsageError(
     `--accept-peer-boot is ${id}; it must be one of ${members.map((member) => member.id).join(', ')}`,
   )
@@ -231,6 +254,7 @@ const fileKeys: Readonly<Record<string, string>> = {
   id: 'id',
   dir: 'dir',
   self: 'self',
+  join: 'join',
   port: 'port',
   bind: 'bind',
   listenPeer: 'listen-peer',
@@ -278,17 +302,21 @@ function listed(file: string, server: unknown): string {
   )
 }
 
-/** `--port` and `--servers` say the same thing in two ways, so the command line's way hides the file's. */
+/** They say the same thing in three ways, so the command line's way hides the file's. */
+const WHICH_CLUSTER = ['port', 'servers', 'join']
+
 function addFromFile(given: Map<string, string>, name: string, value: string): void {
-  const hidden = (name === 'port' && given.has('servers')) || (name === 'servers' && given.has('port'))
-  if (!hidden) given.set(name, value)
+  const isHidden = WHICH_CLUSTER.includes(name) && WHICH_CLUSTER.some((other) => other !== name && given.has(other))
+  if (!isHidden) given.set(name, value)
 }
 
 export function readMembers(given: ReadonlyMap<string, string>): readonly Member[] {
   const list = given.get('servers')
   const port = given.get('port')
   if (list === undefined && port === undefined) {
-    throw new UsageError('--servers is missing: it names every server of the cluster (--help shows how)')
+    throw new UsageError(
+      '--servers is missing: it names every server of the cluster, or --join some that are there (--help shows how)',
+    )
   }
   if (list !== undefined && port !== undefined) {
     throw new UsageError('--port is for a cluster of one; with --servers the ports stand there')
