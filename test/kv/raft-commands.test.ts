@@ -136,18 +136,42 @@ test('what RAFT is told wrongly is refused before anything is called', () =>
     const calls: unknown[][] = []
     Object.assign(raft, recorded(calls))
     for (const [line, refusal] of [
-      ['RAFT ADD s4 127.0.0.1:7104', /^-ERR wrong number of arguments for 'raft\|add' command/],
-      ['RAFT ADD s4 127.0.0.1 127.0.0.1:7004', /^-ERR RAFT ADD takes id, host:port for its peers, host:port for its/],
-      ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:70040', /^-ERR RAFT ADD takes id/],
-      ['RAFT UPDATE s2 127.0.0.1:7102 7002', /^-ERR RAFT UPDATE takes id, host:port for its peers, host:port for its/],
-      ['RAFT ADD s4 127.0.0.1:7104 127.0.0.1:7004 NOW', /^-ERR syntax error/],
-      ['RAFT REPLACE s2 s4 127.0.0.1:7104', /^-ERR wrong number of arguments for 'raft\|replace' command/],
-      ['RAFT REPLACE s2 s4 7104 127.0.0.1:7004', /^-ERR RAFT REPLACE takes old id, new id, host:port for its peers/],
-      ['RAFT REPLACE s2 s4 127.0.0.1:7104 127.0.0.1:7004 NOW', /^-ERR syntax error/],
-      ['RAFT REMOVE s4 IFINDEX', /^-ERR syntax error/],
-      ['RAFT REMOVE s4 IFINDEX x', /^-ERR value is not an integer/],
-      ['RAFT TRANSFER s2 s3', /^-ERR syntax error/],
-      ['RAFT SNAPSHOT now', /^-ERR wrong number of arguments for 'raft\|snapshot' command/],
+      [
+        'RAFT ADD s4 127.0.0.1:7104',
+        /^-ERR RAFT ADD takes id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT ADD s4 127.0.0.1 127.0.0.1:7004',
+        /^-ERR RAFT ADD takes id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT ADD s4 127.0.0.1:7104 127.0.0.1:70040',
+        /^-ERR RAFT ADD takes id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT UPDATE s2 127.0.0.1:7102 7002',
+        /^-ERR RAFT UPDATE takes id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT ADD s4 127.0.0.1:7104 127.0.0.1:7004 NOW',
+        /^-ERR RAFT ADD takes id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT REPLACE s2 s4 127.0.0.1:7104',
+        /^-ERR RAFT REPLACE takes old-id id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT REPLACE s2 s4 7104 127.0.0.1:7004',
+        /^-ERR RAFT REPLACE takes old-id id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      [
+        'RAFT REPLACE s2 s4 127.0.0.1:7104 127.0.0.1:7004 NOW',
+        /^-ERR RAFT REPLACE takes old-id id peer-host:port client-host:port \[IFINDEX index\] \[FORCE\]\r$/m,
+      ],
+      ['RAFT REMOVE s4 IFINDEX', /^-ERR RAFT REMOVE takes id \[IFINDEX index\] \[FORCE\]\r$/m],
+      ['RAFT REMOVE s4 IFINDEX x', /^-ERR RAFT REMOVE takes id \[IFINDEX index\] \[FORCE\]\r$/m],
+      ['RAFT TRANSFER s2 s3', /^-ERR RAFT TRANSFER takes \[id\]\r$/m],
+      ['RAFT SNAPSHOT now', /^-ERR RAFT SNAPSHOT takes nothing more\r$/m],
     ] as const) {
       assert.match(await client.ask(command(...line.split(' ')), '\r\n'), refusal)
     }

@@ -5,7 +5,7 @@
 
 import { describedMembers, formatAddress, readAddress } from '../cluster/members.js'
 import { CLUSTER_CALL_MS } from '../limits.js'
-import { failure, notAnInteger, quote, syntaxError, type ErrorReply, type Reply } from '../resp/reply.js'
+import { failure, quote, type ErrorReply, type Reply } from '../resp/reply.js'
 import { parseInteger } from '../data-set/integer.js'
 import type { ChangeOptions, ClusterCalls, ConfigurationAnswer, NewServer } from '../server/kv-raft.js'
 import type { LocalContext, ServerState } from './local-command.js'
@@ -45,8 +45,16 @@ export function beginRaftCall({ server }: LocalContext, words: readonly string[]
   if (call === undefined || server.cluster[call.needs] === undefined) {
     return failure(`ERR unknown subcommand '${quote(words[1] ?? '')}'. Try RAFT HELP.`)
   }
+  const fits = call.arity > 0 ? words.length === call.arity : words.length >= -call.arity
   // What it needs is there, and it touches nothing else.
-  return call.begin(server.cluster as ClusterCalls, words, server)
+  return fits ? call.begin(server.cluster as ClusterCalls, words, server) : usageOf(words)
+}
+
+/** What to type instead. Invariant: the second word names a call. */
+function usageOf(words: readonly string[]): ErrorReply {
+  const name = (words[1] ?? '').toLowerCase()
+  const usage = raftCalls.get(name)?.usage ?? ''
+  return failure(`ERR RAFT ${name.toUpperCase()} takes ${usage === '' ? 'nothing more' : usage}`)
 }
 
 function adding(needs: 'addVoter' | 'addNonvoter', purpose: string): RaftCall {
@@ -75,12 +83,7 @@ function describedBy(
   from: number,
 ): { server: NewServer; options: ChangeOptions } | ErrorReply {
   const [peer, redis] = [readAddress(words[from + 1]), readAddress(words[from + 2])]
-  if (peer === null || redis === null) {
-    const old = from === 3 ? 'old id, new ' : ''
-    return failure(
-      `ERR RAFT ${quote(words[1] ?? '').toUpperCase()} takes ${old}id, host:port for its peers, host:port for its clients`,
-    )
-  }
+  if (peer === null || redis === null) return usageOf(words)
   const options = changeOptions(words, from + 3)
   if ('type' in options) return options
   return {
@@ -108,7 +111,7 @@ function changing(needs: 'promote' | 'demoteVoter' | 'removeServer', purpose: st
 }
 
 function transfer(calls: ClusterCalls, words: readonly string[]): Promise<Reply> | ErrorReply {
-  if (words.length > 3) return syntaxError
+  if (words.length > 3) return usageOf(words)
   const to = words[2] === undefined ? {} : { to: nameOf(words[2]) }
   return calls.transferLeadership({ ...to, timeoutMs: CLUSTER_CALL_MS }).then((leader) => table([['leader', leader]]))
 }
@@ -132,10 +135,10 @@ function changeOptions(words: readonly string[], from: number): ChangeOptions | 
     } else if (word === 'ifindex' && words[at + 1] !== undefined) {
       at += 1
       const index = parseInteger(words[at] ?? '')
-      if (index === null || index < 0) return notAnInteger
+      if (index === null || index < 0) return usageOf(words)
       options = { ...options, ifIndex: Number(index) }
     } else {
-      return syntaxError
+      return usageOf(words)
     }
   }
   return options
