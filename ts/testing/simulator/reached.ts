@@ -55,6 +55,7 @@ export class Reached implements WorldObserver {
       this.count('read deferred until the first commit of its term')
     } else if (input.type === 'fetchFailed') this.count('entries for a peer could not be read')
     else if (input.type === 'arriving') this.count('part of a message has arrived')
+    else if (input.type === 'snapshotTaken') this.#taken(core, input.first, input.snapshot.index)
     if (core.role !== 'leader') return
     if (this.#led[server.ordinal] === core.term) return
     this.#led[server.ordinal] = core.term
@@ -100,6 +101,13 @@ export class Reached implements WorldObserver {
 
   fault(kind: string): void {
     this.count(`fault: ${kind}`)
+  }
+
+  /** The last entry is kept in any case. */
+  #taken({ log }: RaftCore, first: number, index: number): void {
+    if (log.snapshot?.index === index && log.firstIndex < Math.min(first, index)) {
+      this.count('compaction held for a peer')
+    }
   }
 
   #crashedWith({ role, counters, log, tickets }: RaftCore): void {

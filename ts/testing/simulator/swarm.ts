@@ -14,7 +14,7 @@ const RARE: Partial<Record<FaultName, number>> = {
   // They end leaderships and processes that others are to meet.
   ...{ 'step-down': 0.3, transfer: 0.5, flap: 0.4, 'machine-fails': 0.4, 'file-fails': 0.5, 'file-rot': 0.4 },
   // In worlds of their own.
-  ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0 },
+  ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0, 'crash-at-transfer': 0 },
 }
 const MEMBERSHIP: readonly FaultName[] = ['member-goes', 'member-comes', 'member-vote', 'members-joint']
 
@@ -24,7 +24,40 @@ export function drawPlan(seed: number): Plan {
   const random = new SeededRandom(seed ^ 0x0a770a77)
   if (random.chance(0.05)) return onlyNarrow(plan, random)
   if (random.chance(0.15)) return oftenNarrow(plan, random)
-  return plan.servers >= 3 && random.chance(0.25) ? withOtherMembers(plan, random) : plan
+  if (plan.servers < 3) return plan
+  if (random.chance(0.25)) return withOtherMembers(plan, random)
+  return random.chance(0.2) ? withTransfers(plan, random) : plan
+}
+
+const CUT_SHORT: readonly FaultName[] = ['power-cut', 'cut-server', 'break-channels', 'crash-at-transfer']
+
+/**
+ * Who is away needs a snapshot when it comes back, which takes its time, and most of what goes wrong takes servers away
+ * or cuts that short.
+ */
+function withTransfers(plan: Plan, random: SeededRandom): Plan {
+  const others = Object.values(plan.faults).reduce((sum, weight) => sum + weight, 0)
+  const each = Math.max(others, 0.1) / CUT_SHORT.length
+  const faults = { ...plan.faults }
+  for (const name of CUT_SHORT) faults[name] = each * random.logBetween(1, 5)
+  const entries = random.int(5, 31)
+  const stateBytes = Math.round(random.logBetween(150_000, 700_000))
+  const takesMs = plan.electionTimeoutMs * random.logBetween(0.3, 2)
+  const snapshots = {
+    entries,
+    trailingEntries: random.int(1, Math.ceil(entries / 3)),
+    retain: random.int(1, 4),
+    sendBytesPerSecond: Math.round((stateBytes * 1000) / takesMs),
+  }
+  return {
+    ...plan,
+    snapshots,
+    stateBytes,
+    clients: { ...plan.clients, count: random.int(3, 7), thinkMs: oneRoundOf(plan) * random.logBetween(0.1, 1) },
+    faultEveryMs: plan.electionTimeoutMs * random.logBetween(0.3, 2),
+    spellMs: plan.electionTimeoutMs * random.logBetween(2, 10),
+    faults,
+  }
 }
 
 /** What a world without operators does, and one with them does not: who forgets is counted by the first members. */

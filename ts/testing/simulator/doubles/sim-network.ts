@@ -77,6 +77,7 @@ export class SimNetwork extends MemoryNetwork {
   /** Promises may have settled, such as that of a channel that was dialled. */
   readonly #promised: () => void
   readonly #pathsByName = new Map<string, Map<string, Path>>()
+  readonly #awaited: ((from: string, to: string) => void)[] = []
   readonly #live = new Set<MemoryConnection>()
   readonly #history: Parcel[] = []
   /** A machine without power says nothing, not even that its connections end. */
@@ -179,11 +180,15 @@ export class SimNetwork extends MemoryNetwork {
       if (connection.isBetween(a, b)) this.#reset(connection, 'connection reset', 'gone')
   }
 
-  /** The channels between them break, with what is on its way, and nothing else does. Whether there was any. */
-  breakChannels(a: string, b: string): boolean {
+  /** The channels between them break, with what is on its way, and nothing else does. */
+  breakChannels(a: string, b: string): void {
     const broken = [...this.#live].filter((connection) => connection.isChannel && connection.isBetween(a, b))
-    for (const connection of broken) this.#reset(connection, 'connection reset', 'gone')
-    return broken.length > 0
+    for (const channel of broken) this.#reset(channel, 'connection reset', 'gone')
+  }
+
+  /** Told of the next channel on which something is said, once; those that came before are told first. */
+  awaitChannel(heard: (from: string, to: string) => void): void {
+    this.#awaited.push(heard)
   }
 
   override isCut(): boolean {
@@ -193,6 +198,7 @@ export class SimNetwork extends MemoryNetwork {
   // Hot path: once per message.
   override carry(from: string, to: string, connection: MemoryConnection, bytes: number, deliver: () => void): boolean {
     const path = this.#sim(from, to)
+    if (connection.isChannel && !this.#live.has(connection)) this.#awaited.shift()?.(from, to)
     this.#live.add(connection)
     if (path.isCut || this.#mute === from) return this.#lost(path, connection)
     if (connection.isChannel && this.#breaksChannel(path, connection)) return false

@@ -52,6 +52,7 @@ export const FAULT_NAMES = [
   'transfer',
   'step-down',
   'flap',
+  'crash-at-transfer',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

@@ -5,10 +5,15 @@
 
 import { MACHINE_FAULTS } from '../doubles/sim-machine.js'
 import type { Fault } from './fault.js'
-import { askRaft, causeLater, leaderOf, spell, victim } from './fault.js'
+import { askRaft, causeLater, victim } from './fault.js'
+import { dieSoon } from './process-faults.js'
 import type { FaultName } from './fault-names.js'
+import type { SimServer } from '../doubles/sim-server.js'
+import type { SeededRandom } from '../random.js'
+import type { World } from '../world.js'
 
-type SnapshotFault = 'take-snapshot' | 'machine-fails' | 'file-fails' | 'file-rot' | 'break-channels'
+type SnapshotFault =
+  'take-snapshot' | 'machine-fails' | 'file-fails' | 'file-rot' | 'break-channels' | 'crash-at-transfer'
 
 /** Calls of the disk to go before one fails, at most: those of some snapshots. */
 const CALLS_MAX = 12
@@ -38,18 +43,31 @@ export const snapshotFaults: Readonly<Record<SnapshotFault & FaultName, Fault>> 
     server.sim.rotFiles(random.int(1, 3))
     return server.id
   },
-  /** Those over which a leader gives snapshots, as soon as there are any. */
+  /** The next one over which a snapshot is given, in the middle of that. */
   'break-channels': (world, random) => {
-    const end = world.queue.now + spell(world, random)
-    const watch = (): void => {
-      const leader = leaderOf(world)
-      const broken = world.servers.filter(({ address }) => {
-        return leader !== null && world.network.breakChannels(leader.address, address)
-      })
-      if (broken.length > 0) world.observers.fault('channels-broken', broken.map(({ id }) => id).join(' '))
-      else if (world.queue.now < end) causeLater(world, random.exponential(world.plan.heartbeatMs), watch)
-    }
-    watch()
-    return 'the next ones'
+    atTransfer(world, random, (from, to) => {
+      world.network.breakChannels(from.address, to.address)
+      world.observers.fault('channels-broken', `${from.id}>${to.id}`)
+    })
+    return 'the next one'
   },
+  /** Who gives the next snapshot, or more often who gets it: while it comes, is installed or is restored. */
+  'crash-at-transfer': (world, random) => {
+    atTransfer(world, random, (from, to) => {
+      const server = random.chance(0.2) ? from : to
+      dieSoon(server, random)
+      world.observers.fault('dies-at-transfer', server.id)
+    })
+    return 'the next one'
+  },
+}
+
+/** Soon after the next one has begun, which may be long from now. */
+function atTransfer(world: World, random: SeededRandom, act: (from: SimServer, to: SimServer) => void): void {
+  const { network, electionTimeoutMs } = world.plan
+  world.network.awaitChannel((...ends) => {
+    const [from, to] = ends.map((end) => world.servers.find(({ address }) => address === end))
+    if (from === undefined || to === undefined) return
+    causeLater(world, random.logBetween(network.delayMs, electionTimeoutMs), () => act(from, to))
+  })
 }
