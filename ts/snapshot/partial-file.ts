@@ -19,7 +19,7 @@ export const SNAPSHOT_SUFFIX = '.snapshot'
  * What is flushed as it is written, so that the flush at the end is short, and no flush of the log on the same disk
  * waits behind all of it.
  */
-const FLUSH_EVERY_BYTES = 8 * 1024 * 1024
+const FLUSH_EVERY_BYTES = 1024 * 1024
 
 export class PartialFile {
   readonly path: string

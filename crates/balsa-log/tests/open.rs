@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use balsa_log::format::operation::Operation;
-use balsa_log::{Durability, Error};
+use balsa_log::{Durability, Error, Options, Store};
 use common::{Opened, block_of, crashed, open, open_error};
 
 /// Every file of a directory with its bytes.
@@ -54,6 +54,34 @@ fn a_new_store_makes_its_parents_and_counts_its_boots() {
     assert_eq!(second.state.boot_counter, 2);
     assert_eq!(second.state.incarnation, first.state.incarnation);
     assert!(second.state.was_clean);
+}
+
+#[test]
+fn inspect_tells_what_an_open_would_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("store");
+    let options = Options::default();
+    assert!(Store::inspect(&place, &options).unwrap().is_none());
+    assert!(!place.exists(), "nothing was made");
+    fs::create_dir(&place).unwrap();
+    assert!(Store::inspect(&place, &options).unwrap().is_none());
+    assert!(image(&place).is_empty(), "nothing was made");
+    small_store(&place);
+    let before = stored_image(&place);
+    let told = Store::inspect(&place, &options).unwrap().unwrap();
+    assert_eq!(stored_image(&place), before);
+    let opened = open(&place);
+    assert_eq!((told.first, told.last, told.boot_counter), (1, 6, opened.state.boot_counter - 1));
+    assert!(told.was_clean && opened.state.was_clean, "an inspection is no start");
+    assert_eq!(told.incarnation, opened.state.incarnation);
+    assert_eq!(told.fingerprint, opened.state.fingerprint);
+    assert_eq!(Store::inspect(&place, &options).err().unwrap().code(), "ERR_RAFT_DIR_LOCKED");
+    opened.store.close();
+    fs::write(place.join("FORMAT"), "").unwrap();
+    let damaged = image(&place);
+    let error = Store::inspect(&place, &options).err().unwrap();
+    assert_names_the_way_back(&error, "balsa-store 2 lmdb");
+    assert_eq!(image(&place), damaged);
 }
 
 #[test]
