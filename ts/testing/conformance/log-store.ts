@@ -486,25 +486,6 @@ const behaviours: readonly Behaviour[] = [
     },
   },
   {
-    name: 'inspect tells what an open would, marks no boot, makes nothing, and leaves the directory free',
-    async run(bench) {
-      for (let times = 0; times < 2; times += 1) {
-        const empty = bench.createSecond()
-        if (empty.inspect === undefined) return
-        strictEqual(await empty.inspect(), null, 'no store was made')
-      }
-      const { store, put } = await bench.open()
-      const fact = { type: 'put', key: 'k', value: bytes(20) } as const
-      await put([append(blockOf(1, 3, [10, 20])), { type: 'hardState', hardState: hardState(4, 'a', 1) }, fact])
-      await rejects(bench.createSecond().inspect?.() ?? Promise.resolve(), 'ERR_RAFT_DIR_LOCKED')
-      await store.close()
-      const told = await bench.createSecond().inspect?.()
-      deepStrictEqual(await bench.createSecond().inspect?.(), told, 'the first has changed nothing')
-      const { state } = await bench.open()
-      deepStrictEqual({ ...told, bootCounter: (told?.bootCounter ?? 0) + 1 }, state)
-    },
-  },
-  {
     name: 'it wakes at most once for each group commit, and never inside a call',
     async run(bench) {
       const { store, until, wakes } = await bench.open()
