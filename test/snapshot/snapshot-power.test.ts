@@ -27,7 +27,7 @@ const DRAWS = 6
 const work: readonly ((store: FileSnapshotStore) => Promise<void>)[] = [
   (store) => makeOne(store, 1),
   (store) => makeOne(store, 2),
-  (store) => store.keep(new Set([headerOf(2).id])),
+  (store) => store.remove([headerOf(1).id]),
   async (store) => {
     const file = snapshotBytes(headerOf(3), [bytes(300, 3), bytes(200, 3)])
     const first = await store.receive(headerOf(3), file.length)

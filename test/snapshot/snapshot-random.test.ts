@@ -42,7 +42,7 @@ test('N4 N13 N15 whatever happens, what was told is there and right, and nothing
       throw new Error(`run ${run}, BALSA_SEED=${seed}: ${user.done.slice(-12).join(' ')}`, { cause: error })
     }
   }
-  for (const what of ['finished', 'resumed', 'damaged', 'failed', 'power', 'kept', 'found unsure'])
+  for (const what of ['finished', 'resumed', 'damaged', 'failed', 'power', 'removed', 'found unsure'])
     assert.ok((reached.get(what) ?? 0) > 0, `${what} was never reached`)
 })
 
@@ -97,7 +97,7 @@ class User {
     if (what < 7) await this.#make(n)
     else if (what < 13) await this.#receive(n)
     else if (what < 15) await this.#give(n)
-    else if (what < 16) await this.#keep(n)
+    else if (what < 16) await this.#remove(n)
     else if (what < 17) await this.restart(below(this.#random, 2) === 0)
     else if (what < 19) this.#failOne()
     else if (this.#told.has(n)) await this.#checkData(n)
@@ -155,12 +155,14 @@ class User {
     this.#sinks.delete(n)
   }
 
-  async #keep(n: number): Promise<void> {
+  /** All but two of them. */
+  async #remove(n: number): Promise<void> {
     const kept = new Set([n, 1 + below(this.#random, KINDS)])
     for (const other of this.#told) if (!kept.has(other)) this.#unsure.add(other)
     this.#told = new Set([...this.#told].filter((other) => kept.has(other)))
-    await this.#attempt(0, () => this.#store.keep(new Set([...kept].map((one) => headerOf(one).id))))
-    this.#reach('kept')
+    const gone = Array.from({ length: KINDS }, (_, at) => at + 1).filter((one) => !kept.has(one))
+    await this.#attempt(0, () => this.#store.remove(gone.map((one) => headerOf(one).id)))
+    this.#reach('removed')
   }
 
   /** The next call of the disk, or one soon after it, fails; or the power fails there. */

@@ -168,8 +168,8 @@ const snapshotDefects: readonly (readonly [string, (store: SnapshotStore) => Par
   ],
   [
     'keeps everything',
-    () => ({ keep: async () => {} }),
-    'keep removes the others; who reads one reads on, and what is being made goes on',
+    () => ({ remove: async () => {} }),
+    'remove removes what it names; who reads one reads on, and what is being made goes on',
   ],
   [
     'goes on after close',

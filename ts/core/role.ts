@@ -172,7 +172,10 @@ export abstract class RoleBehaviour {
     return NO_SERVERS
   }
 
-  /** What all of those that this role feeds are known to have: nobody else needs what lies below it. */
+  /**
+   * What all of those are known to have that this role feeds from memory: nobody else needs what lies below it. One
+   * that needs older entries than the tail has, or a snapshot, reads from the store until it comes near.
+   */
   get heldByPeers(): LogIndex {
     return logIndex(Number.MAX_SAFE_INTEGER)
   }

@@ -43,6 +43,8 @@ export interface TransferParts {
 export interface SnapshotShelf {
   find(id: string): StoredSnapshot | null
   received(stored: StoredSnapshot): void
+  /** What came of that one may be gone on with. */
+  interrupted(id: string): void
   /** What was being sent or received is not any more. */
   released(): void
 }
@@ -259,6 +261,7 @@ export class SnapshotTransfers {
 
   #receivingFailed(from: ServerId, transfer: SnapshotReceiving, reason: string): void {
     if (this.#receiving?.transfer === transfer) this.#receiving = null
+    this.#shelf?.interrupted(transfer.header.id)
     if (!this.#isClosed) this.#quiet.warn('snapshot not received', from, reason, { peer: from })
   }
 }

@@ -71,6 +71,10 @@ export class Snapshots implements SnapshotShelf {
   readonly #clusterName: string
   readonly #store: SnapshotStore
   #stored: readonly StoredSnapshot[]
+  /** Damaged ones that were found, until they are let go of. */
+  #flawed: readonly string[]
+  /** Of what came last and was cut off: it may be gone on with. Null for nothing. */
+  #interruptedId: string | null = null
   readonly #retain: number
   readonly #schedule: SnapshotSchedule
   readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
@@ -102,6 +106,7 @@ export class Snapshots implements SnapshotShelf {
     this.#clusterName = parts.clusterName
     this.#store = parts.store
     this.#stored = parts.found.whole
+    this.#flawed = parts.found.flawed.map(({ id }) => id)
     this.#retain = parts.retain
     this.#schedule = parts.schedule
     this.#machine = parts.machine
@@ -209,6 +214,12 @@ export class Snapshots implements SnapshotShelf {
     this.#mailbox.push({ type: 'snapshotReceived', snapshot: metaOf(stored.header) })
   }
 
+  /** What came of that one stays for as long as no other is cut off, and the log stands on what it stood on. */
+  interrupted(id: string): void {
+    if (this.#interruptedId !== null && this.#interruptedId !== id) this.#discard(this.#interruptedId)
+    this.#interruptedId = id
+  }
+
   /** All of its file, checked as it is read. It stays while it is read. */
   async *bytesOf(id: string): AsyncGenerator<Uint8Array, void, undefined> {
     const stored = this.find(id)
@@ -307,7 +318,7 @@ export class Snapshots implements SnapshotShelf {
     this.#schedule.begun(now)
     this.#takeAs(header).then(
       (stored) => this.#taken(stored),
-      (error: unknown) => this.#failed(header.index, asRaftError('take a snapshot', error)),
+      (error: unknown) => this.#failed(header, asRaftError('take a snapshot', error)),
     )
   }
 
@@ -396,10 +407,12 @@ export class Snapshots implements SnapshotShelf {
     this.#stored = [stored, ...this.#stored].sort(newestFirst)
   }
 
-  #failed(index: LogIndex, error: RaftError): void {
+  #failed({ id, index }: SnapshotHeader, error: RaftError): void {
     this.#isTaking = false
     this.#schedule.failed(this.#clock.now())
     if (this.#isClosed) return
+    // It may have its name already, as when the directory could not be flushed.
+    this.#discard(id)
     this.notTaken(index, error)
     this.#queue.failAll(error)
     this.#mailbox.schedule()
@@ -426,8 +439,22 @@ export class Snapshots implements SnapshotShelf {
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
     const exported = [...this.#exported].map(({ id }) => id)
     const kept = new Set([named.id, ...newest, ...this.#transfers.ids, ...exported])
+    const known = [...this.#stored.map(({ header }) => header.id), ...this.#flawed]
+    if (this.#interruptedId !== null) known.push(this.#interruptedId)
     this.#stored = this.#stored.filter(({ header }) => kept.has(header.id))
-    this.#store.keep(kept).catch((error: unknown) => {
+    this.#flawed = this.#flawed.filter((id) => kept.has(id))
+    this.#interruptedId = null
+    this.#remove(known.filter((id) => !kept.has(id)))
+  }
+
+  /** Nothing is to stay of what failed, unless it is whole from another time. */
+  #discard(id: string): void {
+    if (this.find(id) === null) this.#remove([id])
+  }
+
+  #remove(ids: readonly string[]): void {
+    if (ids.length === 0 || this.#isClosed) return
+    this.#store.remove(ids).catch((error: unknown) => {
       this.#logger.error('older snapshots stay', { error: textOf(error) })
     })
   }

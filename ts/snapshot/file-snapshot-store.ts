@@ -60,8 +60,8 @@ export class FileSnapshotStore implements SnapshotStore {
   /** What is being made or received, or is suspended. */
   readonly #parts = new Set<PartialFile>()
   readonly #receptions = new Map<string, Reception>()
-  /** Intakes begin one after the other. */
-  #receiving: Promise<unknown> = Promise.resolve()
+  /** Whatever makes or removes names begins one after the other, so that nothing new falls to an earlier removal. */
+  #beginning: Promise<unknown> = Promise.resolve()
 
   /** `dir` is the folder of the server. */
   constructor(dir: string, files: Files = nodeFiles) {
@@ -85,17 +85,17 @@ export class FileSnapshotStore implements SnapshotStore {
     }
   }
 
-  async create(header: SnapshotHeader): Promise<SnapshotSink> {
-    this.#checkOpen('create')
-    const sink = new FileSink(header, this.#newPart(header.id))
-    await sink.begin()
-    return sink
+  create(header: SnapshotHeader): Promise<SnapshotSink> {
+    return this.#inTurn(async () => {
+      this.#checkOpen('create')
+      const sink = new FileSink(header, this.#newPart(header.id))
+      await sink.begin()
+      return sink
+    })
   }
 
   receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake> {
-    const beginning = this.#receiving.then(() => this.#receive(header, bytes))
-    this.#receiving = beginning.catch(() => {})
-    return beginning
+    return this.#inTurn(() => this.#receive(header, bytes))
   }
 
   // Hot path: once per chunk.
@@ -117,21 +117,27 @@ export class FileSnapshotStore implements SnapshotStore {
     })
   }
 
-  async keep(ids: ReadonlySet<string>): Promise<void> {
-    this.#checkOpen('keep')
-    await this.#dropSuspended(({ header }) => !ids.has(header.id))
-    try {
-      for (const id of idsIn(await this.#files.list(this.#dir))) {
-        if (!ids.has(id)) await this.#files.remove(this.#pathOf(id))
+  remove(ids: readonly string[]): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#checkOpen('remove')
+      await this.#dropSuspended(({ header }) => ids.includes(header.id))
+      try {
+        for (const id of ids) await this.#files.remove(this.#pathOf(id))
+      } catch (error) {
+        throw snapshotFault(this.#dir, 'cannot be rid of those that are let go', error)
       }
-    } catch (error) {
-      throw snapshotFault(this.#dir, 'cannot be rid of those that are not kept', error)
-    }
+    })
   }
 
   async close(): Promise<void> {
     this.#phase = 'closed'
     await Promise.all([...this.#parts].map((part) => part.abort(this.#closedError('a write'))))
+  }
+
+  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const begun = this.#beginning.then(call)
+    this.#beginning = begun.catch(() => {})
+    return begun
   }
 
   async #receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake> {

@@ -97,6 +97,15 @@ export class MemorySnapshotDisk implements Files {
     this.#failing = null
   }
 
+  /** Whether that snapshot is there, and would be after a failure of the power. */
+  holds(id: string): boolean {
+    const name = id + SNAPSHOT_SUFFIX
+    for (const [path, inode] of this.#durableNames) {
+      if (path.endsWith(name)) return this.#names.get(path) === inode && inode.current.length === inode.durable.length
+    }
+    return false
+  }
+
   /** Bit rot: changes one bit of that snapshot, counted from its first byte; the next read finds out. */
   flipBit(id: string, bit: number): void {
     const inode = [...this.#names].find(([path]) => basename(path) === id + SNAPSHOT_SUFFIX)?.[1]

@@ -70,7 +70,7 @@ export interface SnapshotIntake {
   /** Makes it durable and gives it its name; rejects with ERR_RAFT_SNAPSHOT_CORRUPT when it is not whole. */
   finish(): Promise<StoredSnapshot>
   /**
-   * Closes it; what came stays, to be resumed by an intake of the same snapshot: until `open`, until a `keep` without
+   * Closes it; what came stays, to be resumed by an intake of the same snapshot: until `open`, until `remove` names
    * it, until another intake is suspended or begins. So there is one at most.
    */
   suspend(): Promise<void>
@@ -89,7 +89,7 @@ export interface SnapshotStore {
   receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake>
   /**
    * Its data, from the beginning, in the chunks in which it lies, each in memory of its own. Each call reads for
-   * itself, and reads on when `keep` removes the snapshot meanwhile.
+   * itself, and reads on when the snapshot is removed meanwhile.
    */
   read(id: string): AsyncIterable<Uint8Array>
   /**
@@ -101,10 +101,11 @@ export interface SnapshotStore {
   /** Reads and checks all of it; rejects with ERR_RAFT_SNAPSHOT_CORRUPT. */
   verify(id: string): Promise<void>
   /**
-   * Removes every other snapshot, flawed ones too, and what a suspended intake of another one has received. What is
-   * being made or received goes on; unknown ids are ignored.
+   * Removes these, flawed ones too, and what a suspended intake of one has received; unknown ids are ignored. They are
+   * named by whoever lets them go, so that one which became whole meanwhile is never among them. What is being made or
+   * received goes on; what begins after the call, under whatever id, is not touched by it.
    */
-  keep(ids: ReadonlySet<string>): Promise<void>
+  remove(ids: readonly string[]): Promise<void>
   /** Nothing is read or written any more afterwards; what is being made or received is aborted. */
   close(): Promise<void>
 }

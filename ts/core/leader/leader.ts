@@ -75,8 +75,11 @@ export class Leader extends RoleBehaviour {
 
   // Hot path: once per turn.
   override get heldByPeers(): LogIndex {
-    let held = this.core.log.lastIndex
-    for (const { matchIndex } of this.#peers.values()) if (matchIndex < held) held = matchIndex
+    const { lastIndex, tailFirst } = this.core.log
+    let held = lastIndex
+    for (const { matchIndex, nextIndex } of this.#peers.values()) {
+      if (matchIndex < held && nextIndex >= tailFirst) held = matchIndex
+    }
     return held
   }
 

@@ -60,6 +60,8 @@ export class SnapshotReceiving {
   #isWriting = false
   #isWhole = false
   #isOver = false
+  /** The log has come to what it holds: nobody will go on with it. */
+  #isNeedless = false
   #heardAt: number
   #timer: CancelTimer = () => {}
 
@@ -77,7 +79,7 @@ export class SnapshotReceiving {
   async begin(): Promise<void> {
     try {
       const intake = await this.#store.receive(this.header, this.#bytes)
-      if (this.#isOver) return await intake.suspend()
+      if (this.#isOver) return await this.#leave(intake)
       this.#intake = intake
       this.#heardAt = this.#clock.now()
       this.#want(true)
@@ -115,14 +117,15 @@ export class SnapshotReceiving {
     this.#wire.send(encodeTransfer({ type: 'done' }))
     this.#end()
     // It came to have that by the log alone.
-    if (!this.#isWhole) void this.#suspend()
+    this.#isNeedless = !this.#isWhole
+    if (this.#isNeedless) void this.#leave()
   }
 
   /** The channel has ended. What came stays. */
   closed(reason: string): void {
     if (this.#isOver) return
     this.#end()
-    void this.#suspend()
+    void this.#leave()
     if (!this.#isWhole) this.#failed(reason)
   }
 
@@ -132,7 +135,7 @@ export class SnapshotReceiving {
     this.#wire.send(encodeTransfer({ type: 'refused', reason }))
     this.#wire.close(reason)
     this.#end()
-    void this.#suspend()
+    void this.#leave()
     this.#failed(reason)
   }
 
@@ -198,9 +201,9 @@ export class SnapshotReceiving {
     })
   }
 
-  async #suspend(): Promise<void> {
+  async #leave(intake = this.#intake): Promise<void> {
     try {
-      await this.#intake?.suspend()
+      await (this.#isNeedless ? intake?.abort() : intake?.suspend())
     } catch {
       // It was aborted by what failed before; nothing of it is left.
     }

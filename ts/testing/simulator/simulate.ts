@@ -18,6 +18,7 @@ import { Nemesis } from './faults/nemesis.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
+import { SnapshotFileInvariants } from './invariants/snapshot-file-invariants.js'
 import { RoomInvariants } from './invariants/room-invariants.js'
 import { Supervisor } from './supervisor.js'
 import { drawPlan, isOnlyNarrow } from './swarm.js'
@@ -94,7 +95,10 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const ofLinks = invariantsOfLinks(plan, () => world)
   const timing = [new TimingInvariants(() => plan), new StabilityInvariants(() => plan)]
   const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
-  const invariants = [work, costs, ...ofServers, clients, ...timing, ...ofLinks, ...ofRooms]
+  const ofFiles = new SnapshotFileInvariants(
+    ({ ordinal }, id) => world.servers[ordinal]?.sim.snapshots.holds(id) === true,
+  )
+  const invariants = [work, costs, ...ofServers, clients, ...timing, ...ofLinks, ...ofRooms, ofFiles]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
