@@ -82,7 +82,10 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
-  const isEmpty = (): boolean => underWay() === '' && reached().every((server) => passing(server).length === 0)
+  // A snapshot that was asked for before is still being made by a slow disk.
+  const isDone = (server: SimServer): boolean =>
+    passing(server).length === 0 && (server.rooms?.snapshotCalls ?? 0) === 0
+  const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
   const comeToRest = async (): Promise<void> => {
     for (const client of asking) client.isStopped = true
     const restBegin = world.queue.now
