@@ -139,6 +139,16 @@ test('a slow disk carries each call out when it is let', async () => {
   assert.ok(calls >= 6, `${calls} calls`)
 })
 
+test('keep spares what becomes whole while it runs, whichever of both the disk serves first', async () => {
+  for (const way of ['made', 'received'] as const) {
+    let calls = 0
+    for (let when: 'whole' | 'early' = 'early'; when === 'early'; calls += 1) {
+      for (let order = 0; order < 32 && when === 'early'; order += 1) when = await becomesWhole(way, calls, order)
+    }
+    assert.ok(calls > 4, `${way}: ${calls} calls`)
+  }
+})
+
 test('the same calls leave the same bytes and the same count, run after run', async () => {
   const run = async (): Promise<readonly unknown[]> => {
     const factory = memorySnapshotStore()
@@ -166,9 +176,53 @@ function idle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-async function make(store: SnapshotStore, n: number): Promise<void> {
+/**
+ * While older ones go, another one becomes whole: `keep` is called after so many calls of it, and from then on the disk
+ * serves, of the calls that wait, the first or the second, as the bits of `order` say.
+ */
+async function becomesWhole(way: 'made' | 'received', calls: number, order: number): Promise<'whole' | 'early'> {
+  const waiting: (() => void)[] = []
+  let isSlow = false
+  const factory = memorySnapshotStore({ completion: (done) => (isSlow ? waiting.push(done) : done()) })
+  const store = factory.create('a')
+  await store.open()
+  for (const n of [1, 2, 3]) await make(store, n, 10)
+  const file = snapshotBytes(headerOf(4), [bytes(10)])
+  const finish = async (): Promise<unknown> => {
+    if (way === 'made') return make(store, 4, 10)
+    const intake = await store.receive(headerOf(4), file.length)
+    await intake.write(file)
+    return intake.finish()
+  }
+  isSlow = true
+  let isWhole = false
+  const finishing = finish().then(() => (isWhole = true))
+  for (let call = 0; call < calls; call += 1) {
+    await idle()
+    waiting.shift()?.()
+  }
+  await idle()
+  if (isWhole) return 'whole'
+  const both = Promise.all([finishing, store.keep(new Set([headerOf(3).id]))])
+  for (let draws = order; waiting.length > 0; draws >>= 1) {
+    waiting.splice((draws & 1) % waiting.length, 1)[0]?.()
+    await idle()
+  }
+  await both
+  isSlow = false
+  const left = await factory.disk('a').list('a/snapshots')
+  assert.equal(
+    left.toSorted(),
+    [4, 3].map((n) => `${headerOf(n).id}.snapshot`),
+    `${way}, ${calls} calls, ${order}`,
+  )
+  await store.close()
+  return 'early'
+}
+
+async function make(store: SnapshotStore, n: number, length = 70_000): Promise<void> {
   const sink = await store.create(headerOf(n))
-  await sink.write(bytes(70_000, n))
+  await sink.write(bytes(length, n))
   await sink.finish()
 }
 

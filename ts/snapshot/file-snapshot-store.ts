@@ -59,9 +59,13 @@ export class FileSnapshotStore implements SnapshotStore {
   #phase: 'new' | 'open' | 'closed' = 'new'
   /** What is being made or received, or is suspended. */
   readonly #parts = new Set<PartialFile>()
+  /** What has the name of one that is whole, each as it was put there: one that is made again is another. */
+  readonly #named = new Map<string, object>()
   readonly #receptions = new Map<string, Reception>()
   /** Intakes begin one after the other. */
   #receiving: Promise<unknown> = Promise.resolve()
+  /** The removal under way, behind which intakes begin: nothing is removed that came under the same id. */
+  #keeping: Promise<unknown> = Promise.resolve()
 
   /** `dir` is the folder of the server. */
   constructor(dir: string, files: Files = nodeFiles) {
@@ -78,7 +82,9 @@ export class FileSnapshotStore implements SnapshotStore {
       for (const name of names) if (PART_NAME.test(name)) await this.#files.remove(join(this.#dir, name))
       // A process that was killed may have left names in the system's cache alone: of snapshots, and of the directory.
       for (const dir of [dirname(this.#dir), this.#dir]) await this.#files.syncDirectory(dir)
-      return await this.#inspectAll(idsIn(names))
+      const ids = idsIn(names)
+      for (const id of ids) this.#named.set(id, {})
+      return await this.#inspectAll(ids)
     } catch (error) {
       this.#phase = 'closed'
       throw snapshotFault(this.#dir, 'cannot be opened', error)
@@ -93,7 +99,8 @@ export class FileSnapshotStore implements SnapshotStore {
   }
 
   receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake> {
-    const beginning = this.#receiving.then(() => this.#receive(header, bytes))
+    const before = Promise.all([this.#receiving, this.#keeping])
+    const beginning = before.then(() => this.#receive(header, bytes))
     this.#receiving = beginning.catch(() => {})
     return beginning
   }
@@ -119,19 +126,30 @@ export class FileSnapshotStore implements SnapshotStore {
 
   async keep(ids: ReadonlySet<string>): Promise<void> {
     this.#checkOpen('keep')
-    await this.#dropSuspended(({ header }) => !ids.has(header.id))
-    try {
-      for (const id of idsIn(await this.#files.list(this.#dir))) {
-        if (!ids.has(id)) await this.#files.remove(this.#pathOf(id))
-      }
-    } catch (error) {
-      throw snapshotFault(this.#dir, 'cannot be rid of those that are not kept', error)
-    }
+    // Of now: what becomes whole meanwhile, nobody could have named.
+    const others = [...this.#named].filter(([id]) => !ids.has(id))
+    const keeping = this.#keep(ids, others)
+    this.#keeping = keeping.catch(() => {})
+    await keeping
   }
 
   async close(): Promise<void> {
     this.#phase = 'closed'
     await Promise.all([...this.#parts].map((part) => part.abort(this.#closedError('a write'))))
+  }
+
+  async #keep(ids: ReadonlySet<string>, others: readonly (readonly [id: string, file: object])[]): Promise<void> {
+    await this.#dropSuspended(({ header }) => !ids.has(header.id))
+    const isMade = (id: string): boolean => [...this.#parts].some((part) => part.id === id)
+    try {
+      for (const [id, file] of others) {
+        if (this.#named.get(id) !== file || isMade(id)) continue
+        await this.#files.remove(this.#pathOf(id))
+        if (this.#named.get(id) === file) this.#named.delete(id)
+      }
+    } catch (error) {
+      throw snapshotFault(this.#dir, 'cannot be rid of those that are not kept', error)
+    }
   }
 
   async #receive(header: SnapshotHeader, bytes: number): Promise<SnapshotIntake> {
@@ -227,8 +245,9 @@ export class FileSnapshotStore implements SnapshotStore {
 
   #newPart(id: string): PartialFile {
     checkForm(id)
-    const part: PartialFile = new PartialFile(this.#files, this.#dir, id, () => {
+    const part: PartialFile = new PartialFile(this.#files, this.#dir, id, (isNamed) => {
       this.#parts.delete(part)
+      if (isNamed) this.#named.set(id, {})
       if (this.#receptions.get(id)?.part === part) this.#receptions.delete(id)
     })
     this.#parts.add(part)

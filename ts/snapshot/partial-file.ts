@@ -22,11 +22,12 @@ export const SNAPSHOT_SUFFIX = '.snapshot'
 const FLUSH_EVERY_BYTES = 1024 * 1024
 
 export class PartialFile {
+  readonly id: string
   readonly path: string
   readonly #files: Files
   readonly #dir: string
   readonly #finalPath: string
-  readonly #onEnd: () => void
+  readonly #onEnd: (isNamed: boolean) => void
   /** Null while it is suspended, and at its end. */
   #file: DiskFile | null = null
   #unflushedBytes = 0
@@ -34,12 +35,15 @@ export class PartialFile {
   #busy: Promise<unknown> = Promise.resolve()
   /** Not null at its end: what a call after it rejects with. */
   #over: Error | null = null
+  /** It may have its last name. */
+  #isNamed = false
   #isPublished = false
 
-  /** `onEnd` is called once: when it is whole, or gone. */
-  constructor(files: Files, dir: string, id: string, onEnd: () => void) {
+  /** `onEnd` is called once: when it is whole, or gone. `isNamed`: it may stand there under its last name. */
+  constructor(files: Files, dir: string, id: string, onEnd: (isNamed: boolean) => void) {
     this.#files = files
     this.#dir = dir
+    this.id = id
     this.path = join(dir, id + PART_SUFFIX)
     this.#finalPath = join(dir, id + SNAPSHOT_SUFFIX)
     this.#onEnd = onEnd
@@ -88,12 +92,13 @@ export class PartialFile {
     this.#open()
     this.#file = null
     await file.close()
+    this.#isNamed = true
     await this.#files.rename(this.path, this.#finalPath)
     // When this fails the name stays: it may have stood there before, and what it stands for is whole.
     await this.#files.syncDirectory(this.#dir)
     this.#isPublished = true
     this.#over ??= failedError(this.#finalPath, 'is finished: nothing can be added')
-    this.#onEnd()
+    this.#onEnd(this.#isNamed)
   }
 
   /** Closes the file after the call under way, and keeps what it holds. */
@@ -132,7 +137,7 @@ export class PartialFile {
     this.#file = null
     await file?.close().catch(() => {})
     await this.#files.remove(this.path).catch(() => {})
-    this.#onEnd()
+    this.#onEnd(this.#isNamed)
   }
 
   #open(): DiskFile {

@@ -101,8 +101,9 @@ export interface SnapshotStore {
   /** Reads and checks all of it; rejects with ERR_RAFT_SNAPSHOT_CORRUPT. */
   verify(id: string): Promise<void>
   /**
-   * Removes every other snapshot, flawed ones too, and what a suspended intake of another one has received. What is
-   * being made or received goes on; unknown ids are ignored.
+   * Removes every other snapshot that stands there when it is called, flawed ones too, and what a suspended intake of
+   * another one has received. What is being made or received goes on, and stays where it becomes whole meanwhile;
+   * unknown ids are ignored.
    */
   keep(ids: ReadonlySet<string>): Promise<void>
   /** Nothing is read or written any more afterwards; what is being made or received is aborted. */
