@@ -9,7 +9,7 @@ import { SendingInvariants } from '#balsa/testing/simulator/invariants/sending-i
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { accepting, appendEntries, endingAt, matched } from '../support/messages.js'
+import { accepting, appendEntries, conflict, endingAt, matched } from '../support/messages.js'
 
 const MIB = 2 ** 20
 
@@ -233,7 +233,7 @@ test('acknowledgements that come together after a window was disproved leave not
   cluster.persist('s3')
   assert.ok(cluster.drop(({ from }) => from === 's3').length > 0)
   const session = cluster.server('s1').sessions.get('s3') ?? 0
-  const answer = (matchIndex: number, round = 0): Input => ({
+  const answer = (matchIndex: number, round = 1): Input => ({
     type: 'response',
     from: 's3',
     session,
@@ -244,6 +244,19 @@ test('acknowledgements that come together after a window was disproved leave not
   assert.is(peer?.mode, 'probe')
   cluster.turn('s1', answer(3), answer(5))
   assert.equal([peer?.mode, peer?.matchIndex, peer?.nextIndex], ['replicate', 5, 6])
+})
+
+test('what was refused because its term was over says nothing of what is sent now', () => {
+  const cluster = new Stage({ observers: [new SendingInvariants()] })
+  cluster.elect('s1')
+  cluster.propose('s1')
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const refusal = endingAt(1, conflict(2, '0/0', 0))
+  cluster.turn('s1', { type: 'response', from: 's3', session, message: refusal })
+  const peer = cluster.core('s1').peers.get('s3')
+  assert.equal([peer?.mode, peer?.nextIndex], ['replicate', 4])
+  cluster.settle()
+  assert.is(peer?.matchIndex, 3)
 })
 
 test('a peer without room is sent at most one message per heartbeat, whatever it answers meanwhile (C22)', () => {

@@ -34,7 +34,7 @@ test('an old entry on a majority stays uncommitted, and may be replaced (5.4.2, 
   // s2 and s3 have entry 2 of term 2 durably, and not yet the entry of term 4; the leader's disk has nothing new.
   const session = cluster.server('s1').sessions
   for (const peer of ['s2', 's3']) {
-    const message = { type: 'AppendEntriesResult', status: 'matched', hintIndex: 0, hintTerm: 0, round: 0 } as const
+    const message = { type: 'AppendEntriesResult', status: 'matched', hintIndex: 0, hintTerm: 0, round: 1 } as const
     const match = { ...message, term: 4, matchIndex: 2 } as never
     cluster.turn('s1', { type: 'response', from: peer, session: session.get(peer) ?? 0, message: match })
   }

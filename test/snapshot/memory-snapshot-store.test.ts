@@ -139,6 +139,12 @@ test('a slow disk carries each call out when it is let', async () => {
   assert.ok(calls >= 6, `${calls} calls`)
 })
 
+test('what begins while a removal of the same id is under way stays, whichever of both the disk serves first', async () => {
+  for (const way of ['made', 'received'] as const) {
+    for (let order = 0; order < 32; order += 1) await removedAndAgain(way, order)
+  }
+})
+
 test('the same calls leave the same bytes and the same count, run after run', async () => {
   const run = async (): Promise<readonly unknown[]> => {
     const factory = memorySnapshotStore()
@@ -166,9 +172,39 @@ function idle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-async function make(store: SnapshotStore, n: number): Promise<void> {
+/** From the removal on the disk serves, of the calls that wait, the first or the second, as the bits of `order` say. */
+async function removedAndAgain(way: 'made' | 'received', order: number): Promise<void> {
+  const waiting: (() => void)[] = []
+  let isSlow = false
+  const factory = memorySnapshotStore({ completion: (done) => (isSlow ? waiting.push(done) : done()) })
+  const store = factory.create('a')
+  await store.open()
+  for (const n of [1, 2, 3]) await make(store, n, 10)
+  const file = snapshotBytes(headerOf(1), [bytes(10)])
+  const again = async (): Promise<unknown> => {
+    if (way === 'made') return make(store, 1, 10)
+    const intake = await store.receive(headerOf(1), file.length)
+    await intake.write(file)
+    return intake.finish()
+  }
+  isSlow = true
+  const both = Promise.all([store.remove([1, 2].map((n) => headerOf(n).id)), again()])
+  await idle()
+  for (let draws = order; waiting.length > 0; draws >>= 1) {
+    waiting.splice((draws & 1) % waiting.length, 1)[0]?.()
+    await idle()
+  }
+  await both
+  isSlow = false
+  const left = await factory.disk('a').list('a/snapshots')
+  const expected = [1, 3].map((n) => `${headerOf(n).id}.snapshot`)
+  assert.equal(left.toSorted(), expected.toSorted(), `${way}, ${order}`)
+  await store.close()
+}
+
+async function make(store: SnapshotStore, n: number, length = 70_000): Promise<void> {
   const sink = await store.create(headerOf(n))
-  await sink.write(bytes(70_000, n))
+  await sink.write(bytes(length, n))
   await sink.finish()
 }
 

@@ -19,7 +19,7 @@ export function appendEntries(
   prev: EntryId,
   blocks: readonly Block[],
   commitIndex = 0,
-  round = 0,
+  round = 1,
 ): AppendEntries {
   const [prevIndex, prevTerm] = numbersOf(prev)
   return {
@@ -33,12 +33,12 @@ export function appendEntries(
   }
 }
 
-export function matched(term: number, matchIndex: number, round = 0): AppendEntriesResult {
+export function matched(term: number, matchIndex: number, round = 1): AppendEntriesResult {
   return result(term, 'matched', matchIndex, '0/0', round)
 }
 
-export function conflict(term: number, hint: EntryId): AppendEntriesResult {
-  return result(term, 'conflict', 0, hint, 0)
+export function conflict(term: number, hint: EntryId, round = 1): AppendEntriesResult {
+  return result(term, 'conflict', 0, hint, round)
 }
 
 /** An answer that also says where the log of its sender ends. */

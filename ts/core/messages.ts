@@ -37,7 +37,7 @@ export interface AppendEntriesResult {
    */
   readonly hintIndex: LogIndex
   readonly hintTerm: Term
-  /** The highest round seen from this leadership. */
+  /** The highest round seen from this leadership, 1 or more; 0: the message was of a term that is over. */
   readonly round: number
   /** The last entry of this server's log, whether it agrees or not. Absent when the peer's version does not say. */
   readonly lastIndex?: LogIndex

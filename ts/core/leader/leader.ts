@@ -167,6 +167,8 @@ export class Leader extends RoleBehaviour {
     const replication = this.#replications.get(from)
     if (message.type !== 'AppendEntriesResult' || message.term < this.core.hardState.term) return
     if (replication === undefined || !replication.isCurrent(session)) return
+    // What this server sent when it led an earlier term was refused in this one: of what is sent now it says nothing.
+    if (message.round === 0) return
     if (replication.handleResult(message)) this.#advanceCommit()
     this.#membership.advance()
     this.#quorum.heard()

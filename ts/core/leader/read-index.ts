@@ -26,8 +26,11 @@ interface WaitingRead {
 export class ReadRounds {
   readonly #core: CoreContext
   readonly #peers: ReadonlyMap<ServerId, Progress>
-  /** The latest round of this leadership; every AppendEntries carries it, and every answer echoes it. Only grows. */
-  #round = 0
+  /**
+   * The latest round of this leadership; every AppendEntries carries it, and every answer echoes it. Only grows, from 1
+   * on: with 0 a follower refuses what is of a term that is over.
+   */
+  #round = 1
   /** Came before an entry of this term was committed: their position is not known yet (scenario R1). */
   #early: number[] = []
   /** Have a position; wait for the round that will be sent in this turn. */

@@ -249,7 +249,9 @@ export class ServerInvariants implements Observer {
     })
     if (keepSuffix) return
     seen.acknowledged = Math.min(seen.acknowledged, snapshot.index)
-    terms.splice(0, terms.length, ...covered)
+    terms.length = 0
+    // One by one: there may be more than a call takes as arguments.
+    for (const term of covered) terms.push(term)
   }
 
   #of(server: ServerView): Seen {

@@ -47,6 +47,8 @@ export class SimClient {
   /** When not null, it asks only these. */
   only: readonly SimServer[] | null = null
   isStopped = false
+  /** It waits for every answer, as long as it takes. */
+  isPatient = false
   answered = 0
   readonly #site: ClientSite
   readonly #ordinal: number
@@ -170,9 +172,10 @@ export class SimClient {
     const id = this.#site.nextId()
     const commands = Array.from({ length: count }, () => this.#site.nextId())
     const key = this.#random.int(0, plan.keys)
-    const timeoutMs = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
+    const drawn = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
+    const timeoutMs = this.isPatient ? null : drawn
     const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
-    const signal = this.#site.signals.draw(server.process, plan.signals)
+    const signal = this.isPatient ? null : this.#site.signals.draw(server.process, plan.signals)
     return { id, kind, client: this.#ordinal, server: server.id, key, commands, timeoutMs, deadline, signal }
   }
 

@@ -28,6 +28,11 @@ export class EntryTimeInvariants implements Observer {
     for (const operation of ticket.operations) {
       if (operation.type === 'truncateSuffix') times.length = operation.from
       else if (operation.type === 'append') this.#append(server, times, operation.block)
+      else if (operation.type === 'compact' && !operation.keepSuffix) {
+        // Another log, of which this entry alone is known.
+        times.length = 0
+        times[operation.snapshot.index] = operation.snapshot.time
+      }
     }
   }
 

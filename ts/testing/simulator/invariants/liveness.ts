@@ -76,6 +76,10 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isStuck = ({ waitsOn }: (typeof world.clients)[number]): boolean => {
     return waitsOn !== null && !reachedBy(world, core, leaderOf(world)).includes(waitsOn)
   }
+  // Where nothing is answered before whoever asks has given up, nobody would ever be served.
+  world.queue.after(allowedMs / 2, () => {
+    world.clients.forEach((client, at) => (client.isPatient = client.answered === answered[at]))
+  })
   await world.run(() => isLate() || (isServed() && leaderIn(world, core) !== null))
   if (isLate()) throw late(world, core, `clients are not served ${allowedMs.toFixed(0)} ms after`)
   const asking = world.clients.filter(({ isStopped }) => !isStopped)
