@@ -3,7 +3,8 @@
  * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something open
  * counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node
  * <file>` they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that
- * is emulated.
+ * is emulated. Each line says how long a file took and, on Linux, the CPU time of its processes: that one is about the
+ * same on a machine that does other things as well.
  */
 
 import { spawn } from 'node:child_process'
@@ -115,15 +116,16 @@ async function runFiles(pattern, how) {
 async function runFile(name, { node, deadlineMs }) {
   const begin = performance.now()
   const result = await start(node, ['--enable-source-maps', 'scripts/test-file.mjs', name], deadlineMs, null)
-  const seconds = ((performance.now() - begin) / 1000).toFixed(1)
-  const counts = result.message ?? { suites: 0, total: 0, passed: 0, skipped: 0 }
+  const seconds = `${((performance.now() - begin) / 1000).toFixed(1)} s`
+  const counts = result.message ?? { suites: 0, total: 0, passed: 0, skipped: 0, cpuSeconds: null }
+  const cpu = counts.cpuSeconds === null ? '' : `, CPU ${counts.cpuSeconds.toFixed(1)} s`
   const failed = counts.total - counts.passed
   const trouble = troubleOf(result, counts, failed)
   total.passed += counts.passed
   total.failed += failed
   total.skipped += counts.skipped
   collectSkips(name, result.output, counts.skipped)
-  const head = `${name}: ${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped (${seconds} s)`
+  const head = `${name}: ${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped (${seconds}${cpu})`
   if (failed === 0 && trouble === null) return `ok   ${head}`
   if (trouble !== null) {
     total.failed += 1

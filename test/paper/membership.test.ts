@@ -424,6 +424,29 @@ test('4.2.2 3.10 M11 a leader that is removed asks nobody to follow it who lacks
   assert.is(cluster.transferOutcomes.get(1)?.status, 'failed')
 })
 
+test('4.2.2 3.10 M11 a leader that is removed, and hears nobody any more as that is committed, leads no longer', () => {
+  const cluster = led({ servers: 2 })
+  cluster.stalledDisks.add('s2')
+  cluster.configure('s1', { type: 'remove', id: 's1' })
+  cluster.settle()
+  cluster.persist('s2')
+  cluster.trace = []
+  // The connection ends behind the answer, and both come in one turn.
+  cluster.inOneTurn('s1', () => {
+    cluster.deliver(({ from }) => from === 's2')
+    cluster.disconnect('s1', 's2')
+  })
+  assert.is(cluster.core('s1').log.commitIndex, 3)
+  assert.is(cluster.core('s1').role, 'follower')
+  assert.not(
+    cluster.trace.some((line) => line.includes('TimeoutNow')),
+    'nobody is asked',
+  )
+  cluster.stalledDisks.clear()
+  cluster.run(6 * electionTimeoutMs)
+  assert.equal([cluster.leader?.id, inForce(cluster, 's2')], ['s2', 's2'])
+})
+
 test('4.2.2 a voter whose removal is not committed campaigns where nobody else could be elected', () => {
   const cluster = led({ servers: 2 })
   cluster.cut('s1', 's2')

@@ -221,7 +221,8 @@ export class Membership {
     const { log, now, settings } = this.#core
     const until = now + settings.electionTimeoutMs
     const progress = this.#peers.get(server.id)
-    if (progress !== undefined) progress.commitMost = log.configurationIndex
+    assert(progress !== undefined, () => `membership: ${server.id} was a member, and nothing is known of its log`)
+    progress.commitMost = log.configurationIndex
     this.#leavers.set(server.id, { server, removedAt: log.configurationIndex, until, toldIn: null })
     this.#leaversChanged()
   }
