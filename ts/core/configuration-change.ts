@@ -57,9 +57,10 @@ export function configurationAfter(current: Configuration, change: Configuration
   const changed = changedBy(current, change)
   if ('flaw' in changed) return changed
   const { voters, outgoing } = changed.configuration
-  if (voters.length === 0) return { flaw: 'no voter would be left: add another one first' }
+  if (voters.length === 0) return { flaw: 'no voter would be left: add another one first (addVoter)' }
   const count = membersOf(changed.configuration).length
-  if (count > MEMBERS_MAX) return { flaw: `a cluster has at most ${MEMBERS_MAX} members: remove one first` }
+  if (count > MEMBERS_MAX)
+    return { flaw: `a cluster has at most ${MEMBERS_MAX} members: remove one first (removeServer)` }
   if (outgoing !== null || differenceOf(current.voters, voters) <= 1) return changed
   return { configuration: { ...changed.configuration, outgoing: current.voters } }
 }
@@ -100,7 +101,7 @@ function added(current: Configuration, server: Server, promote: boolean): Change
   const { id } = server
   const there = membersOf(current).find((member) => member.id === id)
   if (there !== undefined) {
-    const remedy = 'promote, demote or remove it, or change its address'
+    const remedy = 'promote, demote or remove it, or change its address (updateServer)'
     return { flaw: `server ${id} is a member already, at ${there.address}: ${remedy}` }
   }
   const flaw = addressFlaw(current, server)
@@ -112,7 +113,7 @@ function added(current: Configuration, server: Server, promote: boolean): Change
 function promoted(current: Configuration, id: ServerId, atOnce: boolean): Changed {
   const nonvoter = current.nonvoters.find((server) => server.id === id)
   if (nonvoter === undefined) {
-    return { flaw: isIn(current.voters, id) ? `server ${id} is a voter already` : unknownMember(current, id) }
+    return { flaw: isIn(current.voters, id) ? `server ${id} is a voter already` : notAddedYet(current, id) }
   }
   if (!atOnce) return { configuration: withPromote(current, id, true) }
   const nonvoters = without(current.nonvoters, id)
@@ -141,7 +142,7 @@ function removed(current: Configuration, id: ServerId): Changed {
 function replaced(current: Configuration, id: ServerId, by: ServerId): Changed {
   const nonvoter = current.nonvoters.find((server) => server.id === by)
   if (nonvoter === undefined) {
-    return { flaw: isIn(current.voters, by) ? `server ${by} is a voter already` : unknownMember(current, by) }
+    return { flaw: isIn(current.voters, by) ? `server ${by} is a voter already` : notAddedYet(current, by) }
   }
   const [voters, nonvoters] = [without(current.voters, id), without(current.nonvoters, id)]
   if (voters.length < current.voters.length) {
@@ -170,7 +171,7 @@ function set(current: Configuration, voterIds: readonly ServerId[], nonvoterIds:
   if (twice !== undefined) return { flaw: `server ${twice} is named twice` }
   const members = new Map(membersOf(current).map((server) => [server.id, plain(server)]))
   const unknown = named.find((id) => !members.has(id))
-  if (unknown !== undefined) return { flaw: unknownMember(current, unknown) }
+  if (unknown !== undefined) return { flaw: notAddedYet(current, unknown) }
   const serversOf = (ids: readonly ServerId[]): readonly Server[] => ids.flatMap((id) => members.get(id) ?? [])
   const nonvoters = serversOf(nonvoterIds).map((server) => ({ ...server, promote: false }))
   return { configuration: { ...current, voters: serversOf(voterIds), nonvoters } }
@@ -186,9 +187,19 @@ function addressFlaw(current: Configuration, { id, address }: Server): string | 
   return other === undefined ? null : `the address ${address} is that of server ${other.id}: give ${id} its own`
 }
 
+/** Of one that is to have a place: it can be given one. */
+function notAddedYet(current: Configuration, id: ServerId): string {
+  return `server ${id} is not a member: add it first as a nonvoter (addNonvoter). ${membersAre(current)}`
+}
+
+/** Of one that is to lose its place, or to have it changed: to add it first makes no sense. */
 function unknownMember(current: Configuration, id: ServerId): string {
+  return `server ${id} is not a member. ${membersAre(current)}`
+}
+
+function membersAre(current: Configuration): string {
   const ids = membersOf(current).map((member) => member.id)
-  return `server ${id} is not a member: add it first as a nonvoter. Members are ${ids.sort().join(', ')}`
+  return `Members are ${ids.sort().join(', ')}`
 }
 
 function withPromote(current: Configuration, id: ServerId, promote: boolean): Configuration {

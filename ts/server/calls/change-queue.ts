@@ -184,7 +184,7 @@ function refusalOf(refusal: Exclude<ChangeRefusal, { readonly kind: 'notYet' | '
     }
     case 'noQuorum': {
       const names = refusal.unheard.join(', ')
-      const message = `too few voters would be heard to go on: ${names} did not answer within an election timeout. Bring them back, or remove them first; with the option force it is done all the same, and nothing is committed until enough of them answer`
+      const message = `too few voters would be heard to go on: ${names} did not answer within an election timeout. Bring them back, or remove them first (removeServer); with the option force it is done all the same, and nothing is committed until enough of them answer`
       return new RaftError('ERR_RAFT_CHANGE_REFUSED', message, { retryable: true })
     }
   }

@@ -21,7 +21,7 @@ export interface RaftCall {
 }
 
 /** What every change takes behind its own words. */
-const CHANGE_USAGE = '[IFINDEX index] [FORCE]'
+export const CHANGE_USAGE = '[IFINDEX index] [FORCE]'
 const DESCRIBING_USAGE = `id peer-host:port client-host:port ${CHANGE_USAGE}`
 
 export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall>([

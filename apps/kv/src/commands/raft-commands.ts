@@ -8,6 +8,7 @@ import { formatIfKnown } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { beginRaftCall, raftCalls } from './raft-calls.js'
+import { inOwnWords } from './remedies.js'
 import { table } from './table.js'
 
 export const raftSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -53,7 +54,7 @@ function raftStatus({ server }: LocalContext): Reply {
     ['durability', raft.durability],
     ['log-bytes', raft.store.usedBytes],
     ['loading', server.data.isRestoring ? 1 : 0],
-    ['fault', raft.fault?.message ?? null],
+    ['fault', raft.fault === null ? null : inOwnWords(raft.fault.message)],
   ])
 }
 
@@ -84,7 +85,7 @@ function memberRow(
   const member = leadership.members.find((one) => one.id === id)
   const isSelf = id === raft.id
   const refusal = peer?.refusal ?? null
-  const reason = refusal === null ? (peer?.downReason ?? null) : `${refusal.code} ${refusal.reason}`
+  const reason = refusal === null ? (peer?.downReason ?? null) : `${refusal.code} ${inOwnWords(refusal.reason)}`
   return table([
     ['id', id],
     ['kind', kind],

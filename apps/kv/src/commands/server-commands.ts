@@ -6,6 +6,7 @@ import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatIfKnown } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import { inOwnWords } from './remedies.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
@@ -134,7 +135,7 @@ function persistenceLines({ data, saves, status: raft, dir }: ServerState): Retu
     ['rdb_saves', saves.count],
     ['snapshot_index', raft.snapshot.last?.index ?? 0],
     ['snapshot_bytes', raft.snapshot.last?.bytes ?? 0],
-    ['snapshot_failure', oneField(raft.snapshot.failure?.message ?? '')],
+    ['snapshot_failure', oneField(inOwnWords(raft.snapshot.failure?.message ?? ''))],
     ['snapshot_unavailable', oneField(saves.unavailable ?? '')],
     ['log_durability', raft.durability],
     ['log_dir', dir],
@@ -218,7 +219,7 @@ function lostLine({ downReason }: Status['peers'][number]): string {
 function refusedLine({ refusal }: Status['peers'][number]): string {
   if (refusal === null) return ''
   const { by, code, reason, count } = refusal
-  return `,refused=${by === 'peer' ? 'by the peer: ' : ''}${oneField(`${code} ${reason}`)},refused_times=${count}`
+  return `,refused=${by === 'peer' ? 'by the peer: ' : ''}${oneField(`${code} ${inOwnWords(reason)}`)},refused_times=${count}`
 }
 
 function oneField(text: string): string {

@@ -8,6 +8,7 @@
 
 import { RaftError } from 'balsa-raft'
 import { redirectAddress, type KnownMember } from '../cluster/members.js'
+import { inOwnWords } from '../commands/remedies.js'
 import { failure, textBytes, type ErrorReply } from '../resp/reply.js'
 import type { Leadership } from './leadership.js'
 
@@ -73,7 +74,7 @@ export function readFailure(error: unknown, leadership: Leadership, slot: number
 export function callFailure(error: unknown, leadership: Leadership): ErrorReply {
   if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${textBytes(String(error))}`)
   const isElsewhere = error.code === 'ERR_RAFT_NOT_LEADER' || error.code === 'ERR_RAFT_NO_LEADER'
-  return isElsewhere ? refusal(error, leadership, 0) : failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
+  return isElsewhere ? refusal(error, leadership, 0) : told(error)
 }
 
 function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorReply {
@@ -112,12 +113,17 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_CHANGE_REFUSED':
     case 'ERR_RAFT_REMOVED':
     case 'ERR_RAFT_OPTIONS':
-      return failure(`ERR ${error.code.slice(4)} ${textBytes(error.message)}`)
+      return told(error)
   }
+}
+
+/** The code, and what is wrong and what helps, in words of this server. */
+function told({ code, message }: RaftError): ErrorReply {
+  return failure(`ERR ${code.slice(4)} ${textBytes(inOwnWords(message))}`)
 }
 
 function unknownOutcome(message: string): ErrorReply {
   return failure(
-    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${textBytes(message)}`,
+    `ERR RAFT_UNKNOWN the command may or may not have been applied; read before sending it again: ${textBytes(inOwnWords(message))}`,
   )
 }
