@@ -4,6 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions, RaftEvents, StateMachine } from 'balsa-raft'
+import { SNAPSHOT_END_BYTES } from '#balsa/format/snapshot.js'
 import { settingsOf } from '#balsa/options.js'
 import { openServer } from '#balsa/server/open/open-server.js'
 import type { Server } from '#balsa/server/server.js'
@@ -475,6 +476,33 @@ test('N15 a damaged snapshot is not used: an older one from which the log goes o
     assert.is(error?.code, 'ERR_RAFT_SNAPSHOT_CORRUPT')
     assert.match(error?.message ?? '', /no snapshot from which the log goes on can be read/)
     assert.equal(kept.list, [], 'nothing of it was used')
+    await lone.raft.close()
+  }
+})
+
+test('N15 one on which the log stands, and which was found damaged, is replaced as soon as more is applied', async () => {
+  for (const where of ['header', 'data'] as const) {
+    const lone = await new Lone()
+      .open(keeping(), { snapshots: { entries: 1e6, trailingEntries: 100 } })
+      .then((one) => one.lead())
+    await lone.apply(1, 2)
+    await lone.raft.snapshot()
+    await lone.apply(3, 4)
+    const { id, index, bytes } = await lone.raft.snapshot()
+    await lone.raft.close()
+    const byte = where === 'header' ? 20 : bytes - SNAPSHOT_END_BYTES - 1
+    lone.storage.snapshots.disk('/s1').flipBit(id, 8 * byte)
+    const kept = keeping()
+    await lone.open(kept, { snapshots: { entries: 1e6, trailingEntries: 100 } })
+    assert.is(lone.raft.status.snapshot.last?.id === id, where === 'data', 'seen at once')
+    await lone.lead()
+    await lone.apply(5)
+    await lone.until(() => (lone.raft.status.snapshot.last?.index ?? 0) > index)
+    await lone.until(() => lone.server.core.log.snapshot?.id === lone.raft.status.snapshot.last?.id)
+    const taken = lone.events.filter(({ what }) => what === 'taken').length
+    await lone.apply(6, 7)
+    assert.is(lone.events.filter(({ what }) => what === 'taken').length, taken, 'once')
+    assert.equal(kept.list, [1, 2, 3, 4, 5, 6, 7])
     await lone.raft.close()
   }
 })

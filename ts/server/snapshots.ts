@@ -179,7 +179,16 @@ export class Snapshots implements SnapshotShelf {
     if (snapshot !== null && core.tickets.snapshotIsDurable) this.#standsOn(snapshot)
     if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || this.#unavailable !== null) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
-    else if (this.#schedule.isDue(now)) this.#take(core, now)
+    else if (this.#schedule.isDue(now, this.#isMissing(core))) this.#take(core, now)
+  }
+
+  /**
+   * Whether the log stands on one that was found damaged: no peer can be given it, and only an older one leads to what
+   * is applied here. One that covers more takes its place.
+   */
+  #isMissing({ log: { snapshot, appliedIndex } }: RaftCore): boolean {
+    if (snapshot === null || this.#takenIndex !== null) return false
+    return appliedIndex > snapshot.index && this.find(snapshot.id) === null
   }
 
   /**
@@ -278,6 +287,8 @@ export class Snapshots implements SnapshotShelf {
       } catch (error) {
         if (!(error instanceof RaftError) || error.code !== 'ERR_RAFT_SNAPSHOT_CORRUPT') throw error
         damage = error
+        // No peer is to be given it either.
+        this.#stored = this.#stored.filter(({ header }) => header.id !== meta.id)
         this.#logger.error('snapshot damaged', { index: meta.index, id: meta.id, error: error.message })
       }
     }

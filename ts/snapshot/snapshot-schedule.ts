@@ -80,9 +80,11 @@ export class SnapshotSchedule {
     this.taken(snapshotBytes)
   }
 
-  /** Whether one is due that covers what is applied now. */
-  isDue(now: number): boolean {
-    if (this.#policy === null || this.#appliedIndex <= this.#taken.index || now < this.#notBefore) return false
+  /** Whether one is due that covers what is applied now; `isMissing`: there is none on which the log could stand. */
+  isDue(now: number, isMissing = false): boolean {
+    if (this.#policy === null || now < this.#notBefore) return false
+    if (isMissing) return true
+    if (this.#appliedIndex <= this.#taken.index) return false
     const { entries, bytes, intervalMs } = this.#policy
     const newBytes = this.#appliedBytes - this.#taken.bytes
     if (now - this.#taken.at >= intervalMs * this.#stretch) return true
