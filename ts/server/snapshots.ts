@@ -287,8 +287,9 @@ export class Snapshots implements SnapshotShelf {
       } catch (error) {
         if (!(error instanceof RaftError) || error.code !== 'ERR_RAFT_SNAPSHOT_CORRUPT') throw error
         damage = error
-        // No peer is to be given it either.
+        // No peer is to be given it either; it goes when the log stands on another one.
         this.#stored = this.#stored.filter(({ header }) => header.id !== meta.id)
+        this.#flawed = [...this.#flawed, meta.id]
         this.#logger.error('snapshot damaged', { index: meta.index, id: meta.id, error: error.message })
       }
     }
