@@ -459,9 +459,9 @@ export class Snapshots implements SnapshotShelf {
     this.#remove(known.filter((id) => !kept.has(id)))
   }
 
-  /** Nothing is to stay of what failed, unless it is whole from another time. */
+  /** Nothing is to stay of what failed, unless it stood there before: the log may name it, also one that is damaged. */
   #discard(id: string): void {
-    if (this.find(id) === null) this.#remove([id])
+    if (this.find(id) === null && !this.#flawed.includes(id)) this.#remove([id])
   }
 
   #remove(ids: readonly string[]): void {
