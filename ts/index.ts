@@ -31,6 +31,8 @@ export type { Transport } from './transport/transport.js'
 export type {
   Clock,
   ConfigurationStatus,
+  JoinAnswer,
+  JoinStatus,
   Logger,
   LogIndex,
   Member,

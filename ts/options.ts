@@ -20,7 +20,7 @@ import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, Logger, Server, ServerId, ServerMeta } from './types.js'
+import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** One of the ids in `bootstrap`; with `join`, none of them. */
@@ -55,6 +55,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * default 60000.
    */
   readonly joinTimeoutMs?: number
+  /**
+   * With addresses in `join`: told whenever it changes what this server waits for and whom it asks, as long as
+   * `Raft.open` asks; afterwards `status.join` says it. What it throws or rejects with is logged. Default null.
+   */
+  readonly onJoin?: ((status: JoinStatus) => void) | null
   /** Ends the wait for those addresses; `Raft.open` then rejects with ERR_RAFT_ABORTED. */
   readonly signal?: AbortSignal | null
   /**
@@ -191,6 +196,7 @@ const OPTION_NAMES = Object.keys({
   joinAs: true,
   allowJoin: true,
   joinTimeoutMs: true,
+  onJoin: true,
   signal: true,
   recoveries: true,
   cluster: true,
@@ -263,6 +269,7 @@ function readSettings<Command, Result, Query, Answer>(
     joinAs: options.joinAs ?? null,
     allowJoin: options.allowJoin ?? false,
     joinTimeoutMs: options.joinTimeoutMs ?? 60_000,
+    onJoin: options.onJoin ?? null,
     signal: options.signal ?? null,
     recoveries: options.recoveries ?? [],
     cluster: options.cluster ?? 'balsa',
@@ -593,12 +600,14 @@ function checkJoin({
   bootstrap,
   recoveries,
   joinTimeoutMs,
+  onJoin,
   signal,
   transport,
 }: Checked<unknown, unknown, unknown, unknown>): void {
   checkRecoveries(recoveries)
   if (joinAs !== null) checkJoinAs(id, joinAs, join, transport)
   checkNumber('joinTimeoutMs', joinTimeoutMs, 1, 2 ** 31 - 1)
+  if (onJoin !== null && typeof onJoin !== 'function') fail('onJoin', 'must be a function, or null')
   if (signal !== null && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
   if (typeof join === 'boolean') return checkServers(bootstrap, id, join, recoveries)
   if (!Array.isArray(join) || join.length === 0 || join.length > SERVERS_MAX) {

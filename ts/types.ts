@@ -250,3 +250,25 @@ export interface Logger {
   warn(event: string, fields?: Readonly<Record<string, unknown>>): void
   error(event: string, fields?: Readonly<Record<string, unknown>>): void
 }
+
+/** What became of the last question to one address. */
+export interface JoinAnswer {
+  readonly address: string
+  /** In words: what was told there and what helps, or why nothing was. Nobody has checked it. */
+  readonly text: string
+}
+
+/** What a server waits for that is to be added to a cluster, and whom it asks. */
+export interface JoinStatus {
+  /**
+   * `cluster`: to be told which cluster that is. `leader`: to be made a nonvoter by whoever leads, as `joinAs` asks.
+   * `operator`: to be added; it asks nobody.
+   */
+  readonly waitsFor: 'cluster' | 'leader' | 'operator'
+  /** The address that is being asked now; null while none is. */
+  readonly asking: string | null
+  /** By address, in the order in which they were first asked: at most twice as many as `join` names. */
+  readonly answers: readonly JoinAnswer[]
+  /** When they are asked again, in milliseconds since 1970; null while they are asked, or when nobody is any more. */
+  readonly nextAt: number | null
+}

@@ -89,6 +89,9 @@ test('a server that joins by an address needs no list, and says where it is foun
   for (const list of ['', '10.0.0.1', '10.0.0.1:0', '10.0.0.1:7101,']) {
     assert.match(said(`--join=${list}`, ...self), /^--join: ".*" is not host:port/)
   }
+  assert.match(said('--join', '10.0.0.1:7101', ...self, '--join-as', 'nonvoter', '--allow-join'), /^s4 0/)
+  assert.match(said('--join', '10.0.0.1:7101', ...self, '--join-as', 'voter'), /^--join-as is voter.*RAFT PROMOTE/)
+  assert.match(said('--port', '7001', '--join-as', 'nonvoter'), /^--join-as is said at the addresses of --join/)
   assert.match(said('--join', '10.0.0.1:7101', '--id', 's4'), /^--self is missing: with --join/)
   assert.match(said('--join', '10.0.0.1:7101', ...self.slice(2)), /^--id is missing/)
   for (const [name, value] of Object.entries({ servers, port: '7001', recovered: `5-${'0'.repeat(32)}` })) {
@@ -115,6 +118,13 @@ test('a configuration file says the same as the command line, which wins', () =>
   write({ id: 's1', dir: '/somewhere', servers: list, heartbeatMs: 50, logLevel: 'warn' })
   const options = readServerOptions(['--config', file, '--dir', '/elsewhere'])
   assert.equal([options?.dir, options?.heartbeatMs, options?.logLevel], ['/elsewhere', 50, 'warn'])
+  const allows = [true, false].map((allowJoin) => {
+    write({ servers: list, allowJoin })
+    return readServerOptions(['--config', file])?.allowJoin
+  })
+  assert.equal(allows, [true, false])
+  write({ servers: list, allowJoin: 'yes' })
+  assert.match(message(), /allowJoin must be true or false/)
   write({ heartbeat: 50 })
   assert.match(message(), /unknown key heartbeat; there are servers, id, dir/)
   write({ servers: [{ id: 's1' }] })

@@ -54,14 +54,15 @@ export class ProcessCluster {
     this.dir = temporaryDir()
   }
 
-  static async start(count: number): Promise<ProcessCluster> {
+  /** `more`: what else stands on each command line. */
+  static async start(count: number, more: readonly string[] = []): Promise<ProcessCluster> {
     const members: Member[] = []
     for (let at = 1; at <= count; at += 1) {
       const [peer, redis] = await Promise.all([freePort(), freePort()])
       members.push(makeMember(`s${at}`, { host: '127.0.0.1', port: peer }, { host: '127.0.0.1', port: redis }))
     }
     const cluster = new ProcessCluster(members)
-    for (const member of members) cluster.startServer(member)
+    for (const member of members) cluster.startServer(member, more)
     await cluster.untilAgreed()
     return cluster
   }

@@ -57,6 +57,8 @@ export class SingleServerRaft implements KvRaft {
     failure: null,
     unavailable: null,
   }
+  /** What `status` tells of its joining. */
+  join: Status['join'] = null
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
@@ -131,6 +133,7 @@ export class SingleServerRaft implements KvRaft {
       configuration: this.configuration,
       configurationIndex: logIndex(1),
       configurationIsCommitted: true,
+      join: this.join,
       peers: [...this.#peers].map(([peer, connected]) => ({
         ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
         downReason: this.downReasons.get(peer) ?? null,

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { fileStore } from 'balsa-raft'
-import type { Transport } from 'balsa-raft'
+import type { JoinStatus, Transport } from 'balsa-raft'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import { systemClock } from '#balsa/clock.js'
 import { failure } from '../support/failure.js'
@@ -181,6 +181,57 @@ test('M15 who may not join by itself waits, and one for whom there is no turn wi
   })
 })
 
+test('what a server that joins waits for, and whom it asks, is told while it asks and stands in its status until it is a member', async () => {
+  await inTown(async (town) => {
+    const seen: JoinStatus[] = []
+    const onJoin = (status: JoinStatus): void => {
+      seen.push(status)
+      if (seen.length === 1) throw new Error('the listener is at fault')
+    }
+    const clock = systemClock()
+    const opening = town.joins('s4', ['nobody:1', 's1:1'], { onJoin, clock })
+    await until('it pauses', () => seen.some(({ nextAt }) => nextAt !== null))
+    const pause = seen.find(({ nextAt }) => nextAt !== null)
+    const refused = (address: string): object => ({ address, text: 'Error: nobody listens there' })
+    assert.equal(seen.slice(0, 2), [
+      { waitsFor: 'cluster', asking: 'nobody:1', answers: [], nextAt: null },
+      { waitsFor: 'cluster', asking: 's1:1', answers: [refused('nobody:1')], nextAt: null },
+    ])
+    assert.equal(pause?.answers, [refused('nobody:1'), refused('s1:1')])
+    assert.is(pause?.asking, null)
+    const leader = await town.begin()
+    const joined = await opening
+    const { join: waits } = joined.status
+    assert.equal([waits?.waitsFor, waits?.asking, waits?.nextAt], ['operator', null, null])
+    assert.match(waits?.answers.at(-1)?.text ?? '', /^it tells its cluster/)
+    const told = seen.length
+    await leader.addNonvoter({ id: 's4', address: 's4:1' })
+    await until('it is a member', () => joined.status.join === null)
+    assert.is(leader.status.join, null)
+    await joined.close()
+    const again = await town.joins('s4', ['nobody:1'], { onJoin })
+    assert.is(again.status.join, null)
+    assert.is(seen.length, told)
+  })
+})
+
+test('one that asks to be made a nonvoter says that it waits for the leader, and why its turn has not come', async () => {
+  await inTown(async (town) => {
+    await Promise.all(FIRST.map((id) => town.cluster.open(id, { bootstrap, allowJoin: true })))
+    const leader = await town.cluster.leader()
+    await leader.addNonvoter({ id: 's9', address: 's9:1' })
+    const seen: JoinStatus[] = []
+    const onJoin = (status: JoinStatus): void => void seen.push(status)
+    const address = `${leader.status.id}:1`
+    const opening = town.joins('s4', [address], { joinAs: { address: 's4:1' }, onJoin })
+    await until('it is held up', () => seen.some(({ waitsFor, nextAt }) => waitsFor === 'leader' && nextAt !== null))
+    assert.match(seen.at(-1)?.answers[0]?.text ?? '', /the nonvoter s9 is not reached.*\(removeServer\)/)
+    await leader.removeServer('s9')
+    const joined = await opening
+    await until('it is a member', () => joined.status.join === null)
+  })
+})
+
 test('addresses to join are refused by name, bound and reason', async () => {
   await inTown(async (town) => {
     const says = async (more: object, words: RegExp): Promise<void> => {
@@ -195,6 +246,7 @@ test('addresses to join are refused by name, bound and reason', async () => {
     const recoveries = [`5-${'0'.repeat(32)}`]
     await says({ join: ['s1:1'], recoveries }, /option recoveries is given, and join names addresses/)
     await says({ join: ['s1:1'], joinTimeoutMs: 0 }, /joinTimeoutMs/)
+    await says({ join: ['s1:1'], onJoin: 7 }, /option onJoin must be a function/)
     await says({ join: ['s1:1'], signal: {} }, /option signal must be an AbortSignal/)
     await says({ join: ['s1:1'], joinAs: 7 }, /option joinAs must be \{ address, meta \}/)
     await says({ join: ['s1:1'], joinAs: { address: '' } }, /address of joinAs/)

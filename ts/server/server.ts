@@ -10,7 +10,7 @@ import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
 import type { Events, RaftEvents } from '../observe/events.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
-import type { Clock, Identity, LogIndex, Server as Peer, ServerId } from '../types.js'
+import type { Clock, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
 import type { ApplyQueue } from './calls/apply-queue.js'
 import { ChangeCall } from './calls/change-queue.js'
@@ -65,6 +65,8 @@ export interface ServerParts {
   readonly snapshotCalls: SnapshotQueue
   readonly identity: Identity
   readonly recoveries: readonly string[]
+  /** What it waits for as long as it is no member; null: it was not to be added. */
+  readonly join: JoinStatus | null
   readonly durability: StoredState['durability']
   /** As it was set: the longest that a transfer of leadership takes. */
   readonly electionTimeoutMs: number
@@ -138,6 +140,7 @@ export class Server implements Changing {
   readonly #snapshotCalls: SnapshotQueue
   readonly #identity: Identity
   readonly #recoveries: readonly string[]
+  readonly #join: JoinStatus | null
   readonly #durability: StoredState['durability']
   readonly #electionTimeoutMs: number
   /** What `close` answers with, however often it is called; null before the first time. */
@@ -168,6 +171,7 @@ export class Server implements Changing {
     this.#snapshotCalls = parts.snapshotCalls
     this.#identity = parts.identity
     this.#recoveries = parts.recoveries
+    this.#join = parts.join
     this.#durability = parts.durability
     this.#electionTimeoutMs = parts.electionTimeoutMs
   }
@@ -360,6 +364,7 @@ export class Server implements Changing {
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
         refusal: this.#refusals.of(id),
       })),
+      join: this.#join === null || this.memberOf(serverId) !== undefined ? null : this.#join,
       snapshot: this.#snapshots.status,
       clock: this.#entryClock.status,
       store: this.#store.stats(),

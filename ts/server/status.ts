@@ -4,7 +4,17 @@ import type { LeaderHint, RaftError } from '../errors.js'
 import type { PeerRefusal } from './peer-refusals.js'
 import type { StoreStats } from '../storage/log-store.js'
 import { metaOf } from '../format/server-meta.js'
-import type { Configuration, ConfigurationStatus, LogIndex, Member, Role, Server, ServerId, Term } from '../types.js'
+import type {
+  Configuration,
+  ConfigurationStatus,
+  JoinStatus,
+  LogIndex,
+  Member,
+  Role,
+  Server,
+  ServerId,
+  Term,
+} from '../types.js'
 
 export interface PeerStatus {
   readonly id: ServerId
@@ -106,6 +116,12 @@ export interface Status {
   readonly configurationIsCommitted: boolean
   /** Every member but this server. */
   readonly peers: readonly PeerStatus[]
+  /**
+   * What this server waits for while it has `join` among its options and is no member by the newest configuration that
+   * it has: also one that was removed. Null otherwise. While `Raft.open` asks addresses there is no status yet, and
+   * option `onJoin` tells it.
+   */
+  readonly join: JoinStatus | null
   readonly snapshot: SnapshotStatus
   readonly clock: ClockStatus
   readonly store: StoreStats

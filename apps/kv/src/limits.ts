@@ -142,6 +142,14 @@ export const BATCH_BYTES_MAX = 4 * 1024 * 1024
 export const IN_FLIGHT_ENTRIES_MAX = 4096
 export const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 
+/**
+ * While a server asks which cluster it is to join it answers so many clients, each of which may send commands of so
+ * many bytes, and leave so many bytes of answers unread.
+ */
+export const DESK_CLIENTS_MAX = 16
+export const DESK_COMMAND_BYTES_MAX = 1024
+export const DESK_UNREAD_BYTES_MAX = 256 * 1024
+
 /** How long RAFT waits for a change of the cluster; what is known by then is told, and the change goes on. */
 export const CLUSTER_CALL_MS = 60_000
 

@@ -11,6 +11,7 @@ import { KvStateMachine } from './replication/kv-state-machine.js'
 import type { Reply } from './resp/reply.js'
 import { machineClock } from './server/clock.js'
 import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
+import { JoiningDesk } from './server/joining-desk.js'
 import { KvServer } from './server/kv-server.js'
 
 export interface OpenKv {
@@ -32,7 +33,8 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   const at = (address: HostPort): HostPort => ({ host: bind ?? address.host, port: address.port })
   const listen = { peer: options.listen.peer ?? at(self.peer), redis: options.listen.redis ?? at(self.redis) }
   const data = new DataSet()
-  const raft = await Raft.open<Uint8Array, Reply>({
+  const desk = new JoiningDesk(self.id, listen.redis, machineClock, log)
+  const opening = Raft.open<Uint8Array, Reply>({
     id: self.id,
     dir,
     cluster: options.cluster,
@@ -46,8 +48,15 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     acceptPeerBoot: options.acceptPeerBoot,
     recoveries: options.recovered,
     join: options.join.length > 0 ? options.join : options.joins || options.recovered.length > 0,
+    joinAs:
+      options.joinAs === null
+        ? null
+        : { address: formatAddress(self.peer), meta: { redis: formatAddress(self.redis) } },
+    allowJoin: options.allowJoin,
+    onJoin: (status) => desk.tell(status),
     logger: log,
   })
+  const raft = await opening.finally(() => desk.close())
   const removed = new Promise<'removed'>((resolve) => raft.on('removed', () => resolve('removed')))
   const clientsMax = fittingClients(options, raft.status.peers.length, log)
   if (clientsMax === 0) {

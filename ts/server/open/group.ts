@@ -15,7 +15,7 @@ import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
-import type { ConfigurationStatus, Identity, LogIndex, Server as Peer, ServerId } from '../../types.js'
+import type { ConfigurationStatus, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { ChangeCall, ChangeQueue } from '../calls/change-queue.js'
 import { Deadlines } from '../calls/deadlines.js'
@@ -77,6 +77,8 @@ export interface GroupState {
   /** What was in the store of snapshots. */
   readonly snapshots: FoundSnapshots
   readonly boots: OwnBoots
+  /** What the server waits for until it is a member; null: it is none that joins. */
+  readonly join: JoinStatus | null
 }
 
 export function makeGroup(settings: GroupSettings, host: Host, state: GroupState): Group {
@@ -146,7 +148,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const { electionTimeoutMs } = settings
   const server: Server = new Server({
     ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
-    ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability },
+    ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability, join: state.join },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }

@@ -6,17 +6,20 @@
  * come with it make, and its name the one in the options; nothing is written before.
  */
 
-import { isBytes, textOf } from '../../foreign-values.js'
+import { isBytes, onRejection, textOf } from '../../foreign-values.js'
 import { assert, RaftError } from '../../errors.js'
 import { decodeConfiguration } from '../../format/configuration.js'
 import { areRecoveries } from '../../format/recovery.js'
 import type { JoinAs } from '../../options.js'
 import { QuietLog } from '../../transport/quiet-log.js'
-import type { CancelTimer, ServerId } from '../../types.js'
+import type { CancelTimer, JoinStatus, ServerId } from '../../types.js'
 import { aborted } from '../refusals.js'
 import { decodeTold, encodeTold } from '../told.js'
 import { clusterIds } from './cluster-id.js'
 import type { Host } from './host.js'
+
+/** Of one that asks nobody, as it need not, or knows all. */
+export const waitsToBeAdded: JoinStatus = { waitsFor: 'operator', asking: null, answers: [], nextAt: null }
 
 const BACKOFF_MIN_MS = 50
 const BACKOFF_MAX_MS = 2000
@@ -32,6 +35,7 @@ export interface Joining {
   readonly addresses: readonly string[]
   readonly timeoutMs: number
   readonly signal: AbortSignal | null
+  readonly onJoin: ((status: JoinStatus) => void) | null
 }
 
 /** What a server that asked knows of its cluster. */
@@ -39,6 +43,8 @@ export interface Learned {
   /** The payload of the first entry. */
   readonly first: Uint8Array
   readonly recoveries: readonly string[]
+  /** What it waits for from now on, with what it was told. */
+  readonly waits: JoinStatus
   /** For the log: nobody has checked it. */
   readonly says: Readonly<Record<'address' | 'clusterId', string>> &
     Readonly<Record<'leader' | 'admission' | 'remedy', string | null>>
@@ -56,6 +62,7 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
   let cancelPause: CancelTimer = () => {}
   try {
     while (!(await Promise.race([end.reached, inquiry.askAround()]))) {
+      inquiry.pauses(backoffMs)
       const pause = new Promise<void>((resolve) => (cancelPause = clock.setTimer(backoffMs, resolve)))
       await Promise.race([end.reached, pause])
       backoffMs = Math.min(2 * backoffMs, BACKOFF_MAX_MS)
@@ -71,25 +78,47 @@ export async function learnCluster(host: Host, incarnation: string, joining: Joi
   const { known } = inquiry
   assert(known !== null, 'it was asked for until something was known')
   logger.info('join.learned', known.says)
-  return known
+  return { ...known, waits: { ...inquiry.status, waitsFor: 'operator' } }
 }
+
+/** What an address has told. */
+type Told = Omit<Learned, 'waits'>
 
 class Inquiry {
   /** By address, why what came there was of no use. */
   readonly reasons = new Map<string, string>()
-  known: Learned | null = null
+  known: Told | null = null
   /** Nobody waits for what is still asked. */
   isOver = false
   readonly #host: Host
   readonly #joining: Joining
   readonly #question: Uint8Array
   readonly #quiet: QuietLog
+  #asking: string | null = null
+  /** By address, what came of the last question there. */
+  readonly #answers = new Map<string, string>()
+  #nextAt: number | null = null
 
   constructor(host: Host, incarnation: string, joining: Joining) {
     this.#host = host
     this.#joining = joining
     this.#question = encodeTold({ id: joining.id, incarnation, ...joining.joinAs })
     this.#quiet = new QuietLog(host.logger)
+  }
+
+  get status(): JoinStatus {
+    return {
+      waitsFor: this.known === null || this.#joining.joinAs === null ? 'cluster' : 'leader',
+      asking: this.#asking,
+      answers: [...this.#answers].map(([address, text]) => ({ address, text })),
+      nextAt: this.#nextAt,
+    }
+  }
+
+  /** Until the next round. */
+  pauses(forMs: number): void {
+    this.#nextAt = this.#host.clock.wallNow() + forMs
+    this.#tell()
   }
 
   /** One round, at each address and at the leader that somebody names; true: there is nothing more to ask. */
@@ -110,14 +139,39 @@ class Inquiry {
     return false
   }
 
-  async #ask(address: string): Promise<Learned | null> {
+  async #ask(address: string): Promise<Told | null> {
+    this.#asking = address
+    this.#nextAt = null
+    this.#tell()
     const answer = await asked(this.#host, address, this.#question)
+    this.#asking = null
     const told = isBytes(answer) ? learned(answer, address, this.#joining) : answer
+    this.#answers.set(address, typeof told === 'string' ? told : summary(told))
     if (typeof told !== 'string') return told
     this.reasons.set(address, told)
     this.#quiet.warn('join: no answer', address, told, { address })
     return null
   }
+
+  #tell(): void {
+    const { onJoin } = this.#joining
+    if (onJoin === null || this.isOver) return
+    try {
+      onRejection(onJoin(this.status), (cause) => this.#failed(cause))
+    } catch (cause) {
+      this.#failed(cause)
+    }
+  }
+
+  #failed(cause: unknown): void {
+    this.#host.logger.error('onJoin failed', { error: textOf(cause) })
+  }
+}
+
+/** What was told at an address, in words. */
+function summary({ says: { leader, remedy } }: Told): string {
+  const led = leader === null ? 'no leader is known there' : `led from ${leader}`
+  return remedy === null || remedy === '' ? `it tells its cluster, ${led}` : `it tells its cluster, ${led}: ${remedy}`
 }
 
 /** An answer, or why there is none. */
@@ -130,7 +184,7 @@ async function asked({ transport, clock }: Host, address: string, question: Uint
 }
 
 /** What was told, or why it is not believed. Throws when another cluster is meant. */
-function learned(answer: Uint8Array, address: string, { cluster }: Joining): Learned | string {
+function learned(answer: Uint8Array, address: string, { cluster }: Joining): Told | string {
   const told = decodeTold(answer)
   if (typeof told['refusal'] === 'string') return told['refusal'].slice(0, REASON_LENGTH_MAX)
   const { cluster: name, clusterId, first: text, recoveries } = told

@@ -11,7 +11,7 @@ import { neverEmpty } from '../../storage/lost-data.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { RaftError } from '../../errors.js'
 import { logIndex } from '../../types.js'
-import type { LogIndex } from '../../types.js'
+import type { JoinStatus, LogIndex } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
 import { bootstrap, checkName } from './bootstrap.js'
@@ -21,7 +21,7 @@ import { isCopy } from './folder.js'
 import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
-import { learnCluster } from './joining.js'
+import { learnCluster, waitsToBeAdded } from './joining.js'
 import { claimTransport, releaseTransport } from './transport-claims.js'
 
 /** `draw` makes the nonce of this boot. */
@@ -58,6 +58,7 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
       boots,
       appliedIndex,
       snapshots,
+      join: membership.waits,
     })
     host.onNews(() => group.mailbox.schedule())
     await host.listen(group.identity, group.inbound)
@@ -71,15 +72,22 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
 }
 
 /** What is known of the cluster: by the options, as the members tell it, or by the folder alone. */
-async function membershipOf(settings: GroupSettings, host: Host, found: StoredState): Promise<Membership> {
-  const { id, cluster, join, joinAs, recoveries, joinTimeoutMs: timeoutMs, signal } = settings
-  if (typeof join === 'boolean') return { first: encodeBootstrap(cluster, settings.bootstrap), recoveries, join }
+async function membershipOf(
+  settings: GroupSettings,
+  host: Host,
+  found: StoredState,
+): Promise<Membership & { readonly waits: JoinStatus | null }> {
+  const { id, cluster, join, joinAs, recoveries, joinTimeoutMs: timeoutMs, signal, onJoin } = settings
+  if (typeof join === 'boolean') {
+    const first = encodeBootstrap(cluster, settings.bootstrap)
+    return { first, recoveries, join, waits: join ? waitsToBeAdded : null }
+  }
   if (clusterIdOf(found) === null) {
-    const joining = { id, cluster, joinAs, addresses: join, timeoutMs, signal }
+    const joining = { id, cluster, joinAs, addresses: join, timeoutMs, signal, onJoin }
     return { ...(await learnCluster(host, found.incarnation, joining)), join: true }
   }
   checkName(host.dir, found, cluster)
-  return { first: null, recoveries: [], join: true }
+  return { first: null, recoveries: [], join: true, waits: waitsToBeAdded }
 }
 
 /** What the state machine has by itself. Throws when that and the log do not belong together. */

@@ -17,6 +17,10 @@ export interface ServerOptions {
   readonly members: readonly Member[]
   /** Peer addresses of members, as the transport takes them; none where `members` are given. */
   readonly join: readonly string[]
+  /** What it asks there to be made, by a leader that allows it; null: it waits until it is added. */
+  readonly joinAs: 'nonvoter' | null
+  /** While it leads, it makes nonvoters of servers that ask for it. */
+  readonly allowJoin: boolean
   /** This server is none of the first members: it waits until it is added. */
   readonly joins: boolean
   readonly dir: string
@@ -59,7 +63,12 @@ The command line is the same for all servers of a cluster but for --id, --dir an
                      told RAFT ADD <id> <peer address> <redis address>; --servers stays the list of the first members
   --join <peer address>[,...]
                      instead of --servers, with --id and --self: a server that is to be added, and asks there, in turn, which
-                     cluster that is. Stays on its command line: once it knows its cluster it asks nobody
+                     cluster that is. Stays on its command line: once it knows its cluster it asks nobody. Until then RAFT STATUS at
+                     its redis address says whom it asks, and what came of it; all else is answered LOADING
+  --join-as nonvoter with --join: it also asks to be made a nonvoter, which a leader with --allow-join does by itself. A vote
+                     is given by RAFT PROMOTE <id>
+  --allow-join       while this server leads it makes nonvoters of servers with --join-as: for all servers of the cluster. Whoever
+                     reaches a peer address can fill the cluster up so, to 64 members, but gets no vote
   --dir <folder>     where its log lies; made when missing. Default ./data/<id>
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
@@ -77,7 +86,7 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
-  --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
+  --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "joinAs", "allowJoin", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
@@ -109,6 +118,8 @@ const specs = {
   id: { takesValue: true },
   self: { takesValue: true },
   join: { takesValue: true },
+  'join-as': { takesValue: true },
+  'allow-join': { takesValue: false },
   dir: { takesValue: true },
   port: { takesValue: true },
   bind: { takesValue: true },
@@ -158,6 +169,8 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     self,
     members,
     join,
+    joinAs: readJoinAs(given),
+    allowJoin: given.has('allow-join'),
     joins: !members.includes(self),
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
@@ -188,6 +201,14 @@ function readJoin(given: ReadonlyMap<string, string>): readonly string[] {
     if (address !== null) return formatAddress(address)
     throw new UsageError(`--join: "${text}" is not host:port, with a port of 1 .. 65535: the peer address of a member`)
   })
+}
+
+function readJoinAs(given: ReadonlyMap<string, string>): 'nonvoter' | null {
+  const kind = given.get('join-as')
+  if (kind === undefined) return null
+  if (!given.has('join')) throw new UsageError('--join-as is said at the addresses of --join, and there are none')
+  if (kind === 'nonvoter') return kind
+  throw new UsageError(`--join-as is ${kind}; it must be nonvoter: a vote is given by RAFT PROMOTE <id>`)
 }
 
 function peersGiven(id: string | undefined, members: readonly Member[]): readonly string[] {
@@ -255,6 +276,8 @@ const fileKeys: Readonly<Record<string, string>> = {
   dir: 'dir',
   self: 'self',
   join: 'join',
+  joinAs: 'join-as',
+  allowJoin: 'allow-join',
   port: 'port',
   bind: 'bind',
   listenPeer: 'listen-peer',
@@ -278,16 +301,21 @@ function readConfigFile(file: string): readonly (readonly [string, string])[] {
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     throw new UsageError(`--config ${file} must hold one JSON object`)
   }
-  return Object.entries(content).map(([key, value]: [string, unknown]) => {
+  return Object.entries(content).flatMap(([key, value]: [string, unknown]): (readonly [string, string])[] => {
     const name = Object.hasOwn(fileKeys, key) ? fileKeys[key] : undefined
     if (name === undefined) {
       throw new UsageError(`--config ${file}: unknown key ${key}; there are ${Object.keys(fileKeys).join(', ')}`)
     }
-    if (key === 'servers' && Array.isArray(value)) return [name, value.map((server) => listed(file, server)).join(',')]
+    if (key === 'servers' && Array.isArray(value))
+      return [[name, value.map((server) => listed(file, server)).join(',')]]
+    if (key === 'allowJoin') {
+      if (typeof value !== 'boolean') throw new UsageError(`--config ${file}: ${key} must be true or false`)
+      return value ? [[name, '']] : []
+    }
     if (typeof value !== 'string' && typeof value !== 'number') {
       throw new UsageError(`--config ${file}: ${key} must be a text or a number`)
     }
-    return [name, String(value)]
+    return [[name, String(value)]]
   })
 }
 

@@ -7,6 +7,7 @@ import type { Status } from 'balsa-raft'
 import { formatIfKnown } from '../cluster/members.js'
 import { status, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import { joinRows } from './join-rows.js'
 import { beginRaftCall, raftCalls } from './raft-calls.js'
 import { inOwnWords } from './remedies.js'
 import { table } from './table.js'
@@ -51,6 +52,7 @@ function raftStatus({ server }: LocalContext): Reply {
     ['configuration-committed', raft.configurationIsCommitted ? 1 : 0],
     ['snapshot-index', raft.snapshot.last?.index ?? 0],
     ['snapshot-unavailable', raft.snapshot.unavailable],
+    ...joinRows(raft.join, server.now()),
     ['durability', raft.durability],
     ['log-bytes', raft.store.usedBytes],
     ['loading', server.data.isRestoring ? 1 : 0],

@@ -6,6 +6,7 @@ import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatIfKnown } from '../cluster/members.js'
 import { status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
+import { joinRows } from './join-rows.js'
 import { inOwnWords } from './remedies.js'
 import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
@@ -185,7 +186,7 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
   ]
 }
 
-function raftLines({ leadership, status: raft }: ServerState): ReturnType<Section[1]> {
+function raftLines({ leadership, status: raft, now }: ServerState): ReturnType<Section[1]> {
   const { leader } = leadership
   return [
     ['raft_role', raft.role],
@@ -203,6 +204,10 @@ function raftLines({ leadership, status: raft }: ServerState): ReturnType<Sectio
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
       `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(peer)}${refusedLine(peer)}`,
+    ]),
+    ...joinRows(raft.join, now()).map(([label, value]): readonly [string, string | number] => [
+      `raft_${label.replaceAll('-', '_')}`,
+      typeof value === 'string' ? oneField(value) : (value ?? ''),
     ]),
     ['raft_clock_offset_ms', raft.clock.offsetMs],
     ['raft_clock_jumps', raft.clock.jumps],
