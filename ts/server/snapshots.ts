@@ -11,21 +11,19 @@ import type { RaftCore } from '../core/raft-core.js'
 import type { Restore, SnapshotSend } from '../core/ready.js'
 import { isOurs, RaftError } from '../errors.js'
 import { isThenable, textOf } from '../foreign-values.js'
-import { SnapshotReader } from '../format/snapshot.js'
 import { piecesOf, RestoredPieces, snapshotFailed } from '../machine/snapshot-pieces.js'
 import type { Captured, GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
 import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
-import { snapshotFault } from '../snapshot/snapshot-fault.js'
 import { neverEmpty } from '../storage/lost-data.js'
 import { logIndex } from '../types.js'
 import type { Boot, CancelTimer, Clock, Identity, Logger, LogIndex, SnapshotHeader, SnapshotMeta } from '../types.js'
 import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
-import { overloaded } from './refusals.js'
+import { SnapshotExports } from './snapshot-exports.js'
 import type { SnapshotShelf, SnapshotTransfers } from './snapshot-transfers.js'
 import type { SnapshotInfo, SnapshotStatus } from './status.js'
 import type { Mailbox } from './turn/mailbox.js'
@@ -36,11 +34,6 @@ const CAPTURE_MS_MAX = 10_000
 const PIECE_MS_MAX = 60_000
 /** A leader keeps so many times what the policy says for peers that are heard and lag. */
 const HELD_FACTOR = 4
-/** So many are exported at a time: each keeps one on the disk. */
-const EXPORTS_MAX = 4
-const EXPORT_PIECE_BYTES = 128 * 1024
-/** Whoever reads nothing for so long is not waited for: the snapshot may go. */
-const EXPORT_IDLE_MS = 60_000
 /** Of an id; as many as 2^52 takes for the index. */
 const ID_DIGITS = 32
 const INDEX_DIGITS = 13
@@ -79,6 +72,7 @@ export class Snapshots implements SnapshotShelf {
   readonly #schedule: SnapshotSchedule
   readonly #machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly #transfers: SnapshotTransfers
+  readonly #exports: SnapshotExports
   readonly #queue: SnapshotQueue
   readonly #appliedTime: SnapshotParts['appliedTime']
   readonly #entryClock: EntryClock
@@ -90,8 +84,6 @@ export class Snapshots implements SnapshotShelf {
   #capturing: Promise<unknown> | null = null
   /** Ends the wait for what the machine captures, or gives. */
   #giveUp: (why: RaftError) => void = () => {}
-  /** One for each reader. */
-  readonly #exported = new Set<{ readonly id: string }>()
   #isTaking = false
   /** What is whole in the store, and the log does not stand on yet; null for nothing. */
   #takenIndex: LogIndex | null = null
@@ -119,6 +111,11 @@ export class Snapshots implements SnapshotShelf {
     this.#events = parts.events
     this.#logger = parts.logger
     this.#transfers.serve(this)
+    this.#exports = new SnapshotExports({
+      ...{ store: this.#store, clock: this.#clock },
+      find: (id) => this.find(id),
+      released: () => this.released(),
+    })
     for (const { id, flaw } of parts.found.flawed) {
       this.#logger.error('snapshot damaged', { id, code: flaw.code, error: flaw.message })
     }
@@ -230,33 +227,8 @@ export class Snapshots implements SnapshotShelf {
   }
 
   /** All of its file, checked as it is read. It stays while it is read. */
-  async *bytesOf(id: string): AsyncGenerator<Uint8Array, void, undefined> {
-    const stored = this.find(id)
-    if (stored === null) throw exportFailed('it was removed')
-    if (this.#exported.size >= EXPORTS_MAX) throw overloaded(`${EXPORTS_MAX} snapshots are being exported`)
-    const lease = { id }
-    const letGo = (): void => {
-      if (this.#exported.delete(lease)) this.released()
-    }
-    let cancel: CancelTimer = () => {}
-    this.#exported.add(lease)
-    try {
-      const reader = new SnapshotReader(stored.bytes, false)
-      while (reader.taken < stored.bytes) {
-        const memory = new Uint8Array(EXPORT_PIECE_BYTES)
-        const piece = memory.subarray(0, await this.#store.readInto(id, reader.taken, memory))
-        reader.push(piece)
-        if (piece.length === 0) reader.finish()
-        cancel = this.#clock.setTimer(EXPORT_IDLE_MS, letGo)
-        yield piece
-        cancel()
-      }
-    } catch (error) {
-      throw snapshotFault(id, 'cannot be exported', error)
-    } finally {
-      cancel()
-      letGo()
-    }
+  bytesOf(id: string): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.#exports.bytesOf(id)
   }
 
   /** What was under way to a peer, or from one, may go by now. */
@@ -449,8 +421,7 @@ export class Snapshots implements SnapshotShelf {
   #letGo(named: SnapshotMeta): void {
     this.#keptFor = named.id
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
-    const exported = [...this.#exported].map(({ id }) => id)
-    const kept = new Set([named.id, ...newest, ...this.#transfers.ids, ...exported])
+    const kept = new Set([named.id, ...newest, ...this.#transfers.ids, ...this.#exports.ids])
     const known = [...this.#stored.map(({ header }) => header.id), ...this.#flawed]
     if (this.#interruptedId !== null) known.push(this.#interruptedId)
     this.#stored = this.#stored.filter(({ header }) => kept.has(header.id))
@@ -473,10 +444,6 @@ export class Snapshots implements SnapshotShelf {
 }
 
 function ignore(): void {}
-
-function exportFailed(why: string): RaftError {
-  return new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the snapshot cannot be exported: ${why}. Export another one`)
-}
 
 function closing(): RaftError {
   return snapshotFailed('this server is closing')
