@@ -26,6 +26,8 @@ export class ConfigurationNews {
   #leaving = NO_SERVERS
   /** Of every configuration that may be in force somewhere: also of the one before an entry that is not committed. */
   #members: readonly Server[]
+  /** They and `leaving`, put together when one of the two changes: whoever is refused asks here who leads. */
+  #servers: readonly Server[]
   /** Of this server in them; `left`: it was a member, and that it is none is not told yet. */
   #standing: 'member' | 'left' | 'none'
 
@@ -36,13 +38,13 @@ export class ConfigurationNews {
     this.#inForce = log.configuration
     this.#committedIndex = settledOf(log)
     this.#members = membersInQuestion(log)
+    this.#servers = this.#members
     this.#standing = this.#isMember ? 'member' : 'none'
   }
 
   /** The members, and those that were removed and are still told so. */
   get servers(): readonly Server[] {
-    const isMember = new Set(this.#members.map(({ id }) => id))
-    return [...this.#members, ...this.#leaving.filter(({ id }) => !isMember.has(id))]
+    return this.#servers
   }
 
   /** All of them but this server. */
@@ -88,6 +90,8 @@ export class ConfigurationNews {
     const before = this.contacts
     this.#leaving = leaving
     this.#members = membersInQuestion(this.#log)
+    const isMember = new Set(this.#members.map(({ id }) => id))
+    this.#servers = [...this.#members, ...leaving.filter(({ id }) => !isMember.has(id))]
     if (this.#isMember) this.#standing = 'member'
     else if (this.#standing === 'member') this.#standing = 'left'
     const { contacts } = this

@@ -30,6 +30,8 @@ export class OwnBoots {
   readonly #chunks = new Map<number, Uint8Array>()
   /** By peer: which boot it wants to be shown. */
   readonly #wanted = new Map<ServerId, number>()
+  /** The newest of the earlier boots, as whoever asks for none is shown them: they do not change any more. */
+  readonly #recent: readonly Boot[]
 
   constructor({ facts, bootCounter }: StoredState, bootNonce: string) {
     this.newest = { bootCounter, bootNonce }
@@ -43,6 +45,7 @@ export class OwnBoots {
     nonces.set((this.#chunks.get(chunk) ?? new Uint8Array(0)).subarray(0, at))
     nonces.set(Buffer.from(bootNonce, 'hex'), at)
     this.#chunks.set(chunk, nonces)
+    this.#recent = this.#bootsFrom(Math.max(bootCounter - BOOTS_SHOWN, 1), bootCounter)
   }
 
   /** What must be durable before this boot is shown to anybody. */
@@ -66,15 +69,20 @@ export class OwnBoots {
 
   /** The earlier boots that a peer is shown: what it wants to see, and the newest. Ascending. */
   shownTo(peer: ServerId): readonly Boot[] {
-    const end = this.newest.bootCounter
-    const first = Math.max(end - BOOTS_SHOWN, 1)
+    const first = Math.max(this.newest.bootCounter - BOOTS_SHOWN, 1)
     const wanted = this.#wanted.get(peer) ?? 0
-    const counters = wanted > 0 && wanted < first ? [wanted] : []
-    for (let counter = first; counter < end; counter += 1) counters.push(counter)
-    return counters.flatMap((bootCounter) => {
+    if (wanted === 0 || wanted >= first) return this.#recent
+    return [...this.#bootsFrom(wanted, wanted + 1), ...this.#recent]
+  }
+
+  /** Those of first .. end - 1 that have a nonce. */
+  #bootsFrom(first: number, end: number): Boot[] {
+    const boots: Boot[] = []
+    for (let bootCounter = first; bootCounter < end; bootCounter += 1) {
       const bootNonce = this.#nonceOf(bootCounter)
-      return bootNonce === null ? [] : [{ bootCounter, bootNonce }]
-    })
+      if (bootNonce !== null) boots.push({ bootCounter, bootNonce })
+    }
+    return boots
   }
 
   /** Null when it has none, or is not kept any more. */

@@ -59,7 +59,8 @@ export class ServerInvariants implements Observer {
     hold(lastIndex >= acknowledged, 2, () => {
       return `${server.id} starts with ${lastIndex} entries and has acknowledged ${acknowledged}`
     })
-    const terms = snapshot === null ? [0] : this.#committedTerms(server, snapshot)
+    if (snapshot !== null) this.#checkCovered(server, snapshot)
+    const terms = snapshot === null ? [0] : this.#committedTerms(snapshot)
     for (const block of blocks) {
       this.#truth.accept(server.id, block, terms[block.first - 1] ?? 0)
       for (let index: number = block.first; index <= block.last; index += 1) terms[index] = block.term
@@ -165,15 +166,20 @@ export class ServerInvariants implements Observer {
     seen.machineIndex = index
   }
 
-  /** The terms of all entries that a snapshot covers, each of which was committed. */
-  #committedTerms({ id }: ServerView, { index, term }: SnapshotMeta): number[] {
-    const { committed } = this.#truth
-    const known = committed[index]?.term
+  /** What a snapshot covers was committed. */
+  #checkCovered({ id }: ServerView, { index, term }: SnapshotMeta): void {
+    const known = this.#truth.committed[index]?.term
     // Where messages are made up, nobody knows what was committed.
     hold(known === undefined || known === term, 26, () => {
       return `${id} stands on a snapshot at ${index} of term ${term}, committed is term ${known}`
     })
-    return Array.from({ length: index + 1 }, (_, at) => committed[at]?.term ?? term)
+  }
+
+  /** The terms of all entries that a snapshot covers. */
+  #committedTerms({ index, term }: SnapshotMeta): number[] {
+    const terms = this.#truth.committedTerms.slice(0, index + 1)
+    while (terms.length <= index) terms.push(term)
+    return terms
   }
 
   /** A cluster may begin with history: what its disks know to be committed when they are first seen. */
@@ -240,7 +246,7 @@ export class ServerInvariants implements Observer {
   #compacted(server: ServerView, seen: Seen, { first, snapshot, keepSuffix }: Compaction): void {
     const { id } = server
     const { terms } = seen
-    const covered = this.#committedTerms(server, snapshot)
+    this.#checkCovered(server, snapshot)
     hold(first <= snapshot.index + 1, 26, () => `${id} keeps from ${first} on behind a snapshot at ${snapshot.index}`)
     const agrees = terms[snapshot.index] === snapshot.term
     hold(keepSuffix === agrees, 26, () => {
@@ -249,9 +255,11 @@ export class ServerInvariants implements Observer {
     })
     if (keepSuffix) return
     seen.acknowledged = Math.min(seen.acknowledged, snapshot.index)
+    // Made only here, where they are needed: a long log is compacted often. One by one: there may be more than a call
+    // takes as arguments.
+    const covered = this.#committedTerms(snapshot)
     terms.length = 0
-    // One by one: there may be more than a call takes as arguments.
-    for (const term of covered) terms.push(term)
+    for (const committed of covered) terms.push(committed)
   }
 
   #of(server: ServerView): Seen {
