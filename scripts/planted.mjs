@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
 import { compile, copySources, duplicate, EXPECTED, plant, readPatches } from './planted/patches.mjs'
-import { checkSuites, copyTree, huntInSuite } from './planted/suites.mjs'
+import { checkSuite, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
 const SEEDS_MAX = 2000
@@ -26,7 +26,8 @@ const USAGE = `usage: npm run sim:planted -- [names] [options]
   names            only the bugs whose name begins with one of these, such as C7
   --seeds N        give up after that many seeds, 1 .. 100000; default ${SEEDS_MAX}
   --from N         the first seed, 0 .. 4294867295; default 1
-  --jobs N         processes at once, 1 .. 64; default: one for each core
+  --jobs N         processes at once, 1 .. 64; default: one for each core, and one more,
+                   for some wait
   --check          only whether every patch still applies; no world is run
 `
 
@@ -65,7 +66,7 @@ function readArguments() {
     options: {
       seeds: { type: 'string', default: String(SEEDS_MAX) },
       from: { type: 'string', default: '1' },
-      jobs: { type: 'string', default: String(Math.min(64, availableParallelism())) },
+      jobs: { type: 'string', default: String(Math.min(64, availableParallelism() + 1)) },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean' },
     },
@@ -87,28 +88,39 @@ function selected(patches, names) {
   return names.length === 0 ? patches : patches.filter(({ name }) => names.some((each) => name.startsWith(each)))
 }
 
-/** All of them, some at once; then the `copies` without a bug, on every seed that has found one. */
+/**
+ * All of them, some at once, and the named tests without a bug; then the `copies` without a bug, on every seed that has
+ * found one. Worlds come first, which may need many seeds; a test that waits in vain for a minute ends beside others.
+ */
 async function hunt(patches, copies, how) {
   const rows = []
-  const left = [...patches]
+  const complaints = []
+  const tell = (row) => {
+    rows.push(row)
+    process.stderr.write(`[${rows.length}/${patches.length}] ${row.name}: ${row.trouble ?? row.told}\n`)
+  }
+  const inWorlds = patches.filter(({ suite }) => suite === null)
+  const inSuites = patches.filter(({ suite }) => suite !== null)
+  const left = [
+    ...inWorlds.map((patch) => async () => tell(await huntOne(patch, copies, how))),
+    ...inSuites.map((patch) => async () => tell(await huntInSuite(patch, copies.kv))),
+    ...[...new Set(inSuites.map(({ suite }) => suite.file))].map((file) => async () => {
+      const complaint = await checkSuite(copies.kv, file)
+      if (complaint !== null) complaints.push(complaint)
+    }),
+  ]
   const lane = async () => {
-    for (let patch = left.shift(); patch !== undefined; patch = left.shift()) {
-      const row = patch.suite === null ? await huntOne(patch, copies, how) : await huntInSuite(patch, copies.kv)
-      rows.push(row)
-      process.stderr.write(`[${rows.length}/${patches.length}] ${row.name}: ${row.trouble ?? row.told}\n`)
-    }
+    for (let job = left.shift(); job !== undefined; job = left.shift()) await job()
   }
   await Promise.all(Array.from({ length: how.jobs }, lane))
   rows.sort(
     (a, b) => patches.findIndex(({ name }) => name === a.name) - patches.findIndex(({ name }) => name === b.name),
   )
-  const files = patches.flatMap(({ suite }) => (suite === null ? [] : [suite.file]))
   const hunted = new Set(['raft', ...patches.map(({ worlds }) => worlds)])
-  const [suites, first, ...others] = await Promise.all([
-    checkSuites(copies.kv, files),
-    ...[...hunted].map((worlds) => controlRow(copies[worlds], worlds, rows, how)),
-  ])
-  return [...rows, { ...first, trouble: first.trouble ?? suites }, ...others]
+  const [first, ...others] = await Promise.all(
+    [...hunted].map((worlds) => controlRow(copies[worlds], worlds, rows, how)),
+  )
+  return [...rows, { ...first, trouble: first.trouble ?? complaints[0] ?? null }, ...others]
 }
 
 async function huntOne(patch, copies, { first, last }) {

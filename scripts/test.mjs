@@ -1,5 +1,5 @@
 /**
- * `npm test`: builds what is not built, runs the Rust tests, then every built `*.test.js` in a process of its own, and
+ * `npm test`: builds what is not built, runs the Rust tests and every built `*.test.js` in a process of its own, and
  * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something open
  * counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node
  * <file>` they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that
@@ -16,6 +16,8 @@ import { ensureBuilt, root } from './ensure-built.mjs'
 // Far above what any file needs, far below the five minutes that the whole run may take.
 const FILE_DEADLINE_S = 120
 const CARGO_DEADLINE_MS = 900_000
+/** The tests of threads that a scheduler orders as well; one build for all of them. */
+const CARGO_TEST = ['test', '--package', 'balsa-log', '--features', 'interleavings', '--no-fail-fast', '--locked']
 const SKIP_MARK = 'skipped: '
 
 const total = { passed: 0, failed: 0, skipped: 0 }
@@ -34,11 +36,13 @@ await main()
 async function main() {
   try {
     const { pattern, ...how } = readArguments()
-    await ensureBuilt()
-    if (pattern === undefined && how.node === process.execPath) await runCargo()
-    await runFiles(pattern, how)
+    const isWhole = pattern === undefined && how.node === process.execPath
+    // Each of the two compilers has stretches on one core.
+    const [cargo] = await Promise.all([isWhole ? compileCargo() : null, ensureBuilt()])
+    await runFiles(pattern, how, cargo)
   } catch (error) {
     fail(error.message)
+    for (const leader of groups) killGroup(leader)
   }
   if (skips.length > 0) print(`\nSkipped:\n${skips.map((line) => `  ${line}`).join('\n')}`)
   if (failures.length > 0) print(`\nFailed:\n${failures.map((line) => `  ${line}`).join('\n')}`)
@@ -59,18 +63,23 @@ function readArguments() {
   return { node: resolve(values.node), deadlineMs, pattern: positionals[0] }
 }
 
-async function runCargo() {
-  if (!existsSync(join(root, 'Cargo.toml'))) return fail('Cargo.toml is missing: the Rust tests cannot run')
-  await runCargoTest([])
-  // Another build: its threads go on as a scheduler says.
-  await runCargoTest(['--lib', '--features', 'interleavings', 'interleavings::'])
+/** Compiles the Rust tests; null when that is all that there is to say of them. */
+async function compileCargo() {
+  if (!existsSync(join(root, 'Cargo.toml'))) fail('Cargo.toml is missing: the Rust tests cannot run')
+  else {
+    const result = await start('cargo', [...CARGO_TEST, '--no-run'], CARGO_DEADLINE_MS, print)
+    if (result.trouble === null) return runCargo
+    if (result.missing) skip('the Rust tests: cargo is not installed')
+    else fail(`cargo test --no-run ${result.trouble}`)
+  }
+  return null
 }
 
-async function runCargoTest(which) {
-  const args = ['test', '--package', 'balsa-log', '--no-fail-fast', '--locked', ...which]
-  print(`cargo ${args.join(' ')}`)
-  const result = await start('cargo', args, CARGO_DEADLINE_MS, print)
-  if (result.missing) return skip('the Rust tests: cargo is not installed')
+/** Runs the Rust tests, adds to the totals, and returns what to print: one line, or everything when one failed. */
+async function runCargo() {
+  const begin = performance.now()
+  const before = { ...total }
+  const result = await start('cargo', CARGO_TEST, CARGO_DEADLINE_MS, null)
   let failed = 0
   for (const line of result.output.split('\n')) {
     const summary = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
@@ -85,27 +94,33 @@ async function runCargoTest(which) {
   }
   total.failed += failed
   if (result.trouble !== null && failed === 0) fail(`cargo test ${result.trouble}`)
+  const [passed, broken, skipped] = ['passed', 'failed', 'skipped'].map((what) => total[what] - before[what])
+  const head = `cargo test: ${passed} passed, ${broken} failed, ${skipped} skipped (${secondsSince(begin)})`
+  return broken === 0 ? `ok   ${head}` : `FAIL ${head}\n${result.output}`
 }
 
 /**
  * Three lanes for two cores: a fifth of the time files wait, for disks and for time to pass. Integration files start
- * processes and so take the machine: never two of them at once.
+ * processes and so take the machine: never two of them at once. What cargo has compiled, if it has, is one job more.
  */
-async function runFiles(pattern, how) {
+async function runFiles(pattern, how, cargo) {
   const folder = join(root, 'build/test')
   const names = readdirSync(folder, { recursive: true })
     .map((name) => relative(root, join(folder, name)).split(sep).join('/'))
     .filter((name) => name.endsWith('.test.js') && (pattern === undefined || new RegExp(pattern).test(name)))
     .sort()
   if (names.length === 0) return fail(pattern === undefined ? 'there are no test files' : `no file matches ${pattern}`)
-  const heavy = names.filter((name) => name.includes('/integration/'))
-  const light = names.filter((name) => !name.includes('/integration/'))
+  const jobOf = (name) => () => runFile(name, how)
+  const heavy = names.filter((name) => name.includes('/integration/')).map(jobOf)
+  const light = names.filter((name) => !name.includes('/integration/')).map(jobOf)
+  if (cargo !== null) light.unshift(cargo)
+  const count = heavy.length + light.length
   let done = 0
   const lane = async (next) => {
-    for (let name = next(); name !== undefined; name = next()) {
-      const lines = await runFile(name, how)
+    for (let job = next(); job !== undefined; job = next()) {
+      const lines = await job()
       done += 1
-      print(`[${done}/${names.length}] ${lines}`)
+      print(`[${done}/${count}] ${lines}`)
     }
   }
   const nextLight = () => light.shift()
@@ -116,7 +131,7 @@ async function runFiles(pattern, how) {
 async function runFile(name, { node, deadlineMs }) {
   const begin = performance.now()
   const result = await start(node, ['--enable-source-maps', 'scripts/test-file.mjs', name], deadlineMs, null)
-  const seconds = `${((performance.now() - begin) / 1000).toFixed(1)} s`
+  const seconds = secondsSince(begin)
   const counts = result.message ?? { suites: 0, total: 0, passed: 0, skipped: 0, cpuSeconds: null }
   const cpu = counts.cpuSeconds === null ? '' : `, CPU ${counts.cpuSeconds.toFixed(1)} s`
   const failed = counts.total - counts.passed
@@ -192,6 +207,10 @@ function killGroup(leader) {
   } catch (error) {
     if (error.code !== 'ESRCH') throw error
   }
+}
+
+function secondsSince(begin) {
+  return `${((performance.now() - begin) / 1000).toFixed(1)} s`
 }
 
 function fail(text) {

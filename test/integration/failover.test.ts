@@ -30,6 +30,18 @@ test.after.each(async ({ cluster }) => {
   await cluster.close()
 })
 
+/** Of these only the first server is mistreated, and the last of them leaves it damaged: one cluster serves all. */
+const oneServerTest = suite<Context>('failover: one server of three')
+let shared: KvCluster | null = null
+
+oneServerTest.before.each(async (context) => {
+  context.cluster = shared ??= await KvCluster.start()
+})
+
+oneServerTest.after(async () => {
+  await shared?.close()
+})
+
 test('after kill -9 of the leader the others take writes again, and have what was acknowledged', async ({
   cluster,
 }) => {
@@ -97,7 +109,7 @@ test('a wiped folder under a known id is refused by the others, in words that sa
   await asked.catch(() => undefined)
 })
 
-test('a second process over the same folder ends with 75 and names the first', async ({ cluster }) => {
+oneServerTest('a second process over the same folder ends with 75 and names the first', async ({ cluster }) => {
   const first = cluster.process(0)
   const second = new KvProcess(cluster.words(0))
   assert.is(await second.untilExit(), 75)
@@ -107,7 +119,24 @@ test('a second process over the same folder ends with 75 and names the first', a
   assert.ok(first.isRunning)
 })
 
-test('a damaged data file ends the server with 65 and is left as it is', async ({ cluster }) => {
+oneServerTest(
+  'a taken port, of either kind, ends the server with 69 and one line that names it',
+  async ({ cluster }) => {
+    for (const kind of ['redis', 'peer'] as const) {
+      await cluster.kill(0)
+      const port = kind === 'redis' ? cluster.ports[0] : cluster.peerPorts[0]
+      // Peers dial it too.
+      const holder = createServer((socket) => socket.destroy())
+      await new Promise<void>((resolve) => holder.listen({ host: '127.0.0.1', port }, resolve))
+      const server = cluster.startServer(0)
+      assert.is(await server.untilExit(), 69)
+      assert.match(String(onlyFailure(server)['message']), String(port))
+      await new Promise((resolve) => holder.close(resolve))
+    }
+  },
+)
+
+oneServerTest('a damaged data file ends the server with 65 and is left as it is', async ({ cluster }) => {
   await write(cluster, 'k', 'v')
   await cluster.kill(0)
   const path = join(cluster.dir(0), 'data.mdb')
@@ -117,20 +146,6 @@ test('a damaged data file ends the server with 65 and is left as it is', async (
   assert.is(await server.untilExit(), 65)
   assert.match(String(onlyFailure(server)['message']), cluster.dir(0))
   assert.ok(readFileSync(path).equals(damaged), 'the damaged file was changed')
-})
-
-test('a taken port, of either kind, ends the server with 69 and one line that names it', async ({ cluster }) => {
-  for (const kind of ['redis', 'peer'] as const) {
-    await cluster.kill(0)
-    const port = kind === 'redis' ? cluster.ports[0] : cluster.peerPorts[0]
-    // Peers dial it too.
-    const holder = createServer((socket) => socket.destroy())
-    await new Promise<void>((resolve) => holder.listen({ host: '127.0.0.1', port }, resolve))
-    const server = cluster.startServer(0)
-    assert.is(await server.untilExit(), 69)
-    assert.match(String(onlyFailure(server)['message']), String(port))
-    await new Promise((resolve) => holder.close(resolve))
-  }
 })
 
 /** One line of trouble, whatever else was said. */
@@ -189,3 +204,4 @@ async function writeUntilKilled(port: number, name: string, acknowledge: (key: s
 }
 
 test.run()
+oneServerTest.run()

@@ -17,7 +17,7 @@ import { RespClient } from './resp-client.js'
 import { pause, until } from './until.js'
 
 /** Completed operations before and after each disturbance. */
-export const STRETCH = 700
+export const STRETCH = 300
 /** Clients that make no progress for so long make none at all. */
 const STUCK_MS = 30_000
 

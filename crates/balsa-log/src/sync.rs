@@ -1,7 +1,8 @@
-//! What the two threads share memory by. With the feature `interleavings` the same names stand for those of a scheduler
-//! that tries many orders of their steps (`interleavings.rs`).
+//! What the two threads share memory by. In the unit tests, with the feature `interleavings`, the same names stand for
+//! those of a scheduler that tries many orders of their steps (`interleavings.rs`); nowhere else, so that the tests around
+//! the crate, which run real threads, need no other build.
 
-#[cfg(feature = "interleavings")]
+#[cfg(all(test, feature = "interleavings"))]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
-#[cfg(not(feature = "interleavings"))]
+#[cfg(not(all(test, feature = "interleavings")))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
