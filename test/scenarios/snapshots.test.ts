@@ -1,14 +1,15 @@
-/** Snapshots and compaction that went wrong in other engines (scenarios N*, C14, C15, H2-4), on cores alone. */
+/** Snapshots and compaction that went wrong in other engines (scenarios N*, C14, C15, M13, M14, H*), on cores alone. */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { AppendEntries, AppendEntriesResult } from '#balsa/core/index.js'
 import type { ServerId } from '#balsa/types.js'
 import { logIndex } from '#balsa/types.js'
+import type { Observer } from '#balsa/testing/observer.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
-import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, conflict, endingAt, matched, snapshotAt } from '../support/messages.js'
+import { earlierEntry, makeBlock } from '#balsa/testing/stage/blocks.js'
+import { appendEntries, conflict, endingAt, matched, preVoteResult, snapshotAt, vote } from '../support/messages.js'
 
 const { electionTimeoutMs, heartbeatMs } = SETTINGS
 
@@ -53,6 +54,28 @@ test('a log is compacted behind a snapshot, keeps its trailing entries, and a re
   cluster.propose('s1')
   cluster.settle()
   assert.is(cluster.core('s1').log.appliedIndex, index + 2)
+})
+
+test('H1-23 a log that is shorter than what trails loses nothing, and one that keeps nothing starts again', () => {
+  for (const trailing of [1000, 5, 4, 0]) {
+    const cluster = led(3)
+    const { index } = cluster.snapshot('s1', trailing)
+    cluster.settle()
+    assert.is(index, 5)
+    // One entry is always kept (scenario C15).
+    const first = Math.max(1, index + 1 - Math.max(trailing, 1))
+    assert.equal(bounds(cluster, 's1'), [first, index, index], `${trailing} trail`)
+    assert.is(cluster.server('s1').disk.durable.firstIndex, first)
+    cluster.restart('s1')
+    cluster.settle()
+    assert.equal(bounds(cluster, 's1'), [first, index, index], `${trailing} trailed before the start`)
+    cluster.elect('s1')
+    cluster.propose('s1')
+    cluster.settle()
+    cluster.snapshot('s1', 1000)
+    cluster.settle()
+    assert.equal(bounds(cluster, 's1'), [first, index + 2, index + 2], 'what is gone does not come again')
+  }
 })
 
 test('C14 a peer that lacks entries which are no longer kept is given the snapshot, and then what follows it', () => {
@@ -119,6 +142,41 @@ test('N1 a follower with another entry where the snapshot ends throws its log aw
   assert.is(cluster.core('s2').log.durableIndex, 4)
   cluster.ask('s1', 's2', appendEntries(3, '4/3', [makeBlock(5, 3, [9])], 4))
   assert.is(cluster.core('s2').log.lastIndex, 5)
+})
+
+test('N1 H2-9 a tail that conflicts with a snapshot is thrown away by one install, and entries follow at once', () => {
+  const cluster = led(3)
+  cluster.isolate('s1')
+  for (let count = 0; count < 4; count += 1) cluster.propose('s1')
+  cluster.persist('s1')
+  const conflicting = cluster.core('s1').log.lastIndex
+  cluster.run(2 * electionTimeoutMs)
+  const leader = cluster.leader?.id ?? ''
+  assert.is.not(leader, 's1')
+  while (cluster.core(leader).log.commitIndex < conflicting) {
+    cluster.propose(leader)
+    cluster.settle()
+  }
+  // It ends where the other log has another entry.
+  const { index } = cluster.snapshot(leader, 1)
+  assert.is(index, conflicting)
+  const installed: number[] = []
+  const refused: number[] = []
+  cluster.watch({
+    restored: (server, meta) => void (server.id === 's1' && installed.push(meta.index)),
+    sent: (server, _to, message) => {
+      const isRefusal = message.type === 'AppendEntriesResult' && message.status === 'conflict'
+      if (server.id === 's1' && isRefusal) refused.push(message.hintIndex)
+    },
+  })
+  cluster.heal()
+  cluster.run(4 * heartbeatMs)
+  assert.equal(installed, [index])
+  const before = refused.length
+  cluster.propose(leader)
+  cluster.run(4 * heartbeatMs)
+  assert.equal(bounds(cluster, 's1'), [index + 1, index + 1, index + 1])
+  assert.equal([installed.length, refused.length], [1, before], 'nothing is refused behind it')
 })
 
 test('N2 a follower with the same entry where the snapshot ends keeps what follows it', () => {
@@ -286,6 +344,64 @@ test('N9 a snapshot that comes while a range is being applied waits for its end'
   assert.equal([other.core('s3').log.firstIndex, other.core('s3').log.appliedIndex], [firstIndex, appliedIndex])
 })
 
+/** What the state machine of a server is given, in order: `first-last` of ranges, and snapshots. */
+function given(id: ServerId, lines: string[]): Observer {
+  let applied = 0
+  return {
+    applied: (server, _commands, last) => {
+      if (server.id !== id) return
+      lines.push(`applies ${applied + 1}-${last}`)
+      applied = last
+    },
+    restored: (server, { index }) => {
+      if (server.id !== id) return
+      lines.push(`restores ${index}`)
+      applied = index
+    },
+  }
+}
+
+test('N9 H1-20 a state machine is given a range, a snapshot and the range behind it, in the order of the log', () => {
+  const cluster = led(3)
+  const lines: string[] = []
+  cluster.watch(given('s3', lines))
+  // Handed to the state machine, and not answered.
+  cluster.propose('s1')
+  for (let round = 0; round < 10 && cluster.server('s3').applying === null; round += 1) {
+    cluster.deliver()
+    for (const id of cluster.ids) cluster.persist(id)
+    cluster.pass(heartbeatMs)
+  }
+  assert.is(cluster.server('s3').applying?.last, 6)
+  const busy = (): void => {
+    for (let round = 0; round < 6; round += 1) {
+      cluster.deliver()
+      for (const id of cluster.ids) cluster.persist(id)
+      for (const id of ['s1', 's2']) cluster.apply(id)
+      cluster.pass(heartbeatMs / 2)
+    }
+  }
+  cluster.cut('s1', 's3')
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    busy()
+  }
+  const { index } = cluster.snapshot('s1', 1)
+  cluster.propose('s1')
+  cluster.heal()
+  for (let round = 0; round < 4; round += 1) {
+    busy()
+    cluster.serveSnapshots('s1')
+  }
+  assert.equal(lines, [], 'it is still busy with the first')
+  assert.is(cluster.server('s3').restoring, null)
+  cluster.settle()
+  cluster.run(4 * heartbeatMs)
+  const { lastIndex } = cluster.core('s1').log
+  assert.is(lastIndex, index + 1)
+  assert.equal(lines, ['applies 1-6', `restores ${index}`, `applies ${lastIndex}-${lastIndex}`])
+})
+
 test('N10 nothing is applied before the state machine has what it is restored from', () => {
   const cluster = led(3)
   lagging(cluster, 's3', 5)
@@ -326,6 +442,100 @@ test('M14 a snapshot that replaces the log brings its configuration, and the one
   cluster.persist('s2')
   cluster.restart('s2')
   assert.is(cluster.core('s2').configuration.voters.length, 3)
+})
+
+test('M13 the configuration of a snapshot is what a truncated one behind it gives way to, also after a restart', () => {
+  const four = votersOnly(['s1', 's2', 's3', 's4'])
+  const five = votersOnly(['s1', 's2', 's3', 's4', 's5'])
+  for (const origin of ['received', 'its own'] as const) {
+    for (const restarts of [false, true]) {
+      const logs = { s2: [1, 2, 2, 2, 2] }
+      const cluster = new Stage({ madeUp: true, logs, hardStates: { s2: { commitIndex: logIndex(3) } } })
+      const inForce = (): number => cluster.core('s2').configuration.voters.length
+      cluster.settle()
+      if (origin === 'received') {
+        cluster.server('s2').receiveSnapshot({ meta: snapshotAt(6, 2, four), applied: [] })
+      } else {
+        cluster.ask('s1', 's2', appendEntries(2, '5/2', [{ ...makeBlock(6, 2, [6]), configuration: four }], 6))
+        cluster.settle()
+        cluster.snapshot('s2', 1)
+      }
+      cluster.persist('s2')
+      cluster.drop()
+      assert.is(cluster.core('s2').log.snapshot?.index, 6)
+      cluster.ask('s1', 's2', appendEntries(2, '6/2', [{ ...makeBlock(7, 2, [7]), configuration: five }]))
+      cluster.persist('s2')
+      if (restarts) cluster.restart('s2')
+      assert.is(inForce(), 5)
+      cluster.ask('s3', 's2', appendEntries(3, '6/2', [makeBlock(7, 3, [8])]))
+      assert.is(inForce(), 4, 'that of the snapshot, and no older one')
+      cluster.persist('s2')
+      cluster.restart('s2')
+      assert.is(inForce(), 4)
+    }
+  }
+})
+
+/** s2, whose log ends with entry 3 of term 2, asks for votes of term 3. */
+function candidate(): Stage {
+  const logs = { s1: [1, 2, 2], s2: [1, 2, 2], s3: [1, 2, 2] }
+  const cluster = new Stage({ madeUp: true, logs, hardStates: { s2: { commitIndex: logIndex(3) } } })
+  cluster.settle()
+  cluster.timeout('s2')
+  cluster.answer('s3', 's2', preVoteResult(2, true))
+  cluster.persist('s2')
+  cluster.drop()
+  assert.equal([cluster.core('s2').role, cluster.core('s2').term, cluster.core('s2').votedFor], ['candidate', 3, 's2'])
+  return cluster
+}
+
+test('H2-14 a snapshot that ends in the term of a candidate, or in a later one, ends the candidacy', () => {
+  for (const term of [3, 4]) {
+    const cluster = candidate()
+    cluster.server('s2').receiveSnapshot({ meta: snapshotAt(9, term), applied: [] })
+    assert.equal([cluster.core('s2').role, cluster.core('s2').term], ['follower', term])
+    assert.is(cluster.core('s2').votedFor, term === 3 ? 's2' : null, 'of one term there is one vote')
+    cluster.answer('s3', 's2', vote(3, true))
+    cluster.settle()
+    assert.equal([cluster.core('s2').role, ...bounds(cluster, 's2')], ['follower', 10, 9, 9])
+    cluster.restart('s2')
+    assert.equal([cluster.core('s2').term, cluster.core('s2').votedFor], [term, term === 3 ? 's2' : null])
+  }
+})
+
+test('H2-14 heartbeats of the leader of its term make a follower of a candidate, before, amid and after an install', () => {
+  for (const when of ['before', 'amid', 'after'] as const) {
+    const cluster = candidate()
+    // Of an earlier term, so that it says nothing of who leads this one.
+    const applied = Array.from({ length: 9 }, (_, at) => earlierEntry(at + 1, 2))
+    const snapshot = { meta: snapshotAt(9, 2), applied }
+    if (when !== 'before') cluster.server('s2').receiveSnapshot(snapshot)
+    if (when === 'after') cluster.settle()
+    if (when !== 'before') assert.is(cluster.core('s2').role, 'candidate')
+    cluster.askOnly('s1', 's2', appendEntries(3, '0/0', [], 9))
+    assert.equal([cluster.core('s2').role, cluster.core('s2').leader?.id], ['follower', 's1'])
+    if (when === 'before') cluster.server('s2').receiveSnapshot(snapshot)
+    cluster.settle()
+    cluster.drop()
+    assert.equal(bounds(cluster, 's2'), [10, 9, 9])
+    cluster.ask('s1', 's2', appendEntries(3, '9/2', [makeBlock(10, 3, [9])], 10))
+    cluster.settle()
+    assert.equal(bounds(cluster, 's2'), [10, 10, 10])
+  }
+})
+
+test('H2-14 a candidate that is elected although a snapshot has come begins its term behind that', () => {
+  const cluster = candidate()
+  cluster.stalledDisks.add('s2')
+  cluster.server('s2').receiveSnapshot({ meta: snapshotAt(9, 2), applied: [] })
+  cluster.answer('s3', 's2', vote(3, true))
+  const { log, role } = cluster.core('s2')
+  assert.equal([role, log.lastIndex, log.lastTerm, log.durableIndex], ['leader', 10, 3, 3])
+  assert.is(cluster.server('s2').restoring, null)
+  cluster.stalledDisks.clear()
+  cluster.persist('s2')
+  assert.equal([log.durableIndex, log.commitIndex], [10, 9])
+  assert.is(cluster.server('s2').restoring?.index, 9)
 })
 
 test('a message that speaks of what is no longer kept agrees, and brings only what follows', () => {

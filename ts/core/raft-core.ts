@@ -436,9 +436,11 @@ export class RaftCore {
     const snapshot = this.#received
     this.#received = null
     if (snapshot === null || this.#role.role === 'leader' || snapshot.index <= this.#log.commitIndex) return
-    // A term is entered before an entry of it is in the log.
     const { term } = snapshot
-    if (term > this.#hardState.term) this.#becomeFollower(term, null, `a snapshot ends in term ${term}`)
+    // A term is entered before an entry of it is in the log; and whoever wants to lead a term that has such an entry
+    // has lost it to another (scenario H2-14).
+    const isLost = term === this.#hardState.term && this.#role.role === 'candidate'
+    if (term > this.#hardState.term || isLost) this.#becomeFollower(term, null, `a snapshot ends in term ${term}`)
     this.#tickets.install(snapshot)
   }
 
