@@ -248,6 +248,30 @@ test('N7 a peer that has all by a snapshot is known to, though nothing follows t
   assert.is(cluster.core('s1').matchIndexOf('s3'), index)
 })
 
+test('N7 a refusal of what was sent before a snapshot, which comes after it, has nothing sent again', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const { index } = cluster.snapshot('s1', 1)
+  cluster.settle()
+  cluster.heal()
+  const progress = () => cluster.core('s1').peers.get('s3')
+  for (let count = 0; count < 20 && progress()?.mode !== 'snapshot'; count += 1) {
+    cluster.pass(heartbeatMs)
+    cluster.deliver()
+    cluster.persist('s3')
+  }
+  const { term } = cluster.core('s1')
+  const round = progress()?.ackedRound
+  cluster.turn('s1', { type: 'snapshotSent', peer: 's3', index })
+  cluster.pass(heartbeatMs)
+  cluster.propose('s1')
+  const asked = progress()
+  assert.equal([asked?.mode, asked?.nextIndex, asked?.isAsking], ['probe', index + 1, true])
+  const late = endingAt(5, conflict(term, '5/2', round))
+  cluster.step('s1', { type: 'response', from: 's3', session: progress()?.session ?? 0, message: late })
+  assert.equal([progress()?.mode, progress()?.nextIndex], ['probe', index + 1])
+})
+
 test('N6 a leader that takes newer snapshots goes on with the one that it was giving', () => {
   const cluster = led(3)
   lagging(cluster, 's3', 5)

@@ -206,10 +206,15 @@ export class Replication {
     return bytesUnderWay > 0 && message.round > sentRound && acceptedIndexOf(message) < sentThrough
   }
 
+  /** Whether a probe is on its way that left after what this answers: its own answer says more. */
+  #isOvertaken({ round }: AppendEntriesResult): boolean {
+    return this.#progress.probeBytes > 0 && round < this.#progress.sentRound
+  }
+
   /** The peer has no room. That may have been said of a window, and a probe be on its way by now. */
   #wait(message: AppendEntriesResult): void {
     const progress = this.#progress
-    if (progress.probeBytes > 0 && message.round < progress.sentRound) return
+    if (this.#isOvertaken(message)) return
     progress.becomeProbe(logIndex(acceptedIndexOf(message) + 1))
     progress.paused = true
   }
@@ -223,9 +228,14 @@ export class Replication {
     this.#core.outbox.event({ type: 'regressed', peer, acknowledged, lastIndex: lastIndex ?? null })
   }
 
-  /** The logs differ at what was sent: whole terms are skipped on the way back to where they agree (5.3). */
-  #stepBack({ hintIndex, hintTerm }: AppendEntriesResult): void {
+  /**
+   * The logs differ at what was sent: whole terms are skipped on the way back to where they agree (5.3). A refusal of
+   * what was sent before a snapshot was may come after it has changed that (scenario N7).
+   */
+  #stepBack(message: AppendEntriesResult): void {
     const progress = this.#progress
+    if (this.#isOvertaken(message)) return
+    const { hintIndex, hintTerm } = message
     const agreed = this.#core.log.lastIndexWithTermAtMost(hintTerm, hintIndex)
     const next = logIndex(Math.max(Math.min(agreed + 1, progress.nextIndex), progress.matchIndex + 1))
     // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new
