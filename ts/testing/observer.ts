@@ -66,6 +66,8 @@ export interface Observer {
   crashed?(server: ServerView, how: string): void
   /** Its process is gone, and its disk becomes another one: empty, or an older copy of itself. */
   forgot?(server: ServerView): void
+  /** The same of one that is no member: whoever adds it again believes what it is by then. */
+  renewed?(server: ServerView): void
   /** A message leaves, whatever becomes of it. */
   sent?(server: ServerView, to: ServerId, message: Request | Response): void
   delivered?(from: ServerId, server: ServerView, message: Request | Response): void

@@ -12,6 +12,7 @@ export class Observers implements Required<Observer> {
   readonly #turned: readonly Listening<Observer, 'turned'>[]
   readonly #crashed: readonly Listening<Observer, 'crashed'>[]
   readonly #forgot: readonly Listening<Observer, 'forgot'>[]
+  readonly #renewed: readonly Listening<Observer, 'renewed'>[]
   readonly #sent: readonly Listening<Observer, 'sent'>[]
   readonly #delivered: readonly Listening<Observer, 'delivered'>[]
   readonly #submitted: readonly Listening<Observer, 'submitted'>[]
@@ -26,6 +27,7 @@ export class Observers implements Required<Observer> {
     this.#turned = listening(all, 'turned')
     this.#crashed = listening(all, 'crashed')
     this.#forgot = listening(all, 'forgot')
+    this.#renewed = listening(all, 'renewed')
     this.#sent = listening(all, 'sent')
     this.#delivered = listening(all, 'delivered')
     this.#submitted = listening(all, 'submitted')
@@ -56,6 +58,10 @@ export class Observers implements Required<Observer> {
 
   forgot(server: ServerView): void {
     for (const observer of this.#forgot) observer.forgot(server)
+  }
+
+  renewed(server: ServerView): void {
+    for (const observer of this.#renewed) observer.renewed(server)
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {

@@ -50,6 +50,10 @@ export class LogInvariants implements Observer {
     this.#gone.push({ id, disk })
   }
 
+  renewed(server: ServerView): void {
+    this.forgot(server)
+  }
+
   // Hot path: once per core step.
   stepped(server: ServerView, core: RaftCore): void {
     const seen = this.#of(server)

@@ -76,6 +76,11 @@ export class ServerInvariants implements Observer {
     for (const key of this.#votes.keys()) if (key.startsWith(`${server.disk.incarnation}/`)) this.#votes.delete(key)
   }
 
+  /** So it is here; but an earlier disk may come back, and what was promised on that still holds. */
+  renewed(server: ServerView): void {
+    this.#seen[server.ordinal] = undefined
+  }
+
   // Hot path: once per core step.
   stepped(server: ServerView, core: RaftCore, input: Input): void {
     const seen = this.#of(server)

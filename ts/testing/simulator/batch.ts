@@ -4,7 +4,7 @@ import { FAULT_NAMES } from './faults/fault-names.js'
 
 /** Too rare for a batch of seconds. */
 const RARE_FAULTS: readonly string[] = [
-  ...['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring', 'take-snapshot', 'break-channels'],
+  ...['flood', 'wipe', 'rollback', 'clone', 'crash-all', 'cut-ring', 'take-snapshot', 'break-channels', 'member-anew'],
 ]
 
 /** What a million core steps must have been in; whatever is missing was not tested. */
@@ -52,6 +52,7 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'entries for a peer could not be read',
   'configuration rolled back',
   'joint configuration',
+  'voter again with another disk',
   'compaction held for a peer',
   ...['create', 'write', 'sync', 'rename'].map((call) => `crash: at ${call} of a snapshot, done`),
   'crash before an install is durable',

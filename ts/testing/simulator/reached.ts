@@ -2,6 +2,7 @@
  * Counts the rare situations that a batch of worlds has been in: one that misses some has tested less than it claims.
  */
 
+import { isVoter } from '../../core/configuration.js'
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
@@ -28,6 +29,8 @@ export class Reached implements WorldObserver {
   /** By core: the entry of the configuration that was last told. */
   readonly #told = new WeakMap<RaftCore, number>()
 
+  /** By server that came back with another disk: where the log on that ended. */
+  readonly #renewed = new Map<number, number>()
   /** Ends of channels on which something was said. */
   readonly #framed = new WeakSet<object>()
 
@@ -49,6 +52,14 @@ export class Reached implements WorldObserver {
     this.count('server that has forgotten')
   }
 
+  renewed({ ordinal }: ServerView): void {
+    this.#renewed.set(ordinal, Infinity)
+  }
+
+  booted({ ordinal, disk }: ServerView): void {
+    if (this.#renewed.has(ordinal)) this.#renewed.set(ordinal, disk.durable.lastIndex)
+  }
+
   // Hot path: once per core step.
   stepped(server: ServerView, core: RaftCore, input: Input): void {
     if (input.type === 'readIndex' && core.role === 'leader' && core.log.termAt(core.log.commitIndex) !== core.term) {
@@ -63,7 +74,8 @@ export class Reached implements WorldObserver {
     if (core.log.lastIndex - 1 > core.log.commitIndex) this.count('leader with an uncommitted tail')
   }
 
-  decided(_server: ServerView, core: RaftCore, ready: Ready): void {
+  decided({ id, ordinal }: ServerView, core: RaftCore, ready: Ready): void {
+    if (core.log.configurationIndex > (this.#renewed.get(ordinal) ?? Infinity)) this.#addedAgain(id, ordinal, core)
     for (const event of ready.events) this.#event(core, event)
     if (ready.fetches.length > 0) this.count('fetch below the tail')
     if (ready.apply?.blocks === null) this.count('replay from the store')
@@ -101,6 +113,12 @@ export class Reached implements WorldObserver {
 
   fault(kind: string): void {
     this.count(`fault: ${kind}`)
+  }
+
+  #addedAgain(id: ServerId, ordinal: number, { configuration }: RaftCore): void {
+    if (!isVoter(configuration, id)) return
+    this.#renewed.delete(ordinal)
+    this.count('voter again with another disk')
   }
 
   /** The last entry is kept in any case. */

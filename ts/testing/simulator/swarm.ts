@@ -15,8 +15,11 @@ const RARE: Partial<Record<FaultName, number>> = {
   ...{ 'step-down': 0.3, transfer: 0.5, flap: 0.4, 'machine-fails': 0.4, 'file-fails': 0.5, 'file-rot': 0.4 },
   // In worlds of their own.
   ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0, 'crash-at-transfer': 0 },
+  ...{ 'member-replaced': 0, 'member-anew': 0 },
 }
-const MEMBERSHIP: readonly FaultName[] = ['member-goes', 'member-comes', 'member-vote', 'members-joint']
+const MEMBERSHIP: readonly FaultName[] = [
+  ...(['member-goes', 'member-comes', 'member-vote', 'members-joint', 'member-replaced', 'member-anew'] as const),
+]
 
 export function drawPlan(seed: number): Plan {
   const plan = drawBusyPlan(seed)

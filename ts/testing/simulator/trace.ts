@@ -48,6 +48,10 @@ export class Trace implements WorldObserver {
     this.#line('forgot', { server: server.id })
   }
 
+  renewed(server: ServerView): void {
+    this.#line('renewed', { server: server.id })
+  }
+
   sent(server: ServerView, to: ServerId, message: Request | Response): void {
     this.#line('sent', { from: server.id, to, message: plain(message) })
   }

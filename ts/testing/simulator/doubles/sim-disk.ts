@@ -36,6 +36,8 @@ export class SimDisk implements Happening {
   snapshots: MemorySnapshotDisk
   /** As it was once; null until it is kept. */
   #copy: Kept | null = null
+  /** What it was before it was last exchanged; null until it is. */
+  #former: Kept | null = null
   /** Counts the processes: what one that is gone has asked of the disk is not carried out. */
   #life = 0
   /** How much slower than planned it is just now. */
@@ -141,6 +143,15 @@ export class SimDisk implements Happening {
   /** Whoever opens it next finds a new, empty disk. */
   wipe(): void {
     this.#become({ log: this.#fresh(), snapshots: new MemorySnapshotDisk(this.#pace) })
+  }
+
+  /** Whoever opens it next finds another disk: the one that it was before, or a new, empty one. */
+  exchange(): 'former' | 'new' {
+    const { memory: log, snapshots } = this
+    const former = this.#random.chance(0.3) ? this.#former : null
+    this.#become(former ?? { log: this.#fresh(), snapshots: new MemorySnapshotDisk(this.#pace) })
+    this.#former = { log, snapshots }
+    return former === null ? 'new' : 'former'
   }
 
   /** What is durable now may come back. */

@@ -199,6 +199,13 @@ export class SimServer implements ServerView {
     this.sim.rollBack()
   }
 
+  /** It is no member, and the next process finds another disk. Returns which. */
+  renew(): 'former' | 'new' {
+    this.crash('renewed', false)
+    this.#site.observers.renewed(this)
+    return this.sim.exchange()
+  }
+
   #forget(how: string): void {
     this.crash(how, false)
     this.hasForgotten = true

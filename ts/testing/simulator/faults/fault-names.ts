@@ -53,6 +53,8 @@ export const FAULT_NAMES = [
   'step-down',
   'flap',
   'crash-at-transfer',
+  'member-replaced',
+  'member-anew',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

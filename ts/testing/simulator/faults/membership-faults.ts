@@ -1,9 +1,11 @@
 /**
  * Operators who change the members all the time: servers go and come back, lose their vote and get one again, one by
- * one or many through a joint configuration, now and then by force. Whoever leads is asked; what it answers does not
- * matter, but that it answers does.
+ * one or many through a joint configuration, take the place of each other, now and then by force. Whoever leads is
+ * asked; what it answers does not matter, but that it answers does. One that was removed may come back with another
+ * disk.
  */
 
+import { membersOf } from '../../../core/configuration.js'
 import type { ChangeOptions } from '../../../raft.js'
 import type { ServerId } from '../../../types.js'
 import type { SimRaft } from '../doubles/sim-process.js'
@@ -14,7 +16,8 @@ import type { Fault } from './fault.js'
 import { askRaft, leaderOf } from './fault.js'
 import type { FaultName } from './fault-names.js'
 
-type MembershipFault = 'member-goes' | 'member-comes' | 'member-vote' | 'members-joint'
+type MembershipFault =
+  'member-goes' | 'member-comes' | 'member-vote' | 'members-joint' | 'member-replaced' | 'member-anew'
 
 export const membershipFaults: Readonly<Record<MembershipFault & FaultName, Fault>> = {
   'member-goes': (world, random) => {
@@ -38,6 +41,21 @@ export const membershipFaults: Readonly<Record<MembershipFault & FaultName, Faul
     const names = `${voters.join(' ')} + ${nonvoters.join(' ')}`
     return asked(world, names, (raft) => raft.changeMembership({ voters, nonvoters }, options(world, random)))
   },
+  /** Now and then by itself, which does nothing to one that is well. */
+  'member-replaced': (world, random) => {
+    const members = membersAt(leaderOf(world))
+    const free = world.servers.filter(({ id }) => !members.includes(id))
+    const old = random.pick(world.servers).id
+    const { id, address } = random.pick(free.length > 0 && random.chance(0.8) ? free : world.servers)
+    return asked(world, `${id} replaces ${old}`, (raft) => raft.replace(old, { id, address }, options(world, random)))
+  },
+  'member-anew': (world, random) => {
+    const server = random.shuffled(world.servers).find((each) => mayBeRenewed(world, each))
+    if (server === undefined) return null
+    const disk = server.renew()
+    if (random.chance(0.7)) server.start()
+    return `${server.id} with ${disk === 'new' ? 'a new disk' : 'the disk of before'}`
+  },
 }
 
 /** Whether members may change in this world: then who is a quorum is for its logs to say. */
@@ -60,6 +78,35 @@ export function restoreMembers(world: World, servers: readonly SimServer[]): boo
   if (isIn(nonvoters, id)) asked(world, `promotes ${id}`, (raft) => raft.promote(id, wait))
   else asked(world, `adds ${id}`, (raft) => raft.addVoter({ id, address }, wait))
   return false
+}
+
+/**
+ * Whether the id of this server may come back with another disk: its removal is committed, and nobody knows of a later
+ * configuration. Whoever has not heard of that must know the store that goes, or it would believe the one that comes:
+ * what is known of a store falls with the committed removal, and identity is trusted on first use.
+ */
+function mayBeRenewed(world: World, server: SimServer): boolean {
+  const { id } = server
+  const leading = leaderOf(world)?.core ?? null
+  if (leading === null) return false
+  const { configuration, configurationIndex, commitIndex } = leading.log
+  if (commitIndex < configurationIndex || membersOf(configuration).some((member) => member.id === id)) return false
+  return world.servers.every((other) => {
+    const newest = newestConfiguration(other)
+    if (newest.index > configurationIndex) return false
+    if (other === server) return true
+    if (newest.index === configurationIndex) return !newest.members.includes(id)
+    const pin = new TextDecoder().decode(other.disk.durable.facts.get(`peer/${id}`))
+    return pin.startsWith(server.disk.incarnation)
+  })
+}
+
+/** The last one in its log; of one that is down, on its disk. */
+function newestConfiguration({ core, disk }: SimServer): { index: number; members: readonly ServerId[] } {
+  const stored = disk.durable.configurations().at(-1) ?? null
+  const index = core?.log.configurationIndex ?? stored?.index ?? 0
+  const configuration = core?.log.configuration ?? stored?.configuration ?? null
+  return { index, members: configuration === null ? [] : membersOf(configuration).map((member) => member.id) }
 }
 
 function options(world: World, random: SeededRandom): ChangeOptions {
