@@ -81,32 +81,25 @@ export function restoreMembers(world: World, servers: readonly SimServer[]): boo
 }
 
 /**
- * Whether the id of this server may come back with another disk: its removal is committed, and nobody knows of a later
- * configuration. Whoever has not heard of that must know the store that goes, or it would believe the one that comes:
- * what is known of a store falls with the committed removal, and identity is trusted on first use.
+ * Whether the id of this server may come back with another disk: its removal is committed, nobody knows of a later
+ * configuration, and all others know that it is committed, so that what they knew of the store falls. Who was away
+ * would refuse what comes, and where that leads, would never hear of the removal.
  */
 function mayBeRenewed(world: World, server: SimServer): boolean {
-  const { id } = server
   const leading = leaderOf(world)?.core ?? null
   if (leading === null) return false
-  const { configuration, configurationIndex, commitIndex } = leading.log
-  if (commitIndex < configurationIndex || membersOf(configuration).some((member) => member.id === id)) return false
+  const { configuration, configurationIndex } = leading.log
+  if (membersOf(configuration).some(({ id }) => id === server.id)) return false
   return world.servers.every((other) => {
-    const newest = newestConfiguration(other)
-    if (newest.index > configurationIndex) return false
-    if (other === server) return true
-    if (newest.index === configurationIndex) return !newest.members.includes(id)
-    const pin = new TextDecoder().decode(other.disk.durable.facts.get(`peer/${id}`))
-    return pin.startsWith(server.disk.incarnation)
+    const { index, commitIndex } = newestConfiguration(other)
+    return other === server ? index <= configurationIndex : index === configurationIndex && commitIndex >= index
   })
 }
 
-/** The last one in its log; of one that is down, on its disk. */
-function newestConfiguration({ core, disk }: SimServer): { index: number; members: readonly ServerId[] } {
-  const stored = disk.durable.configurations().at(-1) ?? null
-  const index = core?.log.configurationIndex ?? stored?.index ?? 0
-  const configuration = core?.log.configuration ?? stored?.configuration ?? null
-  return { index, members: configuration === null ? [] : membersOf(configuration).map((member) => member.id) }
+/** Where the last one stands in its log, and what it knows to be committed; of one that is down, by its disk. */
+function newestConfiguration({ core, disk: { durable } }: SimServer): { index: number; commitIndex: number } {
+  if (core !== null) return { index: core.log.configurationIndex, commitIndex: core.log.commitIndex }
+  return { index: durable.configurations().at(-1)?.index ?? 0, commitIndex: durable.hardState.commitIndex }
 }
 
 function options(world: World, random: SeededRandom): ChangeOptions {
