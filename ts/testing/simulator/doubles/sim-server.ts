@@ -271,7 +271,8 @@ export class SimServer implements ServerView {
       machine,
       random: () => this.#random.next(),
       // No other process has the same.
-      drawNonce: () => [this.ordinal + 1, this.boot].map((part) => part.toString(16).padStart(16, '0')).join(''),
+      // In the digits that a snapshot has of it, too.
+      drawNonce: () => [this.ordinal + 1, this.boot, 0, 0].map((part) => part.toString(16).padStart(8, '0')).join(''),
       next: (run) => void queue.call(queue.now, run),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
       opened: () => this.#orFail(() => observers.booted(this)),
