@@ -78,25 +78,30 @@ async function compileCargo() {
 /** Runs the Rust tests, adds to the totals, and returns what to print: one line, or everything when one failed. */
 async function runCargo() {
   const begin = performance.now()
-  const before = { ...total }
   const result = await start('cargo', CARGO_TEST, CARGO_DEADLINE_MS, null)
-  let failed = 0
+  // Files run meanwhile, and count as well.
+  const counts = { passed: 0, failed: 0, skipped: 0 }
   for (const line of result.output.split('\n')) {
     const summary = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
     if (summary !== null) {
-      total.passed += Number(summary[1])
-      failed += Number(summary[2])
+      counts.passed += Number(summary[1])
+      counts.failed += Number(summary[2])
     }
     const ignored = /^test (.+?) \.\.\. ignored(?:, (.*))?$/.exec(line)
-    if (ignored !== null) skip(`cargo ${ignored[1]}: ${ignored[2] ?? 'ignored, no reason given'}`)
+    if (ignored !== null) {
+      counts.skipped += 1
+      skip(`cargo ${ignored[1]}: ${ignored[2] ?? 'ignored, no reason given'}`)
+    }
     const broken = /^test (.+?) \.\.\. FAILED$/.exec(line)
     if (broken !== null) failures.push(`cargo ${broken[1]}`)
   }
-  total.failed += failed
-  if (result.trouble !== null && failed === 0) fail(`cargo test ${result.trouble}`)
-  const [passed, broken, skipped] = ['passed', 'failed', 'skipped'].map((what) => total[what] - before[what])
-  const head = `cargo test: ${passed} passed, ${broken} failed, ${skipped} skipped (${secondsSince(begin)})`
-  return broken === 0 ? `ok   ${head}` : `FAIL ${head}\n${result.output}`
+  total.passed += counts.passed
+  total.failed += counts.failed
+  const isBroken = result.trouble !== null || counts.failed > 0
+  if (result.trouble !== null && counts.failed === 0) fail(`cargo test ${result.trouble}`)
+  const { passed, failed, skipped } = counts
+  const head = `cargo test: ${passed} passed, ${failed} failed, ${skipped} skipped (${secondsSince(begin)})`
+  return isBroken ? `FAIL ${head}\n${result.output}` : `ok   ${head}`
 }
 
 /**
