@@ -1,4 +1,4 @@
-/** What the core does with configurations that it is given (scenarios M*, H1); changes of them are not there yet. */
+/** What the core does with configurations that it is given, and with those who are in none (scenarios E11, M*, H1). */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -6,7 +6,7 @@ import { termOf } from '#balsa/types.js'
 import type { Configuration } from '#balsa/types.js'
 import { SETTINGS, Stage, votersOnly } from '#balsa/testing/stage/stage.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
-import { appendEntries, requestVote, vote } from '../support/messages.js'
+import { appendEntries, preVoteResult, requestVote, vote } from '../support/messages.js'
 
 const withNonvoter: Configuration = {
   ...votersOnly(['s1', 's2', 's3']),
@@ -33,6 +33,59 @@ test('M12 a candidate counts its own vote in the half of a joint configuration i
   assert.is(cluster.core('s4').role, 'candidate', 'two of three, and itself of three')
   cluster.answer('s5', 's4', vote(2, true))
   assert.is(cluster.core('s4').role, 'leader')
+})
+
+/** s3 was cut off, has raised its term again and again, and was removed meanwhile; s1 leads term 2. */
+function withRemoved(): Stage {
+  const cluster = new Stage()
+  cluster.elect('s1')
+  cluster.isolate('s3')
+  for (let round = 1; round <= 5; round += 1) {
+    cluster.timeout('s3')
+    // A promise from before the cut that comes late: without one its term would stay where it was (9.6).
+    cluster.answer('s2', 's3', preVoteResult(cluster.core('s3').term, true, round))
+    cluster.persist('s3')
+    cluster.drop(({ from }) => from === 's3')
+  }
+  assert.equal([cluster.core('s3').term, cluster.core('s1').role, cluster.core('s1').term], [7, 'leader', 2])
+  cluster.run(2 * SETTINGS.heartbeatMs)
+  cluster.configure('s1', { type: 'remove', id: 's3' })
+  cluster.settle()
+  return cluster
+}
+
+test('E11 a server that was removed, does not know it and has a higher term disturbs nobody, with a leader or without', () => {
+  const cluster = withRemoved()
+  cluster.heal()
+  cluster.connectAll()
+  assert.not(cluster.core('s1').peers.has('s3'), 'it is left, untold')
+  const asked: string[] = []
+  cluster.watch({ delivered: (from, server, { type }) => void (from === 's3' && asked.push(`${type} ${server.id}`)) })
+  cluster.run(20 * SETTINGS.electionTimeoutMs)
+  assert.equal([cluster.core('s1').role, cluster.core('s1').term, cluster.core('s2').term], ['leader', 2, 2])
+  assert.ok(asked.includes('PreVote s1') && asked.includes('PreVote s2'), 'it did ask')
+  // As one would that asks for no pre-votes.
+  for (const to of ['s1', 's2']) cluster.askOnly('s3', to, requestVote(9, '9/8'))
+  cluster.settle()
+  cluster.crash('s1')
+  cluster.run(10 * SETTINGS.electionTimeoutMs)
+  cluster.askOnly('s3', 's2', requestVote(9, '9/8'))
+  cluster.settle()
+  assert.equal([cluster.leader, cluster.core('s2').term, cluster.core('s2').votedFor], [null, 2, 's1'])
+  cluster.restart('s1')
+  cluster.run(4 * SETTINGS.electionTimeoutMs)
+  assert.is(cluster.leader?.up.term, 3, 'the others elect each other, in the next term of their own')
+})
+
+test('E11 one that its leader still speaks to as the member that it was costs one election, and no other', () => {
+  const cluster = withRemoved()
+  cluster.heal()
+  cluster.run(6 * SETTINGS.electionTimeoutMs)
+  const { leader } = cluster
+  assert.equal([leader?.up.term, leader?.up.peers.has('s3')], [8, false])
+  cluster.connectAll()
+  cluster.run(20 * SETTINGS.electionTimeoutMs)
+  assert.equal([cluster.leader?.id, cluster.leader?.up.term], [leader?.id, 8])
 })
 
 test('M13 H1-12 a configuration counts from its entry on, and a truncation of that entry brings the one before back', () => {

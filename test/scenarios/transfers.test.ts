@@ -1,4 +1,4 @@
-/** Leadership handed over, given up, and lost with the process of the leader (scenarios T*, M9, H1-16, H2-9). */
+/** Leadership handed over, given up, and lost with the process of the leader (scenarios T*, M9, R8, H1-16, H2-9). */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -315,6 +315,44 @@ test('T5 after an election timeout a transfer has failed, and what comes is take
   assert.equal(cluster.transferOutcomes.get(transfer), { id: transfer, ...FAILED, to: 's2', reason: 'timedOut' })
   assert.ok(cluster.propose('s1'))
   assert.is(cluster.core('s1').role, 'leader')
+})
+
+test('R8 reads during a transfer that is stuck are answered, keep nobody from its end, and prolong it by nothing', () => {
+  const cluster = led()
+  // The others hear their leader all the time; whom it waits for has no disk that writes.
+  cluster.stalledDisks.add('s2')
+  cluster.propose('s1')
+  cluster.settle()
+  const begunAt = cluster.now
+  const transfer = cluster.transfer('s1', 's2')
+  const reads: number[] = []
+  while (cluster.now < begunAt + electionTimeoutMs) {
+    assert.is(cluster.propose('s1'), null, `${cluster.now - begunAt} ms after it began`)
+    assert.not(cluster.transferOutcomes.has(transfer))
+    reads.push(cluster.read('s1'))
+    cluster.run(heartbeatMs / 2)
+  }
+  assert.equal(cluster.transferOutcomes.get(transfer), { id: transfer, ...FAILED, to: 's2', reason: 'timedOut' })
+  const { commitIndex } = cluster.core('s1').log
+  assert.ok(reads.length >= 20)
+  for (const read of reads)
+    assert.equal(cluster.readOutcomes.get(read), { id: read, status: 'confirmed', index: commitIndex })
+  const [payload] = cluster.propose('s1') ?? []
+  cluster.settle()
+  assert.is(cluster.outcomes.get(payload ?? 0), 'committed')
+  assert.equal([cluster.core('s1').role, cluster.core('s1').term], ['leader', 2], 'and nobody has campaigned')
+})
+
+test('R8 reads whose round is lost with the leadership that was handed over are told so, and none is answered late', () => {
+  const cluster = led()
+  const transfer = cluster.transfer('s1', 's2')
+  const read = cluster.read('s1')
+  cluster.deliver(({ message }) => message.type === 'TimeoutNow')
+  cluster.drop(({ message }) => message.type === 'AppendEntries')
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
+  assert.is(cluster.transferOutcomes.get(transfer)?.status, 'transferred')
+  assert.is(cluster.readOutcomes.get(read)?.status, 'notLeader')
 })
 
 test('a TimeoutNow that was lost with its connection is sent on the next one', () => {

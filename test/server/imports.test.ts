@@ -64,7 +64,7 @@ class Place {
   }
 
   async end(): Promise<void> {
-    await Promise.all(this.#servers.map((server) => server.close({ transferLeadership: false })))
+    await Promise.all(this.#servers.splice(0).map((server) => server.close({ transferLeadership: false })))
   }
 }
 
@@ -83,38 +83,52 @@ async function* pieces(bytes: Uint8Array, length = 1000): AsyncGenerator<Uint8Ar
   for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length)
 }
 
-const imports = suite('imports of snapshots')
+const test = suite('imports of snapshots')
 
 for (const storage of [nativeStore(), fileStore(), memoryStore()]) {
-  imports(
-    `${storage.name}: a backup begins a cluster, behind its last index, and the others come to it empty`,
-    async () => {
-      await inPlace(storage, async (place) => {
-        const { bytes, index } = await place.backup()
-        const seeded = await place.import(pieces(bytes, bytes.length), { anyCluster: true })
-        assert.is(seeded.index, index)
-        const state = await Raft.hasState(place.dir('s1'), { storage })
-        assert.equal(
-          [state?.firstIndex, state?.lastIndex, state?.snapshotIndex, state?.clusterId],
-          [index + 1, index + 1, index, seeded.clusterId],
-        )
-        const first = await place.open('s1')
-        await first.ready({ timeoutMs: 20_000 })
-        assert.equal(await first.read(undefined), MANY)
-        assert.is(await first.apply(7), MANY.length + 1)
-        const { recoveries } = seeded
-        const others = [
-          await place.open('s2', { join: true, recoveries }),
-          await place.open('s3', { join: true, recoveries }),
-        ]
-        await until('all vote', () => first.status.configuration.voters.length === 3, 20_000)
-        await until('all have it', () => others.every(({ status }) => status.appliedIndex === first.status.lastIndex))
-        for (const other of others) assert.equal(await other.read(undefined, { consistency: 'stale' }), [...MANY, 7])
-      })
-    },
-  )
+  test(`H1-19 ${storage.name}: a backup begins a cluster, behind its last index, and the others come to it empty`, async () => {
+    await inPlace(storage, async (place) => {
+      const { bytes, index } = await place.backup()
+      const seeded = await place.import(pieces(bytes, bytes.length), { anyCluster: true })
+      assert.is(seeded.index, index)
+      const state = await Raft.hasState(place.dir('s1'), { storage })
+      assert.equal(
+        [state?.firstIndex, state?.lastIndex, state?.snapshotIndex, state?.clusterId],
+        [index + 1, index + 1, index, seeded.clusterId],
+      )
+      const first = await place.open('s1')
+      await first.ready({ timeoutMs: 20_000 })
+      assert.equal(await first.read(undefined), MANY)
+      assert.is(await first.apply(7), MANY.length + 1)
+      const { recoveries } = seeded
+      const others = [
+        await place.open('s2', { join: true, recoveries }),
+        await place.open('s3', { join: true, recoveries }),
+      ]
+      await until('all vote', () => first.status.configuration.voters.length === 3, 20_000)
+      await until('all have it', () => others.every(({ status }) => status.appliedIndex === first.status.lastIndex))
+      for (const other of others) assert.equal(await other.read(undefined, { consistency: 'stale' }), [...MANY, 7])
+      // No store has a hole: its log goes on right behind what its snapshot covers.
+      const { lastIndex } = first.status
+      await place.end()
+      for (const id of IDS) {
+        const left = await Raft.hasState(place.dir(id), { storage })
+        assert.equal([left?.firstIndex, left?.snapshotIndex, left?.lastIndex], [index + 1, index, lastIndex], id)
+      }
+      const again = await Promise.all(IDS.map((id) => place.open(id, { recoveries })))
+      await until('one leads', () => again.some(({ status }) => status.role === 'leader'), 20_000)
+      const leader = again.find(({ status }) => status.role === 'leader')
+      assert.ok(leader !== undefined)
+      await leader.ready({ timeoutMs: 20_000 })
+      const before = leader.status.lastIndex
+      assert.is(await leader.apply(8), MANY.length + 2)
+      assert.is(leader.status.lastIndex, before + 1, 'the next index follows')
+      await until('all have it', () => again.every(({ status }) => status.appliedIndex > before))
+      for (const each of again) assert.equal(await each.read(undefined, { consistency: 'stale' }), [...MANY, 7, 8])
+    })
+  })
 
-  imports(`${storage.name}: whatever is wrong with a backup is told, and leaves the folder empty`, async () => {
+  test(`${storage.name}: whatever is wrong with a backup is told, and leaves the folder empty`, async () => {
     await inPlace(storage, async (place) => {
       const { bytes } = await place.backup()
       const flipped = (at: number): Uint8Array => bytes.map((byte, place_) => (place_ === at ? byte ^ 4 : byte))
@@ -147,7 +161,7 @@ for (const storage of [nativeStore(), fileStore(), memoryStore()]) {
   })
 }
 
-imports('a backup of the same cluster needs no word, and the folder is not that of the cluster before', async () => {
+test('a backup of the same cluster needs no word, and the folder is not that of the cluster before', async () => {
   const storage = memoryStore()
   await inPlace(storage, async (place) => {
     const { bytes, index } = await place.backup()
@@ -168,7 +182,7 @@ imports('a backup of the same cluster needs no word, and the folder is not that 
 })
 
 for (const fate of ['lost', 'kept'] as const) {
-  imports(`a write that fails and is ${fate} leaves an empty folder, or a whole member`, async () => {
+  test(`a write that fails and is ${fate} leaves an empty folder, or a whole member`, async () => {
     const storage = memoryStore()
     await inPlace(storage, async (place) => {
       const { bytes } = await place.backup()
@@ -184,7 +198,7 @@ for (const fate of ['lost', 'kept'] as const) {
   })
 }
 
-imports('what is given as a source, and with which options, is looked at first', async () => {
+test('what is given as a source, and with which options, is looked at first', async () => {
   const options = { id: 's1', dir: 'nowhere', bootstrap, storage: memoryStore() }
   const bad: readonly (readonly [Promise<unknown>, string])[] = [
     [Raft.importSnapshot(options, 'text' as never), 'takes a source of bytes, and was given text'],
@@ -203,4 +217,4 @@ async function* texts(): AsyncGenerator<Uint8Array> {
   yield 'text' as never
 }
 
-imports.run()
+test.run()

@@ -450,7 +450,7 @@ test('a full disk of snapshots fails them, with a longer wait each time, and the
   await lone.raft.close()
 })
 
-test('N15 a damaged snapshot is not used: an older one from which the log goes on is, and without one the server halts', async () => {
+test('N15 H1-27 a damaged snapshot is not used: an older one from which the log goes on is, and without one the server halts', async () => {
   for (const trailing of [100, 1]) {
     const lone = await new Lone()
       .open(keeping(), { snapshots: { entries: 1e6, trailingEntries: trailing } })
@@ -696,7 +696,175 @@ test('N11 a machine that is durable by itself is given what follows its own inde
   }
 })
 
-test('closing ends a snapshot under way and every call that waits for it', async () => {
+test('H1-18 a close amid a restore that never ends is no longer than it was given, and answers every call', async () => {
+  const lone = await new Lone().open(keeping()).then((one) => one.lead())
+  await lone.apply(1, 2)
+  await lone.raft.snapshot()
+  await lone.raft.close()
+  await lone.open(keeping({ restore: () => new Promise(() => {}) }))
+  const { raft, clock } = lone
+  await lone.until(() => raft.status.snapshot.isRestoring && raft.status.role === 'leader')
+  const calls = [raft.ready(), raft.apply(3), raft.read(undefined)].map(failure)
+  // All that it is to cover is in the one that is being restored.
+  assert.is((await raft.snapshot()).index, raft.status.snapshot.last?.index)
+  await new Promise((next) => setImmediate(next))
+  let isClosed = false
+  const closing = raft.close({ timeoutMs: 500 }).then(() => (isClosed = true))
+  const begunAt = clock.now()
+  await lone.until(() => isClosed)
+  await closing
+  assert.ok(clock.now() - begunAt < 1000)
+  const errors = await Promise.all(calls)
+  assert.equal(
+    errors.map(({ code, outcome }) => [code, outcome]),
+    ['not-applied', 'applied', 'not-applied'].map((outcome) => ['ERR_RAFT_CLOSED', outcome]),
+  )
+  assert.equal(clock.delays(), [])
+  const kept = keeping()
+  await lone.open(kept).then((one) => one.lead())
+  assert.equal(kept.list.slice(0, 2), [1, 2])
+  await lone.raft.close()
+})
+
+test('H2-13 a server that begins with a snapshot, and nothing or less than it covers, takes the next one when that much is new', async () => {
+  const storage = memoryStore()
+  const policy = { entries: 20, trailingEntries: 1 }
+  const lone = await new Lone(storage).open(keeping(), { snapshots: policy })
+  await lone.lead()
+  for (let at = 0; at < 10; at += 1) await lone.apply(at)
+  const { index, id } = await lone.raft.snapshot()
+  await lone.until(() => lone.raft.status.firstIndex === index)
+  await lone.raft.close()
+  // Restored from it, as its own machine is empty; and one that kept all but the last.
+  for (const has of [undefined, index - 1]) {
+    const appliedIndex = has === undefined ? {} : { appliedIndex: () => has }
+    await lone.open(keeping(appliedIndex), { snapshots: policy })
+    await lone.lead()
+    for (let at = 0; at < 5; at += 1) await lone.apply(at)
+    assert.is(lone.raft.status.snapshot.last?.id, id, 'none is due')
+    await lone.raft.close()
+  }
+  await lone.open(keeping(), { snapshots: policy })
+  await lone.lead()
+  while (lone.raft.status.appliedIndex < index + 20) {
+    assert.is(lone.raft.status.snapshot.last?.id, id)
+    await lone.apply(9)
+  }
+  await lone.until(() => lone.raft.status.snapshot.last?.id !== id)
+  await lone.raft.close()
+})
+
+test('a machine that is durable by itself has its log compacted, however short its server runs each time', async () => {
+  const policy = { entries: 20, trailingEntries: 1 }
+  const lone = new Lone(memoryStore())
+  const list: number[] = []
+  let index = 0
+  for (let start = 0; start < 6; start += 1) {
+    const apply: Kept['machine']['apply'] = (batch) =>
+      batch.map((entry) => {
+        index = entry.index
+        return list.push(entry.command)
+      })
+    await lone.open(keeping({ apply, appliedIndex: () => index }), { snapshots: policy })
+    await lone.lead()
+    for (let at = 0; at < 8; at += 1) await lone.apply(8 * start + at)
+    await lone.until(() => !lone.raft.status.snapshot.isTaking)
+    await lone.apply(-1)
+    list.pop()
+    assert.ok(lone.raft.status.lastIndex - lone.raft.status.firstIndex < 35, `after ${start + 1} starts`)
+    await lone.raft.close()
+  }
+  assert.equal(
+    list,
+    Array.from({ length: 48 }, (_, at) => at),
+  )
+})
+
+test('H1-9 what a state machine leaves unread of a snapshot is read to its end, and damage there is not passed over', async () => {
+  for (const isDamaged of [false, true]) {
+    const big = keeping({ snapshot: () => [new TextEncoder().encode('1;'), new Uint8Array(300_000)] })
+    const lone = await new Lone().open(big).then((one) => one.lead())
+    await lone.apply(1)
+    const { id, bytes } = await lone.raft.snapshot()
+    await lone.raft.close()
+    if (isDamaged) lone.storage.snapshots.disk('/s1').flipBit(id, 8 * (bytes - SNAPSHOT_END_BYTES - 1))
+    let asked = 0
+    const hasty = keeping({
+      restore: async (source) => {
+        for await (const piece of source) {
+          asked += piece.length
+          break
+        }
+      },
+    })
+    await lone.open(hasty)
+    const { raft } = lone
+    await lone.until(() => raft.status.fault !== null || raft.status.role === 'leader')
+    assert.ok(asked > 0 && asked < 200_000, `${asked} bytes`)
+    assert.is(raft.status.fault?.code, isDamaged ? 'ERR_RAFT_SNAPSHOT_CORRUPT' : undefined)
+    await raft.close()
+  }
+})
+
+/** What a machine has saved, in one step: its state, and the index that it is of. */
+interface Saved {
+  readonly index: number
+  readonly list: readonly number[]
+}
+
+/** Durable by itself: it saves after each command, and begins with what is in `saved`. */
+function saving(saves: Saved[], begin: Saved): Kept {
+  let { index } = begin
+  const kept: Kept = keeping({
+    appliedIndex: () => index,
+    apply: (batch) =>
+      batch.map((entry) => {
+        kept.list = [...kept.list, entry.command]
+        index = entry.index
+        saves.push({ index, list: kept.list })
+        return kept.list.length
+      }),
+    restore: async (source, { index: restored }) => {
+      const parts: string[] = []
+      for await (const bytes of source) parts.push(new TextDecoder().decode(bytes))
+      kept.list = parts.join('').split(';').slice(0, -1).map(Number)
+      index = restored
+      saves.push({ index, list: kept.list })
+    },
+  })
+  kept.list = begin.list
+  return kept
+}
+
+test('A7 N11 a machine that saves its index with its state lacks no command and gets none twice, wherever it stopped', async () => {
+  const saves: Saved[] = [{ index: 0, list: [] }]
+  const lone = new Lone(memoryStore())
+  const options = { snapshots: { entries: 1e6, trailingEntries: 3 } }
+  await lone.open(saving(saves, { index: 0, list: [] }), options).then((one) => one.lead())
+  for (let value = 1; value <= 12; value += 1) {
+    await lone.apply(value)
+    if (value === 8) await lone.raft.snapshot()
+  }
+  await lone.until(() => lone.raft.status.firstIndex > 1)
+  const { firstIndex } = lone.raft.status
+  await lone.raft.close()
+  const all = Array.from({ length: 12 }, (_, at) => at + 1)
+  assert.is(saves.length, 13)
+  let restores = 0
+  for (const saved of saves.slice()) {
+    const kept = saving([], saved)
+    const events = lone.events.length
+    await lone.open(kept, options).then((one) => one.lead())
+    assert.equal(kept.list, all, `it had saved ${saved.list.length} commands, up to ${saved.index}`)
+    const isRestored = lone.events.slice(events).some(({ what }) => what === 'restored')
+    assert.is(isRestored, saved.index === 0 || saved.index < firstIndex - 1, `up to ${saved.index}`)
+    restores += Number(isRestored)
+    await lone.raft.close()
+  }
+  assert.ok(restores > 2 && restores < 9, `${restores} times`)
+})
+
+test('H1-18 closing ends a snapshot under way and every call that waits for it', async () => {
   const kept = keeping({
     snapshot: () =>
       (async function* pieces() {

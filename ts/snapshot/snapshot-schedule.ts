@@ -54,12 +54,21 @@ export class SnapshotSchedule {
   /** Ascending. */
   #marks: Mark[] = []
 
-  /** `draw` is in [0, 1). */
-  constructor(policy: SnapshotPolicy | null, index: LogIndex, now: number, draw: number) {
+  /**
+   * `appliedIndex` is what the state machine has of itself, `snapshotIndex` what the log stands on: either may be ahead
+   * of the other (scenario H2-13). Counting begins at the snapshot, as a server may run for a short time only, again
+   * and again. `draw` is in [0, 1).
+   */
+  constructor(
+    policy: SnapshotPolicy | null,
+    { appliedIndex, snapshotIndex }: { readonly appliedIndex: LogIndex; readonly snapshotIndex: LogIndex },
+    now: number,
+    draw: number,
+  ) {
     this.#policy = policy
     this.#stretch = 1 + draw / 4
-    this.#appliedIndex = index
-    this.#taken = { index, bytes: 0, at: now }
+    this.#appliedIndex = appliedIndex
+    this.#taken = { index: snapshotIndex, bytes: 0, at: now }
     this.#begun = this.#taken
   }
 

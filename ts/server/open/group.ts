@@ -15,6 +15,7 @@ import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
 import type { StoredState } from '../../storage/log-store.js'
+import { logIndex } from '../../types.js'
 import type { ConfigurationStatus, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../../types.js'
 import { ApplyQueue } from '../calls/apply-queue.js'
 import { ChangeCall, ChangeQueue } from '../calls/change-queue.js'
@@ -221,7 +222,7 @@ function makeSnapshots(
   const canRestore = machine.canSnapshot
   const transfers = new SnapshotTransfers({ ...shared, core, transport, bytesPerSecond, canRestore })
   const snapshotCalls = new SnapshotQueue()
-  const schedule = scheduleOf(settings, core.log.appliedIndex, clock.now())
+  const schedule = scheduleOf(settings, core, clock.now())
   const snapshots = new Snapshots({
     ...{ ...shared, clusterName, found, retain, schedule, machine, transfers, entryClock, events },
     ...{ queue: snapshotCalls, appliedTime: applier },
@@ -229,8 +230,9 @@ function makeSnapshots(
   return { snapshots, transfers, snapshotCalls }
 }
 
-function scheduleOf({ snapshots, random }: GroupSettings, index: LogIndex, now: number): SnapshotSchedule {
-  return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, index, now, random())
+function scheduleOf({ snapshots, random }: GroupSettings, { log }: RaftCore, now: number): SnapshotSchedule {
+  const begin = { appliedIndex: log.appliedIndex, snapshotIndex: log.snapshot?.index ?? logIndex(0) }
+  return new SnapshotSchedule(snapshots.isAutomatic ? snapshots : null, begin, now, random())
 }
 
 /** Null: as every other. */
