@@ -1,5 +1,6 @@
 /** A KvServer on a double of the library, on a free port, and raw clients for it. */
 
+import * as assert from 'uvu/assert'
 import { connect, type Socket } from 'node:net'
 import { formatAddress, makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
@@ -86,17 +87,23 @@ export async function withServer(
   }
 }
 
+const TAIL_LENGTH = 256
+
 /** A client that sends bytes and collects bytes. */
 export class RawClient {
   readonly #socket: Socket
   #received = ''
+  /** The end of it: whoever waits for the end of much must not have all of it put together at each chunk. */
+  #tail = ''
   #isClosed = false
   #onChange: () => void = () => undefined
 
   private constructor(socket: Socket) {
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => {
-      this.#received += chunk.toString('latin1')
+      const text = chunk.toString('latin1')
+      this.#received += text
+      this.#tail = (this.#tail + text.slice(-TAIL_LENGTH)).slice(-TAIL_LENGTH)
       this.#onChange()
     })
     socket.on('error', () => undefined)
@@ -160,9 +167,11 @@ export class RawClient {
 
   /** Sends, and resolves with what came back up to and with `last`. */
   async ask(text: string, last: string): Promise<string> {
+    assert.ok(last.length <= TAIL_LENGTH, `an answer is told by its last ${TAIL_LENGTH} characters at most`)
     this.#received = ''
+    this.#tail = ''
     this.send(text)
-    return this.until((received) => received.endsWith(last))
+    return this.until(() => this.#tail.endsWith(last))
   }
 
   /** Ends the sending side and resolves with all that comes until the server closes. */
