@@ -127,6 +127,21 @@ test('a pause of the event loop does not let a wrong date through', () => {
   assert.ok(entryClock.next(null) - before <= 3_600_000 + 1000 * SLEW + 1)
 })
 
+test('no entry that a leader makes is given less than it has told before', () => {
+  const machine = new Machine(randomFrom(1))
+  const { clock, entryClock } = machine
+  machine.lastBlock = entryBlock('noop', logIndex(1), termOf(1), entryClock.next(null), nothing)
+  entryClock.look(machine.lastBlock, true)
+  clock.wallOffsetMs -= 60_000
+  for (let step = 0; step < 100; step += 1) {
+    clock.advance(step % 90)
+    const told = entryClock.now
+    const given = entryClock.next(machine.lastBlock)
+    assert.ok(given >= told, `${told} was told, and ${given} given`)
+    entryClock.look(machine.lastBlock, true)
+  }
+})
+
 test('the end of what an entry can hold is not passed', () => {
   const end = 2 ** 48 - 1
   const { leads } = started(end - 50, TODAY)

@@ -84,7 +84,7 @@ export class EntryClock {
     this.#pass(this.#clock.now())
     this.#read(lastBlock)
     this.#bend(true)
-    const time = this.now
+    const time = this.#shown
     this.#newest = time
     this.#leastSkew = time - this.#at
     return time
@@ -92,10 +92,16 @@ export class EntryClock {
 
   /**
    * What an entry made now would be given, as far as this server can know; on a follower at most what its leader's
-   * clock shows.
+   * clock shows. A leader bends it first: otherwise its next entry could be given less than it has told.
    */
   get now(): number {
-    const passed = Math.floor(Math.max(this.#clock.now(), this.#at) + this.#skew)
+    this.#pass(this.#clock.now())
+    this.#bend(this.#leads)
+    return this.#shown
+  }
+
+  get #shown(): number {
+    const passed = Math.floor(this.#at + this.#skew)
     return Math.min(Math.max(passed, this.#newest), MILLISECONDS_END - 1)
   }
 
