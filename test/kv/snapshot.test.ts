@@ -210,7 +210,7 @@ test('N16: a snapshot of which all was set aside and written goes over the rest 
   assert.ok(replica.turns() >= Math.floor(written / SNAPSHOT_PIECE_BYTES) + 2, `${replica.turns()} turns`)
 })
 
-test('N16: while there is load, all else has four times what a piece takes; without, pieces follow each other', async () => {
+test('N16: while there is load, all else has nine times what a piece takes; without, pieces follow each other', async () => {
   const turnsBetween = async (ofOthersMs: number): Promise<readonly number[]> => {
     let now = 0
     let turns = 0
@@ -229,8 +229,8 @@ test('N16: while there is load, all else has four times what a piece takes; with
     }
     return between.slice(1)
   }
-  assert.equal(await turnsBetween(0.2), [3, 3, 3, 3])
-  assert.equal(await turnsBetween(5), [1, 1, 1, 1])
+  assert.equal(await turnsBetween(0.2), [7, 7, 7, 7])
+  assert.equal(await turnsBetween(5), [2, 2, 2, 2])
   const idle = new Replica({ now: () => 0, defer: (callback) => callback() })
   for (let n = 0; n < 5000; n += 1) idle.at(1000, 'set', `k${n}`, 'v'.repeat(30))
   assert.ok((await piecesOf(idle.machine.snapshot())).length >= 5)

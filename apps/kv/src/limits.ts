@@ -110,10 +110,10 @@ export const SNAPSHOT_PIECE_STEPS = 4096
 
 /**
  * Between two pieces all else gets so many times what the piece took, over as many turns as that needs, unless a turn
- * shows that there is nothing else to do: a fifth of the time goes to a snapshot while there is load, most of it
- * without.
+ * shows that there is nothing else to do: a tenth of the time goes to a snapshot while there is load, most of
+ * it without. What it costs beside its pieces (items set aside, garbage) comes on top.
  */
-export const SNAPSHOT_OTHERS_SHARE = 4
+export const SNAPSHOT_OTHERS_SHARE = 9
 export const SNAPSHOT_IDLE_TURN_MS = 0.1
 
 /**
