@@ -450,6 +450,26 @@ test('a full disk of snapshots fails them, with a longer wait each time, and the
   await lone.raft.close()
 })
 
+test('an older snapshot that could not be removed goes with the next one', async () => {
+  const lone = await new Lone()
+    .open(keeping(), { snapshots: { entries: 1e6, trailingEntries: 1, retain: 1 } })
+    .then((one) => one.lead())
+  const disk = lone.storage.snapshots.disk('/s1')
+  const take = async (): Promise<string> => {
+    await lone.apply(1)
+    return (await lone.raft.snapshot()).id
+  }
+  const first = await take()
+  disk.remove = () => Promise.reject(Object.assign(new Error('EIO: no'), { code: 'EIO' }))
+  const second = await take()
+  await lone.until(() => lone.raft.status.snapshot.last?.id === second)
+  assert.ok(disk.holds(first))
+  Reflect.deleteProperty(disk, 'remove')
+  await take()
+  await lone.until(() => !disk.holds(first) && !disk.holds(second))
+  await lone.raft.close()
+})
+
 test('N15 H1-27 a damaged snapshot is not used: an older one from which the log goes on is, and without one the server halts', async () => {
   for (const trailing of [100, 1]) {
     const lone = await new Lone()

@@ -64,8 +64,8 @@ export class Snapshots implements SnapshotShelf {
   readonly #clusterName: string
   readonly #store: SnapshotStore
   #stored: readonly StoredSnapshot[]
-  /** Damaged ones that were found, until they are let go of. */
-  #flawed: readonly string[]
+  /** What may lie in the store besides: damaged ones, and what could not be removed. Until they are let go of. */
+  #unshelved: readonly string[]
   /** Of what came last and was cut off: it may be gone on with. Null for nothing. */
   #interruptedId: string | null = null
   readonly #retain: number
@@ -98,7 +98,7 @@ export class Snapshots implements SnapshotShelf {
     this.#clusterName = parts.clusterName
     this.#store = parts.store
     this.#stored = parts.found.whole
-    this.#flawed = parts.found.flawed.map(({ id }) => id)
+    this.#unshelved = parts.found.flawed.map(({ id }) => id)
     this.#retain = parts.retain
     this.#schedule = parts.schedule
     this.#machine = parts.machine
@@ -261,7 +261,7 @@ export class Snapshots implements SnapshotShelf {
         damage = error
         // No peer is to be given it either; it goes when the log stands on another one.
         this.#stored = this.#stored.filter(({ header }) => header.id !== meta.id)
-        this.#flawed = [...this.#flawed, meta.id]
+        this.#unshelved = [...this.#unshelved, meta.id]
         this.#logger.error('snapshot damaged', { index: meta.index, id: meta.id, error: error.message })
       }
     }
@@ -422,22 +422,24 @@ export class Snapshots implements SnapshotShelf {
     this.#keptFor = named.id
     const newest = this.#stored.slice(0, this.#retain).map(({ header }) => header.id)
     const kept = new Set([named.id, ...newest, ...this.#transfers.ids, ...this.#exports.ids])
-    const known = [...this.#stored.map(({ header }) => header.id), ...this.#flawed]
+    const known = [...this.#stored.map(({ header }) => header.id), ...this.#unshelved]
     if (this.#interruptedId !== null) known.push(this.#interruptedId)
     this.#stored = this.#stored.filter(({ header }) => kept.has(header.id))
-    this.#flawed = this.#flawed.filter((id) => kept.has(id))
+    this.#unshelved = this.#unshelved.filter((id) => kept.has(id))
     this.#interruptedId = null
     this.#remove(known.filter((id) => !kept.has(id)))
   }
 
   /** Nothing is to stay of what failed, unless it stood there before: the log may name it, also one that is damaged. */
   #discard(id: string): void {
-    if (this.find(id) === null && !this.#flawed.includes(id)) this.#remove([id])
+    if (this.find(id) === null && !this.#unshelved.includes(id)) this.#remove([id])
   }
 
   #remove(ids: readonly string[]): void {
     if (ids.length === 0 || this.#isClosed) return
     this.#store.remove(ids).catch((error: unknown) => {
+      // With the next ones again.
+      this.#unshelved = [...this.#unshelved, ...ids]
       this.#logger.error('older snapshots stay', { error: textOf(error) })
     })
   }
