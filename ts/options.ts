@@ -562,7 +562,10 @@ function checkServers(servers: readonly Server[], self: ServerId, join: boolean,
   checkList('bootstrap', servers, SERVER_NAMES)
   const ids = servers.map(({ id }) => id)
   if (join && ids.includes(self) && recoveries.length === 0)
-    fail('join', `is set, and bootstrap names this server, ${self}: a first member joins nobody`)
+    fail(
+      'join',
+      `is set, and bootstrap names this server, ${self}: a first member joins nobody. If it has lost its folder, leave bootstrap out, and let join name the addresses of members`,
+    )
   if (join || ids.includes(self)) return
   const names = `it names ${ids.join(', ')}`
   fail('bootstrap', `does not name this server, ${self}; ${names}. Set join if it is to be added to that cluster`)

@@ -185,14 +185,22 @@ export type StoreOperation =
   | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
   | { readonly type: 'delete'; readonly key: string }
 
-/** Who a server is to its peers. A store that was wiped or replaced has another incarnation. */
+/** What stands behind the id of a server: votes are of a store (core/electorate.ts). */
+export interface StoreIdentity {
+  /** 32 hex digits, drawn at random when the store was created: one that was wiped or replaced has another. */
+  readonly incarnation: string
+  /** It was added to its cluster, and did not begin as one of the first members. */
+  readonly hasJoined: boolean
+}
+
+/** Who a server is to its peers. */
 export interface Identity {
   /** 32 hex digits: the first 16 bytes of SHA-256 over the bootstrap entry, and then over each recovery. */
   readonly clusterId: string
   /** What it was before each recovery from a lost quorum, the oldest first; absent when nobody asks. Never sent. */
   readonly formerClusterIds?: readonly string[]
   readonly serverId: ServerId
-  /** 32 hex digits, drawn at random when the store was created. */
+  /** 32 hex digits, drawn at random when the store was created: one that was wiped or replaced has another. */
   readonly incarnation: string
   /** Grows by one at each open of the store. */
   readonly bootCounter: number
@@ -216,6 +224,10 @@ export interface Introduction extends Identity {
   readonly term: Term
   /** Where the log ends that the sender has on its disk. */
   readonly lastIndex: LogIndex
+  /** As of a StoreIdentity; absent when it has not. */
+  readonly hasJoined?: boolean
+  /** The other side was added, as the sender knows, and is no first member; absent when it does not know of that. */
+  readonly targetWasAdded?: boolean
 }
 
 /** With how much a server calls for an election as soon as any: with each less it waits an election timeout more. */

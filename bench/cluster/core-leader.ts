@@ -26,6 +26,7 @@ export class CoreLeader {
     const one = logIndex(1)
     this.#core = new RaftCore({
       id: 's1',
+      store: { incarnation: 's1', hasJoined: false },
       settings: { electionTimeoutMs: 1000, heartbeatMs: 100, firstElectionTimeoutMs: null },
       hardState: { term: termOf(1), votedFor: null, commitIndex: one },
       log: {
@@ -42,6 +43,8 @@ export class CoreLeader {
         noop: (first, term) => entryBlock('noop', first, term, 0, new Uint8Array(0)),
         configuration: (first, term) => entryBlock('configuration', first, term, 0, new Uint8Array(0)),
         metaOf: () => null,
+        incarnationsOf: () => new Map(),
+        withIncarnations: (configuration) => configuration,
         slice: sliceBlock,
         keep: (blocks) => blocks,
       },
@@ -49,7 +52,8 @@ export class CoreLeader {
       now: 0,
     })
     this.#step({ type: 'credit', bytes: CREDIT_BYTES })
-    for (const peer of PEERS) this.#step({ type: 'peerUp', peer, session: SESSION })
+    for (const peer of PEERS)
+      this.#step({ type: 'peerUp', peer, session: SESSION, store: { incarnation: peer, hasJoined: false } })
     this.#settle()
     this.#now = this.#core.nextDeadline()
     this.#step({ type: 'turn', now: this.#now })

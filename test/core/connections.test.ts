@@ -73,7 +73,12 @@ test('a leader that is connected with a server outside its configuration sends i
   cluster.elect('s1')
   const session = cluster.server('s1').sessions.get('s2') ?? 0
   const trace: string[] = (cluster.trace = [])
-  cluster.turn('s1', { type: 'peerUp', peer: 's9', session: session + 100 })
+  cluster.turn('s1', {
+    type: 'peerUp',
+    peer: 's9',
+    session: session + 100,
+    store: { incarnation: 's9', hasJoined: false },
+  })
   cluster.propose('s1')
   cluster.settle()
   cluster.turn('s1', { type: 'response', from: 's9', session: session + 100, message: matched(2, 2) })

@@ -277,6 +277,7 @@ test('a log is what was appended and not truncated, and its tail is the newest p
 test('C14: a log that begins later names no term for what it no longer has, and agrees with every leader there', () => {
   const core = new RaftCore({
     id: 's2',
+    store: { incarnation: 's2', hasJoined: false },
     settings: SETTINGS,
     hardState: { term: termOf(2), votedFor: null, commitIndex: logIndex(4) },
     log: {

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 
 import { RaftLog } from '#balsa/core/raft-log.js'
 import { decodeBlock, sliceBlock } from '#balsa/format/block.js'
+import { incarnationsOf, withIncarnations } from '#balsa/format/incarnations.js'
 import { ownBlocks } from '#balsa/format/own-blocks.js'
 import { blockOf, entriesOf } from '#balsa/testing/conformance/blocks.js'
 import { logIndex, termOf } from '#balsa/types.js'
@@ -105,7 +106,15 @@ function emptyLog(): RaftLog {
     commitIndex: logIndex(1),
   }
   const one = (): Block => makeBlock(1, 1, [0])
-  const maker = { noop: one, configuration: one, metaOf: () => null, slice: sliceBlock, keep: ownBlocks }
+  const maker = {
+    noop: one,
+    configuration: one,
+    metaOf: () => null,
+    incarnationsOf,
+    withIncarnations,
+    slice: sliceBlock,
+    keep: ownBlocks,
+  }
   return new RaftLog({ ...bounds, termRuns, configurations }, maker)
 }
 

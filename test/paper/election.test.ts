@@ -228,9 +228,10 @@ test('nor does one whose removal is not committed, where it was a voter only bef
   const bounds = { firstIndex: logIndex(1), prevTerm: termOf(0), lastIndex: logIndex(2), commitIndex: logIndex(0) }
   const log = { ...bounds, appliedIndex: logIndex(0), snapshot: null, termRuns: terms, configurations }
   const hardState = { term: termOf(2), votedFor: null, commitIndex: logIndex(0) }
+  const store = { incarnation: 's2', hasJoined: false }
   const deadlineFrom = (index: number): number => {
     const settings = { ...SETTINGS, votersFrom: logIndex(index) }
-    return new RaftCore({ id: 's2', settings, hardState, log, maker, random: () => 0, now: 0 }).nextDeadline()
+    return new RaftCore({ id: 's2', store, settings, hardState, log, maker, random: () => 0, now: 0 }).nextDeadline()
   }
   assert.equal([deadlineFrom(1), deadlineFrom(2), deadlineFrom(3)], [SETTINGS.electionTimeoutMs, Infinity, Infinity])
 })

@@ -174,7 +174,7 @@ test('a new leader goes on from the last entry, whatever its own wall clock says
     context.closes.push(() => server.close())
     const { clock, transport, turns: settle } = server
     clock.wallOffsetMs = TODAY + offset - clock.now()
-    for (const peer of ['s2', 's3']) transport.handlers.onPeerUp(peer, 1)
+    await server.connect()
     const noop = entryBlock('noop', logIndex(2), termOf(2), TODAY, new Uint8Array(0))
     transport.handlers.onRequest('s2', 1, appendEntries(2, '1/1', [noop]))
     await settle()

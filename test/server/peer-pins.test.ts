@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { RaftError } from '#balsa/errors.js'
 import { BOOT_JUMP_MAX, PeerPins } from '#balsa/server/peer-pins.js'
 import { Mailbox } from '#balsa/server/turn/mailbox.js'
+import type { Mail } from '#balsa/server/turn/mailbox.js'
 import { MachineClock } from '../transport/machine-clock.js'
 import { introductionOf } from '#balsa/testing/conformance/site.js'
 import type { RaftCore } from '#balsa/core/index.js'
@@ -34,6 +35,7 @@ class Pinning {
   readonly disk = new Map<string, Uint8Array>()
   readonly outcomes: string[] = []
   pins: PeerPins
+  #mailbox = new Mailbox(new MachineClock())
 
   constructor(core = new Stage().core('s1')) {
     this.core = core
@@ -42,7 +44,13 @@ class Pinning {
 
   #opened(excused: readonly string[] = []): PeerPins {
     const mailbox = new Mailbox(new MachineClock())
+    this.#mailbox = mailbox
     return new PeerPins(idOf('s1', 'f', 1), this.disk, this.core, mailbox, excused)
+  }
+
+  /** What the core is told. */
+  get inputs(): readonly Mail[] {
+    return this.#mailbox.drain()
   }
 
   reopen(excused: readonly string[] = []): void {
@@ -365,6 +373,37 @@ test('M16 a pin that was written while the removal of its peer was committed fal
   pinning.disk.set('peer/s2', new TextEncoder().encode(`${'a'.repeat(32)} 2 ${'a'.repeat(32)}`))
   pinning.reopen()
   assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }], 'one of an older version, too')
+})
+
+test('M16 that this server was added is durable before anything that the peer says is used, also one that is pinned', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 1))
+  assert.is(pinning.pins.hasJoined, false)
+  pinning.claim({ ...idOf('s2', 'a', 1), targetWasAdded: true })
+  pinning.claim({ ...idOf('s3', 'd', 1), targetWasAdded: true })
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(pinning.outcomes, ['a1 is admitted'])
+  const keys = pinning.take().map((write) => 'key' in write && write.key)
+  assert.equal(keys, ['joined', 'peer/s3'])
+  assert.equal([pinning.pins.hasJoined, pinning.take()], [false, []])
+  await pinning.written()
+  await pinning.written()
+  assert.equal(pinning.outcomes.toSorted(), ['a1 is admitted', 'a1 is admitted', 'd1 is admitted'])
+  assert.equal([pinning.pins.hasJoined, pinning.inputs], [true, [{ type: 'hasJoined' }]])
+  pinning.reopen()
+  assert.is(pinning.pins.hasJoined, true)
+  pinning.claim({ ...idOf('s2', 'a', 1), targetWasAdded: true })
+  assert.equal(pinning.take(), [], 'it is no news')
+})
+
+test('a disk that fails refuses whoever says that this server was added', async () => {
+  const pinning = new Pinning()
+  await pinning.pin(idOf('s2', 'a', 1))
+  pinning.claim({ ...idOf('s2', 'a', 1), targetWasAdded: true })
+  await new Promise((resolve) => setImmediate(resolve))
+  pinning.pins.failAll(new RaftError('ERR_RAFT_CLOSED', 'it ends'))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(pinning.outcomes, ['a1 is admitted', 'a1: ERR_RAFT_CLOSED'])
 })
 
 test.run()

@@ -35,7 +35,7 @@ const refusal = (part: Partial<ConnectionRefusal> = {}): ConnectionRefusal => {
 
 const peerOf = ({ raft }: LoneServer, id: string) => raft.status.peers.find((peer) => peer.id === id)
 
-test('what only the transport knows is in the status, counted, and an event once, until a session is up', (context) => {
+test('what only the transport knows is in the status, counted, and an event once, until a session is up', async (context) => {
   const { server, events, lines } = context
   const { handlers } = server.transport
   for (let n = 0; n < 3; n++) handlers.onRefused?.('s2', refusal())
@@ -44,7 +44,7 @@ test('what only the transport knows is in the status, counted, and an event once
   assert.equal(events, [{ id: 's2', code: 'PROTOCOL', reason: 'speaks 3 .. 9', by: 'self' }])
   assert.equal(lines, ['s2 PROTOCOL'])
   assert.is(peerOf(server, 's3')?.refusal, null)
-  handlers.onPeerUp('s2', 1)
+  await server.connect(['s2'])
   assert.is(peerOf(server, 's2')?.refusal, null)
   handlers.onRefused?.('s2', refusal())
   assert.equal([events.length, lines.length], [2, 2], 'after all was well it is news')
@@ -105,12 +105,12 @@ test('of whoever is no other member nothing is kept', (context) => {
   )
 })
 
-test('a peer that is down has a reason, its last, and none while it is up', ({ server }) => {
+test('a peer that is down has a reason, its last, and none while it is up', async ({ server }) => {
   const { handlers } = server.transport
   assert.is(peerOf(server, 's2')?.downReason, null, 'nothing is known yet')
   handlers.onDialFailed?.('s2', 'ECONNREFUSED')
   assert.is(peerOf(server, 's2')?.downReason, 'ECONNREFUSED')
-  handlers.onPeerUp('s2', 1)
+  await server.connect(['s2'])
   assert.is(peerOf(server, 's2')?.downReason, null)
   handlers.onPeerDown('s2', 1, 'ECONNRESET')
   assert.is(peerOf(server, 's2')?.downReason, 'ECONNRESET')

@@ -365,8 +365,7 @@ for (const [what, more, asks] of [
     `a first member ${what} ${asks ? 'calls' : 'never calls'} for an election by the first configuration`,
     async () => {
       const lone = await LoneServer.open(undefined, more)
-      for (const peer of ['s2', 's3']) lone.transport.handlers.onPeerUp(peer, 1)
-      await lone.turns()
+      await lone.connect()
       for (let step = 0; step < 100; step += 1) {
         lone.clock.advance(ELECTION_MS / 10)
         await lone.turns()

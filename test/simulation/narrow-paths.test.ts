@@ -188,7 +188,12 @@ class Sending {
   }
 
   connect(session: number): void {
-    this.#watch.stepped(this.#s1.view, this.#s1.core, { type: 'peerUp', peer: 's2', session })
+    this.#watch.stepped(this.#s1.view, this.#s1.core, {
+      type: 'peerUp',
+      peer: 's2',
+      session,
+      store: { incarnation: 's2', hasJoined: false },
+    })
   }
 
   /** The entries first .. last, in that round. */

@@ -13,7 +13,8 @@ import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.
 import type { LinkId, Session, Transport, TransportHandlers } from '#balsa/transport/transport.js'
 import type { RaftOptions, StoreFactory } from 'balsa-raft'
 import type { Request, Response } from '#balsa/core/index.js'
-import type { Identity } from '#balsa/types.js'
+import type { Identity, Introduction } from '#balsa/types.js'
+import { introductionOf } from '#balsa/testing/conformance/site.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { matched, preVoteResult, vote } from './messages.js'
 import { SumMachine } from './raft-cluster.js'
@@ -55,7 +56,7 @@ type LoneOptions = RaftOptions<Command, number, 'total', Answer>
 /** Draws of 0.5: an election is due 1.5 timeouts after a sign of the leader. */
 export const ELECTION_MS = 1500
 /** Half more than the first timeout of the first server after bootstrap. */
-const FIRST_ELECTION_MS = 225
+export const FIRST_ELECTION_MS = 225
 
 export class LoneServer {
   readonly transport: StageTransport
@@ -94,11 +95,21 @@ export class LoneServer {
     for (let turn = 0; turn < 4; turn += 1) await nextTurn()
   }
 
+  /** Connections to these peers are up; `saying` is what they say of themselves besides. */
+  async connect(peers: readonly string[] = ['s2', 's3'], saying: Partial<Introduction> = {}): Promise<void> {
+    const { handlers } = this.transport
+    const { clusterId } = this.raft.status
+    const admitted = peers.map((peer) => handlers.admit(introductionOf(peer, { clusterId, ...saying })))
+    await this.turns()
+    await Promise.all(admitted)
+    for (const peer of peers) handlers.onPeerUp(peer, 1)
+    await this.turns()
+  }
+
   /** s2 grants whatever s1 asks, until s1 leads term 2. */
   async lead(): Promise<void> {
     const { handlers } = this.transport
-    for (const peer of ['s2', 's3']) handlers.onPeerUp(peer, 1)
-    await this.turns()
+    await this.connect()
     this.clock.advance(FIRST_ELECTION_MS)
     await this.turns()
     handlers.onResponse('s2', 1, preVoteResult(1, true))

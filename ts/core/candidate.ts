@@ -8,7 +8,7 @@
 
 import { termOf } from '../types.js'
 import type { ServerId } from '../types.js'
-import { hasQuorum, isVoter } from './configuration.js'
+import { hasQuorum } from './configuration.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { RoleBehaviour } from './role.js'
 import type { CoreContext } from './role.js'
@@ -58,18 +58,28 @@ abstract class Campaign extends RoleBehaviour {
   protected asked(): void {}
 
   protected askAll(): void {
-    for (const [peer, session] of this.core.sessions) this.ask(peer, session)
+    for (const [peer, { session }] of this.core.sessions) this.ask(peer, session)
   }
 
   protected ask(peer: ServerId, session: number): void {
-    const { tickets, hardState, outbox, configuration } = this.core
-    if (!isVoter(configuration, peer)) return
+    const { tickets, hardState, outbox, configuration, electorate } = this.core
+    if (!electorate.counts(configuration, peer, session)) return
     outbox.hold(tickets.gate, hardState.term, { kind: 'request', to: peer, session, message: this.question() })
   }
 
-  /** A grant from a server that is no voter here is ignored. */
-  protected grantedBy(id: ServerId): void {
-    if (!isVoter(this.core.configuration, id)) return
+  /** This server is for itself. */
+  protected grantedHere(): void {
+    const { configuration, electorate, id } = this.core
+    if (electorate.isVoterHere(configuration)) this.#granted(id)
+  }
+
+  /** A grant of what is no voter here is ignored. */
+  protected grantedBy(id: ServerId, session: number): void {
+    const { configuration, electorate } = this.core
+    if (electorate.counts(configuration, id, session)) this.#granted(id)
+  }
+
+  #granted(id: ServerId): void {
     this.#grants.add(id)
     if (hasQuorum(this.core.configuration, this.#grants)) this.win()
   }
@@ -89,16 +99,16 @@ export class PreCandidate extends Campaign {
   start(): void {
     this.askAll()
     this.onPersisted()
-    this.grantedBy(this.core.id)
+    this.grantedHere()
   }
 
-  onResponse(from: ServerId, _session: number, message: Response): void {
-    const { hardState, configuration } = this.core
+  onResponse(from: ServerId, session: number, message: Response): void {
+    const { hardState, configuration, electorate } = this.core
     if (message.type !== 'PreVoteResult' || message.round !== this.#round) return
     // A grant's term is never adopted. A refusal's is, or the longest log and the highest term block each other for
     // ever (scenario E6); then a fresh timeout is waited for.
-    if (message.granted) this.grantedBy(from)
-    else if (message.term > hardState.term && isVoter(configuration, from)) {
+    if (message.granted) this.grantedBy(from, session)
+    else if (message.term > hardState.term && electorate.counts(configuration, from, session)) {
       this.core.becomeFollower(message.term, null, `voter ${from} refused a pre-vote: its term is ${message.term}`)
     }
   }
@@ -131,12 +141,12 @@ export class Candidate extends Campaign {
   }
 
   protected override asked(): void {
-    this.grantedBy(this.core.id)
+    this.grantedHere()
   }
 
-  onResponse(from: ServerId, _session: number, message: Response): void {
+  onResponse(from: ServerId, session: number, message: Response): void {
     const { term } = this.core.hardState
-    if (message.type === 'RequestVoteResult' && message.term === term && message.granted) this.grantedBy(from)
+    if (message.type === 'RequestVoteResult' && message.term === term && message.granted) this.grantedBy(from, session)
   }
 
   protected question(): Request {

@@ -4,7 +4,6 @@
 
 import { logIndex, termOf } from '../types.js'
 import type { Block, LogIndex, ServerId } from '../types.js'
-import { isVoter } from './configuration.js'
 import type { AppendEntries, AppendEntriesResult, TimeoutNow } from './messages.js'
 import { RoleBehaviour } from './role.js'
 import type { CoreContext } from './role.js'
@@ -93,7 +92,7 @@ export class Follower extends RoleBehaviour {
   override onTimeoutNow(from: ServerId, { lastIndex, lastTerm }: TimeoutNow): void {
     const { log } = this.core
     const isMeant = from === this.#leader && lastIndex === log.lastIndex && lastTerm === log.lastTerm
-    if (isMeant && isVoter(this.core.configuration, this.core.id)) this.core.becomeCandidate(true)
+    if (isMeant && this.core.electorate.isVoterHere(this.core.configuration)) this.core.becomeCandidate(true)
   }
 
   override onVoteGranted(): void {

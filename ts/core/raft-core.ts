@@ -13,9 +13,22 @@
 import { assert } from '../errors.js'
 import type { LeaderHint } from '../errors.js'
 import { ELECTION_PRIORITY_MAX, logIndex, POSITION_MAX, termOf } from '../types.js'
-import type { Block, Configuration, HardState, LogIndex, Role, Server, ServerId, SnapshotMeta, Term } from '../types.js'
+import type {
+  Block,
+  Configuration,
+  HardState,
+  LogIndex,
+  Role,
+  Server,
+  ServerId,
+  SnapshotMeta,
+  StoreIdentity,
+  Term,
+} from '../types.js'
 import { Candidate, PreCandidate } from './candidate.js'
 import { ConfigurationNews } from './configuration-news.js'
+import { Electorate } from './electorate.js'
+import type { PeerSession } from './electorate.js'
 import { Follower } from './follower.js'
 import { TermAndVote } from './hard-state.js'
 import { Intake } from './intake.js'
@@ -45,6 +58,7 @@ const TAIL_SPARE_BYTES = 1024 * 1024
 
 export interface CoreOptions {
   readonly id: ServerId
+  readonly store: StoreIdentity
   readonly settings: CoreSettings
   readonly hardState: HardState
   readonly log: LogStart
@@ -88,7 +102,7 @@ export class RaftCore {
   readonly #configurations: ConfigurationNews
   readonly #succession = new Succession(this.#outbox)
   /** Connections that are up, by the peer that was dialled; a later session of a peer replaces the earlier one. */
-  readonly #sessions = new Map<ServerId, number>()
+  readonly #sessions = new Map<ServerId, PeerSession>()
   readonly #settings: CoreSettings
   readonly #random: () => number
   readonly #tailBytesMax: number
@@ -165,6 +179,24 @@ export class RaftCore {
     return this.#tickets
   }
 
+  /** Whether the newest configuration here has this server, with the store that it has. */
+  get isMember(): boolean {
+    return this.#context.electorate.isMemberHere(this.configuration)
+  }
+
+  /** Whether that member was added, by the newest configuration here, and is none of the first. */
+  wasAdded(id: ServerId): boolean {
+    return this.#context.electorate.wasAdded(this.configuration, id)
+  }
+
+  /**
+   * The incarnation of the store that alone has the vote of that member; null where none is named. Only a leader knows:
+   * who catches up reads of stores that have been replaced since.
+   */
+  storeNamedFor(id: ServerId): string | null {
+    return this.#role.role === 'leader' ? this.#context.electorate.storeNamedFor(this.configuration, id) : null
+  }
+
   /** What the leader knows of a peer; 0 on other servers. */
   matchIndexOf(peer: ServerId): LogIndex {
     return matchIndexOf(this.#role.peers, peer)
@@ -226,11 +258,13 @@ export class RaftCore {
         return this.#handleResponse(input.from, input.session, input.message)
       case 'arriving':
         return this.#role.onArriving(input.from, input.link)
+      case 'hasJoined':
+        return this.#context.electorate.hasJoined()
       case 'peerUp':
-        this.#sessions.set(input.peer, input.session)
+        this.#sessions.set(input.peer, { session: input.session, store: input.store })
         return this.#role.onPeerUp(input.peer, input.session)
       case 'peerDown':
-        if (this.#sessions.get(input.peer) !== input.session) return
+        if (this.#sessions.get(input.peer)?.session !== input.session) return
         this.#sessions.delete(input.peer)
         return this.#role.onPeerDown(input.peer)
       case 'peerGone':
@@ -299,6 +333,7 @@ export class RaftCore {
       losses: new LeaderLoss(),
       succession: this.#succession,
       sessions: this.#sessions,
+      electorate: new Electorate(options.id, options.store, this.#sessions, options.maker),
       get now() {
         return core.#now
       },

@@ -9,7 +9,17 @@
 
 import { assert } from '../errors.js'
 import { logIndex, termOf } from '../types.js'
-import type { Block, Configuration, LogIndex, Server, ServerMeta, SnapshotMeta, Term, TermRun } from '../types.js'
+import type {
+  Block,
+  Configuration,
+  LogIndex,
+  Server,
+  ServerId,
+  ServerMeta,
+  SnapshotMeta,
+  Term,
+  TermRun,
+} from '../types.js'
 
 /**
  * What the core needs to know of bytes: how to make the entry that starts a term and the one that changes the members,
@@ -21,6 +31,10 @@ export interface BlockMaker {
   configuration(first: LogIndex, term: Term, configuration: Configuration): Block
   /** What is said of a server, for whoever is sent to it; null when nothing is. */
   metaOf(server: Server): ServerMeta | null
+  /** The stores that a configuration names, by the ids of their servers: core/electorate.ts. */
+  incarnationsOf(configuration: Configuration): ReadonlyMap<ServerId, string>
+  /** The same configuration with these stores named, and no others. */
+  withIncarnations(configuration: Configuration, incarnations: ReadonlyMap<ServerId, string>): Configuration
   /** A copy that holds only first .. last. */
   slice(block: Block, first: LogIndex, last: LogIndex): Block
   /** The same blocks, in memory that does not keep much more alive than they fill. */

@@ -4,7 +4,17 @@
  */
 
 import type { LeaderHint } from '../errors.js'
-import type { Block, Configuration, LogIndex, Role, Server, ServerId, SnapshotMeta, Term } from '../types.js'
+import type {
+  Block,
+  Configuration,
+  LogIndex,
+  Role,
+  Server,
+  ServerId,
+  SnapshotMeta,
+  StoreIdentity,
+  Term,
+} from '../types.js'
 import type { ChangeOutcome, ConfigurationChange } from './configuration-change.js'
 import type { Request, Response } from './messages.js'
 import type { PersistTicket } from './tickets.js'
@@ -21,7 +31,15 @@ export type Input =
   | { readonly type: 'response'; readonly from: ServerId; readonly session: number; readonly message: Response }
   /** Part of a message from that peer has arrived on that link, and the rest is on its way. */
   | { readonly type: 'arriving'; readonly from: ServerId; readonly link: number }
-  | { readonly type: 'peerUp'; readonly peer: ServerId; readonly session: number }
+  /** This server was added, as others know, and is no first member of its cluster, whatever it took itself for. */
+  | { readonly type: 'hasJoined' }
+  | {
+      readonly type: 'peerUp'
+      readonly peer: ServerId
+      readonly session: number
+      /** What stands at the other end, as it says. */
+      readonly store: StoreIdentity
+    }
   | { readonly type: 'peerDown'; readonly peer: ServerId; readonly session: number }
   /** All connections with that peer have ended, and how they did says that its process is gone. */
   | { readonly type: 'peerGone'; readonly peer: ServerId }

@@ -2,7 +2,7 @@
 
 import { logIndex } from '../types.js'
 import type { Block, Configuration, LogIndex, Role, Server, ServerId, Term } from '../types.js'
-import { isVoter } from './configuration.js'
+import type { Electorate, PeerSession } from './electorate.js'
 import type { TermAndVote } from './hard-state.js'
 import type { Intake } from './intake.js'
 import type { Progress } from './leader/progress.js'
@@ -45,7 +45,8 @@ export interface CoreContext {
   readonly losses: LeaderLoss
   readonly succession: Succession
   /** Live connections by peer; shared by all roles, kept by the core. */
-  readonly sessions: ReadonlyMap<ServerId, number>
+  readonly sessions: ReadonlyMap<ServerId, PeerSession>
+  readonly electorate: Electorate
   /** The time of this turn. */
   readonly now: number
   /** In force from the moment it is appended (thesis 4.1). */
@@ -200,13 +201,13 @@ export abstract class RoleBehaviour {
    * would be a quorum that knows nothing.
    */
   protected get mayCampaign(): boolean {
-    const { configuration, id, settings, log } = this.core
+    const { configuration, electorate, settings, log } = this.core
     const { electionPriority, votersFrom = 0 } = settings
     if (electionPriority === 0 || log.configurationIndex < votersFrom) return false
-    if (isVoter(configuration, id)) return true
+    if (electorate.isVoterHere(configuration)) return true
     const isInQuestion = log.configurationIndex > log.commitIndex
     const inQuestion = isInQuestion ? log.configurationsInQuestion : []
-    return inQuestion.some((at) => at.index >= votersFrom && isVoter(at.configuration, id))
+    return inQuestion.some((at) => at.index >= votersFrom && electorate.isVoterHere(at.configuration))
   }
 
   /** A second leader in one term cannot be (5.2): the message is refused and told. */

@@ -19,6 +19,7 @@ import { isPosition, logIndex, STORED_MAX } from '../types.js'
 import type { Boot, Configuration, Identity, Introduction, LogIndex, ServerId, StoreOperation } from '../types.js'
 import { clusterRefusal, isSameBoot } from '../transport/refusal.js'
 import type { StoreBoot } from '../transport/refusal.js'
+import { hasJoined, joinedFact } from './joined-fact.js'
 import { overloaded } from './refusals.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -53,22 +54,35 @@ const CLAIMS_MAX = 64
 const NONE: readonly Superseded[] = []
 const NO_STEPS: readonly StoreOperation[] = []
 
-/** Of a peer to be who it says, until that is durable. */
-class Claim {
-  readonly peer: Introduction
-  /** The newest configuration with the peer when its write began. */
-  since = logIndex(0)
-  readonly admitted: Promise<void>
-  /** Both settle `admitted`, once. */
+/** What waits until it is durable. */
+class Pending {
+  readonly durable: Promise<void>
+  /** Both settle `durable`, once. */
   resolve: () => void = () => {}
   reject: (error: RaftError) => void = () => {}
 
-  constructor(peer: Introduction) {
-    this.peer = peer
-    this.admitted = new Promise((resolve, reject) => {
+  constructor() {
+    this.durable = new Promise((resolve, reject) => {
       this.resolve = resolve
       this.reject = reject
     })
+  }
+}
+
+/** That this server was added, as a peer says. */
+class News extends Pending {
+  isBeingWritten = false
+}
+
+/** Of a peer to be who it says. */
+class Claim extends Pending {
+  readonly peer: Introduction
+  /** The newest configuration with the peer when its write began. */
+  since = logIndex(0)
+
+  constructor(peer: Introduction) {
+    super()
+    this.peer = peer
   }
 
   isOf(peer: Identity): boolean {
@@ -95,6 +109,10 @@ export class PeerPins {
   readonly #fallen = new Set<ServerId>()
   /** What is being written: at most one claim for each peer, each judged when its write began. */
   #writing: readonly Claim[] = []
+  /** Whether this server was added, and is none of the first members: durable. */
+  #hasJoined: boolean
+  /** That it was, as a peer says, until that is durable; whatever that peer says waits for it. */
+  #news: News | null = null
 
   constructor(
     self: Identity,
@@ -107,6 +125,7 @@ export class PeerPins {
     this.#self = self
     this.#core = core
     this.#mailbox = mailbox
+    this.#hasJoined = hasJoined(facts)
     for (const [key, value] of facts) {
       if (key.startsWith(PIN_PREFIX)) this.#pins.set(key.slice(PIN_PREFIX.length), decodePin(value))
     }
@@ -116,6 +135,11 @@ export class PeerPins {
   /** Claims that are not durable yet. */
   get count(): number {
     return this.#waiting.length + this.#writing.length
+  }
+
+  /** Whether this server was added, and is none of the first members. */
+  get hasJoined(): boolean {
+    return this.#hasJoined
   }
 
   /** Whether that is the id of another member. */
@@ -139,18 +163,23 @@ export class PeerPins {
   }
 
   /** Resolves when the peer may be talked to. One that asks again while its claim waits, waits for the same. */
-  admit(peer: Introduction): Promise<void> {
+  async admit(peer: Introduction): Promise<void> {
+    await this.#admit(peer)
+    if (peer.targetWasAdded === true && !this.#hasJoined) await this.#learn()
+  }
+
+  #admit(peer: Introduction): Promise<void> {
     const refusal = this.#refusal(peer)
     if (refusal !== null) return Promise.reject(refusal)
     if (this.#isPinned(peer)) return Promise.resolve()
     if (this.#mayBeGuest(peer)) return this.#welcome(peer)
     const known = this.#claimOf(peer)
-    if (known !== null) return known.admitted
+    if (known !== null) return known.durable
     if (this.count >= CLAIMS_MAX) return Promise.reject(overloaded(`${this.count} claims of peers wait for the disk`))
     const claim = new Claim(peer)
     this.#waiting.push(claim)
     this.#mailbox.schedule()
-    return claim.admitted
+    return claim.durable
   }
 
   /** A configuration is committed: whoever was pinned before it and is no member of it is known no more. */
@@ -172,20 +201,36 @@ export class PeerPins {
   }
 
   /**
-   * What to write now. One write is under way at a time; the caller reports its end with `written` or `failAll`. Each
-   * claim is judged again, by what was pinned since it asked, and waits while another one for its peer is being
-   * written: no claim that is refused in memory may stand on the disk.
+   * What to write now. One write of claims or news is under way at a time; the caller reports its end with `written` or
+   * `failAll`. Each claim is judged again, by what was pinned since it asked, and waits while another one for its peer
+   * is being written: no claim that is refused in memory may stand on the disk.
    */
   takeWrites(): readonly StoreOperation[] {
-    const claims = this.#takeClaims()
-    if (this.#fallen.size === 0) return claims
+    const puts = this.#takePuts()
+    if (this.#fallen.size === 0) return puts
     const falls = [...this.#fallen].map((peer) => ({ type: 'delete', key: PIN_PREFIX + peer }) as const)
     this.#fallen.clear()
-    return [...falls, ...claims]
+    return [...falls, ...puts]
+  }
+
+  /** This server was added: nothing that it reads of before makes it a voter, from when that is durable. */
+  #learn(): Promise<void> {
+    this.#news ??= new News()
+    this.#mailbox.schedule()
+    return this.#news.durable
+  }
+
+  // Hot path: once per turn, and nearly always nothing.
+  #takePuts(): readonly StoreOperation[] {
+    if (this.#writing.length > 0 || this.#news?.isBeingWritten === true) return NO_STEPS
+    const claims = this.#takeClaims()
+    if (this.#news === null) return claims
+    this.#news.isBeingWritten = true
+    return [joinedFact(), ...claims]
   }
 
   #takeClaims(): readonly StoreOperation[] {
-    if (this.#writing.length > 0 || this.#waiting.length === 0) return NO_STEPS
+    if (this.#waiting.length === 0) return NO_STEPS
     const writing = new Map<ServerId, Claim>()
     const waiting: Claim[] = []
     for (const claim of this.#waiting) {
@@ -218,8 +263,15 @@ export class PeerPins {
       claim.resolve()
     }
     this.#writing = []
+    if (this.#news?.isBeingWritten === true) {
+      this.#hasJoined = true
+      // Before whatever the peer that said it sends.
+      this.#mailbox.push({ type: 'hasJoined' })
+      this.#news.resolve()
+      this.#news = null
+    }
     this.#sweep()
-    if (this.#waiting.length > 0) this.#mailbox.schedule()
+    if (this.#waiting.length > 0 || this.#news !== null) this.#mailbox.schedule()
   }
 
   /** What was pinned in the place of another boot since the last time. Hot path: once per turn. */
@@ -235,6 +287,8 @@ export class PeerPins {
     this.#writing = []
     this.#waiting = []
     for (const claim of claims) claim.reject(error)
+    this.#news?.reject(error)
+    this.#news = null
   }
 
   #memberSince(peer: ServerId): LogIndex {
@@ -296,6 +350,10 @@ export class PeerPins {
     }
     const pin = this.#pins.get(peer.serverId)
     if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
+    const voting = this.#core.storeNamedFor(peer.serverId)
+    if (voting !== null && voting !== peer.incarnation) {
+      return replaced(peer.serverId, { incarnation: voting, bootCounter: 0, bootNonce: null }, peer)
+    }
     const expelled = this.#expelled.get(peer.serverId)
     if (expelled !== undefined && isSameBoot(expelled.pin, peer)) return expelled.error
     const loss = this.#loss(peer, pin)

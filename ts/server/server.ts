@@ -364,7 +364,7 @@ export class Server implements Changing {
         lastIndex: core.role === 'leader' ? this.#inbound.lastIndexOf(id) : null,
         refusal: this.#refusals.of(id),
       })),
-      join: this.#join === null || this.memberOf(serverId) !== undefined ? null : this.#join,
+      join: core.isMember ? null : this.#join,
       snapshot: this.#snapshots.status,
       clock: this.#entryClock.status,
       store: this.#store.stats(),

@@ -80,7 +80,7 @@ export class Membership {
 
   /** Whether this server leads on only until its own removal is committed: it takes no proposals meanwhile. */
   get isOutgoing(): boolean {
-    return !isVoter(this.#core.configuration, this.#core.id)
+    return !this.#core.electorate.isVoterHere(this.#core.configuration)
   }
 
   /** Why this server, which is no voter any more, must not lead on; null while it may. */
@@ -155,13 +155,20 @@ export class Membership {
     }
     const changed = configurationAfter(configuration, change)
     if ('flaw' in changed) return { kind: 'flaw', reason: changed.flaw }
-    if (force) return changed.configuration
+    if (force) return this.#named(changed.configuration)
     const unheard = this.#unheardOf(configuration)
     if (unheard !== null) return { kind: 'noQuorum', unheard }
     // Before the quorum of what comes, which may need it.
     if (change.type === 'replace' && !this.#isReady(change.by)) return { kind: 'lags', id: change.by }
     const unheardThen = this.#unheardOf(changed.configuration)
-    return unheardThen === null ? changed.configuration : { kind: 'noQuorum', unheard: unheardThen }
+    return unheardThen === null ? this.#named(changed.configuration) : { kind: 'noQuorum', unheard: unheardThen }
+  }
+
+  /** The same with the stores that vote in it: of one that was never connected nobody knows which that would be. */
+  #named(after: Configuration): Configuration | ChangeRefusal {
+    const named = this.#core.electorate.named(this.#core.configuration, after)
+    if (!('unknown' in named)) return named
+    return { kind: 'notYet', reason: `server ${named.unknown} is not connected, and its store is to be known to vote` }
   }
 
   /** Whether its last round was short enough; each that was not is followed by another. */
@@ -212,7 +219,7 @@ export class Membership {
   #feed(id: ServerId): void {
     const { log, sessions, now, settings } = this.#core
     const { electionTimeoutMs } = settings
-    const progress = new Progress(id, log.lastIndex, sessions.get(id) ?? null, { now, electionTimeoutMs })
+    const progress = new Progress(id, log.lastIndex, sessions.get(id)?.session ?? null, { now, electionTimeoutMs })
     this.#peers.set(id, progress)
     this.#replications.set(id, new Replication(this.#core, this.#rounds, progress))
   }
@@ -244,7 +251,9 @@ export class Membership {
     if (!this.#isAt(id, round) || !this.#wasShort(round)) return false
     const changed = configurationAfter(configuration, { type: 'promote', id, atOnce: true })
     if ('flaw' in changed || this.#unheardOf(changed.configuration) !== null) return false
-    this.#append(changed.configuration)
+    const named = this.#named(changed.configuration)
+    if ('kind' in named) return false
+    this.#append(named)
     return true
   }
 

@@ -10,6 +10,7 @@ import { optionsError } from '../../option-checks.js'
 import type { StoredState } from '../../storage/log-store.js'
 import { logIndex, termOf } from '../../types.js'
 import type { ServerId, StoreOperation } from '../../types.js'
+import { joinedFact } from '../joined-fact.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import { clusterFacts, clusterIdOf, clusterIds, firstFact, firstOf, recoveriesOf } from './cluster-id.js'
 import { claimFolder } from './folder.js'
@@ -87,7 +88,11 @@ export async function bootstrap(
   // 5.3).
   const block = entryBlock('configuration', logIndex(1), termOf(1), 0, first)
   const hardState = { term: termOf(1), votedFor: null, commitIndex: logIndex(0) }
-  const facts = [...clusterFacts(clusterIds(first, recoveries).at(-1) ?? '', recoveries), ...firstFact(first)]
+  const facts = [
+    ...clusterFacts(clusterIds(first, recoveries).at(-1) ?? '', recoveries),
+    ...firstFact(first),
+    ...(join ? [joinedFact()] : []),
+  ]
   const claim = [...claimFolder(owner, stored), ...boots.takeWrites()]
   const entry = [{ type: 'append', block } as const, { type: 'hardState', hardState } as const]
   await stores.write([...entry, ...facts, ...claim], 'the first entry')

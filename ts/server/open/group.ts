@@ -7,6 +7,7 @@
 import { RaftCore } from '../../core/raft-core.js'
 import { entryBlock, sliceBlock } from '../../format/block.js'
 import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
+import { incarnationsOf, withIncarnations } from '../../format/incarnations.js'
 import { ownBlocks } from '../../format/own-blocks.js'
 import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
@@ -28,6 +29,7 @@ import { Signals } from '../calls/signals.js'
 import { SnapshotQueue } from '../calls/snapshot-queue.js'
 import { ApplyProgress } from '../apply-progress.js'
 import { EntryClock } from '../entry-clock.js'
+import { hasJoined } from '../joined-fact.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
@@ -258,6 +260,7 @@ function makeCore(
   const { id, electionTimeoutMs, heartbeatMs, electionPriority, random } = settings
   const core: RaftCore = new RaftCore({
     id,
+    store: { incarnation: stored.incarnation, hasJoined: hasJoined(stored.facts) },
     settings: {
       electionTimeoutMs,
       heartbeatMs,
@@ -274,6 +277,8 @@ function makeCore(
         return entryBlock('configuration', first, term, entryClock.next(core.log.lastBlock), payload)
       },
       metaOf,
+      incarnationsOf,
+      withIncarnations,
       slice: sliceBlock,
       keep: ownBlocks,
     },

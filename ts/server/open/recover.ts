@@ -11,6 +11,7 @@ import { membersOf } from '../../core/configuration.js'
 import type { RaftError } from '../../errors.js'
 import { entryBlock, RecordCursor } from '../../format/block.js'
 import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
+import { withIncarnations } from '../../format/incarnations.js'
 import { RECOVERIES_MAX } from '../../format/recovery.js'
 import { withMeta } from '../../format/server-meta.js'
 import type { RecoveredServer, RecoverSettings } from '../../options.js'
@@ -93,7 +94,10 @@ function planOf(dir: string, stored: StoredState, servers: readonly RecoveredSer
   const before = newestConfiguration(dir, stored)
   return {
     ...{ self, clusterId, recoveries, before },
-    after: configurationOf(self, servers, before.configuration),
+    after: withIncarnations(
+      configurationOf(self, servers, before.configuration),
+      new Map(servers.map(({ id }) => [id, id === self ? stored.incarnation : ''])),
+    ),
     lastIndex: stored.lastIndex,
     lastTerm: lastTermOf(stored),
     commitIndex: stored.hardState.commitIndex,

@@ -5,7 +5,7 @@
 
 import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
-import { RaftError } from '../../errors.js'
+import { assert, RaftError } from '../../errors.js'
 import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
@@ -13,7 +13,7 @@ import { BOOT_UNPROVEN } from '../../transport/refusal.js'
 import type { ConnectionRefusal } from '../../transport/refusal.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
-import type { Block, Identity, Introduction, Logger, LogIndex, ServerId } from '../../types.js'
+import type { Block, Identity, Introduction, Logger, LogIndex, ServerId, StoreIdentity } from '../../types.js'
 import { Departures } from '../departures.js'
 import type { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
@@ -53,6 +53,8 @@ export class Inbound implements TransportHandlers {
   readonly #life: Life
   readonly #events: Events
   readonly #logger: Logger
+  /** What was last admitted under the id of each peer. */
+  readonly #stores = new Map<ServerId, StoreIdentity>()
   /** Peers whose dialled connection is up. */
   readonly #connected = new Set<ServerId>()
   /** Of the other peers: why. None of a peer of which nothing is known yet. */
@@ -100,7 +102,11 @@ export class Inbound implements TransportHandlers {
   introduce(peer: ServerId): Introduction {
     const { term, log } = this.#core
     const boots = this.#boots.shownTo(peer)
-    return { ...this.#identity, boots, knownBoot: this.#pins.bootOf(peer), term, lastIndex: log.durableIndex }
+    return {
+      ...{ ...this.#identity, boots, knownBoot: this.#pins.bootOf(peer), term, lastIndex: log.durableIndex },
+      ...(this.#pins.hasJoined && { hasJoined: true }),
+      ...(this.#core.wasAdded(peer) && { targetWasAdded: true }),
+    }
   }
 
   async admit(peer: Introduction): Promise<void> {
@@ -113,6 +119,7 @@ export class Inbound implements TransportHandlers {
       throw error
     }
     this.#refusals.admitted(serverId)
+    this.#stores.set(serverId, { incarnation: peer.incarnation, hasJoined: peer.hasJoined ?? false })
   }
 
   /** Only once it was asked, a peer that shows too little is at fault. */
@@ -183,7 +190,9 @@ export class Inbound implements TransportHandlers {
     this.#departures.connected(peer)
     this.#downReasons.delete(peer)
     this.#refusals.connected(peer)
-    this.#mailbox.push({ type: 'peerUp', peer, session })
+    const store = this.#stores.get(peer)
+    assert(store !== undefined, () => `inbound: ${peer} is connected, and nobody has asked to admit it`)
+    this.#mailbox.push({ type: 'peerUp', peer, session, store })
     this.#logger.info('peer connected', { peer, session })
     this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
   }

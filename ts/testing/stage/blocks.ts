@@ -5,6 +5,7 @@
 
 import { assert } from '../../errors.js'
 import type { BlockMaker } from '../../core/index.js'
+import { incarnationsOf, withIncarnations } from '../../format/incarnations.js'
 import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, LogIndex, Term } from '../../types.js'
 import type { EntryReader } from '../invariants/truth.js'
@@ -69,6 +70,8 @@ export const stageBlockMaker: BlockMaker = {
     configuration,
   }),
   metaOf: () => null,
+  incarnationsOf,
+  withIncarnations,
   keep: (blocks: readonly Block[]) => blocks,
   slice: (block: Block, first: LogIndex, last: LogIndex) => {
     assert(

@@ -173,6 +173,8 @@ export interface StageSnapshot {
 export class StageDisk implements DiskView {
   /** No disk of a stage is ever replaced: its server names it. */
   readonly incarnation: ServerId
+  /** It began with nothing: its server was to be added. */
+  readonly hasJoined: boolean
   /** What would be there after a crash now. */
   readonly durable: StageLog
   /** Whole ones, by their ids; they are durable before anything names them. */
@@ -186,6 +188,7 @@ export class StageDisk implements DiskView {
 
   constructor(server: ServerId, entries: readonly StageEntry[], hardState: HardState) {
     this.incarnation = server
+    this.hasJoined = entries.length === 0
     this.durable = new StageLog(entries, hardState)
     this.accepted = this.durable.copy()
   }

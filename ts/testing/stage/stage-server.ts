@@ -94,7 +94,7 @@ export class StageServer implements ServerView {
     this.boot += 1
     this.core = new RaftCore({
       ...this.#options,
-      ...{ id, hardState, log: disk.durable.start(), maker: stageBlockMaker, now: this.#site.now() },
+      ...{ id, store: disk, hardState, log: disk.durable.start(), maker: stageBlockMaker, now: this.#site.now() },
     })
     this.#say(() => `starts: term=${term} vote=${votedFor ?? '-'} commit=${commitIndex} last=${lastIndex}`)
     this.#site.observers().booted(this)

@@ -46,7 +46,7 @@ export interface StageOptions {
   /** Voters s1, s2, ...; 3 unless told. Ignored when `configuration` is given. */
   readonly servers?: number
   readonly configuration?: Configuration
-  /** Servers that are no members, and have nothing on their disks: they may be added. */
+  /** Servers with nothing on their disks: no members, which may be added, or such as lost them and came back. */
   readonly spares?: readonly ServerId[]
   /** Election timeout 1000 ms and heartbeat 100 ms, unless told. */
   readonly settings?: CoreSettings
@@ -104,7 +104,7 @@ export class Stage {
       blamed: (id, reason) => void this.faults.push(`${id}: ${reason}`),
     }
     const tail = tailBytesMax === undefined ? {} : { tailBytesMax }
-    const ids = [...allIds(this.configuration), ...(options.spares ?? [])]
+    const ids = [...new Set([...allIds(this.configuration), ...(options.spares ?? [])])]
     this.servers = new Map(
       ids.map((id, ordinal) => {
         const drawn = random?.(id) ?? (() => (ordinal + 1) / 10)
@@ -400,7 +400,7 @@ export class Stage {
     if (dialer.core === null || this.server(to).core === null) return
     const session = this.network.dial(from, to, dialer.boot)
     dialer.sessions.set(to, session)
-    this.turn(from, { type: 'peerUp', peer: to, session })
+    this.turn(from, { type: 'peerUp', peer: to, session, store: this.server(to).disk })
   }
 
   disconnect(from: ServerId, to: ServerId): void {

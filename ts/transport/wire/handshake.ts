@@ -90,7 +90,7 @@ const packr = new Packr({
 
 export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
   const { protocol, requires, features, clusterId, serverId, incarnation, bootCounter, targetId, address } = hello
-  const { bootNonce, knownBoot, boots, term, lastIndex, channel } = hello
+  const { bootNonce, knownBoot, boots, term, lastIndex, hasJoined, targetWasAdded, channel } = hello
   return encodeMap(FrameType.hello, {
     protocolMin: protocol.min,
     protocolMax: protocol.max,
@@ -107,6 +107,8 @@ export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
     boots: boots.map((boot) => [boot.bootCounter, boot.bootNonce]),
     term,
     lastIndex,
+    ...(hasJoined === true && { hasJoined }),
+    ...(targetWasAdded === true && { targetWasAdded }),
     ...(channel === true && { channel }),
   })
 }
@@ -114,7 +116,12 @@ export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
 /** What a hello says of its sender, without what is only of the connection. */
 export function introductionOf(hello: Hello): Introduction {
   const { clusterId, serverId, incarnation, bootCounter, bootNonce, boots, knownBoot, term, lastIndex } = hello
-  return { clusterId, serverId, incarnation, bootCounter, bootNonce, boots, knownBoot, term, lastIndex }
+  const { hasJoined, targetWasAdded } = hello
+  return {
+    ...{ clusterId, serverId, incarnation, bootCounter, bootNonce, boots, knownBoot, term, lastIndex },
+    ...(hasJoined === true && { hasJoined }),
+    ...(targetWasAdded === true && { targetWasAdded }),
+  }
 }
 
 export function encodeWelcome(): Uint8Array {
@@ -208,6 +215,8 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   const lastIndex = map.get('lastIndex')
   const targetId = idField(map, 'targetId')
   const address = idField(map, 'address')
+  const hasJoined = map.get('hasJoined') ?? false
+  const targetWasAdded = map.get('targetWasAdded') ?? false
   const channel = map.get('channel') ?? false
   if (!areFeatureNames(features)) return malformed('hello: features is not a list of up to 64 names of features')
   if (!requires.every((name) => features.includes(name))) return malformed('hello: it requires what it does not offer')
@@ -222,6 +231,8 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   if (!isPosition(lastIndex)) return malformed('hello: lastIndex is not a whole number in 0 .. 2^53 - 1')
   if (targetId === null) return malformed('hello: targetId is not 1 to 255 bytes of UTF-8')
   if (address === null) return malformed('hello: address is not 1 to 255 bytes of UTF-8')
+  if (typeof hasJoined !== 'boolean') return malformed('hello: hasJoined is not a boolean')
+  if (typeof targetWasAdded !== 'boolean') return malformed('hello: targetWasAdded is not a boolean')
   if (typeof channel !== 'boolean') return malformed('hello: channel is not a boolean')
   if (channel && !CHANNEL_REQUIRES.every((name) => requires.includes(name))) {
     return malformed(`hello: a channel that does not require ${CHANNEL_REQUIRES.join(' and ')}`)
@@ -242,6 +253,8 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
     address,
     features,
     requires,
+    ...(hasJoined && { hasJoined }),
+    ...(targetWasAdded && { targetWasAdded }),
     ...(channel && { channel }),
   }
 }

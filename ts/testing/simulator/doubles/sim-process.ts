@@ -36,6 +36,7 @@ export type SimRaft = Raft<SimCommand, SimAnswer, number, SimAnswer>
 export interface ProcessSite {
   readonly id: ServerId
   readonly bootstrap: readonly Server[]
+  readonly joins: boolean
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly snapshots: SnapshotOptions | false
@@ -110,7 +111,8 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
       random: () => site.random(),
     })
     site.promised()
-    openServer(settings, () => site.drawNonce()).then(
+    // As one that asks members by their addresses is opened once it was told.
+    openServer(site.joins ? { ...settings, join: true } : settings, () => site.drawNonce()).then(
       (server) => {
         if (!this.isAlive) return
         this.#watch(server)

@@ -81,6 +81,8 @@ export class SimServer implements ServerView {
   readonly machineFaults = new Set<MachineFaultPlace>()
   /** Its disk was wiped or rolled back: nothing that it has said before holds any more. */
   hasForgotten = false
+  /** Its next process begins with option `join`, if with a new disk. */
+  joins = false
   /** Another process runs under its id, from an older copy of its disk. */
   isCloned = false
   readonly #site: ServerSite
@@ -199,8 +201,12 @@ export class SimServer implements ServerView {
     this.sim.rollBack()
   }
 
-  /** It is no member, and the next process finds another disk. Returns which. */
-  renew(): 'former' | 'new' {
+  /**
+   * It is no member, and the next process finds another disk. Returns which. With `joins` its operator has read that it
+   * is to be started so; the others tell it.
+   */
+  renew(joins: boolean): 'former' | 'new' {
+    this.joins = joins
     this.crash('renewed', false)
     this.#site.observers.renewed(this)
     return this.sim.exchange()
@@ -262,6 +268,7 @@ export class SimServer implements ServerView {
     return {
       id: this.id,
       bootstrap,
+      joins: this.joins,
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
       snapshots: this.takesSnapshots ? plan.snapshots : false,
