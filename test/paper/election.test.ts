@@ -2,10 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { RaftCore } from '#balsa/core/raft-core.js'
-import { stageBlockMaker as maker } from '#balsa/testing/stage/blocks.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
-import { logIndex, termOf } from '#balsa/types.js'
 import { appendEntries, requestVote, vote } from '../support/messages.js'
 import { randomFrom } from '../support/seed.js'
 
@@ -205,35 +202,6 @@ test('granting a vote puts off the own election, refusing one does not (5.2)', (
   assert.is(cluster.core('s3').nextDeadline(), before, 'nor does the term that became durable')
   cluster.ask('s2', 's3', requestVote(3, '2/1'))
   assert.is(cluster.core('s3').nextDeadline(), before + 500)
-})
-
-test('a voter by an entry before the one from which there are voters never campaigns, and does from that one on', () => {
-  const never = new Stage({ settings: { ...SETTINGS, votersFrom: logIndex(2) } })
-  assert.is(never.core('s1').nextDeadline(), Infinity)
-  never.tick('s1', 100 * SETTINGS.electionTimeoutMs)
-  assert.is(never.core('s1').role, 'follower')
-  const voting = new Stage({ settings: { ...SETTINGS, votersFrom: logIndex(1) } })
-  voting.timeout('s1')
-  assert.is(voting.core('s1').role, 'preCandidate')
-})
-
-test('nor does one whose removal is not committed, where it was a voter only before that entry (4.2.2)', () => {
-  const servers = ['s1', 's2'].map((id) => ({ id, address: `${id}:1` }))
-  const [first, second] = servers
-  assert.ok(first !== undefined && second !== undefined)
-  const before = { voters: servers, outgoing: null, nonvoters: [] }
-  const after = { voters: [first], outgoing: null, nonvoters: [{ ...second, promote: true }] }
-  const configurations = [before, after].map((configuration, at) => ({ index: logIndex(at + 1), configuration }))
-  const terms = [1, 2].map((term) => ({ first: logIndex(term), term: termOf(term) }))
-  const bounds = { firstIndex: logIndex(1), prevTerm: termOf(0), lastIndex: logIndex(2), commitIndex: logIndex(0) }
-  const log = { ...bounds, appliedIndex: logIndex(0), snapshot: null, termRuns: terms, configurations }
-  const hardState = { term: termOf(2), votedFor: null, commitIndex: logIndex(0) }
-  const store = { incarnation: 's2', hasJoined: false }
-  const deadlineFrom = (index: number): number => {
-    const settings = { ...SETTINGS, votersFrom: logIndex(index) }
-    return new RaftCore({ id: 's2', store, settings, hardState, log, maker, random: () => 0, now: 0 }).nextDeadline()
-  }
-  assert.equal([deadlineFrom(1), deadlineFrom(2), deadlineFrom(3)], [SETTINGS.electionTimeoutMs, Infinity, Infinity])
 })
 
 test('a server that is no voter never campaigns (5.2, H1-14)', () => {

@@ -28,8 +28,6 @@ export interface CoreSettings {
    * longer. With 0 this server calls for no election by itself.
    */
   readonly electionPriority?: number
-  /** No configuration of an entry before this one makes this server call for an election. Absent: each does. */
-  readonly votersFrom?: LogIndex
 }
 
 /** The core as the roles see it. Only the transitions change the role, and they take effect at once. */
@@ -197,17 +195,15 @@ export abstract class RoleBehaviour {
   /**
    * Whether this server calls for elections by itself: it was not told never to, and is a voter. Also one whose removal
    * is not committed: it may be the only one that has that entry, so that nobody else can be elected without its vote
-   * (thesis 4.2.2). Before a recovery from a lost quorum nobody is a voter: those of then may have come back empty, and
-   * would be a quorum that knows nothing.
+   * (thesis 4.2.2).
    */
   protected get mayCampaign(): boolean {
     const { configuration, electorate, settings, log } = this.core
-    const { electionPriority, votersFrom = 0 } = settings
-    if (electionPriority === 0 || log.configurationIndex < votersFrom) return false
+    if (settings.electionPriority === 0) return false
     if (electorate.isVoterHere(configuration)) return true
     const isInQuestion = log.configurationIndex > log.commitIndex
     const inQuestion = isInQuestion ? log.configurationsInQuestion : []
-    return inQuestion.some((at) => at.index >= votersFrom && electorate.isVoterHere(at.configuration))
+    return inQuestion.some((at) => electorate.isVoterHere(at.configuration))
   }
 
   /** A second leader in one term cannot be (5.2): the message is refused and told. */

@@ -3,8 +3,7 @@
  * the entry with the configuration that it put in force, and what it drew.
  */
 
-import { isPosition, logIndex } from '../types.js'
-import type { LogIndex } from '../types.js'
+import { isPosition } from '../types.js'
 
 /** So many times one cluster is recovered: all of them fit into one fact. */
 export const RECOVERIES_MAX = 64
@@ -12,14 +11,9 @@ export const RECOVERIES_MAX = 64
 const RECOVERY = /^([1-9]\d{0,15})-[0-9a-f]{32}$/
 
 function isRecovery(text: unknown): text is string {
-  return typeof text === 'string' && RECOVERY.test(text) && isPosition(recoveryIndex(text))
+  return typeof text === 'string' && isPosition(Number(RECOVERY.exec(text)?.[1]))
 }
 
 export function areRecoveries(list: unknown): list is readonly string[] {
   return Array.isArray(list) && list.length <= RECOVERIES_MAX && list.every(isRecovery)
-}
-
-/** The entry that it wrote; 0 when there was no recovery. */
-export function recoveryIndex(recovery = ''): LogIndex {
-  return logIndex(Number(RECOVERY.exec(recovery)?.[1] ?? 0))
 }

@@ -2,15 +2,11 @@
  * By what servers know that they are of one cluster. Its first id is a hash of the bootstrap entry; each recovery from
  * a lost quorum makes another id of the one before. So whoever was left behind by a recovery is of another cluster from
  * then on, and whoever comes new can work the id out from the first members and the recoveries.
- *
- * What must hold: no configuration before the entry that the last recovery wrote makes anybody a voter. Its voters may
- * all be servers that came back with nothing.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
 
 import { VALUE_BYTES_MAX } from '../../format/operations.js'
-import { recoveryIndex } from '../../format/recovery.js'
 import type { StoredState } from '../../storage/log-store.js'
 import type { LogIndex, StoreOperation } from '../../types.js'
 
@@ -64,11 +60,6 @@ export function clusterIdAfter(clusterId: string, recovery: string): string {
 /** A recovery that writes its configuration at that entry. */
 export function drawRecovery(index: LogIndex): string {
   return `${index}-${randomBytes(16).toString('hex')}`
-}
-
-/** The first entry whose configuration says who votes; 0 of a cluster that was never recovered. */
-export function votersFrom(recoveries: readonly string[]): LogIndex {
-  return recoveryIndex(recoveries.at(-1))
 }
 
 function hashOf(bytes: Uint8Array): string {

@@ -44,7 +44,7 @@ import { Inbound } from '../turn/inbound.js'
 import { Mailbox } from '../turn/mailbox.js'
 import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
-import { clusterIdOf, clusterIds, recoveriesOf, votersFrom } from './cluster-id.js'
+import { clusterIdOf, clusterIds, recoveriesOf } from './cluster-id.js'
 import type { Host } from './host.js'
 
 /**
@@ -265,7 +265,6 @@ function makeCore(
       electionTimeoutMs,
       heartbeatMs,
       electionPriority,
-      votersFrom: votersFrom(recoveriesOf(stored)),
       firstElectionTimeoutMs: firstElectionTimeoutMs(settings, stored),
     },
     hardState: stored.hardState,
