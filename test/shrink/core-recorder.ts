@@ -187,7 +187,8 @@ export class CoreRecorder implements WorldObserver, Actor {
       case 'fetched':
       case 'fetchFailed':
         return this.#note(`fetch ${id}`, turn)
-      // Scenarios have no word for a message in part, nor for room, nor for snapshots.
+      // Scenarios have no word for a message in part, nor for room, nor for snapshots, nor for another disk.
+      case 'hasJoined':
       case 'arriving':
       case 'credit':
       case 'snapshotTaken':
