@@ -326,11 +326,12 @@ const boots = fc.array(fc.record(boot, { noNullPrototype: true }), { maxLength: 
 test('handshake frames come back as they were, and any MessagePack reader can read them', async () => {
   await check(
     fc.property(text, position, names, fc.subarray([...FEATURES]), boots, (id, bootCounter, later, requires, shown) => {
+      const saysSo = [{}, { hasJoined: true }, { targetWasAdded: true }][shown.length % 3]
       const protocol = { min: 1, max: 7 }
       const features = [...new Set([...later, ...requires])]
       const hello = {
         ...introductionOf('n', { serverId: id, bootCounter, knownBoot: bootCounter, boots: shown }),
-        ...{ protocol, targetId: id, address: 'h:1', features, requires },
+        ...{ protocol, targetId: id, address: 'h:1', features, requires, ...saysSo },
       }
       const frame = encodeHello(hello)
       assert.equal(decode(frame), { type: 'hello', ...hello })
@@ -345,6 +346,20 @@ test('handshake frames come back as they were, and any MessagePack reader can re
   assert.equal(decode(refusal), { type: 'refusal', code: 'X', reason: 'y'.repeat(1000) })
   assert.equal(decode(encodeGoodbye('é'.repeat(1001))), { type: 'goodbye', reason: 'é'.repeat(1000) })
   assert.equal(decode(encodeWelcome()), { type: 'welcome' })
+})
+
+test('a hello that says neither yes nor no where it must is refused, and one that says no is as one that says nothing', () => {
+  const protocol = { min: 1, max: 1 }
+  const hello = { ...introductionOf('n1'), ...{ protocol, targetId: 'n2', address: 'h:1', features: [], requires: [] } }
+  const map = new Unpackr({ useRecords: false }).unpack(encodeHello(hello).subarray(FRAME_HEADER_BYTES, -4)) as object
+  const packr = new Packr({ useRecords: false })
+  for (const key of ['hasJoined', 'targetWasAdded', 'channel']) {
+    for (const value of [1, 'true', []]) {
+      const frame = frameOf(FrameType.hello, packr.pack({ ...map, [key]: value }))
+      assert.match(whatIsWrong(frame), `${key} is not a boolean`)
+    }
+    assert.equal(decode(frameOf(FrameType.hello, packr.pack({ ...map, [key]: false }))), { type: 'hello', ...hello })
+  }
 })
 
 test('the hello of a server with the longest names and as many boots as it shows fits into a head', () => {

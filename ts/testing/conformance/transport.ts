@@ -96,9 +96,10 @@ function addHandshake(add: Add): void {
     const b = await stage.site('b')
     let asked = 0
     const boots = Array.from({ length: 17 }, (_, at) => ({ bootCounter: at + 1, bootNonce: 'ab'.repeat(16) }))
+    const words = { boots, knownBoot: 1, term: termOf(2 ** 52), hasJoined: true, targetWasAdded: true }
     const said = (peer: ServerId) => {
       asked += 1
-      return { boots, knownBoot: peer.length, term: termOf(2 ** 52), lastIndex: logIndex(asked) }
+      return { ...words, knownBoot: peer.length, lastIndex: logIndex(asked) }
     }
     a.onIntroduce = said
     b.onIntroduce = said
@@ -109,7 +110,6 @@ function addHandshake(add: Add): void {
     }
     await stage.dial(a, 'b')
     await a.up('b')
-    const words = { boots, knownBoot: 1, term: termOf(2 ** 52) }
     deepStrictEqual(b.admitted, [introductionOf('a', { ...words, lastIndex: logIndex(1) })])
     deepStrictEqual(a.admitted, [introductionOf('b', { ...words, lastIndex: logIndex(11) })])
   })
