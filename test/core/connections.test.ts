@@ -103,4 +103,21 @@ test('a follower takes entries from a leader that its configuration does not hav
   assert.equal(cluster.ask('s1', 's2', preVote(9, '9/9')), [preVoteResult(2, false)], 'it hears a leader all the same')
 })
 
+test('M16 a leader feeds no other store than the one that has the vote of that member, and counts nothing that it says', () => {
+  const cluster = new Stage({ servers: 2, spares: ['s3'] })
+  cluster.elect('s1')
+  cluster.configure('s1', { type: 'add', server: { id: 's3', address: 's3:1' }, promote: true })
+  cluster.run(1000)
+  assert.is(cluster.core('s1').configuration.voters.length, 3)
+  const known = cluster.core('s1').matchIndexOf('s3')
+  for (const id of ['s2', 's3']) cluster.disconnect('s1', id)
+  const session = 100
+  cluster.turn('s1', { type: 'peerUp', peer: 's3', session, store: { incarnation: 'other', hasJoined: true } })
+  cluster.propose('s1')
+  cluster.persist('s1')
+  const { log, term } = cluster.core('s1')
+  cluster.turn('s1', { type: 'response', from: 's3', session, message: matched(term, log.lastIndex) })
+  assert.equal([cluster.core('s1').matchIndexOf('s3'), log.commitIndex], [known, log.lastIndex - 1])
+})
+
 test.run()

@@ -55,6 +55,19 @@ test('M16 a store that has joined votes where it is named, one of the first memb
   assert.is(told.isVoterHere(two), false)
 })
 
+test('M16 a leader hears of a member only the store that is named, and any where none is', () => {
+  const two = votersOnly(['s1', 's2'])
+  const sessionOf = (names: Readonly<Record<ServerId, string>>, hasJoined: boolean): number | null =>
+    electorate({ s2: { incarnation: 'a', hasJoined } }).sessionOf(naming(two, names), 's2')
+  for (const hasJoined of [false, true]) {
+    assert.equal(
+      [{}, { s2: '' }, { s2: 'a' }, { s2: 'b' }].map((names) => sessionOf(names, hasJoined)),
+      [7, 7, 7, null],
+    )
+  }
+  assert.is(electorate().sessionOf(two, 's2'), null)
+})
+
 test('M16 what becomes a voter is named, what comes is said to have come, of what goes nothing is said', () => {
   const peers = { s2: { incarnation: 'b', hasJoined: true }, s3: { incarnation: 'c', hasJoined: false } }
   const [s1, s2, s3, s4] = ['s1', 's2', 's3', 's4'].map((id) => ({ id, address: `${id}:1` }))

@@ -70,6 +70,17 @@ export class Electorate {
   }
 
   /**
+   * The connection of a peer, for a leader; null also where another store is at its end than the one that is named: what
+   * that has and says is not what the member of that configuration has said.
+   */
+  sessionOf(configuration: Configuration, peer: ServerId): number | null {
+    const current = this.#sessions.get(peer)
+    if (current === undefined) return null
+    const named = this.storeNamedFor(configuration, peer)
+    return named === null || named === current.store.incarnation ? current.session : null
+  }
+
+  /**
    * What is to follow `before`, with the store that votes for each voter which was none; or a voter of which no store
    * is known here, as it is not connected. Of who goes nothing is said any more.
    */

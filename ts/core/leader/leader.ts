@@ -124,6 +124,7 @@ export class Leader extends RoleBehaviour {
 
   override onPeerUp(peer: ServerId, session: number): void {
     this.#membership.connected(peer)
+    if (this.core.electorate.sessionOf(this.core.configuration, peer) === null) return
     this.#replications.get(peer)?.connected(session)
   }
 

@@ -217,9 +217,10 @@ export class Membership {
   }
 
   #feed(id: ServerId): void {
-    const { log, sessions, now, settings } = this.#core
+    const { log, configuration, electorate, now, settings } = this.#core
     const { electionTimeoutMs } = settings
-    const progress = new Progress(id, log.lastIndex, sessions.get(id)?.session ?? null, { now, electionTimeoutMs })
+    const session = electorate.sessionOf(configuration, id)
+    const progress = new Progress(id, log.lastIndex, session, { now, electionTimeoutMs })
     this.#peers.set(id, progress)
     this.#replications.set(id, new Replication(this.#core, this.#rounds, progress))
   }
