@@ -315,6 +315,34 @@ test('N6 a leader that takes newer snapshots goes on with the one that it was gi
   assert.is(cluster.core('s3').log.appliedIndex, cluster.core('s1').log.commitIndex)
 })
 
+test('N15 a snapshot that covers no more takes the place of the one on which the log stands, and peers are given it', () => {
+  const cluster = led(3)
+  lagging(cluster, 's3', 5)
+  const { id, index } = cluster.snapshot('s1', 1)
+  cluster.settle()
+  cluster.restart('s1')
+  cluster.settle()
+  const { disk } = cluster.server('s1')
+  // What is known to be damaged is given to nobody.
+  disk.snapshots.delete(id)
+  const again = cluster.snapshot('s1', 1000)
+  assert.is(again.index, index)
+  assert.is(disk.durable.snapshot?.id, id, 'not before it is durable')
+  cluster.settle()
+  assert.is.not(again.id, id)
+  assert.equal([cluster.core('s1').log.snapshot, disk.durable.snapshot], [again, again])
+  assert.equal(bounds(cluster, 's1'), [index, index, index])
+  // Nothing more can be committed before the third server has it.
+  cluster.heal()
+  cluster.isolate('s2')
+  cluster.elect('s1')
+  cluster.run(4 * heartbeatMs)
+  assert.equal([bounds(cluster, 's1')[1], bounds(cluster, 's3')[1]], [index + 1, index + 1])
+  cluster.restart('s1')
+  cluster.settle()
+  assert.is(cluster.core('s1').log.appliedIndex, index, 'restored from it')
+})
+
 test('N8 what a peer that is heard still lacks is kept, down to a bound; one that is not heard holds nothing', () => {
   const cluster = led(3)
   const isForS3 = ({ to, message }: Envelope): boolean =>

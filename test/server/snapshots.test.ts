@@ -4,16 +4,20 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftOptions, RaftEvents, StateMachine } from 'balsa-raft'
+import { entryBlock } from '#balsa/format/block.js'
 import { SNAPSHOT_END_BYTES } from '#balsa/format/snapshot.js'
 import { settingsOf } from '#balsa/options.js'
 import { openServer } from '#balsa/server/open/open-server.js'
 import type { Server } from '#balsa/server/server.js'
+import type { SnapshotInfo } from '#balsa/server/status.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
 import type { MemoryStoreFactory } from '#balsa/storage/memory/memory-log-store.js'
 import type { Channel } from '#balsa/transport/channel.js'
+import { logIndex, termOf } from '#balsa/types.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { failure } from '../support/failure.js'
 import { StageTransport } from '../support/lone-server.js'
+import { appendEntries } from '../support/messages.js'
 
 interface Kept {
   readonly machine: StateMachine<number, number, void, readonly number[]>
@@ -525,6 +529,84 @@ test('N15 one on which the log stands, and which was found damaged, is replaced 
     assert.equal(kept.list, [1, 2, 3, 4, 5, 6, 7])
     await lone.raft.close()
   }
+})
+
+/** It follows s2, which the test plays: what s2 does not send is not there. */
+const following: Options = { bootstrap: ['s1', 's2'].map((id) => ({ id, address: `${id}:1` })) }
+
+/** One that follows, on a snapshot of all that it has, which was damaged while it was down. */
+async function damaged(where: 'header' | 'data'): Promise<{ readonly lone: Lone; readonly info: SnapshotInfo }> {
+  const transport = new ChannelTransport()
+  const lone = await new Lone().open(keeping(), {
+    ...following,
+    transport,
+    snapshots: { entries: 1e6, trailingEntries: 100 },
+  })
+  let info: SnapshotInfo | null = null
+  for (const index of [2, 4]) {
+    const [a, b] = [index, index + 1].map((at) =>
+      entryBlock('command', logIndex(at), termOf(2), 0, msgpackCodec<number>().encode(at)),
+    )
+    assert.ok(a !== undefined && b !== undefined)
+    transport.handlers.onRequest('s2', 1, appendEntries(2, index === 2 ? '1/1' : '3/2', [a, b], index + 1))
+    await lone.until(() => lone.raft.status.appliedIndex === index + 1)
+    lone.raft.snapshot().then((taken) => (info = taken), assert.unreachable)
+    await lone.until(() => info !== null && info.index === index + 1)
+  }
+  assert.ok(info !== null)
+  const { id, bytes } = info as SnapshotInfo
+  await lone.raft.close()
+  lone.storage.snapshots.disk('/s1').flipBit(id, 8 * (where === 'header' ? 20 : bytes - SNAPSHOT_END_BYTES - 1))
+  lone.events.length = 0
+  return { lone, info }
+}
+
+test('N15 one on which the log stands, and which was found damaged, is replaced though nothing more is applied', async () => {
+  for (const where of ['header', 'data'] as const) {
+    const { lone, info } = await damaged(where)
+    const kept = keeping()
+    await lone.open(kept, { ...following, snapshots: { entries: 1e6 } })
+    await lone.until(() => lone.server.core.log.snapshot?.id !== info.id)
+    assert.is(lone.server.core.log.snapshot?.index, info.index)
+    await lone.until(() => !lone.storage.snapshots.disk('/s1').holds(info.id))
+    assert.is(lone.raft.status.snapshot.last?.id, lone.server.core.log.snapshot?.id)
+    assert.equal([lone.raft.status.appliedIndex, kept.list], [info.index, [2, 3, 4, 5]])
+    assert.equal(
+      lone.events.map(({ what, index }) => [what, index]),
+      [
+        ['restored', info.index - 2],
+        ['taken', info.index],
+      ],
+    )
+    await lone.raft.close()
+    const again = keeping()
+    await lone.open(again, following)
+    await lone.until(() => lone.events.length === 3)
+    assert.equal([lone.events[2]?.what, lone.events[2]?.index, again.list], ['restored', info.index, [2, 3, 4, 5]])
+    await lone.raft.close()
+  }
+})
+
+test('N15 who asks for a snapshot is given another one than that which was found damaged, of the same entries', async () => {
+  const { lone, info } = await damaged('data')
+  await lone.open(keeping(), following)
+  let asked: SnapshotInfo | null = null
+  // At once: less is applied than the log stands on.
+  await lone.until(() => lone.raft.status.appliedIndex > 0)
+  lone.raft.snapshot().then((taken) => (asked = taken), assert.unreachable)
+  await lone.until(() => asked !== null)
+  assert.equal(asked, lone.raft.status.snapshot.last)
+  assert.is(lone.raft.status.snapshot.last?.index, info.index)
+  assert.is.not(lone.raft.status.snapshot.last?.id, info.id)
+  assert.is(lone.server.core.log.snapshot?.id, lone.raft.status.snapshot.last?.id)
+  assert.equal(
+    lone.events.map(({ what, index }) => [what, index]),
+    [
+      ['restored', info.index - 2],
+      ['taken', info.index],
+    ],
+  )
+  await lone.raft.close()
 })
 
 test('N10 a restore that throws halts the server, and the next start begins with the same snapshot', async () => {

@@ -231,12 +231,15 @@ export const corePurityRule: Rule = (file) => {
 /** Cores alone, and what watches them. */
 const onStage = /^ts\/testing\/(?:stage|invariants|observers?)(?:\/|$)/
 
+/** What else needs nothing but the language. */
+const bareModules = new Set(['ts/format/incarnations'])
+
 /** The stage moves only when it is told to, and runs in a browser, as the core does: with all that it imports. */
 export const stageRule: Rule = (file) => {
   if (!onStage.test(moduleOf(file.path))) return []
   const strays = importsOf(file.text).filter((specifier) => {
     const to = moduleOf(posix.normalize(posix.join(posix.dirname(file.path), specifier)))
-    return !specifier.startsWith('.') || !(onStage.test(to) || bareRooms.has(roomOf(to)))
+    return !specifier.startsWith('.') || !(onStage.test(to) || bareRooms.has(roomOf(to)) || bareModules.has(to))
   })
   return [
     ...strays.map((specifier) => `${file.path}: imports ${specifier}, and must run in a browser`),

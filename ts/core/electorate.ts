@@ -70,8 +70,8 @@ export class Electorate {
   }
 
   /**
-   * The connection of a peer, for a leader; null also where another store is at its end than the one that is named: what
-   * that has and says is not what the member of that configuration has said.
+   * The connection of a peer, for a leader; null also where another store is at its end than the one that is named:
+   * what that has and says is not what the member of that configuration has said.
    */
   sessionOf(configuration: Configuration, peer: ServerId): number | null {
     const current = this.#sessions.get(peer)

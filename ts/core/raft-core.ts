@@ -447,12 +447,13 @@ export class RaftCore {
 
   /**
    * The log begins later from now on, but not behind what peers still need of it, and never without an entry: a leader
-   * that asks a peer how far it agrees asks by an entry (scenario C15).
+   * that asks a peer how far it agrees asks by an entry (scenario C15). One that covers what the log stands on, and no
+   * more, takes the place of that: it was found damaged.
    */
   #snapshotTaken(snapshot: SnapshotMeta, first: LogIndex, firstLeast: LogIndex): void {
     const log = this.#log
     // A newer one was received meanwhile.
-    if (snapshot.index <= (log.snapshot?.index ?? 0)) return
+    if (snapshot.index < (log.snapshot?.index ?? 0)) return
     const wanted = Math.min(first, snapshot.index, this.#role.neededFrom(firstLeast))
     this.#tickets.compact(logIndex(Math.max(wanted, log.firstIndex)), snapshot)
   }

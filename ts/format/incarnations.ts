@@ -1,7 +1,7 @@
 /**
  * Which store votes under the id of a member: the extension `incarnations` of a configuration, UTF-8 of a JSON array of
- * [id, incarnation] pairs, ascending by id, so that it has one encoding; the incarnation is empty for one that was added
- * and has no vote yet. A member that is not in it is one of the first (core/electorate.ts says what follows).
+ * [id, incarnation] pairs, ascending by id, so that it has one encoding; the incarnation is empty for one that was
+ * added and has no vote yet. A member that is not in it is one of the first (core/electorate.ts says what follows).
  */
 
 import type { Configuration, Extension, ServerId } from '../types.js'

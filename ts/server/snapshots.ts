@@ -86,7 +86,7 @@ export class Snapshots implements SnapshotShelf {
   #giveUp: (why: RaftError) => void = () => {}
   #isTaking = false
   /** What is whole in the store, and the log does not stand on yet; null for nothing. */
-  #takenIndex: LogIndex | null = null
+  #taken: SnapshotHeader | null = null
   #isRestoring = false
   #failure: RaftError | null = null
   /** The id on which the log stood when snapshots were last let go of. */
@@ -175,17 +175,20 @@ export class Snapshots implements SnapshotShelf {
     const { snapshot, restoreDue } = core.log
     if (snapshot !== null && core.tickets.snapshotIsDurable) this.#standsOn(snapshot)
     if (this.#isTaking || this.#isRestoring || isBusy || restoreDue !== null || this.#unavailable !== null) return
+    // One that covers less than that on which the log stands would be of no use: that was damaged, and an older one was
+    // restored.
+    if (core.log.appliedIndex < (snapshot?.index ?? 0)) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
     else if (this.#schedule.isDue(now, this.#isMissing(core))) this.#take(core, now)
   }
 
   /**
    * Whether the log stands on one that was found damaged: no peer can be given it, and only an older one leads to what
-   * is applied here. One that covers more takes its place.
+   * is applied here. Another one takes its place, also one that covers no more: until a peer has it, there may be no
+   * quorum that commits more.
    */
-  #isMissing({ log: { snapshot, appliedIndex } }: RaftCore): boolean {
-    if (snapshot === null || this.#takenIndex !== null) return false
-    return appliedIndex > snapshot.index && this.find(snapshot.id) === null
+  #isMissing({ log: { snapshot } }: RaftCore): boolean {
+    return snapshot !== null && this.#taken === null && this.find(snapshot.id) === null
   }
 
   /**
@@ -290,7 +293,7 @@ export class Snapshots implements SnapshotShelf {
   }
 
   #takeForCallers(core: RaftCore, now: number): void {
-    if (this.#takenIndex !== null) return
+    if (this.#taken !== null) return
     if (core.log.appliedIndex === 0) this.#queue.failAll(snapshotFailed('nothing is applied yet'))
     else this.#take(core, now)
   }
@@ -301,7 +304,7 @@ export class Snapshots implements SnapshotShelf {
     this.#logger.info('snapshot begun', { index: header.index })
     this.#schedule.begun(now)
     this.#takeAs(header).then(
-      (stored) => this.#taken(stored),
+      (stored) => this.#whole(stored),
       (error: unknown) => this.#failed(header, asRaftError('take a snapshot', error)),
     )
   }
@@ -372,7 +375,7 @@ export class Snapshots implements SnapshotShelf {
     return Promise.race([answer, givenUp]).finally(cancel)
   }
 
-  #taken(stored: StoredSnapshot): void {
+  #whole(stored: StoredSnapshot): void {
     this.#isTaking = false
     this.#failure = null
     this.#schedule.taken(stored.bytes)
@@ -380,7 +383,7 @@ export class Snapshots implements SnapshotShelf {
     const { header, bytes } = stored
     this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
     this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
-    this.#takenIndex = header.index
+    this.#taken = header
     const first = this.#schedule.firstKept(header.index)
     const held = HELD_FACTOR * (header.index + 1 - first)
     const firstLeast = logIndex(Math.max(header.index + 1 - held, 1))
@@ -412,7 +415,7 @@ export class Snapshots implements SnapshotShelf {
 
   /** Durably: a restart begins with it. */
   #standsOn(named: SnapshotMeta): void {
-    if (this.#takenIndex !== null && this.#takenIndex <= named.index) this.#takenIndex = null
+    if (this.#taken !== null && (this.#taken.id === named.id || this.#taken.index < named.index)) this.#taken = null
     const stored = this.#queue.count === 0 ? null : this.find(named.id)
     if (stored !== null) this.#queue.settle(infoOf(stored))
     if (named.id !== this.#keptFor) this.#letGo(named)

@@ -103,6 +103,26 @@ export const compactions: readonly Behaviour[] = [
     },
   },
   {
+    name: 'a snapshot of the same entry takes the place of another one, also where nothing is kept behind it',
+    async run(bench) {
+      await (await bench.open()).put(LOG.map(append))
+      for (const { step, ids } of [
+        { step: { first: 6, index: 8, keepSuffix: true }, ids: ['1a', '2b'] },
+        { step: { first: 8, index: 8, keepSuffix: true }, ids: ['3c'] },
+        { step: { first: LAST + 1, index: LAST, keepSuffix: true }, ids: ['4d', '5e'] },
+      ]) {
+        for (const id of ids) {
+          const snapshot = { ...metaOf(step.index, LOG_TERMS[step.index] ?? 0), id: id.padStart(32, '0') }
+          await bench.current().put([{ ...compact(step), snapshot }])
+          const { state, store } = await bench.reopen()
+          deepStrictEqual([state.firstIndex, state.lastIndex, state.snapshot], [step.first, LAST, snapshot], id)
+          const read = step.first > LAST ? [] : await readAll(store)
+          deepStrictEqual(entriesOf(read), entriesOf(LOG).slice(step.first - 1), id)
+        }
+      }
+    },
+  },
+  {
     name: 'one ticket takes effect whole with a compaction in it: what stands before it, and what stands behind it',
     async run(bench) {
       await (await bench.open()).put(LOG.map(append))
@@ -286,7 +306,7 @@ export const compactions: readonly Behaviour[] = [
   },
 ]
 
-function compact(step: Compaction): StoreOperation {
+function compact(step: Compaction): Extract<StoreOperation, { readonly type: 'compact' }> {
   const { first, index, keepSuffix } = step
   return {
     type: 'compact',

@@ -80,6 +80,8 @@ export class SimNetwork extends MemoryNetwork {
   readonly #awaited: ((from: string, to: string) => void)[] = []
   readonly #live = new Set<MemoryConnection>()
   readonly #history: Parcel[] = []
+  /** When the last message arrives that keeps no order. */
+  #strayUntil = -Infinity
   /** A machine without power says nothing, not even that its connections end. */
   #mute: string | null = null
 
@@ -141,6 +143,11 @@ export class SimNetwork extends MemoryNetwork {
 
   longestWayMs(from: string, to: string): number {
     return this.#sim(from, to).longestMs
+  }
+
+  /** Whether a message is on its way that was overtaken, or comes once more: also long after `chaos` has ended. */
+  get hasStrays(): boolean {
+    return this.#queue.now <= this.#strayUntil
   }
 
   /** A machine is back: what it does not know of any more, it refuses. */
@@ -238,11 +245,11 @@ export class SimNetwork extends MemoryNetwork {
       if (chaos.loss > 0 && this.#random.chance(chaos.loss)) return
       if (chaos.replay > 0 && this.#random.chance(chaos.replay)) this.#replay(due)
       if (chaos.duplication > 0 && this.#random.chance(chaos.duplication)) {
-        this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
+        this.#stray(parcel, due + this.#random.exponential(this.#plan.jitterMs * 10))
       }
       if (chaos.replay > 0) this.#keep(parcel)
       if (chaos.reordering > 0 && this.#random.chance(chaos.reordering)) {
-        this.#queue.add(due + this.#random.exponential(this.#plan.jitterMs * 10), parcel)
+        this.#stray(parcel, due + this.#random.exponential(this.#plan.jitterMs * 10))
         return
       }
     }
@@ -310,7 +317,11 @@ export class SimNetwork extends MemoryNetwork {
 
   #replay(due: number): void {
     if (this.#history.length === 0) return
-    const parcel = this.#random.pick(this.#history)
+    this.#stray(this.#random.pick(this.#history), due)
+  }
+
+  #stray(parcel: Parcel, due: number): void {
+    this.#strayUntil = Math.max(this.#strayUntil, due)
     this.#queue.add(due, parcel)
   }
 

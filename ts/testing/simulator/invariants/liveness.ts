@@ -100,9 +100,12 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   }
   await comeToRest()
   const leader = leaderIn(world, core)
+  // An answer that comes again may be of long ago, and be taken for a refusal of what is on its way now: no transport
+  // brings one, and what it costs is not counted. Nor is what is said because of it: the calm is as long as that takes.
+  const { hasStrays } = world.network
   const isCalm = leader !== null && (await leadsOn(world, core, leader, costs !== null))
   if (!isCalm || costs === null) return { wasPossible: true, ms: world.queue.now - begin }
-  costs.begin(leader, reachedBy(world, core, leader), world.queue.now)
+  if (!hasStrays) costs.begin(leader, reachedBy(world, core, leader), world.queue.now)
   for (const client of asking) client.resume()
   const { term } = leader.core ?? {}
   await leadsOn(world, core, leader, false)
