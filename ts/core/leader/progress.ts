@@ -52,8 +52,9 @@ export class Progress {
   sentThrough: LogIndex = logIndex(0)
   sentRound = 0
   /**
-   * The peer hears of no commit behind it: of one that was removed, its removal, so that it knows of nothing committed
-   * that it lacks (`ConfigurationNews`).
+   * The peer hears of no commit behind it. Of one that was removed: its removal, so that it knows of nothing committed
+   * that it lacks (`ConfigurationNews`). Of every other, while the leader is to yield: what lies before the removal of
+   * that.
    */
   commitMost = Infinity
   /** Older entries are being read from the store for this peer. */
