@@ -17,6 +17,7 @@ import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { LoneServer } from '../support/lone-server.js'
 import { TestCluster } from '../support/raft-cluster.js'
 import type { Answer, Command, TestRaft } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
 
 const MIB = 1024 * 1024
 
@@ -60,6 +61,10 @@ test('D7 servers that have all filled their maps elect a new leader and read, an
   try {
     const cluster = await clusterOver(nativeStore({ mapBytes: 8 * MIB }))
     const total = await fill(cluster)
+    await until('all of them are full', () => {
+      const ends = [...cluster.servers.values()].map(({ status }) => status.lastIndex)
+      return new Set(ends).size === 1
+    })
     for (let changes = 0; changes < 3; changes += 1) {
       const old = (await cluster.leader()).status.id
       await cluster.close(old)
