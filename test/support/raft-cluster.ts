@@ -137,7 +137,8 @@ export class TestCluster {
    */
   async askLeader<Value>(ask: (leader: TestRaft) => Promise<Value>): Promise<Value> {
     let answer: { readonly value: Value } | undefined
-    await until('a leader answers that leads on until it has', async () => {
+    const elections: string[] = []
+    const answered = until('a leader answers that leads on until it has', async () => {
       const leader = await this.leader()
       const { term } = leader.status
       try {
@@ -146,8 +147,12 @@ export class TestCluster {
         const { status } = leader
         const hasLostIt = status.role !== 'leader' || status.term > term
         if (!hasLostIt || !(error instanceof RaftError) || !ENDED_BY_ELECTIONS.has(error.code)) throw error
+        elections.push(`${status.id} no longer leads term ${term}: ${error.message}`)
       }
       return answer !== undefined
+    })
+    await answered.catch((error: unknown) => {
+      throw new Error([String(error), ...elections].join('\n'), { cause: error })
     })
     if (answer === undefined) throw new Error('no leader has answered')
     return answer.value
