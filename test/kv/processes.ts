@@ -96,8 +96,8 @@ export class ProcessCluster {
   }
 
   /**
-   * What the leader answers. On a real clock there may be an election at any time: the next leader is asked when the one
-   * that was says that it does not lead, for then nothing was done.
+   * What the leader answers. On a real clock there may be an election at any time: the next leader is asked when the
+   * one that was says that it does not lead, for then nothing was done.
    */
   async askLeader(...words: readonly string[]): Promise<RespReply> {
     for (;;) {

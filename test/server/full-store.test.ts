@@ -125,7 +125,7 @@ test('the size of the map is an option or a variable, and a size that cannot be 
 
 /**
  * Adds ones until the leader's store is full; answers with how many. Commands are large, so that it does not take long.
- * Where a leadership ends before it has answered, nobody knows of that one, and what is there says whether it was added.
+ * Where a leadership ends before it has answered, nobody knows of that one: what is there says whether it was added.
  */
 async function fill(cluster: TestCluster): Promise<number> {
   const pad = 'x'.repeat(50_000)

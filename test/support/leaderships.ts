@@ -1,7 +1,7 @@
 /**
  * How leaderships have ended, by what the servers say of it in their logs. On a real clock there may be an election at
- * any time that nobody has asked for, and what its leader had accepted is then of unknown outcome: that is no fault of a
- * server, unlike the same after a leader has handed over.
+ * any time that nobody has asked for, and what its leader had accepted is then of unknown outcome: that is no fault of
+ * a server, unlike the same after a leader has handed over.
  */
 
 import type { LogLine } from './kv-cluster.js'

@@ -47,8 +47,8 @@ export class Progress {
   /** In `probe`: the bytes of the message that is on its way; 0 when none is. */
   probeBytes = 0
   /**
-   * The most bytes of a probe. A peer takes all of a message or nothing, and near the bound of its store it has room for
-   * little: half of what it has refused, twice as much again with each that it has taken.
+   * The most bytes of a probe. A peer takes all of a message or nothing, and near the bound of its store it has room
+   * for little: half of what it has refused, twice as much again with each that it has taken.
    */
   probeBytesMax = Infinity
   /** In `probe`: the peer has no room, or the store could not be read. Ends with the next heartbeat. */
