@@ -45,7 +45,7 @@ class Subject {
   turn(heard: number, commit: number): readonly number[] {
     this.log.heardCommit(logIndex(heard))
     this.log.commitTo(logIndex(commit))
-    this.#news.tell(NO_SERVERS)
+    this.#news.tell(NO_SERVERS, false)
     const { events } = this.#outbox.drain(null, null, null)
     return events.flatMap((event) => (event.type === 'removed' ? [event.index] : []))
   }

@@ -281,6 +281,22 @@ test('a peer without room is sent at most one message per heartbeat, whatever it
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
 })
 
+test('a peer with little room is sent less with each refusal, until it takes some, and so comes to have all (C22)', () => {
+  const cluster = new Stage()
+  cluster.elect('s1')
+  cluster.turn('s3', { type: 'credit', bytes: 0 })
+  for (let count = 0; count < 6; count += 1) {
+    cluster.propose('s1', 1, 20_000)
+    cluster.settle()
+  }
+  // As near the bound of a store: room for one of them, and never for all that it lacks.
+  for (let beat = 0; beat < 40; beat += 1) {
+    cluster.turn('s3', { type: 'credit', bytes: 25_000 })
+    cluster.run(SETTINGS.heartbeatMs)
+  }
+  assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
+})
+
 test('a peer that does not answer is sent a window of messages and no more, and the rest when it answers', () => {
   const cluster = new Stage()
   cluster.elect('s1')

@@ -126,7 +126,7 @@ async function pauseLeader(cluster: KvCluster, progress: Progress): Promise<void
   const since = performance.now()
   const port = cluster.ports[leader] ?? 0
   await progress.until('a client asks it', () => recorder.waitingAt(port, since) > 0)
-  await progress.until('a write has an unknown outcome', () => recorder.unknownWrites > 0)
+  await progress.until('a write has an unknown outcome', () => recorder.unknownWrites.length > 0)
   cluster.process(leader).signal('SIGCONT')
   console.log(`the leader was paused for ${Math.round(performance.now() - pausedAt)} ms`)
   await progress.stretch()

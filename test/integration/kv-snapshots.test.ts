@@ -7,7 +7,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { KvCluster } from '../support/kv-cluster.js'
-import { RespClient } from '../support/resp-client.js'
+import { RespClient, RespError } from '../support/resp-client.js'
 import type { RespReply } from '../support/resp-client.js'
 import { until } from '../support/until.js'
 
@@ -64,14 +64,22 @@ function writeLarge(cluster: KvCluster): Promise<void> {
   )
 }
 
+/** All of it, in that order; once more where an election came in between, as the servers say: it may be repeated. */
 async function write(cluster: KvCluster, commands: readonly (readonly string[])[]): Promise<void> {
-  const client = await connect(cluster, await cluster.findLeader())
-  try {
-    const [answers] = client.send([commands])
-    for (const reply of (await answers) ?? []) assert.ok(reply === 'OK', JSON.stringify(reply))
-  } finally {
-    client.close()
-  }
+  await until('a leader takes it all', async () => {
+    const client = await connect(cluster, await cluster.findLeader())
+    try {
+      const [answers] = client.send([commands])
+      const refusals = ((await answers) ?? []).filter((reply) => reply !== 'OK')
+      for (const reply of refusals) {
+        const text = reply instanceof RespError ? reply.message : JSON.stringify(reply)
+        assert.match(text, /^(MOVED|CLUSTERDOWN) |^ERR RAFT_(UNKNOWN|APPLIED) .*leadership was lost/)
+      }
+      return refusals.length === 0
+    } finally {
+      client.close()
+    }
+  })
 }
 
 /** BGSAVE answers at once; what comes of it is told by all that tell of snapshots. */

@@ -65,6 +65,27 @@ test('clients are served while leadership is handed over, and sent to the new le
   )
 })
 
+test('what has come when the time of silence is over counts as well, though nobody has read it yet', async () => {
+  const { clock, quiet } = steeredClock()
+  await withServer(
+    async ({ raft, server }, client) => {
+      raft.follow(s2)
+      let isOver = false
+      void server.depart().then(() => (isOver = true))
+      await until('it looks whether they have gone', () => quiet.length === 1)
+      // In the phase of timers, as after a pause of the process: sockets are read in the next one.
+      setTimeout(() => {
+        client.send(command('PING'))
+        quiet.shift()?.()
+      })
+      await client.until((text) => text.endsWith('+PONG\r\n'))
+      await until('it looks again, or has departed', () => quiet.length === 1 || isOver)
+      assert.is(isOver, false)
+    },
+    { clock },
+  )
+})
+
 test('clients that never go are waited for no longer than a bound, and a hand-over that failed is told', async () => {
   const { clock, quiet } = steeredClock()
   await withServer(

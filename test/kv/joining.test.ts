@@ -70,7 +70,7 @@ async function inTown(body: (town: Town) => Promise<void>, more: readonly string
       await client.ask('READONLY')
       return (await client.ask('GET', 'k')) === 'v'
     }
-    await ask(await cluster.untilAgreed(), 'SET', 'k', 'v')
+    assert.is(await cluster.askLeader('SET', 'k', 'v'), 'OK')
     await body({ cluster, fourth, peer, redis, begin, stop, ask, hasIt })
   } finally {
     for (const client of clients) client.close()
@@ -98,10 +98,10 @@ async function joinOf({
 test('a fourth server is started with --join alone, added, serves, and starts again with the same command line', () =>
   inTown(async ({ cluster, fourth, peer, redis, begin, stop, ask, hasIt }) => {
     const join = `127.0.0.1:${await freePort()},${formatAddress((cluster.members[0] as Member).peer)}`
-    const leader = await cluster.untilAgreed()
+    await cluster.untilAgreed()
     const first = begin(join)
     await until('it listens for clients', () => isOpen(first))
-    await ask(leader, 'RAFT', 'ADD', 's4', peer, redis)
+    await cluster.askLeader('RAFT', 'ADD', 's4', peer, redis)
     await until('it serves', hasIt)
     await stop()
     for (const member of cluster.members) await cluster.end(member, 'SIGKILL')
@@ -129,12 +129,12 @@ test('one that asks says at its own address whom it asks and what came of it, un
       assert.match(((await ask(fourth, ...words)) as RespError).message, /^LOADING .*RAFT STATUS/)
     }
     for (const member of cluster.members) cluster.startServer(member)
-    const leader = await cluster.untilAgreed()
+    await cluster.untilAgreed()
     await until('it listens for clients', () => isOpen(joined))
     const waiting = await joinOf(town)
     assert.equal([waiting.waitsFor, waiting.asking, waiting.nextMs], ['operator', '', ''])
     assert.match(waiting.answers, 'it tells its cluster')
-    await ask(leader, 'RAFT', 'ADD', 's4', peer, redis)
+    await cluster.askLeader('RAFT', 'ADD', 's4', peer, redis)
     await until('it is a member', async () => (await joinOf(town)).waitsFor === '')
   }))
 
@@ -149,7 +149,7 @@ test('where the leader has --allow-join one with --join-as nonvoter comes in by 
       const members = (await ask(leader, 'RAFT', 'MEMBERS')) as readonly (readonly RespReply[])[]
       const row = members.find((one) => one[1] === 's4') ?? []
       assert.equal([row[row.indexOf('kind') + 1], row[row.indexOf('redis') + 1]], ['nonvoter', redis])
-      assert.match(JSON.stringify(await ask(leader, 'RAFT', 'PROMOTE', 's4')), /"voters","s1,s2,s3,s4"/)
+      assert.match(JSON.stringify(await cluster.askLeader('RAFT', 'PROMOTE', 's4')), /"voters","s1,s2,s3,s4"/)
     },
     ['--allow-join'],
   ))

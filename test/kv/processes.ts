@@ -9,6 +9,8 @@ import { makeMember, type Member } from 'balsa-kv/cluster/members.js'
 import { formatServers } from 'balsa-kv/cli/server-options.js'
 import { agree, askServer } from 'balsa-kv/launcher/ask-server.js'
 import { freePort } from '../../support/free-addresses.js'
+import type { RespReply } from '../support/resp-client.js'
+import { RespClient, RespError } from '../support/resp-client.js'
 
 export const mainPath = createRequire(import.meta.url).resolve('balsa-kv/main.js')
 
@@ -91,6 +93,19 @@ export class ProcessCluster {
     }
     const output = [...this.#running].map(([id, { output: text }]) => `${id}:\n${text()}`).join('\n')
     throw new Error(`no agreement within ${timeoutMs} ms\n${output}`)
+  }
+
+  /**
+   * What the leader answers. On a real clock there may be an election at any time: the next leader is asked when the
+   * one that was says that it does not lead, for then nothing was done.
+   */
+  async askLeader(...words: readonly string[]): Promise<RespReply> {
+    for (;;) {
+      const { redis } = await this.untilAgreed()
+      const client = await RespClient.connect(redis.port)
+      const reply = await client.ask(...words).finally(() => client.close())
+      if (!(reply instanceof RespError) || !/^(MOVED|CLUSTERDOWN) /.test(reply.message)) return reply
+    }
   }
 
   /** Hands a process over to the caller, who ends it. */

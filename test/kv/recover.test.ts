@@ -44,7 +44,7 @@ test('the survivor serves what was confirmed, a server of before is refused, and
     runNode([mainPath, 'recover', ...cluster.wordsOf(member), ...more]).ended
   try {
     const leader = await cluster.untilAgreed()
-    for (const key of KEYS) assert.is(await ask(leader, 'SET', key, key), 'OK')
+    for (const key of KEYS) assert.is(await cluster.askLeader('SET', key, key), 'OK')
     await cluster.untilAgreed()
     const locked = await recover(leader, '--yes-data-may-be-lost')
     assert.equal([locked.code, locked.stdout], [75, ''], locked.stderr)

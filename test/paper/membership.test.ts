@@ -365,7 +365,7 @@ test('4.2.2 M11 a leader that is removed commits that without its own vote, tell
   const cluster = led()
   cluster.stalledDisks.add('s3')
   cluster.configure('s1', { type: 'remove', id: 's1' })
-  cluster.settle()
+  cluster.run(electionTimeoutMs)
   assert.is(cluster.core('s1').log.commitIndex, 2, 'itself and s2 are not enough')
   assert.equal(cluster.core('s1').admit(1), { status: 'wait' }, 'it takes no proposals any more')
   assert.is(cluster.core('s1').role, 'leader')
@@ -375,6 +375,33 @@ test('4.2.2 M11 a leader that is removed commits that without its own vote, tell
   assert.equal([cluster.leader?.id, cluster.leader?.up.term], ['s2', 3], 'another leads at once')
   cluster.run(heartbeatMs)
   for (const id of ['s1', 's2', 's3']) assert.ok(cluster.core(id).log.commitIndex >= 3, `${id} knows`)
+})
+
+test('4.2.2 M11 a leader that is removed answers what it has accepted before it leaves, unless its disk hangs', () => {
+  for (const hangs of [false, true]) {
+    const cluster = led()
+    cluster.stalledDisks.add('s1')
+    const [payload] = cluster.propose('s1') ?? []
+    cluster.configure('s1', { type: 'remove', id: 's1' })
+    cluster.settle()
+    const { commitIndex, appliedIndex, lastIndex } = cluster.core('s1').log
+    assert.equal([commitIndex, appliedIndex], [lastIndex, lastIndex - 2], 'the others commit without its disk')
+    cluster.pass(electionTimeoutMs / 2 - heartbeatMs)
+    cluster.settle()
+    assert.is(cluster.core('s1').role, 'leader')
+    assert.is(kindOf(cluster.configure('s1', add('s1', true))), 'notYet')
+    for (const id of ['s2', 's3']) assert.is(cluster.core(id).log.commitIndex, lastIndex - 1, 'nobody knows yet')
+    if (hangs) cluster.pass(heartbeatMs)
+    else cluster.stalledDisks.clear()
+    cluster.settle()
+    assert.is(cluster.core('s1').role, 'follower')
+    assert.is(cluster.outcomes.get(payload ?? 0), hangs ? undefined : 'committed')
+    assert.is(
+      cluster.trace?.some((line) => line.includes('was not applied within half')),
+      hangs,
+    )
+    assert.equal([cluster.leader?.id, cluster.leader?.up.term], ['s2', 3], 'another leads at once')
+  }
 })
 
 test('4.2.2 3.10 M11 a leader that is removed while it hands over asks nobody but whom it has asked', () => {
@@ -393,6 +420,7 @@ test('4.2.2 3.10 M11 a leader that is removed while it hands over asks nobody bu
   cluster.stalledDisks.clear()
   cluster.persist('s3')
   cluster.deliver(({ from }) => from === 's3')
+  cluster.apply('s1')
   assert.is(cluster.core('s1').role, 'follower', 'the removal is committed')
   assert.equal(asked, ['s2'])
   cluster.settle()
@@ -417,6 +445,7 @@ test('4.2.2 3.10 M11 a leader that is removed asks nobody to follow it who lacks
     if (message.type === 'TimeoutNow') asked.push(to)
     return true
   })
+  cluster.apply('s1')
   assert.is(cluster.core('s1').role, 'follower')
   cluster.settle()
   assert.equal([cluster.leader?.id, cluster.leader?.up.term], ['s2', 3])
@@ -437,6 +466,7 @@ test('4.2.2 3.10 M11 a leader that is removed, and hears nobody any more as that
     cluster.disconnect('s1', 's2')
   })
   assert.is(cluster.core('s1').log.commitIndex, 3)
+  cluster.apply('s1')
   assert.is(cluster.core('s1').role, 'follower')
   assert.not(
     cluster.trace.some((line) => line.includes('TimeoutNow')),

@@ -155,6 +155,48 @@ test('T2 for half of the time the other is not asked before everything is commit
   assert.ok(cluster.inFlight.some(({ message }) => message.type === 'TimeoutNow'))
 })
 
+test('T2 nor before the leader itself has applied everything: a quorum of the others may be faster than its own disk', () => {
+  const cluster = led()
+  cluster.stalledDisks.add('s1')
+  const [payload] = cluster.propose('s1') ?? []
+  cluster.settle()
+  const { commitIndex, appliedIndex, lastIndex } = cluster.core('s1').log
+  assert.equal([commitIndex, appliedIndex], [lastIndex, lastIndex - 1])
+  const outcomes: unknown[] = []
+  const sees: Observer = {
+    sent: (_server, _to, message: Request | Response) => {
+      if (message.type === 'TimeoutNow') outcomes.push(cluster.outcomes.get(payload ?? 0))
+    },
+  }
+  cluster.watch(sees)
+  cluster.transfer('s1', 's2')
+  cluster.settle()
+  assert.equal(outcomes, [])
+  cluster.stalledDisks.clear()
+  cluster.settle()
+  assert.is(cluster.leader?.id, 's2')
+  assert.equal(outcomes, ['committed'], 'the caller has its answer before the other is asked')
+
+  const hanging = led()
+  hanging.stalledDisks.add('s1')
+  hanging.propose('s1')
+  hanging.settle()
+  hanging.transfer('s1', 's2')
+  hanging.pass(electionTimeoutMs / 2 - heartbeatMs)
+  assert.not.ok(hanging.inFlight.some(({ message }) => message.type === 'TimeoutNow'))
+  hanging.pass(heartbeatMs)
+  assert.ok(
+    hanging.inFlight.some(({ message }) => message.type === 'TimeoutNow'),
+    'a disk that hangs hands over as well',
+  )
+  hanging.settle()
+  assert.is(hanging.leader?.id, 's2')
+  const told =
+    's1 steps down: s2 asked for a vote in term 3; what it had accepted was not applied within half an election timeout'
+  assert.ok(hanging.trace?.includes(told))
+  assert.not.ok(cluster.trace?.some((line) => line.includes('was not applied within')))
+})
+
 test('H1-16 a transfer to a voter that has everything takes three messages in a row, and one write on each server', () => {
   const cluster = led()
   for (const id of cluster.ids) cluster.persist(id)

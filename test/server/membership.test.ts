@@ -117,6 +117,7 @@ test('H1-13 M11 a leader that removes itself is told so, another one leads, and 
     leader.on('removed', ({ index }) => void removed.push(index))
     const { index, configuration } = await leader.removeServer(id)
     assert.not(configuration.voters.some((voter) => voter.id === id))
+    await until('it is told so, as it leads no more', () => removed.length > 0 && leader.status.role !== 'leader')
     assert.equal(removed, [index])
     const { code, outcome } = (await failure(leader.apply({ add: 1 }))) as { code: string; outcome: string }
     assert.ok(['ERR_RAFT_NO_LEADER', 'ERR_RAFT_NOT_LEADER'].includes(code), code)

@@ -34,9 +34,19 @@ export class Lane {
 
 interface Judgement extends Ending {
   readonly results: readonly Result[] | null
+  /** Why the outcome is unknown. */
+  readonly reason?: string
 }
 
 interface Lost {
+  readonly reason: string
+}
+
+/** A write of which its client does not know what became of it. */
+export interface UnknownWrite {
+  /** Who was asked. */
+  readonly port: number
+  /** The answer, or why there is none. */
   readonly reason: string
 }
 
@@ -53,7 +63,7 @@ export class HistoryRecorder {
   #onCall: { readonly name: string; readonly resolve: () => void }[] = []
   #completed = 0
   #completedAt = performance.now()
-  #unknownWrites = 0
+  readonly #unknownWrites: UnknownWrite[] = []
   #leaderPort = 0
   #leaderSince = 0
   #changes = 0
@@ -67,7 +77,7 @@ export class HistoryRecorder {
     return this.#completed
   }
 
-  get unknownWrites(): number {
+  get unknownWrites(): readonly UnknownWrite[] {
     return this.#unknownWrites
   }
 
@@ -131,13 +141,14 @@ export class HistoryRecorder {
     if (isWrite(steps)) this.#called(lane.client)
     const replies = await inTime(answer, timeoutMs)
     this.#open.delete(open)
-    const { outcome, movedTo, results } = 'reason' in replies ? unknownOutcome : judge(steps, replies)
+    const judgement = 'reason' in replies ? unknownOutcome(replies.reason) : judge(steps, replies)
+    const { outcome, movedTo, results, reason = '' } = judgement
     const returned = outcome === 'unknown' ? null : performance.now()
     this.#operations.push({ client: lane.client, steps, call, return: returned, outcome, results })
     if (outcome === 'ok') this.#complete({ port, steps, call })
     if (outcome === 'unknown') {
       lane.bury()
-      if (isWrite(steps)) this.#unknownWrites += 1
+      if (isWrite(steps)) this.#unknownWrites.push({ port, reason })
     }
     return { outcome, movedTo }
   }
@@ -166,7 +177,7 @@ export class HistoryRecorder {
   }
 }
 
-const unknownOutcome: Judgement = { outcome: 'unknown', movedTo: null, results: null }
+const unknownOutcome = (reason: string): Judgement => ({ outcome: 'unknown', movedTo: null, results: null, reason })
 
 /** Several steps are one transaction. */
 function commandsOf(steps: readonly Step[]): readonly (readonly string[])[] {
@@ -223,7 +234,7 @@ function judge(steps: readonly Step[], replies: readonly RespReply[]): Judgement
 function judgeError({ message }: RespError, replies: readonly RespReply[]): Judgement | null {
   if (message.startsWith('ERR value is not an integer')) return null
   // Applied, but with which answer is not known: the same to a history.
-  if (/^ERR RAFT_(UNKNOWN|APPLIED) /.test(message)) return unknownOutcome
+  if (/^ERR RAFT_(UNKNOWN|APPLIED) /.test(message)) return unknownOutcome(message)
   if (/^(MOVED|CLUSTERDOWN|TRYAGAIN|EXECABORT) /.test(message)) {
     return { outcome: 'failed', movedTo: movedTo(replies), results: null }
   }

@@ -76,7 +76,7 @@ export function judge(recorder: HistoryRecorder, seed: number, completedMin: num
   const { history, completed, unknownWrites, leaderChanges } = recorder
   const verdict = checkHistory(history, { completedMin })
   console.log(
-    `${completed} completed, ${unknownWrites} unknown writes, ${leaderChanges} leaders: ${JSON.stringify(verdict)}`,
+    `${completed} completed, ${unknownWrites.length} unknown writes, ${leaderChanges} leaders: ${JSON.stringify(verdict)}`,
   )
   if (verdict.kind === 'linearizable') return
   mkdirSync('build', { recursive: true })

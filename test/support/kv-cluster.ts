@@ -110,6 +110,8 @@ export class KvCluster {
   readonly #nodeOptions: readonly string[]
   /** The running one of each server, or the last that ran. */
   readonly #processes: KvProcess[] = []
+  /** Those that ran in its place before, of each server. */
+  readonly #former: KvProcess[][] = []
 
   private constructor(
     folder: string,
@@ -212,8 +214,15 @@ export class KvCluster {
     return found
   }
 
+  /** All that the server has said, in whichever of its processes. */
+  log(at: number): readonly LogLine[] {
+    return [...(this.#former[at] ?? []), this.process(at)].flatMap(({ log }) => log)
+  }
+
   startServer(at: number): KvProcess {
     const started = new KvProcess(this.words(at), this.#nodeOptions)
+    const former = this.#processes[at]
+    if (former !== undefined) (this.#former[at] ??= []).push(former)
     this.#processes[at] = started
     return started
   }

@@ -3,8 +3,17 @@
  * did.
  */
 
-import { msgpackCodec, Raft } from 'balsa-raft'
-import type { Clock, Entry, Logger, RaftOptions, StateMachine, StoreFactory, Transport } from 'balsa-raft'
+import { msgpackCodec, Raft, RaftError } from 'balsa-raft'
+import type {
+  Clock,
+  Entry,
+  Logger,
+  RaftErrorCode,
+  RaftOptions,
+  StateMachine,
+  StoreFactory,
+  Transport,
+} from 'balsa-raft'
 import { until } from './until.js'
 
 /** Sums what is added; `fail` throws, `wait` answers when the test lets it. */
@@ -53,6 +62,12 @@ export interface TestClusterOptions {
   readonly logger?: Logger
   readonly extra?: Partial<RaftOptions<Command, number, 'total', Answer>>
 }
+
+const ENDED_BY_ELECTIONS: ReadonlySet<RaftErrorCode> = new Set([
+  'ERR_RAFT_NOT_LEADER',
+  'ERR_RAFT_NO_LEADER',
+  'ERR_RAFT_LEADERSHIP_LOST',
+])
 
 export class TestCluster {
   readonly servers = new Map<string, TestRaft>()
@@ -113,6 +128,34 @@ export class TestCluster {
     })
     if (leader === undefined) throw new Error('no server leads')
     return leader
+  }
+
+  /**
+   * What the leader answers. On a real clock there may be an election at any time: what has failed because of one is
+   * asked of the next leader, and so must be something that may be asked twice. Whether there was one the server itself
+   * says: where it still leads the term in which it was asked, the failure is its own.
+   */
+  async askLeader<Value>(ask: (leader: TestRaft) => Promise<Value>): Promise<Value> {
+    let answer: { readonly value: Value } | undefined
+    const elections: string[] = []
+    const answered = until('a leader answers that leads on until it has', async () => {
+      const leader = await this.leader()
+      const { term } = leader.status
+      try {
+        answer = { value: await ask(leader) }
+      } catch (error) {
+        const { status } = leader
+        const hasLostIt = status.role !== 'leader' || status.term > term
+        if (!hasLostIt || !(error instanceof RaftError) || !ENDED_BY_ELECTIONS.has(error.code)) throw error
+        elections.push(`${status.id} no longer leads term ${term}: ${error.message}`)
+      }
+      return answer !== undefined
+    })
+    await answered.catch((error: unknown) => {
+      throw new Error([String(error), ...elections].join('\n'), { cause: error })
+    })
+    if (answer === undefined) throw new Error('no leader has answered')
+    return answer.value
   }
 
   followers(leader: TestRaft): readonly TestRaft[] {

@@ -5,7 +5,7 @@
  * Invariant: each configuration that is committed is told once as such, in the order of the log, also when one turn
  * commits several: what was known of a server that was removed and came back ends between the two. That this server is
  * itself removed is told only when it knows of nothing committed that it still lacks: one that was added again meets
- * its removal as it catches up.
+ * its removal as it catches up; and to a leader only when it leads no more.
  */
 
 import { logIndex } from '../types.js'
@@ -53,14 +53,14 @@ export class ConfigurationNews {
   }
 
   // Hot path: once per turn.
-  tell(leaving: readonly Server[]): void {
+  tell(leaving: readonly Server[], isLeader: boolean): void {
     const log = this.#log
     const isCommitted = log.configurationIndex > this.#committedIndex && settledOf(log) > this.#committedIndex
     if (log.configuration !== this.#inForce || isCommitted || leaving !== this.#leaving) {
       this.#tellConfigurations()
       this.#tellContacts(leaving)
     }
-    if (this.#standing === 'left' && log.commitIndex === log.knownCommitIndex) this.#tellRemoval()
+    if (this.#standing === 'left' && !isLeader && log.commitIndex === log.knownCommitIndex) this.#tellRemoval()
   }
 
   get #isMember(): boolean {

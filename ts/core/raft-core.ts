@@ -228,6 +228,11 @@ export class RaftCore {
     return this.#intake.credit
   }
 
+  /** Whether there may be something to do once the state machine has answered; asked after it has. */
+  get awaitsMachine(): boolean {
+    return this.#role.awaitsMachine
+  }
+
   /** When the next `tick` is due, on the clock of the inputs. */
   nextDeadline(): number {
     return this.#halted ? Infinity : Math.min(this.#role.nextDeadline(), this.#succession.nextDeadline())
@@ -309,7 +314,7 @@ export class RaftCore {
   takeReady(): Ready {
     if (this.#halted) return this.#outbox.drain(null, null, null)
     this.#role.flush()
-    this.#configurations.tell(this.#role.leaving)
+    this.#configurations.tell(this.#role.leaving, this.#role.role === 'leader')
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
     const restore = this.#feed.nextRestore()

@@ -184,6 +184,11 @@ export abstract class RoleBehaviour {
     return 0
   }
 
+  /** Whether there may be something to do for this role once the state machine has answered. */
+  get awaitsMachine(): boolean {
+    return false
+  }
+
   /** 1 while this role hands over. */
   get transfersUnderWay(): number {
     return 0

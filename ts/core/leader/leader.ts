@@ -48,6 +48,8 @@ export class Leader extends RoleBehaviour {
   #heartbeatAt: number
   /** Set by `tick`, carried out by `flush`. */
   #heartbeatDue = false
+  /** When this server leads no longer, as its removal is committed; null while it is not. */
+  #yieldBy: number | null = null
 
   constructor(core: CoreContext) {
     super(core)
@@ -95,6 +97,10 @@ export class Leader extends RoleBehaviour {
     return this.#reads.count
   }
 
+  override get awaitsMachine(): boolean {
+    return this.#transfer.awaitsMachine || this.#yieldBy !== null
+  }
+
   override get transfersUnderWay(): number {
     return Number(this.#transfer.isUnderWay)
   }
@@ -104,7 +110,8 @@ export class Leader extends RoleBehaviour {
   }
 
   nextDeadline(): number {
-    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline(), this.#transfer.nextDeadline())
+    const handoverAt = Math.min(this.#transfer.nextDeadline(), this.#yieldBy ?? Infinity)
+    return Math.min(this.#heartbeatAt, this.#quorum.nextDeadline(), handoverAt)
   }
 
   tick(): void {
@@ -229,11 +236,14 @@ export class Leader extends RoleBehaviour {
 
   /** Proposals and reads that this leadership leaves behind get their outcome at once, whatever is committed later. */
   override end(reason: string): void {
-    const { log, outbox, hardState } = this.core
+    const { log, outbox, hardState, now } = this.core
+    const isLate = this.#transfer.isEarly || (this.#yieldBy !== null && now >= this.#yieldBy)
+    const isOwing = isLate && log.appliedIndex !== log.lastIndex
     this.#reads.abandon()
     this.#transfer.end()
     outbox.lost(log.commitIndex)
-    outbox.event({ type: 'steppedDown', term: hardState.term, reason })
+    const why = isOwing ? `${reason}; what it had accepted was not applied within half an election timeout` : reason
+    outbox.event({ type: 'steppedDown', term: hardState.term, reason: why })
   }
 
   #advanceCommit(): void {
@@ -243,13 +253,19 @@ export class Leader extends RoleBehaviour {
   }
 
   /**
-   * Whoever is no voter any more leads no longer than it takes to commit that; its last word is that it is (M11), and
-   * the first of all to another voter that it is to lead: once it hears of the removal it hears this server no more.
+   * Whoever is no voter any more leads no longer than it takes to commit that, and to apply what it has accepted: its
+   * callers are to have their answers. A disk or a state machine that cannot has as long for it as in a transfer. Its
+   * last word is that the removal is committed (M11), and the first of all to another voter that it is to lead: once
+   * that one hears of the removal it hears this server no more.
    */
   #maybeYield(): void {
     const reason = this.#membership.reasonToYield
     if (reason === null) return
+    const { log, now, settings } = this.core
+    this.#yieldBy ??= now + settings.electionTimeoutMs / 2
+    if (log.appliedIndex !== log.lastIndex && now < this.#yieldBy) return
     this.#transfer.askSuccessor()
+    this.#membership.tellRemoval()
     for (const replication of this.#replications.values()) replication.sendHeartbeat()
     this.core.becomeFollower(this.core.hardState.term, null, reason)
   }

@@ -89,6 +89,11 @@ export class Membership {
     return `it is no voter of the configuration ${this.#core.log.configurationIndex}, which is committed`
   }
 
+  /** From now on the members hear of every commit, the removal of this server among them. */
+  tellRemoval(): void {
+    this.#tellCommits(Infinity)
+  }
+
   /**
    * Of one that was removed another store may come by now, under the same id: only who is still connected as the member
    * that it was is told.
@@ -187,7 +192,7 @@ export class Membership {
     if (log.commitIndex < this.#firstOfTerm) return 'no entry of this term is committed yet'
     if (!this.#isCommitted) return `the configuration ${log.configurationIndex} is not committed yet`
     // Else the log would grow behind the voter that is to have all of it, and which may be none by then (T2).
-    if (this.#transfer.isUnderWay) return 'leadership is being handed over'
+    if (this.#transfer.isUnderWay || this.isOutgoing) return 'leadership is being handed over'
     return intake.admit(FULL_BATCH_BYTES).status === 'accept' ? null : 'there is no room for an entry just now'
   }
 
@@ -214,6 +219,13 @@ export class Membership {
     for (const id of this.#catchingUp.keys()) if (!waiting.has(id)) this.#catchingUp.delete(id)
     for (const id of this.#successors.keys()) if (!isMember.has(id)) this.#successors.delete(id)
     for (const id of waiting) if (!this.#catchingUp.has(id)) this.#catchingUp.set(id, this.#newRound())
+    // Who knows that this server is removed hears it no more, and so not who is to lead after it.
+    this.#tellCommits(this.isOutgoing ? log.configurationIndex - 1 : Infinity)
+  }
+
+  /** To the members, up to that index; those that were removed hear of their removal and no more. */
+  #tellCommits(most: number): void {
+    for (const [id, progress] of this.#peers) if (!this.#leavers.has(id)) progress.commitMost = most
   }
 
   #feed(id: ServerId): void {

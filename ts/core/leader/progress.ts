@@ -46,14 +46,20 @@ export class Progress {
   readonly window: LinkWindow
   /** In `probe`: the bytes of the message that is on its way; 0 when none is. */
   probeBytes = 0
+  /**
+   * The most bytes of a probe. A peer takes all of a message or nothing, and near the bound of its store it has room
+   * for little: half of what it has refused, twice as much again with each that it has taken.
+   */
+  probeBytesMax = Infinity
   /** In `probe`: the peer has no room, or the store could not be read. Ends with the next heartbeat. */
   paused = false
   /** The end and the round of the last message with entries on this session, unless an answer has disproved it. */
   sentThrough: LogIndex = logIndex(0)
   sentRound = 0
   /**
-   * The peer hears of no commit behind it: of one that was removed, its removal, so that it knows of nothing committed
-   * that it lacks (`ConfigurationNews`).
+   * The peer hears of no commit behind it. Of one that was removed: its removal, so that it knows of nothing committed
+   * that it lacks (`ConfigurationNews`). Of every other, while the leader is to yield: what lies before the removal of
+   * that.
    */
   commitMost = Infinity
   /** Older entries are being read from the store for this peer. */
@@ -109,6 +115,7 @@ export class Progress {
 
   /** The peer has everything up to `accepted`, written or not. */
   becomeReplicate(accepted: LogIndex): void {
+    if (this.probeBytes > 0) this.probeBytesMax *= 2
     this.mode = 'replicate'
     this.nextIndex = logIndex(Math.max(accepted, this.matchIndex) + 1)
     this.inflights.clear()

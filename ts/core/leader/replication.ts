@@ -115,7 +115,7 @@ export class Replication {
         return
       }
       const isProbe = progress.mode === 'probe'
-      const bytesMax = Math.min(APPEND_BYTES_MAX, isProbe ? window.bytes : window.messageBytes)
+      const bytesMax = Math.min(APPEND_BYTES_MAX, isProbe ? this.#probeBytesMax : window.messageBytes)
       const blocks = log.blocks(progress.nextIndex, log.lastIndex, bytesMax)
       if (isProbe) {
         this.#probe(blocks)
@@ -215,6 +215,7 @@ export class Replication {
   #wait(message: AppendEntriesResult): void {
     const progress = this.#progress
     if (this.#isOvertaken(message)) return
+    if (progress.probeBytes > 0) progress.probeBytesMax = Math.max(1, Math.floor(progress.probeBytes / 2))
     progress.becomeProbe(logIndex(acceptedIndexOf(message) + 1))
     progress.paused = true
   }
@@ -241,6 +242,10 @@ export class Replication {
     // One lost message has its whole window refused: the first refusal is answered, the others tell nothing new
     // (scenario C22).
     if (!progress.isAsking || next < progress.nextIndex) progress.becomeProbe(next)
+  }
+
+  get #probeBytesMax(): number {
+    return Math.min(this.#progress.window.bytes, this.#progress.probeBytesMax)
   }
 
   /** One message, and nothing behind it until it is answered. */
@@ -297,7 +302,7 @@ export class Replication {
       term: hardState.term,
       from: progress.nextIndex,
       to: log.tailFirst,
-      bytesMax: Math.min(APPEND_BYTES_MAX, progress.window.bytes),
+      bytesMax: Math.min(APPEND_BYTES_MAX, this.#probeBytesMax),
     })
   }
 

@@ -17,14 +17,17 @@ interface Attempt {
   readonly to: ServerId
   readonly giveUpAt: number
   /**
-   * Until then what is accepted is to be committed as well before the other is asked, so that its callers get their
-   * answer and no `unknown`. A quorum that cannot is no reason to keep the leader.
+   * Until then what is accepted is to be applied here before the other is asked, so that its callers get their answer:
+   * that it is committed is not enough, as a quorum of the others may be faster than the disk of this server. What
+   * cannot be is no reason to keep the leader.
    */
-  readonly commitUntil: number
+  readonly applyUntil: number
   /** The turn in which it began is over. */
   isFirm: boolean
   /** The session on which the other was last asked; null while it was not. */
   askedOn: number | null
+  /** The other was asked before everything was applied here. */
+  isEarly: boolean
 }
 
 export class Transfer {
@@ -39,6 +42,16 @@ export class Transfer {
 
   get isUnderWay(): boolean {
     return this.#attempt !== null
+  }
+
+  /** Whether the other was not asked yet: what the state machine answers may be what is waited for. */
+  get awaitsMachine(): boolean {
+    return this.#attempt !== null && this.#attempt.askedOn === null
+  }
+
+  /** Whether the other was asked although this server had not applied everything. */
+  get isEarly(): boolean {
+    return this.#attempt?.isEarly === true
   }
 
   /** Whether no proposals are taken: those are that had come before it did. */
@@ -56,14 +69,14 @@ export class Transfer {
       return
     }
     const giveUpAt = now + settings.electionTimeoutMs
-    const commitUntil = now + settings.electionTimeoutMs / 2
-    this.#attempt = { id, to: target, giveUpAt, commitUntil, isFirm: false, askedOn: null }
+    const applyUntil = now + settings.electionTimeoutMs / 2
+    this.#attempt = { id, to: target, giveUpAt, applyUntil, isFirm: false, askedOn: null, isEarly: false }
   }
 
   nextDeadline(): number {
     const attempt = this.#attempt
     if (attempt === null) return Infinity
-    return this.#core.now < attempt.commitUntil ? attempt.commitUntil : attempt.giveUpAt
+    return this.#core.now < attempt.applyUntil ? attempt.applyUntil : attempt.giveUpAt
   }
 
   tick(): void {
@@ -84,8 +97,9 @@ export class Transfer {
     const { log, now } = this.#core
     const session = this.#sessionOfEqual(attempt.to)
     if (session === null || session === attempt.askedOn) return
-    if (log.commitIndex !== log.lastIndex && now < attempt.commitUntil) return
+    if (log.appliedIndex !== log.lastIndex && now < attempt.applyUntil) return
     attempt.askedOn = session
+    attempt.isEarly = log.appliedIndex !== log.lastIndex
     this.#ask(attempt.to, session)
   }
 

@@ -179,9 +179,11 @@ export class EventLoop {
     this.#snapshots.turn(this.#core, now, this.#isApplying)
     this.#applyProgress.look(this.#core.log, now)
     this.#leadership.turned()
-    // What was applied may have made room for the batch that was held back before.
-    const mayCut = isHeldBack && this.#core.log.appliedIndex > appliedIndex && this.#admission().status === 'accept'
-    if (mayCut || this.#mayApplyMore()) this.#mailbox.schedule()
+    // What was applied may have made room for the batch that was held back before, or be what a handover waits for.
+    const hasApplied = this.#core.log.appliedIndex > appliedIndex
+    const mayCut = hasApplied && isHeldBack && this.#admission().status === 'accept'
+    const mayGoOn = hasApplied && this.#core.awaitsMachine
+    if (mayCut || mayGoOn || this.#mayApplyMore()) this.#mailbox.schedule()
     this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt, this.#snapshots.nextAt))
   }
 

@@ -1,7 +1,7 @@
 /** What the cases of the transport conformance suite play on. */
 
 import type { Transport } from '../../transport/transport.js'
-import type { Clock, ServerId } from '../../types.js'
+import type { CancelTimer, Clock, ServerId } from '../../types.js'
 import { until } from './case.js'
 import { heartbeat, Site } from './site.js'
 import type { identityOf } from './site.js'
@@ -21,6 +21,38 @@ export interface TransportWorld {
 
 export type Body = (stage: Stage) => Promise<void>
 export type Add = (name: string, body: Body, needs?: 'cut' | 'stall') => void
+
+/** A clock that knows how often somebody has waited by it. */
+export class WatchedClock implements Clock {
+  /** Timers with a delay that were set, and those of them that have fired. */
+  asked = 0
+  waits = 0
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  wallNow(): number {
+    return this.#clock.wallNow()
+  }
+
+  setTimer(delayMs: number, callback: () => void): CancelTimer {
+    if (delayMs > 0) this.asked += 1
+    return this.#clock.setTimer(delayMs, () => {
+      if (delayMs > 0) this.waits += 1
+      callback()
+    })
+  }
+
+  defer(callback: () => void): void {
+    this.#clock.defer(callback)
+  }
+}
 
 interface StageParts {
   readonly world: TransportWorld
@@ -47,11 +79,15 @@ export class Stage {
     return this.#parts.world.clock
   }
 
-  async site(id: ServerId, identity: Parameters<typeof identityOf>[1] = {}): Promise<Site> {
+  async site(
+    id: ServerId,
+    identity: Parameters<typeof identityOf>[1] = {},
+    clock: Clock = this.#parts.world.clock,
+  ): Promise<Site> {
     const { world, waitMs } = this.#parts
     const site = new Site(id, world.transport(id), waitMs)
     this.#sites.push(site)
-    world.bound(id, await site.start(world.clock, identity))
+    world.bound(id, await site.start(clock, identity))
     return site
   }
 
