@@ -17,13 +17,14 @@ interface Context {
 }
 
 const test = suite<Context>('the log end in the handshake')
-const nonceOf = (boot: number): string => String(boot).padStart(32, '0')
+/** Its first boot is the one that a lone server meets. */
+const nonceOf = (boot: number): string => (boot === 1 ? 'b0'.repeat(16) : String(boot).padStart(32, '0'))
 
-/** s2 in that boot of one store, as long as nothing else is said. */
+/** s2, or whoever is said, in that boot of one store. */
 function s2(clusterId: string, boot: number, part: Partial<Introduction>): Introduction {
   const boots = [1, 2, 3].filter((earlier) => earlier < boot)
-  return introductionOf('s2', {
-    ...{ clusterId, incarnation: 'a'.repeat(32), bootCounter: boot, bootNonce: nonceOf(boot) },
+  return introductionOf(part.serverId ?? 's2', {
+    ...{ clusterId, bootCounter: boot, bootNonce: nonceOf(boot) },
     boots: boots.map((bootCounter) => ({ bootCounter, bootNonce: nonceOf(bootCounter) })),
     ...part,
   })
@@ -90,7 +91,7 @@ test('what the boot that has acknowledged said before it did so accuses nobody',
 
 test('a peer that has acknowledged nothing may have an empty log, and who does not lead knows nothing', async (context) => {
   const { server } = context
-  const s3 = { ...s2(server.raft.status.clusterId, 1, { lastIndex: logIndex(0) }), serverId: 's3' }
+  const s3 = s2(server.raft.status.clusterId, 2, { serverId: 's3', lastIndex: logIndex(0) })
   const admitted = server.transport.handlers.admit(s3)
   await server.turns()
   await admitted
