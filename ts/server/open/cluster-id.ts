@@ -7,7 +7,7 @@
  * all be servers that came back with nothing.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 
 import { VALUE_BYTES_MAX } from '../../format/operations.js'
 import { recoveryIndex } from '../../format/recovery.js'
@@ -61,9 +61,9 @@ export function clusterIdAfter(clusterId: string, recovery: string): string {
   return hashOf(new TextEncoder().encode(`balsa recovery ${clusterId} ${recovery}`))
 }
 
-/** A recovery that writes its configuration at that entry. */
-export function drawRecovery(index: LogIndex): string {
-  return `${index}-${randomBytes(16).toString('hex')}`
+/** A recovery that writes its configuration at that entry, by what was drawn for it: 32 hex digits. */
+export function recoveryAt(index: LogIndex, drawn: string): string {
+  return `${index}-${drawn}`
 }
 
 /** The first entry whose configuration says who votes; 0 of a cluster that was never recovered. */
