@@ -14,7 +14,8 @@ import { linesOf } from './scenario.js'
 /** How much of what servers said in a world, by way and in order, cores say again. */
 async function likeness(seed: number, faults: Readonly<Record<string, number>>): Promise<number> {
   const drawn = drawPlan(seed)
-  const plan = { ...drawn, servers: 3, chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }, faults }
+  const chaos = { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 }
+  const plan = { ...drawn, servers: 3, chaos, faults, losesQuorumAt: null }
   const recorder = new CoreRecorder()
   const said = new Map<string, string[]>()
   const ear: WorldObserver = {

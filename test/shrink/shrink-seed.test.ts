@@ -22,6 +22,7 @@ const plan: Plan = {
   chaos: { loss: 0, duplication: 0.01, reordering: 0, replay: 0, flip: 0 },
   snapshots: false,
   stateBytes: 0,
+  losesQuorumAt: null,
   disk: { writeMs: 1.4, readMs: 0.05, capacityBytes: 2 ** 23 },
   clients: {
     ...{ count: 2, thinkMs: 7, refusedMs: 11, keys: 1, paddingMax: 0, deadlines: 0, signals: 0, deadlineMs: 100 },

@@ -20,6 +20,7 @@ const plan: Plan = {
   chaos: { loss: 0, duplication: 0, reordering: 0, replay: 0, flip: 0 },
   snapshots: false,
   stateBytes: 0,
+  losesQuorumAt: null,
   disk: { writeMs: 1, readMs: 1, capacityBytes: 2 ** 24 },
   clients: {
     ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1, signals: 0 },

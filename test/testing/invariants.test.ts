@@ -85,6 +85,7 @@ class Puppet {
   disk: StageDisk
   readonly boot = 1
   halted = false
+  readonly epoch = 0
 
   constructor(ordinal: number, terms: readonly number[]) {
     this.id = IDS[ordinal] ?? ''

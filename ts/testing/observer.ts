@@ -41,6 +41,8 @@ export interface ServerView {
   readonly boot: number
   /** Whether its store has failed or its state machine threw: it must be silent. */
   readonly halted: boolean
+  /** How many recoveries from a lost quorum its disk has taken part in: servers of two epochs are of two clusters. */
+  readonly epoch: number
 }
 
 /** A command that a state machine was given. */
@@ -66,7 +68,7 @@ export interface Observer {
   crashed?(server: ServerView, how: string): void
   /** Its process is gone, and its disk becomes another one: empty, or an older copy of itself. */
   forgot?(server: ServerView): void
-  /** The same of one that is no member: whoever adds it again believes what it is by then. */
+  /** The same of one that is no member, or is lost for good: whoever adds it again believes what it is by then. */
   renewed?(server: ServerView): void
   /** A message leaves, whatever becomes of it. */
   sent?(server: ServerView, to: ServerId, message: Request | Response): void

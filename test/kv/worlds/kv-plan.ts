@@ -55,7 +55,8 @@ export function drawKvPlan(seed: number): KvPlan {
   for (const name of LEFT_OUT) delete faults[name]
   // Half of them have time to come to something between two faults.
   const faultEveryMs = drawn.faultEveryMs * (random.chance(0.5) ? 6 : 1)
-  const world: Plan = { ...drawn, faults, faultEveryMs, clients: { ...drawn.clients, count: 0 } }
+  const clients = { ...drawn.clients, count: 0 }
+  const world: Plan = { ...drawn, faults, faultEveryMs, clients, losesQuorumAt: null }
   const { electionTimeoutMs, network, disk, turnMs } = world
   const roundMs = 4 * network.delayMs + 4 * disk.writeMs + 10 * turnMs
   const weights = Object.fromEntries(

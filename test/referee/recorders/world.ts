@@ -22,7 +22,8 @@ export interface WorldRecord {
 export async function recordWorld(seed: number, steps: number): Promise<WorldRecord> {
   const trace: TraceEvent[] = []
   const calls: ClientEvent[] = []
-  const plan = drawPlan(seed)
+  // To the referee a trace is of one cluster.
+  const plan = { ...drawPlan(seed), losesQuorumAt: null }
   const voters = Array.from({ length: plan.servers }, (_, at) => `s${at + 1}`)
   const recorder = new ServerRecorder({ voters, outgoing: null }, hashesByBlock(), (event) => trace.push(event))
   const clients: WorldObserver = {

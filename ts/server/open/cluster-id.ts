@@ -4,7 +4,7 @@
  * then on, and whoever comes new can work the id out from the first members and the recoveries.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 
 import { VALUE_BYTES_MAX } from '../../format/operations.js'
 import type { StoredState } from '../../storage/log-store.js'
@@ -57,9 +57,9 @@ export function clusterIdAfter(clusterId: string, recovery: string): string {
   return hashOf(new TextEncoder().encode(`balsa recovery ${clusterId} ${recovery}`))
 }
 
-/** A recovery that writes its configuration at that entry. */
-export function drawRecovery(index: LogIndex): string {
-  return `${index}-${randomBytes(16).toString('hex')}`
+/** A recovery that writes its configuration at that entry, by what was drawn for it: 32 hex digits. */
+export function recoveryAt(index: LogIndex, drawn: string): string {
+  return `${index}-${drawn}`
 }
 
 function hashOf(bytes: Uint8Array): string {

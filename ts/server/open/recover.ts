@@ -32,7 +32,7 @@ import { drawNonce, OwnBoots } from '../own-boots.js'
 import { PIN_PREFIX } from '../peer-pins.js'
 import { snapshotIdOf } from '../snapshots.js'
 import { describe } from '../status.js'
-import { clusterFacts, clusterIdAfter, clusterIdOf, drawRecovery, recoveriesOf } from './cluster-id.js'
+import { clusterFacts, clusterIdAfter, clusterIdOf, recoveriesOf, recoveryAt } from './cluster-id.js'
 import { claimFolder, folderIdOf } from './folder.js'
 import { inspectFolder, lastTermOf, newestConfiguration } from './folder-state.js'
 import { withStores } from './stores.js'
@@ -81,7 +81,7 @@ export async function recover(settings: RecoverSettings, draw = drawNonce): Prom
   if (!mayLoseData) throw unconfirmed(dir, plan)
   return withStores(settings, async (stores, stored) => {
     const boots = new OwnBoots(stored, draw())
-    return write(stores, stored, planOf(dir, stored, servers), settings, boots)
+    return write(stores, stored, planOf(dir, stored, servers), settings, boots, draw())
   })
 }
 
@@ -137,12 +137,13 @@ async function write(
   plan: Plan,
   settings: RecoverSettings,
   boots: OwnBoots,
+  drawn: string,
 ): Promise<Recovery> {
   if (plan.recoveries.length >= RECOVERIES_MAX) throw tooMany(stores.dir)
   const claim = claimFolder({ ...settings, id: plan.self }, stored)
   const index = logIndex(plan.lastIndex + 1)
   const term = termOf(Math.max(stored.hardState.term, plan.lastTerm) + 1)
-  const recovery = drawRecovery(index)
+  const recovery = recoveryAt(index, drawn)
   const recoveries = [...plan.recoveries, recovery]
   const clusterId = clusterIdAfter(plan.clusterId, recovery)
   const clusterName = await clusterNameOf(stores, stored)

@@ -21,7 +21,7 @@ import { isPosition, logIndex, POSITION_MAX, termOf } from '../../types.js'
 import type { Configuration, LogIndex, Server, ServerId, SnapshotHeader } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import { snapshotIdOf } from '../snapshots.js'
-import { clusterFacts, clusterIdAfter, clusterIdOf, clusterIds, drawRecovery, firstFact } from './cluster-id.js'
+import { clusterFacts, clusterIdAfter, clusterIdOf, clusterIds, recoveryAt, firstFact } from './cluster-id.js'
 import { claimFolder } from './folder.js'
 import { withStores } from './stores.js'
 import type { Stores } from './stores.js'
@@ -114,7 +114,7 @@ function takenAs(
       `the snapshot ${GIVEN} is of entry ${given.index} of term ${given.term}, which is no place that a log comes to`,
     )
   }
-  const recovery = drawRecovery(logIndex(given.index + 1))
+  const recovery = recoveryAt(logIndex(given.index + 1), drawNonce())
   const clusterId = clusterIdAfter(ids.at(-1) ?? '', recovery)
   const id = snapshotIdOf(boots.newest, given.index)
   const of = { id, clusterId, clusterName, incarnation }

@@ -111,9 +111,12 @@ export class Inbound implements TransportHandlers {
 
   async admit(peer: Introduction): Promise<void> {
     const { serverId } = peer
-    if (this.#pins.isPeer(serverId)) this.#boots.wants(serverId, peer.knownBoot)
+    const admitted = this.#pins.admit(peer)
+    // Whoever has pinned a boot of this server must see it, also a leader that is no member here yet.
+    const isKnown = this.#pins.isPeer(serverId) || this.#pins.isGuest(serverId)
+    if (isKnown) this.#boots.wants(serverId, peer.knownBoot)
     try {
-      await this.#pins.admit(peer)
+      await admitted
     } catch (error) {
       if (error instanceof RaftError && this.#isTold(serverId)) this.#refused(peer, error)
       throw error

@@ -31,8 +31,6 @@ export class LogInvariants implements Observer {
   readonly #truth: Truth
   readonly #servers: () => Iterable<ServerView>
   readonly #seen: (Seen | undefined)[] = []
-  /** The state machine's hash once it has applied up to an index; the same everywhere. */
-  readonly #hashes: (number | undefined)[] = []
   /** Disks that are gone for good held these. */
   readonly #gone: { readonly id: ServerId; readonly disk: DiskView }[] = []
   #untilSweep = SWEEP_STEPS
@@ -113,11 +111,12 @@ export class LogInvariants implements Observer {
       return `${server.id} applies ${last}: durable is term ${durable}, committed is term ${committed[last]?.term}`
     })
     seen.machineIndex = last
-    const known = this.#hashes[last]
+    const { hashes } = this.#truth
+    const known = hashes[last]
     hold(known === undefined || known === hash, 8, () => {
       return `${server.id}: the state machine's hash at ${last} is ${hash}, elsewhere it was ${known}`
     })
-    this.#hashes[last] = hash
+    hashes[last] = hash
   }
 
   /** A state machine that was restored is the same as one that has applied every entry up to there. */
@@ -126,7 +125,8 @@ export class LogInvariants implements Observer {
     hold(this.#truth.committed[index]?.term === term, 26, () => {
       return `${server.id} restores a snapshot of entry ${index} of term ${term}, committed is term ${this.#truth.committed[index]?.term}`
     })
-    const known = this.#hashes[index]
+    const { hashes } = this.#truth
+    const known = hashes[index]
     hold(known === undefined || known === hash, 26, () => {
       return `${server.id}: the hash of what it restores at ${index} is ${hash}, elsewhere it was ${known}`
     })
@@ -135,7 +135,7 @@ export class LogInvariants implements Observer {
       26,
       () => `${server.id} restores ${index} after it has applied ${seen.machineIndex}`,
     )
-    this.#hashes[index] = hash
+    hashes[index] = hash
     seen.machineIndex = index
   }
 

@@ -1,8 +1,10 @@
 /**
  * What is true of all servers together, kept naively beside them: every entry that any of them has accepted, who has
- * led which term, and the one sequence of entries that was committed. Nothing here is taken back.
+ * led which term, and the one sequence of entries that was committed. Nothing here is taken back; a cluster that is
+ * recovered from a lost quorum begins another truth.
  */
 
+import { assert } from '../../errors.js'
 import type { Block, LogIndex, ServerId, TermRun } from '../../types.js'
 import type { DurableView } from '../observer.js'
 import { hold } from './violation.js'
@@ -48,6 +50,8 @@ export class Truth {
   readonly committedTerms: number[] = [0]
   /** Commands among the first i committed entries, at position i. */
   readonly commandsUpTo: number[] = [0]
+  /** The state machine's hash once it has applied up to an index; the same everywhere. */
+  readonly hashes: (number | undefined)[] = []
   /** By index: what was ever accepted there. */
   readonly #known: KnownEntry[][] = []
   readonly #leaderships = new Map<number, Leadership>()
@@ -123,6 +127,32 @@ export class Truth {
   durableTerm(durable: DurableView, index: LogIndex): number | null {
     if (index <= (durable.snapshot?.index ?? 0)) return this.committed[index]?.term ?? null
     return durable.termAt(index)
+  }
+
+  /**
+   * What is true once a cluster is recovered from this log: all of it is committed, whether it was before or not, and
+   * nothing else is. Who led before, and what others have written then, is of another cluster.
+   */
+  recoveredFrom(log: DurableView): Truth {
+    const next = new Truth(this.#entries)
+    const covered = log.snapshot?.index ?? 0
+    for (let index = 1; index <= log.lastIndex; index += 1) {
+      const isCovered = index <= covered
+      const entry = isCovered ? this.committed[index] : this.find(index, log.termAt(index as LogIndex) ?? 0)
+      assert(entry !== undefined && entry !== null, () => `entry ${index} of a log was never written`)
+      next.#known[index] = [entry]
+      next.commit(entry, 0)
+    }
+    const kept = this.agreesUpTo(next)
+    for (let index = 1; index <= kept; index += 1) next.hashes[index] = this.hashes[index]
+    return next
+  }
+
+  /** Up to where both have committed the same: where two logs agree, they do so all the way before (5.3). */
+  agreesUpTo({ committedTerms }: Truth): number {
+    let index = Math.min(this.commitIndex, committedTerms.length - 1)
+    while (this.committedTerms[index] !== committedTerms[index]) index -= 1
+    return index
   }
 
   commit(entry: KnownEntry, inTerm: number): void {

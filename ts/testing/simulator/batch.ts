@@ -69,6 +69,14 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'step-down because it halted',
   'step-down because of a higher term',
   'step-down because of a stalled disk',
+  ...['quorum-lost', 'left-behind', 'left-behind-refused', 'left-behind-told', 'comes-anew'].map(
+    (name) => `fault: ${name}`,
+  ),
+  ...['recovered-again', 'recovered-before'].map((name) => `fault: ${name}`),
+  ...['', ' that loses what was committed', ' that commits what was not', ' of a log that stands on a snapshot'].map(
+    (how) => `recovery${how}`,
+  ),
+  'voter that came after a recovery',
   ...['wiped', 'rolled back'].map((how) => `crash: ${how}`),
   ...RARE_FAULTS.map((name) => `fault: ${name}`),
 ]

@@ -36,6 +36,7 @@ export function checkPlan(plan: Plan): void {
   check('faultEveryMs', plan.faultEveryMs, 1, Number.MAX_SAFE_INTEGER)
   check('spellMs', plan.spellMs, 1, 6_000_000)
   check('restartMs', plan.restartMs, 0, 600_000)
+  if (plan.losesQuorumAt !== null) check('losesQuorumAt', plan.losesQuorumAt, 0, 1)
   for (const [name, weight] of Object.entries(plan.faults)) {
     if (!(FAULT_NAMES as readonly string[]).includes(name)) {
       refuse(`faults.${name}`, weight, `there is no such fault, but ${FAULT_NAMES.join(', ')}`)

@@ -176,7 +176,8 @@ export class SimClient {
     const timeoutMs = this.isPatient ? null : drawn
     const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
     const signal = this.isPatient ? null : this.#site.signals.draw(server.process, plan.signals)
-    return { id, kind, client: this.#ordinal, server: server.id, key, commands, timeoutMs, deadline, signal }
+    const asked = { server: server.id, epoch: server.epoch }
+    return { id, kind, client: this.#ordinal, ...asked, key, commands, timeoutMs, deadline, signal }
   }
 
   async #call(raft: SimRaft, { kind, commands, key, timeoutMs, signal }: Operation): Promise<SimAnswer> {

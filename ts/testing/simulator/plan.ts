@@ -48,4 +48,6 @@ export interface Plan {
   /** Between the end of a process and the next one. */
   readonly restartMs: number
   readonly faults: Readonly<Partial<Record<FaultName, number>>>
+  /** After which share of the steps of the first phase the quorum is lost for good, 0 .. 1; null: never. */
+  readonly losesQuorumAt: number | null
 }

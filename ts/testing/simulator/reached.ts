@@ -74,8 +74,9 @@ export class Reached implements WorldObserver {
     if (core.log.lastIndex - 1 > core.log.commitIndex) this.count('leader with an uncommitted tail')
   }
 
-  decided({ id, ordinal }: ServerView, core: RaftCore, ready: Ready): void {
-    if (core.log.configurationIndex > (this.#renewed.get(ordinal) ?? Infinity)) this.#addedAgain(id, ordinal, core)
+  decided(server: ServerView, core: RaftCore, ready: Ready): void {
+    const { ordinal } = server
+    if (core.log.configurationIndex > (this.#renewed.get(ordinal) ?? Infinity)) this.#addedAgain(server, core)
     for (const event of ready.events) this.#event(core, event)
     if (ready.fetches.length > 0) this.count('fetch below the tail')
     if (ready.apply?.blocks === null) this.count('replay from the store')
@@ -111,14 +112,18 @@ export class Reached implements WorldObserver {
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)
   }
 
+  recovered(): void {
+    this.count('recovery')
+  }
+
   fault(kind: string): void {
     this.count(`fault: ${kind}`)
   }
 
-  #addedAgain(id: ServerId, ordinal: number, { configuration }: RaftCore): void {
+  #addedAgain({ id, ordinal, epoch }: ServerView, { configuration }: RaftCore): void {
     if (!isVoter(configuration, id)) return
     this.#renewed.delete(ordinal)
-    this.count('voter again with another disk')
+    this.count(epoch === 0 ? 'voter again with another disk' : 'voter that came after a recovery')
   }
 
   /** The last entry is kept in any case. */

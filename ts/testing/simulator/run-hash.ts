@@ -67,6 +67,10 @@ export class RunHash implements WorldObserver {
     this.#add(11, kind.length, detail.length)
   }
 
+  recovered(server: ServerView): void {
+    this.#add(12, server.ordinal, server.epoch)
+  }
+
   #add(a: number, b: number, c: number): void {
     this.#hash = mixed(mixed(mixed(this.#hash, a), b), c)
   }

@@ -74,6 +74,7 @@ type Smaller = (plan: Plan) => Plan | null
 
 /** What takes away most comes first. */
 const SMALLER: readonly Smaller[] = [
+  (plan) => (plan.losesQuorumAt === null ? null : { ...plan, losesQuorumAt: null }),
   withFaults(() => false),
   (plan) => (Object.values(plan.chaos).some((chance) => chance > 0) ? { ...plan, chaos: NO_CHAOS } : null),
   (plan) => (plan.servers > 3 ? { ...plan, servers: 3 } : null),

@@ -1,12 +1,11 @@
 /** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
 
-import { invariantsOf } from '../invariants/invariants.js'
-import { Truth } from '../invariants/truth.js'
 import { checkPlan, checkWhole } from './check-plan.js'
 import { SealedEntries } from './doubles/sealed-entries.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
 import { CostInvariants } from './invariants/cost-invariants.js'
 import { EntryTimeInvariants } from './invariants/entry-time-invariants.js'
+import { Epochs } from './invariants/epochs.js'
 import { recover } from './invariants/liveness.js'
 import type { Recovery } from './invariants/liveness.js'
 import { framed } from '../machine-under-test.js'
@@ -15,6 +14,7 @@ import { ArrivingInvariants } from './invariants/arriving-invariants.js'
 import { NarrowPathInvariants } from './invariants/narrow-path-invariants.js'
 import { SendingInvariants } from './invariants/sending-invariants.js'
 import { Nemesis } from './faults/nemesis.js'
+import { LostQuorum } from './lost-quorum.js'
 import type { Plan } from './plan.js'
 import { Reached } from './reached.js'
 import { RunHash } from './run-hash.js'
@@ -83,22 +83,25 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
   const plan = options.plan ?? drawPlan(seed)
   checkPlan(plan)
-  const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
   const reached = new Reached()
-  const clients = new ClientInvariants(truth)
+  const epochs = new Epochs(
+    new SealedEntries(),
+    () => world.servers,
+    (what) => reached.count(what),
+  )
+  const clients = new ClientInvariants((epoch) => epochs.truthOf(epoch))
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
   const costs = new CostInvariants(() => plan.heartbeatMs)
-  const ofServers = invariantsOf(truth, () => world.servers)
   const ofLinks = invariantsOfLinks(plan, () => world)
   const timing = [new TimingInvariants(() => plan), new StabilityInvariants(() => plan)]
   const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
   const ofFiles = new SnapshotFileInvariants(
     ({ ordinal }, id) => world.servers[ordinal]?.sim.snapshots.holds(id) === true,
   )
-  const invariants = [work, costs, ...ofServers, clients, ...timing, ...ofLinks, ...ofRooms, ofFiles]
+  const invariants = [work, costs, epochs, clients, ...timing, ...ofLinks, ...ofRooms, ofFiles]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
@@ -106,7 +109,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
-    actors: [new Nemesis(), new Supervisor(), ...(options.actors ?? [])],
+    actors: [new Nemesis(), new Supervisor(), new LostQuorum(steps), ...(options.actors ?? [])],
   })
   // A world in which nothing moves takes no steps, and yet it ends.
   const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs
@@ -132,7 +135,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     hash: hash.value,
     steps: world.steps,
     ms: world.queue.now,
-    entries: truth.commitIndex,
+    entries: epochs.newest.commitIndex,
     answered: clients.succeeded,
     reached: reached.counts,
     work: work.worst,

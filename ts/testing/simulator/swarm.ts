@@ -22,6 +22,14 @@ const MEMBERSHIP: readonly FaultName[] = [
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawKind(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x10570f0f)
+  const mayLose = plan.servers > 1 && !isOnlyNarrow(plan) && !MEMBERSHIP.some((name) => (plan.faults[name] ?? 0) > 0)
+  return mayLose && random.chance(0.13) ? { ...plan, losesQuorumAt: random.between(0.4, 0.9) } : plan
+}
+
+function drawKind(seed: number): Plan {
   const plan = drawBusyPlan(seed)
   // Drawn by itself, so that a seed stays the world that it was but for this.
   const random = new SeededRandom(seed ^ 0x0a770a77)
@@ -183,6 +191,7 @@ function drawBusyPlan(seed: number): Plan {
     spellMs: electionTimeoutMs * random.logBetween(0.4, 5),
     restartMs: electionTimeoutMs * random.logBetween(0.1, 5),
     faults: drawFaults(random),
+    losesQuorumAt: null,
   }
 }
 

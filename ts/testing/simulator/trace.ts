@@ -6,7 +6,7 @@
 import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { Block, LogIndex, ServerId, StoreOperation } from '../../types.js'
-import type { AppliedCommand, ServerView } from '../observer.js'
+import type { AppliedCommand, DurableView, ServerView } from '../observer.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
 const CRC_BYTES = 4
@@ -83,6 +83,10 @@ export class Trace implements WorldObserver {
 
   fault(kind: string, detail: string): void {
     this.#line('fault', { kind, detail })
+  }
+
+  recovered(server: ServerView, { lastIndex, hardState }: DurableView): void {
+    this.#line('recovered', { server: server.id, epoch: server.epoch, ...hardState, lastIndex })
   }
 
   healed(core: readonly ServerId[]): void {

@@ -2,13 +2,15 @@
 
 import type { Outcome } from '../../errors.js'
 import type { ServerId } from '../../types.js'
-import type { Observer, ServerView } from '../observer.js'
+import type { DurableView, Observer, ServerView } from '../observer.js'
 
 export interface Operation {
   readonly id: number
   readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier'
   readonly client: number
   readonly server: ServerId
+  /** Of that server. */
+  readonly epoch: number
   readonly key: number
   /** The ids of its commands; empty for all but writes. */
   readonly commands: readonly number[]
@@ -43,6 +45,8 @@ export interface WorldObserver extends Observer {
   /** A frame leaves that server on that channel. */
   framed?(server: ServerView, channel: object, frame: Uint8Array): void
   fault?(kind: string, detail: string): void
+  /** What the disk of that server held was this log; now it begins another epoch, in which it alone votes. */
+  recovered?(server: ServerView, log: DurableView): void
   /** Phase 2 begins: from here on these servers and all between them work. */
   healed?(core: readonly ServerId[]): void
 }

@@ -1,7 +1,7 @@
 /** All observers of a world as one. */
 
 import type { ServerId } from '../../types.js'
-import type { ServerView } from '../observer.js'
+import type { DurableView, ServerView } from '../observer.js'
 import { listening, Observers } from '../observers.js'
 import type { Listening } from '../observers.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
@@ -13,6 +13,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
   readonly #ended: readonly Listening<WorldObserver, 'ended'>[]
   readonly #framed: readonly Listening<WorldObserver, 'framed'>[]
   readonly #fault: readonly Listening<WorldObserver, 'fault'>[]
+  readonly #recovered: readonly Listening<WorldObserver, 'recovered'>[]
   readonly #healed: readonly Listening<WorldObserver, 'healed'>[]
 
   constructor(all: readonly WorldObserver[]) {
@@ -23,6 +24,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
     this.#ended = listening(all, 'ended')
     this.#framed = listening(all, 'framed')
     this.#fault = listening(all, 'fault')
+    this.#recovered = listening(all, 'recovered')
     this.#healed = listening(all, 'healed')
   }
 
@@ -48,6 +50,10 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
 
   fault(kind: string, detail: string): void {
     for (const observer of this.#fault) observer.fault(kind, detail)
+  }
+
+  recovered(server: ServerView, log: DurableView): void {
+    for (const observer of this.#recovered) observer.recovered(server, log)
   }
 
   healed(core: readonly ServerId[]): void {

@@ -53,7 +53,6 @@ export interface WorldOptions {
 export class World {
   readonly queue = new EventQueue()
   readonly plan: Plan
-  readonly servers: readonly SimServer[]
   readonly clients: SimClient[]
   readonly network: SimNetwork
   readonly observers: WorldObservers
@@ -64,6 +63,8 @@ export class World {
   pace = 1
   /** The second phase has begun: whatever goes wrong from here on was broken before. */
   isMended = false
+  /** Once one of the first members is lost for good, who is a member is for the logs to say. */
+  quorum: 'kept' | 'lost' | 'recovered' = 'kept'
   /** Servers that the second phase has given up: nothing that is broken there is mended any more. */
   readonly leftBroken = new Set<SimServer>()
   /** A path that the second phase has given up; null for none. */
@@ -71,7 +72,8 @@ export class World {
   readonly #newClient: () => SimClient
   /** Some of `clients`. */
   readonly #visitors: SimClient[] = []
-  readonly #newServer: (place: Place, observers: WorldObservers) => SimServer
+  readonly #servers: SimServer[]
+  readonly #newServer: (place: Place, observers: WorldObservers, random: SeededRandom) => SimServer
   #clones = 0
   #events = 0
   #nextId = 0
@@ -109,12 +111,14 @@ export class World {
       machineFailed: (server: SimServer, error: RaftError) => this.#machineFailed(server, error),
       gone: (server: SimServer) => this.#gone(server),
     }
-    this.#newServer = (place, observers) => {
-      const server = new SimServer({ ...shared, observers }, place, this.random.fork())
+    this.#newServer = (place, observers, random) => {
+      const server = new SimServer({ ...shared, observers }, place, random)
       receivers.set(server.address, { arrive: (run) => server.process?.arrive(run) })
       return server
     }
-    this.servers = bootstrap.map((server, ordinal) => this.#newServer({ ...server, ordinal }, this.observers))
+    this.#servers = bootstrap.map((server, ordinal) => {
+      return this.#newServer({ ...server, ordinal }, this.observers, this.random.fork())
+    })
     const news = { queue, observers: this.observers, promised: () => this.promised() }
     const signals = new CallSignals({ ...news, patienceMs: plan.clients.deadlineMs / 2 }, new SeededRandom(~plan.seed))
     const site = {
@@ -144,10 +148,25 @@ export class World {
         hold(isForgetful(to), 3, () => `a clone of ${id} is known, and sends ${type} to ${to}`),
     }
     const ordinal = this.servers.length + this.#clones
-    const clone = this.#newServer({ id, ordinal, address: `${id}:clone` }, new WorldObservers([silence]))
+    const clone = this.#newServer(
+      { id, ordinal, address: `${id}:clone` },
+      new WorldObservers([silence]),
+      this.random.fork(),
+    )
     clone.sim.becomeCopyOf(original.sim)
     clone.start()
     return clone
+  }
+
+  get servers(): readonly SimServer[] {
+    return this.#servers
+  }
+
+  /** Another machine takes the place of one that was destroyed, under an id and at an address of its own. */
+  replace({ ordinal }: SimServer, id: ServerId, random: SeededRandom): SimServer {
+    const server = this.#newServer({ id, ordinal, address: `${id}:1` }, this.observers, random)
+    this.#servers[ordinal] = server
+    return server
   }
 
   /** A client that does nothing but what it is told, and has nothing to do now. */

@@ -56,6 +56,7 @@ export class StageServer implements ServerView {
   core: RaftCore | null = null
   /** Its store has failed. */
   halted = false
+  readonly epoch = 0
   /** The last ticket that the core was told is durable. */
   reported = 0
   machine = new StageMachine()

@@ -9,11 +9,13 @@ import { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
 import { RaftError } from '../../../errors.js'
 import type { StateMachine } from '../../../machine/state-machine.js'
-import { settingsOf } from '../../../options.js'
-import type { SnapshotOptions } from '../../../options.js'
+import { recoverSettingsOf, settingsOf } from '../../../options.js'
+import type { RecoverOptions, SnapshotOptions } from '../../../options.js'
 import { FileSnapshotStore } from '../../../snapshot/file-snapshot-store.js'
 import { Raft } from '../../../raft.js'
 import { openServer } from '../../../server/open/open-server.js'
+import { recover } from '../../../server/open/recover.js'
+import type { Recovery } from '../../../server/open/recover.js'
 import type { Server as RunningServer } from '../../../server/server.js'
 import type { Ticket } from '../../../storage/log-store.js'
 import type { Transport } from '../../../transport/transport.js'
@@ -36,7 +38,10 @@ export type SimRaft = Raft<SimCommand, SimAnswer, number, SimAnswer>
 export interface ProcessSite {
   readonly id: ServerId
   readonly bootstrap: readonly Server[]
+  /** It is told by its options that it was added, as one that asks members by their addresses. */
   readonly joins: boolean
+  /** It joins the cluster that has come through these; null: it is a first member. */
+  readonly recoveries: readonly string[] | null
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly snapshots: SnapshotOptions | false
@@ -77,7 +82,7 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
   raft: SimRaft | null = null
   /** Dies at the n-th point from now on; 0 for never. */
   pointsToLive = 0
-  readonly store: SimStore
+  store: SimStore
   readonly transport: SimTransport
   readonly #site: ProcessSite
   #held: (() => void)[] = []
@@ -97,21 +102,16 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
       dir: site.id,
       transport: this.transport,
       bootstrap: site.bootstrap,
+      ...(site.recoveries === null ? {} : { join: true, recoveries: site.recoveries }),
       stateMachine: site.machine,
       codec: simCodec,
-      storage: { name: 'simulated', create: () => this.store },
-      snapshotStorage: {
-        name: 'simulated',
-        create: (dir) => new FileSnapshotStore(dir, new SimFiles(site.disk, this)),
-      },
+      ...this.#folder(),
       snapshots: site.snapshots,
       heartbeatMs: site.heartbeatMs,
       electionTimeoutMs: site.electionTimeoutMs,
-      clock: this.#clock(),
       random: () => site.random(),
     })
     site.promised()
-    // As one that asks members by their addresses is opened once it was told.
     openServer(site.joins ? { ...settings, join: true } : settings, () => site.drawNonce()).then(
       (server) => {
         if (!this.isAlive) return
@@ -123,11 +123,18 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
           if (this.isAlive) site.ended(this, error)
         })
       },
-      (error: unknown) => {
-        if (!this.isAlive) return
-        if (!(error instanceof RaftError)) throw error
-        site.ended(this, error)
-      },
+      (error: unknown) => this.#failed(error),
+    )
+  }
+
+  /** Runs the one call of an operator instead of a server, and tells what came of it if it lives to. */
+  recover(servers: readonly Server[], recovered: (recovery: Recovery) => void): void {
+    const site = this.#site
+    const settings = recoverSettingsOf(site.id, servers, { ...this.#folder(), mayLoseData: true })
+    site.promised()
+    recover(settings, () => site.drawNonce()).then(
+      (recovery) => site.next(() => this.arrive(() => recovered(recovery))),
+      (error: unknown) => this.#failed(error),
     )
   }
 
@@ -194,6 +201,22 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
 
   promised(): void {
     this.#site.promised()
+  }
+
+  #failed(error: unknown): void {
+    if (!this.isAlive) return
+    if (!(error instanceof RaftError)) throw error
+    this.#site.ended(this, error)
+  }
+
+  /** A store is opened once; a recovery looks at the folder first. */
+  #folder(): Pick<RecoverOptions, 'storage' | 'snapshotStorage' | 'clock'> {
+    const { disk } = this.#site
+    return {
+      storage: { name: 'simulated', create: () => (this.store = new SimStore(disk, this)) },
+      snapshotStorage: { name: 'simulated', create: (dir) => new FileSnapshotStore(dir, new SimFiles(disk, this)) },
+      clock: this.#clock(),
+    }
   }
 
   #run(run: () => void): void {

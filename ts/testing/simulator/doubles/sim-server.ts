@@ -7,6 +7,7 @@ import type { CoreCounters, RaftCore } from '../../../core/raft-core.js'
 import type { RaftError } from '../../../errors.js'
 import type { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Counters } from '../../../server/server.js'
+import type { Recovery } from '../../../server/open/recover.js'
 import type { Server, ServerId } from '../../../types.js'
 import type { EventQueue } from '../event-queue.js'
 import type { FramedMachine } from '../../machine-under-test.js'
@@ -73,6 +74,11 @@ export class SimServer implements ServerView {
   readonly sim: SimDisk
   readonly clock: SimClock
   boot = 0
+  epoch = 0
+  /** With which it joins: of a server that comes anew; null of a first member. */
+  recoveries: readonly string[] | null = null
+  /** An operator sees to it that nothing starts here. */
+  isKeptDown = false
   /** Null: nothing runs. */
   process: SimProcess | null = null
   /** Why the last process ended by itself. */
@@ -140,13 +146,25 @@ export class SimServer implements ServerView {
   }
 
   start(): void {
-    if (this.process !== null) return
+    if (this.process !== null || this.isKeptDown) return
+    this.#newProcess().start()
+  }
+
+  /** An operator makes a cluster of its own of this folder, from which no server runs. */
+  recover(servers: readonly Server[], recovered: (recovery: Recovery) => void): void {
+    this.#newProcess().recover(servers, (recovery) => {
+      this.crash('recovered', false)
+      recovered(recovery)
+    })
+  }
+
+  #newProcess(): SimProcess {
     this.boot += 1
     this.trouble = null
     this.#site.network.powered(this.address)
     const process: SimProcess = new SimProcess(this.#processSite(() => process))
     this.process = process
-    process.start()
+    return process
   }
 
   /**
@@ -212,6 +230,23 @@ export class SimServer implements ServerView {
     return this.sim.exchange()
   }
 
+  /** The machine is gone for good, and its disk with it; what starts in its place is another one. */
+  destroy(): void {
+    this.isKeptDown = true
+    this.crash('destroyed', true)
+    this.#site.observers.renewed(this)
+    this.sim.wipe()
+    this.sim.mend()
+  }
+
+  /** It starts in an empty folder, as one that is to join the cluster that was recovered. */
+  comeAnew(epoch: number, recoveries: readonly string[]): void {
+    this.epoch = epoch
+    this.recoveries = recoveries
+    this.isKeptDown = false
+    this.start()
+  }
+
   #forget(how: string): void {
     this.crash(how, false)
     this.hasForgotten = true
@@ -269,6 +304,7 @@ export class SimServer implements ServerView {
       id: this.id,
       bootstrap,
       joins: this.joins,
+      recoveries: this.recoveries,
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
       snapshots: this.takesSnapshots ? plan.snapshots : false,

@@ -42,6 +42,10 @@ export class SimStore implements LogStore {
     })
   }
 
+  inspect(): Promise<StoredState | null> {
+    return this.#inner.inspect()
+  }
+
   seal(arena: Uint8Array, offset: number): number {
     return this.#inner.seal(arena, offset)
   }

@@ -118,6 +118,8 @@ export function starve(world: World, server: SimServer, bytes: number, ms: numbe
  * missing part of a quorum.
  */
 function mayForget(world: World, server: SimServer, isKnown: (pin: string) => boolean): boolean {
+  // Who is left of a quorum is counted by the first members, and by what they have on their disks.
+  if (world.plan.losesQuorumAt !== null) return false
   const others = world.servers.filter((other) => other !== server)
   const forgetful = others.filter(({ hasForgotten, isCloned }) => hasForgotten || isCloned).length
   const isBearable = (world.servers.length - forgetful - 1) * 2 > world.servers.length

@@ -2,7 +2,8 @@
  * What clients may rely on: invariants 13 (linearizable), 14 (exactly one outcome, and a true one) and 25 (a call ends
  * at its deadline, with its signal and with its server, and for nothing else; what it tells is applied where it was
  * told). The world knows the one order of all commands, so a history is judged as it grows, without a search: what a
- * call saw may not lie before what was already seen when it began.
+ * call saw may not lie before what was already seen when it began. A recovery from a lost quorum takes back what is
+ * not in the log that it began with, and nothing else; from then on only the recovered cluster may answer.
  */
 
 import type { Truth } from '../../invariants/truth.js'
@@ -20,7 +21,9 @@ type Fate = 'open' | 'ok' | 'not-applied' | 'unknown'
 export class ClientInvariants implements WorldObserver {
   /** Calls that have returned with a result. */
   succeeded = 0
-  readonly #truth: Truth
+  readonly #truthOf: (epoch: number) => Truth
+  /** Of the cluster that may answer. */
+  #epoch = 0
   /** By command: where it was applied; undefined while it is not. */
   readonly #appliedAt: (number | undefined)[] = []
   readonly #fates: (Fate | undefined)[] = []
@@ -30,8 +33,15 @@ export class ClientInvariants implements WorldObserver {
   /** The furthest place in the order that any returned call has proved to be committed. */
   #floor = 0
 
-  constructor(truth: Truth) {
-    this.#truth = truth
+  /** `truthOf`: each epoch has its own. */
+  constructor(truthOf: (epoch: number) => Truth) {
+    this.#truthOf = truthOf
+  }
+
+  recovered({ epoch }: ServerView): void {
+    const kept = this.#truthOf(this.#epoch).agreesUpTo(this.#truthOf(epoch))
+    this.#floor = Math.min(this.#floor, kept)
+    this.#epoch = epoch
   }
 
   applied(_server: ServerView, commands: readonly AppliedCommand[]): void {
@@ -72,7 +82,7 @@ export class ClientInvariants implements WorldObserver {
   }
 
   returned(operation: Operation, { status, code, index, applied }: Returned): void {
-    const { id, kind, commands, server } = operation
+    const { id, kind, commands, server, epoch } = operation
     const open = this.#open.get(id)
     hold(open !== undefined, 14, () => `operation ${id} has a second outcome, ${status}`)
     this.#open.delete(id)
@@ -82,11 +92,12 @@ export class ClientInvariants implements WorldObserver {
     if (code !== null) checkCause(operation, code, due?.lookedAt ?? -Infinity)
     if (status === 'applied') this.#seen(operation)
     if (status !== 'ok') return
+    hold(epoch === this.#epoch, 32, () => `a ${said(operation)}, which took no part in the recovery, is answered`)
     this.succeeded += 1
     hold(index <= applied, 25, () => `a ${said(operation)} returned with ${index}, and ${applied} is applied there`)
     if (kind === 'ready') return
     const { floor } = open
-    const { commandsUpTo } = this.#truth
+    const { commandsUpTo } = this.#truthOf(epoch)
     const last = commands.at(-1)
     if (last !== undefined) {
       hold(this.#appliedAt[last] === index, 14, () => {
@@ -104,7 +115,7 @@ export class ClientInvariants implements WorldObserver {
 
   /** Its answer is lost, and yet it is committed: whoever asks from now on must see it. */
   #seen(operation: Operation): void {
-    const { committed } = this.#truth
+    const { committed } = this.#truthOf(operation.epoch)
     hold(operation.commands.length > 0 || operation.kind === 'barrier', 14, () => {
       return `a ${said(operation)} ends as applied, and has applied nothing`
     })

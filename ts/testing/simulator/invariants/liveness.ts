@@ -52,8 +52,8 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const sound = world.random.shuffled(world.servers.filter(({ hasForgotten }) => !hasForgotten))
   const majority = (world.servers.length >> 1) + 1
   if (sound.length < majority) return { wasPossible: false, ms: 0 }
-  // Who is a quorum is for the logs to say where members change: there all are mended, and made voters again.
-  const hasChanges = hasMembershipFaults(world)
+  // Who is a quorum is for the logs to say where members change, or were lost: there all are mended, and made voters.
+  const hasChanges = hasMembershipFaults(world) || world.quorum !== 'kept'
   const core = hasChanges ? sound : sound.slice(0, world.random.int(majority, sound.length + 1))
   const begin = world.queue.now
   if (costs !== null && !hasChanges) leaveCut(world, core, majority)
@@ -161,7 +161,7 @@ async function membersBack(world: World, core: readonly SimServer[], allowedMs: 
   const begin = world.queue.now
   let isBack = false
   const look = (): void => {
-    isBack = restoreMembers(world, core)
+    isBack = world.quorum !== 'lost' && restoreMembers(world, core)
     if (!isBack) world.queue.after(2 * world.plan.electionTimeoutMs, look)
   }
   look()
