@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert'
 
 import { decodeBlock, entryBlock, RecordCursor, BlockWriter, sealBlock, verifyBlock } from '#balsa/format/block.js'
 import { decodeConfiguration, encodeBootstrap, encodeConfiguration } from '#balsa/format/configuration.js'
+import { incarnationsOf, withIncarnations } from '#balsa/format/incarnations.js'
 import { crc32c } from '#balsa/format/crc32c.js'
 import { MalformedBytes, UnknownFormat } from '#balsa/format/malformed.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
@@ -150,6 +151,15 @@ for (const { name, hex, clusterName, configuration, clusterId } of vectors.confi
     assert.is(createHash('sha256').update(payload).digest('hex').slice(0, 32), clusterId)
   })
 }
+
+test('the stores that vote are read from the configuration that names them, and written as they were', () => {
+  const vector = vectors.configurations.find(({ name }) => name.startsWith('the store that votes'))
+  if (vector === undefined) throw new Error('no such vector')
+  const { configuration } = decodeConfiguration(bytesOf(vector.hex))
+  const named = incarnationsOf(configuration)
+  assert.equal(Object.fromEntries(named), { b: '0123456789abcdef0123456789abcdef', c: '' })
+  assert.equal(withIncarnations(configuration, named), configuration)
+})
 
 for (const { name, hex, unknown, words } of vectors.invalidConfigurations) {
   test(`configuration is refused: ${name}`, () => {
