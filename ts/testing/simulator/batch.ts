@@ -53,6 +53,7 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'configuration rolled back',
   'joint configuration',
   'voter again with another disk',
+  'fault: asks-where-to-join',
   'compaction held for a peer',
   ...['create', 'write', 'sync', 'rename'].map((call) => `crash: at ${call} of a snapshot, done`),
   'crash before an install is durable',

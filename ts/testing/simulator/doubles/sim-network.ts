@@ -198,8 +198,9 @@ export class SimNetwork extends MemoryNetwork {
     this.#awaited.push(heard)
   }
 
-  override isCut(): boolean {
-    return false
+  /** Of questions alone: whatever else is cut off vanishes on its way. */
+  override isCut(from: string, to: string): boolean {
+    return this.#sim(from, to).isCut
   }
 
   // Hot path: once per message.

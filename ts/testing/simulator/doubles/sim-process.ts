@@ -34,12 +34,15 @@ import type { TransportUser } from './sim-transport.js'
 
 export type SimRaft = Raft<SimCommand, SimAnswer, number, SimAnswer>
 
+/** Longer than any world lasts. */
+const JOIN_TIMEOUT_MS = 2 ** 31 - 1
+
 /** What a process needs of its machine. */
 export interface ProcessSite {
   readonly id: ServerId
   readonly bootstrap: readonly Server[]
-  /** It is told by its options that it was added, as one that asks members by their addresses. */
-  readonly joins: boolean
+  /** It asks at these addresses which cluster it is to join; null: it knows. */
+  readonly asks: readonly string[] | null
   /** It joins the cluster that has come through these; null: it is a first member. */
   readonly recoveries: readonly string[] | null
   readonly heartbeatMs: number
@@ -101,7 +104,7 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
       id: site.id,
       dir: site.id,
       transport: this.transport,
-      bootstrap: site.bootstrap,
+      ...(site.asks === null ? { bootstrap: site.bootstrap } : { join: site.asks, joinTimeoutMs: JOIN_TIMEOUT_MS }),
       ...(site.recoveries === null ? {} : { join: true, recoveries: site.recoveries }),
       stateMachine: site.machine,
       codec: simCodec,
@@ -112,7 +115,7 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
       random: () => site.random(),
     })
     site.promised()
-    openServer(site.joins ? { ...settings, join: true } : settings, () => site.drawNonce()).then(
+    openServer(settings, () => site.drawNonce()).then(
       (server) => {
         if (!this.isAlive) return
         this.#watch(server)

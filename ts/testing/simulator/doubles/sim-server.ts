@@ -87,8 +87,8 @@ export class SimServer implements ServerView {
   readonly machineFaults = new Set<MachineFaultPlace>()
   /** Its disk was wiped or rolled back: nothing that it has said before holds any more. */
   hasForgotten = false
-  /** Its next process begins with option `join`, if with a new disk. */
-  joins = false
+  /** Where its processes ask which cluster they are to join, if their folder is new; null: they know. */
+  asks: readonly string[] | null = null
   /** Another process runs under its id, from an older copy of its disk. */
   isCloned = false
   readonly #site: ServerSite
@@ -220,11 +220,11 @@ export class SimServer implements ServerView {
   }
 
   /**
-   * It is no member, and the next process finds another disk. Returns which. With `joins` its operator has read that it
-   * is to be started so; the others tell it.
+   * It is no member, and the next process finds another disk. Returns which. With `asks` its operator gives it the
+   * addresses of others, as one does who adds a server; without, its old options.
    */
-  renew(joins: boolean): 'former' | 'new' {
-    this.joins = joins
+  renew(asks: readonly string[] | null): 'former' | 'new' {
+    this.asks = asks
     this.crash('renewed', false)
     this.#site.observers.renewed(this)
     return this.sim.exchange()
@@ -303,7 +303,7 @@ export class SimServer implements ServerView {
     return {
       id: this.id,
       bootstrap,
-      joins: this.joins,
+      asks: this.asks,
       recoveries: this.recoveries,
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
@@ -318,7 +318,11 @@ export class SimServer implements ServerView {
       drawNonce: () => [this.ordinal + 1, this.boot, 0, 0].map((part) => part.toString(16).padStart(8, '0')).join(''),
       next: (run) => void queue.call(queue.now, run),
       queueTurn: (turn) => void queue.add(queue.now + this.#random.exponential(plan.turnMs), turn),
-      opened: () => this.#orFail(() => observers.booted(this)),
+      opened: () => {
+        const isNew = this.asks !== null && this.disk.durable.lastIndex === 1
+        if (isNew) observers.fault('asks-where-to-join', this.id)
+        this.#orFail(() => observers.booted(this))
+      },
       ended: (process, error) => {
         this.trouble = error?.code ?? 'closed'
         const isPlanned = error?.cause instanceof MachineFault

@@ -80,6 +80,12 @@ export class SimTransport implements Transport {
     return this.#mortal(await opening)
   }
 
+  ask(address: string, question: Uint8Array, clock: Clock): Promise<Uint8Array> {
+    const asking = this.#inner.ask?.(address, question, clock)
+    assert(asking !== undefined, 'the network of a world carries questions')
+    return asking
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }
@@ -164,6 +170,7 @@ export class SimTransport implements Transport {
       onDialFailed: (peer, reason) => {
         if (user.isAlive) handlers.onDialFailed?.(peer, reason)
       },
+      onQuestion: (question) => (user.isAlive ? (handlers.onQuestion?.(question) ?? null) : null),
       onChannel: (from, channel) => {
         const taken = user.isAlive ? handlers.onChannel?.(from, this.#mortal(channel)) : null
         return taken === null || taken === undefined ? null : this.#watchedChannel(taken)

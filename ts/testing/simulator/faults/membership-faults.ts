@@ -52,7 +52,8 @@ export const membershipFaults: Readonly<Record<MembershipFault & FaultName, Faul
   'member-anew': (world, random) => {
     const server = random.shuffled(world.servers).find((each) => mayBeRenewed(world, each))
     if (server === undefined) return null
-    const disk = server.renew(random.chance(0.5))
+    const others = world.servers.filter((other) => other !== server).map(({ address }) => address)
+    const disk = server.renew(random.chance(0.5) ? random.shuffled(others) : null)
     if (random.chance(0.7)) server.start()
     return `${server.id} with ${disk === 'new' ? 'a new disk' : 'the disk of before'}`
   },
