@@ -273,12 +273,13 @@ test('a client is told so, by the call that fails and by what RAFT MEMBERS and I
     Object.assign(raft, { addVoter: () => Promise.reject(error) })
     const answer = await client.ask(command('RAFT', 'ADD', 's2', 'x:1', 'x:2'), '\r\n')
     assert.match(answer, /\(RAFT UPDATE id peer-host:port client-host:port\)\r\n$/)
-    const reason = 'replace the server (raft.replace, or removeServer and addVoter)'
+    const reason =
+      'replace the server (raft.replace, or removeServer and addVoter): the id may then come with an empty folder, and option join with the addresses of members'
     raft.peer('s2', false)
     raft.refusals.set('s2', { code: 'ERR_RAFT_PEER_REPLACED', reason, by: 'self', since: 0, count: 1 })
     raft.reconfigure(two)
     const said =
-      /replace the server \(RAFT REPLACE old-id id peer-host:port client-host:port.? or RAFT REMOVE id and RAFT ADD/
+      /replace the server \(RAFT REPLACE old-id id peer-host:port client-host:port.? or RAFT REMOVE id and RAFT ADD.*with an empty folder.? and --join with the peer addresses of members/
     for (const words of [['RAFT', 'MEMBERS'], ['INFO']]) {
       assert.match(await client.ask(command(...words) + command('PING'), '+PONG\r\n'), said)
     }

@@ -396,7 +396,7 @@ function unfollowed(pin: Pin, peer: Introduction): RaftError | null {
 
 /** What helps a server that is refused, and when it does not. */
 const OWN_FOLDER =
-  'Give it back its own folder, as it was when it last ran; without that, replace the server (raft.replace, or removeServer and addVoter): the id may then come with an empty folder'
+  'Give it back its own folder, as it was when it last ran; without that, replace the server (raft.replace, or removeServer and addVoter): the id may then come with an empty folder, and option join with the addresses of members'
 
 /** The way back when this server is wrong. */
 const accept = (peer: ServerId): string =>

@@ -35,6 +35,7 @@ const OTHER_WORDS: readonly (readonly [library: RegExp, here: string])[] = [
   ],
   [/\bthe option mapBytes of nativeStore\(\), or the environment variable\b/g, 'the environment variable'],
   [/\bthe option acceptPeerBoot of Raft\.open \(balsa-kv: (--accept-peer-boot \S+)\)/g, '$1'],
+  [/\boption join with the addresses of members\b/g, '--join with the peer addresses of members'],
   [/\bbootstrap list\b/g, 'list of --servers'],
 ]
 
