@@ -3,6 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RaftError } from '#balsa/errors.js'
+import { withIncarnations } from '#balsa/format/incarnations.js'
 import { BOOT_JUMP_MAX, PeerPins } from '#balsa/server/peer-pins.js'
 import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import type { Mail } from '#balsa/server/turn/mailbox.js'
@@ -11,7 +12,7 @@ import { introductionOf } from '#balsa/testing/conformance/site.js'
 import type { RaftCore } from '#balsa/core/index.js'
 import { Stage } from '#balsa/testing/stage/stage.js'
 import { logIndex, POSITION_MAX, termOf } from '#balsa/types.js'
-import type { Introduction, StoreOperation } from '#balsa/types.js'
+import type { Configuration, Introduction, StoreOperation } from '#balsa/types.js'
 
 const CLUSTER = 'c'.repeat(32)
 const nonceOf = (life: string, bootCounter: number): string =>
@@ -349,7 +350,7 @@ test('M16 a pin falls with the committed removal of its peer, and the id may the
   assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }])
   assert.equal(pinning.take(), [], 'once')
   assert.is(await pinning.refused(idOf('s2', 'b', 1)), 'b1: ERR_RAFT_CLUSTER_MISMATCH')
-  cluster.configure('s1', { type: 'add', server: { id: 's2', address: 's2:1' }, promote: true })
+  cluster.configure('s1', { type: 'add', server: { id: 's2', address: 's2:1' }, promote: false })
   await pinning.pin(idOf('s2', 'b', 1))
   cluster.run(300)
   // Whatever is told of the removal again, as after a restart, says nothing of the store that came after it.
@@ -394,6 +395,18 @@ test('M16 that this server was added is durable before anything that the peer sa
   assert.is(pinning.pins.hasJoined, true)
   pinning.claim({ ...idOf('s2', 'a', 1), targetWasAdded: true })
   assert.equal(pinning.take(), [], 'it is no news')
+})
+
+test('M16 a pin falls with the committed configuration that names another store, as of a server that was away meanwhile', async () => {
+  const { pinning } = await led()
+  const { configuration } = pinning.core
+  const naming = (store: string): Configuration => withIncarnations(configuration, new Map([['s2', store]]))
+  pinning.pins.committed(naming('a'.repeat(32)), logIndex(7))
+  pinning.pins.committed(naming(''), logIndex(8))
+  assert.equal(pinning.take(), [], 'the same store, and none yet')
+  pinning.pins.committed(naming('b'.repeat(32)), logIndex(9))
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s2' }])
+  await pinning.pin(idOf('s2', 'b', 1))
 })
 
 test('a disk that fails refuses whoever says that this server was added', async () => {

@@ -189,12 +189,9 @@ export class RaftCore {
     return this.#context.electorate.wasAdded(this.configuration, id)
   }
 
-  /**
-   * The incarnation of the store that alone has the vote of that member; null where none is named. Only a leader knows:
-   * who catches up reads of stores that have been replaced since.
-   */
-  storeNamedFor(id: ServerId): string | null {
-    return this.#role.role === 'leader' ? this.#context.electorate.storeNamedFor(this.configuration, id) : null
+  /** The incarnation of the store that alone has the vote of that member; null where none is named. */
+  storeNamedIn(configuration: Configuration, id: ServerId): string | null {
+    return this.#context.electorate.storeNamedFor(configuration, id)
   }
 
   /** What the leader knows of a peer; 0 on other servers. */

@@ -3,8 +3,9 @@
  * peer says is used; a wiped, replaced or rolled-back store under a known id is refused, because it may have forgotten
  * its vote.
  *
- * A pin falls with the committed removal of its peer, and with nothing else: from then on its votes and answers count
- * for nothing, and the same id may come back with another store.
+ * A pin falls with the committed removal of its peer, or with the configuration that names another store for it (the
+ * removal may be in a snapshot), and with nothing else: from then on its votes and answers count for nothing, and the
+ * same id may come back with another store.
  *
  * Invariant: a boot is believed only if it is the pinned one, or a later one that shows the nonce of the pinned one.
  * Counters alone prove nothing: a copy that is started often passes any of them.
@@ -182,11 +183,17 @@ export class PeerPins {
     return claim.durable
   }
 
-  /** A configuration is committed: whoever was pinned before it and is no member of it is known no more. */
+  /**
+   * A configuration is committed: whoever was pinned before it and is no member of it, or not with that store, is known
+   * no more.
+   */
   committed(configuration: Configuration, index: LogIndex): void {
     const isMember = new Set(membersOf(configuration).map(({ id }) => id))
-    for (const [peer, { since }] of this.#pins) {
-      if (since >= index || isMember.has(peer)) continue
+    for (const [peer, { since, incarnation }] of this.#pins) {
+      // Its removal may be in a snapshot that says only who came after it.
+      const voting = this.#core.storeNamedIn(configuration, peer)
+      const isReplaced = voting !== null && voting !== incarnation
+      if (since >= index || (isMember.has(peer) && !isReplaced)) continue
       this.#pins.delete(peer)
       this.#expelled.delete(peer)
       this.#fallen.add(peer)
@@ -350,7 +357,9 @@ export class PeerPins {
     }
     const pin = this.#pins.get(peer.serverId)
     if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
-    const voting = this.#core.storeNamedFor(peer.serverId)
+    const core = this.#core
+    // Only a leader knows: who catches up reads of stores that have been replaced since.
+    const voting = core.role === 'leader' ? core.storeNamedIn(core.configuration, peer.serverId) : null
     if (voting !== null && voting !== peer.incarnation) {
       return replaced(peer.serverId, { incarnation: voting, bootCounter: 0, bootNonce: null }, peer)
     }

@@ -145,10 +145,10 @@ export class SimDisk implements Happening {
     this.#become({ log: this.#fresh(), snapshots: new MemorySnapshotDisk(this.#pace) })
   }
 
-  /** Whoever opens it next finds another disk: the one that it was before, or a new, empty one. */
-  exchange(): 'former' | 'new' {
+  /** Whoever opens it next finds another disk: the one that it was before, if it may be that, or a new, empty one. */
+  exchange(mayBeFormer: boolean): 'former' | 'new' {
     const { memory: log, snapshots } = this
-    const former = this.#random.chance(0.3) ? this.#former : null
+    const former = this.#random.chance(0.3) && mayBeFormer ? this.#former : null
     this.#become(former ?? { log: this.#fresh(), snapshots: new MemorySnapshotDisk(this.#pace) })
     this.#former = { log, snapshots }
     return former === null ? 'new' : 'former'

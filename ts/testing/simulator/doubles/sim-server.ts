@@ -89,6 +89,8 @@ export class SimServer implements ServerView {
   hasForgotten = false
   /** Where its processes ask which cluster they are to join, if their folder is new; null: they know. */
   asks: readonly string[] | null = null
+  /** When it last came back with another disk. */
+  renewedAt = -Infinity
   /** Another process runs under its id, from an older copy of its disk. */
   isCloned = false
   readonly #site: ServerSite
@@ -223,11 +225,12 @@ export class SimServer implements ServerView {
    * It is no member, and the next process finds another disk. Returns which. With `asks` its operator gives it the
    * addresses of others, as one does who adds a server; without, its old options.
    */
-  renew(asks: readonly string[] | null): 'former' | 'new' {
+  renew(asks: readonly string[] | null, mayBeFormer: boolean): 'former' | 'new' {
     this.asks = asks
+    this.renewedAt = this.#site.queue.now
     this.crash('renewed', false)
     this.#site.observers.renewed(this)
-    return this.sim.exchange()
+    return this.sim.exchange(mayBeFormer)
   }
 
   /** The machine is gone for good, and its disk with it; what starts in its place is another one. */

@@ -52,8 +52,11 @@ export const membershipFaults: Readonly<Record<MembershipFault & FaultName, Faul
   'member-anew': (world, random) => {
     const server = random.shuffled(world.servers).find((each) => mayBeRenewed(world, each))
     if (server === undefined) return null
-    const others = world.servers.filter((other) => other !== server).map(({ address }) => address)
-    const disk = server.renew(random.chance(0.5) ? random.shuffled(others) : null)
+    const others = world.servers.filter((other) => other !== server)
+    const asks = random.shuffled(others.map(({ address }) => address))
+    // The disk of before knows the others as they were then, as a server that was away.
+    const mayBeFormer = others.every(({ renewedAt }) => renewedAt < server.renewedAt)
+    const disk = server.renew(random.chance(0.5) ? asks : null, mayBeFormer)
     if (random.chance(0.7)) server.start()
     return `${server.id} with ${disk === 'new' ? 'a new disk' : 'the disk of before'}`
   },
