@@ -4,9 +4,10 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from '#balsa/core/leader/inflights.js'
 import { UNAPPLIED_BYTES_MAX } from '#balsa/core/intake.js'
-import type { Input } from '#balsa/core/index.js'
+import type { AppendEntriesResult, Input } from '#balsa/core/index.js'
 import { SendingInvariants } from '#balsa/testing/simulator/invariants/sending-invariants.js'
 import { SETTINGS, Stage } from '#balsa/testing/stage/stage.js'
+import type { StageOptions } from '#balsa/testing/stage/stage.js'
 import type { Envelope } from '#balsa/testing/stage/stage-network.js'
 import { makeBlock } from '#balsa/testing/stage/blocks.js'
 import { accepting, appendEntries, conflict, endingAt, matched } from '../support/messages.js'
@@ -142,8 +143,8 @@ test('a peer whose disk is slower than an election is sent nothing twice', () =>
 })
 
 /** s1 leads, and nothing that is sent overtakes anything. */
-function inOrder(): Stage {
-  const cluster = new Stage({ observers: [new SendingInvariants()] })
+function inOrder(options: StageOptions = {}): Stage {
+  const cluster = new Stage({ observers: [new SendingInvariants()], ...options })
   cluster.elect('s1')
   return cluster
 }
@@ -204,6 +205,27 @@ test('a refusal of what was sent before a probe does not send the probe again', 
   cluster.turn('s1', busy(round))
   cluster.timeout('s1')
   assert.equal(cluster.drop(appendsTo('s3')), [])
+})
+
+test('a refusal of what was sent before a probe sends nothing again when the probe was taken, either', () => {
+  const cluster = inOrder({ madeUp: true })
+  for (let count = 0; count < 3; count += 1) {
+    cluster.propose('s1')
+    cluster.persist('s1')
+  }
+  cluster.drop()
+  const session = cluster.server('s1').sessions.get('s3') ?? 0
+  const answer = (message: AppendEntriesResult): Input => ({ type: 'response', from: 's3', session, message })
+  const peer = cluster.core('s1').peers.get('s3')
+  const round = peer?.sentRound ?? 0
+  cluster.turn('s1', answer({ ...endingAt(2, matched(2, 2, round)), status: 'busy' }))
+  cluster.timeout('s1')
+  assert.is(cluster.drop(appendsTo('s3')).length, 1, 'the probe')
+  cluster.turn('s1', answer(endingAt(5, matched(2, 5, peer?.sentRound))))
+  cluster.propose('s1')
+  assert.is(cluster.drop(appendsTo('s3')).length, 1, 'what follows it')
+  cluster.turn('s1', answer(endingAt(2, conflict(2, '2/2', round))))
+  assert.equal([cluster.drop(appendsTo('s3')), peer?.mode, peer?.nextIndex], [[], 'replicate', 7])
 })
 
 test('what a peer without room has accepted and not written is not sent again', () => {

@@ -51,6 +51,8 @@ export class Progress {
    * for little: half of what it has refused, twice as much again with each that it has taken.
    */
   probeBytesMax = Infinity
+  /** Of the last probe. */
+  probeRound = 0
   /** In `probe`: the peer has no room, or the store could not be read. Ends with the next heartbeat. */
   paused = false
   /** The end and the round of the last message with entries on this session, unless an answer has disproved it. */

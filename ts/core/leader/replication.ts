@@ -206,9 +206,9 @@ export class Replication {
     return bytesUnderWay > 0 && message.round > sentRound && acceptedIndexOf(message) < sentThrough
   }
 
-  /** Whether a probe is on its way that left after what this answers: its own answer says more. */
+  /** Whether a probe has left after what this answers: its own answer says more, or has said it. */
   #isOvertaken({ round }: AppendEntriesResult): boolean {
-    return this.#progress.probeBytes > 0 && round < this.#progress.sentRound
+    return round < this.#progress.probeRound
   }
 
   /** The peer has no room. That may have been said of a window, and a probe be on its way by now. */
@@ -252,6 +252,7 @@ export class Replication {
   #probe(blocks: readonly Block[]): void {
     const progress = this.#progress
     progress.probeBytes = bytesOf(blocks)
+    progress.probeRound = this.#rounds.current
     this.#send(progress.nextIndex, blocks)
   }
 

@@ -86,9 +86,11 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
-  // A snapshot that was asked for before is still being made by a slow disk.
-  const isDone = (server: SimServer): boolean =>
-    passing(server).length === 0 && (server.rooms?.snapshotCalls ?? 0) === 0
+  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since.
+  const isDone = (server: SimServer): boolean => {
+    const { snapshotCalls, transfers } = server.rooms ?? { snapshotCalls: 0, transfers: 0 }
+    return passing(server).length === 0 && snapshotCalls + transfers === 0
+  }
   const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
   const comeToRest = async (): Promise<void> => {
     for (const client of asking) client.isStopped = true
