@@ -312,10 +312,13 @@ test('a peer with little room is sent less with each refusal, until it takes som
     cluster.settle()
   }
   // As near the bound of a store: room for one of them, and never for all that it lacks.
+  const probed: number[] = []
   for (let beat = 0; beat < 40; beat += 1) {
     cluster.turn('s3', { type: 'credit', bytes: 25_000 })
     cluster.run(SETTINGS.heartbeatMs)
+    probed.push(cluster.core('s1').peers.get('s3')?.probeBytesMax ?? 0)
   }
+  assert.ok(Math.min(...probed) < (probed.at(-1) ?? 0), 'once it takes some it is sent more again')
   assert.is(cluster.core('s3').log.lastIndex, cluster.core('s1').log.lastIndex)
 })
 

@@ -598,6 +598,21 @@ test("M16 a store that has joined is no voter of what was before it, in nobody's
   assert.is(cluster.core('s2').role, 'leader')
 })
 
+test('M10 one that has caught up and is gone is not promoted, though the voters with it would be enough', () => {
+  const cluster = led({ spares: ['s4'] })
+  for (const id of ['s2', 's3']) cluster.cut('s1', id)
+  cluster.configure('s1', add('s4', true))
+  cluster.run(heartbeatMs)
+  assert.is(cluster.core('s1').matchIndexOf('s4'), cluster.core('s1').log.lastIndex)
+  cluster.disconnect('s1', 's4')
+  cluster.heal()
+  cluster.run(4 * heartbeatMs)
+  assert.is(inForce(cluster, 's1'), 's1 s2 s3 +s4*')
+  cluster.connect('s1', 's4')
+  cluster.run(4 * heartbeatMs)
+  assert.is(inForce(cluster, 's1'), 's1 s2 s3 s4')
+})
+
 test('nobody becomes a voter whose store was never met, however much it is forced', () => {
   const cluster = led({ spares: ['s4'] })
   cluster.crash('s4')

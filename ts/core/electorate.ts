@@ -94,9 +94,10 @@ export class Electorate {
     }
     for (const { id } of after.voters) {
       if (isVoter(before, id)) continue
-      const store = id === this.#id ? this.#store : this.#sessions.get(id)?.store
-      if (store === undefined) return { unknown: id }
-      incarnations.set(id, store.incarnation)
+      // Never this server itself: who is no voter leads to no configuration (M11).
+      const peer = this.#sessions.get(id)
+      if (peer === undefined) return { unknown: id }
+      incarnations.set(id, peer.store.incarnation)
     }
     return this.#maker.withIncarnations(after, incarnations)
   }

@@ -117,7 +117,7 @@ export class Progress {
 
   /** The peer has everything up to `accepted`, written or not. */
   becomeReplicate(accepted: LogIndex): void {
-    if (this.probeBytes > 0) this.probeBytesMax *= 2
+    this.probeBytesMax *= 2
     this.mode = 'replicate'
     this.nextIndex = logIndex(Math.max(accepted, this.matchIndex) + 1)
     this.inflights.clear()
