@@ -613,6 +613,32 @@ test('M10 one that has caught up and is gone is not promoted, though the voters 
   assert.is(inForce(cluster, 's1'), 's1 s2 s3 s4')
 })
 
+test('M8 a voter that knows neither that it is one nor who asks for its vote gives it, or nobody could be elected', () => {
+  // What s4 has is of a time when others were members; it is made the only voter that comes, and hears of nothing.
+  const cluster = led({ configuration: votersOnly(['s1']), spares: ['s2', 's4'] })
+  cluster.configure('s1', add('s4', false))
+  cluster.run(2 * heartbeatMs)
+  cluster.configure('s1', { type: 'remove', id: 's4' })
+  cluster.run(2 * electionTimeoutMs)
+  cluster.configure('s1', add('s2', true))
+  cluster.run(4 * heartbeatMs)
+  cluster.configure('s1', { type: 'remove', id: 's1' })
+  cluster.run(2 * electionTimeoutMs)
+  assert.is(cluster.leader?.id, 's2')
+  cluster.connect('s2', 's4')
+  cluster.cut('s2', 's4')
+  cluster.configure('s2', add('s4', false))
+  cluster.run(heartbeatMs)
+  const taken = cluster.configure('s2', { type: 'set', voters: ['s4'], nonvoters: ['s2'] }, { force: true })
+  assert.is(kindOf(taken), 'appended')
+  cluster.run(3 * electionTimeoutMs)
+  assert.is(cluster.leader, null, 'nobody has answered it')
+  assert.is(inForce(cluster, 's4'), 's1')
+  cluster.heal()
+  cluster.run(6 * electionTimeoutMs)
+  assert.is(inForce(cluster, 's4'), 's4 +s2')
+})
+
 test('nobody becomes a voter whose store was never met, however much it is forced', () => {
   const cluster = led({ spares: ['s4'] })
   cluster.crash('s4')
