@@ -8,7 +8,7 @@ const RARE_FAULTS: readonly string[] = [
 ]
 
 /** What a million core steps must have been in; whatever is missing was not tested. */
-export const MUST_REACH: readonly string[] = [
+const MUST_REACH: readonly string[] = [
   'busy',
   'call ended with ERR_RAFT_ABORTED, not-applied',
   'call ended with ERR_RAFT_ABORTED, unknown',
@@ -39,8 +39,14 @@ export const MUST_REACH: readonly string[] = [
   ...FAULT_NAMES.filter((name) => !RARE_FAULTS.includes(name)).map((name) => `fault: ${name}`),
 ]
 
+/** What a run of an hour, some 100 million core steps, must have been in besides. */
+const MUST_REACH_IN_AN_HOUR: readonly string[] = [
+  'crash before an install is durable',
+  'crash of a leader in a joint configuration',
+]
+
 /** What a run of minutes, some 10 million core steps, must have been in as well. */
-export const MUST_REACH_IN_MINUTES: readonly string[] = [
+const MUST_REACH_IN_MINUTES: readonly string[] = [
   ...['send', 'respond', 'flushed', 'submit', 'submitted', 'written', 'apply', 'applied'].map(
     (where) => `crash: at ${where}`,
   ),
@@ -56,7 +62,6 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'fault: asks-where-to-join',
   'compaction held for a peer',
   ...['create', 'write', 'sync', 'rename'].map((call) => `crash: at ${call} of a snapshot, done`),
-  'crash before an install is durable',
   'crash before a restore is through',
   'crash of a leader that gives a snapshot',
   'damaged piece',
@@ -65,7 +70,6 @@ export const MUST_REACH_IN_MINUTES: readonly string[] = [
   'stale offer',
   'transfer refused',
   'transfer resumed',
-  'crash of a leader in a joint configuration',
   'step-down of a leader that is no voter',
   'step-down because it halted',
   'step-down because of a higher term',
@@ -87,4 +91,13 @@ export function formatCounts(counts: ReadonlyMap<string, number>): string {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([what, times]) => `${String(times).padStart(9)}  ${what}`)
     .join('\n')
+}
+
+/** What a batch of so many core steps must have been in. */
+export function mustReach(steps: number): readonly string[] {
+  return [
+    ...(steps >= 1_000_000 ? MUST_REACH : []),
+    ...(steps >= 10_000_000 ? MUST_REACH_IN_MINUTES : []),
+    ...(steps >= 100_000_000 ? MUST_REACH_IN_AN_HOUR : []),
+  ]
 }
