@@ -21,7 +21,7 @@ export interface PeerSession {
 }
 
 /** In the place of an incarnation: the member was added, and no store has its vote. */
-const NOBODY = ''
+export const NOBODY = ''
 
 export class Electorate {
   readonly #id: ServerId

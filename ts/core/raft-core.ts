@@ -190,7 +190,7 @@ export class RaftCore {
   }
 
   /** The incarnation of the store that alone has the vote of that member; null where none is named. */
-  storeNamedIn(configuration: Configuration, id: ServerId): string | null {
+  storeNamedFor(configuration: Configuration, id: ServerId): string | null {
     return this.#context.electorate.storeNamedFor(configuration, id)
   }
 

@@ -191,7 +191,7 @@ export class PeerPins {
     const isMember = new Set(membersOf(configuration).map(({ id }) => id))
     for (const [peer, { since, incarnation }] of this.#pins) {
       // Its removal may be in a snapshot that says only who came after it.
-      const voting = this.#core.storeNamedIn(configuration, peer)
+      const voting = this.#core.storeNamedFor(configuration, peer)
       const isReplaced = voting !== null && voting !== incarnation
       if (since >= index || (isMember.has(peer) && !isReplaced)) continue
       this.#pins.delete(peer)
@@ -359,7 +359,7 @@ export class PeerPins {
     if (pin !== undefined && pin.incarnation !== peer.incarnation) return replaced(peer.serverId, pin, peer)
     const core = this.#core
     // Only a leader knows: who catches up reads of stores that have been replaced since.
-    const voting = core.role === 'leader' ? core.storeNamedIn(core.configuration, peer.serverId) : null
+    const voting = core.role === 'leader' ? core.storeNamedFor(core.configuration, peer.serverId) : null
     if (voting !== null && voting !== peer.incarnation) {
       return replaced(peer.serverId, { incarnation: voting, bootCounter: 0, bootNonce: null }, peer)
     }

@@ -8,6 +8,7 @@
  */
 
 import { membersOf } from '../../core/configuration.js'
+import { NOBODY } from '../../core/electorate.js'
 import type { RaftError } from '../../errors.js'
 import { entryBlock, RecordCursor } from '../../format/block.js'
 import { decodeConfiguration, encodeConfiguration } from '../../format/configuration.js'
@@ -96,7 +97,7 @@ function planOf(dir: string, stored: StoredState, servers: readonly RecoveredSer
     ...{ self, clusterId, recoveries, before },
     after: withIncarnations(
       configurationOf(self, servers, before.configuration),
-      new Map(servers.map(({ id }) => [id, id === self ? stored.incarnation : ''])),
+      new Map(servers.map(({ id }) => [id, id === self ? stored.incarnation : NOBODY])),
     ),
     lastIndex: stored.lastIndex,
     lastTerm: lastTermOf(stored),
