@@ -38,6 +38,25 @@ test('E7 H1-4 a leader whose process is gone is replaced long before an election
   }
 })
 
+test('the voters that have lost their leader take turns, with time for the questions of one to reach the next', () => {
+  const draws = [0, 0.999]
+  for (const servers of [3, 5, 7]) {
+    for (const [first, second] of draws.flatMap((one) => draws.map((other) => [one, other]))) {
+      const cluster = led({
+        servers,
+        random: (id) => () => (Number(id.slice(1)) % 2 === 0 ? (first ?? 0) : (second ?? 0)),
+      })
+      cluster.kill('s1')
+      const others = cluster.ids.filter((id) => id !== 's1')
+      const begins = others.map((id) => cluster.core(id).nextDeadline())
+      for (const [at, next] of begins.slice(1).entries()) {
+        const apart = next - (begins[at] ?? 0)
+        assert.ok(apart >= (electionTimeoutMs * 0.05) / others.length / 2, `${apart} ms apart of ${servers} servers`)
+      }
+    }
+  }
+})
+
 test('entries that its disk is still writing keep no follower from calling for an election (E14)', () => {
   const cluster = led()
   cluster.propose('s1')

@@ -1,7 +1,7 @@
 /**
  * When a follower calls for an election because the process of its leader is gone: soon, and not after an election
- * timeout. The voters take turns, so that votes are rarely split; whose log is behind is refused, and the next one has
- * its turn.
+ * timeout. The voters take turns with time between them, or votes would be split now and then, which costs an election
+ * timeout; whose log is behind is refused, and the next one has its turn.
  *
  * Invariant: where links flap and the leader lives on, attempts become rare: after each one of a term the next waits
  * twice as long. What an attempt may do is the business of pre-vote and stickiness, here is only when.
@@ -15,6 +15,8 @@ import { isVoter, membersOf } from './configuration.js'
 const WAIT_PART = 1 / 100
 /** Among so much of it after that the turns of the voters lie; after as much again those of a lower priority. */
 const TURNS_PART = 1 / 20
+/** Of its turn, a voter begins within the first part: the rest is for its questions to reach the others. */
+const BEGINS_WITHIN = 1 / 2
 /** Election timeouts between two attempts of one term, at most. */
 const PAUSE_TIMEOUTS_MAX = 64
 
@@ -53,7 +55,7 @@ export class LeaderLoss {
     const others = membersOf(configuration).filter((other) => other.id !== leader && isVoter(configuration, other.id))
     const turn = others.findIndex((other) => other.id === id)
     const rounds = ELECTION_PRIORITY_MAX - electionPriority
-    const inRound = (turn + follower.random()) / others.length
+    const inRound = (turn + BEGINS_WITHIN * follower.random()) / others.length
     const at = now + electionTimeoutMs * (WAIT_PART + TURNS_PART * (rounds + inRound))
     this.#notBefore = at + this.#pauseMs
     this.#pauseMs = Math.min(2 * this.#pauseMs, PAUSE_TIMEOUTS_MAX * electionTimeoutMs)
