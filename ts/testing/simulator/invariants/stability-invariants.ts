@@ -73,7 +73,8 @@ export class StabilityInvariants implements Observer {
     } else if (input.type === 'response') {
       const { message, from, session } = input
       const line = lineTo(seen, from)
-      const isAnswer = message.type === 'AppendEntriesResult' && message.term === core.term
+      // Of round 0 is the refusal of what it sent when it led an earlier term: no answer to this leadership.
+      const isAnswer = message.type === 'AppendEntriesResult' && message.term === core.term && message.round > 0
       if (isAnswer && line.session === session) line.answeredAt = seen.now
     }
   }
