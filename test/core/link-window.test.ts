@@ -55,6 +55,28 @@ for (const [name, mibPerS] of [
   }
 }
 
+test('what is no longer waited for is on its way all the same: a heartbeat behind it does not show how long the way is', () => {
+  const window = new LinkWindow(ELECTION_MS)
+  const before = window.bytes
+  const delayMs = 4 * QUEUE_MS
+  window.sent((round += 1), now, before, false)
+  window.left(before)
+  window.sent((round += 1), now, 0, true)
+  window.answered(round, (now += delayMs))
+  window.full()
+  window.sent((round += 1), now, before, true)
+  window.answered(round, (now += delayMs))
+  assert.ok(window.bytes < before, `${window.bytes} of ${before} bytes`)
+  // It has arrived: the next one finds nothing before it.
+  window.sent((round += 1), now, 0, true)
+  window.answered(round, (now += 1))
+  window.full()
+  window.sent((round += 1), now, window.bytes, true)
+  const small = window.bytes
+  window.answered(round, (now += 2))
+  assert.ok(window.bytes > small, `${window.bytes} of ${small} bytes`)
+})
+
 test('a fast link, near or far, has the whole window after a few heartbeats', () => {
   for (const wayMs of [0.1, 5, 150]) {
     const window = new LinkWindow(ELECTION_MS)

@@ -39,6 +39,9 @@ export class LinkWindow {
   #probe: Probe | null = null
   /** The last round in which something was sent. */
   #round = -1
+  /** On their way by the end of that round, and no longer waited for. */
+  #leftBytes = 0
+  #leftRound = -1
   /** More would have been sent since the last answer that was measured. */
   #wasFull = false
 
@@ -59,6 +62,13 @@ export class LinkWindow {
   forget(): void {
     this.#probe = null
     this.#wasFull = false
+    this.#leftBytes = 0
+  }
+
+  /** So much is no longer waited for, and on its way all the same: what follows stands behind it. */
+  left(bytes: number): void {
+    this.#leftBytes += bytes
+    this.#leftRound = this.#round
   }
 
   /** There was more to send than it allows. */
@@ -72,11 +82,12 @@ export class LinkWindow {
     this.#round = round
     // A heartbeat that follows entries which nobody has answered says more than they do.
     if (this.#probe !== null && (this.#probe.isHeartbeat || !isHeartbeat)) return
-    this.#probe = { round, sentAt: now, bytes, isHeartbeat }
+    this.#probe = { round, sentAt: now, bytes: bytes + this.#leftBytes, isHeartbeat }
   }
 
   /** Everything sent in rounds before `round` has arrived, and the first message of it. */
   answered(round: number, now: number): void {
+    if (round > this.#leftRound) this.#leftBytes = 0
     const probe = this.#probe
     if (probe === null || round < probe.round) return
     this.#probe = null

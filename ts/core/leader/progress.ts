@@ -107,6 +107,7 @@ export class Progress {
   }
 
   becomeProbe(nextIndex: LogIndex): void {
+    this.window.left(this.bytesUnderWay)
     this.mode = 'probe'
     this.nextIndex = logIndex(Math.max(nextIndex, this.matchIndex + 1))
     this.inflights.clear()
@@ -126,6 +127,7 @@ export class Progress {
   }
 
   becomeSnapshot(snapshot: SnapshotMeta): void {
+    this.window.left(this.bytesUnderWay)
     this.mode = 'snapshot'
     this.snapshot = snapshot
     this.inflights.clear()
