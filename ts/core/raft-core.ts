@@ -391,13 +391,13 @@ export class RaftCore {
 
   /**
    * Nobody gets a vote while a live leader is heard, unless that leader itself hands over (thesis 4.2.3); and no
-   * stranger gets one of a member: only what leads is heard of one (H1-13). A server that is no member by what it knows
-   * may be a voter all the same, by an entry that only the asker has, and nobody else could be elected (M8).
+   * stranger gets one of a voter: only what leads is heard of one (H1-13). A server that is no voter by what it knows
+   * may be one all the same, by an entry that only the asker has, and nobody else could be elected (M8).
    */
   #deniesVotes(from: ServerId, isTransfer = false): boolean {
     if (this.#role.hearsLeader && !isTransfer) return true
-    const { servers } = this.#configurations
-    return servers.some(({ id }) => id === this.#context.id) && !servers.some(({ id }) => id === from)
+    const isVoterHere = this.#context.electorate.isVoterHere(this.configuration)
+    return isVoterHere && !this.#configurations.servers.some(({ id }) => id === from)
   }
 
   #handleResponse(from: ServerId, session: number, message: Response): void {
