@@ -83,6 +83,8 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
   isPaused = false
   server: RunningServer | null = null
   raft: SimRaft | null = null
+  /** Calls of operators that it has not answered. */
+  asked = 0
   /** Dies at the n-th point from now on; 0 for never. */
   pointsToLive = 0
   store: SimStore

@@ -46,7 +46,11 @@ export function askRaft(
   const raft = process?.raft ?? null
   if (process === null || raft === null) return null
   process.arrive(() => {
-    const settled = (): void => world.promised()
+    process.asked += 1
+    const settled = (): void => {
+      process.asked -= 1
+      world.promised()
+    }
     ask(raft).then(settled, settled)
     world.promised()
   })

@@ -67,7 +67,7 @@ export function hasMembershipFaults({ plan }: World): boolean {
   return Object.keys(membershipFaults).some((name) => (plan.faults[name as FaultName] ?? 0) > 0)
 }
 
-/** Whether all of these vote, and nothing is under way; asks for the next step towards it where they do not. */
+/** Whether all of these vote, and no change is under way, nor asked for; asks for the next step where they do not. */
 export function restoreMembers(world: World, servers: readonly SimServer[]): boolean {
   const leader = leaderOf(world)
   const configuration = leader?.process?.raft?.configuration()
@@ -76,7 +76,10 @@ export function restoreMembers(world: World, servers: readonly SimServer[]): boo
   const isIn = (list: readonly { readonly id: ServerId }[], id: ServerId): boolean =>
     list.some((each) => each.id === id)
   const missing = servers.find(({ id }) => !isIn(voters, id))
-  if (missing === undefined) return configuration.isCommitted && outgoing === null && nonvoters.length === 0
+  if (missing === undefined) {
+    const isAsked = servers.some(({ process }) => process !== null && process.asked > 0)
+    return configuration.isCommitted && outgoing === null && nonvoters.length === 0 && !isAsked
+  }
   const { id, address } = missing
   const wait = { timeoutMs: Math.ceil(4 * world.plan.electionTimeoutMs) }
   if (isIn(nonvoters, id)) asked(world, `promotes ${id}`, (raft) => raft.promote(id, wait))
