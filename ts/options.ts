@@ -93,8 +93,8 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** Where snapshots lie. Default `fileSnapshotStore()`, in a folder of its own below `dir`. */
   readonly snapshotStorage?: SnapshotStoreFactory
   /**
-   * When a snapshot is taken, and what of the log stays behind it. false: only when `snapshot()` is called. Without
-   * effect on a state machine that has no `snapshot` and `restore`.
+   * When a snapshot is taken, and what of the log stays behind it. false: only when `snapshot()` is called,
+   * or in place of one that was found damaged. Without effect on a state machine that has no `snapshot` and `restore`.
    */
   readonly snapshots?: SnapshotOptions | false
   /** Default: says nothing. */

@@ -37,7 +37,7 @@ interface Beginning extends Mark {
 }
 
 export class SnapshotSchedule {
-  /** Null: never due by itself. */
+  /** Null: never due by itself, unless one is missing. */
   readonly #policy: SnapshotPolicy | null
   /** Above 1, other on each server: servers that apply the same do not all take their snapshots at once. */
   readonly #stretch: number
@@ -89,10 +89,14 @@ export class SnapshotSchedule {
     this.taken(snapshotBytes)
   }
 
-  /** Whether one is due that covers what is applied now; `isMissing`: there is none on which the log could stand. */
+  /**
+   * Whether one is due that covers what is applied now; `isMissing`: there is none on which the log could stand, which is
+   * mended whatever the policy.
+   */
   isDue(now: number, isMissing = false): boolean {
-    if (this.#policy === null || now < this.#notBefore) return false
+    if (now < this.#notBefore) return false
     if (isMissing) return true
+    if (this.#policy === null) return false
     if (this.#appliedIndex <= this.#taken.index) return false
     const { entries, bytes, intervalMs } = this.#policy
     const newBytes = this.#appliedBytes - this.#taken.bytes
