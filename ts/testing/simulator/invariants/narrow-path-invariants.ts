@@ -3,8 +3,8 @@
  * leader.
  *
  * - A leader whom a quorum has followed stays, and who follows it calls for no election.
- * - Heartbeats are not stuck behind entries: once the leader has had the time to measure the path, what is before one
- *   takes less than an election timeout, or that and a single block, which goes alone.
+ * - Heartbeats are not stuck behind entries: once the leader has had the time to measure the path, which shows only
+ *   under load, what is before one takes less than an election timeout, or that and a single block, which goes alone.
  */
 
 import type { Request, Response } from '../../../core/messages.js'
@@ -22,6 +22,8 @@ import type { WorldObserver } from '../world-observer.js'
  */
 const MEASURED_AFTER_WAITS = 3
 const MEASURED_AFTER_TIMEOUTS = 2
+/** A heartbeat that waits for no longer than this part of an election timeout shows nothing. */
+const LOADED_PART = 1 / 4
 
 export interface NarrowSite {
   readonly electionTimeoutMs: number
@@ -36,6 +38,8 @@ export class NarrowPathInvariants implements WorldObserver {
   #leader: { readonly id: ServerId; readonly term: Term; readonly since: number } | null = null
   /** By server and peer: when they were last connected. */
   readonly #connectedAt = new Map<string, number>()
+  /** The same: when a heartbeat last found the path without load. */
+  readonly #unloadedAt = new Map<string, number>()
   /** By server: whether it followed that leader in its last turn. */
   readonly #isFollowing: boolean[] = []
   #isOver = false
@@ -80,8 +84,10 @@ export class NarrowPathInvariants implements WorldObserver {
     if (path === null) return
     const { electionTimeoutMs } = this.#site
     const { waitMs, bytesPerMs } = path
-    const since = Math.max(leader.since, path.since, this.#connectedAt.get(`${id}>${to}`) ?? 0)
-    const measuredMs = this.#site.now() - since
+    const [key, now] = [`${id}>${to}`, this.#site.now()]
+    if (waitMs <= electionTimeoutMs * LOADED_PART) this.#unloadedAt.set(key, now)
+    const seenAt = [this.#connectedAt, this.#unloadedAt].map((at) => at.get(key) ?? 0)
+    const measuredMs = now - Math.max(leader.since, path.since, ...seenAt)
     const isMeasured = measuredMs > MEASURED_AFTER_WAITS * waitMs + MEASURED_AFTER_TIMEOUTS * electionTimeoutMs
     hold(!isMeasured || waitMs <= electionTimeoutMs + BLOCK_BYTES_MAX / bytesPerMs, 29, () => {
       return `a heartbeat of ${id} to ${to} waits ${waitMs} ms behind entries; the election timeout is ${electionTimeoutMs} ms`
