@@ -90,8 +90,8 @@ export class SnapshotSchedule {
   }
 
   /**
-   * Whether one is due that covers what is applied now; `isMissing`: there is none on which the log could stand, which is
-   * mended whatever the policy.
+   * Whether one is due that covers what is applied now; `isMissing`: there is none on which the log could stand. That
+   * is mended whatever the policy.
    */
   isDue(now: number, isMissing = false): boolean {
     if (now < this.#notBefore) return false
