@@ -22,7 +22,11 @@ interface Sent {
   has: number
   /** Messages with entries that no answer has settled, each behind the one before it. */
   underWay: { readonly last: number; readonly round: number }[]
+  /** Where that ends which an answer has disproved: what is sent behind it cannot be taken. Null when there is none. */
+  lostThrough: number | null
 }
+
+const NOTHING = { has: 0, lostThrough: null }
 
 export class SendingInvariants implements Observer {
   /** By server, then by peer. */
@@ -36,7 +40,7 @@ export class SendingInvariants implements Observer {
   stepped({ ordinal }: ServerView, _core: RaftCore, input: Input): void {
     if (input.type === 'peerUp') {
       const { session } = input
-      this.#sent[ordinal]?.set(input.peer, { session, term: 0, has: 0, underWay: [] })
+      this.#sent[ordinal]?.set(input.peer, { session, ...NOTHING, term: 0, underWay: [] })
     } else if (input.type === 'response' && input.message.type === 'AppendEntriesResult') {
       const sent = this.#sent[ordinal]?.get(input.from)
       const isCurrent = sent?.session === input.session && sent.term === input.message.term
@@ -51,11 +55,16 @@ export class SendingInvariants implements Observer {
     const sent = this.#sent[ordinal]?.get(to)
     if (last === undefined || sent === undefined) return
     const { term, prevIndex, round } = message
-    if (sent.term !== term) Object.assign(sent, { term, has: 0, underWay: [] })
+    if (sent.term !== term) Object.assign(sent, { ...NOTHING, term, underWay: [] })
     const through = sent.underWay.at(-1)?.last ?? sent.has
     hold(prevIndex >= through, 29, () => {
       return `${id} sends ${prevIndex + 1} .. ${last} to ${to} again, and no answer has disproved what it had up to ${through}`
     })
+    if (prevIndex === sent.lostThrough) {
+      sent.lostThrough = last
+      return
+    }
+    sent.lostThrough = null
     sent.underWay.push({ last, round })
   }
 }
@@ -66,5 +75,6 @@ function settle(sent: Sent, { status, matchIndex, acceptedIndex, round }: Append
   const left = sent.underWay.filter(({ last }) => last > sent.has)
   const [first] = left
   const isDisproved = first !== undefined && (status === 'matched' ? round > first.round : round >= first.round)
+  if (isDisproved) sent.lostThrough = left.at(-1)?.last ?? null
   sent.underWay = isDisproved ? [] : left
 }
