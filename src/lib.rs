@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use balsa_log::format::block;
 use balsa_log::format::snapshot::Snapshot;
-use balsa_log::{Durability, Options, ReadOutcome, State, Store};
+use balsa_log::{Durability, JournalSize, Mode, Options, ReadOutcome, State, Store};
 use napi::bindgen_prelude::{AsyncTask, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status, Task};
@@ -122,6 +122,8 @@ pub struct NativeStats {
     pub used_bytes: i64,
     /// Their bound.
     pub capacity_bytes: i64,
+    /// Bytes of tickets that are durable in the journal, and not in the data file yet.
+    pub behind_bytes: i64,
 }
 
 fn defect(message: impl Into<String>) -> Error {
@@ -166,9 +168,7 @@ pub fn create(env: &Env) -> Result<u32> {
 pub struct OpenTask {
     handle: u32,
     dir: PathBuf,
-    allow_remote: bool,
-    /// None: as the engine has it.
-    map_bytes: Option<usize>,
+    options: Options,
     wake: Option<WakeFunction>,
 }
 
@@ -183,8 +183,7 @@ impl Task for OpenTask {
             let call = Box::new(move || {
                 let _closing = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             });
-            let options = options_of(self.allow_remote, self.map_bytes);
-            let (store, state) = Store::open(&self.dir, &options, call).map_err(translate)?;
+            let (store, state) = Store::open(&self.dir, &self.options, call).map_err(translate)?;
             registry::fill(self.handle, store)?;
             Ok(state)
         })
@@ -200,11 +199,15 @@ impl Task for OpenTask {
     }
 }
 
-fn options_of(allow_remote: bool, map_bytes: Option<usize>) -> Options {
+/// `map_bytes` 0: as the engine has it.
+fn options_of(allow_remote: bool, map_bytes: i64, journal: bool) -> Result<Options> {
     let mut options = Options::default();
     options.allow_remote = allow_remote;
-    options.map_bytes = map_bytes.unwrap_or(options.map_bytes);
-    options
+    options.map_bytes = map_size(map_bytes)?.unwrap_or(options.map_bytes);
+    if journal {
+        options.mode = Mode::Journal(JournalSize::default());
+    }
+    Ok(options)
 }
 
 /// 0: as the engine has it.
@@ -217,9 +220,7 @@ fn map_size(bytes: i64) -> Result<Option<usize>> {
 /// Looks at a store.
 pub struct InspectTask {
     dir: PathBuf,
-    allow_remote: bool,
-    /// None: as the engine has it.
-    map_bytes: Option<usize>,
+    options: Options,
 }
 
 impl Task for InspectTask {
@@ -227,7 +228,7 @@ impl Task for InspectTask {
     type JsValue = Option<NativeState>;
 
     fn compute(&mut self) -> Result<Option<State>> {
-        guarded(|| Store::inspect(&self.dir, &options_of(self.allow_remote, self.map_bytes)).map_err(translate))
+        guarded(|| Store::inspect(&self.dir, &self.options).map_err(translate))
     }
 
     fn resolve(&mut self, _env: Env, state: Option<State>) -> Result<Option<NativeState>> {
@@ -238,8 +239,9 @@ impl Task for InspectTask {
 /// What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
 /// changed.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState | null>")]
-pub fn inspect(dir: String, allow_remote: bool, map_bytes: i64) -> Result<AsyncTask<InspectTask>> {
-    Ok(AsyncTask::new(InspectTask { dir: PathBuf::from(dir), allow_remote, map_bytes: map_size(map_bytes)? }))
+pub fn inspect(dir: String, allow_remote: bool, map_bytes: i64, journal: bool) -> Result<AsyncTask<InspectTask>> {
+    let options = options_of(allow_remote, map_bytes, journal)?;
+    Ok(AsyncTask::new(InspectTask { dir: PathBuf::from(dir), options }))
 }
 
 fn native_state(state: State) -> Result<NativeState> {
@@ -281,7 +283,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most
+/// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
+/// front of it. `onWake` is called, at most
 /// once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
@@ -290,11 +293,13 @@ pub fn open(
     dir: String,
     allow_remote: bool,
     map_bytes: i64,
+    journal: bool,
     on_wake: Function<'_, (), UnknownReturnValue>,
 ) -> Result<AsyncTask<OpenTask>> {
     let wake = on_wake.build_threadsafe_function::<()>().build()?;
     let dir = PathBuf::from(dir);
-    Ok(AsyncTask::new(OpenTask { handle, dir, allow_remote, map_bytes: map_size(map_bytes)?, wake: Some(wake) }))
+    let options = options_of(allow_remote, map_bytes, journal)?;
+    Ok(AsyncTask::new(OpenTask { handle, dir, options, wake: Some(wake) }))
 }
 
 /// Seals the block that stands in `arena` at `offset`; returns its length.
@@ -399,6 +404,7 @@ pub fn stats(handle: u32) -> Result<NativeStats> {
         bytes_written: whole(stats.bytes_written)?,
         used_bytes: whole(stats.used_bytes)?,
         capacity_bytes: whole(stats.capacity_bytes)?,
+        behind_bytes: whole(stats.behind_bytes)?,
     })
 }
 

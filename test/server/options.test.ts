@@ -243,9 +243,10 @@ test('options of transports and stores are refused by name', () => {
     [() => (tcp as Loose)({ listen: '127.0.0.1:0', dialTimeoutMs: '100' }), /^tcp: dialTimeoutMs is 100; it must be/],
     [() => (fileStore as Loose)({ path: '/x' }), /^fileStore: option path is unknown: fileStore takes no options/],
     [
-      () => (nativeStore as Loose)({ mode: 'journal' }),
-      /^nativeStore: option mode is unknown: did you mean mapBytes\? It takes mapBytes$/,
+      () => (nativeStore as Loose)({ mapByte: 2 ** 30 }),
+      /^nativeStore: option mapByte is unknown: did you mean mapBytes\? It takes mapBytes, mode$/,
     ],
+    [() => (nativeStore as Loose)({ mode: 'wal' }), /^option mode is "wal"; it must be one of lmdb, journal$/],
     [() => (fileStore as Loose)('/data'), /^fileStore takes no options/],
     [
       () => (memoryStore as Loose)({ capacity: 1 }),

@@ -368,23 +368,23 @@ export const engineRule: Rule = (file) => {
   return matches(file, file.text.replace(comment, ''), /\bnapi\w*/g, 'must not be known to a crate of the engine')
 }
 
-/** Where the store is put together, and where its one writer writes: all that asks something of a home of the log. */
-const askHome = /^crates\/balsa-log\/src\/(?:store|writer)\.rs$/
+/** Where the store is opened and put together, and where its home is written: all that asks something of a home. */
+const askHome = /^crates\/balsa-log\/src\/(?:store|opening|writer)\.rs$/
 
 /**
- * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store` and `writer`
- * ask the folder for something, and what is in it knows neither of the two, nor the queue that feeds them.
+ * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store`, `opening`
+ * and `writer` ask the folder for something, and what is in it knows none of them, nor the queue that feeds them.
  */
 export const homeRule: Rule = (file) => {
   if (!/^crates\/.*\.rs$/.test(file.path)) return []
   const code = file.text.replace(rustComment, '')
   if (file.path.startsWith('crates/balsa-log/src/lmdb/')) {
-    const above = /\b(?:queue|progress|shared|writer|store)::/g
+    const above = /\b(?:queue|progress|shared|backlog|opening|journal_writer|writer|store)::/g
     return matches(file, code, above, 'stands above the homes of the log')
   }
   const complaints = matches(file, code, /\b(?:heed|lmdb_\w*sys)\b/g, 'is known in crates/balsa-log/src/lmdb/ alone')
   if (askHome.test(file.path)) return complaints
-  return [...complaints, ...matches(file, code, /\blmdb::/g, 'is asked by store.rs and writer.rs alone')]
+  return [...complaints, ...matches(file, code, /\blmdb::/g, 'is asked by store.rs, opening.rs and writer.rs alone')]
 }
 
 export const rules: readonly Rule[] = [

@@ -16,7 +16,7 @@ export declare function fault(handle: number): string | null
  * What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
  * changed.
  */
-export declare function inspect(dir: string, allowRemote: boolean, mapBytes: number): Promise<NativeState | null>
+export declare function inspect(dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeState | null>
 
 /** One configuration entry of the log. */
 export interface NativeConfiguration {
@@ -104,6 +104,8 @@ export interface NativeStats {
   usedBytes: number
   /** Their bound. */
   capacityBytes: number
+  /** Bytes of tickets that are durable in the journal, and not in the data file yet. */
+  behindBytes: number
 }
 
 /** One stretch of the log written in one term. */
@@ -115,10 +117,11 @@ export interface NativeTermRun {
 }
 
 /**
- * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default. `onWake` is called, at most
+ * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
+ * front of it. `onWake` is called, at most
  * once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
  */
-export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, onWake: () => unknown): Promise<NativeState>
+export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean, onWake: () => unknown): Promise<NativeState>
 
 /** Writes durable ticket, credit, poisoned, stalled and full (0 or 1) into `out`. */
 export declare function poll(handle: number, out: Float64Array): void

@@ -90,6 +90,8 @@ export interface StoreStats {
   readonly usedBytes: number
   /** The bound of `usedBytes`; null where the store has none of its own. */
   readonly capacityBytes: number | null
+  /** Bytes of tickets that are durable in a journal, and not in its home yet; absent where there is no journal. */
+  readonly behindBytes?: number
 }
 
 export interface LogStore {

@@ -27,6 +27,8 @@ pub(crate) struct Engine {
     pub(crate) version: u32,
     /// The files that it makes there.
     pub(crate) files: &'static [&'static str],
+    /// What the names of others begin with, of which it makes as many as it needs.
+    pub(crate) prefix: Option<&'static str>,
     /// By what its data is known when `FORMAT` is lost.
     pub(crate) mark: Mark,
 }
@@ -43,10 +45,19 @@ const FILE_ENGINE: Engine = Engine {
     name: "file",
     version: 2,
     files: &["log", "segment-00000001"],
+    prefix: None,
     mark: Mark { file: "log", offset: 0, bytes: b"balsalog" },
 };
 
+/// Engines that open what each other wrote; the first one is asked for.
+pub(crate) type Engines = &'static [&'static Engine];
+
 impl Engine {
+    /// Whether a file of this name is one that it makes.
+    fn makes(&self, name: &str) -> bool {
+        self.files.contains(&name) || self.prefix.is_some_and(|prefix| name.starts_with(prefix))
+    }
+
     /// Why a store of the version `found` is not opened.
     pub(crate) fn wrong_version(&self, dir: &Path, found: impl Display) -> Error {
         Error::Format {
@@ -60,12 +71,12 @@ impl Engine {
 }
 
 /// What stands in a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Contents {
     /// Nothing, or the rest of a creation that was cut off before anything was reported.
     Nothing,
-    /// A complete store of the engine and version asked for.
-    Store,
+    /// A complete store of this engine.
+    Store(&'static Engine),
 }
 
 /// Makes the directory and its missing parents, and flushes each directory that got a new entry.
@@ -82,50 +93,54 @@ pub(crate) fn make(dir: &Path) -> Result<(), Error> {
         .map_err(|cause| unusable(dir, "cannot be created. Check its path and the rights of its parent", Some(cause)))
 }
 
-/// Tells what is there, without touching it.
-pub(crate) fn inspect(dir: &Path, engine: &Engine) -> Result<Contents, Error> {
+/// Tells what is there, without touching it: the engine asked for, which is the first, or another one that it opens.
+pub(crate) fn inspect(dir: &Path, engines: Engines) -> Result<Contents, Error> {
     match fs::read_to_string(dir.join(FORMAT_FILE)) {
-        Ok(text) => check_format(dir, engine, &text).map(|()| Contents::Store),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, engine).map(|()| Contents::Nothing),
-        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => Err(strange_format(dir, engine)),
+        Ok(text) => check_format(dir, engines, &text).map(Contents::Store),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => check_empty(dir, engines).map(|()| Contents::Nothing),
+        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => Err(strange_format(dir, engines)),
         Err(cause) => Err(unusable(dir, "cannot be read. Check its owner, its mode and the mount", Some(cause))),
     }
 }
 
-fn check_format(dir: &Path, engine: &Engine, text: &str) -> Result<(), Error> {
+fn check_format(dir: &Path, engines: Engines, text: &str) -> Result<&'static Engine, Error> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [MAGIC, version, writer] = words.as_slice() else {
-        return Err(if words.is_empty() { lost_format(dir, engine, "is empty") } else { strange_format(dir, engine) });
+        return Err(if words.is_empty() {
+            lost_format(dir, engines, "is empty")
+        } else {
+            strange_format(dir, engines)
+        });
     };
-    if *writer != engine.name {
+    let Some(engine) = engines.iter().find(|engine| engine.name == *writer) else {
         return Err(Error::Format {
             dir: dir.to_owned(),
             reason: format!(
                 "was written by the engine {writer}, and this is {}. Open it with the store that wrote it \
                  (file: fileStore())",
-                engine.name
+                engines.iter().map(|engine| engine.name).collect::<Vec<_>>().join(" and ")
             ),
         });
-    }
+    };
     if *version != engine.version.to_string() {
         return Err(engine.wrong_version(dir, version));
     }
-    Ok(())
+    Ok(engine)
 }
 
-fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
+fn check_empty(dir: &Path, engines: Engines) -> Result<(), Error> {
     let interrupted = dir.join(FORMAT_FILE_NEW).exists();
     let ours = |name: &str| match name {
         LOCK_FILE | LOST_AND_FOUND | FORMAT_FILE_NEW => true,
-        name => interrupted && engine.files.contains(&name),
+        name => interrupted && engines.iter().any(|engine| engine.makes(name)),
     };
     let unreadable = |cause| unusable(dir, "cannot be read. Check its owner, its mode and the mount", Some(cause));
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         let name = name.to_string_lossy();
         if !ours(&name) {
-            return Err(match remains(dir, engine) {
-                Some(_) => lost_format(dir, engine, "is missing"),
+            return Err(match remains(dir, engines) {
+                Some(_) => lost_format(dir, engines, "is missing"),
                 None if name == SNAPSHOTS_DIR => lost_log(dir),
                 None => foreign(dir, &format!("is not empty and not a store of Balsa (it holds {name})")),
             });
@@ -134,8 +149,9 @@ fn check_empty(dir: &Path, engine: &Engine) -> Result<(), Error> {
     Ok(())
 }
 
-/// The engine whose data stands there, as far as its mark tells.
-fn remains<'a>(dir: &Path, engine: &'a Engine) -> Option<&'a Engine> {
+/// The engine whose data stands there, as far as its mark tells. Of two with the same mark, the one whose other files are
+/// there as well: what they hold is in no other file.
+fn remains(dir: &Path, engines: Engines) -> Option<&'static Engine> {
     let found = |known: &Engine| {
         let Mark { file, offset, bytes } = known.mark;
         let mut read = vec![0; bytes.len()];
@@ -143,12 +159,18 @@ fn remains<'a>(dir: &Path, engine: &'a Engine) -> Option<&'a Engine> {
         open.seek(SeekFrom::Start(offset))?;
         open.read_exact(&mut read).map(|()| read == bytes)
     };
-    [engine, &FILE_ENGINE].into_iter().find(|known| found(known).unwrap_or(false))
+    let has_others = |prefix: &str| {
+        let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+    };
+    let (with_others, alone): (Vec<&Engine>, Vec<&Engine>) = engines.iter().partition(|engine| engine.prefix.is_some());
+    let known = with_others.into_iter().filter(|engine| engine.prefix.is_some_and(has_others)).chain(alone);
+    known.chain([&FILE_ENGINE]).find(|known| found(known).unwrap_or(false))
 }
 
 /// `FORMAT` says nothing. What it stood for may all be there: nobody may be sent to begin anew.
-fn lost_format(dir: &Path, engine: &Engine, how: &str) -> Error {
-    let Some(Engine { name, version, mark, .. }) = remains(dir, engine) else {
+fn lost_format(dir: &Path, engines: Engines, how: &str) -> Error {
+    let Some(Engine { name, version, mark, .. }) = remains(dir, engines) else {
         return foreign(dir, &format!("holds a file FORMAT that {how}, and no data of Balsa"));
     };
     let reason = format!(
@@ -170,9 +192,9 @@ fn lost_log(dir: &Path) -> Error {
     unusable(dir, &reason, None)
 }
 
-fn strange_format(dir: &Path, engine: &Engine) -> Error {
-    match remains(dir, engine) {
-        Some(_) => lost_format(dir, engine, "is not of Balsa"),
+fn strange_format(dir: &Path, engines: Engines) -> Error {
+    match remains(dir, engines) {
+        Some(_) => lost_format(dir, engines, "is not of Balsa"),
         None => foreign(dir, "holds a file FORMAT that is not of Balsa"),
     }
 }
@@ -195,6 +217,15 @@ pub(crate) fn create_store<T>(
     Ok(made)
 }
 
+/// From now on a store is of this engine, durably: what its files say is what that engine expects.
+pub(crate) fn convert(dir: &Path, engine: &Engine) -> Result<(), Error> {
+    let rename = || {
+        write_format(dir, engine)?;
+        finish_creation(dir)
+    };
+    rename().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
+}
+
 fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
     for name in engine.files {
         match fs::remove_file(dir.join(name)) {
@@ -202,10 +233,14 @@ fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
             _ => {}
         }
     }
+    write_format(dir, engine)?;
+    sync_directory(dir)
+}
+
+fn write_format(dir: &Path, engine: &Engine) -> io::Result<()> {
     let mut file = fs::File::create(dir.join(FORMAT_FILE_NEW))?;
     writeln!(file, "{MAGIC} {} {}", engine.version, engine.name)?;
-    file.sync_all()?;
-    sync_directory(dir)
+    file.sync_all()
 }
 
 /// The entries of the engine's files become durable before the mark does.

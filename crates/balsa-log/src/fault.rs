@@ -16,6 +16,8 @@ pub enum FaultPoint {
     Write,
     /// In place of a commit.
     Commit,
+    /// In place of the write of a batch to the journal.
+    Journal,
 }
 
 /// What a point shall fail with; none by default.

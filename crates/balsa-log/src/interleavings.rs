@@ -66,7 +66,7 @@ impl Both {
                     Next::Batch(batch) => {
                         taken += length_of(&batch.tickets);
                         assert_eq!(batch.last, taken, "a gap in the numbers");
-                        shared.publish(&batch, &Log::new(), Usage { used: 0, gone: 0 }, 1);
+                        shared.publish(&batch, &Log::new(), Some(Usage { used: 0, gone: 0 }), 1);
                     }
                     Next::Nothing => {}
                     Next::End => return taken,

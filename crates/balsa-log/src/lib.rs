@@ -9,7 +9,13 @@
 //!
 //! The way of a ticket: `store` takes it, `queue` holds it, `writer` drains the queue into a batch, `plan` checks the
 //! batch against the `log`, `lmdb` writes it in one transaction, `progress` says so, and `room` how full the home is.
-//! `shared` is what both threads hold. Only `lmdb/` knows LMDB; only `format/` and the rows in `lmdb/` know bytes.
+//! `shared` is what both threads hold. Only `lmdb/` knows LMDB; only `format/`, the rows in `lmdb/` and the batches in
+//! `journal/` know bytes.
+//!
+//! Where there is a journal in front of LMDB, `journal_writer` drains the queue and writes each batch to the `journal`;
+//! `backlog` holds it until `writer`, which is then fed from there, has it in LMDB, and `tail` is what reads see of it
+//! meanwhile. `opening` puts the two together again.
+//!
 //! Around the directory stand `directory` (whose it is), `lock` (who has it open), `watch` (whether it is still there)
 //! and `filesystem` (whether a flush means anything there, and which file is which).
 //!
@@ -17,6 +23,7 @@
 
 #![deny(unsafe_code)]
 
+mod backlog;
 mod directory;
 mod error;
 mod fault;
@@ -24,9 +31,12 @@ mod filesystem;
 pub mod format;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
+mod journal;
+mod journal_writer;
 mod lmdb;
 mod lock;
 mod log;
+mod opening;
 mod plan;
 mod progress;
 mod queue;
@@ -35,13 +45,15 @@ mod room;
 mod shared;
 mod store;
 mod sync;
+mod tail;
 mod watch;
 mod writer;
 
 pub use error::Error;
 pub use fault::{FaultPoint, Faults};
 pub use filesystem::Durability;
+pub use journal::JournalSize;
 pub use log::{HardState, TermRun};
 pub use progress::{Progress, Stats, Wake};
 pub use read::ReadOutcome;
-pub use store::{CREDIT_RESERVE_BYTES, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, State, Store};
+pub use store::{CREDIT_RESERVE_BYTES, Mode, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, State, Store};

@@ -5,7 +5,9 @@
 
 use crate::format::Damage;
 use crate::format::block::{self, BlockInfo};
+use crate::format::operation::Compact;
 use crate::format::snapshot::Snapshot;
+use crate::plan::Step;
 
 /// What must survive a crash besides the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -100,6 +102,25 @@ impl Log {
         self.prev_term = prev_term;
         self.last = self.last.max(first - 1);
         self.snapshot = Some(snapshot);
+    }
+
+    /// Takes a step of a plan that was made for this log.
+    pub(crate) fn follow(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Append { block, info } => self.append(block, info),
+            Step::TruncateSuffix { from } => self.truncate_suffix(*from),
+            Step::Compact(Compact { first, prev_term, snapshot, keep_suffix }) => {
+                if !keep_suffix && *first <= self.last {
+                    self.truncate_suffix(*first);
+                }
+                self.truncate_prefix(*first, *prev_term, snapshot.owned());
+            }
+            Step::HardState { term, commit, voted_for } => {
+                let voted_for = voted_for.map(ToOwned::to_owned);
+                self.hard_state = HardState { term: *term, commit: *commit, voted_for };
+            }
+            Step::Put { .. } | Step::Delete { .. } => {}
+        }
     }
 
     /// Checks the invariants of a log that was read.

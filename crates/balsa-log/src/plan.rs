@@ -6,6 +6,7 @@ use crate::format::block::{self, BlockInfo, Depth};
 use crate::format::operation::{Compact, Operation, Operations};
 use crate::format::{GROUP, length};
 use crate::log::{Log, TermRun};
+use crate::queue::Ticket;
 
 /// One checked step. It may be applied to the log behind the steps before it, and to no other.
 pub(crate) enum Step<'a> {
@@ -72,7 +73,7 @@ struct Ahead<'log> {
 }
 
 /// Checks the tickets of a batch. Contiguity: the first index of a block is the last index + 1 at that step.
-pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Vec<u8>]) -> Result<Plan<'a>, Error> {
+pub(crate) fn plan<'a: 'log, 'log>(log: &'log Log, tickets: &'a [Ticket]) -> Result<Plan<'a>, Error> {
     let mut ahead = Ahead {
         first: log.first,
         prev_term: log.prev_term,

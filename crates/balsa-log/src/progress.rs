@@ -44,10 +44,12 @@ pub struct Stats {
     pub wakes: u64,
     /// Bytes of tickets made durable.
     pub bytes_written: u64,
-    /// Bytes of the data file that hold something.
+    /// Bytes of the data file that hold something, and those that will come there.
     pub used_bytes: u64,
     /// Their bound: the size of the map.
     pub capacity_bytes: u64,
+    /// Bytes of tickets that are durable in the journal, and that LMDB has not taken in yet.
+    pub behind_bytes: u64,
 }
 
 /// What may be submitted now; see [`Progress`].

@@ -7,12 +7,13 @@
 //! - The phase moves forward only: open, closing, poisoned.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::format::length;
 use crate::format::operation::{Operation, Operations};
+use crate::journal::Position;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -21,12 +22,17 @@ const GROUP_COMMIT_BYTES: usize = 1 << 20;
 /// What a queued ticket costs besides its bytes; it also bounds the number of empty ones.
 const TICKET_OVERHEAD_BYTES: u64 = 64;
 
+/// The operations of a ticket, packed.
+pub(crate) type Ticket = Arc<[u8]>;
+
 /// Tickets that become durable together.
 pub(crate) struct Batch {
     /// One or more, as they were submitted.
-    pub(crate) tickets: Vec<Vec<u8>>,
-    /// The number of the last one.
+    pub(crate) tickets: Vec<Ticket>,
+    /// The number of the last one; where it comes from the journal, that of its last batch there.
     pub(crate) last: u64,
+    /// Where it ends in the journal, and how many segments that has, where it comes from there.
+    pub(crate) journal: Option<(Position, u32)>,
 }
 
 impl Batch {
@@ -55,7 +61,7 @@ enum Phase {
 /// What the lock guards.
 struct Waiting {
     /// Those that the writer has not taken; emptied when the store is poisoned.
-    tickets: VecDeque<Vec<u8>>,
+    tickets: VecDeque<Ticket>,
     /// The number of the newest ticket. Invariant: that of the next one to be taken is `submitted` - `tickets.len()` +
     /// 1.
     submitted: u64,
@@ -138,7 +144,7 @@ impl Queue {
         if asked > room {
             return Err(Error::invalid(format!("a ticket of {asked} bytes was submitted with a credit of {room}")));
         }
-        waiting.tickets.push_back(ticket.to_vec());
+        waiting.tickets.push_back(ticket.into());
         waiting.submitted += 1;
         // Not a store: the writer subtracts at the same time, without the lock.
         self.queued.fetch_add(cost, Ordering::SeqCst);
@@ -226,7 +232,7 @@ impl Waiting {
             tickets.push(ticket);
         }
         let left = u64::try_from(self.tickets.len()).unwrap_or(u64::MAX);
-        Batch { tickets, last: self.submitted.saturating_sub(left) }
+        Batch { tickets, last: self.submitted.saturating_sub(left), journal: None }
     }
 }
 

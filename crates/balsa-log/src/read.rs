@@ -59,6 +59,21 @@ impl<'out> Filling<'out> {
         Ok(is_over.then_some(ReadOutcome::Filled(self.filled)))
     }
 
+    /// The entry that is read next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// From now on entries up to `hi` are taken.
+    pub(crate) fn until(&mut self, hi: u64) {
+        self.hi = hi;
+    }
+
+    /// The outcome when there is no more to take.
+    pub(crate) fn so_far(&self) -> ReadOutcome {
+        ReadOutcome::Filled(self.filled)
+    }
+
     /// What it means that there is no block for the next entry.
     pub(crate) fn missing(&self) -> Damage {
         Damage::at(self.next, "an entry is missing")

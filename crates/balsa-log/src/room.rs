@@ -29,6 +29,8 @@ pub(crate) struct Usage {
 /// The bound of the home, and how much of it is gone.
 pub(crate) struct Room {
     capacity: u64,
+    /// Bytes that are durable in the journal, and will come.
+    coming: AtomicU64,
     /// Both move when a transaction is durable.
     used: AtomicU64,
     gone: AtomicU64,
@@ -36,7 +38,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(capacity: u64, usage: Usage) -> Self {
-        Self { capacity, used: AtomicU64::new(usage.used), gone: AtomicU64::new(usage.gone) }
+        Self { capacity, coming: AtomicU64::new(0), used: AtomicU64::new(usage.used), gone: AtomicU64::new(usage.gone) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -52,8 +54,23 @@ impl Room {
         self.gone.store(usage.gone, Ordering::SeqCst);
     }
 
+    /// So many bytes are durable in the journal, and will come.
+    pub(crate) fn coming(&self, bytes: u64) {
+        self.coming.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// So many of those have come.
+    pub(crate) fn came(&self, bytes: u64) {
+        self.coming.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that are durable in the journal alone.
+    pub(crate) fn behind(&self) -> u64 {
+        self.coming.load(Ordering::SeqCst)
+    }
+
     fn gone(&self) -> u64 {
-        self.gone.load(Ordering::SeqCst)
+        self.gone.load(Ordering::SeqCst).saturating_add(self.behind())
     }
 
     /// Whether the first mark is passed.
@@ -64,6 +81,6 @@ impl Room {
     /// Bytes of blocks that fit below the second mark, `queued` of which are on their way.
     pub(crate) fn credit(&self, queued: u64) -> u64 {
         let below = (self.capacity - self.capacity / LAST_RESERVE_PART).saturating_sub(self.gone());
-        (below / GROWTH_MAX).saturating_sub(queued)
+        (below / GROWTH_MAX).saturating_sub(queued).saturating_sub(self.behind())
     }
 }

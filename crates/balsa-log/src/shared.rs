@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::progress::{Offer, Progress, Published, Stats, Wake};
 use crate::queue::{Batch, Next, Queue};
 use crate::room::{Room, Usage};
+use crate::writer::{FULL_DISK_PAUSE, Feed};
 
 pub(crate) struct Shared {
     queue: Queue,
@@ -46,7 +47,12 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats { used_bytes: self.room.used(), capacity_bytes: self.room.capacity(), ..self.published.stats() }
+        Stats {
+            used_bytes: self.room.used() + self.room.behind(),
+            capacity_bytes: self.room.capacity(),
+            behind_bytes: self.room.behind(),
+            ..self.published.stats()
+        }
     }
 
     /// Waits for tickets, no longer than `patience`.
@@ -54,10 +60,14 @@ impl Shared {
         self.queue.next(patience)
     }
 
-    /// Publishes a durable group commit, after which the log is `log`, and so much of the home is gone.
-    pub(crate) fn publish(&self, batch: &Batch, log: &Log, usage: Usage, flushes: u64) {
+    /// Publishes a durable group commit, after which the log is `log`, and so much of the home is gone; `None`: it is
+    /// still to come there.
+    pub(crate) fn publish(&self, batch: &Batch, log: &Log, usage: Option<Usage>, flushes: u64) {
         // Before its bytes leave the queue: they are counted twice rather than not at all.
-        self.room.set(usage);
+        match usage {
+            Some(usage) => self.room.set(usage),
+            None => self.room.coming(batch.bytes()),
+        }
         self.queue.release(batch);
         self.published.durable(batch.last, |stats| {
             stats.first = log.first;
@@ -72,6 +82,14 @@ impl Shared {
     pub(crate) fn swept(&self, usage: Usage, flushes: u64) {
         let before = self.offer();
         self.room.set(usage);
+        self.published.swept(self.offer() != before, |stats| stats.flushes += flushes);
+    }
+
+    /// Publishes that so many bytes, which were durable, have come home. Whoever waits for room is woken.
+    pub(crate) fn came_home(&self, bytes: u64, usage: Usage, flushes: u64) {
+        let before = self.offer();
+        self.room.set(usage);
+        self.room.came(bytes);
         self.published.swept(self.offer() != before, |stats| stats.flushes += flushes);
     }
 
@@ -90,5 +108,35 @@ impl Shared {
     pub(crate) fn stall(&self, pause: Duration) -> bool {
         self.published.stalled();
         self.queue.pause(pause)
+    }
+}
+
+impl Feed for Shared {
+    fn next(&self, patience: Duration) -> Next {
+        self.next(patience)
+    }
+
+    fn publish(&self, batch: &Batch, log: &Log, usage: Usage, flushes: u64) {
+        self.publish(batch, log, Some(usage), flushes);
+    }
+
+    fn swept(&self, usage: Usage, flushes: u64) {
+        self.swept(usage, flushes);
+    }
+
+    fn poison(&self, error: &Error) {
+        self.poison(error);
+    }
+
+    fn fault(&self) -> Option<(&'static str, String)> {
+        self.fault()
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full()
+    }
+
+    fn stall(&self) -> bool {
+        self.stall(FULL_DISK_PAUSE)
     }
 }

@@ -8,19 +8,24 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use crate::directory::{self, Contents};
+use crate::backlog::Backlog;
+use crate::directory::{self, Contents, Engine, Engines};
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::filesystem::{self, Durability, Filesystem};
 use crate::format::snapshot::Snapshot;
+use crate::journal::{Journal, JournalSize};
+use crate::journal_writer::JournalWriter;
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::{DirectoryLock, LOCK_FILE};
 use crate::log::{HardState, Log, TermRun};
+use crate::opening::{self, Opened};
 use crate::progress::{Progress, Stats, Wake};
 use crate::queue::Queue;
-use crate::read::ReadOutcome;
+use crate::read::{Filling, ReadOutcome};
 use crate::room::Room;
 use crate::shared::Shared;
+use crate::tail::Found;
 use crate::watch::Watch;
 use crate::writer::Writer;
 
@@ -43,10 +48,40 @@ pub struct Options {
     /// Bound of the data file: address space, not disk. A multiple of the size of a page. It may be another one at each
     /// open; a file that is larger counts as full.
     pub map_bytes: usize,
+    /// Whether there is a journal in front of LMDB, and how large it is. A store of the other mode is converted.
+    pub mode: Mode,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,
     /// Makes the writer fail, in tests.
     pub faults: Faults,
+}
+
+/// What a group commit writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Mode {
+    /// A transaction of LMDB: two flushes.
+    #[default]
+    Lmdb,
+    /// A batch of a journal: one flush. LMDB follows.
+    Journal(JournalSize),
+}
+
+impl Mode {
+    /// What such a store opens.
+    pub(crate) fn engines(self) -> Engines {
+        match self {
+            Self::Lmdb => &[&lmdb::ENGINE, &lmdb::JOURNAL_ENGINE],
+            Self::Journal(_) => &[&lmdb::JOURNAL_ENGINE, &lmdb::ENGINE],
+        }
+    }
+
+    /// What it is, or becomes.
+    pub(crate) fn engine(self) -> &'static Engine {
+        match self {
+            Self::Lmdb => &lmdb::ENGINE,
+            Self::Journal(_) => &lmdb::JOURNAL_ENGINE,
+        }
+    }
 }
 
 impl Default for Options {
@@ -55,6 +90,7 @@ impl Default for Options {
             queue_capacity_bytes: QUEUE_CAPACITY_BYTES,
             credit_reserve_bytes: CREDIT_RESERVE_BYTES,
             map_bytes: lmdb::MAP_BYTES,
+            mode: Mode::default(),
             allow_remote: false,
             faults: Faults::default(),
         }
@@ -99,6 +135,8 @@ pub struct State {
 pub struct Store {
     /// Held by the writer too.
     shared: Arc<Shared>,
+    /// What the home does not hold yet; `None` without a journal.
+    backlog: Option<Arc<Backlog>>,
     /// `None` once closed: no read begins then.
     reader: RwLock<Option<Reader>>,
     /// `None` once closed. Held throughout a close.
@@ -107,7 +145,8 @@ pub struct Store {
 
 /// What close gives back, in this order.
 struct Open {
-    thread: JoinHandle<()>,
+    /// The first one ends when the queue does, and the next one then.
+    threads: Vec<JoinHandle<()>>,
     lock: DirectoryLock,
 }
 
@@ -117,21 +156,34 @@ impl Store {
     pub fn open(dir: &Path, options: &Options, wake: Wake) -> Result<(Self, State), Error> {
         let filesystem = filesystem::inspect(dir, options.allow_remote)?;
         directory::make(dir)?;
-        directory::inspect(dir, &lmdb::ENGINE)?;
+        directory::inspect(dir, options.mode.engines())?;
         let lock = DirectoryLock::acquire(dir)?;
-        let (mut home, stored) = open_home(dir, options)?;
-        home.mark_boot(&stored.log)?;
+        let Opened { home, stored, journal } = opening::open(dir, options)?;
         let (log, state) = state_of(&home, stored, &filesystem);
         let stats = Stats { first: log.first, last: log.last, ..Stats::default() };
-        let queue = Queue::new(options.queue_capacity_bytes, options.credit_reserve_bytes);
+        let most = journal.as_ref().map_or(u64::MAX, Journal::commit_bytes_max);
+        let queue = Queue::new(options.queue_capacity_bytes.min(most), options.credit_reserve_bytes.min(most / 2));
         let room = Room::new(home.capacity_bytes(), home.usage());
         let shared = Arc::new(Shared::new(queue, room, wake, stats));
         let reader = RwLock::new(Some(home.reader()));
         let watch = Watch::new(dir, &[LOCK_FILE, lmdb::DATA_FILE])
             .map_err(|cause| Error::io(format!("looking at the files in {}", dir.display()), cause))?;
-        let writer = Writer { shared: Arc::clone(&shared), home, watch, log };
-        let thread = writer.spawn().map_err(|cause| Error::io("starting the writer thread", cause))?;
-        Ok((Self { shared, reader, open: Mutex::new(Some(Open { thread, lock })) }, state))
+        let (backlog, threads) = match journal {
+            None => {
+                let writer = Writer { feed: Arc::clone(&shared), home, watch, log };
+                (None, vec![writer.spawn()])
+            }
+            Some(journal) => {
+                let (home_bytes, position, segments) = (home.capacity_bytes(), journal.position(), journal.count());
+                let backlog = Arc::new(Backlog::new(Arc::clone(&shared), home_bytes, &log, position, segments));
+                let writer = Writer { feed: Arc::clone(&backlog), home, watch, log: log.clone() };
+                let journal_writer = JournalWriter::new(Arc::clone(&shared), Arc::clone(&backlog), journal, log)?;
+                (Some(backlog), vec![journal_writer.spawn(), writer.spawn()])
+            }
+        };
+        let threads = threads.into_iter().collect::<std::io::Result<Vec<_>>>();
+        let threads = threads.map_err(|cause| Error::io("starting a writer thread", cause))?;
+        Ok((Self { shared, backlog, reader, open: Mutex::new(Some(Open { threads, lock })) }, state))
     }
 
     /// What the directory holds, under its lock and with the checks of an open; `None` where there is no store, or the
@@ -141,11 +193,11 @@ impl Store {
             return Ok(None);
         }
         let filesystem = filesystem::inspect(dir, options.allow_remote)?;
-        if directory::inspect(dir, &lmdb::ENGINE)? == Contents::Nothing {
+        if let Contents::Nothing = directory::inspect(dir, options.mode.engines())? {
             return Ok(None);
         }
         let lock = DirectoryLock::acquire(dir)?;
-        let (home, stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
+        let (home, stored) = opening::look(dir, options)?;
         let (_, state) = state_of(&home, stored, &filesystem);
         let reader = home.reader();
         drop(home);
@@ -178,17 +230,30 @@ impl Store {
     /// on page faults: not for an event loop.
     pub fn read_into(&self, lo: u64, hi: u64, bytes_max: usize, out: &mut [u8]) -> Result<ReadOutcome, Error> {
         let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)?;
-        reader.read_into(lo, hi, bytes_max.min(READ_BYTES_MAX), out)
+        let bytes_max = bytes_max.min(READ_BYTES_MAX);
+        let mut filling = Filling::new(lo, hi, bytes_max, out);
+        let Some(backlog) = &self.backlog else { return reader.read_into(&mut filling, hi) };
+        match backlog.find(lo, hi, bytes_max) {
+            Found::Nothing => Ok(ReadOutcome::Filled(0)),
+            Found::Tail(tail) => tail.read_into(&mut filling, hi),
+            Found::Home { end, then, cuts } => {
+                let outcome = reader.read_into(&mut filling, end)?;
+                let goes_on = filling.next() == end && end < hi && backlog.cuts() == cuts;
+                if goes_on { then.read_into(&mut filling, hi) } else { Ok(outcome) }
+            }
+        }
     }
 
     /// Waits until everything submitted is durable or the store is poisoned, then releases the directory. Idempotent.
     pub fn close(&self) {
         // Held to the end: a second closer returns only when the directory is free.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Open { thread, lock }) = open.take() else { return };
+        let Some(Open { threads, lock }) = open.take() else { return };
         self.shared.begin_close();
-        // A panic of the thread was caught in it, and has poisoned the store.
-        let _caught = thread.join();
+        for thread in threads {
+            // A panic of the thread was caught in it, and has poisoned the store.
+            let _caught = thread.join();
+        }
         let reader = self.reader.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reader) = reader {
             reader.close();
@@ -223,14 +288,4 @@ fn state_of(home: &Home, stored: Stored, filesystem: &Filesystem) -> (Log, State
         fingerprint: filesystem.fingerprint(home.file()),
     };
     (log, state)
-}
-
-/// Under the lock: another opener may have created the store between the first look and the lock.
-fn open_home(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
-    match directory::inspect(dir, &lmdb::ENGINE)? {
-        Contents::Store => Home::open(dir, options.map_bytes, options.faults.clone()),
-        Contents::Nothing => {
-            directory::create_store(dir, &lmdb::ENGINE, || Home::create(dir, options.map_bytes, options.faults.clone()))
-        }
-    }
 }

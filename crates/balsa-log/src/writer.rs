@@ -1,6 +1,7 @@
-//! The writer thread: drains the queue into one group commit after the other, and while nothing comes removes what
-//! compactions have left behind. Any failure but a full disk seen before
-//! anything was written ends it, and the store is poisoned: nothing is tried again that may have reached a device.
+//! The writer of the home, a thread: drains what it is fed by into one transaction after the other, and while nothing
+//! comes removes what compactions have left behind. It is fed by the queue, or, where there is a journal, by what is
+//! durable there already. Any failure but a full disk seen before anything was written ends it, and the store is
+//! poisoned: nothing is tried again that may have reached a device.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,34 +14,52 @@ use crate::lmdb::{FLUSHES_PER_TRANSACTION, Home};
 use crate::log::Log;
 use crate::plan::{Plan, plan};
 use crate::queue::{Batch, Next};
-use crate::shared::Shared;
+use crate::room::Usage;
 use crate::watch::{WATCH_EVERY, Watch};
 
 /// Between two tries on a full disk: soon enough to go on, rare enough not to matter.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
-pub(crate) struct Writer {
-    pub(crate) shared: Arc<Shared>,
+/// Where the batches come from, and who is told of them.
+pub(crate) trait Feed: Send + Sync {
+    /// Waits for tickets, no longer than `patience`.
+    fn next(&self, patience: Duration) -> Next;
+    /// A batch is durable in the home, after which the log there is `log`, and so much of it is gone.
+    fn publish(&self, batch: &Batch, log: &Log, usage: Usage, flushes: u64);
+    /// So much is gone behind a sweep.
+    fn swept(&self, usage: Usage, flushes: u64);
+    /// Poisons the store for good; the first error is the one that stays.
+    fn poison(&self, error: &Error);
+    /// Code and message of what poisoned the store.
+    fn fault(&self) -> Option<(&'static str, String)>;
+    /// Whether the home has come near its bound.
+    fn is_full(&self) -> bool;
+    /// The disk is full: waits a moment. False when the store is closing: nobody waits for it then.
+    fn stall(&self) -> bool;
+}
+
+pub(crate) struct Writer<F> {
+    pub(crate) feed: Arc<F>,
     pub(crate) home: Home,
     pub(crate) watch: Watch,
     /// What `home` holds: each batch is judged by it, and moves it.
     pub(crate) log: Log,
 }
 
-impl Writer {
+impl<F: Feed + 'static> Writer<F> {
     /// Starts the thread. It ends when the store closes or is poisoned; a panic in it poisons.
     pub(crate) fn spawn(self) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("balsa-writer".to_owned()).spawn(move || {
-            let shared = Arc::clone(&self.shared);
+            let feed = Arc::clone(&self.feed);
             if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-                shared.poison(&Error::invalid("the writer thread panicked"));
+                feed.poison(&Error::invalid("the writer thread panicked"));
             }
         })
     }
 
     fn run(mut self) {
         if let Err(error) = self.write_all() {
-            self.shared.poison(&error);
+            self.feed.poison(&error);
         }
     }
 
@@ -48,7 +67,7 @@ impl Writer {
     fn write_all(&mut self) -> Result<(), Error> {
         let mut patience = self.patience();
         loop {
-            let next = self.shared.next(patience);
+            let next = self.feed.next(patience);
             // Before the batch: what would go to a file without a name is not acknowledged.
             self.watch.look()?;
             patience = match next {
@@ -57,7 +76,7 @@ impl Writer {
                     self.patience()
                 }
                 Next::Nothing => self.sweep()?,
-                Next::End if self.shared.fault().is_some() => return Ok(()),
+                Next::End if self.feed.fault().is_some() => return Ok(()),
                 Next::End => return self.home.mark_clean(&self.log),
             };
         }
@@ -71,15 +90,15 @@ impl Writer {
     /// While the home is full, what was freed last must become free as well: nobody may propose, so no other transaction
     /// need come.
     fn has_to_sweep(&self) -> bool {
-        self.home.is_left_over() || (self.home.has_freed() && self.shared.is_full())
+        self.home.is_left_over() || (self.home.has_freed() && self.feed.is_full())
     }
 
     /// One group commit: check everything, reserve room, then one transaction with full sync; then the news of it.
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         let plan = plan(&self.log, &batch.tickets)?;
         self.reserve(&plan)?;
-        self.home.apply(&plan, &mut self.log)?;
-        self.shared.publish(batch, &self.log, self.home.usage(), FLUSHES_PER_TRANSACTION);
+        self.home.apply(&plan, &mut self.log, batch.journal)?;
+        self.feed.publish(batch, &self.log, self.home.usage(), FLUSHES_PER_TRANSACTION);
         Ok(())
     }
 
@@ -94,7 +113,7 @@ impl Writer {
             reserved => reserved?,
         }
         self.home.sweep(&self.log)?;
-        self.shared.swept(self.home.usage(), FLUSHES_PER_TRANSACTION);
+        self.feed.swept(self.home.usage(), FLUSHES_PER_TRANSACTION);
         Ok(self.patience())
     }
 
@@ -104,7 +123,7 @@ impl Writer {
             self.watch.look()?;
             match self.home.reserve(plan) {
                 Err(Error::Io { cause, .. }) if is_full(&cause) => {
-                    if !self.shared.stall(FULL_DISK_PAUSE) {
+                    if !self.feed.stall() {
                         return Err(Error::Full {
                             detail: format!(
                                 "the disk of {} was full when the store closed: what was queued was not written. Free \

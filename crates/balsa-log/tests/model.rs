@@ -12,8 +12,8 @@ use std::path::Path;
 use balsa_log::format::block::{KIND_COMMAND, KIND_CONFIGURATION};
 use balsa_log::format::operation::{Compact, Operation};
 use balsa_log::format::snapshot::Snapshot;
-use balsa_log::{HardState, Options, TermRun};
-use common::{Entry, Opened, crashed, open, open_with, sealed, snapshot, ticket, without_reservations};
+use balsa_log::{HardState, JournalSize, Mode, Options, TermRun};
+use common::{Entry, Gate, Opened, crashed, open, open_with, sealed, snapshot, ticket, without_reservations};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -60,9 +60,91 @@ enum Action {
 #[derive(Debug, Clone)]
 enum Step {
     Ticket(Vec<Action>),
-    Read { lo: prop::sample::Index, hi: prop::sample::Index, bytes_max: usize },
-    Reopen,
-    Crash,
+    Read {
+        lo: prop::sample::Index,
+        hi: prop::sample::Index,
+        bytes_max: usize,
+    },
+    /// In another way, perhaps: what was written in one must be read in the other.
+    Reopen(Way),
+    Crash(Way),
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Lmdb,
+    /// On a filesystem that does not reserve room.
+    LmdbUnreserved,
+    /// With a journal.
+    Journal,
+    /// LMDB takes in nothing until the store closes: everything is read from memory, and recovered from the journal.
+    JournalAlone,
+}
+
+impl Way {
+    fn options(self, gate: &Gate) -> Options {
+        let mut options = if self == Self::LmdbUnreserved { without_reservations() } else { Options::default() };
+        let size = JournalSize { segment_bytes: 1 << 20, bytes_max: 8 << 20 };
+        match self {
+            Self::Lmdb | Self::LmdbUnreserved => {}
+            Self::Journal => options.mode = Mode::Journal(size),
+            Self::JournalAlone => {
+                options.mode = Mode::Journal(size);
+                options.faults = gate.faults();
+            }
+        }
+        options
+    }
+}
+
+/// A store, opened in a way.
+struct Run {
+    opened: Opened,
+    way: Way,
+    gate: Gate,
+}
+
+impl Run {
+    fn open(dir: &Path, way: Way) -> Self {
+        let gate = Gate::default();
+        let opened = open_with(dir, &way.options(&gate)).unwrap();
+        gate.set(way == Way::JournalAlone);
+        Self { opened, way, gate }
+    }
+
+    /// What a crash right now would leave.
+    fn crashed(&self, dir: &Path) -> tempfile::TempDir {
+        if self.way == Way::Journal {
+            // A file cannot be copied while it is written.
+            while self.opened.store.stats().behind_bytes > 0 {
+                std::thread::yield_now();
+            }
+        }
+        crashed(dir)
+    }
+
+    /// The journal alone has not room for everything.
+    fn make_room(&self) {
+        if self.way == Way::JournalAlone && self.opened.store.stats().behind_bytes > 256 << 10 {
+            self.gate.set(false);
+            while self.opened.store.stats().behind_bytes > 0 {
+                std::thread::yield_now();
+            }
+            self.gate.set(true);
+        }
+    }
+
+    fn close(&self) {
+        self.gate.set(false);
+        self.opened.store.close();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -88,9 +170,13 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop::collection::vec(action(), 1..5).prop_map(Step::Ticket),
         2 => (index(), index(), prop_oneof![1_usize..400, 400_usize..100_000, Just(1 << 20)])
             .prop_map(|(lo, hi, bytes_max)| Step::Read { lo, hi, bytes_max }),
-        1 => Just(Step::Reopen),
-        1 => Just(Step::Crash),
+        1 => way().prop_map(Step::Reopen),
+        1 => way().prop_map(Step::Crash),
     ]
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![Just(Way::Lmdb), Just(Way::LmdbUnreserved), Just(Way::Journal), Just(Way::JournalAlone)]
 }
 
 #[derive(Default)]
@@ -241,11 +327,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_holds_what_a_list_holds(steps in prop::collection::vec(step(), 1..40), reserves in any::<bool>()) {
-        let options = if reserves { Options::default() } else { without_reservations() };
-        let open = |dir: &Path| open_with(dir, &options).unwrap();
+    fn the_store_holds_what_a_list_holds(steps in prop::collection::vec(step(), 1..40), way in way()) {
         let dir = tempfile::tempdir().unwrap();
-        let mut opened = open(dir.path());
+        let mut run = Run::open(dir.path(), way);
         let mut model = Model::default();
         let mut submitted = 0;
         for step in steps {
@@ -253,36 +337,37 @@ proptest! {
                 Step::Ticket(actions) => {
                     let bytes: Vec<u8> = actions.iter().flat_map(|action| model.take(action)).collect();
                     if !bytes.is_empty() {
-                        submitted = opened.store.submit(&bytes).unwrap();
+                        run.make_room();
+                        submitted = run.opened.store.submit(&bytes).unwrap();
                     }
                 }
                 Step::Read { lo, hi, bytes_max } => {
-                    opened.until("everything is durable", |progress| progress.durable >= submitted);
+                    run.opened.until("everything is durable", |progress| progress.durable >= submitted);
                     let end = model.entries.len();
                     let (a, b) = (lo.index(end + 1), hi.index(end + 1));
                     let (lo, hi) = (a.min(b), a.max(b));
                     let first = model.compacted + 1;
-                    let read = opened.entries(first + lo as u64, first + hi as u64, bytes_max).unwrap();
+                    let read = run.opened.entries(first + lo as u64, first + hi as u64, bytes_max).unwrap();
                     prop_assert_eq!(&read, &model.entries[lo..hi]);
                 }
-                Step::Crash => {
-                    opened.until("everything is durable", |progress| progress.durable >= submitted);
-                    let copy = crashed(dir.path());
-                    let reopened = open(copy.path());
-                    prop_assert!(!reopened.state.was_clean);
-                    model.check(&reopened);
+                Step::Crash(way) => {
+                    run.opened.until("everything is durable", |progress| progress.durable >= submitted);
+                    let copy = run.crashed(dir.path());
+                    let reopened = Run::open(copy.path(), way);
+                    prop_assert!(!reopened.opened.state.was_clean);
+                    model.check(&reopened.opened);
                 }
-                Step::Reopen => {
-                    opened.store.close();
-                    prop_assert!(opened.store.fault().is_none(), "{:?}", opened.store.fault());
-                    opened = open(dir.path());
+                Step::Reopen(way) => {
+                    run.close();
+                    prop_assert!(run.opened.store.fault().is_none(), "{:?}", run.opened.store.fault());
+                    run = Run::open(dir.path(), way);
                     submitted = 0;
-                    prop_assert!(opened.state.was_clean);
-                    model.check(&opened);
+                    prop_assert!(run.opened.state.was_clean);
+                    model.check(&run.opened);
                 }
             }
         }
-        opened.store.close();
+        run.close();
         model.check(&open(dir.path()));
     }
 }

@@ -161,7 +161,8 @@ fn a_file_in_place_of_the_directory_is_refused() {
 fn a_newer_format_another_engine_and_a_strange_marker_are_told_apart_and_left_alone() {
     let cases = [
         ("balsa-store 3 lmdb\n", "ERR_RAFT_STORE_FORMAT", "version 3"),
-        ("balsa-store 2 journal\n", "ERR_RAFT_STORE_FORMAT", "engine journal"),
+        ("balsa-store 2 journal\n", "ERR_RAFT_STORE_FORMAT", "version 2"),
+        ("balsa-store 2 hash\n", "ERR_RAFT_STORE_FORMAT", "engine hash, and this is lmdb and journal"),
         ("something else\n", "ERR_RAFT_DIR_UNUSABLE", "not of Balsa"),
         ("", "ERR_RAFT_DIR_UNUSABLE", "is empty"),
     ];

@@ -24,6 +24,13 @@ import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ti
 /** Set to 1 to accept a directory on NFS, SMB, 9p or FUSE, where flushes and locks may mean nothing. */
 const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
 
+/** Says which mode, where the option does not. */
+const MODE_VARIABLE = 'BALSA_STORE_MODE'
+
+const MODES = ['lmdb', 'journal'] as const
+/** What a group commit writes: a transaction of LMDB, or a batch of a journal that LMDB follows. */
+export type NativeStoreMode = (typeof MODES)[number]
+
 /** Says in bytes how large the map is, where the option does not. */
 const MAP_BYTES_VARIABLE = 'BALSA_MAP_BYTES'
 
@@ -44,13 +51,20 @@ export interface NativeStoreOptions {
    * machines). From 15/16 of it on nothing is proposed (ERR_RAFT_STORE_FULL).
    */
   readonly mapBytes?: number
+  /**
+   * `lmdb`: each group commit is a transaction of LMDB, which flushes twice. `journal`: it is one write and one flush
+   * of a journal, which takes up to 256 MiB of the directory, and LMDB follows. A directory of the one mode is
+   * converted when it is opened in the other. Default: the environment variable BALSA_STORE_MODE, else `lmdb`.
+   */
+  readonly mode?: NativeStoreMode
 }
 
 /** Stores in LMDB, one for each directory. */
 export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
-  checkOptionNames('nativeStore', options, ['mapBytes'])
+  checkOptionNames('nativeStore', options, ['mapBytes', 'mode'])
   const mapBytes = options.mapBytes === undefined ? null : checkMapBytes('option mapBytes', options.mapBytes)
-  return { name: 'lmdb', create: (dir) => new NativeLogStore(dir, mapBytes) }
+  const mode = options.mode === undefined ? modeOfEnvironment() : checkMode('option mode', options.mode)
+  return { name: mode, create: (dir) => new NativeLogStore(dir, mapBytes, mode) }
 }
 
 /** While it is open it keeps the process alive, as an open socket does. */
@@ -59,6 +73,7 @@ export class NativeLogStore implements LogStore {
   readonly #dir: string
   readonly #packer = new OperationPacker()
   readonly #mapBytes: number | null
+  readonly #mode: NativeStoreMode
   readonly #polled = new Float64Array(5)
   readonly #progress: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } = {
     durable: 0,
@@ -77,9 +92,10 @@ export class NativeLogStore implements LogStore {
   #spare: Uint8Array | null = null
 
   /** `mapBytes` null: as the environment says. */
-  constructor(dir: string, mapBytes: number | null = null) {
+  constructor(dir: string, mapBytes: number | null = null, mode: NativeStoreMode = 'lmdb') {
     this.#dir = resolve(dir)
     this.#mapBytes = mapBytes
+    this.#mode = mode
   }
 
   open(onWake: () => void): Promise<StoredState> {
@@ -183,9 +199,10 @@ export class NativeLogStore implements LogStore {
     }
   }
 
-  /** Whether remote filesystems are accepted, and the size of the map. */
-  #settings(): [allowRemote: boolean, mapBytes: number] {
-    return [process.env[ALLOW_REMOTE_VARIABLE] === '1', this.#mapBytes ?? mapBytesOfEnvironment()]
+  /** Whether remote filesystems are accepted, the size of the map, and whether there is a journal. */
+  #settings(): [allowRemote: boolean, mapBytes: number, journal: boolean] {
+    const allowRemote = process.env[ALLOW_REMOTE_VARIABLE] === '1'
+    return [allowRemote, this.#mapBytes ?? mapBytesOfEnvironment(), this.#mode === 'journal']
   }
 
   async #closeOnce(): Promise<void> {
@@ -258,6 +275,17 @@ function sizeText(bytes: number): string {
 function mapBytesOfEnvironment(): number {
   const text = process.env[MAP_BYTES_VARIABLE] ?? ''
   return text === '' ? 0 : checkMapBytes(`the environment variable ${MAP_BYTES_VARIABLE}`, Number(text))
+}
+
+function modeOfEnvironment(): NativeStoreMode {
+  const text = process.env[MODE_VARIABLE] ?? ''
+  return text === '' ? 'lmdb' : checkMode(`the environment variable ${MODE_VARIABLE}`, text)
+}
+
+function checkMode(name: string, value: string): NativeStoreMode {
+  const mode = MODES.find((known) => known === value)
+  if (mode !== undefined) return mode
+  throw new RaftError('ERR_RAFT_OPTIONS', `${name} is ${JSON.stringify(value)}; it must be one of ${MODES.join(', ')}`)
 }
 
 function checkMapBytes(name: string, bytes: number): number {

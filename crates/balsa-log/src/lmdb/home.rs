@@ -14,6 +14,7 @@ use super::transaction::{Transaction, put_log, put_store};
 use super::tree::Tree;
 use crate::error::Error;
 use crate::fault::{FaultPoint, Faults};
+use crate::journal::{JournalRow, Position};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::room::Usage;
@@ -23,6 +24,8 @@ pub(crate) struct Home {
     tree: Tree,
     /// The row of the store as it stands in the tree; a mark changes it, and writes it.
     store: StoreRow,
+    /// Of the journal in front of it, as it stands in the tree; `None` where there is none.
+    journal: Option<JournalRow>,
     reservation: Reservation,
     /// Whether there may be blocks that compactions have left behind.
     is_left_over: bool,
@@ -69,7 +72,7 @@ impl Home {
     }
 
     fn of(tree: Tree, dir: &Path, faults: Faults) -> Result<(Self, Stored), Error> {
-        let Loaded { store, log, is_left_over, facts } = load(dir, &tree)?;
+        let Loaded { store, journal, log, is_left_over, facts } = load(dir, &tree)?;
         let reservation = Reservation::new(&tree.file, faults.clone())
             .map_err(|cause| Error::io(format!("opening {}", tree.file.display()), cause))?;
         let was_clean = store.clean;
@@ -77,6 +80,7 @@ impl Home {
             used: tree.used_bytes(),
             tree,
             store,
+            journal,
             reservation,
             is_left_over,
             freed: 0,
@@ -125,22 +129,33 @@ impl Home {
         self.tree.map_bytes()
     }
 
+    /// What it holds of the journal in front of it; `None` where there is none.
+    pub(crate) fn journal(&self) -> Option<JournalRow> {
+        self.journal
+    }
+
+    /// Whether the last close was orderly.
+    pub(crate) fn was_clean(&self) -> bool {
+        self.store.clean
+    }
+
     /// Reads what is durable, beside the writer.
     pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.tree.clone(), self.reads.clone())
     }
 
     /// The transaction that ends an open: boot counter + 1, not clean, and `log` as it stands.
-    pub(crate) fn mark_boot(&mut self, log: &Log) -> Result<(), Error> {
+    pub(crate) fn mark_boot(&mut self, log: &Log, journal: Option<JournalRow>) -> Result<(), Error> {
         self.store.clean = false;
         self.store.boot_counter += 1;
-        put_store(&self.tree, &self.store, log)
+        self.journal = journal;
+        put_store(&self.tree, &self.store, self.journal.as_ref(), log)
     }
 
     /// The transaction of an orderly close.
     pub(crate) fn mark_clean(&mut self, log: &Log) -> Result<(), Error> {
         self.store.clean = true;
-        put_store(&self.tree, &self.store, log)
+        put_store(&self.tree, &self.store, self.journal.as_ref(), log)
     }
 
     /// Takes room on the device for a plan. A full disk shows here, before anything is written: the call may be
@@ -170,14 +185,24 @@ impl Home {
 
     /// Applies a plan to the tree and to the log that it was made for, in one transaction. A failure leaves `log` unfit
     /// for use, and the device in doubt: after a failed flush the kernel has dropped the pages, and the next
-    /// transaction would succeed without them. So it is not repeated.
-    pub(crate) fn apply(&mut self, plan: &Plan<'_>, log: &mut Log) -> Result<(), Error> {
+    /// transaction would succeed without them. So it is not repeated. `journal`: where the plan ends there, and how many
+    /// segments that has.
+    pub(crate) fn apply(
+        &mut self,
+        plan: &Plan<'_>,
+        log: &mut Log,
+        journal: Option<(Position, u32)>,
+    ) -> Result<(), Error> {
         let mut transaction = Transaction::begin(&self.tree, log, &mut self.scratch)?;
         self.faults.check(FaultPoint::Write)?;
         transaction.write(plan)?;
         self.is_left_over |= plan.compacts;
         if self.is_left_over {
             self.is_left_over = transaction.sweep(&Slice::beside(plan))?;
+        }
+        if let (Some(row), Some((position, segments))) = (&mut self.journal, journal) {
+            (row.position, row.segments) = (position, segments);
+            transaction.put_journal(row)?;
         }
         self.faults.check(FaultPoint::Commit)?;
         transaction.commit()?;

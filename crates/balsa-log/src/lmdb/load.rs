@@ -10,11 +10,14 @@ use super::tree::{ReadTxn, Tree};
 use crate::error::Error;
 use crate::format::snapshot::Snapshot;
 use crate::format::{Damage, GROUP};
+use crate::journal::JournalRow;
 use crate::log::{Log, TermRun};
 
 /// The rows of a tree, but for the blocks.
 pub(super) struct Loaded {
     pub(super) store: StoreRow,
+    /// Of the journal in front of it; `None` where there is none.
+    pub(super) journal: Option<JournalRow>,
     pub(super) log: Log,
     /// Whether compactions have left blocks behind.
     pub(super) is_left_over: bool,
@@ -31,7 +34,9 @@ pub(super) fn load(dir: &Path, tree: &Tree) -> Result<Loaded, Error> {
     }
     let log = load_log(tree, &txn)?;
     let is_left_over = sweep::is_left_over(tree, &txn, &log)?;
-    Ok(Loaded { store, log, is_left_over, facts: load_facts(tree, &txn)? })
+    let journal = tree.row(&txn, rows::JOURNAL_KEY)?.map(rows::decode_journal).transpose();
+    let journal = journal.map_err(|damage| tree.damaged(damage))?;
+    Ok(Loaded { store, journal, log, is_left_over, facts: load_facts(tree, &txn)? })
 }
 
 fn load_log(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Log, Error> {

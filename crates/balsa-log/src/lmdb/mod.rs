@@ -32,6 +32,7 @@ pub(crate) use home::{Home, Stored};
 pub(crate) use reader::Reader;
 
 use crate::directory::{Engine, Mark};
+use crate::journal::SEGMENT_PREFIX;
 
 /// The file of LMDB that holds the data.
 pub(crate) const DATA_FILE: &str = "data.mdb";
@@ -43,9 +44,14 @@ pub(crate) const ENGINE: Engine = Engine {
     name: "lmdb",
     version: rows::FORMAT_VERSION,
     files: &[DATA_FILE, READERS_FILE],
+    prefix: None,
     // The magic number of LMDB's first meta page.
     mark: Mark { file: DATA_FILE, offset: 16, bytes: &0xBEEF_C0DE_u32.to_le_bytes() },
 };
+
+/// One with a journal in front of it.
+pub(crate) const JOURNAL_ENGINE: Engine =
+    Engine { name: "journal", version: 1, prefix: Some(SEGMENT_PREFIX), ..ENGINE };
 
 /// Device flushes of one transaction: of the pages, then of the meta page.
 pub(crate) const FLUSHES_PER_TRANSACTION: u64 = 2;

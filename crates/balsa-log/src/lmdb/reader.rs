@@ -34,8 +34,9 @@ impl Reader {
         Self { tree, reads }
     }
 
-    /// Reads entries `lo .. hi`, at most `bytes_max` but at least one entry.
-    pub(crate) fn read_into(&self, lo: u64, hi: u64, bytes_max: usize, out: &mut [u8]) -> Result<ReadOutcome, Error> {
+    /// Fills in entries up to `hi`, or to the end of the log.
+    pub(crate) fn read_into(&self, filling: &mut Filling<'_>, hi: u64) -> Result<ReadOutcome, Error> {
+        let lo = filling.next();
         let tree = &self.tree;
         let _under_way = self.reads.0.read().unwrap_or_else(PoisonError::into_inner);
         let txn = tree.read_txn()?;
@@ -45,7 +46,7 @@ impl Reader {
         if lo < bounds.first || lo >= hi {
             return Ok(ReadOutcome::Filled(0));
         }
-        let mut filling = Filling::new(lo, hi, bytes_max, out);
+        filling.until(hi);
         let start = tree
             .rows
             .get_lower_than_or_equal_to(&txn, &block_key(GROUP, lo))

@@ -6,6 +6,7 @@
 
 use crate::format::snapshot::{SNAPSHOT_BYTES, Snapshot};
 use crate::format::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
+use crate::journal::{JournalRow, Position};
 use crate::log::{HardState, Log, TermRun};
 
 /// The version that this build writes, and the only one that it reads.
@@ -23,6 +24,9 @@ const BLOCK: u8 = 6;
 
 /// Key of the row of the store.
 pub(super) const STORE_KEY: &[u8] = &[STORE];
+
+/// Key of the row of the journal.
+pub(super) const JOURNAL_KEY: &[u8] = &[STORE, 1];
 
 /// `kind | group u64 BE | position u64 BE`: the key of a block and of a term run.
 pub(super) type PositionKey = [u8; 17];
@@ -182,6 +186,30 @@ impl StoreRow {
         };
         fields().ok_or(SHORT_ROW)
     }
+}
+
+/// The row of the journal in front of this home.
+pub(super) fn encode_journal(row: &JournalRow) -> Vec<u8> {
+    let JournalRow { salt, position: Position { sequence, crc }, segments, segment_bytes } = row;
+    let mut value = salt.to_le_bytes().to_vec();
+    value.extend_from_slice(&sequence.to_le_bytes());
+    for number in [crc, segments, segment_bytes] {
+        value.extend_from_slice(&number.to_le_bytes());
+    }
+    with_crc(JOURNAL_KEY, value)
+}
+
+pub(super) fn decode_journal(row: &[u8]) -> Result<JournalRow, Damage> {
+    let value = without_crc(JOURNAL_KEY, row)?;
+    let fields = || {
+        Some(JournalRow {
+            salt: read_u64(value, 0)?,
+            position: Position { sequence: read_u64(value, 8)?, crc: read_u32(value, 16)? },
+            segments: read_u32(value, 20)?,
+            segment_bytes: read_u32(value, 24)?,
+        })
+    };
+    fields().ok_or(SHORT_ROW)
 }
 
 /// The row of one group: bounds of its log and hard state, as they were when the row was written. Blocks behind `last`

@@ -12,7 +12,8 @@ use crate::format::block::{self, BlockInfo};
 use crate::format::operation::Compact;
 use crate::format::snapshot::Snapshot;
 use crate::format::{Damage, GROUP};
-use crate::log::{HardState, Log};
+use crate::journal::JournalRow;
+use crate::log::Log;
 use crate::plan::{Plan, Step};
 
 /// A transaction under way. Dropped before `commit`, it leaves the file as it was, but not the log in memory: the
@@ -51,6 +52,12 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// What the home holds of the journal once this is committed.
+    pub(super) fn put_journal(&mut self, row: &JournalRow) -> Result<(), Error> {
+        let put = self.tree.rows.put(&mut self.txn, rows::JOURNAL_KEY, &rows::encode_journal(row));
+        put.map_err(|error| self.tree.lmdb_error(error))
+    }
+
     /// Removes a slice of the blocks that compactions have left behind. Whether there is more.
     pub(super) fn sweep(&mut self, slice: &Slice) -> Result<bool, Error> {
         sweep(self.tree, &mut self.txn, self.log, slice)
@@ -66,9 +73,8 @@ impl<'a> Transaction<'a> {
             Step::Append { block, info } => self.append(block, info),
             Step::TruncateSuffix { from } => return self.truncate_suffix(*from),
             Step::Compact(compact) => return self.compact(compact),
-            Step::HardState { term, commit, voted_for } => {
-                let voted_for = voted_for.map(ToOwned::to_owned);
-                self.log.hard_state = HardState { term: *term, commit: *commit, voted_for };
+            Step::HardState { .. } => {
+                self.log.follow(step);
                 Ok(())
             }
             Step::Put { key, value } => {
@@ -162,11 +168,24 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Writes the rows of the store and of the log in a transaction of its own, with full sync.
-pub(super) fn put_store(tree: &Tree, store: &rows::StoreRow, log: &Log) -> Result<(), Error> {
-    let mut txn = tree.write_txn()?;
-    let put = tree.rows.put(&mut txn, rows::STORE_KEY, &store.encode()).and_then(|()| put_log(tree, &mut txn, log));
-    put.and_then(|()| txn.commit()).map_err(|error| tree.lmdb_error(error))
+/// Writes the rows of the store, of the journal and of the log in a transaction of its own, with full sync.
+pub(super) fn put_store(
+    tree: &Tree,
+    store: &rows::StoreRow,
+    journal: Option<&JournalRow>,
+    log: &Log,
+) -> Result<(), Error> {
+    let write = || {
+        let mut txn = tree.environment().write_txn()?;
+        tree.rows.put(&mut txn, rows::STORE_KEY, &store.encode())?;
+        match journal {
+            Some(row) => tree.rows.put(&mut txn, rows::JOURNAL_KEY, &rows::encode_journal(row))?,
+            None => tree.rows.delete(&mut txn, rows::JOURNAL_KEY).map(|_existed| ())?,
+        }
+        put_log(tree, &mut txn, log)?;
+        txn.commit()
+    };
+    write().map_err(|error| tree.lmdb_error(error))
 }
 
 /// Writes the row of the log as it stands.

@@ -92,6 +92,10 @@ impl Tree {
         self.environment.prepare_for_closing().wait();
     }
 
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// The part of the file that pages have reached.
     pub(super) fn reached_bytes(&self) -> u64 {
         environment::reached_bytes(&self.environment)

@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use balsa_log::format::block::{self, KIND_COMMAND};
@@ -53,10 +54,36 @@ pub fn open_error(dir: &Path) -> Error {
 /// What a crash right now would leave of the store in `dir`, which may be open.
 pub fn crashed(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for name in ["FORMAT", "data.mdb"] {
-        std::fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let name = entry.unwrap().file_name();
+        if !["LOCK", "lock.mdb"].contains(&name.to_str().unwrap()) {
+            std::fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();
+        }
     }
     copy
+}
+
+/// Holds the home of a store with a journal back: everything stays in the journal.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Of stores that this gate holds back while it is shut. It must be open while one opens or closes.
+    pub fn faults(&self) -> Faults {
+        let gate = self.clone();
+        Faults::injected(move |point| {
+            let (shut, changed) = &*gate.0;
+            if point == FaultPoint::Reserve {
+                drop(changed.wait_while(shut.lock().unwrap(), |shut| *shut).unwrap());
+            }
+            None
+        })
+    }
+
+    pub fn set(&self, shut: bool) {
+        *self.0.0.lock().unwrap() = shut;
+        self.0.1.notify_all();
+    }
 }
 
 impl Opened {

@@ -1,0 +1,143 @@
+//! How a store is opened: the home, and what the journal in front of it holds that the home lacks. And how one of either
+//! mode becomes one of the other.
+//!
+//! What must hold: nothing is reported before the home has it durably. Where the home has a row of a journal, there is
+//! one, whatever `FORMAT` says: a conversion may be cut off anywhere, and goes on with the next open.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::directory::{self, Contents};
+use crate::error::Error;
+use crate::journal::{Journal, JournalRow, Position, Recovered, remove_segments};
+use crate::lmdb::{Home, Stored};
+use crate::log::Log;
+use crate::plan::{Plan, Step, plan};
+use crate::queue::Ticket;
+use crate::store::{Mode, Options};
+
+/// Group commits of a journal become transactions of so many bytes of the home.
+const TRANSACTION_BYTES: usize = 4 << 20;
+
+/// A store that may be written: its boot is counted.
+pub(crate) struct Opened {
+    pub(crate) home: Home,
+    pub(crate) stored: Stored,
+    /// In front of the home; `None` in the other mode.
+    pub(crate) journal: Option<Journal>,
+}
+
+/// Opens or creates the store in `dir`, whose lock is held: another opener may have created it between the first look
+/// and the lock.
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
+    let engines = options.mode.engines();
+    let asked = options.mode.engine();
+    let found = directory::inspect(dir, engines)?;
+    let (mut home, mut stored) = match found {
+        Contents::Store(_) => Home::open(dir, options.map_bytes, options.faults.clone())?,
+        Contents::Nothing => {
+            directory::create_store(dir, asked, || Home::create(dir, options.map_bytes, options.faults.clone()))?
+        }
+    };
+    let before = recovered(dir, &home)?;
+    let row = match &before {
+        Some((row, recovered)) => Some(take_in(&mut home, &mut stored, row, recovered)?),
+        None => None,
+    };
+    let row = match (options.mode, row) {
+        (Mode::Lmdb, _) => None,
+        (Mode::Journal(_), Some(row)) => Some(row),
+        (Mode::Journal(size), None) => Some(Journal::create(dir, drawn_salt()?, size)?),
+    };
+    home.mark_boot(&stored.log, row)?;
+    if let Contents::Store(engine) = found
+        && engine.name != asked.name
+    {
+        directory::convert(dir, asked)?;
+    }
+    let journal = match (options.mode, row) {
+        (Mode::Journal(size), Some(row)) => Some(Journal::open(dir, &row, size, options.faults.clone())?),
+        _ => {
+            // Of a journal that was; the home has all of it.
+            remove_segments(dir)
+                .map_err(|cause| Error::io(format!("removing the journal in {}", dir.display()), cause))?;
+            None
+        }
+    };
+    Ok(Opened { home, stored, journal })
+}
+
+/// What the store in `dir` holds, whose lock is held; nothing is written.
+pub(crate) fn look(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
+    let (home, mut stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
+    if let Some((_, recovered)) = recovered(dir, &home)? {
+        let tickets = recovered.commits.into_iter().map(|commit| Ticket::from(commit.tickets)).collect::<Vec<_>>();
+        let plan = planned(&home, &stored.log, &tickets)?;
+        follow_facts(&mut stored.facts, &plan);
+        plan.steps.iter().for_each(|step| stored.log.follow(step));
+    }
+    Ok((home, stored))
+}
+
+/// What the journal holds that the home lacks: nothing behind an orderly close. `None`: there is no journal.
+fn recovered(dir: &Path, home: &Home) -> Result<Option<(JournalRow, Recovered)>, Error> {
+    let Some(row) = home.journal() else { return Ok(None) };
+    let recovered = if home.was_clean() {
+        Recovered { commits: Vec::new(), end: row.position }
+    } else {
+        Journal::recover(dir, &row)?
+    };
+    Ok(Some((row, recovered)))
+}
+
+/// Puts into the home what it lacks. Answers with the row of a journal of which it holds everything.
+fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, recovered: &Recovered) -> Result<JournalRow, Error> {
+    let mut commits = recovered.commits.as_slice();
+    while let Some(first) = commits.first() {
+        let mut bytes = first.tickets.len();
+        let more = commits.iter().skip(1).take_while(|commit| {
+            bytes += commit.tickets.len();
+            bytes <= TRANSACTION_BYTES
+        });
+        let (now, later) = commits.split_at(1 + more.count());
+        let tickets: Vec<Ticket> = now.iter().map(|commit| commit.tickets.as_slice().into()).collect();
+        let end: Position = now.last().map_or(row.position, |commit| commit.position);
+        let plan = planned(home, &stored.log, &tickets)?;
+        follow_facts(&mut stored.facts, &plan);
+        home.reserve(&plan)?;
+        home.apply(&plan, &mut stored.log, Some((end, row.segments)))?;
+        commits = later;
+    }
+    Ok(JournalRow { position: recovered.end, ..*row })
+}
+
+/// What is intact and yet does not follow from the log was damaged before it was sealed, or is of another log.
+fn planned<'a>(home: &Home, log: &Log, tickets: &'a [Ticket]) -> Result<Plan<'a>, Error> {
+    plan(log, tickets).map_err(|error| Error::Corrupt {
+        file: home.file().to_owned(),
+        index: None,
+        detail: format!("the journal does not go on from it: {error}"),
+    })
+}
+
+fn follow_facts(facts: &mut Vec<(String, Vec<u8>)>, plan: &Plan<'_>) {
+    let mut all: BTreeMap<String, Vec<u8>> = std::mem::take(facts).into_iter().collect();
+    for step in &plan.steps {
+        match step {
+            Step::Put { key, value } => {
+                all.insert((*key).to_owned(), value.to_vec());
+            }
+            Step::Delete { key } => {
+                all.remove(*key);
+            }
+            _ => {}
+        }
+    }
+    *facts = all.into_iter().collect();
+}
+
+fn drawn_salt() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|cause| Error::io("drawing random bytes", cause.into()))?;
+    Ok(u64::from_le_bytes(bytes))
+}
