@@ -43,6 +43,7 @@ const MUST_REACH: readonly string[] = [
 const MUST_REACH_IN_AN_HOUR: readonly string[] = [
   'crash before an install is durable',
   'crash of a leader in a joint configuration',
+  'call ended with ERR_RAFT_CLOSED, applied',
 ]
 
 /** What a run of minutes, some 10 million core steps, must have been in as well. */
@@ -50,7 +51,6 @@ const MUST_REACH_IN_MINUTES: readonly string[] = [
   ...['send', 'respond', 'flushed', 'submit', 'submitted', 'written', 'apply', 'applied'].map(
     (where) => `crash: at ${where}`,
   ),
-  'call ended with ERR_RAFT_CLOSED, applied',
   'call ended with ERR_RAFT_LEADERSHIP_LOST, applied',
   'call ended with ERR_RAFT_OVERLOADED, not-applied',
   'call ended with ERR_RAFT_STORE_CORRUPT, unknown',

@@ -22,6 +22,8 @@ const TIMEOUTS_MAX = 10
 const DIAL_MS = 4000
 /** A log that must be replayed or caught up with costs time as well: this much for each entry, in writes and reads. */
 const ENTRY_SHARE = 0.05
+/** By then a leader has heard from its quorum, or is none any more. */
+const SETTLE_TIMEOUTS = 2
 /** How often one path stays cut, where it may. */
 const CUT_CHANCE = 0.7
 /** How long the leader is watched when nothing is asked any more. */
@@ -80,7 +82,9 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   world.queue.after(allowedMs / 2, () => {
     world.clients.forEach((client, at) => (client.isPatient = client.answered === answered[at]))
   })
-  await world.run(() => isLate() || (isServed() && leaderIn(world, core) !== null))
+  // A leader that was out of reach right before may still come to doubt its quorum.
+  const hasSettled = (): boolean => world.queue.now - begin > SETTLE_TIMEOUTS * electionTimeoutMs
+  await world.run(() => isLate() || (hasSettled() && isServed() && leaderIn(world, core) !== null))
   if (isLate()) throw late(world, core, `clients are not served ${allowedMs.toFixed(0)} ms after`)
   const asking = world.clients.filter(({ isStopped }) => !isStopped)
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
