@@ -1,6 +1,5 @@
 //! Between the journal and the home: group commits that are durable, and that the home does not hold yet. The writer of
-//! the journal puts them in, the writer of the home takes them out, many at a time; reads find here what is in neither
-//! page of the home.
+//! the journal puts them in, the writer of the home takes them out, many at a time; reads find here what the home lacks.
 //!
 //! What must hold:
 //! - What is in here never exceeds its bound: beyond it the writer of the journal waits.
@@ -54,8 +53,11 @@ struct Inner {
     came_at: Instant,
     /// The last batch that the home holds.
     held: u64,
-    /// Segments that there are, and those that the home knows of.
+    /// Where the last batch ends that the home has taken.
+    taken: Position,
+    /// Segments that there are, those that the home was told of, and those that it knows of durably.
     segments: u32,
+    told: u32,
     known: u32,
     /// The journal needs room, or the home has to know of a segment.
     is_wanted: bool,
@@ -98,7 +100,9 @@ impl Backlog {
             plenty: capacity / PLENTY_PART,
             came_at: Instant::now(),
             held: position.sequence,
+            taken: position,
             segments,
+            told: segments,
             known: segments,
             is_wanted: false,
             is_stalled: false,
@@ -153,9 +157,7 @@ impl Backlog {
     /// Adds a group commit that is durable in the journal. Reads find it from now on.
     pub(crate) fn push(&self, tickets: &[Ticket], plan: &Plan<'_>, position: Position) {
         let mut inner = self.inner();
-        for step in &plan.steps {
-            inner.tail.follow(step, tickets, position.sequence);
-        }
+        inner.tail.follow(plan, tickets, position.sequence);
         let was_empty = inner.waiting.is_empty();
         inner.waiting.push_back(Waiting { tickets: tickets.to_vec(), position, bytes: plan.bytes });
         inner.bytes += plan.bytes;
@@ -191,38 +193,31 @@ impl Backlog {
 }
 
 impl Inner {
-    /// Whether the home is to take something now, whatever may still come.
+    /// Whether the home is to take at once what there is, whatever may still come.
     fn is_due(&self) -> bool {
-        let closing = self.phase == Phase::Closing && !self.waiting.is_empty();
-        closing || self.is_wanted || self.bytes >= self.plenty
+        self.phase == Phase::Closing || self.is_wanted || self.bytes >= self.plenty
     }
 
-    /// How long until the home is to take something; `None`: there is nothing.
+    /// How long until the home is to take something; `None`: there is nothing. That there is another segment is
+    /// something: the journal may need it before it can write anything that the home could take.
     fn due_in(&self) -> Option<Duration> {
-        if self.is_due() {
-            return Some(Duration::ZERO);
-        }
-        (!self.waiting.is_empty()).then(|| IDLE.saturating_sub(self.came_at.elapsed()))
+        let has_news = !self.waiting.is_empty() || self.segments > self.told;
+        has_news.then(|| if self.is_due() { Duration::ZERO } else { IDLE.saturating_sub(self.came_at.elapsed()) })
     }
 
     fn take(&mut self) -> Batch {
-        let mut batch = Batch {
-            tickets: Vec::new(),
-            last: self.held,
-            journal: Some((Position { sequence: 0, crc: 0 }, self.segments)),
-        };
-        let mut bytes = 0;
+        let (mut tickets, mut bytes) = (Vec::new(), 0);
         while bytes < TRANSACTION_BYTES {
             let Some(next) = self.waiting.pop_front() else { break };
             bytes += next.bytes;
-            batch.tickets.extend(next.tickets);
-            batch.last = next.position.sequence;
-            batch.journal = Some((next.position, self.segments));
+            tickets.extend(next.tickets);
+            self.taken = next.position;
         }
         if self.waiting.is_empty() {
             self.is_wanted = false;
         }
-        batch
+        self.told = self.segments;
+        Batch { tickets, last: self.taken.sequence, journal: Some((self.taken, self.told)) }
     }
 }
 
@@ -235,7 +230,7 @@ impl Feed for Backlog {
                 return Next::End;
             }
             let due = inner.due_in();
-            if due == Some(Duration::ZERO) && !inner.waiting.is_empty() {
+            if due == Some(Duration::ZERO) {
                 return Next::Batch(inner.take());
             }
             if inner.phase == Phase::Closing {
@@ -245,7 +240,7 @@ impl Feed for Backlog {
             if left.is_zero() {
                 return Next::Nothing;
             }
-            let wait = due.filter(|due| !due.is_zero()).map_or(left, |due| due.min(left));
+            let wait = due.map_or(left, |due| due.min(left));
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

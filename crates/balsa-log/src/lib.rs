@@ -40,6 +40,7 @@ mod opening;
 mod plan;
 mod progress;
 mod queue;
+mod random;
 mod read;
 mod room;
 mod shared;

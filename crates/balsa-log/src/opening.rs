@@ -14,6 +14,7 @@ use crate::lmdb::{Home, Stored};
 use crate::log::Log;
 use crate::plan::{Plan, Step, plan};
 use crate::queue::Ticket;
+use crate::random::random_bytes;
 use crate::store::{Mode, Options};
 
 /// Group commits of a journal become transactions of so many bytes of the home.
@@ -47,7 +48,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
     let row = match (options.mode, row) {
         (Mode::Lmdb, _) => None,
         (Mode::Journal(_), Some(row)) => Some(row),
-        (Mode::Journal(size), None) => Some(Journal::create(dir, drawn_salt()?, size)?),
+        (Mode::Journal(size), None) => Some(Journal::create(dir, u64::from_le_bytes(random_bytes()?), size)?),
     };
     home.mark_boot(&stored.log, row)?;
     if let Contents::Store(engine) = found
@@ -134,10 +135,4 @@ fn follow_facts(facts: &mut Vec<(String, Vec<u8>)>, plan: &Plan<'_>) {
         }
     }
     *facts = all.into_iter().collect();
-}
-
-fn drawn_salt() -> Result<u64, Error> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|cause| Error::io("drawing random bytes", cause.into()))?;
-    Ok(u64::from_le_bytes(bytes))
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::format::block::{self, BlockInfo, Depth};
 use crate::log::Log;
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
 use crate::queue::Ticket;
 use crate::read::{Filling, ReadOutcome};
 
@@ -63,17 +63,30 @@ impl Tail {
         Self { first: log.first, home_end: log.last + 1, blocks: VecDeque::new(), cuts: 0 }
     }
 
-    /// Takes a step of a batch that consists of these tickets.
-    pub(crate) fn follow(&mut self, step: &Step<'_>, tickets: &[Ticket], sequence: u64) {
-        match step {
-            Step::Append { block, info } => {
-                let Some((ticket, range)) = tickets.iter().find_map(|ticket| Some((ticket, range_in(ticket, block)?)))
-                else {
-                    return;
-                };
-                let (ticket, BlockInfo { first, last, .. }) = (Ticket::clone(ticket), *info);
-                self.blocks.push_back(TailBlock { first, last, sequence, ticket, range });
+    /// Takes the plan of a batch that consists of these tickets.
+    pub(crate) fn follow(&mut self, plan: &Plan<'_>, tickets: &[Ticket], sequence: u64) {
+        // Steps stand in the order of their tickets: those before the last block are not looked at again.
+        let mut left = tickets.iter().peekable();
+        for step in &plan.steps {
+            match step {
+                Step::Append { block, info } => {
+                    while let Some(ticket) = left.peek() {
+                        let Some(range) = range_in(ticket, block) else {
+                            left.next();
+                            continue;
+                        };
+                        let (ticket, BlockInfo { first, last, .. }) = (Ticket::clone(ticket), *info);
+                        self.blocks.push_back(TailBlock { first, last, sequence, ticket, range });
+                        break;
+                    }
+                }
+                step => self.remove(step),
             }
+        }
+    }
+
+    fn remove(&mut self, step: &Step<'_>) {
+        match step {
             Step::TruncateSuffix { from } => self.truncate_suffix(*from),
             Step::Compact(compact) => {
                 if !compact.keep_suffix {
@@ -83,7 +96,7 @@ impl Tail {
                 }
                 self.first = compact.first;
             }
-            Step::HardState { .. } | Step::Put { .. } | Step::Delete { .. } => {}
+            Step::Append { .. } | Step::HardState { .. } | Step::Put { .. } | Step::Delete { .. } => {}
         }
     }
 

@@ -183,6 +183,20 @@ fn a_group_commit_longer_than_a_segment_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_group_commit_that_needs_more_segments_than_there_are_waits_for_one_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    append(&opened, 1, 200_000);
+    while opened.store.stats().behind_bytes > 0 {
+        std::thread::yield_now();
+    }
+    // More than what is left of one segment and the whole of the other, and nothing that LMDB could take in.
+    let blocks: Vec<_> = (2..=7).map(|index| block_of(index, 1, &[&[7; 60_000]])).collect();
+    opened.put(&blocks.iter().map(|block| Operation::Append { block }).collect::<Vec<_>>());
+    assert_eq!(opened.entries(1, 8, 1 << 20).unwrap().len(), 7);
+}
+
+#[test]
 fn segments_are_written_over_again_and_again_whatever_is_in_them() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open_with(dir.path(), &journal()).unwrap();

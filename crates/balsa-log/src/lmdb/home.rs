@@ -17,6 +17,7 @@ use crate::fault::{FaultPoint, Faults};
 use crate::journal::{JournalRow, Position};
 use crate::log::Log;
 use crate::plan::Plan;
+use crate::random::random_bytes;
 use crate::room::Usage;
 
 /// The writing side of an open environment.
@@ -234,10 +235,4 @@ impl Home {
         self.freed = (self.used + added).saturating_sub(used) / page * page;
         self.used = used;
     }
-}
-
-fn random_bytes() -> Result<[u8; 16], Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|cause| Error::io("drawing random bytes", cause.into()))?;
-    Ok(bytes)
 }
