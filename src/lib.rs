@@ -284,8 +284,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
-/// front of it. `onWake` is called, at most
-/// once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
+/// front of it. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
+/// event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open(

@@ -118,8 +118,8 @@ export interface NativeTermRun {
 
 /**
  * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
- * front of it. `onWake` is called, at most
- * once until the next `poll`, when `poll` has news. An open store keeps the event loop alive, as an open socket does.
+ * front of it. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
+ * event loop alive, as an open socket does.
  */
 export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean, onWake: () => unknown): Promise<NativeState>
 

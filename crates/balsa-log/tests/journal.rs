@@ -26,6 +26,21 @@ fn journal() -> Options {
     options
 }
 
+/// Options for a store that fails at a point for as long as it is told to.
+fn failing_at(fatal: FaultPoint, cause: fn() -> IoError) -> (Options, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let fails = Arc::clone(&armed);
+    let mut options = journal();
+    options.faults = Faults::injected(move |point| (point == fatal && fails.load(Ordering::SeqCst)).then(cause));
+    (options, armed)
+}
+
+fn until_lmdb_has_all(opened: &Opened) {
+    while opened.store.stats().behind_bytes > 0 {
+        std::thread::yield_now();
+    }
+}
+
 /// A store whose home takes in nothing while the gate is shut, as it is now.
 fn open_alone(dir: &Path) -> (Opened, Gate) {
     let gate = Gate::default();
@@ -80,9 +95,7 @@ fn a_group_commit_takes_one_flush_and_an_idle_store_is_soon_all_in_lmdb_and_writ
     let stats = opened.store.stats();
     assert!(stats.flushes <= stats.group_commits * 11 / 10 + 2, "{stats:?}");
     assert!(stats.group_commits > 100, "{stats:?}");
-    while opened.store.stats().behind_bytes > 0 {
-        std::thread::yield_now();
-    }
+    until_lmdb_has_all(&opened);
     let before = writes.load(Ordering::SeqCst);
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(writes.load(Ordering::SeqCst), before, "nothing is written");
@@ -187,9 +200,7 @@ fn a_group_commit_that_needs_more_segments_than_there_are_waits_for_one_and_no_l
     let dir = tempfile::tempdir().unwrap();
     let opened = open_with(dir.path(), &journal()).unwrap();
     append(&opened, 1, 200_000);
-    while opened.store.stats().behind_bytes > 0 {
-        std::thread::yield_now();
-    }
+    until_lmdb_has_all(&opened);
     // More than what is left of one segment and the whole of the other, and nothing that LMDB could take in.
     let blocks: Vec<_> = (2..=7).map(|index| block_of(index, 1, &[&[7; 60_000]])).collect();
     opened.put(&blocks.iter().map(|block| Operation::Append { block }).collect::<Vec<_>>());
@@ -207,12 +218,8 @@ fn segments_are_written_over_again_and_again_whatever_is_in_them() {
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("journal-"));
     assert!(files.count() <= 4);
-    let copy = {
-        while opened.store.stats().behind_bytes > 0 {
-            std::thread::yield_now();
-        }
-        crashed(dir.path())
-    };
+    until_lmdb_has_all(&opened);
+    let copy = crashed(dir.path());
     assert_eq!(last_of(copy.path()), 400);
     assert_eq!(opened.entries(1, 401, 1 << 20).unwrap().len(), 400);
 }
@@ -220,12 +227,7 @@ fn segments_are_written_over_again_and_again_whatever_is_in_them() {
 #[test]
 fn d1_a_failed_write_of_the_journal_poisons_for_good_and_what_was_before_it_is_there_after_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
-    let armed = Arc::new(AtomicBool::new(false));
-    let fails = Arc::clone(&armed);
-    let mut options = journal();
-    options.faults = Faults::injected(move |point| {
-        (point == FaultPoint::Journal && fails.load(Ordering::SeqCst)).then(|| ErrorKind::Other.into())
-    });
+    let (options, armed) = failing_at(FaultPoint::Journal, || ErrorKind::Other.into());
     let opened = open_with(dir.path(), &options).unwrap();
     append(&opened, 1, 100);
     armed.store(true, Ordering::SeqCst);
@@ -241,12 +243,7 @@ fn d1_a_failed_write_of_the_journal_poisons_for_good_and_what_was_before_it_is_t
 #[test]
 fn d1_a_failed_transaction_of_lmdb_poisons_as_well_and_nothing_of_the_journal_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let armed = Arc::new(AtomicBool::new(false));
-    let fails = Arc::clone(&armed);
-    let mut options = journal();
-    options.faults = Faults::injected(move |point| {
-        (point == FaultPoint::Commit && fails.load(Ordering::SeqCst)).then(|| ErrorKind::Other.into())
-    });
+    let (options, armed) = failing_at(FaultPoint::Commit, || ErrorKind::Other.into());
     let opened = open_with(dir.path(), &options).unwrap();
     armed.store(true, Ordering::SeqCst);
     append(&opened, 1, 100);
@@ -258,12 +255,7 @@ fn d1_a_failed_transaction_of_lmdb_poisons_as_well_and_nothing_of_the_journal_is
 #[test]
 fn a_full_disk_is_met_when_the_journal_is_full_and_at_a_close_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let full = Arc::new(AtomicBool::new(false));
-    let is_full = Arc::clone(&full);
-    let mut options = journal();
-    options.faults = Faults::injected(move |point| {
-        (point == FaultPoint::Reserve && is_full.load(Ordering::SeqCst)).then(|| IoError::from_raw_os_error(ENOSPC))
-    });
+    let (options, full) = failing_at(FaultPoint::Reserve, || IoError::from_raw_os_error(ENOSPC));
     let opened = open_with(dir.path(), &options).unwrap();
     full.store(true, Ordering::SeqCst);
     let (mut last, mut number) = (0, 0);
