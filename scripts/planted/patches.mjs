@@ -56,7 +56,8 @@ const PLACE =
 /**
  * Every patch, by name, with its head: what it breaks (`scenario`), and what is meant to notice: what the worlds of raft
  * or of kv (`worlds`) ask for (`expected`: invariants by their numbers, or `judge`), or one test (`suite`: `file` and
- * `title`); the other is null. Throws when one of them does not say so.
+ * `title`); the other is null. `begin` is the seed that found a rare one last; 0: none. Throws when one of them does not
+ * say so.
  */
 export function readPatches() {
   return readdirSync(folder)
@@ -76,6 +77,7 @@ function describe(name, path) {
   if (!scenario.split(/[,;:( ]+/).includes(id)) fail(`its head is about ${scenario}, its name about ${id}`)
   const expected = /^Expected: (\w+(?:, \w+)*)$/m.exec(head)?.[1].split(', ') ?? null
   const worlds = /^Worlds: (.*)$/m.exec(head)?.[1] ?? 'raft'
+  const begin = Number(/^Begin: ([1-9]\d*)$/m.exec(head)?.[1] ?? 0)
   const suite = /^Suite: (?<file>test\/[\w/-]+\.test\.ts): (?<title>.+)$/m.exec(head)?.groups
   if ((expected === null) === (suite === undefined)) {
     fail('its head needs one line "Expected: 7, 10", or "Suite: test/a/b.test.ts: title of the test"')
@@ -87,7 +89,7 @@ function describe(name, path) {
   if (files.length === 0) fail('it changes nothing')
   const misplaced = files.find((file) => !PLACE.test(file))
   if (misplaced !== undefined) fail(`it changes ${misplaced}, which is no place for a bug`)
-  return { name, path, scenario, expected, worlds, suite: suite ?? null }
+  return { name, path, scenario, expected, worlds, begin, suite: suite ?? null }
 }
 
 /**
