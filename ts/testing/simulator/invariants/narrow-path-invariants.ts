@@ -38,7 +38,7 @@ export class NarrowPathInvariants implements WorldObserver {
   #leader: { readonly id: ServerId; readonly term: Term; readonly since: number } | null = null
   /** By server and peer: when they were last connected. */
   readonly #connectedAt = new Map<string, number>()
-  /** The same: when a heartbeat last found the path without load. */
+  /** The same: when a heartbeat, or entries, which put one off, last found the path without load. */
   readonly #unloadedAt = new Map<string, number>()
   /** By server: whether it followed that leader in its last turn. */
   readonly #isFollowing: boolean[] = []
@@ -79,13 +79,14 @@ export class NarrowPathInvariants implements WorldObserver {
   // Hot path: once per message.
   sent({ id }: ServerView, to: ServerId, message: Request | Response): void {
     const leader = this.#leader
-    if (this.#isOver || leader?.id !== id || message.type !== 'AppendEntries' || message.blocks.length > 0) return
+    if (this.#isOver || leader?.id !== id || message.type !== 'AppendEntries') return
     const path = this.#site.narrowPath(id, to)
     if (path === null) return
     const { electionTimeoutMs } = this.#site
     const { waitMs, bytesPerMs } = path
     const [key, now] = [`${id}>${to}`, this.#site.now()]
     if (waitMs <= electionTimeoutMs * LOADED_PART) this.#unloadedAt.set(key, now)
+    if (message.blocks.length > 0) return
     const seenAt = [this.#connectedAt, this.#unloadedAt].map((at) => at.get(key) ?? 0)
     const measuredMs = now - Math.max(leader.since, path.since, ...seenAt)
     const isMeasured = measuredMs > MEASURED_AFTER_WAITS * waitMs + MEASURED_AFTER_TIMEOUTS * electionTimeoutMs
