@@ -4,7 +4,8 @@
  *
  * - A leader whom a quorum has followed stays, and who follows it calls for no election.
  * - Heartbeats are not stuck behind entries: once the leader has had the time to measure the path, which shows only
- *   under load, what is before one takes less than an election timeout, or that and a single block, which goes alone.
+ *   under load, it sends no more than takes an election timeout, or that and a single block, which goes alone. What it
+ *   sent before it knew better is on its way, and may be for long.
  */
 
 import type { Request, Response } from '../../../core/messages.js'
@@ -22,7 +23,7 @@ import type { WorldObserver } from '../world-observer.js'
  */
 const MEASURED_AFTER_WAITS = 3
 const MEASURED_AFTER_TIMEOUTS = 2
-/** A heartbeat that waits for no longer than this part of an election timeout shows nothing. */
+/** A message that waits for no longer than this part of an election timeout shows nothing. */
 const LOADED_PART = 1 / 4
 
 export interface NarrowSite {
@@ -38,7 +39,7 @@ export class NarrowPathInvariants implements WorldObserver {
   #leader: { readonly id: ServerId; readonly term: Term; readonly since: number } | null = null
   /** By server and peer: when they were last connected. */
   readonly #connectedAt = new Map<string, number>()
-  /** The same: when a heartbeat, or entries, which put one off, last found the path without load. */
+  /** The same: when a message last found the path without load. */
   readonly #unloadedAt = new Map<string, number>()
   /** By server: whether it followed that leader in its last turn. */
   readonly #isFollowing: boolean[] = []
@@ -86,12 +87,12 @@ export class NarrowPathInvariants implements WorldObserver {
     const { waitMs, bytesPerMs } = path
     const [key, now] = [`${id}>${to}`, this.#site.now()]
     if (waitMs <= electionTimeoutMs * LOADED_PART) this.#unloadedAt.set(key, now)
-    if (message.blocks.length > 0) return
+    if (message.blocks.length === 0) return
     const seenAt = [this.#connectedAt, this.#unloadedAt].map((at) => at.get(key) ?? 0)
     const measuredMs = now - Math.max(leader.since, path.since, ...seenAt)
     const isMeasured = measuredMs > MEASURED_AFTER_WAITS * waitMs + MEASURED_AFTER_TIMEOUTS * electionTimeoutMs
     hold(!isMeasured || waitMs <= electionTimeoutMs + BLOCK_BYTES_MAX / bytesPerMs, 29, () => {
-      return `a heartbeat of ${id} to ${to} waits ${waitMs} ms behind entries; the election timeout is ${electionTimeoutMs} ms`
+      return `what ${id} sends ${to} waits ${waitMs} ms behind entries; the election timeout is ${electionTimeoutMs} ms`
     })
   }
 }
