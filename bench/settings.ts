@@ -3,6 +3,7 @@
  */
 
 import { parseArgs } from 'node:util'
+import type { NativeStoreMode } from 'balsa-raft/storage'
 
 export class UsageError extends Error {}
 
@@ -13,6 +14,8 @@ export interface Settings {
   /** Open loop, operations per second; empty: none. */
   readonly rates: readonly number[]
   readonly clients: readonly number[]
+  /** Of the stores of Balsa's servers in the suites apply and hashicorp, side by side. */
+  readonly modes: readonly NativeStoreMode[]
   /** Stores and settings of hashicorp/raft: some of PEERS. */
   readonly peers: readonly string[]
   readonly electionTimeoutMs: number
@@ -36,6 +39,8 @@ export interface CommandLine {
   readonly settings: Omit<Settings, 'seconds'>
 }
 
+const MODES = ['lmdb', 'journal'] as const
+
 const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
 
 export const HELP = `npm run bench -- [suites] [options]
@@ -49,6 +54,7 @@ export const HELP = `npm run bench -- [suites] [options]
   --bytes 256            bytes of a command, 1 .. 1048576
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
+  --mode lmdb,journal    apply, hashicorp: the native store of our servers, side by side
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the suites failover and rolling, 300 .. 600000 (1000)
   --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
@@ -68,6 +74,7 @@ const OPTIONS = {
   bytes: { type: 'string', default: '256' },
   rate: { type: 'string' },
   clients: { type: 'string', default: '50,64,256' },
+  mode: { type: 'string', default: 'lmdb,journal' },
   peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   entries: { type: 'string', default: '10000000' },
@@ -96,6 +103,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       bytes: wholeNumbers('--bytes', values.bytes, 2 ** 20),
       rates: values.rate === undefined ? [] : wholeNumbers('--rate', values.rate, 1e6),
       clients: wholeNumbers('--clients', values.clients, 10_000),
+      modes: oneOf('mode', values.mode, MODES),
       peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
       entries: wholeNumber('--entries', values.entries, 1, 1e9),
@@ -115,11 +123,12 @@ function parse(words: readonly string[]) {
   }
 }
 
-function oneOf(what: string, text: string, known: readonly string[]): readonly string[] {
-  const asked = [...new Set(text.split(','))]
-  const unknown = asked.find((name) => !known.includes(name))
-  if (unknown !== undefined) throw new UsageError(`unknown ${what} ${unknown}; there are: ${known.join(', ')}`)
-  return asked
+function oneOf<Name extends string>(what: string, text: string, known: readonly Name[]): readonly Name[] {
+  return [...new Set(text.split(','))].map((asked) => {
+    const found = known.find((name) => name === asked)
+    if (found === undefined) throw new UsageError(`unknown ${what} ${asked}; there are: ${known.join(', ')}`)
+    return found
+  })
 }
 
 function wholeNumbers(name: string, text: string, max: number): readonly number[] {

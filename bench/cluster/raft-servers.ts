@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { NativeStoreMode } from 'balsa-raft/storage'
 import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
 import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
@@ -21,6 +22,15 @@ export interface Measured {
   readonly usages: readonly { readonly before: Usage; readonly after: Usage }[]
 }
 
+export interface ServerOptions {
+  /** Of the snapshots of their state machines; 0, the default: there are none. */
+  readonly snapshotBytes?: number
+  /** Whether they are taken when they are asked for, the default, or by themselves as the library's defaults say. */
+  readonly taken?: 'asked' | 'automatic'
+  /** Of their stores; default: as the environment or the library says. */
+  readonly mode?: NativeStoreMode
+}
+
 export class RaftServers {
   readonly #folder: string
   readonly #processes: ChildProcess[]
@@ -32,23 +42,20 @@ export class RaftServers {
     this.#processes = Array.from({ length: SERVERS }, (_, at) => start(at))
   }
 
-  /**
-   * Over empty folders; resolves when all three are ready. Their state machines have snapshots of so many bytes, taken
-   * when they are asked for, or by themselves as the defaults say.
-   */
+  /** Over empty folders; resolves when all three are ready. */
   static async start(
     { dir, profile }: Settings,
-    snapshotBytes = 0,
-    taken: 'asked' | 'automatic' = 'asked',
+    { snapshotBytes = 0, taken = 'asked', mode }: ServerOptions = {},
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
     const list = ports.map((port, at) => `s${at + 1}=127.0.0.1:${port}`).join(',')
     const script = fileURLToPath(new URL('raft-server.js', import.meta.url))
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+    const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, (at) => {
       const id = `s${at + 1}`
-      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv })
+      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv, env })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))

@@ -7,4 +7,4 @@ import { lmdb } from './lmdb.js'
 import { native } from './native.js'
 import { rawFile } from './raw-file.js'
 
-export const batchStores: readonly BatchStoreMaker[] = [native, file, rawFile, lmdb, classicLevel]
+export const batchStores: readonly BatchStoreMaker[] = [...native, file, rawFile, lmdb, classicLevel]

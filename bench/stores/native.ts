@@ -9,7 +9,10 @@ import type { BatchStore, BatchStoreMaker } from './batch-store.js'
 
 const TERM = termOf(1)
 
-export const native: BatchStoreMaker = { name: 'balsa native', open: (dir) => openStore(nativeStore(), dir) }
+export const native: readonly BatchStoreMaker[] = (['lmdb', 'journal'] as const).map((mode) => ({
+  name: `balsa ${mode}`,
+  open: (dir) => openStore(nativeStore({ mode }), dir),
+}))
 
 export async function openStore(factory: StoreFactory, dir: string): Promise<BatchStore> {
   const store = factory.create(dir)

@@ -43,13 +43,31 @@ export const apply: Suite = {
 }
 
 export async function openApply(settings: Settings): Promise<OpenSuite> {
-  const servers = await RaftServers.start(settings)
-  return { cases: casesOf(servers, settings), skipped: [], notes: NOTES, close: () => servers.close() }
+  const opened: RaftServers[] = []
+  const cases: Case[] = []
+  const close = async (): Promise<void> => {
+    for (const servers of opened) await servers.close()
+  }
+  try {
+    for (const mode of settings.modes) {
+      const servers = await RaftServers.start(settings, { mode })
+      opened.push(servers)
+      cases.push(...casesOf(`balsa ${mode}`, servers, settings))
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { cases, skipped: [], notes: NOTES, close }
 }
 
-function casesOf(servers: RaftServers, { inFlight, bytes, rates, seconds }: Settings): readonly Case[] {
+function casesOf(
+  contender: string,
+  servers: RaftServers,
+  { inFlight, bytes, rates, seconds }: Settings,
+): readonly Case[] {
   const one = (at: Case['at'], pace: Pace, payloadBytes: number): Case => ({
-    contender: 'balsa',
+    contender,
     at,
     async measure() {
       const load = { work: 'apply', pace, payloadBytes, milliseconds: seconds * 1000 } as const

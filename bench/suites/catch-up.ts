@@ -45,7 +45,7 @@ const NOTES = [
 ]
 
 async function open(settings: Settings): Promise<OpenSuite> {
-  const servers = await RaftServers.start(settings, settings.snapshotMib * MIB)
+  const servers = await RaftServers.start(settings, { snapshotBytes: settings.snapshotMib * MIB })
   const cases = settings.bytes.map((payloadBytes): Case => ({
     contender: 'balsa',
     at: { 'snapshot MiB': settings.snapshotMib, bytes: payloadBytes },

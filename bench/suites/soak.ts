@@ -36,7 +36,7 @@ export const soak: Suite = {
 }
 
 async function open(settings: Settings): Promise<OpenSuite> {
-  const servers = await RaftServers.start(settings, SNAPSHOT_BYTES, 'automatic')
+  const servers = await RaftServers.start(settings, { snapshotBytes: SNAPSHOT_BYTES, taken: 'automatic' })
   const cases = settings.bytes.flatMap((payloadBytes) =>
     settings.inFlight.map((inFlight): Case => ({
       contender: 'balsa',

@@ -2,7 +2,7 @@
 
 export { fileStore } from './file/file-log-store.js'
 export { nativeStore } from './native/native-log-store.js'
-export type { NativeStoreOptions } from './native/native-log-store.js'
+export type { NativeStoreMode, NativeStoreOptions } from './native/native-log-store.js'
 export type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from './log-store.js'
 export { MemoryDisk, memoryStore } from './memory/memory-log-store.js'
 export type { MemoryDiskOptions, MemoryStoreFactory, ScheduleCommit } from './memory/memory-log-store.js'
