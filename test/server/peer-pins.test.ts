@@ -409,6 +409,28 @@ test('M16 a pin falls with the committed configuration that names another store,
   await pinning.pin(idOf('s2', 'b', 1))
 })
 
+test('M16 a pin of a peer whose addition was taken back falls when it is added for good, and another store may come', async () => {
+  const { cluster, pinning } = await led()
+  const add = { type: 'add', server: { id: 's5', address: 's5:1' }, promote: false } as const
+  for (const id of ['s2', 's3', 's4']) cluster.cut('s1', id)
+  cluster.configure('s1', add)
+  await pinning.pin(idOf('s5', 'e', 1))
+  cluster.run(3000)
+  cluster.heal()
+  cluster.run(3000)
+  committed(pinning)
+  assert.not(pinning.core.configuration.nonvoters.some(({ id }) => id === 's5'), 'it was taken back')
+  assert.equal(pinning.take(), [])
+  const leader = ['s1', 's2', 's3', 's4'].find((id) => cluster.core(id).role === 'leader') ?? ''
+  cluster.configure(leader, add)
+  cluster.run(3000)
+  committed(pinning)
+  assert.equal(pinning.take(), [{ type: 'delete', key: 'peer/s5' }])
+  await pinning.pin(idOf('s5', 'b', 1))
+  committed(pinning)
+  assert.equal(pinning.take(), [], 'it is the one that was added')
+})
+
 test('a disk that fails refuses whoever says that this server was added', async () => {
   const pinning = new Pinning()
   await pinning.pin(idOf('s2', 'a', 1))

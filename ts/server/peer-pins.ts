@@ -184,16 +184,19 @@ export class PeerPins {
   }
 
   /**
-   * A configuration is committed: whoever was pinned before it and is no member of it, or not with that store, is known
-   * no more.
+   * A configuration is committed: whoever was pinned before it and is no member of it, or not with that store, or comes
+   * with it, is known no more.
    */
   committed(configuration: Configuration, index: LogIndex): void {
     const isMember = new Set(membersOf(configuration).map(({ id }) => id))
+    const before = this.#core.log.configurations.findLast((at) => at.index < index)?.configuration ?? configuration
     for (const [peer, { since, incarnation }] of this.#pins) {
       // Its removal may be in a snapshot that says only who came after it.
       const voting = this.#core.storeNamedFor(configuration, peer)
       const isReplaced = voting !== null && voting !== incarnation
-      if (since >= index || (isMember.has(peer) && !isReplaced)) continue
+      // It came with an entry that was taken back; whoever asked for that may send another machine the next time.
+      const isNew = !isIn(before, peer)
+      if (since >= index || (isMember.has(peer) && !isReplaced && !isNew)) continue
       this.#pins.delete(peer)
       this.#expelled.delete(peer)
       this.#fallen.add(peer)
