@@ -419,7 +419,10 @@ test('M16 a pin of a peer whose addition was taken back falls when it is added f
   cluster.heal()
   cluster.run(3000)
   committed(pinning)
-  assert.not(pinning.core.configuration.nonvoters.some(({ id }) => id === 's5'), 'it was taken back')
+  assert.not(
+    pinning.core.configuration.nonvoters.some(({ id }) => id === 's5'),
+    'it was taken back',
+  )
   assert.equal(pinning.take(), [])
   const leader = ['s1', 's2', 's3', 's4'].find((id) => cluster.core(id).role === 'leader') ?? ''
   cluster.configure(leader, add)

@@ -8,7 +8,6 @@ import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import { memorySnapshotStore } from '#balsa/snapshot/memory-snapshot-store.js'
 import type { StoredSnapshot } from '#balsa/snapshot/snapshot-store.js'
 import { decodeTransfer, encodeTransfer } from '#balsa/snapshot/transfer/messages.js'
-import type { TransferMessage } from '#balsa/snapshot/transfer/messages.js'
 import { bytes } from '#balsa/testing/conformance/blocks.js'
 import { introductionOf } from '#balsa/testing/conformance/site.js'
 import { cut, headerOf, joined, snapshotBytes } from '#balsa/testing/conformance/snapshots.js'
@@ -31,7 +30,7 @@ const offer = (header = HEADER, term = 1): Uint8Array =>
 
 /** One channel, as the peer sees it. */
 class Offering {
-  readonly answers: (TransferMessage | string | null)[] = []
+  readonly answers: ReturnType<typeof decodeTransfer>[] = []
   readonly closed: string[] = []
   readonly #handlers: ChannelHandlers | null
 
@@ -52,7 +51,7 @@ class Offering {
     this.#handlers?.onClosed('the peer has gone')
   }
 
-  get last(): TransferMessage | string | null {
+  get last(): ReturnType<typeof decodeTransfer> {
     return this.answers.at(-1) ?? null
   }
 }
@@ -127,11 +126,17 @@ class Receiver {
   }
 }
 
-/** The same frame, its checksum made again: not damage, but what was meant. */
+/** The same frame, its checksums made again: not damage, but what was meant. */
 function meant(frame: Uint8Array): Uint8Array {
   const header = frame.subarray(OFFER_HEAD_BYTES)
   const end = header.length - 4
   new DataView(header.buffer, header.byteOffset).setUint32(end, crc32c(header, 0, end), true)
+  return sealed(frame)
+}
+
+function sealed(frame: Uint8Array): Uint8Array {
+  const checksum = crc32c(frame, 8, frame.length, crc32c(frame, 0, 4))
+  new DataView(frame.buffer, frame.byteOffset).setUint32(4, checksum, true)
   return frame
 }
 
@@ -152,8 +157,8 @@ test('H1-10 an offer whose header or configuration cannot be decoded ends its ch
     ['longer than the header', changed((_header, view) => view.setUint32(96, 1e6, true))],
     ['none at all', changed((_header, view) => view.setUint32(96, 0, true))],
     ['of an entry behind it', changed((_header, view) => view.setBigUint64(88, 11n, true))],
-    ['a damaged header', offer().map((byte, at) => (at === OFFER_HEAD_BYTES + 70 ? byte ^ 1 : byte))],
-    ['cut off', offer().subarray(0, 100)],
+    ['a damaged header', sealed(offer().map((byte, at) => (at === OFFER_HEAD_BYTES + 70 ? byte ^ 1 : byte)))],
+    ['cut off', sealed(offer().subarray(0, 100))],
   ]
   for (const [name, frame] of bad) {
     const offering = receiver.from('s1')
@@ -164,6 +169,9 @@ test('H1-10 an offer whose header or configuration cannot be decoded ends its ch
     offering.say(encodeTransfer({ type: 'piece', offset: 0, data: FILE.subarray(0, 1000) }))
     offering.leave()
   }
+  const damaged = receiver.from('s1')
+  damaged.say(offer().map((byte, at) => (at === OFFER_HEAD_BYTES + 70 ? byte ^ 1 : byte)))
+  assert.equal(damaged.closed, ['it came damaged'])
   const later = receiver.from('s1')
   later.say(changed((_header, view) => view.setUint32(8, 2, true)))
   assert.match(JSON.stringify(later.answers), /"refused".*its format version is 2/)

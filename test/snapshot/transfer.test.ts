@@ -4,7 +4,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { SnapshotStore, StoredSnapshot } from '#balsa/snapshot/snapshot-store.js'
 import { memorySnapshotStore } from '#balsa/snapshot/memory-snapshot-store.js'
-import { decodeTransfer, encodeTransfer, PIECE_BYTES, WINDOW_BYTES } from '#balsa/snapshot/transfer/messages.js'
+import {
+  decodeTransfer,
+  encodeTransfer,
+  PIECE_BYTES,
+  PIECE_HEAD_BYTES,
+  WINDOW_BYTES,
+} from '#balsa/snapshot/transfer/messages.js'
 import type { TransferMessage } from '#balsa/snapshot/transfer/messages.js'
 import { SnapshotReceiving } from '#balsa/snapshot/transfer/receiving.js'
 import { SnapshotSending } from '#balsa/snapshot/transfer/sending.js'
@@ -122,7 +128,8 @@ class Way {
         failed: (reason) => (this.failure = reason),
       })
       void this.receiving.begin()
-    } else if (message.type === 'piece') {
+    } else if (message.type === 'damaged') this.receiving?.damaged()
+    else if (message.type === 'piece') {
       this.pieces += 1
       this.receiving?.piece(message.offset, message.data)
     }
@@ -134,11 +141,13 @@ const snapshotOf = ({ sending }: Way): StoredSnapshot => {
   return sending.snapshot
 }
 
-const flipped = (frame: Uint8Array): Uint8Array => {
+const flippedAt = (frame: Uint8Array, bit: number): Uint8Array => {
   const changed = frame.slice()
-  changed[5000] = (changed[5000] ?? 0) ^ 1
+  changed[bit >>> 3] = (changed[bit >>> 3] ?? 0) ^ (1 << (bit & 7))
   return changed
 }
+
+const flipped = (frame: Uint8Array): Uint8Array => flippedAt(frame, 8 * 5000)
 
 test('what is sent is what was there, and no more than a window is ever under way', async () => {
   const way = await Way.with(5 * MIB + 77)
@@ -185,6 +194,37 @@ test('a damaged piece is asked for again, and the rest is as it was', async () =
   await way.until(() => way.received !== null)
   assert.ok(count > 25, 'some was sent twice')
   await holds(way.to, 3 * MIB)
+})
+
+test('a piece whose head is damaged is asked for again at once, whichever bit of it flips', async () => {
+  for (let bit = 0; bit < 8 * PIECE_HEAD_BYTES; bit += 1) {
+    const way = await Way.with(MIB)
+    let flips = 0
+    way.meddle = (frame) => {
+      const message = decodeTransfer(frame)
+      const isPiece = message !== null && typeof message !== 'string' && message.type === 'piece'
+      // Also when it is sent again: what comes then must not pass for what was on its way before.
+      if (!isPiece || message.offset !== 2 * PIECE_BYTES || flips === 2) return frame
+      flips += 1
+      return flippedAt(frame, bit)
+    }
+    await way.until(() => way.received !== null)
+    assert.equal([flips, way.failure], [2, null])
+    await holds(way.to, MIB)
+  }
+})
+
+test('what comes damaged before anything is wanted, or without end, is refused', async () => {
+  const way = await Way.with(MIB)
+  await way.until(() => way.receiving !== null)
+  for (let count = 0; count < 2000; count += 1) way.receiving?.damaged()
+  await way.until(() => way.failure !== null || way.received !== null)
+  assert.match(String(way.failure), /^it came damaged/)
+  const late = await Way.with(2 * MIB)
+  await late.until(() => late.pieces === 3)
+  late.meddle = (frame) => (frame.length < PIECE_BYTES ? frame : flippedAt(frame, 70))
+  await late.until(() => late.outcome !== undefined)
+  assert.match(String(late.outcome), /it came damaged 9 times/)
 })
 
 test('N15 what is always damaged is refused on both sides, with the reason', async () => {
@@ -271,7 +311,10 @@ test('what makes no sense is no message, and never an error', () => {
     for (let at = 0; at < bytes.length; at += 1) {
       const changed = bytes.slice()
       changed[at] = (changed[at] ?? 0) ^ 0xff
-      decodeTransfer(changed)
+      const isOfData = message.type === 'piece' && at >= PIECE_HEAD_BYTES
+      const read = decodeTransfer(changed)
+      const isDamaged = read !== null && typeof read !== 'string' && read.type === 'damaged'
+      assert.is(isDamaged, !isOfData, `${message.type}, byte ${at}`)
     }
   }
   assert.is(decodeTransfer(new Uint8Array(0)), null)

@@ -154,8 +154,9 @@ export class SnapshotTransfers {
       if (typeof message === 'string') return refuse(channel, message)
       if (message.type === 'offer' && transfer === null) transfer = this.#offered(from, channel, message)
       else if (message.type === 'piece' && transfer !== null) transfer.piece(message.offset, message.data)
+      else if (message.type === 'damaged' && transfer !== null) transfer.damaged()
       else if (message.type === 'refused') transfer?.closed(message.reason)
-      else fault(`a ${message.type} makes no sense here`)
+      else fault(message.type === 'damaged' ? 'it came damaged' : `a ${message.type} makes no sense here`)
     }
     return { onFrame, onClosed: (reason) => transfer?.closed(reason) }
   }

@@ -3,6 +3,7 @@
  * Pure. What comes from outside is total: malformed bytes are null, never an error.
  */
 
+import { crc32c } from '../../format/crc32c.js'
 import { decodeSnapshotHeader, encodeSnapshotHeader } from '../../format/snapshot.js'
 import { readU64, viewOf, writeU64 } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
@@ -26,12 +27,20 @@ export type TransferMessage =
   /** Receiver: why it comes to nothing. */
   | { readonly type: 'refused'; readonly reason: string }
 
+/** Something that was changed on its way: what it was cannot be told. */
+export interface Damaged {
+  readonly type: 'damaged'
+}
+
+const DAMAGED: Damaged = { type: 'damaged' }
+
 const OFFER = 1
 const WANT = 2
 const PIECE = 3
 const DONE = 4
 const REFUSED = 5
 
+const CHECKSUM_AT = 4
 const HEAD_BYTES = 8
 /** What is before the data of a piece. */
 export const PIECE_HEAD_BYTES = HEAD_BYTES + 8
@@ -45,13 +54,13 @@ export function encodeTransfer(message: TransferMessage): Uint8Array {
       writeU64(viewOf(bytes), HEAD_BYTES, message.term)
       writeU64(viewOf(bytes), HEAD_BYTES + 8, message.bytes)
       bytes.set(header, HEAD_BYTES + 16)
-      return bytes
+      return sealed(bytes)
     }
     case 'want': {
       const bytes = frame(WANT, 16)
       writeU64(viewOf(bytes), HEAD_BYTES, message.offset)
       writeU64(viewOf(bytes), HEAD_BYTES + 8, Number(message.again))
-      return bytes
+      return sealed(bytes)
     }
     case 'piece': {
       const bytes = new Uint8Array(PIECE_HEAD_BYTES + message.data.length)
@@ -59,12 +68,12 @@ export function encodeTransfer(message: TransferMessage): Uint8Array {
       return pieceIn(bytes, message.offset, message.data.length)
     }
     case 'done':
-      return frame(DONE, 0)
+      return sealed(frame(DONE, 0))
     case 'refused': {
       const reason = new TextEncoder().encode(message.reason).subarray(0, REASON_BYTES_MAX)
       const bytes = frame(REFUSED, reason.length)
       bytes.set(reason, HEAD_BYTES)
-      return bytes
+      return sealed(bytes)
     }
   }
 }
@@ -73,16 +82,16 @@ export function encodeTransfer(message: TransferMessage): Uint8Array {
 export function pieceIn(memory: Uint8Array, offset: number, length: number): Uint8Array {
   const view = viewOf(memory)
   view.setUint32(0, PIECE, true)
-  view.setUint32(4, 0)
   writeU64(view, HEAD_BYTES, offset)
-  return memory.subarray(0, PIECE_HEAD_BYTES + length)
+  return sealed(memory.subarray(0, PIECE_HEAD_BYTES + length))
 }
 
 /** Null for what no server sends. A text says why a later version is not understood. */
-export function decodeTransfer(bytes: Uint8Array): TransferMessage | string | null {
+export function decodeTransfer(bytes: Uint8Array): TransferMessage | Damaged | string | null {
   if (bytes.length < HEAD_BYTES) return null
   const view = viewOf(bytes)
   const body = bytes.length - HEAD_BYTES
+  if (view.getUint32(CHECKSUM_AT, true) !== checksumOf(bytes)) return DAMAGED
   switch (view.getUint32(0, true)) {
     case OFFER:
       return body < 16 ? null : decodeOffer(bytes, readU64(view, HEAD_BYTES), readU64(view, HEAD_BYTES + 8))
@@ -117,9 +126,21 @@ function decodeOffer(bytes: Uint8Array, term: number, fileBytes: number): Transf
   }
 }
 
-/** A word that says what it is, and four zero bytes. */
+/** A word that says what it is, and room for a checksum. */
 function frame(kind: number, bodyBytes: number): Uint8Array {
   const bytes = new Uint8Array(HEAD_BYTES + bodyBytes)
   viewOf(bytes).setUint32(0, kind, true)
   return bytes
+}
+
+function sealed(bytes: Uint8Array): Uint8Array {
+  viewOf(bytes).setUint32(CHECKSUM_AT, checksumOf(bytes), true)
+  return bytes
+}
+
+/** Over all but itself, and the data of a piece: the chunks of the file have checksums of their own. */
+function checksumOf(bytes: Uint8Array): number {
+  const isPiece = viewOf(bytes).getUint32(0, true) === PIECE
+  const end = isPiece ? Math.min(PIECE_HEAD_BYTES, bytes.length) : bytes.length
+  return crc32c(bytes, HEAD_BYTES, end, crc32c(bytes, 0, CHECKSUM_AT))
 }

@@ -48,8 +48,8 @@ export class SnapshotReceiving {
   readonly #failed: ReceivingParts['failed']
   #intake: SnapshotIntake | null = null
   readonly #memory = new PieceMemory()
-  /** Came and is not written: each in memory of its own, of which the piece is the beginning. */
-  #queue: { readonly memory: Uint8Array; readonly length: number }[] = []
+  /** Came and is not written: each in memory of its own, of which the piece is the beginning. Null: it came damaged. */
+  #queue: ({ readonly memory: Uint8Array; readonly length: number } | null)[] = []
   #queuedBytes = 0
   /** Where the next piece must begin. */
   #expected = 0
@@ -111,6 +111,17 @@ export class SnapshotReceiving {
     void this.#write()
   }
 
+  /** Something came of which nothing can be told. What came before it is written, and what follows asked for again. */
+  damaged(): void {
+    if (this.#isOver) return
+    if (this.#intake === null) return this.refuse('it came damaged')
+    this.#heardAt = this.#clock.now()
+    this.#isResuming = true
+    if (this.#queue.includes(null)) return
+    this.#queue.push(null)
+    void this.#write()
+  }
+
   /** The state machine has what it holds, or more. */
   done(): void {
     if (this.#isOver) return
@@ -144,6 +155,10 @@ export class SnapshotReceiving {
     this.#isWriting = true
     try {
       for (let next = this.#queue.shift(); next !== undefined && !this.#isOver; next = this.#queue.shift()) {
+        if (next === null) {
+          this.#askAgain()
+          continue
+        }
         await this.#writePiece(next.memory.subarray(0, next.length))
         this.#memory.give(next.memory)
       }
@@ -162,11 +177,11 @@ export class SnapshotReceiving {
     const outcome = await intake.write(data)
     this.#queuedBytes -= data.length
     if (this.#isOver) return
-    if (outcome === 'damaged') return this.#damaged()
+    if (outcome === 'damaged') return this.#askAgain()
     if (intake.received - this.#toldAt >= WORD_BYTES) this.#want(false)
   }
 
-  #damaged(): void {
+  #askAgain(): void {
     this.#damages += 1
     if (this.#damages > DAMAGES_MAX)
       return this.refuse(`it came damaged ${this.#damages} times: the sender's file may be damaged`)

@@ -90,6 +90,8 @@ export class SnapshotSending {
       case 'offer':
       case 'piece':
         return this.end(`the peer answered with a ${message.type}`)
+      case 'damaged':
+        return this.end('an answer of the peer came damaged')
     }
   }
 
