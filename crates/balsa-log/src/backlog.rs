@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::journal::Position;
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::queue::{Batch, Next, Ticket};
 use crate::room::Usage;
 use crate::shared::Shared;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::tail::{Found, Tail};
 use crate::writer::{FULL_DISK_PAUSE, Feed};
 
@@ -140,18 +140,19 @@ impl Backlog {
 
     /// Waits until the home holds more than `held`, or for a moment. False: it has no room, and the store is closing.
     pub(crate) fn wait(&self, held: Held) -> Result<bool, Error> {
-        let inner = self.inner();
-        let is_stalled = inner.is_stalled;
         let same = |inner: &mut Inner| {
-            (inner.held, inner.known) == (held.sequence, held.segments) && inner.phase != Phase::Poisoned
+            let is_held = (inner.held, inner.known) == (held.sequence, held.segments);
+            is_held && inner.phase != Phase::Poisoned && !inner.is_stalled
         };
-        let (inner, _) =
-            self.changed.wait_timeout_while(inner, LOOK_EVERY, same).unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(self.inner(), LOOK_EVERY, same);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if inner.phase == Phase::Poisoned {
             return Err(Error::Closed);
         }
+        let is_stalled = inner.is_stalled;
         drop(inner);
-        Ok(!is_stalled || self.shared.stall(Duration::ZERO))
+        // A close is heard there, and not here.
+        Ok(!is_stalled || self.shared.stall(LOOK_EVERY))
     }
 
     /// Adds a group commit that is durable in the journal. Reads find it from now on.
@@ -264,14 +265,14 @@ impl Feed for Backlog {
     }
 
     fn poison(&self, error: &Error) {
-        let mut inner = self.inner();
         // A close that finds no room for the home: what waits is safe in the journal, and the next open takes it in.
-        let is_safe = inner.phase == Phase::Closing && matches!(error, Error::Full { .. });
-        inner.phase = Phase::Poisoned;
-        drop(inner);
+        let is_safe = self.inner().phase == Phase::Closing && matches!(error, Error::Full { .. });
+        // Before either writer can see the phase: the other one would take it for a close, and mark the home as one that
+        // holds everything; or say something else of it first.
         if !is_safe {
             self.shared.poison(error);
         }
+        self.inner().phase = Phase::Poisoned;
         self.changed.notify_all();
     }
 
@@ -288,6 +289,7 @@ impl Feed for Backlog {
     fn stall(&self) -> bool {
         let mut inner = self.inner();
         inner.is_stalled = true;
+        self.changed.notify_all();
         let (inner, _) = self
             .changed
             .wait_timeout_while(inner, FULL_DISK_PAUSE, |inner| inner.phase == Phase::Open)

@@ -10,42 +10,59 @@ use std::thread::JoinHandle;
 
 use crate::backlog::Backlog;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Journal, Position};
 use crate::log::Log;
 use crate::plan::plan;
-use crate::queue::{Batch, Next};
+use crate::queue::{Batch, Next, Ticket};
 use crate::shared::Shared;
 use crate::watch::{WATCH_EVERY, Watch};
 use crate::writer::Feed;
 
-pub(crate) struct JournalWriter {
+/// What the writer asks of the journal; what each of these does is said there.
+pub(crate) trait Segments: Send {
+    fn held(&mut self, sequence: u64, known: u32);
+    fn has_room(&mut self, bytes: usize) -> Result<bool, Error>;
+    fn has_grown(&self) -> bool;
+    fn watch(&mut self) -> Result<Watch, Error>;
+    fn count(&self) -> u32;
+    fn is_low(&self) -> bool;
+    fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error>;
+}
+
+pub(crate) struct JournalWriter<J> {
     shared: Arc<Shared>,
     backlog: Arc<Backlog>,
-    journal: Journal,
+    journal: J,
     /// Of every segment.
     watch: Watch,
     /// What journal and home hold together: each batch is judged by it, and moves it.
     log: Log,
 }
 
-impl JournalWriter {
-    pub(crate) fn new(shared: Arc<Shared>, backlog: Arc<Backlog>, journal: Journal, log: Log) -> Result<Self, Error> {
+impl<J: Segments + 'static> JournalWriter<J> {
+    pub(crate) fn new(shared: Arc<Shared>, backlog: Arc<Backlog>, journal: J, log: Log) -> Result<Self, Error> {
         let mut journal = journal;
         let watch = journal.watch()?;
         Ok(Self { shared, backlog, journal, watch, log })
     }
 
     /// Starts the thread. It ends when the store closes or is poisoned; a panic in it poisons.
-    pub(crate) fn spawn(mut self) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn spawn(self) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("balsa-journal".to_owned()).spawn(move || {
             let backlog = Arc::clone(&self.backlog);
-            match catch_unwind(AssertUnwindSafe(|| self.write_all())) {
-                Ok(Ok(())) => backlog.finish(),
-                // Whoever poisoned it has said why: the first error stays.
-                Ok(Err(error)) => backlog.poison(&error),
-                Err(_) => backlog.poison(&Error::invalid("the writer thread of the journal panicked")),
+            if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+                backlog.poison(&Error::invalid("the writer thread of the journal panicked"));
             }
         })
+    }
+
+    /// What the thread does.
+    pub(crate) fn run(mut self) {
+        match self.write_all() {
+            Ok(()) => self.backlog.finish(),
+            // Whoever poisoned it has said why: the first error stays.
+            Err(error) => self.backlog.poison(&error),
+        }
     }
 
     fn write_all(&mut self) -> Result<(), Error> {
@@ -67,7 +84,8 @@ impl JournalWriter {
         self.make_room(bytes)?;
         let plan = plan(&self.log, &batch.tickets)?;
         let (position, flushes) = self.journal.write(&batch.tickets)?;
-        // Reads must find it when it is reported.
+        // Before the home can say that it has come; and reads must find it when it is reported.
+        self.shared.coming(batch.bytes());
         self.backlog.push(&batch.tickets, &plan, position);
         plan.steps.iter().for_each(|step| self.log.follow(step));
         self.shared.publish(batch, &self.log, None, flushes);
@@ -79,14 +97,14 @@ impl JournalWriter {
         loop {
             let held = self.backlog.held();
             self.journal.held(held.sequence, held.segments);
-            let fits = self.journal.has_room(bytes)?;
+            let fits = self.journal.has_room(bytes)? && self.backlog.has_room(u64::try_from(bytes).unwrap_or(u64::MAX));
             if self.journal.has_grown() {
                 self.watch = self.journal.watch()?;
             }
             if !fits || self.journal.is_low() {
                 self.backlog.want(self.journal.count());
             }
-            if fits && self.backlog.has_room(u64::try_from(bytes).unwrap_or(u64::MAX)) {
+            if fits {
                 return Ok(());
             }
             self.watch.look()?;
@@ -98,5 +116,35 @@ impl JournalWriter {
                 });
             }
         }
+    }
+}
+
+impl Segments for Journal {
+    fn held(&mut self, sequence: u64, known: u32) {
+        self.held(sequence, known);
+    }
+
+    fn has_room(&mut self, bytes: usize) -> Result<bool, Error> {
+        self.has_room(bytes)
+    }
+
+    fn has_grown(&self) -> bool {
+        self.has_grown()
+    }
+
+    fn watch(&mut self) -> Result<Watch, Error> {
+        self.watch()
+    }
+
+    fn count(&self) -> u32 {
+        self.count()
+    }
+
+    fn is_low(&self) -> bool {
+        self.is_low()
+    }
+
+    fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error> {
+        self.write(tickets)
     }
 }

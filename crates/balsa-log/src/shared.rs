@@ -60,13 +60,18 @@ impl Shared {
         self.queue.next(patience)
     }
 
+    /// So many bytes are durable in the journal, and will come to the home. To be said before they leave the queue: they
+    /// are counted twice rather than not at all.
+    pub(crate) fn coming(&self, bytes: u64) {
+        self.room.coming(bytes);
+    }
+
     /// Publishes a durable group commit, after which the log is `log`, and so much of the home is gone; `None`: it is
     /// still to come there.
     pub(crate) fn publish(&self, batch: &Batch, log: &Log, usage: Option<Usage>, flushes: u64) {
-        // Before its bytes leave the queue: they are counted twice rather than not at all.
-        match usage {
-            Some(usage) => self.room.set(usage),
-            None => self.room.coming(batch.bytes()),
+        // As with `coming`.
+        if let Some(usage) = usage {
+            self.room.set(usage);
         }
         self.queue.release(batch);
         self.published.durable(batch.last, |stats| {

@@ -3,6 +3,10 @@
 //! the crate, which run real threads, need no other build.
 
 #[cfg(all(test, feature = "interleavings"))]
+pub(crate) use crate::interleavings::Instant;
+#[cfg(all(test, feature = "interleavings"))]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(not(all(test, feature = "interleavings")))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+#[cfg(not(all(test, feature = "interleavings")))]
+pub(crate) use std::time::Instant;
