@@ -226,6 +226,17 @@ pub(crate) fn convert(dir: &Path, engine: &Engine) -> Result<(), Error> {
     rename().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
 }
 
+/// Removes what is left of a conversion that was cut off, where there is a store: without `FORMAT`, should that be lost one
+/// day, it would pass for a creation that was cut off, and that is done again from the start.
+pub(crate) fn forget_conversion(dir: &Path) -> Result<(), Error> {
+    match fs::remove_file(dir.join(FORMAT_FILE_NEW)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(unusable(dir, "cannot be written. Check its owner, its mode and the mount", Some(cause)))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
     for name in engine.files {
         match fs::remove_file(dir.join(name)) {

@@ -18,6 +18,8 @@ pub enum FaultPoint {
     Commit,
     /// In place of the write of a batch to the journal.
     Journal,
+    /// In place of the making of another segment of it, on the thread that makes it.
+    Segment,
 }
 
 /// What a point shall fail with; none by default.

@@ -16,7 +16,7 @@ use crate::plan::plan;
 use crate::queue::{Batch, Next, Ticket};
 use crate::shared::Shared;
 use crate::watch::{WATCH_EVERY, Watch};
-use crate::writer::Feed;
+use crate::writer::{FULL_DISK_PAUSE, Feed};
 
 /// What the writer asks of the journal; what each of these does is said there.
 pub(crate) trait Segments: Send {
@@ -26,6 +26,7 @@ pub(crate) trait Segments: Send {
     fn watch(&mut self) -> Result<Watch, Error>;
     fn count(&self) -> u32;
     fn is_low(&self) -> bool;
+    fn is_stuck(&mut self) -> Result<bool, Error>;
     fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error>;
 }
 
@@ -97,18 +98,26 @@ impl<J: Segments + 'static> JournalWriter<J> {
         loop {
             let held = self.backlog.held();
             self.journal.held(held.sequence, held.segments);
-            let fits = self.journal.has_room(bytes)? && self.backlog.has_room(u64::try_from(bytes).unwrap_or(u64::MAX));
+            let fits = self.journal.has_room(bytes)?;
             if self.journal.has_grown() {
+                // What was replaced before would pass for what is looked after from now on.
+                self.watch.look_now()?;
                 self.watch = self.journal.watch()?;
             }
-            if !fits || self.journal.is_low() {
+            let is_ready = fits && self.backlog.has_room(u64::try_from(bytes).unwrap_or(u64::MAX));
+            if !is_ready || self.journal.is_low() {
                 self.backlog.want(self.journal.count());
             }
-            if fits {
+            if is_ready {
                 return Ok(());
             }
             self.watch.look()?;
-            if !self.backlog.wait(held)? {
+            let goes_on = if !fits && self.journal.is_stuck()? {
+                self.shared.stall(FULL_DISK_PAUSE)
+            } else {
+                self.backlog.wait(held)?
+            };
+            if !goes_on {
                 return Err(Error::Full {
                     detail: "the disk was full when the store closed: what was queued was not written, and what was \
                              acknowledged is safe. Free space and open it again."
@@ -142,6 +151,10 @@ impl Segments for Journal {
 
     fn is_low(&self) -> bool {
         self.is_low()
+    }
+
+    fn is_stuck(&mut self) -> Result<bool, Error> {
+        self.is_stuck()
     }
 
     fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error> {

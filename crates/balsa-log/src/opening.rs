@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::directory::{self, Contents};
 use crate::error::Error;
-use crate::journal::{Journal, JournalRow, Position, Recovered, remove_segments};
+use crate::journal::{Commit, Journal, JournalRow, Position, remove_segments};
 use crate::lmdb::{Home, Stored};
 use crate::log::Log;
 use crate::plan::{Plan, Step, plan};
@@ -41,20 +41,21 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
         }
     };
     let before = recovered(dir, &home)?;
-    let row = match &before {
-        Some((row, recovered)) => Some(take_in(&mut home, &mut stored, row, recovered)?),
-        None => None,
-    };
+    if let Some((row, commits)) = &before {
+        take_in(&mut home, &mut stored, row, commits)?;
+    }
+    let row = before.map(|(row, _)| row);
+    let salt = u64::from_le_bytes(random_bytes()?);
     let row = match (options.mode, row) {
         (Mode::Lmdb, _) => None,
-        (Mode::Journal(_), Some(row)) => Some(row),
-        (Mode::Journal(size), None) => Some(Journal::create(dir, u64::from_le_bytes(random_bytes()?), size)?),
+        // From here on nothing counts that was written before: LMDB has it.
+        (Mode::Journal(_), Some(row)) => Some(JournalRow { salt, position: Position::BEGIN, ..row }),
+        (Mode::Journal(size), None) => Some(Journal::create(dir, salt, size)?),
     };
     home.mark_boot(&stored.log, row)?;
-    if let Contents::Store(engine) = found
-        && engine.name != asked.name
-    {
-        directory::convert(dir, asked)?;
+    match found {
+        Contents::Store(engine) if engine.name != asked.name => directory::convert(dir, asked)?,
+        _ => directory::forget_conversion(dir)?,
     }
     let journal = match (options.mode, row) {
         (Mode::Journal(size), Some(row)) => Some(Journal::open(dir, &row, size, options.faults.clone())?),
@@ -71,8 +72,8 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
 /// What the store in `dir` holds, whose lock is held; nothing is written.
 pub(crate) fn look(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
     let (home, mut stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
-    if let Some((_, recovered)) = recovered(dir, &home)? {
-        let tickets = recovered.commits.into_iter().map(|commit| Ticket::from(commit.tickets)).collect::<Vec<_>>();
+    if let Some((_, commits)) = recovered(dir, &home)? {
+        let tickets = commits.into_iter().map(|commit| Ticket::from(commit.tickets)).collect::<Vec<_>>();
         let plan = planned(&home, &stored.log, &tickets)?;
         follow_facts(&mut stored.facts, &plan);
         plan.steps.iter().for_each(|step| stored.log.follow(step));
@@ -81,19 +82,14 @@ pub(crate) fn look(dir: &Path, options: &Options) -> Result<(Home, Stored), Erro
 }
 
 /// What the journal holds that the home lacks: nothing behind an orderly close. `None`: there is no journal.
-fn recovered(dir: &Path, home: &Home) -> Result<Option<(JournalRow, Recovered)>, Error> {
+fn recovered(dir: &Path, home: &Home) -> Result<Option<(JournalRow, Vec<Commit>)>, Error> {
     let Some(row) = home.journal() else { return Ok(None) };
-    let recovered = if home.was_clean() {
-        Recovered { commits: Vec::new(), end: row.position }
-    } else {
-        Journal::recover(dir, &row)?
-    };
-    Ok(Some((row, recovered)))
+    let commits = if home.was_clean() { Vec::new() } else { Journal::recover(dir, &row)? };
+    Ok(Some((row, commits)))
 }
 
-/// Puts into the home what it lacks. Answers with the row of a journal of which it holds everything.
-fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, recovered: &Recovered) -> Result<JournalRow, Error> {
-    let mut commits = recovered.commits.as_slice();
+/// Puts into the home what it lacks.
+fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, mut commits: &[Commit]) -> Result<(), Error> {
     while let Some(first) = commits.first() {
         let mut bytes = first.tickets.len();
         let more = commits.iter().skip(1).take_while(|commit| {
@@ -109,7 +105,7 @@ fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, recovered: &R
         home.apply(&plan, &mut stored.log, Some((end, row.segments)))?;
         commits = later;
     }
-    Ok(JournalRow { position: recovered.end, ..*row })
+    Ok(())
 }
 
 /// What is intact and yet does not follow from the log was damaged before it was sealed, or is of another log.

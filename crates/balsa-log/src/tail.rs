@@ -128,7 +128,7 @@ impl Tail {
 
     /// Where the entries `lo .. hi` are, or the first of them: in blocks of so many bytes at least, if there are so many.
     pub(crate) fn find(&self, lo: u64, hi: u64, bytes_max: usize) -> Found {
-        if lo < self.first {
+        if lo < self.first || lo >= hi {
             return Found::Nothing;
         }
         if lo < self.home_end {

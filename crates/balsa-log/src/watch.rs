@@ -41,6 +41,11 @@ impl Watch {
             return Ok(());
         }
         self.due = now + WATCH_EVERY;
+        self.look_now()
+    }
+
+    /// Looks, whenever it did so last.
+    pub(crate) fn look_now(&self) -> Result<(), Error> {
         match self.files.iter().find(|(path, id)| is_lost(path, *id)) {
             Some((file, _)) => Err(Error::Gone { dir: self.dir.clone(), file: file.clone() }),
             None => Ok(()),

@@ -140,6 +140,6 @@ impl<F: Feed + 'static> Writer<F> {
 }
 
 /// No room on the device, within the quota, or within what one file may take.
-fn is_full(cause: &io::Error) -> bool {
+pub(crate) fn is_full(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -332,6 +332,184 @@ fn an_inspection_tells_what_the_journal_holds_and_writes_nothing() {
 }
 
 #[test]
+fn a_segment_that_was_replaced_is_noticed_although_another_one_is_made_before_anybody_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, gate) = open_alone(dir.path());
+    append(&opened, 1, 100);
+    let file = dir.path().join("journal-0001");
+    let copy = dir.path().join("journal-0001.new");
+    fs::copy(&file, &copy).unwrap();
+    fs::rename(&copy, &file).unwrap();
+    // Two segments hold so much; the next entry waits for a third one, of which the home then has to know.
+    (2..=9).for_each(|index| append(&opened, index, 50_000));
+    opened.submit(&[Operation::Append { block: &block_of(10, 1, &[&[7; 50_000]]) }]);
+    while !dir.path().join("journal-0003").exists() {
+        std::thread::yield_now();
+    }
+    gate.set(false);
+    opened.until("the loss is noticed", |progress| progress.poisoned);
+    assert!(opened.store.fault().unwrap().1.contains("journal-0001"), "{:?}", opened.store.fault());
+}
+
+#[test]
+fn a_close_waits_for_a_segment_that_is_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begun, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (begins, ends) = (Arc::clone(&begun), Arc::clone(&ended));
+    let mut options = journal();
+    options.faults = Faults::injected(move |point| {
+        if point == FaultPoint::Segment {
+            begins.store(true, Ordering::SeqCst);
+            // Long enough for a close that does not wait.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            ends.store(true, Ordering::SeqCst);
+        }
+        None
+    });
+    let opened = open_with(dir.path(), &options).unwrap();
+    let mut index = 1;
+    while !begun.load(Ordering::SeqCst) {
+        append(&opened, index, 60_000);
+        index += 1;
+    }
+    opened.store.close();
+    assert!(ended.load(Ordering::SeqCst));
+    assert_eq!(last_of(dir.path()), index - 1);
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_leaves_nothing_and_the_journal_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    // In the way of the last step.
+    fs::create_dir_all(dir.path().join("journal-0003").join("x")).unwrap();
+    (1..=40).for_each(|index| append(&opened, index, 60_000));
+    opened.store.close();
+    assert!(!dir.path().join("journal-0003.new").exists());
+}
+
+/// A group commit that takes more segments than there are at first, behind one entry in the first of them.
+fn submit_much(opened: &Opened) -> u64 {
+    append(opened, 1, 200_000);
+    let blocks: Vec<_> = (2..=7).map(|index| block_of(index, 1, &[&[7; 60_000]])).collect();
+    opened.submit(&blocks.iter().map(|block| Operation::Append { block }).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_disk_without_room_for_a_segment_is_told_where_one_is_needed_and_a_close_does_not_wait_for_it() {
+    let (options, full) = failing_at(FaultPoint::Segment, || IoError::from_raw_os_error(ENOSPC));
+    for is_mended in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        full.store(true, Ordering::SeqCst);
+        let opened = open_with(dir.path(), &options).unwrap();
+        let number = submit_much(&opened);
+        opened.until("stalled", |progress| progress.stalled);
+        if is_mended {
+            full.store(false, Ordering::SeqCst);
+            opened.until("it goes on", |progress| progress.durable >= number && !progress.stalled);
+            assert_eq!(opened.entries(1, 8, 1 << 20).unwrap().len(), 7);
+        } else {
+            opened.store.close();
+            assert_eq!(opened.store.fault().unwrap().0, "ERR_RAFT_STORE_FULL");
+            assert_eq!(last_of(dir.path()), 1);
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_is_needed_and_cannot_be_made_for_another_reason_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let (options, armed) = failing_at(FaultPoint::Segment, || ErrorKind::PermissionDenied.into());
+    armed.store(true, Ordering::SeqCst);
+    let opened = open_with(dir.path(), &options).unwrap();
+    submit_much(&opened);
+    opened.until("poisoned", |progress| progress.poisoned);
+    assert!(opened.store.fault().unwrap().1.contains("making a segment"), "{:?}", opened.store.fault());
+    opened.store.close();
+    assert_eq!(last_of(dir.path()), 1);
+}
+
+#[test]
+fn a_ticket_that_the_whole_journal_cannot_take_poisons_and_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    let block = block_of(1, 1, &[b"x"]);
+    let mut steps = vec![Operation::Append { block: &block }];
+    steps.extend((0..400).map(|_| Operation::Put { key: "k", value: &[1; 4000] }));
+    opened.submit(&steps);
+    opened.until("poisoned", |progress| progress.poisoned);
+    opened.store.close();
+    assert_eq!(last_of(dir.path()), 0);
+}
+
+#[test]
+fn segments_of_another_day_than_lmdb_are_damage_or_count_for_nothing() {
+    let names = ["journal-0001", "journal-0002"];
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    append(&opened, 1, 100);
+    opened.store.close();
+    let first_day = crashed(dir.path());
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    append(&opened, 2, 100);
+    until_lmdb_has_all(&opened);
+    append(&opened, 3, 100);
+    until_lmdb_has_all(&opened);
+    let second_day = crashed(dir.path());
+    drop(opened);
+    // Of another boot, and zeros.
+    let old = crashed(second_day.path());
+    let take = |from: &Path, to: &Path| {
+        names.iter().for_each(|name| assert!(fs::copy(from.join(name), to.join(name)).unwrap() > 0));
+    };
+    take(first_day.path(), old.path());
+    let empty = crashed(second_day.path());
+    names.iter().for_each(|name| change(&empty.path().join(name), |bytes| bytes.fill(0)));
+    for copy in [old, empty] {
+        let error = error_of(copy.path(), &journal());
+        assert_eq!(error.code(), "ERR_RAFT_STORE_CORRUPT");
+        assert!(error.to_string().contains("of another day"), "{error}");
+    }
+    assert_eq!(last_of(second_day.path()), 3);
+    // LMDB as it was at the close of the first day: what was written later is not of its log.
+    let lmdb = crashed(first_day.path());
+    take(dir.path(), lmdb.path());
+    let (opened, gate) = open_alone(lmdb.path());
+    assert_eq!(opened.state.last, 1);
+    append(&opened, 2, 300);
+    let again = crashed(lmdb.path());
+    gate.set(false);
+    assert_eq!(last_of(again.path()), 2);
+}
+
+#[test]
+fn a_read_of_no_entries_gives_none_wherever_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opened, gate) = open_alone(dir.path());
+    opened.put(&[Operation::Append { block: &block_of(1, 1, &[b"a", b"b", b"c"]) }]);
+    for is_home in [false, true] {
+        for (lo, hi) in [(0, 0), (0, 3), (2, 2), (3, 1), (4, 9), (4, 4), (u64::MAX, u64::MAX), (3, 0)] {
+            assert_eq!(opened.read(lo, hi, 1 << 20).unwrap(), Vec::<Vec<u8>>::new(), "{lo} .. {hi}, home: {is_home}");
+        }
+        assert_eq!(opened.entries(2, 4, 1 << 20).unwrap().len(), 2);
+        assert_eq!(opened.read(3, u64::MAX, 1 << 20).unwrap().len(), 1);
+        gate.set(false);
+        until_lmdb_has_all(&opened);
+    }
+}
+
+#[test]
+fn a_conversion_that_was_cut_off_leaves_nothing_by_which_a_lost_format_passes_for_a_new_store() {
+    for options in [journal(), Options::default()] {
+        let copy = five_in_the_journal();
+        fs::write(copy.path().join("FORMAT.new"), "balsa-store 2 lmdb\n").unwrap();
+        drop(open_with(copy.path(), &options).unwrap());
+        fs::remove_file(copy.path().join("FORMAT")).unwrap();
+        assert_eq!(error_of(copy.path(), &journal()).code(), "ERR_RAFT_DIR_UNUSABLE");
+    }
+}
+
+#[test]
 fn a_segment_that_is_taken_away_from_under_an_open_store_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open_with(dir.path(), &journal()).unwrap();

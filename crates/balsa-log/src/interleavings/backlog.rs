@@ -111,6 +111,10 @@ impl Segments for Memory {
         self.free == 0
     }
 
+    fn is_stuck(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error> {
         if self.sequence + 1 == self.fails_at {
             return Err(Error::io("the journal", io::ErrorKind::Other.into()));

@@ -19,10 +19,11 @@ mod segment;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use batch::{HEADER_BYTES, Head, Place, batch_bytes};
-pub(crate) use recovery::Recovered;
+pub(crate) use recovery::Commit;
 pub(crate) use segment::{SEGMENT_PREFIX, remove_segments};
 use segment::{Sectors, Segment};
 
@@ -30,6 +31,7 @@ use crate::error::Error;
 use crate::fault::{FaultPoint, Faults};
 use crate::queue::Ticket;
 use crate::watch::Watch;
+use crate::writer::{FULL_DISK_PAUSE, is_full};
 
 /// Segments that a new journal begins with: one is written while the home takes in the other.
 const SEGMENTS_AT_FIRST: u32 = 2;
@@ -56,10 +58,15 @@ pub(crate) struct Position {
     pub(crate) crc: u32,
 }
 
+impl Position {
+    /// Before the first batch.
+    pub(crate) const BEGIN: Self = Self { sequence: 0, crc: 0 };
+}
+
 /// What the home says of the journal in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct JournalRow {
-    /// Tells its batches from what earlier journals left in the same files.
+    /// Drawn at each open: tells its batches from what was left in the same files before.
     pub(crate) salt: u64,
     /// The last batch that the home holds.
     pub(crate) position: Position,
@@ -84,7 +91,9 @@ pub(crate) struct Journal {
     /// The others, with the last batch in each; in the order in which they were filled.
     full: VecDeque<(Segment, u64)>,
     /// One that is being made, on a thread of its own.
-    coming: Option<Receiver<std::io::Result<Segment>>>,
+    coming: Option<JoinHandle<std::io::Result<Segment>>>,
+    /// When one could last not be made, and why; `None` once one was made again.
+    refused: Option<(Instant, std::io::Error)>,
     /// One that was made, and of which the home does not know yet.
     unknown: Option<Segment>,
     /// Segments there are, `unknown` included.
@@ -109,12 +118,16 @@ impl Journal {
             reason: "has no room for a journal, or cannot be written. Check free space and the mount".to_owned(),
             cause: Some(cause),
         })?;
-        let position = Position { sequence: 0, crc: 0 };
-        Ok(JournalRow { salt, position, segments: SEGMENTS_AT_FIRST, segment_bytes: size.segment_bytes })
+        Ok(JournalRow {
+            salt,
+            position: Position::BEGIN,
+            segments: SEGMENTS_AT_FIRST,
+            segment_bytes: size.segment_bytes,
+        })
     }
 
     /// What the home lacks. Writes nothing.
-    pub(crate) fn recover(dir: &Path, row: &JournalRow) -> Result<Recovered, Error> {
+    pub(crate) fn recover(dir: &Path, row: &JournalRow) -> Result<Vec<Commit>, Error> {
         recovery::recover(dir, row)
     }
 
@@ -146,6 +159,7 @@ impl Journal {
             free,
             full: VecDeque::new(),
             coming: None,
+            refused: None,
             unknown: None,
             count: row.segments,
             watched: 0,
@@ -198,12 +212,31 @@ impl Journal {
 
     /// Whether tickets of so many bytes can be written without waiting for the home. Sees to it that they can be in time.
     pub(crate) fn has_room(&mut self, bytes: usize) -> Result<bool, Error> {
+        if u64::try_from(bytes).unwrap_or(u64::MAX) > self.commit_bytes_max() {
+            return Err(Error::invalid(format!("{bytes} bytes were submitted at once to a journal that is shorter")));
+        }
         let fits = self.parts(bytes) <= self.free.len();
         // The home has not taken in the others while half of this one was written: it needs more time.
         if !fits || (self.free.is_empty() && self.room() < self.body_max() / 2) {
-            self.extend()?;
+            self.extend();
         }
         Ok(fits)
+    }
+
+    /// Whether nothing that the home does makes room: it holds everything, and the disk has no room for another segment.
+    /// An error: what keeps that from being made is something else.
+    pub(crate) fn is_stuck(&mut self) -> Result<bool, Error> {
+        if !self.full.is_empty() || self.unknown.is_some() || self.coming.is_some() {
+            return Ok(false);
+        }
+        match self.refused.take() {
+            Some((at, cause)) if is_full(&cause) => self.refused = Some((at, cause)),
+            Some((_, cause)) => {
+                return Err(Error::io(format!("making a segment in {}", self.dir.display()), cause));
+            }
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Segments beyond the current one that tickets of so many bytes take.
@@ -228,33 +261,32 @@ impl Journal {
         usize::try_from(self.segment_bytes).unwrap_or(usize::MAX).saturating_sub(HEADER_BYTES)
     }
 
-    /// Has another segment made, on a thread: nobody waits for zeros. A disk without room has none, and the journal goes
-    /// on with those that there are.
-    fn extend(&mut self) -> Result<(), Error> {
-        match self.coming.as_ref().map(Receiver::try_recv) {
-            Some(Ok(Ok(segment))) => {
-                self.count = segment.number;
-                self.unknown = Some(segment);
-                self.coming = None;
+    /// Has another segment made, on a thread: nobody waits for zeros. Where that fails, as on a disk without room, the
+    /// journal goes on with those that there are, and tries again in a while.
+    fn extend(&mut self) {
+        if let Some(made) = self.coming.take_if(|coming| coming.is_finished()) {
+            match made.join().unwrap_or_else(|_| Err(std::io::Error::other("a panic"))) {
+                Ok(segment) => {
+                    (self.count, self.refused) = (segment.number, None);
+                    self.unknown = Some(segment);
+                }
+                Err(cause) => self.refused = Some((Instant::now(), cause)),
             }
-            Some(Ok(Err(_)) | Err(TryRecvError::Disconnected)) => self.coming = None,
-            Some(Err(TryRecvError::Empty)) => {}
-            None if self.unknown.is_none() && self.count < self.segments_max => {
-                let (sender, receiver) = channel();
-                let (dir, number, bytes) = (self.dir.clone(), self.count + 1, u64::from(self.segment_bytes));
-                let make = move || {
-                    // Nobody is there to be told when the store has closed meanwhile.
-                    let _closed = sender.send(Segment::create(&dir, number, bytes));
-                };
-                std::thread::Builder::new()
-                    .name("balsa-segment".to_owned())
-                    .spawn(make)
-                    .map_err(|cause| Error::io("starting a thread for a segment", cause))?;
-                self.coming = Some(receiver);
-            }
-            None => {}
         }
-        Ok(())
+        let is_due = self.refused.as_ref().is_none_or(|(at, _)| at.elapsed() >= FULL_DISK_PAUSE);
+        if self.coming.is_some() || self.unknown.is_some() || self.count == self.segments_max || !is_due {
+            return;
+        }
+        let (dir, number, bytes) = (self.dir.clone(), self.count + 1, u64::from(self.segment_bytes));
+        let faults = self.faults.clone();
+        let make = move || match faults.at(FaultPoint::Segment) {
+            Some(cause) => Err(cause),
+            None => Segment::create(&dir, number, bytes),
+        };
+        match std::thread::Builder::new().name("balsa-segment".to_owned()).spawn(make) {
+            Ok(coming) => self.coming = Some(coming),
+            Err(cause) => self.refused = Some((Instant::now(), cause)),
+        }
     }
 
     /// Writes tickets as one group commit; durable when it returns. Answers with where it ends, and how many flushes it
@@ -305,6 +337,16 @@ impl Journal {
         self.full.push_back((full, self.position.sequence));
         self.offset = 0;
         Ok(())
+    }
+}
+
+impl Drop for Journal {
+    /// No segment appears behind the lock of the directory.
+    fn drop(&mut self) {
+        if let Some(coming) = self.coming.take() {
+            // Nobody needs it any more, whatever became of it.
+            let _made = coming.join();
+        }
     }
 }
 

@@ -20,14 +20,6 @@ pub(crate) struct Commit {
     pub(crate) tickets: Vec<u8>,
 }
 
-/// What was found behind the position of a row.
-pub(crate) struct Recovered {
-    /// In order.
-    pub(crate) commits: Vec<Commit>,
-    /// Of the last intact batch, also of a group commit that was cut off; the row's when there is none.
-    pub(crate) end: Position,
-}
-
 struct Batch {
     head: Head,
     crc: u32,
@@ -35,12 +27,13 @@ struct Batch {
     file: PathBuf,
 }
 
-/// Reads what the home lacks. A file that the system fails to read is an error of its own, never an end.
-pub(super) fn recover(dir: &Path, row: &JournalRow) -> Result<Recovered, Error> {
-    let mut batches = Vec::new();
+/// Reads what the home lacks, in order. A file that the system fails to read is an error of its own, never an end.
+pub(super) fn recover(dir: &Path, row: &JournalRow) -> Result<Vec<Commit>, Error> {
+    let (mut batches, mut newest) = (Vec::new(), 0);
     for number in numbers(dir, row)? {
-        read_segment(dir, number, row, &mut batches)?;
+        newest = newest.max(read_segment(dir, number, row, &mut batches)?);
     }
+    check_age(dir, row, newest)?;
     batches.sort_by_key(|found: &Batch| found.head.sequence);
     let mut end = row.position;
     let (mut commits, mut tickets) = (Vec::new(), Vec::new());
@@ -55,7 +48,22 @@ pub(super) fn recover(dir: &Path, row: &JournalRow) -> Result<Recovered, Error> 
             commits.push(Commit { position: end, tickets: std::mem::take(&mut tickets) });
         }
     }
-    Ok(Recovered { commits, end })
+    Ok(commits)
+}
+
+/// The last batch that the home holds is written over only when there is a newer one, and salt and numbers begin anew with
+/// each open. Where neither is there, the segments are not those that were written last, and nobody knows what was in these.
+fn check_age(dir: &Path, row: &JournalRow, newest: u64) -> Result<(), Error> {
+    let held = row.position.sequence;
+    if newest >= held {
+        return Ok(());
+    }
+    let detail = format!(
+        "LMDB holds batch {held} of the journal, and of the segments in {} none holds it or a later one: they are \
+         damaged, or of another day than LMDB",
+        dir.display()
+    );
+    Err(Error::Corrupt { file: dir.join(super::segment::segment_name(1)), index: None, detail })
 }
 
 /// The segments that may hold something: all that the row knows of must be there.
@@ -71,7 +79,8 @@ fn numbers(dir: &Path, row: &JournalRow) -> Result<Vec<u32>, Error> {
     }
 }
 
-fn read_segment(dir: &Path, number: u32, row: &JournalRow, batches: &mut Vec<Batch>) -> Result<(), Error> {
+/// Adds what the home lacks. Answers with the newest batch, also of those that it holds.
+fn read_segment(dir: &Path, number: u32, row: &JournalRow, batches: &mut Vec<Batch>) -> Result<u64, Error> {
     let path = dir.join(super::segment::segment_name(number));
     let unreadable = |cause| Error::io(format!("reading {}", path.display()), cause);
     let segment = Segment::open(dir, number).map_err(unreadable)?;
@@ -83,13 +92,15 @@ fn read_segment(dir: &Path, number: u32, row: &JournalRow, batches: &mut Vec<Bat
     let mut sectors = Sectors::default();
     let whole = sectors.of(usize::try_from(bytes).map_err(|_| Error::invalid("a segment beyond the address space"))?);
     segment.read(whole, 0).map_err(unreadable)?;
+    let mut newest = 0;
     for at in (0..whole.len()).step_by(SECTOR_BYTES) {
         let place = Place { segment: number, offset: u64::try_from(at).unwrap_or(u64::MAX) };
         let Some(found) = whole.get(at..).and_then(|rest| batch::find(rest, row.salt, place)) else { continue };
+        newest = newest.max(found.head.sequence);
         if found.head.sequence > row.position.sequence {
             let (body, file) = (found.body.to_vec(), path.clone());
             batches.push(Batch { head: found.head, crc: found.crc, body, file });
         }
     }
-    Ok(())
+    Ok(newest)
 }

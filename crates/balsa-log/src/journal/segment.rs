@@ -31,11 +31,23 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Makes a segment of zeros; it appears, whole and durable, or not at all.
+    /// Makes a segment of zeros; it appears, whole and durable, or not at all. On a full disk what there is of it must not
+    /// keep from the home the little room that is left.
     pub(super) fn create(dir: &Path, number: u32, bytes: u64) -> io::Result<Self> {
-        let path = dir.join(segment_name(number));
         let unfinished = dir.join(format!("{}{UNFINISHED}", segment_name(number)));
-        let mut file = File::create(&unfinished)?;
+        let made =
+            Self::fill(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, dir.join(segment_name(number))));
+        if made.is_err() {
+            // The failure before it is what is told.
+            let _left = fs::remove_file(&unfinished);
+        }
+        made?;
+        sync_directory(dir)?;
+        Self::open(dir, number)
+    }
+
+    fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+        let mut file = File::create(path)?;
         let zeros = vec![0; CHUNK_BYTES];
         let mut left = usize::try_from(bytes).map_err(io::Error::other)?;
         while left > 0 {
@@ -43,11 +55,7 @@ impl Segment {
             file.write_all(chunk)?;
             left -= chunk.len();
         }
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&unfinished, &path)?;
-        sync_directory(dir)?;
-        Self::open(dir, number)
+        file.sync_all()
     }
 
     pub(super) fn open(dir: &Path, number: u32) -> io::Result<Self> {
