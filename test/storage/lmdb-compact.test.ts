@@ -4,12 +4,11 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { entryBlock } from '#balsa/format/block.js'
-import { nativeStore } from '#balsa/storage/index.js'
 import type { LogStore, StoredState } from '#balsa/storage/index.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Block, SnapshotMeta, StoreOperation } from '#balsa/types.js'
 
-import { DEADLINE_MS, inDirectory, withStore } from './lmdb-harness.js'
+import { DEADLINE_MS, inDirectory, MODES } from './lmdb-harness.js'
 
 const test = suite('native store: compaction')
 
@@ -65,9 +64,8 @@ class Wakes {
   }
 }
 
-async function withWakes(dir: string, run: (store: LogStore, wakes: Wakes) => Promise<void>, mapBytes?: number) {
+async function withWakes(store: LogStore, run: (store: LogStore, wakes: Wakes) => Promise<void>) {
   const wakes = new Wakes()
-  const store = nativeStore(mapBytes === undefined ? {} : { mapBytes }).create(dir)
   await store.open(wakes.onWake)
   try {
     await run(store, wakes)
@@ -95,63 +93,62 @@ async function assertReads(store: LogStore, { firstIndex, lastIndex }: StoredSta
   }
 }
 
-test('what is kept behind a snapshot is there after a reopen, with the snapshot and the term before it', async () => {
-  await inDirectory(async (dir) => {
-    const snapshot = snapshotOf(15, 2)
-    await withWakes(dir, async (store, wakes) => {
-      await put(store, wakes, [...appends(1, 10, 1), ...appends(11, 20, 2)])
-      await put(store, wakes, [compact(9, 1, snapshot, true)])
-      assert.is(store.stats().firstIndex, 9)
-      await put(store, wakes, appends(21, 22, 2))
-    })
-    await withStore(dir, async (store, state) => {
-      assert.equal([state.firstIndex, state.prevTerm, state.lastIndex], [9, 1, 22])
-      assert.equal(state.snapshot, snapshot)
-      assert.equal(state.termRuns, [
-        { first: 9, term: 1 },
-        { first: 11, term: 2 },
-      ])
-      await assertReads(store, state)
-    })
-  })
-})
-
-test('a snapshot in place of the log leaves none of its entries, and the log goes on behind it', async () => {
-  for (const index of [12, 20, 500]) {
+for (const { name, factory, withStore } of MODES) {
+  test(`what is kept behind a snapshot is there after a reopen, with the snapshot and the term before it (${name})`, async () => {
     await inDirectory(async (dir) => {
-      const snapshot = snapshotOf(index, 5)
-      await withWakes(dir, async (store, wakes) => {
-        await put(store, wakes, appends(1, 20, 1))
-        await put(store, wakes, [compact(index + 1, 5, snapshot, false), ...appends(index + 1, index + 1, 6)])
+      const snapshot = snapshotOf(15, 2)
+      await withWakes(factory().create(dir), async (store, wakes) => {
+        await put(store, wakes, [...appends(1, 10, 1), ...appends(11, 20, 2)])
+        await put(store, wakes, [compact(9, 1, snapshot, true)])
+        assert.is(store.stats().firstIndex, 9)
+        await put(store, wakes, appends(21, 22, 2))
       })
       await withStore(dir, async (store, state) => {
-        assert.equal([state.firstIndex, state.prevTerm, state.lastIndex], [index + 1, 5, index + 1])
+        assert.equal([state.firstIndex, state.prevTerm, state.lastIndex], [9, 1, 22])
         assert.equal(state.snapshot, snapshot)
+        assert.equal(state.termRuns, [
+          { first: 9, term: 1 },
+          { first: 11, term: 2 },
+        ])
         await assertReads(store, state)
       })
     })
-  }
-})
+  })
 
-test('C14 a read that a compaction overtakes gives no block, and not what is left', async () => {
-  await inDirectory(async (dir) => {
-    await withWakes(dir, async (store, wakes) => {
-      await put(store, wakes, appends(1, 2000, 1))
-      const ticket = store.submit([compact(2000, 1, snapshotOf(2000, 1), true)])
-      const reads = []
-      while (store.poll().durable < ticket) reads.push(await store.read(logIndex(1), logIndex(2001), 1000))
-      for (const blocks of reads) assert.ok(blocks.length === 0 || blocks[0]?.first === 1)
-      assert.equal(await store.read(logIndex(1), logIndex(2001), 1000), [])
-      assert.is((await store.read(logIndex(2000), logIndex(2001), 1000)).length, 1)
+  test(`a snapshot in place of the log leaves none of its entries, and the log goes on behind it (${name})`, async () => {
+    for (const index of [12, 20, 500]) {
+      await inDirectory(async (dir) => {
+        const snapshot = snapshotOf(index, 5)
+        await withWakes(factory().create(dir), async (store, wakes) => {
+          await put(store, wakes, appends(1, 20, 1))
+          await put(store, wakes, [compact(index + 1, 5, snapshot, false), ...appends(index + 1, index + 1, 6)])
+        })
+        await withStore(dir, async (store, state) => {
+          assert.equal([state.firstIndex, state.prevTerm, state.lastIndex], [index + 1, 5, index + 1])
+          assert.equal(state.snapshot, snapshot)
+          await assertReads(store, state)
+        })
+      })
+    }
+  })
+
+  test(`C14 a read that a compaction overtakes gives no block, and not what is left (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await withWakes(factory().create(dir), async (store, wakes) => {
+        await put(store, wakes, appends(1, 2000, 1))
+        const ticket = store.submit([compact(2000, 1, snapshotOf(2000, 1), true)])
+        const reads = []
+        while (store.poll().durable < ticket) reads.push(await store.read(logIndex(1), logIndex(2001), 1000))
+        for (const blocks of reads) assert.ok(blocks.length === 0 || blocks[0]?.first === 1)
+        assert.equal(await store.read(logIndex(1), logIndex(2001), 1000), [])
+        assert.is((await store.read(logIndex(2000), logIndex(2001), 1000)).length, 1)
+      })
     })
   })
-})
 
-test('D7 a store that is full is so no longer when a compaction has made room', async () => {
-  await inDirectory(async (dir) => {
-    await withWakes(
-      dir,
-      async (store, wakes) => {
+  test(`D7 a store that is full is so no longer when a compaction has made room (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await withWakes(factory(4 * 1024 * 1024).create(dir), async (store, wakes) => {
         let last = 0
         while (store.poll().full === null) {
           await put(store, wakes, appends(last + 1, last + 20, 1, 1000))
@@ -161,10 +158,9 @@ test('D7 a store that is full is so no longer when a compaction has made room', 
         await put(store, wakes, [compact(last, 1, snapshotOf(last, 1), true)])
         await wakes.until(() => store.poll().full === null)
         await put(store, wakes, appends(last + 1, last + 20, 1, 1000))
-      },
-      4 * 1024 * 1024,
-    )
+      })
+    })
   })
-})
+}
 
 test.run()

@@ -6,41 +6,45 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { testUnless } from '../support/skip.js'
-import { Child, inDirectory, STRACE, straceFault, withStore } from './lmdb-harness.js'
+import { Child, inDirectory, MODES, STRACE, straceFault, withStore } from './lmdb-harness.js'
 
 const test = suite('native store: a failing disk')
 
 const unable = straceFault()
 
-/** The k-th call of the writer thread; open makes fewer on the thread where it runs. */
+/** The k-th call of the writer thread; open makes fewer on the thread where it runs. And the file that it is for. */
 const failures = [
-  ['fdatasync', '3'],
-  ['fdatasync', '20'],
-  ['pwrite64', '41'],
-  ['pwrite64', '62'],
+  ['lmdb', 'fdatasync', '3', 'data.mdb'],
+  ['lmdb', 'fdatasync', '20', 'data.mdb'],
+  ['lmdb', 'pwrite64', '41', 'data.mdb'],
+  ['lmdb', 'pwrite64', '62', 'data.mdb'],
+  // One for each batch; LMDB makes fewer.
+  ['journal', 'pwrite64', '41', 'journal-0001'],
+  ['journal', 'pwrite64', '62', 'journal-0001'],
 ] as const
 
-for (const [call, nth] of failures) {
+for (const [mode, call, nth, file] of failures) {
+  const { child: start, withStore: withThis } = modeOf(mode)
   testUnless(
     test,
     unable,
-    `EIO from ${call} number ${nth} poisons the store, and what was durable is there after a reopen`,
+    `EIO from ${call} number ${nth} poisons the store, and what was durable is there after a reopen (${mode})`,
     async () => {
       await inDirectory(async (dir) => {
-        await withStore(dir, async () => {})
-        const child = new Child(
+        await withThis(dir, async () => {})
+        const child = start(
           ['append', dir, '100', '1'],
           [...STRACE, '-e', `trace=${call}`, '-e', `inject=${call}:error=EIO:when=${nth}`],
         )
         const said = await child.line('poisoned', (line) => line.poisoned !== undefined)
         assert.is(said.poisoned, 'ERR_RAFT_STORE_POISONED')
         assert.is(said.outcome, 'unknown')
-        assert.match(said.message ?? '', 'data.mdb')
+        assert.match(said.message ?? '', file)
         assert.is(said.refused, 'ERR_RAFT_STORE_POISONED')
         assert.is(await child.end(), '0')
         const { durable } = child
         assert.ok(durable >= 1 && durable < 100, `${durable} entries were durable`)
-        await withStore(dir, async (_, state) => {
+        await withThis(dir, async (_, state) => {
           assert.ok(state.lastIndex >= durable && state.lastIndex <= durable + 1, `${state.lastIndex}, not ${durable}`)
           assert.is(state.hardState.commitIndex, state.lastIndex)
         })
@@ -82,5 +86,11 @@ testUnless(
     }
   },
 )
+
+function modeOf(name: 'lmdb' | 'journal'): (typeof MODES)[number] {
+  const mode = MODES.find((each) => each.name === name)
+  assert.ok(mode !== undefined)
+  return mode
+}
 
 test.run()

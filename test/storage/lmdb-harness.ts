@@ -113,6 +113,30 @@ export class Child {
   }
 }
 
+/** The native store as it works in one of its modes, here and in children. */
+export class NativeMode {
+  readonly name: 'lmdb' | 'journal'
+  /** In the environment of a process: this mode. */
+  readonly variables: NodeJS.ProcessEnv
+
+  constructor(name: 'lmdb' | 'journal') {
+    this.name = name
+    this.variables = { BALSA_STORE_MODE: name }
+  }
+
+  readonly factory = (mapBytes?: number): StoreFactory =>
+    nativeStore(mapBytes === undefined ? { mode: this.name } : { mode: this.name, mapBytes })
+
+  readonly withStore = <T>(dir: string, look: (store: LogStore, state: StoredState) => Promise<T>): Promise<T> =>
+    withStore(dir, look, this.factory())
+
+  readonly child = (args: readonly string[], wrapper: readonly string[] = []): Child =>
+    new Child(args, wrapper, this.variables)
+}
+
+/** For tests that ask the same of both. */
+export const MODES: readonly NativeMode[] = [new NativeMode('lmdb'), new NativeMode('journal')]
+
 /** Runs a command, threads and all, under strace; the trace itself goes nowhere. */
 export const STRACE: readonly string[] = ['strace', '-f', '-qq', '-o', '/dev/null']
 

@@ -23,8 +23,7 @@ function contractOf(mode: 'lmdb' | 'journal'): ReturnType<typeof logStoreConform
     create: (dir) => factory.create(dir),
     makeDir: () => mkdtemp(join(tmpdir(), `balsa-${mode}-`)),
     removeDir: (dir) => rm(dir, { recursive: true, force: true }),
-    // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them; for the journal the engine's own
-    // tests (crates/balsa-log/tests/journal.rs) stand in.
+    // Both need another process: lmdb-crash.test.ts and lmdb-faults.test.ts have them, for both modes.
     failNextWrite: null,
     crash: null,
   })

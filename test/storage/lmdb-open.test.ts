@@ -22,53 +22,119 @@ import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
 import { refusal } from '../support/failure.js'
 import { until } from '../support/until.js'
 import { laterConfiguration } from './later-configuration.js'
-import { inDirectory, withStore } from './lmdb-harness.js'
+import { inDirectory, MODES, withStore } from './lmdb-harness.js'
+import type { NativeMode } from './lmdb-harness.js'
 
 const test = suite('native store: what it refuses')
 
 const dist = fileURLToPath(new URL('../../../dist', import.meta.url))
+
+for (const mode of MODES) {
+  const { name, factory, withStore } = mode
+  test(`a damaged entry is named by the read that meets it, and the file is left as it is (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await fill(mode, dir, 3)
+      const file = join(dir, 'data.mdb')
+      const bytes = await readFile(file)
+      const at = bytes.indexOf(Buffer.alloc(3000, 2))
+      assert.ok(at > 0)
+      bytes[at + 500] = 0xff
+      await writeFile(file, bytes)
+      await withStore(dir, async (store) => {
+        const error = await refusal(store.read(logIndex(1), logIndex(4), 1 << 20), 'ERR_RAFT_STORE_CORRUPT')
+        assert.match(error.message, 'data.mdb')
+        assert.match(error.message, 'index 2')
+        assert.is((await store.read(logIndex(3), logIndex(4), 1 << 20)).length, 1)
+        assert.is(store.poll().fault, null)
+      })
+      assert.is((await readFile(file))[at + 500], 0xff)
+    })
+  })
+
+  test(`D4 damage that open meets refuses it, and data.mdb stays byte for byte (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await fill(mode, dir, 3)
+      const file = join(dir, 'data.mdb')
+      const bytes = await readFile(file)
+      bytes[bytes.indexOf(Buffer.alloc(3000, 3)) + 1] = 0xff
+      await writeFile(file, bytes)
+      await refusal(
+        withStore(dir, async () => {}),
+        'ERR_RAFT_STORE_CORRUPT',
+      )
+      assert.ok((await readFile(file)).equals(bytes))
+    })
+  })
+
+  test(`a configuration of a later version is no damage: the refusal names the version and says to upgrade (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await withStore(dir, async (store) => {
+        const ticket = store.submit([append(laterConfiguration(1, 1))])
+        await until('it is durable', () => store.poll().durable >= ticket)
+        const error = await refusal(store.read(logIndex(1), logIndex(2), 1 << 20), 'ERR_RAFT_STORE_FORMAT')
+        assert.match(error.message, 'at index 1: configuration of a later version: its format version is 9')
+      })
+      const error = await refusal(
+        withStore(dir, async () => {}),
+        'ERR_RAFT_STORE_FORMAT',
+      )
+      assert.match(error.message, /its format version is 9, this server reads version 1; upgrade this server/)
+    })
+  })
+
+  test(`several stores in one process live side by side (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      const dirs = ['a', 'b', 'c'].map((name) => join(dir, name))
+      await Promise.all(dirs.map((each, n) => fill(mode, each, n + 1)))
+      const lasts = await Promise.all(dirs.map((each) => withStore(each, async (_, state) => state.lastIndex)))
+      assert.equal(lasts, [1, 2, 3])
+    })
+  })
+
+  test(`close during open waits for it, and a store that was never opened closes at once (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await factory().create(dir).close()
+      const store = factory().create(dir)
+      const opening = store.open(() => {})
+      await store.close()
+      await opening
+      assert.throws(() => store.submit([append(blockOf(1, 1, [1]))]), isCode('ERR_RAFT_CLOSED'))
+      await withStore(dir, async (_, state) => assert.is(state.bootCounter, 2))
+    })
+  })
+
+  test(`a read of entries that a truncation has removed gives nothing, and one entry larger than the slice comes whole (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await withStore(dir, async (store) => {
+        await put(store, 1, 700_000)
+        assert.equal(await store.read(logIndex(2), logIndex(5), 100), [])
+        const [block] = await store.read(logIndex(1), logIndex(9), 100)
+        assert.is(block?.last, 1)
+      })
+    })
+  })
+
+  test(`a newer format is refused, and nothing in it changes (${name})`, async () => {
+    await inDirectory(async (dir) => {
+      await fill(mode, dir, 1)
+      await writeFile(join(dir, 'FORMAT'), `balsa-store 7 ${name}\n`)
+      const before = await readFile(join(dir, 'data.mdb'))
+      const error = await refusal(
+        withStore(dir, async () => {}),
+        'ERR_RAFT_STORE_FORMAT',
+      )
+      assert.match(error.message, 'version 7')
+      assert.ok((await readFile(join(dir, 'data.mdb'))).equals(before))
+    })
+  })
+}
 
 test('the addon exports exactly what the loader asks for', () => {
   const exported = Object.keys(loadNative()).toSorted()
   assert.equal(exported, NATIVE_EXPORTS.toSorted())
 })
 
-test('a damaged entry is named by the read that meets it, and the file is left as it is', async () => {
-  await inDirectory(async (dir) => {
-    await fill(dir, 3)
-    const file = join(dir, 'data.mdb')
-    const bytes = await readFile(file)
-    const at = bytes.indexOf(Buffer.alloc(3000, 2))
-    assert.ok(at > 0)
-    bytes[at + 500] = 0xff
-    await writeFile(file, bytes)
-    await withStore(dir, async (store) => {
-      const error = await refusal(store.read(logIndex(1), logIndex(4), 1 << 20), 'ERR_RAFT_STORE_CORRUPT')
-      assert.match(error.message, 'data.mdb')
-      assert.match(error.message, 'index 2')
-      assert.is((await store.read(logIndex(3), logIndex(4), 1 << 20)).length, 1)
-      assert.is(store.poll().fault, null)
-    })
-    assert.is((await readFile(file))[at + 500], 0xff)
-  })
-})
-
-test('D4 damage that open meets refuses it, and data.mdb stays byte for byte', async () => {
-  await inDirectory(async (dir) => {
-    await fill(dir, 3)
-    const file = join(dir, 'data.mdb')
-    const bytes = await readFile(file)
-    bytes[bytes.indexOf(Buffer.alloc(3000, 3)) + 1] = 0xff
-    await writeFile(file, bytes)
-    await refusal(
-      withStore(dir, async () => {}),
-      'ERR_RAFT_STORE_CORRUPT',
-    )
-    assert.ok((await readFile(file)).equals(bytes))
-  })
-})
-
-test('a foreign directory and a newer format are refused, and nothing in them changes', async () => {
+test('a foreign directory is refused, and nothing in it changes', async () => {
   await inDirectory(async (dir) => {
     await writeFile(join(dir, 'notes.txt'), 'not yours')
     const error = await refusal(
@@ -78,33 +144,6 @@ test('a foreign directory and a newer format are refused, and nothing in them ch
     assert.match(error.message, dir)
     assert.match(error.message, 'empty directory')
     assert.equal(await readdir(dir), ['notes.txt'])
-  })
-  await inDirectory(async (dir) => {
-    await fill(dir, 1)
-    await writeFile(join(dir, 'FORMAT'), 'balsa-store 7 lmdb\n')
-    const before = await readFile(join(dir, 'data.mdb'))
-    const error = await refusal(
-      withStore(dir, async () => {}),
-      'ERR_RAFT_STORE_FORMAT',
-    )
-    assert.match(error.message, 'version 7')
-    assert.ok((await readFile(join(dir, 'data.mdb'))).equals(before))
-  })
-})
-
-test('a configuration of a later version is no damage: the refusal names the version and says to upgrade', async () => {
-  await inDirectory(async (dir) => {
-    await withStore(dir, async (store) => {
-      const ticket = store.submit([append(laterConfiguration(1, 1))])
-      await until('it is durable', () => store.poll().durable >= ticket)
-      const error = await refusal(store.read(logIndex(1), logIndex(2), 1 << 20), 'ERR_RAFT_STORE_FORMAT')
-      assert.match(error.message, 'at index 1: configuration of a later version: its format version is 9')
-    })
-    const error = await refusal(
-      withStore(dir, async () => {}),
-      'ERR_RAFT_STORE_FORMAT',
-    )
-    assert.match(error.message, /its format version is 9, this server reads version 1; upgrade this server/)
   })
 })
 
@@ -127,38 +166,6 @@ test('a relative directory is the one it was when the store was made, wherever t
       await access(join(dir, 'store', 'FORMAT'))
     })
   }
-})
-
-test('several stores in one process live side by side', async () => {
-  await inDirectory(async (dir) => {
-    const dirs = ['a', 'b', 'c'].map((name) => join(dir, name))
-    await Promise.all(dirs.map((each, n) => fill(each, n + 1)))
-    const lasts = await Promise.all(dirs.map((each) => withStore(each, async (_, state) => state.lastIndex)))
-    assert.equal(lasts, [1, 2, 3])
-  })
-})
-
-test('close during open waits for it, and a store that was never opened closes at once', async () => {
-  await inDirectory(async (dir) => {
-    await nativeStore().create(dir).close()
-    const store = nativeStore().create(dir)
-    const opening = store.open(() => {})
-    await store.close()
-    await opening
-    assert.throws(() => store.submit([append(blockOf(1, 1, [1]))]), isCode('ERR_RAFT_CLOSED'))
-    await withStore(dir, async (_, state) => assert.is(state.bootCounter, 2))
-  })
-})
-
-test('a read of entries that a truncation has removed gives nothing, and one entry larger than the slice comes whole', async () => {
-  await inDirectory(async (dir) => {
-    await withStore(dir, async (store) => {
-      await put(store, 1, 700_000)
-      assert.equal(await store.read(logIndex(2), logIndex(5), 100), [])
-      const [block] = await store.read(logIndex(1), logIndex(9), 100)
-      assert.is(block?.last, 1)
-    })
-  })
 })
 
 test('broken calls are assertion failures, never errors about the world', async () => {
@@ -324,8 +331,8 @@ function systemSeen(): string {
 }
 
 /** Entries 1 .. count, each of 3000 bytes that are its index: enough for pages of their own, which are written once. */
-async function fill(dir: string, count: number): Promise<void> {
-  await withStore(dir, async (store) => {
+async function fill(mode: NativeMode, dir: string, count: number): Promise<void> {
+  await mode.withStore(dir, async (store) => {
     for (let index = 1; index <= count; index += 1) await put(store, index, 3000)
   })
 }
