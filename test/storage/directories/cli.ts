@@ -2,8 +2,8 @@
  * Makes the directories beside this file, which each later version must open (directories.test.ts).
  *
  * - node cli.js make OUT: one file for each format that this version writes, named after it
- * - node cli.js fill STORE DIR: what `make` does for each, in a process that kills itself: the last tickets are durable,
- *   and, where there is a journal, nowhere but in it
+ * - node cli.js fill STORE DIR: what `make` does for each, in a process that kills itself: the last tickets are
+ *   durable, and, where there is a journal, nowhere but in it
  */
 
 import { spawnSync } from 'node:child_process'
