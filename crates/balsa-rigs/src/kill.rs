@@ -1,0 +1,139 @@
+//! Rig: the process is killed at each of its calls that change a file, and killed again in the open behind that.
+
+use std::path::Path;
+
+use crate::bench::{Bench, copy, fresh};
+use crate::process::{Blow, Start, Subject, Told, Verdict};
+use crate::script::{Random, Shape, Way};
+use crate::table::Expected;
+
+const KILLS: [&str; 3] = ["kill-before", "kill-after", "torn"];
+
+/// One run of a script that is killed once.
+struct Point {
+    subject: Subject,
+    blow: Blow,
+}
+
+pub fn kill(bench: &Bench) {
+    let place = &bench.memory.dir;
+    let seeds = if bench.is_short { 4 } else { 24 };
+    let mut points = Vec::new();
+    for way in Way::BOTH {
+        for seed in bench.seed..bench.seed + seeds {
+            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short };
+            let calls = calls_of(bench, &subject);
+            points.extend(points_of(&subject, &calls, bench.is_short));
+        }
+    }
+    bench.all(place, &points, |dir, point| {
+        let subject = Subject { dir: dir.join("store"), ..point.subject.clone() };
+        fresh(&subject.dir);
+        let told = subject.run(&Start { blow: Some(point.blow), ..Start::default() });
+        judge(bench, &name("kill", &subject), &subject, &told, &format!("{:?}", point.blow));
+    });
+}
+
+/// Killed, and killed again in the next open; with what that one reported held against the one behind it.
+pub fn kill_again(bench: &Bench) {
+    let place = &bench.memory.dir;
+    let mut firsts = Vec::new();
+    for way in Way::BOTH {
+        for seed in bench.seed..bench.seed + if bench.is_short { 2 } else { 12 } {
+            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short };
+            let calls = calls_of(bench, &subject).len() as u64;
+            let mut random = Random::new(seed);
+            firsts.extend((0..if bench.is_short { 2 } else { 8 }).map(|_| {
+                let what = KILLS[random.below(3) as usize];
+                let blow = Blow { at: 1 + random.below(calls), what, of_reads: false };
+                Point { subject: subject.clone(), blow }
+            }));
+        }
+    }
+    bench.all(place, &firsts, |dir, first| {
+        let subject = Subject { dir: dir.join("store"), ..first.subject.clone() };
+        fresh(&subject.dir);
+        let told = subject.run(&Start { blow: Some(first.blow), ..Start::default() });
+        let killed = dir.join("killed");
+        fresh(&killed);
+        if subject.dir.exists() {
+            copy(&subject.dir, &killed);
+        }
+        let (calls, _) = subject.trace(Start { extra: Some("holds"), ..told.start() });
+        for (at, call) in (1..).zip(&calls).filter(|(_, call)| changes(call)) {
+            let blow = Blow { at, what: KILLS[at as usize % 3], of_reads: false };
+            fresh(&subject.dir);
+            if killed.exists() {
+                copy(&killed, &subject.dir);
+            }
+            let again = subject.run(&Start { blow: Some(blow), extra: Some("holds"), ..told.start() });
+            let case = format!("{:?}, then {blow:?} ({call})", first.blow);
+            judge(bench, &name("kill, kill", &subject), &subject, &told.then(again), &case);
+        }
+    });
+}
+
+fn name(rig: &str, subject: &Subject) -> String {
+    format!("{rig}, {}", subject.way.name())
+}
+
+/// The calls of an undisturbed run, which is judged as well.
+fn calls_of(bench: &Bench, subject: &Subject) -> Vec<String> {
+    fresh(&subject.dir);
+    std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();
+    let (calls, told) = subject.trace(Start::default());
+    judge(bench, &name("undisturbed", subject), subject, &told, "undisturbed");
+    calls
+}
+
+/// A kill at an open that makes nothing is one behind the call before.
+fn changes(call: &str) -> bool {
+    !call.contains(" open ")
+}
+
+fn points_of(subject: &Subject, calls: &[String], is_short: bool) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (at, call) in (1..).zip(calls).filter(|(_, call)| changes(call)) {
+        let torn = call.contains("write");
+        let kills: Vec<_> = KILLS.into_iter().filter(|what| *what != "torn" || torn).collect();
+        // Each call at least once; in the short form in one way.
+        let chosen = if is_short { &kills[at as usize % kills.len()..][..1] } else { &kills[..] };
+        points.extend(
+            chosen.iter().map(|what| Point { subject: subject.clone(), blow: Blow { at, what, of_reads: false } }),
+        );
+    }
+    points
+}
+
+/// Judges what a child has left, in one mode or the other.
+pub fn judge(bench: &Bench, name: &str, subject: &Subject, told: &Told, case: &str) -> bool {
+    let mut random = Random::new(subject.seed ^ told.submitted ^ (told.acknowledged << 20));
+    let way = if random.once_in(4) { subject.way.other() } else { subject.way };
+    let verdict = match &told.wrong {
+        Some(wrong) => Verdict::Wrong(wrong.clone()),
+        None => subject.judge(told, way),
+    };
+    note(bench, name, Expected::Right, subject, told, case, (verdict, way))
+}
+
+/// Takes note of a verdict; a directory that was found wrong is kept, as the judge has left it.
+pub fn note(
+    bench: &Bench,
+    name: &str,
+    expected: Expected,
+    subject: &Subject,
+    told: &Told,
+    case: &str,
+    (verdict, way): (Verdict, Way),
+) -> bool {
+    let Subject { seed, way: mode, dir, .. } = subject;
+    let (mode, way) = (mode.name(), way.name());
+    let is_good = bench.table.add(name, expected, &verdict, || {
+        format!("seed {seed} in mode {mode}, {case}, judged in mode {way}: {told:?}")
+    });
+    if !is_good && dir.exists() {
+        let kept = format!("failed-{}-{mode}-{seed}-{}", name.replace([' ', ','], "-"), told.submitted);
+        copy(dir, &bench.base.join(kept));
+    }
+    is_good
+}
