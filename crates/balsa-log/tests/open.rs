@@ -379,6 +379,26 @@ fn a_directory_in_memory_says_that_nothing_in_it_is_durable() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_table_of_readers_has_its_blocks_before_it_is_written_through_a_map_whatever_became_of_it() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("lock.mdb");
+    let losses: [fn(&Path); 3] = [
+        |_new_store| {},
+        |table| fs::remove_file(table).unwrap(),
+        |table| fs::File::create(table).and_then(|file| file.set_len(65_664)).unwrap(),
+    ];
+    for lose in losses {
+        lose(&table);
+        let opened = open(dir.path());
+        let found = fs::metadata(&table).unwrap();
+        assert!(found.blocks() * 512 >= found.len(), "{} blocks for {} bytes", found.blocks(), found.len());
+        opened.store.close();
+    }
+}
+
+#[test]
 fn damage_to_the_row_of_the_snapshot_refuses_the_open() {
     let dir = tempfile::tempdir().unwrap();
     small_store(dir.path());

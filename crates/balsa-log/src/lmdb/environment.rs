@@ -7,6 +7,7 @@ use std::path::Path;
 
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 
+use super::{READERS_FILE, reservation};
 use crate::error::Error;
 use crate::format::Damage;
 
@@ -15,6 +16,8 @@ pub(super) type Environment = Env<WithoutTls>;
 
 /// The largest pool of libuv threads: each reads at most once at a time.
 const READERS_MAX: u32 = 1024;
+/// The table of readers: a line of the cache for each, and a page for what else is in it.
+const READERS_BYTES: u64 = 1024 * 64 + 4096;
 
 /// How a larger map is had.
 const MAP_REMEDY: &str =
@@ -23,6 +26,7 @@ const MAP_REMEDY: &str =
 /// Opens or creates the environment in `dir`.
 #[allow(unsafe_code)]
 pub(super) fn open(dir: &Path, map_bytes: usize) -> heed::Result<Environment> {
+    reservation::back(&dir.join(READERS_FILE), READERS_BYTES).map_err(heed::Error::Io)?;
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_bytes).max_readers(READERS_MAX);
     // SAFETY: NO_READ_AHEAD is a hint to the kernel; none of the flags that give up syncing or locking is set.

@@ -78,18 +78,29 @@ impl Reservation {
 
     /// False: the filesystem does not reserve.
     fn allocate(&self, from: u64, bytes: u64) -> io::Result<bool> {
-        loop {
-            let allocated = match self.faults.at(FaultPoint::Reserve) {
-                Some(fault) => Err(fault),
-                None => allocate_blocks(&self.file, from, bytes),
-            };
-            match allocated {
-                Ok(()) => return Ok(true),
-                Err(cause) if cause.kind() == io::ErrorKind::Unsupported => return Ok(false),
-                // A signal that another thread shall handle.
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause),
-            }
+        offered(|| match self.faults.at(FaultPoint::Reserve) {
+            Some(fault) => Err(fault),
+            None => allocate_blocks(&self.file, from, bytes),
+        })
+    }
+}
+
+/// Gives so many bytes of a file their blocks, where the filesystem reserves; makes the file where there is none. It is
+/// written through a map: there a full disk is a signal that ends the process, and here it is an error.
+pub(super) fn back(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    offered(|| allocate_blocks(&file, 0, bytes)).map(|_offered| ())
+}
+
+/// Whether the filesystem did it; false: it does not reserve.
+fn offered(allocate: impl Fn() -> io::Result<()>) -> io::Result<bool> {
+    loop {
+        match allocate() {
+            Ok(()) => return Ok(true),
+            Err(cause) if cause.kind() == io::ErrorKind::Unsupported => return Ok(false),
+            // A signal that another thread shall handle.
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
         }
     }
 }
