@@ -157,7 +157,7 @@ pub fn write_sparse(path: &Path, bytes: &[u8]) {
     let file = std::fs::File::create(path).unwrap();
     file.set_len(bytes.len() as u64).unwrap();
     for (page, part) in bytes.chunks(4096).enumerate() {
-        if part.iter().any(|byte| *byte != 0) {
+        if *part != [0; 4096][..part.len()] {
             file.write_all_at(part, page as u64 * 4096).unwrap();
         }
     }

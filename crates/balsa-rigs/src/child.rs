@@ -10,7 +10,7 @@ use crate::held::Opened;
 use crate::script::{Image, Script, Step, Way};
 
 /// Never so much on its way that the queue of a small journal refuses it.
-const QUEUED_BYTES_MAX: usize = 12 << 10;
+const QUEUED_BYTES_MAX: usize = 26 << 10;
 
 /// Where a child begins, and what it does besides its script.
 pub struct Orders {
@@ -20,6 +20,8 @@ pub struct Orders {
     pub holds: bool,
     /// It waits for a line before its first ticket.
     pub is_gated: bool,
+    /// It closes the store as soon as that has no room.
+    pub closes_when_stalled: bool,
 }
 
 struct Child<'a> {
@@ -31,6 +33,8 @@ struct Child<'a> {
     submitted: u64,
     acknowledged: u64,
     queued: usize,
+    is_stalled: bool,
+    closes_when_stalled: bool,
 }
 
 /// Why it went no further; it has said so.
@@ -54,7 +58,17 @@ pub fn run(dir: &Path, script: &Script, orders: &Orders) {
     if orders.holds {
         return;
     }
-    let mut child = Child { dir, script, opened, before, submitted: before, acknowledged: before, queued: 0 };
+    let mut child = Child {
+        dir,
+        script,
+        opened,
+        before,
+        submitted: before,
+        acknowledged: before,
+        queued: 0,
+        is_stalled: false,
+        closes_when_stalled: orders.closes_when_stalled,
+    };
     let done = script.steps.iter().try_for_each(|step| child.take(step)).and_then(|()| child.close());
     if done.is_ok() {
         say("e");
@@ -144,25 +158,26 @@ impl Child<'_> {
     /// Says what is new.
     fn look(&mut self) -> Result<(), Ended> {
         let progress = self.opened.store.poll();
-        let base = self.before_open();
-        if base + progress.durable > self.acknowledged {
-            self.acknowledged = base + progress.durable;
+        if self.before + progress.durable > self.acknowledged {
+            self.acknowledged = self.before + progress.durable;
             say(&format!("d {}", self.acknowledged));
         }
         if self.acknowledged == self.submitted {
             self.queued = 0;
         }
-        if progress.stalled {
+        if progress.stalled && !self.is_stalled {
             say("t");
+            self.is_stalled = true;
+            if self.closes_when_stalled {
+                self.opened.store.close();
+                return self.look();
+            }
         }
+        self.is_stalled = progress.stalled;
         if progress.poisoned {
             return self.poisoned();
         }
         Ok(())
-    }
-
-    fn before_open(&self) -> u64 {
-        self.before
     }
 
     fn poisoned(&mut self) -> Result<(), Ended> {

@@ -13,7 +13,9 @@
 
 mod bench;
 mod child;
+mod damage;
 mod fault;
+mod full;
 mod held;
 mod judge;
 mod kill;
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
             let orders = child::Orders {
                 from: (number(&args[5]), number(&args[6])),
                 holds: args.iter().any(|arg| arg == "holds"),
-                is_gated: args.iter().any(|arg| arg == "gated"),
+                closes_when_stalled: args.iter().any(|arg| arg == "closes"),
+                is_gated: args.iter().any(|arg| arg == "closes") || args.iter().any(|arg| arg == "gated"),
             };
             child::run(&dir, &script, &orders);
             ExitCode::SUCCESS
@@ -73,12 +76,14 @@ fn run(base: &Path, args: &[String]) -> ExitCode {
     let seed = value("--seed").map_or(1, |text| number(text));
     let is_asked = |name: &str| value("--only").is_none_or(|only| only.split(',').any(|each| each == name));
     let bench = Bench::new(base, args.iter().any(|arg| arg == "--short"), seed, hands);
-    let rigs: [(&str, fn(&Bench)); 5] = [
+    let rigs: [(&str, fn(&Bench)); 7] = [
         ("kill", kill::kill),
         ("kill-again", kill::kill_again),
         ("fault", fault::fault),
         ("power", power::power),
         ("control", power::control),
+        ("full", full::full),
+        ("damage", damage::damage),
     ];
     for (name, rig) in rigs.into_iter().filter(|(name, _)| is_asked(name)) {
         bench.rig(name, rig);

@@ -1,6 +1,6 @@
 //! Children and judges as processes: how they are started, and what they said.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -119,6 +119,12 @@ impl Running {
             }
         }
         false
+    }
+
+    /// Lets one that is gated begin.
+    pub fn go(&mut self) {
+        let gate = self.process.stdin.take();
+        let _ended = gate.map(|mut gate| gate.write_all(b"\n"));
     }
 
     /// Waits for its end.

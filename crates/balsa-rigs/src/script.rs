@@ -15,6 +15,9 @@ const JOURNAL_BYTES: u64 = 80 << 10;
 /// Room for every script, and small enough for what depends on it.
 const MAP_BYTES: usize = 64 << 20;
 
+/// Nothing more is added to a ticket of so many bytes: with what is in it, it fits into the queue of such a journal.
+const TICKET_BYTES: usize = 6 << 10;
+
 /// In what way a directory is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -55,9 +58,9 @@ impl Way {
 pub enum Shape {
     /// A bit of everything.
     Short,
-    /// Some more, with entries of many kilobytes.
+    /// More of the same.
     Long,
-    /// Large appends only: some ten megabytes, beyond what a small disk has.
+    /// Large appends only, far beyond what a journal holds.
     Heavy,
 }
 
@@ -82,7 +85,7 @@ impl Shape {
         match self {
             Self::Short => 26,
             Self::Long => 90,
-            Self::Heavy => 600,
+            Self::Heavy => 150,
         }
     }
 }
@@ -209,6 +212,9 @@ fn ticket(random: &mut Random, image: Image, shape: Shape) -> (Vec<u8>, Image) {
     let mut bytes = Vec::new();
     let operations = if shape == Shape::Heavy { 1 } else { 1 + random.below(3) };
     for _ in 0..operations {
+        if bytes.len() > TICKET_BYTES {
+            break;
+        }
         match random.below(20) {
             _ if shape == Shape::Heavy => image.append(random, &mut bytes, shape),
             0..=10 => image.append(random, &mut bytes, shape),
@@ -280,11 +286,12 @@ impl Image {
     fn append(&mut self, random: &mut Random, bytes: &mut Vec<u8>, shape: Shape) {
         let term = self.last_term() + if random.once_in(4) { 1 + random.below(3) } else { 0 };
         let count = if shape == Shape::Heavy { 1 } else { 1 + random.below(4) };
-        let payloads = (0..count).map(|_| {
-            let length = match (shape, random.below(12)) {
-                (Shape::Heavy, _) => 20_000,
-                (Shape::Long, 0) => 4000 + random.below(1000),
-                (_, 1) => 1000 + random.below(3000),
+        // Longer than a segment, or nearly so: the group commit goes on in the next one.
+        let is_huge = shape == Shape::Heavy || random.once_in(12);
+        let payloads = (0..if is_huge { 1 } else { count }).map(|_| {
+            let length = match random.below(12) {
+                _ if is_huge => 12_000 + random.below(9000),
+                0 => 1000 + random.below(3000),
                 _ => random.below(64),
             };
             let byte = random.next() as u8;
