@@ -52,20 +52,20 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
         (Mode::Journal(_), Some(row)) => Some(JournalRow { salt, position: Position::BEGIN, ..row }),
         (Mode::Journal(size), None) => Some(Journal::create(dir, salt, size)?),
     };
+    // Before the boot is counted: a segment that is missing then is damage to the next open.
+    let journal = match (options.mode, row) {
+        (Mode::Journal(size), Some(row)) => Some(Journal::open(dir, &row, size, options.faults.clone())?),
+        _ => None,
+    };
     home.mark_boot(&stored.log, row)?;
     match found {
         Contents::Store(engine) if engine.name != asked.name => directory::convert(dir, asked)?,
         _ => directory::forget_conversion(dir)?,
     }
-    let journal = match (options.mode, row) {
-        (Mode::Journal(size), Some(row)) => Some(Journal::open(dir, &row, size, options.faults.clone())?),
-        _ => {
-            // Of a journal that was; the home has all of it.
-            remove_segments(dir)
-                .map_err(|cause| Error::io(format!("removing the journal in {}", dir.display()), cause))?;
-            None
-        }
-    };
+    if journal.is_none() {
+        // Of a journal that was; the home has all of it.
+        remove_segments(dir).map_err(|cause| Error::io(format!("removing the journal in {}", dir.display()), cause))?;
+    }
     Ok(Opened { home, stored, journal })
 }
 

@@ -518,3 +518,17 @@ fn a_segment_that_is_taken_away_from_under_an_open_store_is_noticed() {
     opened.until("the loss is noticed", |progress| progress.poisoned);
     assert!(opened.store.fault().unwrap().1.contains("journal-0002"));
 }
+
+#[test]
+fn a_segment_that_was_lost_behind_a_close_may_fail_to_be_made_again_and_the_next_open_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open_with(dir.path(), &journal()).unwrap();
+    append(&opened, 1, 100);
+    opened.store.close();
+    fs::remove_file(dir.path().join("journal-0002")).unwrap();
+    let in_the_way = dir.path().join("journal-0002.new");
+    fs::create_dir(&in_the_way).unwrap();
+    assert_eq!(error_of(dir.path(), &journal()).code(), "ERR_RAFT_DIR_UNUSABLE");
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(last_of(dir.path()), 1);
+}
