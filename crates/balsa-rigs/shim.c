@@ -8,6 +8,8 @@
  *              cut-before, cut-after, cut-torn (the same with the filesystem of RIG_DIR shut down first), eio, enospc,
  *              short, slow
  * RIG_READS    set: reads count, and nothing else
+ * RIG_NO_DIRECT set: files cannot be opened with O_DIRECT, as on some filesystems
+ * RIG_LAG      so many microseconds more for each flush of data.mdb: LMDB stays behind the journal
  * RIG_NO_SYNC  set: flushes do nothing, and O_DIRECT and O_DSYNC are taken from open flags
  * RIG_TRACE    a file that gets a line for each call that counts
  *
@@ -40,19 +42,21 @@ static const char *const names[] = {"",          "kill-before", "kill-after", "t
                                     "cut-torn", "eio",         "enospc",     "short", "slow"};
 
 static atomic_long calls;
-static long at;
+static long at, lag;
 static enum action asked;
 static const char *dir;
 static size_t dir_length;
-static int counts_reads, no_sync;
+static int counts_reads, no_sync, no_direct;
 static int trace = -1;
 
 __attribute__((constructor)) static void begin(void) {
     dir = getenv("RIG_DIR");
     dir_length = dir == NULL ? 0 : strlen(dir);
     at = getenv("RIG_AT") == NULL ? 0 : atol(getenv("RIG_AT"));
+    lag = getenv("RIG_LAG") == NULL ? 0 : atol(getenv("RIG_LAG"));
     counts_reads = getenv("RIG_READS") != NULL;
     no_sync = getenv("RIG_NO_SYNC") != NULL;
+    no_direct = getenv("RIG_NO_DIRECT") != NULL;
     const char *name = getenv("RIG_DO");
     for (size_t each = 1; name != NULL && each < sizeof names / sizeof *names; each++)
         if (strcmp(name, names[each]) == 0) asked = (enum action)each;
@@ -227,8 +231,10 @@ static int end(enum action action, int result) {
 }
 
 static int flush(const char *call, int fd, long number) {
-    enum action action = next_of(call, fd, 0);
+    char path[512];
+    enum action action = is_file(fd, path, sizeof path) ? next(call, path, 0) : NOTHING;
     FAIL(action);
+    if (lag > 0 && strstr(path, "/data.mdb") != NULL) usleep((useconds_t)lag);
     return end(action, no_sync ? 0 : (int)syscall(number, fd));
 }
 
@@ -272,6 +278,10 @@ int mkdir(const char *path, mode_t mode) {
 static int open_file(int folder, const char *path, int flags, mode_t mode) {
     enum action action = is_below(path) ? next(flags & O_CREAT ? "create" : "open", path, 0) : NOTHING;
     FAIL(action);
+    if (no_direct && (flags & O_DIRECT) && is_below(path)) {
+        errno = EINVAL;
+        return end(action, -1);
+    }
     if (no_sync) flags &= ~(O_DIRECT | O_DSYNC | O_SYNC);
     return end(action, (int)syscall(SYS_openat, folder, path, flags, mode));
 }

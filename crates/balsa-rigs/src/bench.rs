@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use crate::table::Table;
 
@@ -126,13 +125,6 @@ impl Bench {
                 });
             }
         });
-    }
-
-    /// Runs a rig unless it was not asked for.
-    pub fn rig(&self, name: &str, rig: impl FnOnce(&Self)) {
-        let begin = Instant::now();
-        rig(self);
-        println!("{name}: {:.1} s", begin.elapsed().as_secs_f64());
     }
 }
 

@@ -61,7 +61,9 @@ pub fn damage(bench: &Bench) {
     let sources: Vec<_> = Way::BOTH
         .into_iter()
         .flat_map(|way| (bench.seed..bench.seed + seeds).map(move |seed| (way, seed)))
-        .flat_map(|(way, seed)| sources_of(Subject { dir: place.join("store"), seed, way, shape: Shape::Short }))
+        .flat_map(|(way, seed)| {
+            sources_of(Subject { dir: place.join("store"), seed, way, shape: Shape::Short, lag: 30_000 })
+        })
         .collect();
     let mut changes: Vec<_> = (0..sources.len()).flat_map(|source| changes_of(source, &sources[source])).collect();
     if bench.is_short {
@@ -76,11 +78,12 @@ fn sources_of(subject: Subject) -> Vec<Source> {
     fresh(&subject.dir);
     let (calls, told) = subject.trace(Start::default());
     let mut sources = vec![Source::new(&subject, "closed", told)];
-    // Behind writes that leave much in the journal, and in the middle of a transaction of LMDB.
-    let file = if subject.way == Way::Journal { "journal-0002" } else { "data.mdb" };
+    // Behind a write to the journal, when LMDB lacks much of it; or in the middle of a transaction of LMDB.
+    let file = if subject.way == Way::Journal { "journal-" } else { "data.mdb" };
     let writes: Vec<_> = (1..).zip(&calls).filter(|(_, call)| call.contains("pwrite") && call.contains(file)).collect();
-    for at in [writes.len() / 2, writes.len() * 7 / 8] {
-        let Some((at, _)) = writes.get(at) else { continue };
+    let kills = if subject.way == Way::Journal { 5 } else { 2 };
+    for part in 1..=kills {
+        let Some((at, _)) = writes.get(writes.len() * part / (kills + 1)) else { continue };
         fresh(&subject.dir);
         let blow = Blow { at: *at, what: "kill-after", of_reads: false };
         let told = subject.run(&Start { blow: Some(blow), ..Start::default() });

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::bench::{Bench, fresh};
-use crate::kill;
+use crate::kill::{self, lag};
 use crate::process::{Blow, Start, Subject, Told};
 use crate::script::{Shape, Way};
 
@@ -21,7 +21,7 @@ pub fn fault(bench: &Bench) {
     let mut points = Vec::new();
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + seeds {
-            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short };
+            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short, lag: lag(seed) };
             for of_reads in [false, true] {
                 fresh(&subject.dir);
                 std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();

@@ -31,7 +31,7 @@ pub fn full(bench: &Bench) {
                 }
             };
             for seed in bench.seed..bench.seed + rounds {
-                let subject = Subject { dir: disk.dir.join("store"), seed, way, shape: Shape::Heavy };
+                let subject = Subject { dir: disk.dir.join("store"), seed, way, shape: Shape::Heavy, lag: 0 };
                 for (what, case) in CASES {
                     fresh(&subject.dir);
                     case(&On { bench, name: &name, what, subject: &subject, disk });

@@ -21,7 +21,7 @@ pub fn kill(bench: &Bench) {
     let mut points = Vec::new();
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + seeds {
-            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short };
+            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short, lag: lag(seed) };
             let calls = calls_of(bench, &subject);
             points.extend(points_of(&subject, &calls, bench.is_short));
         }
@@ -40,7 +40,7 @@ pub fn kill_again(bench: &Bench) {
     let mut firsts = Vec::new();
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + if bench.is_short { 2 } else { 12 } {
-            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short };
+            let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short, lag: lag(seed) };
             let calls = calls_of(bench, &subject).len() as u64;
             let mut random = Random::new(seed);
             firsts.extend((0..if bench.is_short { 2 } else { 8 }).map(|_| {
@@ -54,23 +54,40 @@ pub fn kill_again(bench: &Bench) {
         let subject = Subject { dir: dir.join("store"), ..first.subject.clone() };
         fresh(&subject.dir);
         let told = subject.run(&Start { blow: Some(first.blow), ..Start::default() });
-        let killed = dir.join("killed");
-        fresh(&killed);
-        if subject.dir.exists() {
-            copy(&subject.dir, &killed);
-        }
-        let (calls, _) = subject.trace(Start { extra: Some("holds"), ..told.start() });
-        for (at, call) in (1..).zip(&calls).filter(|(_, call)| changes(call)) {
-            let blow = Blow { at, what: KILLS[at as usize % 3], of_reads: false };
-            fresh(&subject.dir);
-            if killed.exists() {
-                copy(&killed, &subject.dir);
-            }
-            let again = subject.run(&Start { blow: Some(blow), extra: Some("holds"), ..told.start() });
-            let case = format!("{:?}, then {blow:?} ({call})", first.blow);
-            judge(bench, &name("kill, kill", &subject), &subject, &told.then(again), &case);
-        }
+        kill_each(bench, dir, &subject, &told, &format!("{:?}", first.blow));
     });
+    let mut subject =
+        Subject { dir: place.join("hand-0/store"), seed: bench.seed, way: Way::Journal, shape: Shape::Short, lag: 0 };
+    for seed in bench.seed..bench.seed + if bench.is_short { 1 } else { 4 } {
+        subject.seed = seed;
+        fresh(&subject.dir);
+        let told = subject.run(&Start::default());
+        // LMDB holds everything: the next open makes them again.
+        for segment in 1..=9 {
+            let _none = std::fs::remove_file(subject.dir.join(format!("journal-000{segment}")));
+        }
+        kill_each(bench, &place.join("hand-0"), &subject, &told, "closed, and its segments removed");
+    }
+}
+
+/// Kills the open of what a child has left, and the close behind it, at each of its calls.
+fn kill_each(bench: &Bench, dir: &Path, subject: &Subject, told: &Told, before: &str) {
+    let left = dir.join("left");
+    fresh(&left);
+    if subject.dir.exists() {
+        copy(&subject.dir, &left);
+    }
+    let (calls, _) = subject.trace(Start { extra: Some("holds"), ..told.start() });
+    for (at, call) in (1..).zip(&calls).filter(|(_, call)| changes(call)) {
+        let blow = Blow { at, what: KILLS[at as usize % 3], of_reads: false };
+        fresh(&subject.dir);
+        if left.exists() {
+            copy(&left, &subject.dir);
+        }
+        let again = subject.run(&Start { blow: Some(blow), extra: Some("holds"), ..told.start() });
+        let case = format!("{before}, then {blow:?} ({call})");
+        judge(bench, &name("kill, kill", subject), subject, &told.then(again), &case);
+    }
 }
 
 fn name(rig: &str, subject: &Subject) -> String {
@@ -84,6 +101,11 @@ fn calls_of(bench: &Bench, subject: &Subject) -> Vec<String> {
     let (calls, told) = subject.trace(Start::default());
     judge(bench, &name("undisturbed", subject), subject, &told, "undisturbed");
     calls
+}
+
+/// With every second script the journal runs ahead of LMDB.
+pub fn lag(seed: u64) -> u64 {
+    if seed.is_multiple_of(2) { 0 } else { 3000 }
 }
 
 /// A kill at an open that makes nothing is one behind the call before.

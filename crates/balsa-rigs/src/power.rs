@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::bench::{Bench, Mounted, fresh};
-use crate::kill;
+use crate::kill::{self, lag};
 use crate::process::{Blow, Start, Subject, Told, Verdict};
 use crate::script::{Random, Shape, Way};
 use crate::table::Expected;
@@ -66,7 +66,7 @@ fn rig(bench: &Bench, (kind, mebibytes): (&str, u64), fates: &[(Fate, u64)]) {
             let mut left = *cuts;
             let mut seed = bench.seed;
             while left > 0 {
-                let subject = Subject { dir: disk.dir.join("store"), seed, way, shape: Shape::Short };
+                let subject = Subject { dir: disk.dir.join("store"), seed, way, shape: Shape::Short, lag: lag(seed) };
                 let some = left.min(if bench.is_short { 6 } else { 20 });
                 if let Err(why) = cut_some(bench, &mut disk, &subject, *fate, some) {
                     bench.table.skip(&name(*fate, kind, way), left, &why);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::script::{Shape, Way};
@@ -24,6 +24,8 @@ pub struct Subject {
     pub seed: u64,
     pub way: Way,
     pub shape: Shape,
+    /// Microseconds by which each flush of LMDB takes longer, under the shim: a journal is ahead of it then.
+    pub lag: u64,
 }
 
 /// What a child is started with.
@@ -160,6 +162,9 @@ impl Subject {
             command.envs(of_reads.then_some(("RIG_READS", "1")));
         }
         command.envs(start.without_sync.then_some(("RIG_NO_SYNC", "1")));
+        command.env("RIG_LAG", self.lag.to_string());
+        // Each third script: the journal is written through the cache, and flushed.
+        command.envs((self.seed % 3 == 0).then_some(("RIG_NO_DIRECT", "1")));
         if let Some(trace) = &start.trace {
             command.env("RIG_TRACE", trace);
         }
@@ -196,9 +201,9 @@ fn shim() -> PathBuf {
     std::env::var_os("RIG_SHIM").unwrap_or_default().into()
 }
 
-/// Whether there is one.
-pub fn has_shim() -> bool {
-    Path::new(&shim()).exists()
+/// Why there is none.
+pub fn lacks_shim() -> Option<String> {
+    (!shim().exists()).then(|| "there is no C compiler for the shim".to_owned())
 }
 
 /// What a judge said.

@@ -1,7 +1,6 @@
 //! What the rigs have found: a row for each of them, and each failure as it comes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::process::Verdict;
 
@@ -24,7 +23,6 @@ struct Row {
     why_skipped: String,
     /// It must lose something.
     is_control: bool,
-    took: Duration,
 }
 
 /// What a rig expects of a case.
@@ -99,13 +97,6 @@ impl Table {
             row.why_skipped = why.to_owned();
         });
     }
-
-    /// Runs a rig, and takes note of how long it takes.
-    pub fn timed(&self, name: &str, rig: impl FnOnce()) {
-        let begin = Instant::now();
-        rig();
-        self.change(name, |row| row.took += begin.elapsed());
-    }
 }
 
 impl Row {
@@ -124,12 +115,12 @@ impl Table {
         let rows = self.rows();
         let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(3);
         println!(
-            "\n{:width$} {:>7} {:>9} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7}",
-            "rig", "tried", "recovered", "refused", "lost", "wrong", "signal", "skipped", "seconds"
+            "\n{:width$} {:>7} {:>9} {:>7} {:>6} {:>6} {:>7} {:>7}",
+            "rig", "tried", "recovered", "refused", "lost", "wrong", "signal", "skipped"
         );
         for row in rows.iter() {
             println!(
-                "{:width$} {:>7} {:>9} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7.1}  {}",
+                "{:width$} {:>7} {:>9} {:>7} {:>6} {:>6} {:>7} {:>7}  {}",
                 row.name,
                 row.tried,
                 row.recovered,
@@ -138,7 +129,6 @@ impl Table {
                 row.wrong,
                 row.signals,
                 row.skipped,
-                row.took.as_secs_f64(),
                 row.failure().map_or_else(|| row.why_skipped.clone(), |failure| format!("FAILED: {failure}"))
             );
         }
