@@ -25,7 +25,7 @@ export const addonFolder = join(root, 'dist/native')
 const TYPES_HEADER =
   '/** The addon as TypeScript sees it: generated from src/lib.rs when it is built. `npm run fix` copies it here. */\n\n'
 
-const sources = ['src', 'crates', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/addon.mjs']
+const sources = ['src', 'crates/balsa-log', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'scripts/pack/addon.mjs']
 
 /**
  * Whether a built file is newer than everything it was made from: cargo relinks the top crate even when nothing

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use balsa_log::{Error, Progress, READ_BYTES_MAX, ReadOutcome, State, Store};
 
-use crate::script::{Entry, Image, Way};
+use super::script::{Entry, Image, Way};
 
 /// A look at the store at least so often, should a wake be missed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

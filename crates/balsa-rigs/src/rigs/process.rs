@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use crate::script::{Shape, Way};
+use super::script::{Shape, Way};
 
 /// What the shim does to a child; see `shim.c`.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +33,6 @@ pub struct Subject {
 pub struct Start {
     pub blow: Option<Blow>,
     pub without_sync: bool,
-    /// Gets a line for each call that counts.
-    pub trace: Option<PathBuf>,
     /// What is known of the directory: tickets at least, and at most.
     pub from: (u64, u64),
     pub extra: Option<&'static str>,
@@ -150,11 +148,16 @@ impl Subject {
 
     /// Starts a child.
     pub fn begin(&self, start: &Start) -> Running {
+        self.begin_traced(start, None)
+    }
+
+    /// Each call that counts gets a line in `trace`.
+    fn begin_traced(&self, start: &Start, trace: Option<&Path>) -> Running {
         let mut command = self.command("child");
         command.args([start.from.0.to_string(), start.from.1.to_string()]).args(start.extra);
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         command.stdin(if start.extra.is_some_and(|extra| extra != "holds") { Stdio::piped() } else { Stdio::null() });
-        if start.blow.is_some() || start.without_sync || start.trace.is_some() {
+        if start.blow.is_some() || start.without_sync || trace.is_some() {
             command.env("LD_PRELOAD", shim()).env("RIG_DIR", &self.dir);
         }
         if let Some(Blow { at, what, of_reads }) = start.blow {
@@ -164,8 +167,8 @@ impl Subject {
         command.envs(start.without_sync.then_some(("RIG_NO_SYNC", "1")));
         command.env("RIG_LAG", self.lag.to_string());
         // Each third script: the journal is written through the cache, and flushed.
-        command.envs((self.seed % 3 == 0).then_some(("RIG_NO_DIRECT", "1")));
-        if let Some(trace) = &start.trace {
+        command.envs(self.seed.is_multiple_of(3).then_some(("RIG_NO_DIRECT", "1")));
+        if let Some(trace) = trace {
             command.env("RIG_TRACE", trace);
         }
         let mut process = command.spawn().unwrap();
@@ -188,10 +191,10 @@ impl Subject {
     }
 
     /// The calls of a child that runs undisturbed: name and file of each. And what it said.
-    pub fn trace(&self, start: Start) -> (Vec<String>, Told) {
+    pub fn trace(&self, start: &Start) -> (Vec<String>, Told) {
         let file = self.dir.with_extension("trace");
         let _none = std::fs::remove_file(&file);
-        let told = self.run(&Start { trace: Some(file.clone()), ..start });
+        let told = self.begin_traced(start, Some(&file)).end();
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         (text.lines().map(str::to_owned).collect(), told)
     }

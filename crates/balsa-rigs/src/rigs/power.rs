@@ -4,11 +4,11 @@
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use crate::bench::{Bench, Mounted, fresh};
-use crate::kill::{self, lag};
-use crate::process::{Blow, Start, Subject, Told, Verdict};
-use crate::script::{Random, Shape, Way};
-use crate::table::Expected;
+use super::bench::{Bench, Mounted, fresh};
+use super::kill::{self, lag};
+use super::process::{Blow, Start, Subject, Told, Verdict};
+use super::script::{Random, Shape, Way};
+use super::table::Expected;
 
 const CUTS: [&str; 3] = ["cut-before", "cut-after", "cut-torn"];
 /// Room for a store and for what it reserves; the least that xfs takes is 300.
@@ -83,7 +83,7 @@ fn rig(bench: &Bench, (kind, mebibytes): (&str, u64), fates: &[(Fate, u64)]) {
 fn cut_some(bench: &Bench, disk: &mut Mounted, subject: &Subject, fate: Fate, cuts: u64) -> Result<(), String> {
     let mut random = Random::new(subject.seed);
     fresh(&subject.dir);
-    let (calls, told) = subject.trace(Start::default());
+    let (calls, told) = subject.trace(&Start::default());
     let name = name(fate, disk.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default(), subject.way);
     if !told.ended {
         return Err(format!("the script does not come to its end: {told:?}"));

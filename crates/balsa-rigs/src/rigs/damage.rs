@@ -4,11 +4,11 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::bench::{Bench, fresh, write_sparse};
-use crate::kill::note;
-use crate::process::{Blow, Start, Subject, Told, Verdict};
-use crate::script::{Random, Shape, Way};
-use crate::table::Expected;
+use super::bench::{Bench, fresh, write_sparse};
+use super::kill::note;
+use super::process::{Blow, Start, Subject, Told, Verdict};
+use super::script::{Random, Shape, Way};
+use super::table::Expected;
 
 const PAGE: usize = 4096;
 /// What LMDB writes of a meta page, and where on it the number of the transaction is.
@@ -62,7 +62,7 @@ pub fn damage(bench: &Bench) {
         .into_iter()
         .flat_map(|way| (bench.seed..bench.seed + seeds).map(move |seed| (way, seed)))
         .flat_map(|(way, seed)| {
-            sources_of(Subject { dir: place.join("store"), seed, way, shape: Shape::Short, lag: 30_000 })
+            sources_of(&Subject { dir: place.join("store"), seed, way, shape: Shape::Short, lag: 30_000 })
         })
         .collect();
     let mut changes: Vec<_> = (0..sources.len()).flat_map(|source| changes_of(source, &sources[source])).collect();
@@ -74,10 +74,10 @@ pub fn damage(bench: &Bench) {
 }
 
 /// Closed, and killed at some of its calls.
-fn sources_of(subject: Subject) -> Vec<Source> {
+fn sources_of(subject: &Subject) -> Vec<Source> {
     fresh(&subject.dir);
-    let (calls, told) = subject.trace(Start::default());
-    let mut sources = vec![Source::new(&subject, "closed", told)];
+    let (calls, told) = subject.trace(&Start::default());
+    let mut sources = vec![Source::new(subject, "closed", told)];
     // Behind a write to the journal, when LMDB lacks much of it; or in the middle of a transaction of LMDB.
     let file = if subject.way == Way::Journal { "journal-" } else { "data.mdb" };
     let writes: Vec<_> = (1..).zip(&calls).filter(|(_, call)| call.contains("pwrite") && call.contains(file)).collect();
@@ -87,7 +87,7 @@ fn sources_of(subject: Subject) -> Vec<Source> {
         fresh(&subject.dir);
         let blow = Blow { at: *at, what: "kill-after", of_reads: false };
         let told = subject.run(&Start { blow: Some(blow), ..Start::default() });
-        sources.push(Source::new(&subject, &format!("killed at call {at}"), told));
+        sources.push(Source::new(subject, &format!("killed at call {at}"), told));
     }
     sources
 }

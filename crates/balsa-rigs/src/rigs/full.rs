@@ -6,11 +6,11 @@ use std::io::Write;
 
 use std::time::Duration;
 
-use crate::bench::{Bench, Mounted, fresh};
-use crate::kill::note;
-use crate::process::{Start, Subject, Told, Verdict};
-use crate::script::{Shape, Way};
-use crate::table::Expected;
+use super::bench::{Bench, Mounted, fresh};
+use super::kill::note;
+use super::process::{Start, Subject, Told, Verdict};
+use super::script::{Shape, Way};
+use super::table::Expected;
 
 /// Where the disk is, and how it is called.
 const DISKS: [&str; 2] = ["tmpfs", "ext4"];
@@ -89,7 +89,7 @@ impl On<'_> {
     }
 
     /// A child that has met a disk without room, and says so. `Err`: it did not.
-    fn stalled(&self, extra: &'static str) -> Result<crate::process::Running, Told> {
+    fn stalled(&self, extra: &'static str) -> Result<super::process::Running, Told> {
         let mut running = self.subject.begin(&Start { extra: Some(extra), ..Start::default() });
         running.until("o ");
         fill(self.disk);

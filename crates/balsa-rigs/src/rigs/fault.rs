@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use crate::bench::{Bench, fresh};
-use crate::kill::{self, lag};
-use crate::process::{Blow, Start, Subject, Told};
-use crate::script::{Shape, Way};
+use super::bench::{Bench, fresh};
+use super::kill::{self, lag};
+use super::process::{Blow, Start, Subject, Told};
+use super::script::{Shape, Way};
 
 struct Point {
     subject: Subject,
@@ -26,7 +26,7 @@ pub fn fault(bench: &Bench) {
                 fresh(&subject.dir);
                 std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();
                 let blow = of_reads.then_some(Blow { at: 0, what: "slow", of_reads });
-                let (calls, _) = subject.trace(Start { blow, ..Start::default() });
+                let (calls, _) = subject.trace(&Start { blow, ..Start::default() });
                 points.extend(points_of(&subject, &calls, of_reads, bench.is_short));
             }
         }

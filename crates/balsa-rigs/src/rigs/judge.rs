@@ -5,9 +5,9 @@ use std::path::Path;
 
 use balsa_log::Error;
 
-use crate::child::unlike;
-use crate::held::Opened;
-use crate::script::{Image, Script, Way};
+use super::child::unlike;
+use super::held::Opened;
+use super::script::{Image, Script, Way};
 
 /// What a directory must hold.
 pub struct Case<'a> {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use balsa_log::Error;
 
-use crate::held::Opened;
-use crate::script::{Image, Script, Step, Way};
+use super::held::Opened;
+use super::script::{Image, Script, Step, Way};
 
 /// Never so much on its way that the queue of a small journal refuses it.
 const QUEUED_BYTES_MAX: usize = 26 << 10;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::table::Table;
+use super::table::Table;
 
 /// What all rigs share.
 pub struct Bench {

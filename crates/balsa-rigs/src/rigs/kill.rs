@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::bench::{Bench, copy, fresh};
-use crate::process::{Blow, Start, Subject, Told, Verdict};
-use crate::script::{Random, Shape, Way};
-use crate::table::Expected;
+use super::bench::{Bench, copy, fresh};
+use super::process::{Blow, Start, Subject, Told, Verdict};
+use super::script::{Random, Shape, Way};
+use super::table::Expected;
 
 const KILLS: [&str; 3] = ["kill-before", "kill-after", "torn"];
 
@@ -77,7 +77,7 @@ fn kill_each(bench: &Bench, dir: &Path, subject: &Subject, told: &Told, before: 
     if subject.dir.exists() {
         copy(&subject.dir, &left);
     }
-    let (calls, _) = subject.trace(Start { extra: Some("holds"), ..told.start() });
+    let (calls, _) = subject.trace(&Start { extra: Some("holds"), ..told.start() });
     for (at, call) in (1..).zip(&calls).filter(|(_, call)| changes(call)) {
         let blow = Blow { at, what: KILLS[at as usize % 3], of_reads: false };
         fresh(&subject.dir);
@@ -98,7 +98,7 @@ fn name(rig: &str, subject: &Subject) -> String {
 fn calls_of(bench: &Bench, subject: &Subject) -> Vec<String> {
     fresh(&subject.dir);
     std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();
-    let (calls, told) = subject.trace(Start::default());
+    let (calls, told) = subject.trace(&Start::default());
     judge(bench, &name("undisturbed", subject), subject, &told, "undisturbed");
     calls
 }

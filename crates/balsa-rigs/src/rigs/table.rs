@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::process::Verdict;
+use super::process::Verdict;
 
 /// So many failures are printed in full.
 const PRINTED_MAX: u64 = 20;
