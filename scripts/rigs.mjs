@@ -29,7 +29,11 @@ const options = {
 
 /** Builds program and shim; answers with the path of the shim, or null where there is no compiler. */
 async function build() {
-  await run('cargo', ['build', '--quiet', '--locked', '-p', 'balsa-rigs'], 'the rigs were not built; the reason is above')
+  await run(
+    'cargo',
+    ['build', '--quiet', '--locked', '-p', 'balsa-rigs'],
+    'the rigs were not built; the reason is above',
+  )
   const shim = join(root, 'target/debug/balsa-rigs-shim.so')
   mkdirSync(join(root, 'target/debug'), { recursive: true })
   try {

@@ -82,10 +82,7 @@ impl On<'_> {
     }
 
     fn judge(&self, told: &Told) -> Verdict {
-        match &told.wrong {
-            Some(wrong) => Verdict::Wrong(wrong.clone()),
-            None => self.subject.judge(told, self.subject.way),
-        }
+        self.subject.verdict(told, self.subject.way)
     }
 
     /// A child that has met a disk without room, and says so. `Err`: it did not.

@@ -29,7 +29,7 @@ pub fn kill(bench: &Bench) {
     bench.all(place, &points, |dir, point| {
         let subject = Subject { dir: dir.join("store"), ..point.subject.clone() };
         fresh(&subject.dir);
-        let told = subject.run(&Start { blow: Some(point.blow), ..Start::default() });
+        let told = subject.run(&Start { blow: Some(point.blow), ..Start::default() }).nothing_failed();
         judge(bench, &name("kill", &subject), &subject, &told, &format!("{:?}", point.blow));
     });
 }
@@ -84,7 +84,7 @@ fn kill_each(bench: &Bench, dir: &Path, subject: &Subject, told: &Told, before: 
         if left.exists() {
             copy(&left, &subject.dir);
         }
-        let again = subject.run(&Start { blow: Some(blow), extra: Some("holds"), ..told.start() });
+        let again = subject.run(&Start { blow: Some(blow), extra: Some("holds"), ..told.start() }).nothing_failed();
         let case = format!("{before}, then {blow:?} ({call})");
         judge(bench, &name("kill, kill", subject), subject, &told.then(again), &case);
     }
@@ -99,6 +99,10 @@ fn calls_of(bench: &Bench, subject: &Subject) -> Vec<String> {
     fresh(&subject.dir);
     std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();
     let (calls, told) = subject.trace(&Start::default());
+    let mut told = told.nothing_failed();
+    if !told.ended || calls.is_empty() {
+        told.wrong = told.wrong.or(Some("it did not come to its end, or nothing was counted".to_owned()));
+    }
     judge(bench, &name("undisturbed", subject), subject, &told, "undisturbed");
     calls
 }
@@ -131,10 +135,7 @@ fn points_of(subject: &Subject, calls: &[String], is_short: bool) -> Vec<Point> 
 pub fn judge(bench: &Bench, name: &str, subject: &Subject, told: &Told, case: &str) -> bool {
     let mut random = Random::new(subject.seed ^ told.submitted ^ (told.acknowledged << 20));
     let way = if random.once_in(4) { subject.way.other() } else { subject.way };
-    let verdict = match &told.wrong {
-        Some(wrong) => Verdict::Wrong(wrong.clone()),
-        None => subject.judge(told, way),
-    };
+    let verdict = subject.verdict(told, way);
     note(bench, name, Expected::Right, subject, told, case, (verdict, way))
 }
 

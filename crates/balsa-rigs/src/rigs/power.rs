@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::bench::{Bench, Mounted, fresh};
 use super::kill::{self, lag};
-use super::process::{Blow, Start, Subject, Told, Verdict};
+use super::process::{Blow, Start, Subject, Told};
 use super::script::{Random, Shape, Way};
 use super::table::Expected;
 
@@ -109,10 +109,7 @@ fn cut_some(bench: &Bench, disk: &mut Mounted, subject: &Subject, fate: Fate, cu
         disk.unmount()?;
         disk.mount()?;
         let expected = if fate == Fate::Control { Expected::Loss } else { Expected::Right };
-        let verdict = match &told.wrong {
-            Some(wrong) => Verdict::Wrong(wrong.clone()),
-            None => subject.judge(&told, subject.way),
-        };
+        let verdict = subject.verdict(&told, subject.way);
         kill::note(bench, &name, expected, subject, &told, &case, (verdict, subject.way));
     }
     Ok(())

@@ -78,6 +78,13 @@ impl Told {
         }
     }
 
+    /// Where no call failed, no store may refuse or be poisoned.
+    pub fn nothing_failed(self) -> Self {
+        let said =
+            self.refused.as_ref().or(self.poisoned.as_ref()).map(|said| format!("nothing failed, and yet: {said}"));
+        Self { wrong: self.wrong.clone().or(said), ..self }
+    }
+
     /// The next child goes on with what this one knew.
     pub fn start(&self) -> Start {
         Start { from: (self.acknowledged, self.submitted), ..Start::default() }
@@ -182,7 +189,17 @@ impl Subject {
         self.begin(start).end()
     }
 
-    /// Judges the directory, which is opened in this way.
+    /// What came of a child, and of its directory, which is opened in this way. A child that was ended by a signal, unless it
+    /// was killed, is judged by that; so is one that hung, which an alarm has ended.
+    pub fn verdict(&self, told: &Told, way: Way) -> Verdict {
+        match (&told.wrong, told.signal) {
+            (Some(wrong), _) => Verdict::Wrong(wrong.clone()),
+            (None, Some(signal)) if signal != libc::SIGKILL => Verdict::Died(format!("the child: signal {signal}")),
+            (None, _) => self.judge(told, way),
+        }
+    }
+
+    /// Judges the directory.
     pub fn judge(&self, told: &Told, way: Way) -> Verdict {
         let mut command = self.command("judge");
         let numbers = [told.acknowledged, told.submitted, told.boot].map(|number| number.to_string());
