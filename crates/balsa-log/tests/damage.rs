@@ -18,6 +18,8 @@ const PAGE: usize = 4096;
 const META: usize = 152;
 /// On a meta page, the number of the root, then that of the last page.
 const ROOT: usize = 128;
+/// On a meta page, how many pages the values take that have pages of their own.
+const OWN_PAGES: usize = 112;
 /// On a meta page, the number of the transaction.
 const TRANSACTION: usize = 144;
 
@@ -113,6 +115,19 @@ fn d4_damage_to_a_meta_page_is_refused_or_changes_nothing() {
                 }
                 store.opens(&what, |bytes| bytes[page * PAGE + at] ^= 1 << bit);
             }
+        }
+    }
+}
+
+#[test]
+fn d4_a_count_of_pages_beyond_those_that_there_are_is_refused() {
+    let store = Damaged::store();
+    let number = |page: usize| common::u64_at(&store.intact, page * PAGE + TRANSACTION);
+    let newest = usize::from(number(1) > number(0));
+    for at in OWN_PAGES + 1..OWN_PAGES + 8 {
+        for bit in 0..8 {
+            let what = format!("bit {bit} of byte {at} of the newest meta page");
+            assert!(!store.opens(&what, |bytes| bytes[newest * PAGE + at] ^= 1 << bit), "{what}");
         }
     }
 }

@@ -26,6 +26,7 @@ const NO_SUCH_PAGE: &str = "a tree names a page that there is not";
 const EMPTY: &str = "a page of a tree is empty";
 const WRONG_KEY: &str = "a key of the free list is not a number";
 const WRONG_LIST: &str = "a list of free pages is longer than its row";
+const OTHER_COUNTS: &str = "a tree has other pages or rows than its meta page says: some are missing";
 const OUT_OF_ORDER: &str = "the keys of a tree are out of order";
 
 /// Why the file is not believed.
@@ -58,6 +59,11 @@ struct Audit {
     last_page: u64,
     /// One bit for each page that was met: in a tree, in the pages of a large value, or in the free list.
     met: Vec<u64>,
+    /// How many were not. Falls with each page that is met.
+    unmet: u64,
+    /// Pages of large values that the meta page counts, and that no length tells of. Invariant: there are as many that
+    /// were not met.
+    unseen: u64,
 }
 
 impl Audit {
@@ -75,9 +81,14 @@ impl Audit {
             return Err(Flaw::Damage(TOO_SHORT));
         }
         let words = usize::try_from(newest.last_page / 64).map_err(|_| Flaw::Damage(NO_SUCH_PAGE))?;
-        let mut audit = Self { file, page_bytes, file_pages, last_page: newest.last_page, met: vec![0; words + 1] };
+        let (last_page, met) = (newest.last_page, vec![0; words + 1]);
+        let unmet = (last_page + 1).saturating_sub(META_PAGES);
+        let mut audit = Self { file, page_bytes, file_pages, last_page, met, unmet, unseen: 0 };
         audit.tree(&newest.rows, Values::Rows)?;
         let freed_last = audit.tree(&newest.free, Values::FreePages)?;
+        if audit.unmet < audit.unseen {
+            return Err(Flaw::Damage(OTHER_COUNTS));
+        }
         // Every transaction but the first frees pages, and keeps them under its own number.
         if freed_last != newest.transaction && newest.transaction > 1 {
             return Err(Flaw::Damage("the newest meta page is not of the transaction that it names"));
@@ -125,8 +136,10 @@ impl Audit {
             self.visit(&mut walk, root, 1)?;
         }
         if !facts.counts(&walk.found) {
-            return Err(Flaw::Damage("a tree has other pages or rows than its meta page says: some are missing"));
+            return Err(Flaw::Damage(OTHER_COUNTS));
         }
+        let unseen = facts.overflow_pages - walk.found.overflow_pages;
+        self.unseen = self.unseen.saturating_add(unseen);
         Ok(match (values, &walk.last) {
             (Values::FreePages, Some(key)) => read_u64_be(key, 0).ok_or(Flaw::Damage(WRONG_KEY))?,
             _ => 0,
@@ -200,6 +213,7 @@ impl Audit {
             return Err(Flaw::Damage("a page is used twice, or used and free: a part of a tree is an older one"));
         }
         *word |= bit;
+        self.unmet = self.unmet.saturating_sub(1);
         Ok(())
     }
 
