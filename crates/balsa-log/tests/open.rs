@@ -11,8 +11,9 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use balsa_log::format::block::KIND_CONFIGURATION;
 use balsa_log::format::operation::Operation;
-use balsa_log::{Durability, Error, Options, Store};
+use balsa_log::{Durability, Error, JournalSize, Mode, Options, Store};
 use common::{Opened, block_of, crashed, open, open_error};
 
 /// Every file of a directory with its bytes.
@@ -313,6 +314,40 @@ fn damage_to_the_last_block_or_to_a_row_refuses_the_open_and_writes_nothing() {
         let error = open_error(copy.path());
         assert_eq!(error.code(), "ERR_RAFT_STORE_CORRUPT", "{error}");
         assert_eq!(stored_image(copy.path()), before);
+    }
+}
+
+#[test]
+fn a_row_under_a_key_that_no_row_has_is_damage_and_not_a_row_less() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.mode = Mode::Journal(JournalSize::default());
+    let opened = common::open_with(dir.path(), &options).unwrap();
+    let blocks = [
+        common::sealed(1, 1, &[(KIND_CONFIGURATION, 7, b"voters")]),
+        block_of(2, 1, &[b"one"]),
+        block_of(3, 2, &[b"two"]),
+    ];
+    let appends = blocks.iter().map(|block| Operation::Append { block });
+    opened.put(&appends.chain([Operation::Put { key: "joined", value: b"1" }]).collect::<Vec<_>>());
+    opened.store.close();
+    // Kind of the row, then its group; behind each key stands its value.
+    let of_group = |kind: u8, rest: &[u8]| [&[kind, 0, 0, 0, 0, 0, 0, 0, 0], rest].concat();
+    let keys = [
+        (of_group(3, &1_u64.to_le_bytes()), 5),
+        (of_group(4, &3_u64.to_be_bytes()), 5),
+        (of_group(5, b"joined"), 5),
+        (of_group(6, &3_u64.to_be_bytes()), 5),
+        // The row of the journal: the length of its key, then the key.
+        (vec![2, 0, 1, 1], 3),
+    ];
+    for (key, at) in keys {
+        let copy = crashed(dir.path());
+        // The rows stay in their order.
+        damage(copy.path(), &key, at);
+        let error = common::open_with(copy.path(), &options).err().unwrap();
+        assert_eq!(error.code(), "ERR_RAFT_STORE_CORRUPT", "{key:?}: {error}");
+        assert!(copy.path().join("journal-0001").exists());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an open reads: every row but the blocks, and the last block. It checks that all of it fits together, and never
 //! scans the log.
 
+use std::ops::Bound;
 use std::path::Path;
 
 use super::ENGINE;
@@ -33,10 +34,28 @@ pub(super) fn load(dir: &Path, tree: &Tree) -> Result<Loaded, Error> {
         return Err(ENGINE.wrong_version(dir, store.version));
     }
     let log = load_log(tree, &txn)?;
+    check_keys(tree, &txn)?;
     let is_left_over = sweep::is_left_over(tree, &txn, &log)?;
     let journal = tree.row(&txn, rows::JOURNAL_KEY)?.map(rows::decode_journal).transpose();
     let journal = journal.map_err(|damage| tree.damaged(damage))?;
     Ok(Loaded { store, journal, log, is_left_over, facts: load_facts(tree, &txn)? })
+}
+
+/// A key carries no checksum of its own: a row under one that is damaged would not be missed, but for those that must be
+/// there. So every row up to the blocks must have a key that a row can have, and then it is read; and so must the last
+/// one, behind which nothing is in order.
+fn check_keys(tree: &Tree, txn: &ReadTxn<'_>) -> Result<(), Error> {
+    let blocks = rows::block_key(GROUP, 0);
+    let before = (Bound::Unbounded, Bound::Excluded(blocks.as_slice()));
+    let rows = tree.rows.range(txn, &before).map_err(|error| tree.lmdb_error(error))?;
+    let last = tree.rows.last(txn).map_err(|error| tree.lmdb_error(error))?;
+    for item in rows.chain(last.map(Ok)) {
+        let (key, _) = item.map_err(|error| tree.lmdb_error(error))?;
+        if !rows::is_key(key) {
+            return Err(tree.damaged(Damage::new("a row has a key that no row has")));
+        }
+    }
+    Ok(())
 }
 
 fn load_log(tree: &Tree, txn: &ReadTxn<'_>) -> Result<Log, Error> {

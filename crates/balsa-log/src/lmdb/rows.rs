@@ -5,7 +5,7 @@
 //! carries that of the block besides.
 
 use crate::format::snapshot::{SNAPSHOT_BYTES, Snapshot};
-use crate::format::{Damage, block, read_size, read_u32, read_u64, read_u64_be};
+use crate::format::{Damage, GROUP, block, read_size, read_u32, read_u64, read_u64_be};
 use crate::journal::{JournalRow, Position};
 use crate::log::{HardState, Log, TermRun};
 
@@ -53,6 +53,19 @@ pub(super) fn term_key(group: u64, first: u64) -> PositionKey {
 /// The first index of the block under this key; `None` when it is no key of a block.
 pub(super) fn block_first(key: &[u8]) -> Option<u64> {
     if key.len() == 17 && key.first() == Some(&BLOCK) { read_u64_be(key, 9) } else { None }
+}
+
+/// Whether a row can have this key. What has another one stands where nobody looks for it.
+pub(super) fn is_key(key: &[u8]) -> bool {
+    let Some((kind, rest)) = key.split_first() else { return false };
+    let of_group = rest.split_at_checked(8).filter(|(group, _)| **group == GROUP.to_be_bytes()).map(|(_, rest)| rest);
+    match (*kind, of_group) {
+        (STORE, _) => [STORE_KEY, JOURNAL_KEY].contains(&key),
+        (SNAPSHOT | LOG | CONFIGURATIONS, Some(rest)) => rest.is_empty(),
+        (TERM | BLOCK, Some(rest)) => rest.len() == 8,
+        (FACT, Some(rest)) => !rest.is_empty(),
+        _ => false,
+    }
 }
 
 fn group_key(kind: u8, group: u64) -> Vec<u8> {
