@@ -7,6 +7,7 @@
  * RIG_DO       what is done there: kill-before, kill-after, torn (a write that leaves some of its sectors, then the kill),
  *              cut-before, cut-after, cut-torn (the same with the filesystem of RIG_DIR shut down first), eio, enospc,
  *              short, slow
+ * RIG_KILL_AT  the number of a later call, before which it is killed besides
  * RIG_READS    set: reads count, and nothing else
  * RIG_NO_DIRECT set: files cannot be opened with O_DIRECT, as on some filesystems
  * RIG_LAG      so many microseconds more for each flush of data.mdb: LMDB stays behind the journal
@@ -42,7 +43,7 @@ static const char *const names[] = {"",          "kill-before", "kill-after", "t
                                     "cut-torn", "eio",         "enospc",     "short", "slow"};
 
 static atomic_long calls;
-static long at, lag;
+static long at, kill_at, lag;
 static enum action asked;
 static const char *dir;
 static size_t dir_length;
@@ -53,6 +54,7 @@ __attribute__((constructor)) static void begin(void) {
     dir = getenv("RIG_DIR");
     dir_length = dir == NULL ? 0 : strlen(dir);
     at = getenv("RIG_AT") == NULL ? 0 : atol(getenv("RIG_AT"));
+    kill_at = getenv("RIG_KILL_AT") == NULL ? 0 : atol(getenv("RIG_KILL_AT"));
     lag = getenv("RIG_LAG") == NULL ? 0 : atol(getenv("RIG_LAG"));
     counts_reads = getenv("RIG_READS") != NULL;
     no_sync = getenv("RIG_NO_SYNC") != NULL;
@@ -107,6 +109,7 @@ static enum action next(const char *call, const char *path, int reads) {
                               names[action]);
         syscall(SYS_write, trace, line, length);
     }
+    if (number == kill_at) die(0);
     if (action == KILL_BEFORE || action == CUT_BEFORE) die(action == CUT_BEFORE);
     if (action == SLOW) usleep(150 * 1000);
     return action;

@@ -27,6 +27,7 @@ pub struct Orders {
 struct Child<'a> {
     dir: &'a Path,
     script: &'a Script,
+    way: Way,
     opened: Opened,
     /// Tickets that the store held when it was opened.
     before: u64,
@@ -51,7 +52,9 @@ pub fn run(dir: &Path, script: &Script, orders: &Orders) {
     // SAFETY: alarm touches nothing of this program; the signal ends it.
     unsafe { libc::alarm(60) };
     let (from, to) = orders.from;
-    let Ok((opened, before)) = open(dir, script.way, script, from, to) else { return };
+    // Behind a kill it goes on where the store is found to be.
+    let (way, _) = script.behind(from);
+    let Ok((opened, before)) = open(dir, way, script, from, to) else { return };
     if orders.is_gated || orders.holds {
         let _line = std::io::stdin().read(&mut [0]);
     }
@@ -61,6 +64,7 @@ pub fn run(dir: &Path, script: &Script, orders: &Orders) {
     let mut child = Child {
         dir,
         script,
+        way,
         opened,
         before,
         submitted: before,
@@ -69,7 +73,8 @@ pub fn run(dir: &Path, script: &Script, orders: &Orders) {
         is_stalled: false,
         closes_when_stalled: orders.closes_when_stalled,
     };
-    let done = script.steps.iter().try_for_each(|step| child.take(step)).and_then(|()| child.close());
+    let (_, steps) = script.behind(before);
+    let done = steps.iter().try_for_each(|step| child.take(step)).and_then(|()| child.close());
     if done.is_ok() {
         say("e");
     }
@@ -132,6 +137,7 @@ impl Child<'_> {
             Step::Reopen(way) => {
                 self.close()?;
                 let submitted = self.submitted;
+                self.way = *way;
                 (self.opened, self.before) = open(self.dir, *way, self.script, submitted, submitted)?;
                 Ok(())
             }
@@ -186,7 +192,7 @@ impl Child<'_> {
         self.opened.store.close();
         // Only this clears it. It may fail as well: whatever made it fail may still do so.
         let (from, to) = (self.acknowledged, self.submitted);
-        open(self.dir, self.script.way, self.script, from, to)?;
+        open(self.dir, self.way, self.script, from, to)?;
         Err(Ended)
     }
 

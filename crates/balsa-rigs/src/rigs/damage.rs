@@ -85,7 +85,7 @@ fn sources_of(subject: &Subject) -> Vec<Source> {
     for part in 1..=kills {
         let Some((at, _)) = writes.get(writes.len() * part / (kills + 1)) else { continue };
         fresh(&subject.dir);
-        let blow = Blow { at: *at, what: "kill-after", of_reads: false };
+        let blow = Blow::new(*at, "kill-after");
         let told = subject.run(&Start { blow: Some(blow), ..Start::default() });
         sources.push(Source::new(subject, &format!("killed at call {at}"), told));
     }
@@ -259,13 +259,17 @@ fn try_change(bench: &Bench, dir: &Path, change: &Change, source: &Source) {
         }
     }
     let verdict = match subject.judge(&source.told, subject.way) {
-        Verdict::Refused(said) => named(&said, &change.file),
+        Verdict::Refused(said) => named(&said, file_named(&change.file)),
         verdict => verdict,
     };
-    let file = if change.file.starts_with("journal-") { "journal" } else { &change.file };
-    let name = format!("damage, {}, {file}", subject.way.name());
+    let name = format!("damage, {}, {}", subject.way.name(), file_named(&change.file));
     let case = format!("{}, {}: {:?}", source.how, change.file, change.kind);
     note(bench, &name, expected(change, source), &subject, &source.told, &case, (verdict, subject.way));
+}
+
+/// A batch that is missing may have been in one segment or in the next: the refusal names the one behind it.
+fn file_named(file: &str) -> &str {
+    if file.starts_with("journal-") { "journal" } else { file }
 }
 
 /// A refusal that names the file, with the code of damage.

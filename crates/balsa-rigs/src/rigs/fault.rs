@@ -25,7 +25,7 @@ pub fn fault(bench: &Bench) {
             for of_reads in [false, true] {
                 fresh(&subject.dir);
                 std::fs::create_dir_all(subject.dir.parent().unwrap_or(Path::new("/"))).unwrap();
-                let blow = of_reads.then_some(Blow { at: 0, what: "slow", of_reads });
+                let blow = of_reads.then_some(Blow { of_reads, ..Blow::new(0, "slow") });
                 let (calls, _) = subject.trace(&Start { blow, ..Start::default() });
                 points.extend(points_of(&subject, &calls, of_reads, bench.is_short));
             }
@@ -35,7 +35,8 @@ pub fn fault(bench: &Bench) {
         let subject = Subject { dir: dir.join("store"), ..point.subject.clone() };
         fresh(&subject.dir);
         let mut told = subject.run(&Start { blow: Some(point.blow), ..Start::default() });
-        if let Some(wrong) = wrong_with(&told) {
+        let is_killed = point.blow.kill_at > 0 && told.signal == Some(libc::SIGKILL);
+        if let Some(wrong) = wrong_with(&told).filter(|_| !is_killed) {
             told.wrong = Some(wrong);
         }
         let name = format!("{}, {}", point.blow.what, subject.way.name());
@@ -60,7 +61,9 @@ fn points_of(subject: &Subject, calls: &[String], of_reads: bool, is_short: bool
             };
             if is_chosen {
                 let (subject, call) = (subject.clone(), call.clone());
-                points.push(Point { subject, blow: Blow { at, what, of_reads }, call });
+                // Half of them are killed a few calls later, if they still live: a fault that was passed over shows then.
+                let kill_at = if at % 2 == 0 && !of_reads { at + 1 + at / 2 % 6 } else { 0 };
+                points.push(Point { subject, blow: Blow { of_reads, kill_at, ..Blow::new(at, what) }, call });
             }
         }
     }

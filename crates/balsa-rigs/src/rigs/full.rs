@@ -169,8 +169,8 @@ fn fill_more(disk: &Mounted) {
     let _full = ballast.sync_all();
 }
 
-/// Judged without room, where it may refuse, and then with room. The first judge may have written an entry more than
-/// the script has, so it counts as one who was killed: it only opens.
+/// Opened without room, where it may refuse, and then judged with room. Not judged twice: a judge adds an entry that no
+/// script has.
 fn full_then_empty(on: &On<'_>, told: &Told) {
     let start = Start { extra: Some("holds"), ..told.start() };
     let meanwhile = on.subject.run(&start);

@@ -1,6 +1,6 @@
 //! Rig: the process is killed at each of its calls that change a file, and killed again in the open behind that.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::bench::{Bench, copy, fresh};
 use super::process::{Blow, Start, Subject, Told, Verdict};
@@ -41,12 +41,18 @@ pub fn kill_again(bench: &Bench) {
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + if bench.is_short { 2 } else { 12 } {
             let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short, lag: lag(seed) };
-            let calls = calls_of(bench, &subject).len() as u64;
+            let calls = calls_of(bench, &subject);
             let mut random = Random::new(seed);
-            firsts.extend((0..if bench.is_short { 2 } else { 8 }).map(|_| {
-                let what = KILLS[random.below(3) as usize];
-                let blow = Blow { at: 1 + random.below(calls), what, of_reads: false };
-                Point { subject: subject.clone(), blow }
+            // Half of them where the journal has something that LMDB lacks.
+            let to_journal = (1..).zip(&calls).filter(|(_, call)| call.contains("pwrite journal-")).map(|(at, _)| at);
+            let to_journal: Vec<u64> = to_journal.collect();
+            firsts.extend((0..if bench.is_short { 3 } else { 8 }).map(|first| {
+                let what = if first % 2 == 0 { "kill-after" } else { KILLS[random.below(3) as usize] };
+                let at = match to_journal.len() as u64 {
+                    writes if writes > 0 && first % 2 == 0 => to_journal[random.below(writes) as usize],
+                    _ => 1 + random.below(calls.len() as u64),
+                };
+                Point { subject: subject.clone(), blow: Blow::new(at, what) }
             }));
         }
     }
@@ -70,6 +76,34 @@ pub fn kill_again(bench: &Bench) {
     }
 }
 
+/// Killed, opened again, and on with the script until it is killed again: many lives of one directory.
+pub fn lives(bench: &Bench) {
+    let place = &bench.memory.dir;
+    let seeds = bench.seed..bench.seed + if bench.is_short { 24 } else { 500 };
+    let subjects: Vec<_> = Way::BOTH
+        .into_iter()
+        .flat_map(|way| seeds.clone().map(move |seed| (way, seed)))
+        .map(|(way, seed)| Subject { dir: PathBuf::new(), seed, way, shape: Shape::Long, lag: lag(seed) })
+        .collect();
+    bench.all(place, &subjects, |dir, subject| {
+        let subject = Subject { dir: dir.join("store"), ..subject.clone() };
+        fresh(&subject.dir);
+        let mut random = Random::new(subject.seed);
+        let mut told = Told::default();
+        let mut case = String::new();
+        for _ in 0..20 {
+            let blow = Blow::new(1 + random.below(120), KILLS[random.below(3) as usize]);
+            let next = subject.run(&Start { blow: Some(blow), ..told.start() }).nothing_failed();
+            told = told.then(next);
+            case = format!("{case} {} {},", blow.what, blow.at);
+            if told.wrong.is_some() || told.signal != Some(libc::SIGKILL) {
+                break;
+            }
+        }
+        judge(bench, &name("kill, on, kill", &subject), &subject, &told, &case);
+    });
+}
+
 /// Kills the open of what a child has left, and the close behind it, at each of its calls.
 fn kill_each(bench: &Bench, dir: &Path, subject: &Subject, told: &Told, before: &str) {
     let left = dir.join("left");
@@ -79,7 +113,7 @@ fn kill_each(bench: &Bench, dir: &Path, subject: &Subject, told: &Told, before: 
     }
     let (calls, _) = subject.trace(&Start { extra: Some("holds"), ..told.start() });
     for (at, call) in (1..).zip(&calls).filter(|(_, call)| changes(call)) {
-        let blow = Blow { at, what: KILLS[at as usize % 3], of_reads: false };
+        let blow = Blow::new(at, KILLS[at as usize % 3]);
         fresh(&subject.dir);
         if left.exists() {
             copy(&left, &subject.dir);
@@ -124,9 +158,7 @@ fn points_of(subject: &Subject, calls: &[String], is_short: bool) -> Vec<Point> 
         let kills: Vec<_> = KILLS.into_iter().filter(|what| *what != "torn" || torn).collect();
         // Each call at least once; in the short form in one way.
         let chosen = if is_short { &kills[at as usize % kills.len()..][..1] } else { &kills[..] };
-        points.extend(
-            chosen.iter().map(|what| Point { subject: subject.clone(), blow: Blow { at, what, of_reads: false } }),
-        );
+        points.extend(chosen.iter().map(|what| Point { subject: subject.clone(), blow: Blow::new(at, what) }));
     }
     points
 }

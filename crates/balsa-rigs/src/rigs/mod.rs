@@ -34,9 +34,10 @@ use script::{Script, Shape, Way};
 /// How a rig is called, whether it needs the shim, and what it does.
 type Rig = (&'static str, bool, fn(&Bench));
 
-const RIGS: [Rig; 7] = [
+const RIGS: [Rig; 8] = [
     ("kill", true, kill::kill),
     ("kill-again", true, kill::kill_again),
+    ("lives", true, kill::lives),
     ("fault", true, fault::fault),
     ("full", false, full::full),
     ("power", true, power::power),

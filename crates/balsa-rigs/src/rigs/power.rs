@@ -97,7 +97,7 @@ fn cut_some(bench: &Bench, disk: &mut Mounted, subject: &Subject, fate: Fate, cu
         let (told, case) = match fate {
             Fate::KillThenCut => kill_then_cut(subject, disk, at, &mut random),
             Fate::Cut | Fate::Control => {
-                let blow = Blow { at, what, of_reads: false };
+                let blow = Blow::new(at, what);
                 let without_sync = fate == Fate::Control;
                 (subject.run(&Start { blow: Some(blow), without_sync, ..Start::default() }), format!("{blow:?}"))
             }
@@ -116,11 +116,11 @@ fn cut_some(bench: &Bench, disk: &mut Mounted, subject: &Subject, fate: Fate, cu
 }
 
 fn kill_then_cut(subject: &Subject, disk: &Mounted, at: u64, random: &mut Random) -> (Told, String) {
-    let kill = Blow { at, what: "kill-after", of_reads: false };
+    let kill = Blow::new(at, "kill-after");
     let told = subject.run(&Start { blow: Some(kill), ..Start::default() });
     // In the middle of the open, or as soon as it has reported.
     if random.once_in(2) {
-        let cut = Blow { at: 1 + random.below(40), what: CUTS[random.below(2) as usize], of_reads: false };
+        let cut = Blow::new(1 + random.below(40), CUTS[random.below(2) as usize]);
         let again = subject.run(&Start { blow: Some(cut), extra: Some("holds"), ..told.start() });
         if again.signal.is_none() {
             let _shown = shut_down(&disk.dir);

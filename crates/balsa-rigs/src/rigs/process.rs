@@ -15,6 +15,14 @@ pub struct Blow {
     pub what: &'static str,
     /// Of the reads; otherwise of the calls that change files.
     pub of_reads: bool,
+    /// It is killed besides, before this call; 0: it is not.
+    pub kill_at: u64,
+}
+
+impl Blow {
+    pub fn new(at: u64, what: &'static str) -> Self {
+        Self { at, what, of_reads: false, kill_at: 0 }
+    }
 }
 
 /// One script against one directory.
@@ -66,8 +74,9 @@ impl Told {
             "d" => self.acknowledged = numbers.next().unwrap_or(self.acknowledged),
             "o" => {
                 self.boot = numbers.next().unwrap_or(self.boot);
-                self.acknowledged = numbers.next().unwrap_or(0).max(self.acknowledged);
-                self.submitted = self.submitted.max(self.acknowledged);
+                // What is not there by now must not come back.
+                self.acknowledged = numbers.next().unwrap_or(self.acknowledged);
+                self.submitted = self.acknowledged;
             }
             "p" => self.poisoned = Some(rest.to_owned()),
             "r" => self.refused = Some(rest.to_owned()),
@@ -90,14 +99,9 @@ impl Told {
         Start { from: (self.acknowledged, self.submitted), ..Start::default() }
     }
 
-    /// What two children knew, one behind the other.
+    /// What is known behind a later child, which was started with what this one knew.
     pub fn then(&self, later: Self) -> Self {
-        Self {
-            submitted: self.submitted.max(later.submitted),
-            acknowledged: self.acknowledged.max(later.acknowledged),
-            boot: self.boot.max(later.boot),
-            ..later
-        }
+        Self { boot: self.boot.max(later.boot), ..later }
     }
 }
 
@@ -167,7 +171,8 @@ impl Subject {
         if start.blow.is_some() || start.without_sync || trace.is_some() {
             command.env("LD_PRELOAD", shim()).env("RIG_DIR", &self.dir);
         }
-        if let Some(Blow { at, what, of_reads }) = start.blow {
+        if let Some(Blow { at, what, of_reads, kill_at }) = start.blow {
+            command.env("RIG_KILL_AT", kill_at.to_string());
             command.env("RIG_AT", at.to_string()).env("RIG_DO", what);
             command.envs(of_reads.then_some(("RIG_READS", "1")));
         }

@@ -196,6 +196,20 @@ impl Script {
         script
     }
 
+    /// The steps behind so many tickets, and in what way the store is open there.
+    pub fn behind(&self, tickets: u64) -> (Way, &[Step]) {
+        let (mut way, mut left) = (self.way, tickets);
+        for (at, step) in self.steps.iter().enumerate() {
+            match step {
+                _ if left == 0 => return (way, &self.steps[at..]),
+                Step::Ticket(_) => left -= 1,
+                Step::Reopen(other) => way = *other,
+                Step::Wait | Step::Idle | Step::Read => {}
+            }
+        }
+        (way, &[])
+    }
+
     pub fn tickets(&self) -> u64 {
         self.images.len() as u64 - 1
     }

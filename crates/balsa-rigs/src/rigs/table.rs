@@ -132,6 +132,8 @@ impl Table {
                 row.failure().map_or_else(|| row.why_skipped.clone(), |failure| format!("FAILED: {failure}"))
             );
         }
+        let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+        println!("{} cases, {} skipped", sum(|row| row.tried), sum(|row| row.skipped));
         let failed = rows.iter().filter(|row| row.failure().is_some()).count();
         println!("{}", if failed == 0 { "rigs: all ok".to_owned() } else { format!("rigs: FAILED: {failed}") });
         failed == 0
