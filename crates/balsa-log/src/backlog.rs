@@ -15,6 +15,7 @@ use crate::journal::Position;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::queue::{Batch, Next, Ticket};
+use crate::read::{Filling, ReadOutcome};
 use crate::room::Usage;
 use crate::shared::Shared;
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
@@ -182,14 +183,25 @@ impl Backlog {
 
     // Reads
 
-    /// Where the entries of a read are.
-    pub(crate) fn find(&self, lo: u64, hi: u64, bytes_max: usize) -> Found {
-        self.inner().tail.find(lo, hi, bytes_max)
-    }
-
-    /// How often entries were removed from the end of the log so far.
-    pub(crate) fn cuts(&self) -> u64 {
-        self.inner().tail.cuts()
+    /// Fills in entries up to `hi`, at most so many bytes. Those that the home holds are read there, with `home`, up to the
+    /// index that it is given.
+    pub(crate) fn read_into(
+        &self,
+        filling: &mut Filling<'_>,
+        hi: u64,
+        bytes_max: usize,
+        home: impl FnOnce(&mut Filling<'_>, u64) -> Result<ReadOutcome, Error>,
+    ) -> Result<ReadOutcome, Error> {
+        let found = self.inner().tail.find(filling.next(), hi, bytes_max);
+        match found {
+            Found::Nothing => Ok(ReadOutcome::Filled(0)),
+            Found::Tail(tail) => tail.read_into(filling, hi),
+            Found::Home { end, then, cuts } => {
+                let outcome = home(filling, end)?;
+                let goes_on = filling.next() == end && end < hi && self.inner().tail.cuts() == cuts;
+                if goes_on { then.read_into(filling, hi) } else { Ok(outcome) }
+            }
+        }
     }
 }
 

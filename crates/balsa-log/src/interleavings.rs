@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod backlog;
+mod reads;
 
 use std::ops::Add;
 use std::time::Duration;

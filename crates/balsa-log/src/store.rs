@@ -25,7 +25,6 @@ use crate::queue::Queue;
 use crate::read::{Filling, ReadOutcome};
 use crate::room::Room;
 use crate::shared::Shared;
-use crate::tail::Found;
 use crate::watch::Watch;
 use crate::writer::Writer;
 
@@ -232,15 +231,11 @@ impl Store {
         let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)?;
         let bytes_max = bytes_max.min(READ_BYTES_MAX);
         let mut filling = Filling::new(lo, hi, bytes_max, out);
-        let Some(backlog) = &self.backlog else { return reader.read_into(&mut filling, hi) };
-        match backlog.find(lo, hi, bytes_max) {
-            Found::Nothing => Ok(ReadOutcome::Filled(0)),
-            Found::Tail(tail) => tail.read_into(&mut filling, hi),
-            Found::Home { end, then, cuts } => {
-                let outcome = reader.read_into(&mut filling, end)?;
-                let goes_on = filling.next() == end && end < hi && backlog.cuts() == cuts;
-                if goes_on { then.read_into(&mut filling, hi) } else { Ok(outcome) }
+        match &self.backlog {
+            Some(backlog) => {
+                backlog.read_into(&mut filling, hi, bytes_max, |filling, end| reader.read_into(filling, end))
             }
+            None => reader.read_into(&mut filling, hi),
         }
     }
 
