@@ -57,7 +57,7 @@ enum Kind {
 pub fn damage(bench: &Bench) {
     let place = bench.memory.dir.join("damage");
     std::fs::create_dir_all(&place).unwrap();
-    let seeds = if bench.is_short { 1 } else { 3 };
+    let seeds = if bench.is_short { 1 } else { 2 };
     let sources: Vec<_> = Way::BOTH
         .into_iter()
         .flat_map(|way| (bench.seed..bench.seed + seeds).map(move |seed| (way, seed)))

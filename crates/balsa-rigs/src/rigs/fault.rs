@@ -17,7 +17,7 @@ struct Point {
 
 pub fn fault(bench: &Bench) {
     let place = &bench.memory.dir;
-    let seeds = if bench.is_short { 2 } else { 10 };
+    let seeds = if bench.is_short { 1 } else { 8 };
     let mut points = Vec::new();
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + seeds {

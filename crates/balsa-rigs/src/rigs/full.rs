@@ -17,7 +17,7 @@ const DISKS: [&str; 2] = ["tmpfs", "ext4"];
 const MEBIBYTES: u64 = 40;
 
 pub fn full(bench: &Bench) {
-    let rounds = if bench.is_short { 1 } else { 5 };
+    let rounds = if bench.is_short { 1 } else { 3 };
     for kind in DISKS {
         let dir = bench.base.join(format!("full-{kind}"));
         let disk = if kind == "tmpfs" { Mounted::memory(dir, MEBIBYTES) } else { Mounted::image(dir, kind, MEBIBYTES) };

@@ -17,7 +17,7 @@ struct Point {
 
 pub fn kill(bench: &Bench) {
     let place = &bench.memory.dir;
-    let seeds = if bench.is_short { 4 } else { 24 };
+    let seeds = if bench.is_short { 3 } else { 18 };
     let mut points = Vec::new();
     for way in Way::BOTH {
         for seed in bench.seed..bench.seed + seeds {
@@ -39,14 +39,14 @@ pub fn kill_again(bench: &Bench) {
     let place = &bench.memory.dir;
     let mut firsts = Vec::new();
     for way in Way::BOTH {
-        for seed in bench.seed..bench.seed + if bench.is_short { 2 } else { 12 } {
+        for seed in bench.seed..bench.seed + if bench.is_short { 2 } else { 10 } {
             let subject = Subject { dir: place.join("count/store"), seed, way, shape: Shape::Short, lag: lag(seed) };
             let calls = calls_of(bench, &subject);
             let mut random = Random::new(seed);
             // Half of them where the journal has something that LMDB lacks.
             let to_journal = (1..).zip(&calls).filter(|(_, call)| call.contains("pwrite journal-")).map(|(at, _)| at);
             let to_journal: Vec<u64> = to_journal.collect();
-            firsts.extend((0..if bench.is_short { 3 } else { 8 }).map(|first| {
+            firsts.extend((0..if bench.is_short { 3 } else { 6 }).map(|first| {
                 let what = if first % 2 == 0 { "kill-after" } else { KILLS[random.below(3) as usize] };
                 let at = match to_journal.len() as u64 {
                     writes if writes > 0 && first % 2 == 0 => to_journal[random.below(writes) as usize],
@@ -79,7 +79,7 @@ pub fn kill_again(bench: &Bench) {
 /// Killed, opened again, and on with the script until it is killed again: many lives of one directory.
 pub fn lives(bench: &Bench) {
     let place = &bench.memory.dir;
-    let seeds = bench.seed..bench.seed + if bench.is_short { 24 } else { 500 };
+    let seeds = bench.seed..bench.seed + if bench.is_short { 12 } else { 120 };
     let subjects: Vec<_> = Way::BOTH
         .into_iter()
         .flat_map(|way| seeds.clone().map(move |seed| (way, seed)))

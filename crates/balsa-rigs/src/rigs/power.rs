@@ -28,10 +28,10 @@ enum Fate {
 pub fn power(bench: &Bench) {
     for (kind, mebibytes) in MEBIBYTES {
         let cuts = match (kind, bench.is_short) {
-            ("xfs", true) => 10,
-            ("xfs", false) => 120,
-            (_, true) => 24,
-            (_, false) => 240,
+            ("xfs", true) => 6,
+            ("xfs", false) => 40,
+            (_, true) => 18,
+            (_, false) => 120,
         };
         rig(bench, (kind, mebibytes), &[(Fate::Cut, cuts), (Fate::KillThenCut, cuts / 2)]);
     }
