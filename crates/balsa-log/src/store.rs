@@ -153,6 +153,9 @@ impl Store {
     /// Opens or creates the store in `dir`. Ends with one durable transaction, boot counter + 1 and not clean; before
     /// it nothing is reported: state that a killed process left only in a cache must not be acted on.
     pub fn open(dir: &Path, options: &Options, wake: Wake) -> Result<(Self, State), Error> {
+        if let Mode::Journal(size) = options.mode {
+            size.check()?;
+        }
         let filesystem = filesystem::inspect(dir, options.allow_remote)?;
         directory::make(dir)?;
         directory::inspect(dir, options.mode.engines())?;
@@ -167,22 +170,25 @@ impl Store {
         let reader = RwLock::new(Some(home.reader()));
         let watch = Watch::new(dir, &[LOCK_FILE, lmdb::DATA_FILE])
             .map_err(|cause| Error::io(format!("looking at the files in {}", dir.display()), cause))?;
-        let (backlog, threads) = match journal {
-            None => {
-                let writer = Writer { feed: Arc::clone(&shared), home, watch, log };
-                (None, vec![writer.spawn()])
-            }
+        let mut threads = Vec::new();
+        let (backlog, spawned) = match journal {
+            None => (None, Writer { feed: Arc::clone(&shared), home, watch, log }.spawn()),
             Some(journal) => {
                 let (home_bytes, position, segments) = (home.capacity_bytes(), journal.position(), journal.count());
                 let backlog = Arc::new(Backlog::new(Arc::clone(&shared), home_bytes, &log, position, segments));
                 let writer = Writer { feed: Arc::clone(&backlog), home, watch, log: log.clone() };
                 let journal_writer = JournalWriter::new(Arc::clone(&shared), Arc::clone(&backlog), journal, log)?;
-                (Some(backlog), vec![journal_writer.spawn(), writer.spawn()])
+                let spawned = journal_writer.spawn().and_then(|first| {
+                    threads.push(first);
+                    writer.spawn()
+                });
+                (Some(backlog), spawned)
             }
         };
-        let threads = threads.into_iter().collect::<std::io::Result<Vec<_>>>();
-        let threads = threads.map_err(|cause| Error::io("starting a writer thread", cause))?;
-        Ok((Self { shared, backlog, reader, open: Mutex::new(Some(Open { threads, lock })) }, state))
+        let refused = spawned.map(|last| threads.push(last)).err();
+        let store = Self { shared, backlog, reader, open: Mutex::new(Some(Open { threads, lock })) };
+        // Dropped, it closes: the first writer ends before the lock is released, though there is no second one.
+        refused.map_or(Ok((store, state)), |cause| Err(Error::io("starting a writer thread", cause)))
     }
 
     /// What the directory holds, under its lock and with the checks of an open; `None` where there is no store, or the

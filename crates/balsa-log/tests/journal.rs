@@ -430,6 +430,18 @@ fn a_segment_that_is_needed_and_cannot_be_made_for_another_reason_poisons() {
 }
 
 #[test]
+fn segments_of_a_size_that_takes_no_batch_are_refused_before_anything_is_written() {
+    for segment_bytes in [0, 1, 4096, 8191, 10_000, u32::MAX] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = journal();
+        options.mode = Mode::Journal(JournalSize { segment_bytes, ..JournalSize::default() });
+        let error = error_of(dir.path(), &options);
+        assert!(error.to_string().contains(&segment_bytes.to_string()), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_ticket_that_the_whole_journal_cannot_take_poisons_and_waits_for_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open_with(dir.path(), &journal()).unwrap();

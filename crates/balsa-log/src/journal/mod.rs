@@ -33,6 +33,8 @@ use crate::queue::Ticket;
 use crate::watch::Watch;
 use crate::writer::{FULL_DISK_PAUSE, is_full};
 
+/// Two sectors: less than that takes no batch with anything in it.
+const SEGMENT_BYTES_MIN: u32 = 2 * 4096;
 /// Segments that a new journal begins with: one is written while the home takes in the other.
 const SEGMENTS_AT_FIRST: u32 = 2;
 
@@ -48,6 +50,19 @@ pub struct JournalSize {
 impl Default for JournalSize {
     fn default() -> Self {
         Self { segment_bytes: 16 << 20, bytes_max: 256 << 20 }
+    }
+}
+
+impl JournalSize {
+    /// Refuses what no journal can be made of.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let bytes = self.segment_bytes;
+        let is_sound = bytes >= SEGMENT_BYTES_MIN && bytes.is_multiple_of(SEGMENT_BYTES_MIN / 2);
+        if is_sound {
+            Ok(())
+        } else {
+            Err(Error::invalid(format!("segments of {bytes} bytes, no multiple of 4096 from 8192 on")))
+        }
     }
 }
 
