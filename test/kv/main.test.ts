@@ -229,17 +229,23 @@ test('a folder that cannot be used, or that holds other things, ends with 73 and
 testUnless(
   test,
   unableToMount(),
-  'a disk that is full before anything was written is told with 74, and nothing hangs',
+  'a disk that is full before anything was written is told, and nothing hangs',
   async () => {
-    const dir = temporaryDir()
-    mount('64k', dir)
-    try {
-      const full = await failing(await freePort(), join(dir, 'data'))
-      assert.is(full.code, 74)
-      assert.match(full.message, /^the disk is full: the first entry cannot be written\. Free space/)
-    } finally {
-      spawnSync('umount', [dir])
-      rmSync(dir, { recursive: true })
+    const cases = [
+      ['64k', 73, /lock\.mdb cannot be made, or has no room\. Check free space/],
+      ['128k', 74, /^the disk is full: the first entry cannot be written\. Free space/],
+    ] as const
+    for (const [size, code, message] of cases) {
+      const dir = temporaryDir()
+      mount(size, dir)
+      try {
+        const full = await failing(await freePort(), join(dir, 'data'))
+        assert.is(full.code, code, size)
+        assert.match(full.message, message)
+      } finally {
+        spawnSync('umount', [dir])
+        rmSync(dir, { recursive: true })
+      }
     }
   },
 )

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 
-use super::{READERS_FILE, reservation};
+use super::{DATA_FILE, READERS_FILE, reservation};
 use crate::error::Error;
 use crate::format::Damage;
 
@@ -25,15 +25,20 @@ const MAP_REMEDY: &str =
 
 /// Opens or creates the environment in `dir`.
 #[allow(unsafe_code)]
-pub(super) fn open(dir: &Path, map_bytes: usize) -> heed::Result<Environment> {
-    reservation::back(&dir.join(READERS_FILE), READERS_BYTES).map_err(heed::Error::Io)?;
+pub(super) fn open(dir: &Path, map_bytes: usize) -> Result<Environment, Error> {
+    reservation::back(&dir.join(READERS_FILE), READERS_BYTES).map_err(|cause| Error::DirUnusable {
+        dir: dir.to_owned(),
+        reason: format!("{READERS_FILE} cannot be made, or has no room. Check free space, its mode and the mount"),
+        cause: Some(cause),
+    })?;
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_bytes).max_readers(READERS_MAX);
     // SAFETY: NO_READ_AHEAD is a hint to the kernel; none of the flags that give up syncing or locking is set.
     // Opening maps the file, which is sound as long as nobody else writes or shrinks it: the directory lock, taken
     // before and released after the environment is closed, keeps every other opener of ours out (of this process too),
     // and only LMDB writes the pages. `Reservation` extends the file, and never shrinks it.
-    unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) }
+    let opened = unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) };
+    opened.map_err(|error| lmdb_error(&dir.join(DATA_FILE), error))
 }
 
 /// The two at the front of the file.

@@ -48,7 +48,7 @@ impl Tree {
     /// Creates the tree in a directory without data.mdb, with an empty log. Durable when it returns.
     pub(super) fn create(dir: &Path, map_bytes: usize, row: &rows::StoreRow) -> Result<Self, Error> {
         let file: Arc<Path> = dir.join(DATA_FILE).into();
-        let environment = environment::open(dir, map_bytes).map_err(|error| environment::lmdb_error(&file, error))?;
+        let environment = environment::open(dir, map_bytes)?;
         let create = || {
             let txn = environment.write_txn()?;
             environment.create_databases_and_commit(txn, |opener, txn| -> heed::Result<_> {
@@ -73,7 +73,7 @@ impl Tree {
             return Err(environment::damaged(&file, Damage::new("the file is missing or empty")));
         }
         audit(&file)?;
-        let environment = environment::open(dir, map_bytes).map_err(|error| environment::lmdb_error(&file, error))?;
+        let environment = environment::open(dir, map_bytes)?;
         let open = || {
             let txn = environment.read_txn()?;
             environment.open_databases_and_commit(txn, |opener, txn| -> heed::Result<_> {
