@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Input, RaftCore, Ready, Request, Response } from '#balsa/core/index.js'
+import type { Input, RaftCore, Ready, Response } from '#balsa/core/index.js'
 import type { ServerView } from '#balsa/testing/observer.js'
 import { Violation } from '#balsa/testing/invariants/violation.js'
 import { NarrowPath } from '#balsa/testing/simulator/doubles/narrow-path.js'
@@ -258,17 +258,23 @@ test('nothing is sent again because time has passed, an answer is older, or spea
 })
 
 /** s1 leads term 2, and s2 follows it, from 0 ms on; the path between them is narrow since then. */
-function narrowWorld(waitMs: number): { readonly watch: NarrowPathInvariants; readonly clock: { now: number } } {
+interface NarrowWorld {
+  readonly watch: NarrowPathInvariants
+  readonly clock: { now: number }
+  readonly path: { waitMs: number }
+}
+
+function narrowWorld(waitMs: number): NarrowWorld {
   const clock = { now: 0 }
-  const path = { since: 0, waitMs, bytesPerMs: 1000 } as unknown as NarrowPath
-  const site = { electionTimeoutMs: TIMEOUT_MS, now: () => clock.now, narrowPath: () => path }
+  const path = { since: 0, waitMs, bytesPerMs: 1000 }
+  const site = { electionTimeoutMs: TIMEOUT_MS, now: () => clock.now, narrowPath: () => path as unknown as NarrowPath }
   const watch = new NarrowPathInvariants(site)
   const leader = puppet('s1', 0, { role: 'leader' })
   watch.decided(leader.view, puppet('s1', 0, { role: 'leader', commitTerm: 1 }).core, ready())
   watch.decided(leader.view, leader.core, ready())
   const follower = puppet('s2', 1)
   watch.decided(follower.view, follower.core, ready())
-  return { watch, clock }
+  return { watch, clock, path }
 }
 
 test('a leader that is followed stays, and nobody who follows it calls for an election, until others are broken', () => {
@@ -287,8 +293,8 @@ test('a leader that is followed stays, and nobody who follows it calls for an el
   watch.decided(leader.view, leader.core, steppedDown)
 })
 
-test('a heartbeat waits for less than an election timeout and one block, once the path could be measured', () => {
-  const heartbeat: Request = appendEntries(2, '2/2', [])
+test('a leader sends no more than crosses in an election timeout, or a block, once the path could be measured', () => {
+  const [heartbeat, entries] = [appendEntries(2, '2/2', []), appendEntries(2, '2/2', [makeBlock(3, 2, [1])])]
   const { view } = puppet('s1', 0)
   const most = TIMEOUT_MS + 65
   for (const [waitMs, at, isLate] of [
@@ -299,10 +305,26 @@ test('a heartbeat waits for less than an election timeout and one block, once th
   ] as const) {
     const { watch, clock } = narrowWorld(waitMs)
     clock.now = at
-    const send = (): void => watch.sent(view, 's2', heartbeat)
-    if (isLate) breaks(send, /a heartbeat of s1 to s2 waits/)
+    const send = (): void => watch.sent(view, 's2', entries)
+    if (isLate) breaks(send, /what s1 sends s2 waits/)
     else send()
-    watch.sent(view, 's2', appendEntries(2, '2/2', [makeBlock(3, 2, [1])]))
+    // It may stand behind what left before the path was known.
+    watch.sent(view, 's2', heartbeat)
+  }
+})
+
+test('a path is measured from when something last met it without load', () => {
+  const { view } = puppet('s1', 0)
+  for (const met of [appendEntries(2, '2/2', []), appendEntries(2, '2/2', [makeBlock(3, 2, [1])])]) {
+    const { watch, clock, path } = narrowWorld(TIMEOUT_MS / 4)
+    clock.now = 10_000
+    watch.sent(view, 's2', met)
+    path.waitMs = 300
+    clock.now += 3 * 300 + 2 * TIMEOUT_MS
+    const send = (): void => watch.sent(view, 's2', appendEntries(2, '2/2', [makeBlock(3, 2, [1])]))
+    send()
+    clock.now += 1
+    breaks(send, /what s1 sends s2 waits/)
   }
 })
 
