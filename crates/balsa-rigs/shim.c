@@ -87,7 +87,12 @@ static void die(int cuts) {
     usleep(500);
     if (cuts) {
         uint32_t flags = NO_LOG_FLUSH;
-        int fd = (int)syscall(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        /* The directory itself may not be there yet. */
+        char above[512];
+        snprintf(above, sizeof above, "%s", dir);
+        char *end = strrchr(above, '/');
+        if (end != NULL) *end = 0;
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, above, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (ioctl(fd, SHUTDOWN, &flags) != 0) {
             static const char text[] = "the filesystem cannot be shut down\n";
             syscall(SYS_write, 2, text, sizeof text - 1);
