@@ -23,6 +23,10 @@ const OWN_PAGES: usize = 112;
 /// On a meta page, the number of the transaction.
 const TRANSACTION: usize = 144;
 
+/// On another page, what it is; and a leaf.
+const FLAGS: usize = 10;
+const LEAF: usize = 2;
+
 struct Damaged {
     _home: tempfile::TempDir,
     dir: PathBuf,
@@ -151,6 +155,32 @@ fn d4_damage_to_any_page_of_a_tree_is_refused_or_changes_nothing() {
         let what = format!("the page before in the place of page {page}");
         store.opens(&what, |bytes| bytes.copy_within(start - PAGE..start, start));
     }
+}
+
+#[test]
+fn d4_another_length_of_a_row_or_of_its_key_is_refused() {
+    let store = Damaged::store();
+    let u16_at = |at: usize| usize::from(u16::from_le_bytes([store.intact[at], store.intact[at + 1]]));
+    let is_leaf = |page: usize| u16_at(page * PAGE + FLAGS) == LEAF;
+    let is_in_tree = |page: usize| !store.opens("zeroed", |bytes| bytes[page * PAGE..][..PAGE].fill(0));
+    let mut rows = 0;
+    for page in (2..store.pages()).filter(|page| is_leaf(*page) && is_in_tree(*page)) {
+        let start = page * PAGE;
+        for at in (start + 16..start + u16_at(start + 12)).step_by(2) {
+            let row = start + u16_at(at);
+            let has_own_pages = u16_at(row + 4) != 0;
+            // The lowest bit may be lost in what fills a row up to an even length.
+            let lengths = [(row, 1..if has_own_pages { 0 } else { 16 }), (row + 6, 1..9)];
+            for (length, bits) in lengths {
+                for bit in bits {
+                    let what = format!("bit {bit} of the length at {length}");
+                    assert!(!store.opens(&what, |bytes| bytes[length + bit / 8] ^= 1 << (bit % 8)), "{what}");
+                }
+            }
+            rows += 1;
+        }
+    }
+    assert!(rows > 40, "{rows} rows");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! lack what came later. Here the file is read as any other, so a disk that fails is an error and not a signal.
 //!
 //! What is checked: the meta pages and what tells that each is of its own transaction; in both trees every branch and
-//! leaf, the order of all keys, and the numbers that the meta page keeps of them; that no page is used twice, or used
-//! and free. Not the contents of rows, which have checksums, nor what only a read of a block needs.
+//! leaf, that its rows lie side by side, the order of all keys, and the numbers that the meta page keeps of them; that no
+//! page is used twice, or used and free. Not the contents of rows, which have checksums, nor what only a read of a block
+//! needs.
 //!
 //! An audit reads the branches and leaves, no block that has pages of its own.
 

@@ -23,10 +23,14 @@ const KEY_BYTES_MAX: usize = 511;
 /// The value of a node stands on pages of its own.
 const OWN_PAGES: u16 = 1;
 
+/// In the place of a value that stands on pages of its own.
+const PAGE_NUMBER_BYTES: usize = 8;
+
 const BAD_META: &str = "a meta page is not one of LMDB, or of another version";
 const BAD_TREE: &str = "a meta page describes a tree that cannot be";
 const BAD_PAGE: &str = "a page of a tree is another one, or its bounds cannot be";
 const BAD_NODE: &str = "a row of a tree lies beyond its page";
+const BAD_PACKING: &str = "the rows of a page of a tree do not lie side by side: one tells another length";
 
 /// What a meta page says of a tree.
 #[derive(Default)]
@@ -121,11 +125,34 @@ impl<'bytes> Page<'bytes> {
         let (lower, upper) = (usize::from(lower), usize::from(upper));
         let is_itself = read_u64(bytes, 0) == Some(number) && read_u16(bytes, 10) == Some(flags);
         let is_bounded = lower > HEADER_BYTES && lower <= upper && upper <= bytes.len() && lower.is_multiple_of(2);
-        if is_itself && is_bounded {
-            Ok(Self { bytes, kind, nodes: (lower - HEADER_BYTES) / 2, upper })
-        } else {
-            Err(BAD_PAGE)
+        if !is_itself || !is_bounded {
+            return Err(BAD_PAGE);
         }
+        let page = Self { bytes, kind, nodes: (lower - HEADER_BYTES) / 2, upper };
+        page.check_packed()?;
+        Ok(page)
+    }
+
+    /// The nodes lie side by side, in whatever order, from the upper bound to the end of the page. LMDB moves them by the
+    /// lengths that they tell: with a wrong one it would write beyond the page.
+    fn check_packed(&self) -> Result<(), &'static str> {
+        let places = (0..self.nodes).map(|at| self.place(at)).collect::<Option<Vec<_>>>();
+        let mut places = places.ok_or(BAD_NODE)?;
+        places.sort_unstable();
+        let end = places.iter().try_fold(self.upper, |end, (start, bytes)| (*start == end).then_some(end + bytes));
+        if end == Some(self.bytes.len()) { Ok(()) } else { Err(BAD_PACKING) }
+    }
+
+    /// Where a node begins, and how much of the page it takes.
+    fn place(&self, at: usize) -> Option<(usize, usize)> {
+        let start = usize::from(read_u16(self.bytes, HEADER_BYTES + at * 2)?);
+        let node = self.node(at)?;
+        let value_bytes = match (self.kind, node.own_pages) {
+            (Kind::Branch, _) => 0,
+            (Kind::Leaf, Some(_)) => PAGE_NUMBER_BYTES,
+            (Kind::Leaf, None) => node.value.len(),
+        };
+        Some((start, (NODE_BYTES + node.key.len() + value_bytes).next_multiple_of(2)))
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = Result<Node<'bytes>, &'static str>> {
