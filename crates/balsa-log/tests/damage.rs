@@ -99,6 +99,21 @@ impl Damaged {
         number(page) > number(1 - page) && at == TRANSACTION && bit == 1 && number(page) & 2 != 0
     }
 
+    fn u16_at(&self, at: usize) -> usize {
+        usize::from(u16::from_le_bytes([self.intact[at], self.intact[at + 1]]))
+    }
+
+    fn is_leaf_of_a_tree(&self, page: usize) -> bool {
+        let start = page * PAGE;
+        self.u16_at(start + FLAGS) == LEAF && !self.opens("zeroed", |bytes| bytes[start..start + PAGE].fill(0))
+    }
+
+    /// Where the rows of a leaf begin.
+    fn rows(&self, page: usize) -> impl Iterator<Item = usize> {
+        let start = page * PAGE;
+        (start + 16..start + self.u16_at(start + 12)).step_by(2).map(move |at| start + self.u16_at(at))
+    }
+
     fn pages(&self) -> usize {
         self.intact.chunks(PAGE).rposition(|page| page.iter().any(|byte| *byte != 0)).unwrap() + 1
     }
@@ -160,15 +175,10 @@ fn d4_damage_to_any_page_of_a_tree_is_refused_or_changes_nothing() {
 #[test]
 fn d4_another_length_of_a_row_or_of_its_key_is_refused() {
     let store = Damaged::store();
-    let u16_at = |at: usize| usize::from(u16::from_le_bytes([store.intact[at], store.intact[at + 1]]));
-    let is_leaf = |page: usize| u16_at(page * PAGE + FLAGS) == LEAF;
-    let is_in_tree = |page: usize| !store.opens("zeroed", |bytes| bytes[page * PAGE..][..PAGE].fill(0));
     let mut rows = 0;
-    for page in (2..store.pages()).filter(|page| is_leaf(*page) && is_in_tree(*page)) {
-        let start = page * PAGE;
-        for at in (start + 16..start + u16_at(start + 12)).step_by(2) {
-            let row = start + u16_at(at);
-            let has_own_pages = u16_at(row + 4) != 0;
+    for page in (2..store.pages()).filter(|page| store.is_leaf_of_a_tree(*page)) {
+        for row in store.rows(page) {
+            let has_own_pages = store.u16_at(row + 4) != 0;
             // The lowest bit may be lost in what fills a row up to an even length.
             let lengths = [(row, 1..if has_own_pages { 0 } else { 16 }), (row + 6, 1..9)];
             for (length, bits) in lengths {
@@ -181,6 +191,27 @@ fn d4_another_length_of_a_row_or_of_its_key_is_refused() {
         }
     }
     assert!(rows > 40, "{rows} rows");
+}
+
+#[test]
+fn d4_what_stands_before_a_value_with_pages_of_its_own_is_refused_when_it_is_another() {
+    let store = Damaged::store();
+    let mut values = 0;
+    for page in (2..store.pages()).filter(|page| store.is_leaf_of_a_tree(*page)) {
+        for row in store.rows(page).filter(|row| store.u16_at(row + 4) != 0) {
+            let first = common::u64_at(&store.intact, row + 8 + store.u16_at(row + 6));
+            let start = usize::try_from(first).unwrap() * PAGE;
+            // Its number, what it is, and how many pages there are; what lies at 8 is LMDB's own business.
+            for at in (0..16).filter(|at| !(8..10).contains(at)) {
+                for bit in 0..8 {
+                    let what = format!("bit {bit} of byte {at} before a value");
+                    assert!(!store.opens(&what, |bytes| bytes[start + at] ^= 1 << bit), "{what}");
+                }
+            }
+            values += 1;
+        }
+    }
+    assert!(values >= 2, "{values} values");
 }
 
 #[test]

@@ -4,17 +4,16 @@
 //!
 //! What is checked: the meta pages and what tells that each is of its own transaction; in both trees every branch and
 //! leaf, that its rows lie side by side, the order of all keys, and the numbers that the meta page keeps of them; that no
-//! page is used twice, or used and free. Not the contents of rows, which have checksums, nor what only a read of a block
-//! needs.
+//! page is used twice, or used and free. Not the contents of rows, which have checksums.
 //!
-//! An audit reads the branches and leaves, no block that has pages of its own.
+//! An audit reads the branches and leaves, and of a block that has pages of its own what stands before it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::environment;
-use super::pages::{HEADER_BYTES, Kind, META_BYTES, Meta, Node, Page, TreeFacts};
+use super::pages::{HEADER_BYTES, Kind, META_BYTES, Meta, Node, Page, TreeFacts, count_of_own_pages};
 use crate::error::Error;
 use crate::format::{Damage, read_u64, read_u64_be};
 
@@ -27,6 +26,7 @@ const NO_SUCH_PAGE: &str = "a tree names a page that there is not";
 const EMPTY: &str = "a page of a tree is empty";
 const WRONG_KEY: &str = "a key of the free list is not a number";
 const WRONG_LIST: &str = "a list of free pages is longer than its row";
+const WRONG_VALUE: &str = "a page that a value has for itself is another one, or says how many follow it wrongly";
 const OTHER_COUNTS: &str = "a tree has other pages or rows than its meta page says: some are missing";
 const OUT_OF_ORDER: &str = "the keys of a tree are out of order";
 
@@ -60,11 +60,6 @@ struct Audit {
     last_page: u64,
     /// One bit for each page that was met: in a tree, in the pages of a large value, or in the free list.
     met: Vec<u64>,
-    /// How many were not. Falls with each page that is met.
-    unmet: u64,
-    /// Pages of large values that the meta page counts, and that no length tells of. Invariant: there are as many that
-    /// were not met.
-    unseen: u64,
 }
 
 impl Audit {
@@ -83,13 +78,9 @@ impl Audit {
         }
         let words = usize::try_from(newest.last_page / 64).map_err(|_| Flaw::Damage(NO_SUCH_PAGE))?;
         let (last_page, met) = (newest.last_page, vec![0; words + 1]);
-        let unmet = (last_page + 1).saturating_sub(META_PAGES);
-        let mut audit = Self { file, page_bytes, file_pages, last_page, met, unmet, unseen: 0 };
+        let mut audit = Self { file, page_bytes, file_pages, last_page, met };
         audit.tree(&newest.rows, Values::Rows)?;
         let freed_last = audit.tree(&newest.free, Values::FreePages)?;
-        if audit.unmet < audit.unseen {
-            return Err(Flaw::Damage(OTHER_COUNTS));
-        }
         // Every transaction but the first frees pages, and keeps them under its own number.
         if freed_last != newest.transaction && newest.transaction > 1 {
             return Err(Flaw::Damage("the newest meta page is not of the transaction that it names"));
@@ -139,8 +130,6 @@ impl Audit {
         if !facts.counts(&walk.found) {
             return Err(Flaw::Damage(OTHER_COUNTS));
         }
-        let unseen = facts.overflow_pages - walk.found.overflow_pages;
-        self.unseen = self.unseen.saturating_add(unseen);
         Ok(match (values, &walk.last) {
             (Values::FreePages, Some(key)) => read_u64_be(key, 0).ok_or(Flaw::Damage(WRONG_KEY))?,
             _ => 0,
@@ -176,8 +165,8 @@ impl Audit {
         walk.key(node.key)?;
         walk.found.entries += 1;
         if let Some(first) = node.own_pages {
-            let count = self.pages_of_value(node.value_bytes);
-            walk.found.overflow_pages += count;
+            let count = self.own_pages(first, node.value_bytes)?;
+            walk.found.overflow_pages = walk.found.overflow_pages.saturating_add(count);
             for page in first..first.saturating_add(count) {
                 self.meet(page)?;
             }
@@ -214,13 +203,16 @@ impl Audit {
             return Err(Flaw::Damage("a page is used twice, or used and free: a part of a tree is an older one"));
         }
         *word |= bit;
-        self.unmet = self.unmet.saturating_sub(1);
         Ok(())
     }
 
-    fn pages_of_value(&self, bytes: usize) -> u64 {
-        let pages = bytes.saturating_add(HEADER_BYTES).div_ceil(self.page_bytes);
-        u64::try_from(pages).unwrap_or(u64::MAX)
+    /// How many pages a value of so many bytes has for itself, as the first of them says: so many LMDB frees with it. They
+    /// may be more than it needs, where it was replaced by a shorter one in the transaction that made it.
+    fn own_pages(&mut self, first: u64, bytes: usize) -> Result<u64, Flaw> {
+        let least = u64::try_from(bytes.saturating_add(HEADER_BYTES).div_ceil(self.page_bytes)).unwrap_or(u64::MAX);
+        let header = self.read_at(first, 0, HEADER_BYTES)?;
+        let count = count_of_own_pages(&header, first).ok_or(Flaw::Damage(WRONG_VALUE))?;
+        if count < least { Err(Flaw::Damage(WRONG_VALUE)) } else { Ok(count) }
     }
 
     fn read(&mut self, number: u64) -> Result<Vec<u8>, Flaw> {

@@ -11,6 +11,7 @@ const MAGIC: u32 = 0xBEEF_C0DE;
 const VERSION: u32 = 1;
 const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
+const OVERFLOW: u16 = 4;
 const META: u16 = 8;
 /// Of the list of free pages: its keys are numbers.
 const INTEGER_KEYS: u16 = 8;
@@ -62,11 +63,10 @@ impl TreeFacts {
         })
     }
 
-    /// Whether this is what the meta page would say of a tree in which `found` was found. A value that was replaced by a
-    /// shorter one in the transaction that made it keeps its pages: more of them may be counted than its length tells.
+    /// Whether this is what the meta page would say of a tree in which `found` was found.
     pub(super) fn counts(&self, found: &Self) -> bool {
-        let of = |facts: &Self| [facts.branch_pages, facts.leaf_pages, facts.entries];
-        of(self) == of(found) && self.overflow_pages >= found.overflow_pages
+        let of = |facts: &Self| [facts.branch_pages, facts.leaf_pages, facts.overflow_pages, facts.entries];
+        of(self) == of(found)
     }
 }
 
@@ -191,6 +191,12 @@ impl<'bytes> Page<'bytes> {
             (Kind::Leaf, _) => None,
         }
     }
+}
+
+/// How many pages the value has that begins on this one; `None`: it is no such page.
+pub(super) fn count_of_own_pages(header: &[u8], number: u64) -> Option<u64> {
+    let is_itself = read_u64(header, 0) == Some(number) && read_u16(header, 10) == Some(OVERFLOW);
+    if is_itself { read_u32(header, 12).map(u64::from) } else { None }
 }
 
 /// A key, with the page below it or with its value.

@@ -109,10 +109,18 @@ impl Source {
     }
 }
 
-/// Every batch in a segment that is intact by the document: where it lies, and its sequence.
-fn batches(name: &str, bytes: &[u8]) -> Vec<(Range<usize>, u64)> {
+/// Every batch in a segment that is intact by the document.
+struct Batch {
+    /// Where it lies, without what fills it up.
+    place: Range<usize>,
+    sequence: u64,
+    salt: u64,
+}
+
+fn batches(name: &str, bytes: &[u8]) -> Vec<Batch> {
     let number: u32 = name.trim_start_matches("journal-").parse().unwrap_or(0);
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     let mut found = Vec::new();
     for at in (0..bytes.len()).step_by(PAGE) {
         let body = u32_at(at + 28) as usize;
@@ -122,17 +130,20 @@ fn batches(name: &str, bytes: &[u8]) -> Vec<(Range<usize>, u64)> {
         let place = [number.to_le_bytes().as_slice(), &(at as u64).to_le_bytes()].concat();
         let crc = crc32c::crc32c_append(crc32c::crc32c(&place), &bytes[at..at + 36]);
         if crc32c::crc32c_append(crc, &bytes[at + 40..at + 40 + body]) == u32_at(at + 36) {
-            let sequence = u64::from_le_bytes(bytes[at + 8..at + 16].try_into().unwrap());
-            found.push((at..at + 40 + body, sequence));
+            found.push(Batch { place: at..at + 40 + body, sequence: u64_at(at + 8), salt: u64_at(at + 16) });
         }
     }
     found
 }
 
+/// Of the open that was cut off: each draws a salt, and begins with the first segment.
 fn last_batch(files: &[(String, Vec<u8>)]) -> Option<(String, Range<usize>)> {
     let segments = files.iter().filter(|(name, _)| name.starts_with("journal-"));
-    let all = segments.flat_map(|(name, bytes)| batches(name, bytes).into_iter().map(move |found| (name, found)));
-    all.max_by_key(|(_, (_, sequence))| *sequence).map(|(name, (range, _))| (name.clone(), range))
+    let all: Vec<_> =
+        segments.flat_map(|(name, bytes)| batches(name, bytes).into_iter().map(move |batch| (name, batch))).collect();
+    let salt = all.iter().find(|(name, batch)| *name == "journal-0001" && batch.place.start == 0)?.1.salt;
+    let own = all.into_iter().filter(|(_, batch)| batch.salt == salt);
+    own.max_by_key(|(_, batch)| batch.sequence).map(|(name, batch)| (name.clone(), batch.place))
 }
 
 fn changes_of(source: usize, from: &Source) -> Vec<Change> {
@@ -187,7 +198,7 @@ fn pages_changed(bytes: &[u8], random: &mut Random) -> Vec<Kind> {
 
 fn segment_changed(name: &str, bytes: &[u8], random: &mut Random) -> Vec<Kind> {
     let mut kinds = Vec::new();
-    for (range, _) in batches(name, bytes) {
+    for Batch { place: range, .. } in batches(name, bytes) {
         let start = range.start;
         kinds.extend((0..40).map(|at| flip(start + at, random)));
         kinds
