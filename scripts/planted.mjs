@@ -126,8 +126,8 @@ async function hunt(patches, copies, how) {
 async function huntOne(patch, copies, { first, last }) {
   const { name, expected, worlds } = patch
   // All of them, but the seed that found it last comes first: a bug that is rare is found soon as long as it can be.
-  const isHinted = first < patch.begin && patch.begin <= last
-  const seeds = isHinted ? [`${patch.begin}..${last}`, `${first}..${patch.begin - 1}`] : [`${first}..${last}`]
+  const from = Math.max(first, Math.min(patch.begin, last))
+  const seeds = [`${from}..${last}`, `${first}..${from - 1}`]
   const copy = `${copies[worlds]}-${name}`
   const begin = performance.now()
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, worlds, trouble: null, ...more })

@@ -13,8 +13,8 @@ import { root, run } from './ensure-built.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
 const USAGE = `usage: npm run rigs -- [options]
-  --short        about a minute; the long form takes ten to twenty
-  --only <rigs>  some of kill,kill-again,fault,full,power,control,damage
+  --short        about a minute; the long form takes six to ten
+  --only <rigs>  some of kill,kill-again,lives,fault,full,power,control,damage
   --seed <n>     the first seed; default: 1
   --jobs <n>     cases beside each other; default: the cores
 `

@@ -77,7 +77,8 @@ function describe(name, path) {
   if (!scenario.split(/[,;:( ]+/).includes(id)) fail(`its head is about ${scenario}, its name about ${id}`)
   const expected = /^Expected: (\w+(?:, \w+)*)$/m.exec(head)?.[1].split(', ') ?? null
   const worlds = /^Worlds: (.*)$/m.exec(head)?.[1] ?? 'raft'
-  const begin = Number(/^Begin: ([1-9]\d*)$/m.exec(head)?.[1] ?? 0)
+  const begin = Number(/^Begin: (.*)$/m.exec(head)?.[1] ?? 0)
+  if (!Number.isSafeInteger(begin) || begin < 0) fail('its head needs a seed in the line "Begin: 119", or no such line')
   const suite = /^Suite: (?<file>test\/[\w/-]+\.test\.ts): (?<title>.+)$/m.exec(head)?.groups
   if ((expected === null) === (suite === undefined)) {
     fail('its head needs one line "Expected: 7, 10", or "Suite: test/a/b.test.ts: title of the test"')
