@@ -152,11 +152,11 @@ export class SnapshotTransfers {
       const message = decodeTransfer(frame)
       if (message === null) return fault('it makes no sense')
       if (typeof message === 'string') return refuse(channel, message)
+      if (message.type === 'damaged') return transfer === null ? fault('it came damaged') : transfer.damaged()
       if (message.type === 'offer' && transfer === null) transfer = this.#offered(from, channel, message)
       else if (message.type === 'piece' && transfer !== null) transfer.piece(message.offset, message.data)
-      else if (message.type === 'damaged' && transfer !== null) transfer.damaged()
       else if (message.type === 'refused') transfer?.closed(message.reason)
-      else fault(message.type === 'damaged' ? 'it came damaged' : `a ${message.type} makes no sense here`)
+      else fault(`a ${message.type} makes no sense here`)
     }
     return { onFrame, onClosed: (reason) => transfer?.closed(reason) }
   }

@@ -171,10 +171,25 @@ async function membersBack(world: World, core: readonly SimServer[], allowedMs: 
     if (!isBack) world.queue.after(2 * world.plan.electionTimeoutMs, look)
   }
   look()
+  const asking = world.clients.filter(({ isStopped }) => !isStopped)
+  const paths = core.flatMap((from) => core.filter((to) => to !== from).map((to): Path => [from, to]))
+  for (const [from, to] of paths) world.network.measureWay(from.address, to.address)
+  // A leader that needs no other to commit may take more than a slow way carries: nobody catches up with that before
+  // whoever adds it has taken the load away.
+  world.queue.after(allowedMs / 2, () => {
+    if (!isBack && mayFillWindow(world, paths)) for (const client of asking) client.isStopped = true
+  })
   const isLate = (): boolean => world.queue.now - begin > allowedMs
   await world.run(() => isBack || isLate())
   if (!isBack) throw late(world, core, `not all are voters again ${allowedMs.toFixed(0)} ms after`)
+  for (const client of asking) if (client.isStopped) client.resume()
   return world.queue.now - begin
+}
+
+/** Whether a way was so slow now and then that a leader sends the least along it (`LinkWindow`). */
+function mayFillWindow({ network, plan }: World, paths: readonly Path[]): boolean {
+  const wayMs = Math.max(0, ...paths.map(([from, to]) => network.longestWayMs(from.address, to.address)))
+  return 2 * wayMs > plan.electionTimeoutMs / 4
 }
 
 /** Draws a path that stays cut, where every leader still has a quorum. */
