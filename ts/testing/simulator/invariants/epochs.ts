@@ -26,6 +26,8 @@ export class Epochs implements WorldObserver {
   readonly #servers: () => readonly ServerView[]
   readonly #count: (what: string) => void
   readonly #epochs: Epoch[] = []
+  /** In which epoch who sent it was by then: a machine that comes anew is of another while it is still on its way. */
+  readonly #sentIn = new WeakMap<Request | Response, number>()
 
   /** `count` is told of the rare kinds of recoveries, which only the truth knows. */
   constructor(entries: EntryReader, servers: () => readonly ServerView[], count: (what: string) => void) {
@@ -55,11 +57,11 @@ export class Epochs implements WorldObserver {
     this.#begin(truth)
   }
 
-  delivered(from: ServerId, server: ServerView, { type }: Request | Response): void {
+  delivered(from: ServerId, server: ServerView, message: Request | Response): void {
     if (this.#epochs.length === 1) return
-    const epoch = this.#servers().find(({ id }) => id === from)?.epoch
+    const epoch = this.#sentIn.get(message) ?? this.#servers().find(({ id }) => id === from)?.epoch
     hold(epoch === server.epoch, 32, () => {
-      return `${server.id} of epoch ${server.epoch} hears ${type} from ${from} of epoch ${epoch}`
+      return `${server.id} of epoch ${server.epoch} hears ${message.type} from ${from} of epoch ${epoch}`
     })
   }
 
@@ -88,6 +90,7 @@ export class Epochs implements WorldObserver {
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {
+    if (this.#epochs.length > 1) this.#sentIn.set(message, server.epoch)
     this.#of(server).sent(server, to, message)
   }
 
