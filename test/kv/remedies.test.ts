@@ -126,7 +126,8 @@ function givenUp(error: RaftError, voter: string | null, isCommitted: boolean): 
 }
 
 const transferFailures: readonly TransferFailure[] = [
-  ...(['noTarget', 'notVoter', 'targetGone', 'timedOut', 'leadershipLost', 'otherElected', 'notLeader'] as const),
+  ...(['noTarget', 'notVoter', 'notHeard', 'targetGone', 'timedOut', 'leadershipLost'] as const),
+  ...(['otherElected', 'notLeader'] as const),
   'inProgress',
 ]
 const poisoned = storeFault('write', new Error('EIO'))

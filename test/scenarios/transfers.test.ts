@@ -317,8 +317,9 @@ test('T2 M10 nor is a nonvoter promoted meanwhile', () => {
   const cluster = new Stage({ configuration })
   cluster.cut('s1', 's3')
   cluster.elect('s1')
-  cluster.disconnect('s1', 's2')
+  cluster.cut('s1', 's2')
   cluster.transfer('s1', 's2')
+  cluster.disconnect('s1', 's2')
   cluster.heal()
   cluster.settle()
   assert.is(cluster.core('s1').configuration.nonvoters.length, 1)
@@ -336,6 +337,21 @@ test('M9 a TimeoutNow to a nonvoter, or to one that is not in the configuration 
   cluster.persist('s3')
   cluster.askOnly('s1', 's3', timeoutNow(2, 1, 1))
   assert.equal([cluster.core('s3').role, cluster.core('s3').term], ['follower', 2])
+})
+
+test('T5 a transfer to one that is not connected, or was not heard for long, fails at once and holds nothing back', () => {
+  const cluster = led()
+  cluster.disconnect('s1', 's2')
+  cluster.cut('s1', 's3')
+  const refused = (to: string): void => {
+    const transfer = cluster.transfer('s1', to)
+    assert.equal(cluster.transferOutcomes.get(transfer), { id: transfer, ...FAILED, to, reason: 'notHeard' })
+    assert.ok(cluster.propose('s1'), 'it takes proposals')
+  }
+  refused('s2')
+  cluster.connect('s1', 's2')
+  cluster.run(electionTimeoutMs - 1)
+  refused('s3')
 })
 
 test('T5 a transfer fails at once when the process of the other is gone, and the leader takes proposals again', () => {
@@ -429,7 +445,10 @@ test('when another server is elected the transfer has failed, also when nobody i
 test('a leader that halts tells what became of a transfer, asked or not', () => {
   for (const isCut of [true, false]) {
     const cluster = led()
-    if (isCut) cluster.disconnect('s1', 's2')
+    if (isCut) {
+      cluster.cut('s1', 's2')
+      cluster.propose('s1')
+    }
     const transfer = cluster.transfer('s1', 's2')
     cluster.failStore('s1')
     assert.equal(cluster.transferOutcomes.get(transfer), {

@@ -155,6 +155,8 @@ export type TransferFailure =
   | 'noTarget'
   /** Whoever was named is no voter, or this server itself. */
   | 'notVoter'
+  /** It is not connected, or has not answered for an election timeout: nothing was held back for it. */
+  | 'notHeard'
   /** Its process has gone. */
   | 'targetGone'
   /** Not within an election timeout. */

@@ -80,6 +80,7 @@ export function transferFailed(
 const WHY_NOT: Readonly<Record<Exclude<TransferFailure, 'notLeader' | 'inProgress'>, string>> = {
   noTarget: 'no other voter is heard; look at status.peers for why',
   notVoter: 'it is no other voter of the configuration; name one, or promote it first',
+  notHeard: 'it is not heard; look at status.peers for why',
   targetGone: 'its process has ended',
   timedOut: 'it did not lead within an election timeout; look at status.peers whether it is connected and keeps up',
   leadershipLost: 'this server lost leadership before the other was asked',

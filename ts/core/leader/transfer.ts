@@ -59,7 +59,7 @@ export class Transfer {
     return this.#attempt?.isFirm === true
   }
 
-  /** `to` is null: whoever suits best. */
+  /** `to` is null: whoever suits best. No proposal waits for one that is not heard. */
   begin(id: number, to: ServerId | null): void {
     const { now, settings, outbox } = this.#core
     const target = to ?? this.#mostCaughtUp()
@@ -145,7 +145,8 @@ export class Transfer {
   #flawOf(target: ServerId | null): TransferFailure | null {
     if (this.#attempt !== null) return 'inProgress'
     if (target === null) return 'noTarget'
-    return this.#isVoter(target) ? null : 'notVoter'
+    if (!this.#isVoter(target)) return 'notVoter'
+    return this.#isHeard(this.#peers.get(target)) ? null : 'notHeard'
   }
 
   /** Of those who come in, when two halves decide: who goes out could not lead for long. */
@@ -154,13 +155,17 @@ export class Transfer {
     return id !== self && configuration.voters.some((voter) => voter.id === id)
   }
 
+  #isHeard(peer: Progress | undefined): peer is Progress {
+    return peer !== undefined && peer.session !== null && peer.isHeard(this.#core.now)
+  }
+
   /** Among the voters that are heard; of equals the first in the configuration. */
   #mostCaughtUp(): ServerId | null {
-    const { configuration, now } = this.#core
+    const { configuration } = this.#core
     let best: Progress | null = null
     for (const { id } of configuration.voters) {
       const peer = this.#peers.get(id)
-      if (peer === undefined || peer.session === null || !peer.isHeard(now)) continue
+      if (!this.#isHeard(peer)) continue
       if (best === null || peer.matchIndex > best.matchIndex) best = peer
     }
     return best?.peer ?? null
