@@ -1,14 +1,15 @@
 /**
  * `npm test`: builds what is not built, runs the Rust tests and every built `*.test.js` in a process of its own, and
- * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something open
- * counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node
+ * ends with one line: `N passed, N failed, N skipped`. A file that crashes, hangs, has no test or leaves something open,
+ * or something in the folder for temporary files, which each has for itself, counts as a failure. `npm test -- <pattern>` runs only the files whose path matches, and no Rust; with `--node
  * <file>` they run under that Node, and no Rust either; `--file-deadline-s` gives each file more time, for a Node that
  * is emulated. Each line says how long a file took and, on Linux, the CPU time of its processes: that one is about the
  * same on a machine that does other things as well.
  */
 
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, relative, resolve, sep } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
@@ -159,7 +160,9 @@ function troubleOf(result, counts, failed) {
   if (result.message === null) return `${result.trouble ?? 'stopped early'} before its tests had finished`
   if (counts.suites === 0) return 'has no suite: it must end with test.run()'
   if (counts.total + counts.skipped === 0) return 'has no test'
-  if (failed === 0 && result.trouble !== null) return `${result.trouble} after its tests had finished`
+  if (failed > 0) return null
+  if (result.trouble !== null) return `${result.trouble} after its tests had finished`
+  if (result.left.length > 0) return `left in the folder for temporary files: ${result.left.join(', ')}`
   return null
 }
 
@@ -173,13 +176,20 @@ function collectSkips(name, output, count) {
 
 /**
  * Starts a process group and waits for its end or for the deadline, after which the whole group is killed, so that a
- * hung file takes the servers it started with it. `trouble` is null for exit code 0, or says how it ended.
+ * hung file takes the servers it started with it. `trouble` is null for exit code 0, or says how it ended; `left` is
+ * what stood in its folder for temporary files by then, which is gone now.
  */
 function start(command, args, deadlineMs, onText) {
   return new Promise((resolve) => {
     const stdio = ['ignore', 'pipe', 'pipe', ...(command === 'cargo' ? [] : ['ipc'])]
-    const child = spawn(command, args, { cwd: root, stdio, detached: true })
-    const state = { output: '', message: null, missing: false, trouble: null }
+    const folder = mkdtempSync(join(tmpdir(), 'balsa-test-'))
+    const child = spawn(command, args, { cwd: root, stdio, detached: true, env: { ...process.env, TMPDIR: folder } })
+    const state = { output: '', message: null, missing: false, trouble: null, left: [] }
+    const clear = () => {
+      if (!existsSync(folder)) return
+      state.left = readdirSync(folder)
+      rmSync(folder, { recursive: true })
+    }
     const take = (chunk) => {
       state.output += chunk
       if (onText !== null) process.stdout.write(chunk)
@@ -193,6 +203,7 @@ function start(command, args, deadlineMs, onText) {
     }, deadlineMs)
     child.once('error', (error) => {
       clearTimeout(deadline)
+      clear()
       resolve({ ...state, missing: error.code === 'ENOENT', trouble: error.message })
     })
     child.once('spawn', () => groups.add(child.pid))
@@ -200,6 +211,7 @@ function start(command, args, deadlineMs, onText) {
     child.once('close', (code, signal) => {
       groups.delete(child.pid)
       clearTimeout(deadline)
+      clear()
       const ended = code === 0 ? null : `ended with ${signal ?? `exit code ${code}`}`
       resolve({ ...state, trouble: state.trouble ?? ended })
     })

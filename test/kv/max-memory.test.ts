@@ -1,5 +1,6 @@
 /** The bound of the data set: bookkeeping that cannot drift, and refusals before anything is in the log. */
 
+import { rmSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { byteCount } from 'balsa-kv/cli/arguments.js'
@@ -157,6 +158,7 @@ for (const [what, bytes] of [
     running.child.stdin?.end()
     const { code, stderr } = await running.ended
     assert.is(code, 0, stderr)
+    rmSync(dir, { recursive: true })
   })
 }
 
