@@ -56,4 +56,19 @@ test('what keeps its order is no stray, however long it takes', () => {
   assert.equal(arrived, [100, 100, 100])
 })
 
+test('what is on its way when measuring begins counts with all that it takes, what has come before does not', () => {
+  const { network, queue, send } = connected()
+  network.slowPath(A, B, 100)
+  send(() => {})
+  network.mendPath(A, B)
+  queue.after(90, () => network.measureWay(A, B))
+  while (queue.now < 90) queue.next()?.happen()
+  assert.is(network.longestWayMs(A, B), 100)
+  while (queue.now < 100) queue.next()?.happen()
+  network.measureWay(A, B)
+  assert.is(network.longestWayMs(A, B), 0)
+  send(() => {})
+  assert.is(network.longestWayMs(A, B), 1)
+})
+
 test.run()

@@ -24,7 +24,7 @@ import type { Mailbox } from './turn/mailbox.js'
 
 /** A peer that could not be given its snapshot is tried again after this, twice as long after each further failure. */
 const RETRY_MS = 500
-const RETRY_MS_MAX = 30_000
+export const RETRY_MS_MAX = 30_000
 
 export interface TransferParts {
   readonly identity: Identity

@@ -70,6 +70,8 @@ export interface Observer {
   forgot?(server: ServerView): void
   /** The same of one that is no member, or is lost for good: whoever adds it again believes what it is by then. */
   renewed?(server: ServerView): void
+  /** A second process runs under its id, from an older copy of its disk, and is not told of itself. */
+  cloned?(server: ServerView): void
   /** A message leaves, whatever becomes of it. */
   sent?(server: ServerView, to: ServerId, message: Request | Response): void
   delivered?(from: ServerId, server: ServerView, message: Request | Response): void

@@ -13,6 +13,7 @@ export class Observers implements Required<Observer> {
   readonly #crashed: readonly Listening<Observer, 'crashed'>[]
   readonly #forgot: readonly Listening<Observer, 'forgot'>[]
   readonly #renewed: readonly Listening<Observer, 'renewed'>[]
+  readonly #cloned: readonly Listening<Observer, 'cloned'>[]
   readonly #sent: readonly Listening<Observer, 'sent'>[]
   readonly #delivered: readonly Listening<Observer, 'delivered'>[]
   readonly #submitted: readonly Listening<Observer, 'submitted'>[]
@@ -28,6 +29,7 @@ export class Observers implements Required<Observer> {
     this.#crashed = listening(all, 'crashed')
     this.#forgot = listening(all, 'forgot')
     this.#renewed = listening(all, 'renewed')
+    this.#cloned = listening(all, 'cloned')
     this.#sent = listening(all, 'sent')
     this.#delivered = listening(all, 'delivered')
     this.#submitted = listening(all, 'submitted')
@@ -62,6 +64,10 @@ export class Observers implements Required<Observer> {
 
   renewed(server: ServerView): void {
     for (const observer of this.#renewed) observer.renewed(server)
+  }
+
+  cloned(server: ServerView): void {
+    for (const observer of this.#cloned) observer.cloned(server)
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {

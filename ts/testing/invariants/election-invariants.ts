@@ -18,6 +18,10 @@ export class ElectionInvariants implements Observer {
   /** By server: the last term that it was seen to lead. */
   readonly #led: (number | undefined)[] = []
   readonly #forgetful = new Set<ServerId>()
+  /** Those that have a clone, which knows what was known when it was copied. */
+  readonly #cloned = new Set<ServerId>()
+  /** What a server that has forgotten sends to one of them: to the clone, or nobody. */
+  readonly #toClones = new WeakSet<Request | Response>()
 
   constructor(truth: Truth) {
     this.#truth = truth
@@ -25,6 +29,10 @@ export class ElectionInvariants implements Observer {
 
   forgot(server: ServerView): void {
     this.#forgetful.add(server.id)
+  }
+
+  cloned(server: ServerView): void {
+    this.#cloned.add(server.id)
   }
 
   // Hot path: once per core step.
@@ -39,11 +47,17 @@ export class ElectionInvariants implements Observer {
   sent(server: ServerView, to: ServerId, message: Request | Response): void {
     // What it may have forgotten is not known; nobody that knew it before may listen to it.
     const isHeard = this.#forgetful.has(server.id) && !this.#forgetful.has(to)
-    hold(!isHeard, 3, () => `${server.id} has forgotten, and sends ${message.type} to ${to}`)
+    if (isHeard && this.#cloned.has(to)) this.#toClones.add(message)
+    else hold(!isHeard, 3, () => `${server.id} has forgotten, and sends ${message.type} to ${to}`)
     if (message.type === 'AppendEntries') this.#append(server, message)
     else if (message.type === 'TimeoutNow') this.#timeoutNow(server, message)
     else if (message.type === 'AppendEntriesResult') this.#result(server, message)
     else if (message.type === 'RequestVoteResult' && message.granted) this.#grant(server.id, message.term, to)
+  }
+
+  // Hot path: once per message.
+  delivered(from: ServerId, { id }: ServerView, message: Request | Response): void {
+    hold(!this.#toClones.has(message), 3, () => `${from} has forgotten, and its ${message.type} is heard by ${id}`)
   }
 
   #checkVotes({ id }: ServerView, { term, configuration }: RaftCore): void {

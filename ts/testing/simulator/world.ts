@@ -154,6 +154,7 @@ export class World {
       this.random.fork(),
     )
     clone.sim.becomeCopyOf(original.sim)
+    this.observers.cloned(original)
     clone.start()
     return clone
   }

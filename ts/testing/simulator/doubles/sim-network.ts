@@ -61,6 +61,8 @@ interface Path {
   readonly brokenChannels: Set<MemoryConnection>
   /** The longest that anything has taken, since that was last begun to be measured. */
   longestMs: number
+  /** The same, since nothing was on its way. */
+  busyMs: number
 }
 
 const HISTORY_MAX = 64
@@ -136,9 +138,10 @@ export class SimNetwork extends MemoryNetwork {
     return Math.max(0, this.#sim(from, to).lastDue - this.#queue.now)
   }
 
-  /** From here on it is measured how long what goes between them takes; what is on its way counts with what is left. */
+  /** From here on it is measured how long what goes between them takes; what is on its way counts as well, whole. */
   measureWay(from: string, to: string): void {
-    this.#sim(from, to).longestMs = this.backlogMs(from, to)
+    const path = this.#sim(from, to)
+    path.longestMs = this.backlogMs(from, to) > 0 ? path.busyMs : 0
   }
 
   longestWayMs(from: string, to: string): number {
@@ -264,8 +267,10 @@ export class SimNetwork extends MemoryNetwork {
   #inOrder(path: Path, { connection }: Parcel, due: number): number {
     const inOrder = Math.max(due, path.lastDueOf.get(connection) ?? 0)
     path.lastDueOf.set(connection, inOrder)
+    const wayMs = inOrder - this.#queue.now
+    path.busyMs = Math.max(path.lastDue > this.#queue.now ? path.busyMs : 0, wayMs)
     path.lastDue = Math.max(path.lastDue, inOrder)
-    path.longestMs = Math.max(path.longestMs, inOrder - this.#queue.now)
+    path.longestMs = Math.max(path.longestMs, wayMs)
     return inOrder
   }
 
@@ -374,6 +379,7 @@ export class SimNetwork extends MemoryNetwork {
         lastDueOf: new Map(),
         brokenChannels: new Set(),
         longestMs: 0,
+        busyMs: 0,
       }
       paths.set(to, path)
     }

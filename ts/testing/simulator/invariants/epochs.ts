@@ -58,6 +58,7 @@ export class Epochs implements WorldObserver {
   }
 
   delivered(from: ServerId, server: ServerView, message: Request | Response): void {
+    this.#of(server).delivered(from, server, message)
     if (this.#epochs.length === 1) return
     const epoch = this.#sentIn.get(message) ?? this.#servers().find(({ id }) => id === from)?.epoch
     hold(epoch === server.epoch, 32, () => {
@@ -87,6 +88,10 @@ export class Epochs implements WorldObserver {
 
   renewed(server: ServerView): void {
     this.#of(server).renewed(server)
+  }
+
+  cloned(server: ServerView): void {
+    this.#of(server).cloned(server)
   }
 
   sent(server: ServerView, to: ServerId, message: Request | Response): void {

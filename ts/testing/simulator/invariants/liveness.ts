@@ -6,6 +6,7 @@
  * what that costs is counted.
  */
 
+import { RETRY_MS_MAX } from '../../../server/snapshot-transfers.js'
 import { leaderOf } from '../faults/fault.js'
 import { hasMembershipFaults, restoreMembers } from '../faults/membership-faults.js'
 import type { Rooms, SimServer } from '../doubles/sim-server.js'
@@ -66,6 +67,7 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
     TIMEOUTS_MAX * 2 * electionTimeoutMs +
     DIAL_MS +
     backlogMs(world, core) +
+    retryMs(world) +
     longest * ENTRY_SHARE * (disk.writeMs + disk.readMs + 1)
   const memberMs = hasChanges ? await membersBack(world, core, 2 * allowedMs) : 0
   const isLate = (): boolean => world.queue.now - begin > allowedMs + memberMs
@@ -167,7 +169,8 @@ async function membersBack(world: World, core: readonly SimServer[], allowedMs: 
   const begin = world.queue.now
   let isBack = false
   const look = (): void => {
-    isBack = world.quorum !== 'lost' && restoreMembers(world, core)
+    // A leader that not all follow may be one of before, and have missed what its successor knows of the members.
+    isBack = world.quorum !== 'lost' && restoreMembers(world, core) && leaderIn(world, core) !== null
     if (!isBack) world.queue.after(2 * world.plan.electionTimeoutMs, look)
   }
   look()
@@ -212,6 +215,11 @@ function reachedBy(world: World, core: readonly SimServer[], server: SimServer |
 function backlogMs(world: World, core: readonly SimServer[]): number {
   const paths = core.flatMap((from) => core.map((to) => world.network.backlogMs(from.address, to.address)))
   return Math.max(...paths) + Math.max(...core.map(({ sim }) => sim.backlogMs))
+}
+
+/** Who could not be given a snapshot again and again is tried again after that. */
+function retryMs({ plan: { faults } }: World): number {
+  return faults['break-channels'] === undefined ? 0 : RETRY_MS_MAX
 }
 
 /** The rest is broken for good, each of it in its own way: what still works of it may disturb, and must not lead. */
