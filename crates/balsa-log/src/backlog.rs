@@ -62,6 +62,8 @@ struct Inner {
     known: u32,
     /// The journal needs room, or the home has to know of a segment.
     is_wanted: bool,
+    /// The home has something to do besides what is here.
+    is_nudged: bool,
     /// The home has no room on its disk.
     is_stalled: bool,
     phase: Phase,
@@ -106,6 +108,7 @@ impl Backlog {
             told: segments,
             known: segments,
             is_wanted: false,
+            is_nudged: false,
             is_stalled: false,
             phase: Phase::Open,
         };
@@ -181,6 +184,12 @@ impl Backlog {
         self.changed.notify_all();
     }
 
+    /// The writer of the home goes on at once, whether there is something here or not.
+    pub(crate) fn nudge(&self) {
+        self.inner().is_nudged = true;
+        self.changed.notify_all();
+    }
+
     // Reads
 
     /// Fills in entries up to `hi`, at most so many bytes. Those that the home holds are read there, with `home`, up to the
@@ -250,7 +259,7 @@ impl Feed for Backlog {
                 return Next::End;
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || std::mem::take(&mut inner.is_nudged) {
                 return Next::Nothing;
             }
             let wait = due.map_or(left, |due| due.min(left));

@@ -39,6 +39,20 @@ pub enum Error {
         /// What was found.
         detail: String,
     },
+    /// A block of the log is not what was written. What stands around it tells which entries it held, so that another
+    /// server can be asked for them.
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// The first entry of the block that is still in the log.
+        first: u64,
+        /// Its last entry.
+        last: u64,
+        /// The entry that is damaged, when it can be told.
+        index: Option<u64>,
+        /// What was found.
+        detail: String,
+    },
     /// There is no room: the map of the store is full.
     Full {
         /// What is full, and the remedy.
@@ -84,7 +98,7 @@ impl Error {
             Self::Locked { .. } => "ERR_RAFT_DIR_LOCKED",
             Self::DirUnusable { .. } | Self::Io { .. } => "ERR_RAFT_DIR_UNUSABLE",
             Self::Format { .. } => "ERR_RAFT_STORE_FORMAT",
-            Self::Corrupt { .. } => "ERR_RAFT_STORE_CORRUPT",
+            Self::Corrupt { .. } | Self::Damaged { .. } => "ERR_RAFT_STORE_CORRUPT",
             Self::Full { .. } => "ERR_RAFT_STORE_FULL",
             Self::Gone { .. } | Self::Poisoned { .. } => "ERR_RAFT_STORE_POISONED",
             Self::Closed => "ERR_RAFT_CLOSED",
@@ -115,7 +129,7 @@ impl std::fmt::Display for Error {
                 write!(f, "The directory {}: {reason} ({cause})", dir.display())
             }
             Self::Format { dir, reason } => write!(f, "The store in {}: {reason}", dir.display()),
-            Self::Corrupt { file, index, detail } => {
+            Self::Corrupt { file, index, detail } | Self::Damaged { file, index, detail, .. } => {
                 write!(f, "{} is damaged", file.display())?;
                 if let Some(index) = index {
                     write!(f, " at index {index}")?;

@@ -71,6 +71,14 @@ impl Log {
         self.terms.last().is_none_or(|run| run.term != term)
     }
 
+    /// Whether all entries from `first` to `last` are of this term.
+    pub(crate) fn has_term(&self, first: u64, last: u64, term: u64) -> bool {
+        let begun = self.terms.partition_point(|run| run.first <= first);
+        let run = begun.checked_sub(1).and_then(|at| self.terms.get(at));
+        let next = self.terms.get(begun);
+        run.is_some_and(|run| run.term == term) && next.is_none_or(|next| next.first > last)
+    }
+
     /// Adds a checked block, which begins at `last` + 1.
     pub(crate) fn append(&mut self, bytes: &[u8], info: &BlockInfo) {
         if self.begins_run(info.term) {

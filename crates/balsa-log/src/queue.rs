@@ -65,6 +65,8 @@ struct Waiting {
     /// The number of the newest ticket. Invariant: that of the next one to be taken is `submitted` - `tickets.len()` +
     /// 1.
     submitted: u64,
+    /// The writer has something to do besides tickets.
+    is_nudged: bool,
     phase: Phase,
 }
 
@@ -96,7 +98,7 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(capacity: u64, reserve: u64) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { tickets: VecDeque::new(), submitted: 0, phase: Phase::Open }),
+            waiting: Mutex::new(Waiting { tickets: VecDeque::new(), submitted: 0, is_nudged: false, phase: Phase::Open }),
             changed: Condvar::new(),
             capacity,
             reserve,
@@ -156,14 +158,23 @@ impl Queue {
 
     /// Waits for tickets, no longer than `patience`.
     pub(crate) fn next(&self, patience: Duration) -> Next {
-        let is_idle = |waiting: &mut Waiting| waiting.tickets.is_empty() && matches!(waiting.phase, Phase::Open);
+        let is_idle = |waiting: &mut Waiting| {
+            waiting.tickets.is_empty() && !waiting.is_nudged && matches!(waiting.phase, Phase::Open)
+        };
         let (mut waiting, _) =
             self.changed.wait_timeout_while(self.waiting(), patience, is_idle).unwrap_or_else(PoisonError::into_inner);
+        waiting.is_nudged = false;
         match waiting.phase {
             _ if !waiting.tickets.is_empty() => Next::Batch(waiting.take_batch()),
             Phase::Open => Next::Nothing,
             Phase::Closing | Phase::Poisoned { .. } => Next::End,
         }
+    }
+
+    /// Whoever waits for tickets goes on at once: something else is there for it.
+    pub(crate) fn nudge(&self) {
+        self.waiting().is_nudged = true;
+        self.changed.notify_all();
     }
 
     /// Gives back the room of a batch that is durable.

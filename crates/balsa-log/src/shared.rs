@@ -60,6 +60,11 @@ impl Shared {
         self.queue.next(patience)
     }
 
+    /// The writer goes on at once, whether there are tickets or not.
+    pub(crate) fn nudge(&self) {
+        self.queue.nudge();
+    }
+
     /// So many bytes are durable in the journal, and will come to the home. To be said before they leave the queue: they
     /// are counted twice rather than not at all.
     pub(crate) fn coming(&self, bytes: u64) {

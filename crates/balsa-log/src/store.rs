@@ -23,6 +23,7 @@ use crate::opening::{self, Opened};
 use crate::progress::{Progress, Stats, Wake};
 use crate::queue::Queue;
 use crate::read::{Filling, ReadOutcome};
+use crate::repair::{Repaired, Repairs, Replacement};
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::watch::Watch;
@@ -136,6 +137,8 @@ pub struct Store {
     shared: Arc<Shared>,
     /// What the home does not hold yet; `None` without a journal.
     backlog: Option<Arc<Backlog>>,
+    /// To the writer of the home.
+    repairs: Repairs,
     /// `None` once closed: no read begins then.
     reader: RwLock<Option<Reader>>,
     /// `None` once closed. Held throughout a close.
@@ -170,13 +173,14 @@ impl Store {
         let reader = RwLock::new(Some(home.reader()));
         let watch = Watch::new(dir, &[LOCK_FILE, lmdb::DATA_FILE])
             .map_err(|cause| Error::io(format!("looking at the files in {}", dir.display()), cause))?;
+        let (asked, repairs) = Repairs::new();
         let mut threads = Vec::new();
         let (backlog, spawned) = match journal {
-            None => (None, Writer { feed: Arc::clone(&shared), home, watch, log }.spawn()),
+            None => (None, Writer { feed: Arc::clone(&shared), home, watch, log, repairs }.spawn()),
             Some(journal) => {
                 let (home_bytes, position, segments) = (home.capacity_bytes(), journal.position(), journal.count());
                 let backlog = Arc::new(Backlog::new(Arc::clone(&shared), home_bytes, &log, position, segments));
-                let writer = Writer { feed: Arc::clone(&backlog), home, watch, log: log.clone() };
+                let writer = Writer { feed: Arc::clone(&backlog), home, watch, log: log.clone(), repairs };
                 let journal_writer = JournalWriter::new(Arc::clone(&shared), Arc::clone(&backlog), journal, log)?;
                 let spawned = journal_writer.spawn().and_then(|first| {
                     threads.push(first);
@@ -186,7 +190,7 @@ impl Store {
             }
         };
         let refused = spawned.map(|last| threads.push(last)).err();
-        let store = Self { shared, backlog, reader, open: Mutex::new(Some(Open { threads, lock })) };
+        let store = Self { shared, backlog, repairs: asked, reader, open: Mutex::new(Some(Open { threads, lock })) };
         // Dropped, it closes: the first writer ends before the lock is released, though there is no second one.
         refused.map_or(Ok((store, state)), |cause| Err(Error::io("starting a writer thread", cause)))
     }
@@ -243,6 +247,23 @@ impl Store {
             }
             None => reader.read_into(&mut filling, hi),
         }
+    }
+
+    /// Puts sealed blocks, back to back, in the place of the damaged block of the entries `first` to `last`, as a read has
+    /// told them, and waits until that is durable. Nothing else of the log changes. The blocks must be intact, cover these
+    /// entries exactly, and be those of the log by their terms.
+    pub fn repair(&self, first: u64, last: u64, blocks: &[u8]) -> Result<Repaired, Error> {
+        let replacement = Replacement::of(first, last, blocks)?;
+        let answer = self.repairs.ask(replacement, || match &self.backlog {
+            Some(backlog) => backlog.nudge(),
+            None => self.shared.nudge(),
+        });
+        answer.unwrap_or_else(|| {
+            Err(match self.shared.fault() {
+                Some((_, message)) => Error::Poisoned { detail: message },
+                None => Error::Closed,
+            })
+        })
     }
 
     /// Waits until everything submitted is durable or the store is poisoned, then releases the directory. Idempotent.

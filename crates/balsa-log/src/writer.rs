@@ -6,6 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::lmdb::{FLUSHES_PER_TRANSACTION, Home};
 use crate::log::Log;
 use crate::plan::{Plan, plan};
 use crate::queue::{Batch, Next};
+use crate::repair::{Repaired, Replacement, Request};
 use crate::room::Usage;
 use crate::watch::{WATCH_EVERY, Watch};
 
@@ -44,6 +46,8 @@ pub(crate) struct Writer<F> {
     pub(crate) watch: Watch,
     /// What `home` holds: each batch is judged by it, and moves it.
     pub(crate) log: Log,
+    /// Damaged blocks that are to be replaced; whoever asks also sees to it that `feed` does not wait.
+    pub(crate) repairs: Receiver<Request>,
 }
 
 impl<F: Feed + 'static> Writer<F> {
@@ -70,6 +74,9 @@ impl<F: Feed + 'static> Writer<F> {
             let next = self.feed.next(patience);
             // Before the batch: what would go to a file without a name is not acknowledged.
             self.watch.look()?;
+            if !matches!(next, Next::End) {
+                self.repair()?;
+            }
             patience = match next {
                 Next::Batch(batch) => {
                     self.write(&batch)?;
@@ -115,6 +122,43 @@ impl<F: Feed + 'static> Writer<F> {
         self.home.sweep(&self.log)?;
         self.feed.swept(self.home.usage(), FLUSHES_PER_TRANSACTION);
         Ok(self.patience())
+    }
+
+    /// Carries out the repairs that are asked for. What cannot be done is told to whoever asked; what has failed on the way
+    /// to the device ends the writer, and they are told that it has ended.
+    fn repair(&mut self) -> Result<(), Error> {
+        while let Ok(request) = self.repairs.try_recv() {
+            let outcome = match self.refusal(&request.replacement)? {
+                Some(refusal) => Err(refusal),
+                None => Ok(self.replace(&request.replacement)?),
+            };
+            request.answer(outcome);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, replacement: &Replacement) -> Result<Repaired, Error> {
+        let repaired = self.home.repair(&self.log, replacement)?;
+        if repaired == Repaired::Replaced {
+            self.feed.swept(self.home.usage(), FLUSHES_PER_TRANSACTION);
+        }
+        Ok(repaired)
+    }
+
+    /// Why there is no room for a repair, which nobody waits for.
+    fn refusal(&mut self, replacement: &Replacement) -> Result<Option<Error>, Error> {
+        let file = self.home.file().display().to_string();
+        if !self.home.has_room_for(replacement) {
+            let detail = format!("the map of {file} has no room to repair a block. Open it with a larger one.");
+            return Ok(Some(Error::Full { detail }));
+        }
+        match self.home.reserve_repair(replacement) {
+            Err(Error::Io { cause, .. }) if is_full(&cause) => {
+                let detail = format!("the disk of {file} is full: no block is repaired. Free space.");
+                Ok(Some(Error::Full { detail }))
+            }
+            reserved => reserved.map(|()| None),
+        }
     }
 
     /// Takes room on the device; waits, and says so, while the disk is full.

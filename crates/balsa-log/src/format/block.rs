@@ -85,6 +85,11 @@ fn read_layout(bytes: &[u8]) -> Option<Layout> {
     Some(Layout { group: read_u64(bytes, 0)?, first, count, records_end, total })
 }
 
+/// The length of the block that begins at `at`, by its header alone.
+pub(crate) fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(read_layout(bytes.get(at..)?)?.total)
+}
+
 /// The index of the last entry, by the header alone.
 pub(crate) fn last_index(bytes: &[u8]) -> Option<u64> {
     let layout = read_layout(bytes)?;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::load::{Loaded, load};
 use super::reader::{Reader, Reads};
-use super::reservation::{Reservation, SWEEP_BYTES, bytes_needed};
+use super::repair::replace;
+use super::reservation::{Reservation, SWEEP_BYTES, bytes_needed, repair_bytes};
 use super::rows::{FORMAT_VERSION, StoreRow};
 use super::sweep::{Slice, sweep};
 use super::transaction::{Transaction, put_log, put_store};
@@ -18,7 +19,11 @@ use crate::journal::{JournalRow, Position};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::random::random_bytes;
+use crate::repair::{Repaired, Replacement};
 use crate::room::Usage;
+
+/// Pages that a repair takes besides its blocks: paths of the tree and of the free list, with splits.
+const REPAIR_PAGES: u64 = 32;
 
 /// The writing side of an open environment.
 pub(crate) struct Home {
@@ -170,6 +175,11 @@ impl Home {
         self.reserve_bytes(SWEEP_BYTES)
     }
 
+    /// The same for a repair.
+    pub(crate) fn reserve_repair(&mut self, replacement: &Replacement) -> Result<(), Error> {
+        self.reserve_bytes(repair_bytes(replacement))
+    }
+
     /// A read that lasts keeps pages that are freed meanwhile from being used again. It is waited for before they could
     /// be missed: seldom in a map with room, each time in one that is nearly full.
     fn reserve_bytes(&mut self, needed: u64) -> Result<(), Error> {
@@ -226,6 +236,27 @@ impl Home {
         txn.commit().map_err(|error| tree.lmdb_error(error))?;
         self.account(0);
         Ok(())
+    }
+
+    /// Whether a repair fits, however it is spread over pages: what it replaces is free only afterwards.
+    pub(crate) fn has_room_for(&self, replacement: &Replacement) -> bool {
+        let needed = replacement.bytes().saturating_mul(2).saturating_add(REPAIR_PAGES * self.tree.page_bytes());
+        self.usage().gone.saturating_add(needed) <= self.capacity_bytes()
+    }
+
+    /// A transaction that puts blocks in the place of the damaged one of the same entries. A failure leaves the device in
+    /// doubt, as with a plan. `log`, which is what the tree holds, stays as it is.
+    pub(crate) fn repair(&mut self, log: &Log, replacement: &Replacement) -> Result<Repaired, Error> {
+        let tree = &self.tree;
+        let mut txn = tree.write_txn()?;
+        self.faults.check(FaultPoint::Write)?;
+        if !replace(tree, &mut txn, log, replacement, &mut self.scratch)? {
+            return Ok(Repaired::Unchanged);
+        }
+        self.faults.check(FaultPoint::Commit)?;
+        txn.commit().map_err(|error| tree.lmdb_error(error))?;
+        self.account(replacement.bytes());
+        Ok(Repaired::Replaced)
     }
 
     /// Takes note of what a transaction has left in use, that has added so many bytes at least: what is missing from

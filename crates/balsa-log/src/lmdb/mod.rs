@@ -6,6 +6,7 @@
 //! | `home` | what the writer asks: open, reserve room, apply a plan in one transaction, mark a boot and a close |
 //! | `reader` | what reads ask, on any thread |
 //! | `transaction` | the steps of a plan as one LMDB transaction |
+//! | `repair` | a damaged block is replaced by blocks of the same entries |
 //! | `sweep` | the removal of blocks that compactions have left behind |
 //! | `load` | what an open reads, and how it is checked |
 //! | `reservation` | room on the device, taken before a transaction |
@@ -22,6 +23,7 @@ mod load;
 mod misfits;
 mod pages;
 mod reader;
+mod repair;
 mod reservation;
 mod rows;
 mod sweep;

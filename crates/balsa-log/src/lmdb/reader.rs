@@ -5,9 +5,9 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::rows::{block_first, block_key};
-use super::tree::Tree;
+use super::tree::{ReadTxn, Tree};
 use crate::error::Error;
-use crate::format::GROUP;
+use crate::format::{Damage, GROUP};
 use crate::read::{Filling, ReadOutcome};
 
 /// Reads that are under way: each keeps all pages of its image of the tree from being used again.
@@ -57,12 +57,33 @@ impl Reader {
         let range = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
         for item in tree.rows.range(&txn, &range).map_err(|error| tree.lmdb_error(error))? {
             let (key, row) = item.map_err(|error| tree.lmdb_error(error))?;
-            let (row, info) = tree.check_block(key, row)?;
+            let (row, info) =
+                tree.intact_block(key, row).or_else(|damage| Err(self.damaged_at(&txn, key, bounds.first, damage)?))?;
+            tree.check_place(key, &info)?;
             if let Some(outcome) = filling.take(row.block, &info).map_err(|damage| tree.damaged(damage))? {
                 return Ok(outcome);
             }
         }
         Err(tree.damaged(filling.missing()))
+    }
+
+    /// What a damaged block is told as: with the entries that it held, where the next one says where it ended. The last
+    /// one does not say so itself, now that it is damaged.
+    fn damaged_at(&self, txn: &ReadTxn<'_>, key: &[u8], log_first: u64, damage: Damage) -> Result<Error, Error> {
+        let tree = &self.tree;
+        let next = tree.rows.get_greater_than(txn, key).map_err(|error| tree.lmdb_error(error))?;
+        let next = next.and_then(|(key, _)| block_first(key));
+        let range = block_first(key).zip(next.and_then(|next| next.checked_sub(1)));
+        Ok(match range {
+            Some((first, last)) => Error::Damaged {
+                file: tree.file.to_path_buf(),
+                first: first.max(log_first),
+                last,
+                index: damage.index,
+                detail: damage.detail.to_owned(),
+            },
+            None => tree.damaged(damage),
+        })
     }
 
     /// Waits until the environment is closed: reads that are under way finish first.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::fault::{FaultPoint, Faults};
 use crate::plan::Plan;
+use crate::repair::Replacement;
 
 /// Pages that a transaction may touch besides its blocks: paths of the tree and of the free list, with splits, and the
 /// numbers of what a sweep frees.
@@ -33,6 +34,13 @@ pub(super) fn bytes_needed(plan: &Plan<'_>) -> u64 {
     let steps = u64::try_from(plan.steps.len()).unwrap_or(u64::MAX);
     let pages = steps.saturating_mul(PAGES_PER_STEP).saturating_add(TREE_PAGES);
     bytes.saturating_add(pages.saturating_mul(PAGE_BYTES))
+}
+
+/// The most that a repair adds to the file.
+pub(super) fn repair_bytes(replacement: &Replacement) -> u64 {
+    let blocks = u64::try_from(replacement.count()).unwrap_or(u64::MAX);
+    let pages = blocks.saturating_mul(PAGES_PER_STEP).saturating_add(TREE_PAGES);
+    replacement.bytes().saturating_add(pages.saturating_mul(PAGE_BYTES))
 }
 
 /// The room reserved in one data file. It extends the file, and never shrinks it.

@@ -21,6 +21,7 @@ use crate::log::Log;
 
 const MISSING_TREE: Damage = Damage { index: None, detail: "the tree of rows is missing" };
 const MISSING_ROW: Damage = Damage { index: None, detail: "the row of the store or of the log is missing" };
+const NOT_OF_A_BLOCK: Damage = Damage { index: None, detail: "a key is not that of a block" };
 const LAST_MISSING: Damage = Damage { index: None, detail: "the last block cannot be read" };
 
 /// A read transaction: one image of the tree, whatever is written meanwhile.
@@ -169,12 +170,29 @@ impl Tree {
         key: &[u8],
         row: &'row [u8],
     ) -> Result<(rows::BlockRow<'row>, BlockInfo), Error> {
-        let first = rows::block_first(key).ok_or_else(|| self.damaged(Damage::new("a key is not that of a block")))?;
+        let (row, info) = self.intact_block(key, row).map_err(|damage| self.damaged(damage))?;
+        self.check_place(key, &info)?;
+        Ok((row, info))
+    }
+
+    /// Checks a stored block against every CRC.
+    pub(super) fn intact_block<'row>(
+        &self,
+        key: &[u8],
+        row: &'row [u8],
+    ) -> Result<(rows::BlockRow<'row>, BlockInfo), Damage> {
+        let first = rows::block_first(key).ok_or(NOT_OF_A_BLOCK)?;
         let at_first = |damage: Damage| Damage { index: damage.index.or(Some(first)), detail: damage.detail };
-        let row = rows::decode_block(key, row).map_err(|damage| self.damaged(at_first(damage)))?;
-        let info = block::check(row.block, Depth::Records).map_err(|damage| self.damaged(at_first(damage)))?;
+        let row = rows::decode_block(key, row).map_err(at_first)?;
+        let info = block::check(row.block, Depth::Records).map_err(at_first)?;
+        Ok((row, info))
+    }
+
+    /// Checks an intact block against its key.
+    pub(super) fn check_place(&self, key: &[u8], info: &BlockInfo) -> Result<(), Error> {
+        let first = rows::block_first(key).ok_or_else(|| self.damaged(NOT_OF_A_BLOCK))?;
         if info.first == first && info.group == GROUP {
-            Ok((row, info))
+            Ok(())
         } else {
             Err(self.damaged(Damage::at(first, "a block stands under a key that is not its own")))
         }
