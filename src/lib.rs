@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use balsa_log::format::block;
 use balsa_log::format::snapshot::Snapshot;
-use balsa_log::{Durability, JournalSize, Mode, Options, ReadOutcome, State, Store};
-use napi::bindgen_prelude::{AsyncTask, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
+use balsa_log::{Durability, JournalSize, Mode, Options, ReadOutcome, Repaired, State, Store};
+use napi::bindgen_prelude::{AsyncTask, Either, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status, Task};
 use napi_derive::napi;
@@ -351,6 +351,25 @@ pub fn fault(handle: u32) -> Result<Option<String>> {
     Ok(fault.map(|(code, message)| format!("{code}: {message}")))
 }
 
+/// A damaged block of the log, as a read has met it.
+#[napi(object)]
+pub struct NativeDamage {
+    /// The first entry that it held, of those that are kept.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
+    /// `CODE: message`, as an error has it.
+    pub message: String,
+}
+
+/// What a read came to.
+pub enum ReadResult {
+    /// Bytes filled, or minus those that the first entry needs.
+    Bytes(i64),
+    /// A block that can be asked of another server.
+    Damaged(NativeDamage),
+}
+
 /// Reads entries on a libuv thread.
 pub struct ReadTask {
     store: Arc<Store>,
@@ -361,31 +380,76 @@ pub struct ReadTask {
 }
 
 impl Task for ReadTask {
-    type Output = i64;
-    type JsValue = i64;
+    type Output = ReadResult;
+    type JsValue = Either<i64, NativeDamage>;
 
-    fn compute(&mut self) -> Result<i64> {
+    fn compute(&mut self) -> Result<ReadResult> {
         guarded(|| {
             // SAFETY: the task holds a reference to the buffer, so it outlives the task, and the caller, who made it
             // for this read, neither reads nor writes it before the promise settles.
             let out = unsafe { self.out.as_mut() };
-            let outcome = self.store.read_into(self.lo, self.hi, self.bytes_max, out).map_err(translate)?;
+            let outcome = match self.store.read_into(self.lo, self.hi, self.bytes_max, out) {
+                Err(error @ balsa_log::Error::Damaged { first, last, .. }) => return damaged(first, last, &error),
+                outcome => outcome.map_err(translate)?,
+            };
             let number = |bytes: usize| i64::try_from(bytes).map_err(|_| defect("a length does not fit into a number"));
-            match outcome {
-                ReadOutcome::Filled(bytes) => number(bytes),
-                ReadOutcome::TooSmall(bytes) => number(bytes).map(|bytes| -bytes),
-            }
+            let bytes = match outcome {
+                ReadOutcome::Filled(bytes) => number(bytes)?,
+                ReadOutcome::TooSmall(bytes) => -number(bytes)?,
+            };
+            Ok(ReadResult::Bytes(bytes))
         })
     }
 
-    fn resolve(&mut self, _env: Env, filled: i64) -> Result<i64> {
-        Ok(filled)
+    fn resolve(&mut self, _env: Env, result: ReadResult) -> Result<Either<i64, NativeDamage>> {
+        Ok(match result {
+            ReadResult::Bytes(bytes) => Either::A(bytes),
+            ReadResult::Damaged(damage) => Either::B(damage),
+        })
     }
 }
 
+fn damaged(first: u64, last: u64, error: &balsa_log::Error) -> Result<ReadResult> {
+    let message = format!("{}: {error}", error.code());
+    Ok(ReadResult::Damaged(NativeDamage { first: whole(first)?, last: whole(last)?, message }))
+}
+
+/// Replaces a damaged block on a libuv thread.
+pub struct RepairTask {
+    store: Arc<Store>,
+    first: u64,
+    last: u64,
+    blocks: Vec<u8>,
+}
+
+impl Task for RepairTask {
+    type Output = bool;
+    type JsValue = bool;
+
+    fn compute(&mut self) -> Result<bool> {
+        guarded(|| {
+            let repaired = self.store.repair(self.first, self.last, &self.blocks).map_err(translate)?;
+            Ok(repaired == Repaired::Replaced)
+        })
+    }
+
+    fn resolve(&mut self, _env: Env, is_replaced: bool) -> Result<bool> {
+        Ok(is_replaced)
+    }
+}
+
+/// Puts sealed blocks, back to back, which are copied, in the place of the damaged block of the entries `first` to
+/// `last`. Resolves when that is durable; to false where there is no such block any more, and nothing was changed.
+#[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+pub fn repair(handle: u32, first: i64, last: i64, blocks: &[u8]) -> Result<AsyncTask<RepairTask>> {
+    let store = registry::get(handle)?;
+    Ok(AsyncTask::new(RepairTask { store, first: position(first)?, last: position(last)?, blocks: blocks.to_vec() }))
+}
+
 /// Reads entries lo .. hi-1 into `out`, which the caller leaves alone until the promise settles. Resolves to the bytes
-/// filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`.
-#[napi(catch_unwind, ts_return_type = "Promise<number>")]
+/// filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`. A damaged block of which is
+/// known what it held is told, not thrown.
+#[napi(catch_unwind, ts_return_type = "Promise<number | NativeDamage>")]
 pub fn read(handle: u32, lo: i64, hi: i64, bytes_max: u32, out: Uint8Array) -> Result<AsyncTask<ReadTask>> {
     let store = registry::get(handle)?;
     Ok(AsyncTask::new(ReadTask { store, lo: position(lo)?, hi: position(hi)?, bytes_max: size(bytes_max)?, out }))

@@ -4,7 +4,7 @@
  * and is never caught.
  */
 
-import type { ServerId, ServerMeta } from './types.js'
+import type { LogIndex, ServerId, ServerMeta } from './types.js'
 
 /** What became of the command: it never will be applied, it may or may not be, or it was. */
 export type Outcome = 'not-applied' | 'unknown' | 'applied'
@@ -50,10 +50,17 @@ export interface LeaderHint {
   readonly meta?: ServerMeta
 }
 
+/** Entries of the log, the last one included. */
+export interface EntryRange {
+  readonly first: LogIndex
+  readonly last: LogIndex
+}
+
 export interface RaftErrorDetails {
   readonly outcome?: Outcome
   readonly retryable?: boolean
   readonly leader?: LeaderHint | null
+  readonly damaged?: EntryRange | null
   readonly cause?: unknown
 }
 
@@ -66,6 +73,11 @@ export class RaftError extends Error {
   readonly retryable: boolean
   /** The leader as this server knows it; null when it knows none. */
   readonly leader: LeaderHint | null
+  /**
+   * Of ERR_RAFT_STORE_CORRUPT: the entries that a damaged block held, where the rest of the log still says which they
+   * were, so that another server can be asked for them; null otherwise.
+   */
+  readonly damaged: EntryRange | null
 
   constructor(code: RaftErrorCode, message: string, details: RaftErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -73,6 +85,7 @@ export class RaftError extends Error {
     this.outcome = details.outcome ?? 'not-applied'
     this.retryable = details.retryable ?? false
     this.leader = details.leader ?? null
+    this.damaged = details.damaged ?? null
   }
 }
 

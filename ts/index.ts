@@ -1,7 +1,7 @@
 /** The only public door: named exports, no logic. */
 
 export { RaftError } from './errors.js'
-export type { LeaderHint, Outcome, RaftErrorCode } from './errors.js'
+export type { EntryRange, LeaderHint, Outcome, RaftErrorCode } from './errors.js'
 export { msgpackCodec } from './machine/msgpack-codec.js'
 export { defineStateMachine } from './machine/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-machine.js'

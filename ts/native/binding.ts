@@ -26,6 +26,16 @@ export interface NativeConfiguration {
   payload: Uint8Array
 }
 
+/** A damaged block of the log, as a read has met it. */
+export interface NativeDamage {
+  /** The first entry that it held, of those that are kept. */
+  first: number
+  /** The last one. */
+  last: number
+  /** `CODE: message`, as an error has it. */
+  message: string
+}
+
 /** One fact of the server. */
 export interface NativeFact {
   /** Its name. */
@@ -128,12 +138,19 @@ export declare function poll(handle: number, out: Float64Array): void
 
 /**
  * Reads entries lo .. hi-1 into `out`, which the caller leaves alone until the promise settles. Resolves to the bytes
- * filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`.
+ * filled, or to minus the bytes that the first entry needs. 0: the log has no entry `lo`. A damaged block of which is
+ * known what it held is told, not thrown.
  */
-export declare function read(handle: number, lo: number, hi: number, bytesMax: number, out: Uint8Array): Promise<number>
+export declare function read(handle: number, lo: number, hi: number, bytesMax: number, out: Uint8Array): Promise<number | NativeDamage>
 
 /** Forgets a closed store. Its handle is not used again. */
 export declare function release(handle: number): void
+
+/**
+ * Puts sealed blocks, back to back, which are copied, in the place of the damaged block of the entries `first` to
+ * `last`. Resolves when that is durable; to false where there is no such block any more, and nothing was changed.
+ */
+export declare function repair(handle: number, first: number, last: number, blocks: Uint8Array): Promise<boolean>
 
 /** Seals the block that stands in `arena` at `offset`; returns its length. */
 export declare function seal(arena: Uint8Array, offset: number): number

@@ -10,7 +10,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isNonGlibcLinuxSync } from 'detect-libc'
 
 import { AssertionFailure, RaftError } from '../errors.js'
-import type { RaftErrorCode } from '../errors.js'
+import type { EntryRange, RaftErrorCode } from '../errors.js'
 import { messageOf } from '../foreign-values.js'
 import type * as binding from './binding.js'
 
@@ -54,6 +54,7 @@ const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
   poll: true,
   fault: true,
   read: true,
+  repair: true,
   stats: true,
   close: true,
   release: true,
@@ -69,15 +70,15 @@ export function loadNative(): NativeBinding {
   return loaded
 }
 
-/** An error of the addon, or the text of a fault, as the library's own. */
-export function nativeError(error: unknown): Error {
+/** An error of the addon, or the text of a fault, as the library's own. `damaged`: the entries that it speaks of. */
+export function nativeError(error: unknown, damaged: EntryRange | null = null): Error {
   const text = messageOf(error)
   const split = text.indexOf(': ')
   const code = CODES[text.slice(0, split)]
   // What has no code of ours is a defect on this side of the border or on the other: never an error about the world.
   if (code === undefined) return new AssertionFailure(`native store: ${text}`)
   const isWrite = code === 'ERR_RAFT_STORE_POISONED' || code === 'ERR_RAFT_STORE_FULL'
-  return new RaftError(code, text.slice(split + 2), { outcome: isWrite ? 'unknown' : 'not-applied' })
+  return new RaftError(code, text.slice(split + 2), { outcome: isWrite ? 'unknown' : 'not-applied', damaged })
 }
 
 /** `<platform>-<arch>[-<libc>]`, as in the names of the packages. */

@@ -7,7 +7,7 @@
  * - There is no third outcome: a ticket becomes durable, or the store is poisoned, for good, until it is opened again.
  * - `open` reports only state that is durable at that moment, and marks the boot: bootCounter grew by one.
  * - Every entry that leaves the store has been checked against its CRC; a bad one is ERR_RAFT_STORE_CORRUPT with its
- *   index.
+ *   index, and with the entries of the damaged block (`RaftError.damaged`) where those are known.
  */
 
 import type {
@@ -124,6 +124,14 @@ export interface LogStore {
    * the event loop on a page fault.
    */
   read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]>
+  /**
+   * Puts these blocks in the place of the damaged one of the entries first .. last, as a read has told them; resolves
+   * when that is durable. Nothing else of the log changes. The blocks are intact, cover first .. last exactly, and have
+   * the terms that the log has there. False: nothing was changed, for no damaged block holds exactly these entries, or
+   * the log has others there by now. Rejects with ERR_RAFT_STORE_FULL where there is no room for it: it may be tried
+   * again. Another failure poisons the store. Absent in a store that repairs nothing.
+   */
+  repair?(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Promise<boolean>
   stats(): StoreStats
   /**
    * Waits until everything submitted is durable, then releases the directory. Idempotent. `poll` still tells a fault

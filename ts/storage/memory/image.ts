@@ -140,7 +140,7 @@ export class MemoryImage implements ReadonlyImage {
     for (let at = this.#blockAt(lo); at < this.blocks.length; at += 1) {
       const block = this.blocks[at]
       if (block === undefined || block.first >= hi) break
-      if (!verifyBlock(block.data)) throw corruptError(block)
+      if (!verifyBlock(block.data)) throw corruptError(block, this.firstIndex)
       const clipped = clip(block, lo, hi)
       if (clipped.data.byteLength > left) {
         if (blocks.length === 0) blocks.push(shorten(clipped, left))
@@ -150,6 +150,23 @@ export class MemoryImage implements ReadonlyImage {
       left -= clipped.data.byteLength
     }
     return blocks
+  }
+
+  /**
+   * Puts blocks in the place of the damaged one of exactly these entries, but for those that a compaction has let go of.
+   * False: there is none, or its entries have other terms; nothing was changed. Invariant: the blocks are intact, and
+   * cover first .. last.
+   */
+  repair(first: LogIndex, last: LogIndex, blocks: readonly Block[]): boolean {
+    const at = this.#blockAt(first)
+    const damaged = this.blocks[at]
+    if (damaged === undefined || damaged.last !== last || verifyBlock(damaged.data)) return false
+    const isWhole = damaged.first === first || (damaged.first < first && first <= this.firstIndex)
+    if (!isWhole || blocks.some(({ term }) => term !== damaged.term)) return false
+    this.blocks.splice(at, 1, ...blocks)
+    this.#bytes -= damaged.data.byteLength
+    for (const block of blocks) this.#bytes += block.data.byteLength
+    return true
   }
 
   #append(block: Block): void {
@@ -236,7 +253,8 @@ function checkKey(key: string): void {
   assert(bytes >= 1 && bytes <= KEY_BYTES_MAX, `a fact's key of ${bytes} bytes, not 1 .. ${KEY_BYTES_MAX}`)
 }
 
-function corruptError(block: Block): RaftError {
+function corruptError(block: Block, firstIndex: LogIndex): RaftError {
   const message = `the block at index ${block.first} does not match its checksum. ${neverEmpty}`
-  return new RaftError('ERR_RAFT_STORE_CORRUPT', message)
+  const damaged = { first: logIndex(Math.max(block.first, firstIndex)), last: block.last }
+  return new RaftError('ERR_RAFT_STORE_CORRUPT', message, { damaged })
 }

@@ -137,7 +137,7 @@ export class MemoryDisk {
     this.#user?.retry()
   }
 
-  /** Bit rot: changes one bit of the block that holds `index`. The next read of it finds out. */
+  /** Bit rot: changes one bit of the block that holds `index`. The next read of it finds out; the same again mends it. */
   flipBit(index: LogIndex, bit: number): void {
     const at = this.#image.blocks.findIndex((block) => block.first <= index && index <= block.last)
     const block = this.#image.blocks[at]
@@ -296,6 +296,26 @@ export class MemoryLogStore implements LogStore {
     return this.#durable.read(lo, hi, maxBytes)
   }
 
+  async repair(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Promise<boolean> {
+    if (this.#phase !== 'open') throw closedError('repair')
+    if (this.#fault !== null) throw this.#fault
+    const copies = blocks.map(({ data }) => decodeBlock(new Uint8Array(data)))
+    let next: number = first
+    for (const block of copies) {
+      const isNext = block.first === next && verifyBlock(block.data)
+      assert(isNext, `a block ${block.first} .. ${block.last} is to stand at ${next}`)
+      next = block.last + 1
+    }
+    assert(next === last + 1, `blocks up to ${next - 1} are to replace ${first} .. ${last}`)
+    const outcome = this.#disk.nextWrite()
+    if (outcome === 'full') throw noRoomError()
+    const isReplaced = outcome === 'lost' ? false : this.#durable.repair(first, last, copies)
+    if (outcome !== 'written') throw this.#poison()
+    // What is pending may have removed it already.
+    this.#accepted.repair(first, last, copies)
+    return isReplaced
+  }
+
   stats(): StoreStats {
     const { firstIndex, lastIndex } = this.#durable
     const bounds = { usedBytes: this.#durable.blockBytes, capacityBytes: this.#disk.logBytesMax }
@@ -397,6 +417,12 @@ export class MemoryLogStore implements LogStore {
     this.#onWake()
   }
 
+  #poison(): RaftError {
+    this.#fault ??= poisonedError(this.#durableTicket + 1)
+    this.#wake()
+    return this.#fault
+  }
+
   /** Closing ends when everything is durable, or never will be: a disk that is full now is not waited for. */
   #maybeRelease(): void {
     if (this.#phase === 'closed') this.#onReleased()
@@ -456,6 +482,10 @@ function closedError(call: string): RaftError {
 function fullError(): RaftError {
   const message = 'the disk is full and the store was closed: what had not been written is lost'
   return new RaftError('ERR_RAFT_STORE_FULL', message, { outcome: 'unknown' })
+}
+
+function noRoomError(): RaftError {
+  return new RaftError('ERR_RAFT_STORE_FULL', 'the disk is full: no block is repaired')
 }
 
 function logFullError(outcome: Outcome = 'not-applied'): RaftError {

@@ -155,14 +155,30 @@ export class NativeLogStore implements LogStore {
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
     const most = Math.min(maxBytes, READ_BYTES_MAX)
     let out = this.#takeBuffer(most)
+    const fill = async (): Promise<number> => {
+      const filled = await this.#binding().read(this.#handle, lo, hi, most, out)
+      if (typeof filled === 'number') return filled
+      const { first, last, message } = filled
+      throw nativeError(message, { first: logIndex(first), last: logIndex(last) })
+    }
     try {
-      let filled = await this.#binding().read(this.#handle, lo, hi, most, out)
+      let filled = await fill()
       if (filled < 0) {
         out = Buffer.allocUnsafeSlow(-filled)
-        filled = await this.#binding().read(this.#handle, lo, hi, most, out)
+        filled = await fill()
       }
       assert(filled >= 0, `a read of ${lo} needs ${-filled} bytes, more than it said`)
       return decodeBlocks(this.#dir, this.#keepOrCopy(out, filled))
+    } catch (error) {
+      throw error instanceof RaftError ? error : nativeError(error)
+    }
+  }
+
+  async repair(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Promise<boolean> {
+    if (this.#phase !== 'open') throw closedError(this.#dir, 'repair')
+    try {
+      const bytes = Buffer.concat(blocks.map(({ data }) => data))
+      return await this.#binding().repair(this.#handle, first, last, bytes)
     } catch (error) {
       throw error instanceof RaftError ? error : nativeError(error)
     }
