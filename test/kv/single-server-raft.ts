@@ -125,6 +125,7 @@ export class SingleServerRaft implements KvRaft {
       term: termOf(1),
       leader: this.#leader,
       firstIndex: logIndex(1),
+      repairs: { count: 0, underWay: 0, failure: null },
       snapshot: this.snapshotStatus,
       lastIndex: index,
       durableIndex: index,

@@ -40,6 +40,18 @@ export interface RaftEvents {
   }
   /** This server is no member of the cluster any more, by the configuration of that entry. */
   removed: { readonly index: LogIndex }
+  /**
+   * A block of the log is damaged, and other members are asked for the entries first .. last that it held; or it is
+   * replaced by what `from` has given; or nobody could, for this `reason`. Where the state machine needs them, this
+   * server halts then.
+   */
+  repair: {
+    readonly what: 'begun' | 'repaired' | 'failed'
+    readonly first: LogIndex
+    readonly last: LogIndex
+    readonly from: ServerId | null
+    readonly reason: string | null
+  }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
@@ -52,6 +64,7 @@ const EVENT_NAMES = Object.keys({
   peer: true,
   refused: true,
   snapshot: true,
+  repair: true,
   stall: true,
   fault: true,
   configuration: true,

@@ -31,6 +31,7 @@ import type { EntryClock } from './entry-clock.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
+import type { Repairs } from './repair/repairs.js'
 import { aborted, notLeader, overloaded, transferInProgress } from './refusals.js'
 import type { Snapshots } from './snapshots.js'
 import { describe } from './status.js'
@@ -63,6 +64,7 @@ export interface ServerParts {
   readonly refusals: PeerRefusals
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
+  readonly repairs: Repairs
   readonly identity: Identity
   readonly recoveries: readonly string[]
   /** What it waits for as long as it is no member; null: it was not to be added. */
@@ -98,6 +100,8 @@ export interface Counters {
   readonly queries: number
   /** `snapshot` calls that wait for one. */
   readonly snapshotCalls: number
+  readonly repairs: number
+  readonly givings: number
   /** Calls that hand leadership over, or give it up. */
   readonly leadership: number
   /** Calls with a deadline that has not come. */
@@ -138,6 +142,7 @@ export class Server implements Changing {
   readonly #refusals: PeerRefusals
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
+  readonly #repairs: Repairs
   readonly #identity: Identity
   readonly #recoveries: readonly string[]
   readonly #join: JoinStatus | null
@@ -169,6 +174,7 @@ export class Server implements Changing {
     this.#refusals = parts.refusals
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
+    this.#repairs = parts.repairs
     this.#identity = parts.identity
     this.#recoveries = parts.recoveries
     this.#join = parts.join
@@ -366,6 +372,7 @@ export class Server implements Changing {
       })),
       join: core.isMember ? null : this.#join,
       snapshot: this.#snapshots.status,
+      repairs: this.#repairs.status,
       clock: this.#entryClock.status,
       store: this.#store.stats(),
       durability: this.#durability,
@@ -390,6 +397,7 @@ export class Server implements Changing {
       changes: this.#changes.count,
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
+      ...this.#repairs.counts,
       leadership: this.#leadership.count,
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,

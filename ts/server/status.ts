@@ -2,6 +2,7 @@
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import type { PeerRefusal } from './peer-refusals.js'
+import type { RepairStatus } from './repair/repairs.js'
 import type { StoreStats } from '../storage/log-store.js'
 import { metaOf } from '../format/server-meta.js'
 import type {
@@ -123,6 +124,8 @@ export interface Status {
    */
   readonly join: JoinStatus | null
   readonly snapshot: SnapshotStatus
+  /** Of damaged blocks of the log that other members are asked for. */
+  readonly repairs: RepairStatus
   readonly clock: ClockStatus
   readonly store: StoreStats
   /** 'none': a flush means nothing where the folder lies. */

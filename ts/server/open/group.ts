@@ -34,6 +34,7 @@ import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
 import { PeerRefusals } from '../peer-refusals.js'
+import { Repairs } from '../repair/repairs.js'
 import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
@@ -101,20 +102,12 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, readConfiguration)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
-  const runner = new ReadyRunner({
-    core,
-    store,
-    transport,
-    applier,
-    pins,
-    refusals,
-    snapshots,
-    writes,
-    mailbox,
-    events,
-    logger,
-  })
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
+  const repairs = new Repairs({ identity, core, store, transport, isConnected, clock, events, logger })
+  const runner = new ReadyRunner({
+    ...{ core, store, transport, applier, pins, refusals },
+    ...{ snapshots, repairs, writes, mailbox, events, logger },
+  })
   const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
   const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
   const inbound: Inbound = new Inbound({
@@ -125,6 +118,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     store,
     transport,
     transfers,
+    repairs,
     pins,
     refusals,
     mailbox,
@@ -142,7 +136,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
+  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls, repairs }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.

@@ -32,6 +32,7 @@ import type { ApplyProgress } from '../apply-progress.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
+import type { Repairs } from '../repair/repairs.js'
 import { closeSnapshots, closeStore, closeTransport } from '../closing.js'
 import { closed, halted, leadershipLost, notLeader, overloaded, transferFailed } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
@@ -67,6 +68,7 @@ export interface EventLoopParts {
   readonly runner: ReadyRunner
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
+  readonly repairs: Repairs
 }
 
 export class EventLoop {
@@ -94,6 +96,7 @@ export class EventLoop {
   readonly #runner: ReadyRunner
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
+  readonly #repairs: Repairs
   readonly #timer: TurnTimer
   /** Packs what waits into blocks; holds nothing from one batch to the next. */
   readonly #writer = new BlockWriter()
@@ -132,6 +135,7 @@ export class EventLoop {
     this.#runner = parts.runner
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
+    this.#repairs = parts.repairs
     this.#timer = new TurnTimer(parts.clock, parts.mailbox)
     this.#mailbox.serve(() => this.#turn())
   }
@@ -319,6 +323,7 @@ export class EventLoop {
     this.#settleTransfers(ready)
     this.#settleAll(halted(error))
     this.#snapshots.halt()
+    this.#repairs.close('this server has halted')
     this.#events.emit('fault', { error })
     void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }
@@ -327,6 +332,7 @@ export class EventLoop {
     this.#life.close()
     this.#stopTurning()
     this.#settleAll(closed)
+    this.#repairs.close('this server is closing')
     try {
       await closeTransport(this.#transport, this.#clock, this.#logger)
       await closeSnapshots(this.#snapshots, this.#clock, this.#logger)

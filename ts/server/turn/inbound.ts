@@ -19,6 +19,8 @@ import type { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
+import { isRepair } from '../repair/messages.js'
+import type { Repairs } from '../repair/repairs.js'
 import type { SnapshotTransfers } from '../snapshot-transfers.js'
 import type { Teller } from '../teller.js'
 import type { Mailbox } from './mailbox.js'
@@ -31,6 +33,7 @@ export interface InboundParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly transfers: SnapshotTransfers
+  readonly repairs: Repairs
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
   readonly mailbox: Mailbox
@@ -47,6 +50,7 @@ export class Inbound implements TransportHandlers {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #transfers: SnapshotTransfers
+  readonly #repairs: Repairs
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
   readonly #mailbox: Mailbox
@@ -73,6 +77,7 @@ export class Inbound implements TransportHandlers {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#transfers = parts.transfers
+    this.#repairs = parts.repairs
     this.#pins = parts.pins
     this.#refusals = parts.refusals
     this.#mailbox = parts.mailbox
@@ -145,8 +150,18 @@ export class Inbound implements TransportHandlers {
     this.#downReasons.set(peer, reason)
   }
 
+  /** What it is for, its first word says. */
   onChannel(from: ServerId, channel: Channel): ChannelHandlers | null {
-    return this.#life.isRunning ? this.#transfers.onChannel(from, channel) : null
+    const forSnapshot = this.#life.isRunning ? this.#transfers.onChannel(from, channel) : null
+    if (forSnapshot === null) return null
+    let user: ChannelHandlers | null = null
+    return {
+      onFrame: (frame) => {
+        user ??= isRepair(frame) ? this.#repairs.onChannel(channel) : forSnapshot
+        user.onFrame(frame)
+      },
+      onClosed: (reason) => user?.onClosed(reason),
+    }
   }
 
   onQuestion(question: Uint8Array): Uint8Array | null {

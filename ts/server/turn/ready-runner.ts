@@ -18,10 +18,11 @@ import { storeFault } from '../../storage/store-fault.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Transport } from '../../transport/transport.js'
 import { logIndex } from '../../types.js'
-import type { Logger, LogIndex, Server, ServerId } from '../../types.js'
+import type { Block, Logger, LogIndex, Server, ServerId } from '../../types.js'
 import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
+import type { Repairs } from '../repair/repairs.js'
 import type { Snapshots } from '../snapshots.js'
 import { comeAgain, removed } from '../refusals.js'
 import { describe } from '../status.js'
@@ -30,6 +31,8 @@ import type { WritesUnderWay } from './writes-under-way.js'
 
 /** Entries read from the store at once for the state machine, at start. */
 const REPLAY_BYTES_MAX = 1024 * 1024
+/** A block that is damaged again each time it was repaired is given up: its disk is failing. */
+const REPAIRS_IN_A_ROW_MAX = 8
 
 export interface ReadyRunnerParts {
   readonly core: RaftCore
@@ -39,6 +42,7 @@ export interface ReadyRunnerParts {
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
   readonly snapshots: Snapshots
+  readonly repairs: Repairs
   readonly writes: WritesUnderWay
   readonly mailbox: Mailbox
   readonly events: Events
@@ -52,6 +56,7 @@ export class ReadyRunner {
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
   readonly #snapshots: Snapshots
+  readonly #repairs: Repairs
   readonly #writes: WritesUnderWay
   readonly #mailbox: Mailbox
   readonly #events: Events
@@ -69,6 +74,7 @@ export class ReadyRunner {
     this.#pins = parts.pins
     this.#refusals = parts.refusals
     this.#snapshots = parts.snapshots
+    this.#repairs = parts.repairs
     this.#writes = parts.writes
     this.#mailbox = parts.mailbox
     this.#events = parts.events
@@ -177,6 +183,7 @@ export class ReadyRunner {
       (error: unknown) => {
         const fields = { peer: fetch.peer, from: fetch.from }
         this.#quiet.error('entries for a peer cannot be read', fetch.peer, textOf(error), fields)
+        this.#repairs.noticed(error)
         this.#mailbox.push({ type: 'fetchFailed', fetch })
       },
     )
@@ -202,11 +209,26 @@ export class ReadyRunner {
 
   /** A part of the range, as much as one read gives: after a restart, or when the machine lags behind the tail. */
   async #replay(range: ApplyRange): Promise<Applied> {
-    const blocks = await this.#store
-      .read(range.first, logIndex(range.last + 1), REPLAY_BYTES_MAX)
-      .catch((error: unknown) => Promise.reject(storeFault(`read the entries from ${range.first}`, error)))
+    const blocks = await this.#readForMachine(range)
     const last = logIndex(Math.min(range.last, blocks.at(-1)?.last ?? 0))
     return this.#applier.apply(range.first, last, blocks)
+  }
+
+  /** Nothing is applied until what is damaged was repaired, one block after the other; this server goes on meanwhile. */
+  async #readForMachine({ first, last }: ApplyRange): Promise<readonly Block[]> {
+    let damagedAt = 0
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#store.read(first, logIndex(last + 1), REPLAY_BYTES_MAX)
+      } catch (error) {
+        const fault = storeFault(`read the entries from ${first}`, error)
+        const at = fault.damaged?.first ?? 0
+        if (at > damagedAt) tries = 1
+        if (at === 0 || tries > REPAIRS_IN_A_ROW_MAX) throw fault
+        damagedAt = at
+        await this.#repairs.repaired(fault)
+      }
+    }
   }
 
   #answerLater(applying: Promise<Applied>): null {
