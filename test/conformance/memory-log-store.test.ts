@@ -8,7 +8,7 @@ import { MemoryDisk, MemoryLogStore, memoryStore } from '#balsa/storage/memory/m
 import type { MemoryDiskOptions } from '#balsa/storage/memory/memory-log-store.js'
 import { logIndex, termOf } from '#balsa/types.js'
 
-import { append, blockOf, hardState } from '#balsa/testing/conformance/blocks.js'
+import { append, blockOf, entriesOf, hardState } from '#balsa/testing/conformance/blocks.js'
 import { logStoreConformance } from '#balsa/testing/index.js'
 import type { StoreOperation } from '#balsa/types.js'
 
@@ -197,6 +197,87 @@ test('D4 a damaged block that a compaction cuts through stays, and a read of wha
   assert.is((await store.read(logIndex(4), logIndex(5), 1000)).length, 1)
   const again = disk.copy()
   assert.equal([again.durable.firstIndex, again.durable.prevTerm, again.durable.snapshot?.index], [3, 1, 3])
+  await store.close()
+})
+
+const damagedBy = async (reading: Promise<unknown>): Promise<unknown> => {
+  const error = await reading.catch((reason: unknown) => reason)
+  return error instanceof RaftError && error.code === 'ERR_RAFT_STORE_CORRUPT' ? error.damaged : error
+}
+
+test('D4 a damaged block is told with its entries, and others of the same entries take its place', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [8])), append(blockOf(2, 3, [20, 20, 20])), append(blockOf(5, 3, [8]))])
+  store.submit([{ type: 'hardState', hardState: hardState(4, 'a', 5) }])
+  disk.completeAll()
+  const intact = entriesOf(await store.read(logIndex(1), logIndex(6), 1000))
+  disk.flipBit(logIndex(3), 8 * 70)
+  const { usedBytes } = store.stats()
+  assert.equal(await damagedBy(store.read(logIndex(1), logIndex(6), 1000)), { first: 2, last: 4 })
+  const pieces = [blockOf(2, 3, [20]), blockOf(3, 3, [20, 20])]
+  assert.is(await store.repair(logIndex(2), logIndex(4), pieces), true)
+  assert.equal(entriesOf(await store.read(logIndex(1), logIndex(6), 1000)), intact)
+  assert.equal(disk.durable.blocks.map(({ first, last }) => `${first}-${last}`), ['1-1', '2-2', '3-4', '5-5'])
+  assert.equal(disk.durable.hardState, hardState(4, 'a', 5))
+  assert.is(store.stats().usedBytes - usedBytes, 28, 'a header and a checksum more')
+  // What is submitted from now on is held against the same log.
+  store.submit([{ type: 'truncateSuffix', from: logIndex(4) }, append(blockOf(4, 5, [8]))])
+  disk.completeAll()
+  assert.equal(entriesOf(await store.read(logIndex(1), logIndex(4), 1000)), intact.slice(0, 3))
+  await store.close()
+})
+
+test('D4 a repair changes nothing where the log has become another one, or is whole', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [8])), append(blockOf(2, 3, [20, 20])), append(blockOf(4, 3, [20, 20]))])
+  disk.completeAll()
+  const repair = (first: number, last: number, term: number): Promise<boolean> => {
+    const lengths = Array<number>(last - first + 1).fill(20)
+    return store.repair(logIndex(first), logIndex(last), [blockOf(first, term, lengths)])
+  }
+  assert.is(await repair(2, 3, 3), false, 'it is whole')
+  disk.flipBit(logIndex(2), 8 * 70)
+  assert.is(await repair(2, 3, 2), false, 'it has another term')
+  assert.is(await repair(3, 3, 3), false, 'a part of it')
+  assert.is(await repair(2, 2, 3), false, 'a part of it')
+  assert.is(await repair(2, 4, 3), false, 'more than it')
+  store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 7, [20, 20]))])
+  disk.completeAll()
+  assert.is(await repair(2, 3, 3), false, 'it was truncated')
+  assert.equal(disk.durable.blocks.map(({ first, term }) => `${first}/${term}`), ['1/1', '2/7'])
+  disk.flipBit(logIndex(2), 8 * 70)
+  assert.is(await repair(2, 3, 3), false, 'what was truncated is not what is damaged now')
+  assert.is(await repair(2, 3, 7), true)
+  await store.close()
+})
+
+test('D4 of a damaged block that a compaction cuts through only what is kept is repaired', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [40, 40, 40])), append(blockOf(4, 1, [40]))])
+  disk.completeAll()
+  disk.flipBit(logIndex(2), 8 * 70)
+  store.submit([compactTo(3)])
+  disk.completeAll()
+  assert.equal(await damagedBy(store.read(logIndex(3), logIndex(5), 1000)), { first: 3, last: 3 })
+  assert.is(await store.repair(logIndex(3), logIndex(3), [blockOf(3, 1, [40])]), true)
+  assert.is((await store.read(logIndex(3), logIndex(5), 1000)).length, 2)
+  await store.close()
+})
+
+test('a repair for which there is no room is refused, and one that fails poisons', async () => {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [8])), append(blockOf(2, 1, [8]))])
+  disk.completeAll()
+  disk.flipBit(logIndex(1), 8 * 70)
+  const repair = (): Promise<unknown> => store.repair(logIndex(1), logIndex(1), [blockOf(1, 1, [8])])
+  const code = (error: unknown): unknown => (error instanceof RaftError ? error.code : error)
+  disk.stall()
+  assert.is(await repair().catch(code), 'ERR_RAFT_STORE_FULL')
+  disk.resume()
+  assert.is(store.poll().fault, null)
+  disk.failTicket(1, 'kept')
+  assert.is(await repair().catch(code), 'ERR_RAFT_STORE_POISONED')
+  assert.is(store.poll().fault?.code, 'ERR_RAFT_STORE_POISONED')
   await store.close()
 })
 

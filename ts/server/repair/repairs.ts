@@ -8,7 +8,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import { RaftError } from '../../errors.js'
+import { isOurs, RaftError } from '../../errors.js'
 import type { EntryRange } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
 import type { Events } from '../../observe/events.js'
@@ -16,6 +16,7 @@ import type { LogStore } from '../../storage/log-store.js'
 import { QuietLog } from '../../transport/quiet-log.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { Transport } from '../../transport/transport.js'
+import { logIndex } from '../../types.js'
 import type { Block, CancelTimer, Clock, Identity, Logger, LogIndex, ServerId } from '../../types.js'
 import { Asking } from './asking.js'
 import type { Answer } from './asking.js'
@@ -176,9 +177,25 @@ export class Repairs {
     const now = this.#clock.now()
     const due = [...this.#repairs.values()].filter(({ dueAt }) => dueAt <= now)
     const repair = due.find(({ waiting }) => waiting.length > 0) ?? due[0]
-    if (repair !== undefined) return this.#ask(repair, this.#others())
+    if (repair !== undefined) return repair.rounds === 0 ? this.#ask(repair, this.#others()) : this.#readAgain(repair)
     const dueAt = Math.min(...[...this.#repairs.values()].map((each) => each.dueAt))
     this.#cancelTimer = this.#clock.setTimer(dueAt - now, () => this.#next())
+  }
+
+  /** A disk, or a memory, may have failed once: what can be read by now is not asked for again. */
+  #readAgain(repair: Repair): void {
+    const wanted = wantedOf(this.#core.log, repair.range)
+    if (wanted === null) return this.#end(repair, null)
+    this.#isUnderWay = true
+    this.#store.read(wanted.first, logIndex(wanted.first + 1), 1).then(
+      () => {
+        if (!this.#isClosed) this.#end(repair, null)
+      },
+      (error: unknown) => {
+        if (isOurs(error) && !(error instanceof RaftError)) throw error
+        if (!this.#isClosed) this.#ask(repair, this.#others())
+      },
+    )
   }
 
   /** The leader first: it has whatever is committed. */
