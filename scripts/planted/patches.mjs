@@ -44,6 +44,7 @@ export const EXPECTED = {
   30: 'the newest connection is heard',
   31: 'nothing without room for it',
   32: 'a recovered cluster is another one',
+  33: 'a repair is what was sealed',
   judge: 'what the clients of kv are told',
 }
 
