@@ -35,12 +35,14 @@ class Site {
   readonly storage = memoryStore()
   readonly cluster: TestCluster
   readonly heard: RaftEvents['repair'][] = []
+  readonly #ids: readonly string[]
 
-  constructor(hasChannels = true) {
+  constructor(hasChannels = true, ids = IDS) {
+    this.#ids = ids
     const clock = quick()
     const network = new MemoryNetwork({ clock })
     this.cluster = new TestCluster({
-      sites: IDS.map((id) => ({ id, dir: id, address: `${id}:1` })),
+      sites: ids.map((id) => ({ id, dir: id, address: `${id}:1` })),
       storage: this.storage,
       transportOf: ({ address }) => {
         const transport = network.transport(address)
@@ -59,7 +61,7 @@ class Site {
       await this.cluster.askLeader((leader) => leader.apply({ add }, { timeoutMs: 200_000 }))
     }
     const total = (COMMANDS * (COMMANDS + 1)) / 2
-    for (const id of IDS) await until(`${id} has all`, () => this.cluster.machine(id).query().total === total)
+    for (const id of this.#ids) await until(`${id} has all`, () => this.cluster.machine(id).query().total === total)
     await this.cluster.closeAll()
   }
 
@@ -147,6 +149,16 @@ test('a server votes and takes entries while it waits for a member that still ha
   await site.cluster.open('s3')
   for (const id of IDS) await until(`${id} has all`, () => site.cluster.machine(id).query().count === COMMANDS)
   assert.is(site.cluster.server('s2').status.repairs.count, 1)
+})
+
+test('a server that is alone halts at once', async () => {
+  const site = new Site(true, ['s1'])
+  await site.fill()
+  site.rot('s1')
+  await site.cluster.open('s1')
+  await until('s1 has halted', () => site.cluster.server('s1').status.fault !== null)
+  assert.match(site.cluster.server('s1').status.fault?.message ?? '', 'there is no other member')
+  await site.cluster.closeAll()
 })
 
 test('without channels, or in a store that repairs nothing, damage halts as it did', async () => {

@@ -119,7 +119,7 @@ export class Asking {
 
   #silenceTimer(): CancelTimer {
     return this.#parts.clock.setTimer(SILENCE_MS_MAX, () => {
-      this.#silent(`it said nothing for ${SILENCE_MS_MAX} ms`, true)
+      this.#silent(`it said nothing for ${SILENCE_MS_MAX} ms`, this.#channel !== null)
     })
   }
 }

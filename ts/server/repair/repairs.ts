@@ -118,7 +118,7 @@ export class Repairs {
   /** A read for a peer has failed so, and is tried again by whoever wants it. */
   noticed(error: unknown): void {
     if (!(error instanceof RaftError) || error.damaged === null || !this.#canRepair) return
-    if ((this.#resting.get(error.damaged.first) ?? 0) <= this.#clock.now()) this.#begin(error.damaged)
+    if ((this.#resting.get(error.damaged.first) ?? 0) <= this.#clock.now()) this.#begin(error.damaged, null)
   }
 
   /**
@@ -128,10 +128,12 @@ export class Repairs {
   repaired(error: RaftError): Promise<void> {
     const { damaged } = error
     if (damaged === null || !this.#canRepair) return Promise.reject(error)
-    const repair = this.#begin(damaged)
     return new Promise((resolve, reject) => {
-      if (repair === null) return reject(error)
-      repair.waiting.push((failure) => (failure === null ? resolve() : reject(unrepaired(error, damaged, failure))))
+      const settle = (failure: string | null): void => {
+        if (failure === null) resolve()
+        else reject(unrepaired(error, damaged, failure))
+      }
+      if (!this.#begin(damaged, settle)) reject(error)
     })
   }
 
@@ -154,19 +156,21 @@ export class Repairs {
     return this.#store.repair !== undefined && this.#transport.openChannel !== undefined && !this.#isClosed
   }
 
-  /** Null: too much is damaged. */
-  #begin(range: EntryRange): Repair | null {
+  /** `settle`: who waits for it. It may end before this returns. False: too much is damaged. */
+  #begin(range: EntryRange, settle: Repair['waiting'][number] | null): boolean {
+    const waiting = settle === null ? [] : [settle]
     const known = this.#repairs.get(range.first)
-    if (known !== undefined) return known
-    if (this.#repairs.size >= REPAIRS_MAX) return null
+    known?.waiting.push(...waiting)
+    if (known !== undefined) return true
+    if (this.#repairs.size >= REPAIRS_MAX) return false
     const now = this.#clock.now()
-    const repair: Repair = { range, waiting: [], answers: new Map(), begunAt: now, dueAt: now, rounds: 0 }
+    const repair: Repair = { range, waiting, answers: new Map(), begunAt: now, dueAt: now, rounds: 0 }
     this.#repairs.set(range.first, repair)
     this.#resting.delete(range.first)
     this.#logger.warn('entries damaged', { ...range, reason: 'their block is not what was written: others are asked' })
     this.#events.emit('repair', { what: 'begun', ...range, from: null, reason: null })
     this.#next()
-    return repair
+    return true
   }
 
   /** What somebody waits for comes first. */

@@ -505,6 +505,24 @@ const behaviours: readonly Behaviour[] = [
     },
   },
   {
+    name: 'D4 a repair of what is not damaged, or not there, changes nothing, and the log goes on',
+    run: async (bench) => {
+      const { store, put } = await bench.open()
+      if (store.repair === undefined) return
+      const blocks = [blockOf(1, 1, [8]), blockOf(2, 1, [20, 20]), blockOf(4, 1, [8])]
+      await put(blocks.map(append))
+      const repair = (first: number, last: number, block: Block): Promise<boolean> | undefined =>
+        store.repair?.(logIndex(first), logIndex(last), [block])
+      strictEqual(await repair(2, 3, blockOf(2, 1, [20, 20])), false)
+      strictEqual(await repair(2, 3, blockOf(2, 2, [20, 20])), false)
+      strictEqual(await repair(3, 3, blockOf(3, 1, [20])), false)
+      strictEqual(await repair(5, 6, blockOf(5, 1, [20, 20])), false)
+      await put([append(blockOf(5, 1, [8]))])
+      const { store: again } = await bench.reopen()
+      await checkLog(again, entriesOf([...blocks, blockOf(5, 1, [8])]))
+    },
+  },
+  {
     name: 'seal gives the bytes of the pure seal, and verify refuses a block with any damage',
     async run(bench) {
       const { store } = await bench.open()
