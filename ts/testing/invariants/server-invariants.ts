@@ -62,7 +62,7 @@ export class ServerInvariants implements Observer {
     if (snapshot !== null) this.#checkCovered(server, snapshot)
     const terms = snapshot === null ? [0] : this.#committedTerms(snapshot)
     for (const block of blocks) {
-      this.#truth.accept(server.id, block, terms[block.first - 1] ?? 0)
+      if (this.#truth.isIntact(block)) this.#truth.accept(server.id, block, terms[block.first - 1] ?? 0)
       for (let index: number = block.first; index <= block.last; index += 1) terms[index] = block.term
     }
     const indexes = { commitIndex: 0, turnCommitIndex: 0, appliedIndex: 0, machineIndex: 0 }

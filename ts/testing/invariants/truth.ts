@@ -89,6 +89,11 @@ export class Truth {
     }
   }
 
+  /** What has rotted on a disk is no entry that anybody has accepted. */
+  isIntact(block: Block): boolean {
+    return this.#entries.isIntact(block)
+  }
+
   /** Hot path: once per block that is sent. Whether these are exactly the entries that were accepted. */
   isKnown(block: Block): boolean {
     const entries = this.#entries

@@ -56,6 +56,8 @@ const MUST_REACH_IN_MINUTES: readonly string[] = [
   'call ended with ERR_RAFT_STORE_CORRUPT, unknown',
   'call ended with ERR_RAFT_STORE_POISONED, unknown',
   'entries for a peer could not be read',
+  'repaired',
+  'repair refused',
   'configuration rolled back',
   'joint configuration',
   'voter again with another disk',

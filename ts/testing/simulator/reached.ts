@@ -6,6 +6,7 @@ import { isVoter } from '../../core/configuration.js'
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
+import { decodeRepair } from '../../server/repair/messages.js'
 import { decodeTransfer } from '../../snapshot/transfer/messages.js'
 import type { ServerId, StoreOperation } from '../../types.js'
 import type { ServerView } from '../observer.js'
@@ -91,6 +92,7 @@ export class Reached implements WorldObserver {
   }
 
   framed(_server: ServerView, channel: object, frame: Uint8Array): void {
+    if (decodeRepair(frame)?.type === 'refused') this.count('repair refused')
     const message = decodeTransfer(frame)
     if (message === null || typeof message === 'string') return
     const isFirst = !this.#framed.has(channel)
@@ -110,6 +112,10 @@ export class Reached implements WorldObserver {
   returned({ kind }: Operation, { status, code }: Returned): void {
     if (status === 'ok') this.count(kind === 'read' ? 'read answered' : 'write answered')
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)
+  }
+
+  repaired(): void {
+    this.count('repaired')
   }
 
   recovered(): void {

@@ -3,6 +3,7 @@
  */
 
 import type { Request, Response } from '../../core/messages.js'
+import type { EntryRange } from '../../errors.js'
 import type { LogIndex, ServerId } from '../../types.js'
 import type { AppliedCommand, ServerView } from '../observer.js'
 import { mixed } from './doubles/sim-machine.js'
@@ -61,6 +62,11 @@ export class RunHash implements WorldObserver {
   returned(operation: Operation, { status, index, value }: Returned): void {
     this.#add(10, operation.id, status.length)
     this.#add(index, value, 0)
+  }
+
+  repaired(server: ServerView, { first, last }: EntryRange): void {
+    this.#add(13, server.ordinal, first)
+    this.#add(last, 0, 0)
   }
 
   fault(kind: string, detail: string): void {

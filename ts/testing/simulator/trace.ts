@@ -5,6 +5,7 @@
 
 import type { Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
+import type { EntryRange } from '../../errors.js'
 import type { Block, LogIndex, ServerId, StoreOperation } from '../../types.js'
 import type { AppliedCommand, DurableView, ServerView } from '../observer.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
@@ -79,6 +80,10 @@ export class Trace implements WorldObserver {
 
   returned({ id, client, server }: Operation, returned: Returned): void {
     this.#line('returned', { id, client, server, ...returned })
+  }
+
+  repaired(server: ServerView, range: EntryRange): void {
+    this.#line('repaired', { server: server.id, ...range })
   }
 
   fault(kind: string, detail: string): void {

@@ -1,8 +1,9 @@
 /** What a world tells besides what happens to its servers: calls of clients, faults, and the repair. */
 
-import type { Outcome } from '../../errors.js'
+import type { EntryRange, Outcome } from '../../errors.js'
 import type { ServerId } from '../../types.js'
 import type { DurableView, Observer, ServerView } from '../observer.js'
+import type { DiskBefore } from './invariants/repair-invariants.js'
 
 export interface Operation {
   readonly id: number
@@ -44,6 +45,8 @@ export interface WorldObserver extends Observer {
   ended?(server: ServerView): void
   /** A frame leaves that server on that channel. */
   framed?(server: ServerView, channel: object, frame: Uint8Array): void
+  /** A damaged block on its disk, which was so before, was replaced by what another server has. */
+  repaired?(server: ServerView, range: EntryRange, before: DiskBefore): void
   fault?(kind: string, detail: string): void
   /** What the disk of that server held was this log; now it begins another epoch, in which it alone votes. */
   recovered?(server: ServerView, log: DurableView): void

@@ -1,9 +1,11 @@
 /** All observers of a world as one. */
 
+import type { EntryRange } from '../../errors.js'
 import type { ServerId } from '../../types.js'
 import type { DurableView, ServerView } from '../observer.js'
 import { listening, Observers } from '../observers.js'
 import type { Listening } from '../observers.js'
+import type { DiskBefore } from './invariants/repair-invariants.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
 
 export class WorldObservers extends Observers implements Required<WorldObserver> {
@@ -12,6 +14,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
   readonly #aborted: readonly Listening<WorldObserver, 'aborted'>[]
   readonly #ended: readonly Listening<WorldObserver, 'ended'>[]
   readonly #framed: readonly Listening<WorldObserver, 'framed'>[]
+  readonly #repaired: readonly Listening<WorldObserver, 'repaired'>[]
   readonly #fault: readonly Listening<WorldObserver, 'fault'>[]
   readonly #recovered: readonly Listening<WorldObserver, 'recovered'>[]
   readonly #healed: readonly Listening<WorldObserver, 'healed'>[]
@@ -23,6 +26,7 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
     this.#aborted = listening(all, 'aborted')
     this.#ended = listening(all, 'ended')
     this.#framed = listening(all, 'framed')
+    this.#repaired = listening(all, 'repaired')
     this.#fault = listening(all, 'fault')
     this.#recovered = listening(all, 'recovered')
     this.#healed = listening(all, 'healed')
@@ -46,6 +50,10 @@ export class WorldObservers extends Observers implements Required<WorldObserver>
 
   framed(server: ServerView, channel: object, frame: Uint8Array): void {
     for (const observer of this.#framed) observer.framed(server, channel, frame)
+  }
+
+  repaired(server: ServerView, range: EntryRange, before: DiskBefore): void {
+    for (const observer of this.#repaired) observer.repaired(server, range, before)
   }
 
   fault(kind: string, detail: string): void {

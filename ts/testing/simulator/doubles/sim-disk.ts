@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../../../errors.js'
+import { verifyBlock } from '../../../format/block.js'
 import { MemorySnapshotDisk } from '../../../snapshot/memory-snapshot-store.js'
 import { MemoryDisk } from '../../../storage/memory/memory-log-store.js'
 import type { Block, LogIndex } from '../../../types.js'
@@ -29,6 +30,13 @@ export interface DiskUser {
 interface Kept {
   readonly log: MemoryDisk
   readonly snapshots: MemorySnapshotDisk
+}
+
+/** The same again flips it back. */
+interface FlippedBit {
+  readonly memory: MemoryDisk
+  readonly index: LogIndex
+  readonly bit: number
 }
 
 export class SimDisk implements Happening {
@@ -56,6 +64,8 @@ export class SimDisk implements Happening {
   /** Reads from now on that meet a flipped bit, of the log and of snapshots. */
   #rottenReads = 0
   #rottenFileReads = 0
+  /** Of this disk, and of what it was or may become again. */
+  #flipped: FlippedBit[] = []
 
   constructor(queue: EventQueue, plan: DiskPlan, random: SeededRandom, user: DiskUser) {
     this.#queue = queue
@@ -114,6 +124,7 @@ export class SimDisk implements Happening {
     this.#isFull = false
     this.#rottenReads = 0
     this.#rottenFileReads = 0
+    this.#unrot()
     this.snapshots.heal()
     this.memory.resume()
     this.wake()
@@ -125,6 +136,50 @@ export class SimDisk implements Happening {
 
   rotFiles(reads: number): void {
     this.#rottenFileReads = reads
+  }
+
+  /**
+   * Bits of blocks flip for good, and nobody notices before he reads them. Not in the last block, without which no open
+   * goes on, nor in what may still be truncated: a truncation through a damaged block is not this disk's to carry out.
+   * Returns where; empty where there is no such block.
+   */
+  rotAtRest(blocks: number, random: SeededRandom): readonly LogIndex[] {
+    const { durable } = this.memory
+    const { commitIndex } = durable.hardState
+    const settled = durable.blocks.slice(0, -1).filter(({ last, data }) => last <= commitIndex && verifyBlock(data))
+    const met = random.shuffled(settled).slice(0, blocks)
+    for (const { first } of met) this.#flip({ memory: this.memory, index: first, bit: random.word() })
+    return met.map(({ first }) => first)
+  }
+
+  /** Bits that have flipped flip back, where nobody has replaced their blocks. */
+  #unrot(): void {
+    const mine = this.#flipped.filter(({ memory }) => memory === this.memory)
+    this.#flipped = this.#flipped.filter(({ memory }) => memory !== this.memory)
+    const { memory } = this
+    const isDamaged = (index: LogIndex): boolean => {
+      const block = memory.durable.blocks.find(({ first, last }) => first <= index && index <= last)
+      return block !== undefined && !verifyBlock(block.data)
+    }
+    for (const { index, bit } of mine) {
+      if (!isDamaged(index)) continue
+      memory.flipBit(index, bit)
+      // It was another bit: this one was of a block that was replaced.
+      if (isDamaged(index)) memory.flipBit(index, bit)
+    }
+  }
+
+  #flip(flipped: FlippedBit): void {
+    flipped.memory.flipBit(flipped.index, flipped.bit)
+    this.#flipped.push(flipped)
+  }
+
+  /** With every bit that has flipped. */
+  #copyOf(memory: MemoryDisk): MemoryDisk {
+    const copy = memory.copy()
+    const flipped = this.#flipped.filter((bit) => bit.memory === memory)
+    this.#flipped.push(...flipped.map((bit) => ({ ...bit, memory: copy })))
+    return copy
   }
 
   /** The machine loses its power. Names that were not flushed are gone, or, by luck, durable without their bytes. */
@@ -156,7 +211,7 @@ export class SimDisk implements Happening {
 
   /** What is durable now may come back. */
   keepCopy(): void {
-    this.#copy = { log: this.memory.copy(), snapshots: this.snapshots.copy(this.#pace) }
+    this.#copy = { log: this.#copyOf(this.memory), snapshots: this.snapshots.copy(this.#pace) }
   }
 
   /** The last boot that the copy knows; null while there is none. */
@@ -174,7 +229,7 @@ export class SimDisk implements Happening {
   rollBack(): void {
     assert(this.#copy !== null, 'a disk without a copy is rolled back')
     const { log, snapshots } = this.#copy
-    this.#become({ log: log.copy(), snapshots: snapshots.copy(this.#pace) })
+    this.#become({ log: this.#copyOf(log), snapshots: snapshots.copy(this.#pace) })
   }
 
   #become({ log, snapshots }: Kept): void {
@@ -209,6 +264,12 @@ export class SimDisk implements Happening {
   afterRead(run: () => void): void {
     const due = this.#queue.now + this.#random.exponential(this.#plan.readMs * this.slowness)
     this.#queue.call(this.#busy(due), run)
+  }
+
+  /** As a write. */
+  afterRepair(run: () => void): void {
+    const due = this.#queue.now + this.#random.exponential(this.#plan.writeMs * this.slowness)
+    this.#queue.call(this.#busy(Math.max(due, this.#hangsUntil)), run)
   }
 
   /** How long what it has begun still takes: a disk that was slow finishes that no sooner. */

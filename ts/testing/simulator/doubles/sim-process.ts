@@ -8,6 +8,7 @@ import type { Request, Response } from '../../../core/messages.js'
 import { RaftCore } from '../../../core/raft-core.js'
 import type { Input, Ready } from '../../../core/ready.js'
 import { RaftError } from '../../../errors.js'
+import type { EntryRange } from '../../../errors.js'
 import type { StateMachine } from '../../../machine/state-machine.js'
 import { recoverSettingsOf, settingsOf } from '../../../options.js'
 import type { RecoverOptions, SnapshotOptions } from '../../../options.js'
@@ -21,6 +22,7 @@ import type { Ticket } from '../../../storage/log-store.js'
 import type { Transport } from '../../../transport/transport.js'
 import type { CancelTimer, Clock, Server, ServerId, StoreOperation } from '../../../types.js'
 import type { Happening } from '../event-queue.js'
+import type { DiskBefore } from '../invariants/repair-invariants.js'
 import type { SimClock } from './sim-clock.js'
 import type { SimDisk } from './sim-disk.js'
 import type { SimAnswer, SimCommand } from './sim-machine.js'
@@ -65,6 +67,7 @@ export interface ProcessSite {
   decided(core: RaftCore, ready: Ready): void
   turned(core: RaftCore): void
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
+  repaired(range: EntryRange, before: DiskBefore): void
   sent(to: ServerId, message: Request | Response): void
   delivered(from: ServerId, message: Request | Response): void
   framed(channel: object, frame: Uint8Array): void
@@ -190,6 +193,10 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
 
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void {
     this.#site.submitted(ticket, operations)
+  }
+
+  repaired(range: EntryRange, before: DiskBefore): void {
+    this.#site.repaired(range, before)
   }
 
   sent(to: ServerId, message: Request | Response): void {

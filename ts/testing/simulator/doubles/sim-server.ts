@@ -344,6 +344,7 @@ export class SimServer implements ServerView {
       decided: (core, ready) => observers.decided(this, core, ready),
       turned: (core) => observers.turned(this, core),
       submitted: (ticket, operations) => observers.submitted(this, ticket, operations),
+      repaired: (range, before) => observers.repaired(this, range, before),
       sent: (to, message) => observers.sent(this, to, message),
       delivered: (from, message) => observers.delivered(from, this, message),
       framed: (channel, frame) => observers.framed(this, channel, frame),

@@ -3,9 +3,11 @@
  * process may die. After its process is dead it answers nothing any more.
  */
 
+import type { EntryRange } from '../../../errors.js'
 import { MemoryLogStore } from '../../../storage/memory/memory-log-store.js'
 import type { LogStore, StoredState, StoreProgress, StoreStats, Ticket } from '../../../storage/log-store.js'
 import type { Block, LogIndex, StoreOperation } from '../../../types.js'
+import type { DiskBefore } from '../invariants/repair-invariants.js'
 import type { SimDisk } from './sim-disk.js'
 
 /** The process that has the store open. */
@@ -16,6 +18,7 @@ export interface StoreUser {
   point(where: string): void
   /** Promises may have settled: what follows from them comes before the next event. */
   promised(): void
+  repaired(range: EntryRange, before: DiskBefore): void
   submitted(ticket: Ticket, operations: readonly StoreOperation[]): void
 }
 
@@ -89,6 +92,28 @@ export class SimStore implements LogStore {
     })
   }
 
+  /** It is written when the disk gets to it, and a process that dies before has changed nothing. */
+  repair(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Promise<boolean> {
+    this.reads += 1
+    return new Promise((resolve, reject) => {
+      this.#disk.afterRepair(() => {
+        this.reads -= 1
+        this.#user.arrive(() => {
+          this.#user.promised()
+          this.#user.point('repair')
+          const before = imageOf(this.#disk)
+          const repaired = this.#inner.repair(first, last, blocks)
+          repaired
+            .then((isReplaced) => {
+              if (isReplaced) this.#user.repaired({ first, last }, before)
+              resolve(isReplaced)
+            })
+            .catch(reject)
+        })
+      })
+    })
+  }
+
   stats(): StoreStats {
     return this.#inner.stats()
   }
@@ -98,4 +123,9 @@ export class SimStore implements LogStore {
     this.#disk.wake()
     return closed
   }
+}
+
+function imageOf({ memory: { durable } }: SimDisk): DiskBefore {
+  const { hardState, snapshot, firstIndex, lastIndex, blocks } = durable
+  return { hardState, snapshot, firstIndex, lastIndex, blocks: [...blocks] }
 }

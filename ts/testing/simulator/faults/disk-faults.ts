@@ -3,7 +3,7 @@
 import type { Fault } from './fault.js'
 import { spell, victim } from './fault.js'
 import type { FaultName } from './fault-names.js'
-import type { SeededRandom } from '../random.js'
+import { SeededRandom } from '../random.js'
 import type { SimServer } from '../doubles/sim-server.js'
 import type { World } from '../world.js'
 
@@ -48,7 +48,12 @@ export const diskFaults: Readonly<Record<DiskFault & FaultName, Fault>> = {
   },
   'bit-rot': (world, random) => {
     const server = victim(world, random)
-    server.sim.rot(random.int(1, 3))
+    const count = random.int(1, 3)
+    // Drawn by itself, so that whatever else goes wrong stays the same.
+    const apart = new SeededRandom(world.plan.seed ^ Math.floor(world.queue.now * 1000))
+    const rotten = apart.chance(0.5) ? server.sim.rotAtRest(count, apart) : []
+    if (rotten.length > 0) return `${server.id} at rest at ${rotten.join(', ')}`
+    server.sim.rot(count)
     return server.id
   },
   /** A disk is lost, and its server starts again with an empty one under the same id. */

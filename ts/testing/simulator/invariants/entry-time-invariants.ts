@@ -3,7 +3,7 @@
  * by it (expiry, limits by rate) is done once, and in order.
  */
 
-import { RecordCursor } from '../../../format/block.js'
+import { RecordCursor, verifyBlock } from '../../../format/block.js'
 import type { RaftCore } from '../../../core/raft-core.js'
 import type { Ready } from '../../../core/ready.js'
 import type { Block } from '../../../types.js'
@@ -18,7 +18,8 @@ export class EntryTimeInvariants implements Observer {
   booted(server: ServerView): void {
     const times = [0]
     this.#times[server.ordinal] = times
-    for (const block of server.disk.durable.blocks) this.#append(server, times, block)
+    // Of what has rotted nothing is known.
+    for (const block of server.disk.durable.blocks) if (verifyBlock(block.data)) this.#append(server, times, block)
   }
 
   // Hot path: once per turn.

@@ -6,6 +6,7 @@
  */
 
 import { assert } from '../../../errors.js'
+import type { EntryRange } from '../../../errors.js'
 import type { Input, RaftCore, Ready, Request, Response } from '../../../core/index.js'
 import type { LogIndex, ServerId, SnapshotMeta } from '../../../types.js'
 import { invariantsOf } from '../../invariants/invariants.js'
@@ -15,6 +16,8 @@ import { hold } from '../../invariants/violation.js'
 import type { AppliedCommand, DurableView, ServerView } from '../../observer.js'
 import { Observers } from '../../observers.js'
 import type { WorldObserver } from '../world-observer.js'
+import { checkRepair } from './repair-invariants.js'
+import type { DiskBefore } from './repair-invariants.js'
 
 interface Epoch {
   readonly truth: Truth
@@ -64,6 +67,10 @@ export class Epochs implements WorldObserver {
     hold(epoch === server.epoch, 32, () => {
       return `${server.id} of epoch ${server.epoch} hears ${message.type} from ${from} of epoch ${epoch}`
     })
+  }
+
+  repaired(server: ServerView, range: EntryRange, before: DiskBefore): void {
+    checkRepair(this.truthOf(server.epoch), server, range, before)
   }
 
   booted(server: ServerView): void {

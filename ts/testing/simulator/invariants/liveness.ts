@@ -27,6 +27,8 @@ const ENTRY_SHARE = 0.05
 const SETTLE_TIMEOUTS = 2
 /** How often one path stays cut, where it may. */
 const CUT_CHANCE = 0.7
+/** A repair that was under way asks for as long until it is found that the damage is gone, or nobody waits for it. */
+const REPAIR_MS = 30_000
 /** How long the leader is watched when nothing is asked any more. */
 const CALM_TIMEOUTS = 4
 /** Three turns take part in a round; each now and then takes as long as several of them. */
@@ -68,6 +70,7 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
     DIAL_MS +
     backlogMs(world, core) +
     retryMs(world) +
+    (core.some(({ rooms }) => (rooms?.repairs ?? 0) > 0) ? REPAIR_MS : 0) +
     longest * ENTRY_SHARE * (disk.writeMs + disk.readMs + 1)
   const memberMs = hasChanges ? await membersBack(world, core, 2 * allowedMs) : 0
   const isLate = (): boolean => world.queue.now - begin > allowedMs + memberMs
@@ -286,7 +289,7 @@ function agreed(world: World, core: readonly SimServer[]): boolean {
  */
 const PASSED_THROUGH: readonly (keyof Rooms)[] = [
   ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions'] as const),
-  ...(['unwritten', 'creditMissing', 'blocksRead'] as const),
+  ...(['unwritten', 'creditMissing', 'blocksRead', 'repairs', 'givings'] as const),
 ]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
