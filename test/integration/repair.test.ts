@@ -1,6 +1,6 @@
 /**
- * The real thing: three servers over the native store, in both modes, and TCP. Bits of cold blocks flip in the data file
- * of one of them while it is down; it repairs them from the others, and they are whole for whoever opens it next.
+ * The real thing: three servers over the native store, in both modes, and TCP. Bits of cold blocks flip in the data
+ * file of one of them while it is down; it repairs them from the others, and they are whole for whoever opens it next.
  */
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'

@@ -64,11 +64,11 @@ const EVENT_NAMES = Object.keys({
   peer: true,
   refused: true,
   snapshot: true,
-  repair: true,
   stall: true,
   fault: true,
   configuration: true,
   removed: true,
+  repair: true,
 } satisfies Record<keyof RaftEvents, true>)
 
 /** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */

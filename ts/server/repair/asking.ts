@@ -54,8 +54,8 @@ export class Asking {
   }
 
   async #open(handlers: ChannelHandlers): Promise<Channel> {
-    const { transport, peer } = this.#parts
-    const channel = await transport.openChannel?.(peer, handlers)
+    const parts = this.#parts
+    const channel = await parts.transport.openChannel?.(parts.peer, handlers)
     if (channel === undefined) throw new Error('the transport opened no channel')
     return channel
   }

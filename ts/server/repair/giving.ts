@@ -1,6 +1,6 @@
 /**
- * Entries that a peer has lost to a damaged block, read from this server's log and given: only those whose terms are the
- * same here, and only what is durable. Whoever asks checks all of it again.
+ * Entries that a peer has lost to a damaged block, read from this server's log and given: only those whose terms are
+ * the same here, and only what is durable. Whoever asks checks all of it again.
  */
 
 import { isOurs, RaftError } from '../../errors.js'

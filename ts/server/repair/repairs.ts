@@ -1,10 +1,11 @@
 /**
  * Entries whose block a read has found damaged: they are asked of the other members, the leader first, and put in the
- * place of the damaged block while this server runs. Only what is proven to be the same is put there (`wanted.ts`); what
- * nobody can give is named with what each of them said. Nothing is truncated, and the log says of itself what it said.
+ * place of the damaged block while this server runs. Only what is proven to be the same is put there (`wanted.ts`);
+ * what nobody can give is named with what each of them said. Nothing is truncated, and the log says of itself what it
+ * said.
  *
- * Invariants: one repair is under way at a time, and it asks one server at a time. What nobody waits for ends soon, so at
- * rest there is none.
+ * Invariants: one repair is under way at a time, and it asks one server at a time. What nobody waits for ends soon, so
+ * at rest there is none.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'

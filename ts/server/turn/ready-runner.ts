@@ -214,7 +214,7 @@ export class ReadyRunner {
     return this.#applier.apply(range.first, last, blocks)
   }
 
-  /** Nothing is applied until what is damaged was repaired, one block after the other; this server goes on meanwhile. */
+  /** Nothing is applied until what is damaged was repaired, block after block; this server goes on meanwhile. */
   async #readForMachine({ first, last }: ApplyRange): Promise<readonly Block[]> {
     let damagedAt = 0
     for (let tries = 1; ; tries += 1) {

@@ -153,9 +153,9 @@ export class MemoryImage implements ReadonlyImage {
   }
 
   /**
-   * Puts blocks in the place of the damaged one of exactly these entries, but for those that a compaction has let go of.
-   * False: there is none, or its entries have other terms; nothing was changed. Invariant: the blocks are intact, and
-   * cover first .. last.
+   * Puts blocks in the place of the damaged one of exactly these entries, but for those that a compaction has let go
+   * of. False: there is none, or its entries have other terms; nothing was changed. Invariant: the blocks are intact,
+   * and cover first .. last.
    */
   repair(first: LogIndex, last: LogIndex, blocks: readonly Block[]): boolean {
     const at = this.#blockAt(first)

@@ -137,7 +137,7 @@ export class MemoryDisk {
     this.#user?.retry()
   }
 
-  /** Bit rot: changes one bit of the block that holds `index`. The next read of it finds out; the same again mends it. */
+  /** Bit rot: changes one bit of the block that holds `index`. The next read finds out; the same again mends it. */
   flipBit(index: LogIndex, bit: number): void {
     const at = this.#image.blocks.findIndex((block) => block.first <= index && index <= block.last)
     const block = this.#image.blocks[at]
