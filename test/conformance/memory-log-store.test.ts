@@ -217,7 +217,10 @@ test('D4 a damaged block is told with its entries, and others of the same entrie
   const pieces = [blockOf(2, 3, [20]), blockOf(3, 3, [20, 20])]
   assert.is(await store.repair(logIndex(2), logIndex(4), pieces), true)
   assert.equal(entriesOf(await store.read(logIndex(1), logIndex(6), 1000)), intact)
-  assert.equal(disk.durable.blocks.map(({ first, last }) => `${first}-${last}`), ['1-1', '2-2', '3-4', '5-5'])
+  assert.equal(
+    disk.durable.blocks.map(({ first, last }) => `${first}-${last}`),
+    ['1-1', '2-2', '3-4', '5-5'],
+  )
   assert.equal(disk.durable.hardState, hardState(4, 'a', 5))
   assert.is(store.stats().usedBytes - usedBytes, 28, 'a header and a checksum more')
   // What is submitted from now on is held against the same log.
@@ -244,7 +247,10 @@ test('D4 a repair changes nothing where the log has become another one, or is wh
   store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 7, [20, 20]))])
   disk.completeAll()
   assert.is(await repair(2, 3, 3), false, 'it was truncated')
-  assert.equal(disk.durable.blocks.map(({ first, term }) => `${first}/${term}`), ['1/1', '2/7'])
+  assert.equal(
+    disk.durable.blocks.map(({ first, term }) => `${first}/${term}`),
+    ['1/1', '2/7'],
+  )
   disk.flipBit(logIndex(2), 8 * 70)
   assert.is(await repair(2, 3, 3), false, 'what was truncated is not what is damaged now')
   assert.is(await repair(2, 3, 7), true)
@@ -261,6 +267,24 @@ test('D4 of a damaged block that a compaction cuts through only what is kept is 
   assert.equal(await damagedBy(store.read(logIndex(3), logIndex(5), 1000)), { first: 3, last: 3 })
   assert.is(await store.repair(logIndex(3), logIndex(3), [blockOf(3, 1, [40])]), true)
   assert.is((await store.read(logIndex(3), logIndex(5), 1000)).length, 2)
+  await store.close()
+})
+
+test('D4 what was damaged at the start is repaired for what is submitted, too', async () => {
+  const disk = new MemoryDisk({ completion: 'manual' })
+  const before = new MemoryLogStore(disk)
+  await before.open(() => {})
+  before.submit([append(blockOf(1, 1, [20, 20, 20])), append(blockOf(4, 1, [20]))])
+  disk.completeAll()
+  await before.close()
+  disk.flipBit(logIndex(1), 8 * 20)
+  const store = new MemoryLogStore(disk)
+  await store.open(() => {})
+  assert.is(await store.repair(logIndex(1), logIndex(3), [blockOf(1, 1, [20, 20, 20])]), true)
+  // It cuts through the block, first in what is accepted.
+  store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 2, [20]))])
+  disk.completeAll()
+  assert.is((await store.read(logIndex(1), logIndex(3), 1000)).length, 2)
   await store.close()
 })
 

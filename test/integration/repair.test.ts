@@ -110,7 +110,7 @@ for (const mode of ['lmdb', 'journal'] as const) {
       assert.is(typeof intact.entries, 'object')
       for (const index of [5, 20, 21, 48]) await site.rot('s1', index)
       const damaged = await site.held('s1')
-      assert.match(String(damaged.entries), 'data.mdb is damaged at index 5')
+      assert.match(JSON.stringify(damaged.entries), 'data.mdb is damaged at index 5')
       await Promise.all(['s1', 's2', 's3'].map((id) => site.cluster.open(id)))
       for (const id of ['s1', 's2', 's3']) await site.hasAll(id)
       const { status } = site.cluster.server('s1')
@@ -145,7 +145,7 @@ test('the same block damaged on all of them halts them, named, and nothing is tr
     for (const [at, id] of ids.entries()) {
       const { lastIndex, entries } = await site.held(id)
       assert.ok(lastIndex >= (before[at]?.lastIndex ?? 0), id)
-      assert.match(String(entries), 'data.mdb is damaged at index 20')
+      assert.match(JSON.stringify(entries), 'data.mdb is damaged at index 20')
     }
   } finally {
     await site.end()

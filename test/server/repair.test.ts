@@ -145,7 +145,10 @@ test('a server votes and takes entries while it waits for a member that still ha
   await until('both look for it', () =>
     ['s1', 's2'].every((id) => site.cluster.server(id).status.repairs.underWay === 1),
   )
-  assert.equal(['s1', 's2'].map((id) => site.cluster.server(id).status.fault), [null, null])
+  assert.equal(
+    ['s1', 's2'].map((id) => site.cluster.server(id).status.fault),
+    [null, null],
+  )
   await site.cluster.open('s3')
   for (const id of IDS) await until(`${id} has all`, () => site.cluster.machine(id).query().count === COMMANDS)
   assert.is(site.cluster.server('s2').status.repairs.count, 1)
@@ -194,10 +197,13 @@ test('what is wanted are the entries that are kept and durable, with their terms
   assert.is(runs(1, 4), undefined)
   assert.is(runs(35, 41), undefined)
   const one = wantedOf(log, { first: logIndex(12), last: logIndex(14) })
-  const other = wantedOf({ ...log, termRuns: [{ first: logIndex(5), term: termOf(4) }] }, {
-    first: logIndex(12),
-    last: logIndex(14),
-  })
+  const other = wantedOf(
+    { ...log, termRuns: [{ first: logIndex(5), term: termOf(4) }] },
+    {
+      first: logIndex(12),
+      last: logIndex(14),
+    },
+  )
   assert.ok(one !== null && other !== null && isSame(one, one) && !isSame(one, other))
 })
 

@@ -98,7 +98,12 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(capacity: u64, reserve: u64) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { tickets: VecDeque::new(), submitted: 0, is_nudged: false, phase: Phase::Open }),
+            waiting: Mutex::new(Waiting {
+                tickets: VecDeque::new(),
+                submitted: 0,
+                is_nudged: false,
+                phase: Phase::Open,
+            }),
             changed: Condvar::new(),
             capacity,
             reserve,

@@ -75,9 +75,9 @@ impl Replacement {
     /// which it has a copy of.
     pub(crate) fn is_of(&self, log: &Log) -> bool {
         let is_within = self.last >= log.first && self.last <= log.last;
-        let terms = self.blocks().all(|(_, info)| {
-            info.last < log.first || log.has_term(info.first.max(log.first), info.last, info.term)
-        });
+        let terms = self
+            .blocks()
+            .all(|(_, info)| info.last < log.first || log.has_term(info.first.max(log.first), info.last, info.term));
         let theirs = self.blocks().filter(|(_, info)| info.is_configuration && info.first >= log.first);
         let theirs = theirs.map(|(bytes, info)| (info.first, block::only_payload(bytes)));
         let ours = log.configurations.iter().filter(|(index, _)| (self.first..=self.last).contains(index));

@@ -96,7 +96,7 @@ impl Filled {
     }
 
     /// Opens it again, in either mode: everything is what it was.
-    fn is_whole_again(self) {
+    fn check_whole_again(self) {
         self.opened.store.close();
         for mode in MODES {
             let opened = open_with(&self.dir, &options(mode)).unwrap();
@@ -123,7 +123,8 @@ fn a_damaged_block_is_told_with_its_entries_and_replaced_for_good() {
         assert_eq!(filled.range(1, 101), Err((21, 30)), "{mode:?}");
         assert_eq!(filled.range(35, 101), Err((61, 70)), "{mode:?}");
         let before = filled.opened.store.stats();
-        let replace = |first, last, term| filled.opened.store.repair(first, last, &pieces(first, last, term, first + 3));
+        let replace =
+            |first, last, term| filled.opened.store.repair(first, last, &pieces(first, last, term, first + 3));
         assert_eq!(replace(21, 30, term_at(21)).unwrap(), Repaired::Replaced);
         assert_eq!(filled.range(1, 60).unwrap(), filled.intact.0[..59]);
         assert_eq!(replace(61, 70, term_at(61)).unwrap(), Repaired::Replaced);
@@ -131,7 +132,7 @@ fn a_damaged_block_is_told_with_its_entries_and_replaced_for_good() {
         let after = filled.opened.store.stats();
         assert_eq!(after.flushes - before.flushes, 4, "two transactions");
         assert_eq!((after.first, after.last, after.group_commits), (1, 100, before.group_commits));
-        filled.is_whole_again();
+        filled.check_whole_again();
     }
 }
 
@@ -143,7 +144,7 @@ fn the_log_goes_on_behind_a_repair() {
         filled.opened.put(&[Operation::Append { block: &block_at(101, 9) }]);
         filled.opened.put(&[Operation::TruncateSuffix { from: 101 }]);
         filled.opened.put(&[Operation::HardState { term: 7, commit: 60, voted_for: Some("s2") }]);
-        filled.is_whole_again();
+        filled.check_whole_again();
     }
 }
 
@@ -165,7 +166,7 @@ fn what_are_other_entries_than_the_log_has_changes_nothing() {
         assert_eq!(repair(21, 30, &[]).unwrap_err().code(), "INVALID", "no block");
         assert_eq!(filled.range(1, 101), Err((21, 30)));
         filled.opened.store.repair(21, 30, &block_at(21, term_at(21))).unwrap();
-        filled.is_whole_again();
+        filled.check_whole_again();
     }
 }
 
@@ -255,8 +256,7 @@ fn a_disk_without_room_repairs_nothing_and_goes_on() {
     fill(home.path(), Mode::Lmdb);
     rot(home.path(), 25);
     let mut options = options(Mode::Lmdb);
-    options.faults =
-        Faults::injected(|point| (point == FaultPoint::Reserve).then(|| ErrorKind::StorageFull.into()));
+    options.faults = Faults::injected(|point| (point == FaultPoint::Reserve).then(|| ErrorKind::StorageFull.into()));
     let opened = open_with(home.path(), &options).unwrap();
     let error = opened.store.repair(21, 30, &block_at(21, 1)).unwrap_err();
     assert_eq!(error.code(), "ERR_RAFT_STORE_FULL");

@@ -136,7 +136,20 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls, repairs }
+  const shared = {
+    ...calls,
+    core,
+    store,
+    clock,
+    events,
+    life,
+    mailbox,
+    pins,
+    entryClock,
+    snapshots,
+    snapshotCalls,
+    repairs,
+  }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
   const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.

@@ -244,13 +244,7 @@ export class Repairs {
   }
 
   /** The log may have become another one while they came; the store looks again. */
-  #put(
-    repair: Repair,
-    wanted: Wanted,
-    peer: ServerId,
-    blocks: readonly Block[],
-    rest: readonly ServerId[],
-  ): void {
+  #put(repair: Repair, wanted: Wanted, peer: ServerId, blocks: readonly Block[], rest: readonly ServerId[]): void {
     const now = wantedOf(this.#core.log, repair.range)
     if (now === null || !isSame(now, wanted)) return this.#end(repair, null)
     const repaired = this.#store.repair?.(wanted.first, wanted.last, blocks) ?? Promise.resolve(false)

@@ -57,8 +57,9 @@ impl Reader {
         let range = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
         for item in tree.rows.range(&txn, &range).map_err(|error| tree.lmdb_error(error))? {
             let (key, row) = item.map_err(|error| tree.lmdb_error(error))?;
-            let (row, info) =
-                tree.intact_block(key, row).or_else(|damage| Err(self.damaged_at(&txn, key, bounds.first, damage)?))?;
+            let (row, info) = tree
+                .intact_block(key, row)
+                .or_else(|damage| Err(self.damaged_at(&txn, key, bounds.first, damage)?))?;
             tree.check_place(key, &info)?;
             if let Some(outcome) = filling.take(row.block, &info).map_err(|damage| tree.damaged(damage))? {
                 return Ok(outcome);

@@ -18,7 +18,12 @@ export interface DiskBefore {
   readonly blocks: readonly Block[]
 }
 
-export function checkRepair(truth: Truth, { id, disk }: ServerView, { first, last }: EntryRange, was: DiskBefore): void {
+export function checkRepair(
+  truth: Truth,
+  { id, disk }: ServerView,
+  { first, last }: EntryRange,
+  was: DiskBefore,
+): void {
   const is = disk.durable
   const where = `${id} repairs ${first} .. ${last}`
   const isSame =
