@@ -271,21 +271,24 @@ test('D4 of a damaged block that a compaction cuts through only what is kept is 
 })
 
 test('D4 what was damaged at the start is repaired for what is submitted, too', async () => {
-  const disk = new MemoryDisk({ completion: 'manual' })
-  const before = new MemoryLogStore(disk)
-  await before.open(() => {})
-  before.submit([append(blockOf(1, 1, [20, 20, 20])), append(blockOf(4, 1, [20]))])
-  disk.completeAll()
-  await before.close()
-  disk.flipBit(logIndex(1), 8 * 20)
-  const store = new MemoryLogStore(disk)
-  await store.open(() => {})
-  assert.is(await store.repair(logIndex(1), logIndex(3), [blockOf(1, 1, [20, 20, 20])]), true)
-  // It cuts through the block, first in what is accepted.
-  store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 2, [20]))])
-  disk.completeAll()
-  assert.is((await store.read(logIndex(1), logIndex(3), 1000)).length, 2)
-  await store.close()
+  const block = blockOf(1, 1, [20, 20, 20])
+  for (let byte = 0; byte < block.data.length; byte += 1) {
+    const disk = new MemoryDisk({ completion: 'manual' })
+    const before = new MemoryLogStore(disk)
+    await before.open(() => {})
+    before.submit([append(block), append(blockOf(4, 1, [20]))])
+    disk.completeAll()
+    await before.close()
+    disk.flipBit(logIndex(1), 8 * byte + 7)
+    const store = new MemoryLogStore(disk)
+    await store.open(() => {})
+    assert.is(await store.repair(logIndex(1), logIndex(3), [block]), true, `byte ${byte}`)
+    // It cuts through the block, first in what is accepted.
+    store.submit([{ type: 'truncateSuffix', from: logIndex(2) }, append(blockOf(2, 2, [20]))])
+    disk.completeAll()
+    assert.is((await store.read(logIndex(1), logIndex(3), 1000)).length, 2)
+    await store.close()
+  }
 })
 
 test('a repair for which there is no room is refused, and one that fails poisons', async () => {
