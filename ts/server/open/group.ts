@@ -136,28 +136,15 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
-  const shared = {
-    ...calls,
-    core,
-    store,
-    clock,
-    events,
-    life,
-    mailbox,
-    pins,
-    entryClock,
-    snapshots,
-    snapshotCalls,
-    repairs,
-  }
+  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
-  const loop = new EventLoop({ ...shared, dir, transport, logger, writes, runner, applyProgress })
+  const loop = new EventLoop({ ...shared, repairs, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
   const closeByItself = (): void => void loop.close().then(ignore, ignore)
   if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))
   const { electionTimeoutMs } = settings
   const server: Server = new Server({
-    ...{ ...shared, electionTimeoutMs, loop, inbound, refusals, writes },
+    ...{ ...shared, repairs, electionTimeoutMs, loop, inbound, refusals, writes },
     ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability, join: state.join },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }

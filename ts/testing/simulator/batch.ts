@@ -41,6 +41,7 @@ const MUST_REACH: readonly string[] = [
 
 /** What a run of an hour, some 100 million core steps, must have been in besides. */
 const MUST_REACH_IN_AN_HOUR: readonly string[] = [
+  'call ended with ERR_RAFT_STORE_CORRUPT, unknown',
   'crash before an install is durable',
   'crash of a leader in a joint configuration',
   'call ended with ERR_RAFT_CLOSED, applied',
@@ -53,7 +54,7 @@ const MUST_REACH_IN_MINUTES: readonly string[] = [
   ),
   'call ended with ERR_RAFT_LEADERSHIP_LOST, applied',
   'call ended with ERR_RAFT_OVERLOADED, not-applied',
-  'call ended with ERR_RAFT_STORE_CORRUPT, unknown',
+  'call ended with ERR_RAFT_STORE_CORRUPT, not-applied',
   'call ended with ERR_RAFT_STORE_POISONED, unknown',
   'entries for a peer could not be read',
   'repaired',
