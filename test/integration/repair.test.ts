@@ -103,7 +103,7 @@ class Site {
 }
 
 for (const mode of ['lmdb', 'journal'] as const) {
-  test(`${mode}: a server whose cold blocks are damaged repairs them, and has everything`, async () => {
+  test(`D4 ${mode}: a server whose cold blocks are damaged repairs them, and has everything`, async () => {
     const site = await Site.filled(mode)
     try {
       const intact = await site.held('s1')

@@ -95,7 +95,7 @@ test.before.each(async (context) => {
 })
 test.after.each(({ site }) => site.cluster.closeAll())
 
-test('what the state machine needs is fetched from the others, and everything is applied', async ({ site }) => {
+test('D4 what the state machine needs is fetched from the others, and everything is applied', async ({ site }) => {
   const { data } = site.disk('s1').durable.blocks.find(({ first }) => first === DAMAGED) ?? {}
   site.rot('s1')
   await site.open()

@@ -117,7 +117,7 @@ fn pieces(first: u64, last: u64, term: u64, cut: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_block_is_told_with_its_entries_and_replaced_for_good() {
+fn d4_a_damaged_block_is_told_with_its_entries_and_replaced_for_good() {
     for mode in MODES {
         let filled = Filled::with(mode, &[25, 63]);
         assert_eq!(filled.range(1, 101), Err((21, 30)), "{mode:?}");
