@@ -199,6 +199,31 @@ test('holds nothing when all that came was whole commands', () => {
   assert.is(parser.held, 0)
 })
 
+test('what is left of a chunk is kept, wherever that ends, and no more of it', () => {
+  const stream = bytes(command('SET', 'k', 'some value') + 'get k\r\n' + command('DEL', 'k'))
+  for (let cut = 1; cut < stream.length; cut += 1) {
+    const parser = new RequestParser(limits)
+    const commands: unknown[] = []
+    for (const part of [stream.subarray(0, cut), stream.subarray(cut)]) {
+      const chunk = Buffer.from(part)
+      parser.push(chunk)
+      for (let words = parser.next(); words !== null; words = parser.next()) commands.push(words)
+      parser.keep()
+      chunk.fill('#')
+      assert.ok(parser.held <= 200, `${parser.held} bytes held`)
+    }
+    assert.equal(
+      commands,
+      [
+        ['SET', 'k', 'some value'],
+        ['get', 'k'],
+        ['DEL', 'k'],
+      ],
+      `cut at ${cut}`,
+    )
+  }
+})
+
 test('an inline request is split as a shell would', () => {
   assert.equal(splitInline(`set "a b" 'c d' "\\x41\\n\\"" 'it\\'s' plain`), [
     'set',

@@ -126,6 +126,22 @@ test('answers are written in slices, to every client in its turn, and whole', ()
     assert.is(server.rooms['turns'], 0)
   }))
 
+test('a server that closes reads on, into nothing, so that its last words arrive', () =>
+  withRooms(async ({ client, raft, server }) => {
+    client.pause()
+    client.receive(command('SET', 'k', 'v'))
+    await turns(1)
+    const closed = server.close(raft.close())
+    assert.is(client.isPaused, false)
+    client.receive(command('SET', 'k', 'w'))
+    await turns()
+    assert.is(client.writes.length, 1)
+    assert.is(client.isEnded, true)
+    assert.is(server.counters.commands, 1)
+    client.close()
+    await closed
+  }))
+
 test('a client that takes no answers is read on, but nothing more is done for it until it takes some', () =>
   withRooms(async ({ client, server }) => {
     const value = 'x'.repeat(100_000)

@@ -47,7 +47,10 @@ export class ScriptedSocket implements ClientSocket {
   }
 
   receive(text: string): void {
-    this.#listener?.received(Buffer.from(text, 'latin1'))
+    const bytes = Buffer.from(text, 'latin1')
+    this.#listener?.received(bytes)
+    // They were the listener's only until now.
+    bytes.fill('#')
   }
 
   /** All that was written has left. */

@@ -134,7 +134,10 @@ export class Connection implements ClientSocket {
     while (!this.#isPaused && !this.#isServerGone) {
       const chunk = this.#kept.shift()
       if (chunk === undefined) return
-      this.#listener?.received(Buffer.from(chunk, 'latin1'))
+      const bytes = Buffer.from(chunk, 'latin1')
+      this.#listener?.received(bytes)
+      // They were the listener's only until now.
+      bytes.fill('#')
     }
   }
 

@@ -79,6 +79,7 @@ export class RequestParser {
     return this.#buffer.length + this.#argumentBytes
   }
 
+  /** The bytes must stay as they are until they are used up, or `keep` is called. */
   push(chunk: Buffer): void {
     const rest = this.#end - this.#start
     if (rest === 0) {
@@ -90,6 +91,15 @@ export class RequestParser {
     }
     this.#makeRoom(rest, chunk.length)
     this.#end += chunk.copy(this.#buffer, this.#end)
+  }
+
+  /** Copies what is left of what was pushed last: from now on it is somebody else's. */
+  keep(): void {
+    if (this.#owned || this.#buffer === empty) return
+    this.#buffer = ownCopy(this.#buffer, this.#start, this.#end)
+    this.#owned = true
+    this.#end -= this.#start
+    this.#start = 0
   }
 
   /** Drops what has come; nothing more is pushed. */
@@ -299,6 +309,13 @@ export class RequestParser {
     this.#start = 0
     this.#end = rest
   }
+}
+
+/** In memory of its own, so that little that is kept keeps little. */
+export function ownCopy(bytes: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(end - start)
+  bytes.copy(copy, 0, start, end)
+  return copy
 }
 
 const empty = Buffer.alloc(0)

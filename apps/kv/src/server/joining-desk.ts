@@ -72,6 +72,7 @@ export class JoiningDesk {
         for (let words = parser.next(); words !== null; words = parser.next()) {
           socket.write(encodeReply(words instanceof RefusedCommand ? failure(words.text) : this.#answer(words), 2))
         }
+        parser.keep()
         if (parser.fault !== null) {
           socket.write(encodeReply(failure(parser.fault), 2))
           socket.end()

@@ -4,7 +4,7 @@
  */
 
 import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, INLINE_BYTES_MAX } from '../../limits.js'
-import { RequestParser, type RefusedCommand } from '../../resp/request-parser.js'
+import { ownCopy, RequestParser, type RefusedCommand } from '../../resp/request-parser.js'
 
 export class ClientInput {
   readonly #parser = new RequestParser({
@@ -37,10 +37,19 @@ export class ClientInput {
     return this.#parser.commandBytes
   }
 
+  /** The bytes are this room's until `keep` is called. */
   push(chunk: Buffer): void {
     if (this.fault !== null) return
     this.#chunks.push(chunk)
     this.#chunkBytes += chunk.length + CHUNK_BYTES
+  }
+
+  /** Copies what is still here of the chunk that was pushed last, which is somebody else's from now on. */
+  keep(): void {
+    const last = this.#chunks.length - 1
+    const chunk = this.#chunks[last]
+    if (chunk === undefined) this.#parser.keep()
+    else this.#chunks[last] = ownCopy(chunk, 0, chunk.length)
   }
 
   /** The next command; null: there is none yet, or there will be none. */

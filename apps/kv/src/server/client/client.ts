@@ -146,6 +146,7 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     this.#input.push(chunk)
     this.#turn.askRun()
     if (this.#turn.mayCut(now)) this.#cut()
+    this.#input.keep()
     if (chunk.length >= ACCOUNTED_AT_ONCE_BYTES) this.#account.update()
   }
 
@@ -209,7 +210,8 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   leave(): void {
     this.#isLeaving = true
     this.#forgetInput()
-    this.#socket.pause()
+    // Read on, into nothing: a reset for bytes that lie unread could overtake the last words.
+    this.#socket.resume()
     this.#turn.askFlush()
   }
 
