@@ -300,6 +300,7 @@ export class DataSet {
 
   /** What is kept for captures, beside `bytes`. */
   get keptBytes(): number {
+    if (this.#captures.size === 0) return 0
     let bytes = 0
     for (const capture of this.#captures) bytes += capture.keptBytes
     return bytes

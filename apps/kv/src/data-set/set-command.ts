@@ -14,6 +14,11 @@ interface SetOptions {
 type ExpiryOption = 'ex' | 'px' | 'exat' | 'pxat'
 
 export function set(data: DataSet, words: readonly string[], now: number): Reply {
+  // Hot path: without options.
+  if (words.length === 3) {
+    data.set(words[1] ?? '', words[2] ?? '', 0)
+    return ok
+  }
   const options = readOptions(words)
   if ('type' in options) return options
   let deadline = 0

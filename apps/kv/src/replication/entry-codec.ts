@@ -11,7 +11,7 @@
  * Entries are read on every server in every later version: this format may grow, never change.
  */
 
-import { latin1, writeLatin1 } from '../resp/latin1.js'
+import { latin1, latin1Name, writeLatin1 } from '../resp/latin1.js'
 
 export interface WatchedKey {
   readonly key: string
@@ -142,8 +142,14 @@ class EntryReader {
 
   words(count: number): string[] {
     const words: string[] = []
-    for (let left = count; left > 0 && !this.#isShort; left -= 1) words.push(this.word())
+    if (count > 0) words.push(this.#name())
+    for (let left = count - 1; left > 0 && !this.#isShort; left -= 1) words.push(this.word())
     return words
+  }
+
+  #name(): string {
+    const length = this.number()
+    return this.#has(length) ? latin1Name(this.#bytes, this.#at - length, this.#at) : ''
   }
 
   /** Steps over so many bytes, if they are there. */

@@ -5,11 +5,15 @@
  * at once.
  */
 
-import type { Reply } from './reply.js'
+import { ok, type Reply } from './reply.js'
+
+const OK_BYTES = '+OK\r\n'
 
 export type ProtocolVersion = 2 | 3
 
 export function encodeReply(reply: Reply, version: ProtocolVersion): string {
+  // What nearly every write is answered with.
+  if (reply === ok) return OK_BYTES
   if (typeof reply === 'string') return `$${reply.length}\r\n${reply}\r\n`
   if (typeof reply === 'number' || typeof reply === 'bigint') return `:${reply}\r\n`
   if (reply === null) return version === 2 ? '$-1\r\n' : '_\r\n'

@@ -16,7 +16,7 @@
 
 import { WORD_BYTES } from '../limits.js'
 import { splitInline } from './inline-arguments.js'
-import { latin1 } from './latin1.js'
+import { latin1, latin1Name } from './latin1.js'
 
 export interface ParserLimits {
   readonly bulkBytes: number
@@ -173,10 +173,12 @@ export class RequestParser {
       }
       if (this.#end - this.#start < this.#bulk + 2) return false
       const from = this.#start
-      this.#arguments.push(latin1(this.#buffer, from, from + this.#bulk))
+      const to = from + this.#bulk
+      const isName = this.#arguments.length === 0
+      this.#arguments.push(isName ? latin1Name(this.#buffer, from, to) : latin1(this.#buffer, from, to))
       this.#argumentBytes += this.#bulk + WORD_BYTES
       // The two bytes after an argument are not looked at, as in Redis.
-      this.#start = from + this.#bulk + 2
+      this.#start = to + 2
       this.#bulk = -1
       this.#missing -= 1
     }
