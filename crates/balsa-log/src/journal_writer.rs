@@ -10,25 +10,13 @@ use std::thread::JoinHandle;
 
 use crate::backlog::Backlog;
 use crate::error::Error;
-use crate::journal::{Journal, Position};
+use crate::journal::Segments;
 use crate::log::Log;
 use crate::plan::plan;
-use crate::queue::{Batch, Next, Ticket};
+use crate::queue::{Batch, Next};
 use crate::shared::Shared;
 use crate::watch::{WATCH_EVERY, Watch};
 use crate::writer::{FULL_DISK_PAUSE, Feed};
-
-/// What the writer asks of the journal; what each of these does is said there.
-pub(crate) trait Segments: Send {
-    fn held(&mut self, sequence: u64, known: u32);
-    fn has_room(&mut self, bytes: usize) -> Result<bool, Error>;
-    fn has_grown(&self) -> bool;
-    fn watch(&mut self) -> Result<Watch, Error>;
-    fn count(&self) -> u32;
-    fn is_low(&self) -> bool;
-    fn is_stuck(&mut self) -> Result<bool, Error>;
-    fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error>;
-}
 
 pub(crate) struct JournalWriter<J> {
     shared: Arc<Shared>,
@@ -125,39 +113,5 @@ impl<J: Segments + 'static> JournalWriter<J> {
                 });
             }
         }
-    }
-}
-
-impl Segments for Journal {
-    fn held(&mut self, sequence: u64, known: u32) {
-        self.held(sequence, known);
-    }
-
-    fn has_room(&mut self, bytes: usize) -> Result<bool, Error> {
-        self.has_room(bytes)
-    }
-
-    fn has_grown(&self) -> bool {
-        self.has_grown()
-    }
-
-    fn watch(&mut self) -> Result<Watch, Error> {
-        self.watch()
-    }
-
-    fn count(&self) -> u32 {
-        self.count()
-    }
-
-    fn is_low(&self) -> bool {
-        self.is_low()
-    }
-
-    fn is_stuck(&mut self) -> Result<bool, Error> {
-        self.is_stuck()
-    }
-
-    fn write(&mut self, tickets: &[Ticket]) -> Result<(Position, u64), Error> {
-        self.write(tickets)
     }
 }

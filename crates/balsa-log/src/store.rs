@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::filesystem::{self, Durability, Filesystem};
 use crate::format::snapshot::Snapshot;
-use crate::journal::{Journal, JournalSize};
+use crate::journal::{Journal, JournalSize, Segments};
 use crate::journal_writer::JournalWriter;
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::{DirectoryLock, LOCK_FILE};
