@@ -296,7 +296,7 @@ fn a_damaged_entry_is_named_by_the_read_that_meets_it_and_only_by_that() {
     let opened = open(dir.path());
     let error = opened.entries(1, 7, 1 << 20).unwrap_err();
     assert_eq!(error.code(), "ERR_RAFT_STORE_CORRUPT");
-    assert!(matches!(error, Error::Corrupt { index: Some(4), .. }), "{error:?}");
+    assert!(matches!(error, Error::Damaged { index: Some(4), .. }), "{error:?}");
     assert_eq!(opened.entries(1, 3, 1 << 20).unwrap().len(), 2);
     assert_eq!(opened.entries(5, 7, 1 << 20).unwrap().len(), 2);
     assert!(!opened.store.poll().poisoned);
