@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use balsa_log::format::block;
 use balsa_log::format::snapshot::Snapshot;
-use balsa_log::{Durability, JournalSize, Mode, Options, ReadOutcome, Repaired, State, Store};
+use balsa_log::{
+    Durability, JournalSize, Loss, Mode, Options, ReadOutcome, Repaired, Seed, State, Store, Verification,
+};
 use napi::bindgen_prelude::{AsyncTask, Either, Float64ArraySlice, Function, Uint8Array, Uint8ArraySlice};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status, Task};
@@ -217,31 +219,137 @@ fn map_size(bytes: i64) -> Result<Option<usize>> {
     Ok((size > 0).then_some(size))
 }
 
-/// Looks at a store.
-pub struct InspectTask {
+/// Opens a store to be read.
+pub struct LookTask {
+    handle: u32,
     dir: PathBuf,
     options: Options,
 }
 
-impl Task for InspectTask {
+impl Task for LookTask {
     type Output = Option<State>;
     type JsValue = Option<NativeState>;
 
     fn compute(&mut self) -> Result<Option<State>> {
-        guarded(|| Store::inspect(&self.dir, &self.options).map_err(translate))
+        guarded(|| {
+            let looked = Store::look(&self.dir, &self.options).map_err(translate)?;
+            looked.map(|(store, state)| registry::fill(self.handle, store).map(|()| state)).transpose()
+        })
     }
 
     fn resolve(&mut self, _env: Env, state: Option<State>) -> Result<Option<NativeState>> {
         state.map(native_state).transpose()
     }
+
+    fn finally(self, _env: Env) -> Result<()> {
+        registry::forget_unopened(self.handle);
+        Ok(())
+    }
 }
 
-/// What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
-/// changed.
+/// Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing is
+/// changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState | null>")]
-pub fn inspect(dir: String, allow_remote: bool, map_bytes: i64, journal: bool) -> Result<AsyncTask<InspectTask>> {
+pub fn look(
+    handle: u32,
+    dir: String,
+    allow_remote: bool,
+    map_bytes: i64,
+    journal: bool,
+) -> Result<AsyncTask<LookTask>> {
     let options = options_of(allow_remote, map_bytes, journal)?;
-    Ok(AsyncTask::new(InspectTask { dir: PathBuf::from(dir), options }))
+    Ok(AsyncTask::new(LookTask { handle, dir: PathBuf::from(dir), options }))
+}
+
+/// One thing that is damaged.
+#[napi(object)]
+pub struct NativeFinding {
+    /// Its path.
+    pub file: String,
+    /// The broken rule.
+    pub detail: String,
+    /// What is lost: `nothing`, `log` or `state`.
+    pub loss: String,
+    /// The first entry that is lost; absent: none.
+    pub first: Option<i64>,
+    /// The last one; absent: nobody knows.
+    pub last: Option<i64>,
+}
+
+/// What a verification has found; what is damaged is absent.
+#[napi(object)]
+pub struct NativeVerification {
+    /// A bounded list.
+    pub findings: Vec<NativeFinding>,
+    /// How many more there were.
+    pub left_off: i64,
+    /// The first entry of the log.
+    pub first: Option<i64>,
+    /// The last one.
+    pub last: Option<i64>,
+    /// Bytes of rows that are intact.
+    pub bytes: i64,
+    /// The payload of the newest configuration.
+    pub configuration: Option<Uint8Array>,
+    /// Of the snapshot on which the log stands: 32 hex digits.
+    pub snapshot_id: Option<String>,
+    /// Whose folder it is.
+    pub server_id: Option<String>,
+}
+
+/// Verifies a store.
+pub struct VerifyTask {
+    dir: PathBuf,
+    options: Options,
+}
+
+impl Task for VerifyTask {
+    type Output = Option<Verification>;
+    type JsValue = Option<NativeVerification>;
+
+    fn compute(&mut self) -> Result<Option<Verification>> {
+        guarded(|| balsa_log::verify(&self.dir, &self.options).map_err(translate))
+    }
+
+    fn resolve(&mut self, _env: Env, found: Option<Verification>) -> Result<Option<NativeVerification>> {
+        found.map(native_verification).transpose()
+    }
+}
+
+/// Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is none.
+/// Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeVerification | null>")]
+pub fn verify_store(dir: String, allow_remote: bool, map_bytes: i64, journal: bool) -> Result<AsyncTask<VerifyTask>> {
+    let options = options_of(allow_remote, map_bytes, journal)?;
+    Ok(AsyncTask::new(VerifyTask { dir: PathBuf::from(dir), options }))
+}
+
+fn native_verification(found: Verification) -> Result<NativeVerification> {
+    let finding = |finding: balsa_log::Finding| {
+        let (first, last) = finding.entries.map_or((None, None), |(first, last)| (Some(first), last));
+        let loss = match finding.loss {
+            Loss::Nothing => "nothing",
+            Loss::Log => "log",
+            Loss::State => "state",
+        };
+        Ok(NativeFinding {
+            file: finding.file.to_string_lossy().into_owned(),
+            detail: finding.detail,
+            loss: loss.to_owned(),
+            first: first.map(whole).transpose()?,
+            last: last.map(whole).transpose()?,
+        })
+    };
+    Ok(NativeVerification {
+        findings: found.findings.into_iter().map(finding).collect::<Result<_>>()?,
+        left_off: whole(found.left_off)?,
+        first: found.first.map(whole).transpose()?,
+        last: found.last.map(whole).transpose()?,
+        bytes: whole(found.bytes)?,
+        configuration: found.configuration.map(Uint8Array::new),
+        snapshot_id: found.snapshot_id.map(|id| hex(&id)),
+        server_id: found.server_id,
+    })
 }
 
 fn native_state(state: State) -> Result<NativeState> {
@@ -283,8 +391,19 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What a store takes over from the one in whose place it is made.
+#[napi(object)]
+pub struct NativeSeed {
+    /// 16 bytes.
+    pub incarnation: Uint8Array,
+    /// That of its last boot.
+    pub boot_counter: i64,
+    /// Stands behind the engine in `FORMAT`.
+    pub mark: String,
+}
+
 /// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
-/// front of it. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
+/// front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
 /// event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
@@ -295,11 +414,18 @@ pub fn open(
     map_bytes: i64,
     journal: bool,
     on_wake: Function<'_, (), UnknownReturnValue>,
+    seed: Option<NativeSeed>,
 ) -> Result<AsyncTask<OpenTask>> {
     let wake = on_wake.build_threadsafe_function::<()>().build()?;
     let dir = PathBuf::from(dir);
-    let options = options_of(allow_remote, map_bytes, journal)?;
+    let mut options = options_of(allow_remote, map_bytes, journal)?;
+    options.seed = seed.map(seed_of).transpose()?;
     Ok(AsyncTask::new(OpenTask { handle, dir, options, wake: Some(wake) }))
+}
+
+fn seed_of(seed: NativeSeed) -> Result<Seed> {
+    let incarnation = seed.incarnation.as_ref().try_into().map_err(|_| defect("an incarnation has 16 bytes"))?;
+    Ok(Seed { incarnation, boot_counter: position(seed.boot_counter)?, mark: seed.mark })
 }
 
 /// Seals the block that stands in `arena` at `offset`; returns its length.

@@ -84,7 +84,7 @@ export const typeSettings = {
 /** Loads every door by `import` and by `require`, and finds the same things behind them. */
 export const esmConsumer = `import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
-for (const door of ['', '/core', '/storage', '/testing', '/testing/stage', '/transport', '/transport/tcp', '/transport/memory']) {
+for (const door of ['', '/core', '/storage', '/tools', '/testing', '/testing/stage', '/transport', '/transport/tcp', '/transport/memory']) {
   const imported = await import('balsa-raft' + door)
   const required = require('balsa-raft' + door)
   const names = Object.keys(imported)

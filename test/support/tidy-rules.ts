@@ -52,6 +52,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   core: ['types', 'errors'],
   storage: ['option-checks', 'disk', 'snapshot', 'format', 'foreign-values', 'types', 'errors'],
+  tools: [
+    ...['server', 'storage', 'snapshot', 'disk', 'format', 'clock', 'option-checks', 'foreign-values', 'types'],
+    'errors',
+  ],
   transport: ['option-checks', 'format', 'types', 'errors'],
   machine: ['format', 'foreign-values', 'types', 'errors'],
   snapshot: ['option-checks', 'disk', 'format', 'foreign-values', 'types', 'errors'],
@@ -369,10 +373,10 @@ export const engineRule: Rule = (file) => {
 }
 
 /** Where the store is opened and put together, and where its home is written: all that asks something of a home. */
-const askHome = /^crates\/balsa-log\/src\/(?:store|opening|writer)\.rs$/
+const askHome = /^crates\/balsa-log\/src\/(?:store|opening|verify|writer)\.rs$/
 
 /**
- * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store`, `opening`
+ * LMDB is one home of the log, and another may stand beside it: only its folder knows heed, only `store`, `opening`, `verify`
  * and `writer` ask the folder for something, and what is in it knows none of them, nor the queue that feeds them.
  */
 export const homeRule: Rule = (file) => {
@@ -384,7 +388,7 @@ export const homeRule: Rule = (file) => {
   }
   const complaints = matches(file, code, /\b(?:heed|lmdb_\w*sys)\b/g, 'is known in crates/balsa-log/src/lmdb/ alone')
   if (askHome.test(file.path)) return complaints
-  return [...complaints, ...matches(file, code, /\blmdb::/g, 'is asked by store.rs, opening.rs and writer.rs alone')]
+  return [...complaints, ...matches(file, code, /\blmdb::/g, 'is asked by store.rs, opening.rs, verify.rs and writer.rs alone')]
 }
 
 export const rules: readonly Rule[] = [

@@ -13,10 +13,10 @@ export declare function create(): number
 export declare function fault(handle: number): string | null
 
 /**
- * What the store in `dir` holds, with the checks of `open` and under its lock; null where there is none. Nothing is
- * changed.
+ * Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing is
+ * changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
  */
-export declare function inspect(dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeState | null>
+export declare function look(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeState | null>
 
 /** One configuration entry of the log. */
 export interface NativeConfiguration {
@@ -42,6 +42,30 @@ export interface NativeFact {
   key: string
   /** Its value. */
   value: Uint8Array
+}
+
+/** One thing that is damaged. */
+export interface NativeFinding {
+  /** Its path. */
+  file: string
+  /** The broken rule. */
+  detail: string
+  /** What is lost: `nothing`, `log` or `state`. */
+  loss: string
+  /** The first entry that is lost; absent: none. */
+  first?: number
+  /** The last one; absent: nobody knows. */
+  last?: number
+}
+
+/** What a store takes over from the one in whose place it is made. */
+export interface NativeSeed {
+  /** 16 bytes. */
+  incarnation: Uint8Array
+  /** That of its last boot. */
+  bootCounter: number
+  /** Stands behind the engine in `FORMAT`. */
+  mark: string
 }
 
 /** On what the log stands. */
@@ -126,12 +150,32 @@ export interface NativeTermRun {
   term: number
 }
 
+/** What a verification has found; what is damaged is absent. */
+export interface NativeVerification {
+  /** A bounded list. */
+  findings: Array<NativeFinding>
+  /** How many more there were. */
+  leftOff: number
+  /** The first entry of the log. */
+  first?: number
+  /** The last one. */
+  last?: number
+  /** Bytes of rows that are intact. */
+  bytes: number
+  /** The payload of the newest configuration. */
+  configuration?: Uint8Array
+  /** Of the snapshot on which the log stands: 32 hex digits. */
+  snapshotId?: string
+  /** Whose folder it is. */
+  serverId?: string
+}
+
 /**
  * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
- * front of it. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
+ * front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
  * event loop alive, as an open socket does.
  */
-export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean, onWake: () => unknown): Promise<NativeState>
+export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean, onWake: () => unknown, seed?: NativeSeed | undefined | null): Promise<NativeState>
 
 /** Writes durable ticket, credit, poisoned, stalled and full (0 or 1) into `out`. */
 export declare function poll(handle: number, out: Float64Array): void
@@ -163,3 +207,9 @@ export declare function submit(handle: number, packed: Uint8Array, length: numbe
 
 /** Whether a sealed block is intact. */
 export declare function verify(block: Uint8Array): boolean
+
+/**
+ * Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is none.
+ * Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
+ */
+export declare function verifyStore(dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeVerification | null>

@@ -47,7 +47,8 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
 const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
   create: true,
   open: true,
-  inspect: true,
+  look: true,
+  verifyStore: true,
   seal: true,
   verify: true,
   submit: true,

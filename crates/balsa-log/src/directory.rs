@@ -70,6 +70,18 @@ impl Engine {
     }
 }
 
+/// What a store takes over from the one in whose place it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// By what peers know it.
+    pub incarnation: [u8; 16],
+    /// That of the last boot: the open that makes the store counts one more.
+    pub boot_counter: u64,
+    /// Stands behind the engine in `FORMAT`, without white space: with it every open refuses the store, until whoever makes
+    /// it has written another `FORMAT`.
+    pub mark: String,
+}
+
 /// What stands in a directory.
 #[derive(Clone, Copy)]
 pub(crate) enum Contents {
@@ -204,14 +216,15 @@ fn foreign(dir: &Path, reason: &str) -> Error {
 }
 
 /// Creates a store with `make`, which leaves its files durable, under a mark that tells a creation cut off from a
-/// foreign directory. The rest of one that was cut off is removed first.
+/// foreign directory. The rest of one that was cut off is removed first. `mark` stands behind the name of the engine.
 pub(crate) fn create_store<T>(
     dir: &Path,
     engine: &Engine,
+    mark: &str,
     make: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
     let unwritable = |cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause));
-    begin_creation(dir, engine).map_err(unwritable)?;
+    begin_creation(dir, engine, mark).map_err(unwritable)?;
     let made = make()?;
     finish_creation(dir).map_err(unwritable)?;
     Ok(made)
@@ -220,7 +233,7 @@ pub(crate) fn create_store<T>(
 /// From now on a store is of this engine, durably: what its files say is what that engine expects.
 pub(crate) fn convert(dir: &Path, engine: &Engine) -> Result<(), Error> {
     let rename = || {
-        write_format(dir, engine)?;
+        write_format(dir, engine, "")?;
         finish_creation(dir)
     };
     rename().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
@@ -237,20 +250,20 @@ pub(crate) fn forget_conversion(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn begin_creation(dir: &Path, engine: &Engine) -> io::Result<()> {
+fn begin_creation(dir: &Path, engine: &Engine, mark: &str) -> io::Result<()> {
     for name in engine.files {
         match fs::remove_file(dir.join(name)) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
             _ => {}
         }
     }
-    write_format(dir, engine)?;
+    write_format(dir, engine, mark)?;
     sync_directory(dir)
 }
 
-fn write_format(dir: &Path, engine: &Engine) -> io::Result<()> {
+fn write_format(dir: &Path, engine: &Engine, mark: &str) -> io::Result<()> {
     let mut file = fs::File::create(dir.join(FORMAT_FILE_NEW))?;
-    writeln!(file, "{MAGIC} {} {}", engine.version, engine.name)?;
+    writeln!(file, "{MAGIC} {} {}{mark}", engine.version, engine.name)?;
     file.sync_all()
 }
 
@@ -259,6 +272,11 @@ fn finish_creation(dir: &Path) -> io::Result<()> {
     sync_directory(dir)?;
     fs::rename(dir.join(FORMAT_FILE_NEW), dir.join(FORMAT_FILE))?;
     sync_directory(dir)
+}
+
+/// A store cannot be made here in place of another one.
+pub(crate) fn is_taken(dir: &Path) -> Error {
+    foreign(dir, "holds a store already")
 }
 
 fn unusable(dir: &Path, reason: &str, cause: Option<io::Error>) -> Error {

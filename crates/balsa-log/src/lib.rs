@@ -19,6 +19,8 @@
 //! Around the directory stand `directory` (whose it is), `lock` (who has it open), `watch` (whether it is still there)
 //! and `filesystem` (whether a flush means anything there, and which file is which).
 //!
+//! `verify` reads all of it, and goes on where an open ends.
+//!
 //! This crate decides; the addon at the root of the repository translates.
 
 #![deny(unsafe_code)]
@@ -48,9 +50,11 @@ mod shared;
 mod store;
 mod sync;
 mod tail;
+mod verify;
 mod watch;
 mod writer;
 
+pub use directory::Seed;
 pub use error::Error;
 pub use fault::{FaultPoint, Faults};
 pub use filesystem::Durability;
@@ -60,3 +64,4 @@ pub use progress::{Progress, Stats, Wake};
 pub use read::ReadOutcome;
 pub use repair::{REPAIR_BYTES_MAX, Repaired};
 pub use store::{CREDIT_RESERVE_BYTES, Mode, Options, QUEUE_CAPACITY_BYTES, READ_BYTES_MAX, State, Store};
+pub use verify::{FINDINGS_MAX, Finding, Loss, Verification, verify};

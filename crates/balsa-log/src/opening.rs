@@ -35,9 +35,12 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
     let asked = options.mode.engine();
     let found = directory::inspect(dir, engines)?;
     let (mut home, mut stored) = match found {
+        Contents::Store(_) if options.seed.is_some() => return Err(directory::is_taken(dir)),
         Contents::Store(_) => Home::open(dir, options.map_bytes, options.faults.clone())?,
         Contents::Nothing => {
-            directory::create_store(dir, asked, || Home::create(dir, options.map_bytes, options.faults.clone()))?
+            let seed = options.seed.as_ref();
+            let make = || Home::create(dir, options.map_bytes, options.faults.clone(), seed);
+            directory::create_store(dir, asked, seed.map_or("", |seed| &seed.mark), make)?
         }
     };
     let before = recovered(dir, &home)?;
@@ -69,16 +72,39 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
     Ok(Opened { home, stored, journal })
 }
 
+/// A store that is only read.
+pub(crate) struct Looked {
+    pub(crate) home: Home,
+    /// What the home holds.
+    pub(crate) stored: Stored,
+    /// What the journal holds besides: where that ends, segments, and its group commits. `None`: there is no journal.
+    pub(crate) journal: Option<(Position, u32, Vec<Ticket>)>,
+}
+
 /// What the store in `dir` holds, whose lock is held; nothing is written.
-pub(crate) fn look(dir: &Path, options: &Options) -> Result<(Home, Stored), Error> {
-    let (home, mut stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
-    if let Some((_, commits)) = recovered(dir, &home)? {
-        let tickets = commits.into_iter().map(|commit| Ticket::from(commit.tickets)).collect::<Vec<_>>();
-        let plan = planned(&home, &stored.log, &tickets)?;
-        follow_facts(&mut stored.facts, &plan);
-        plan.steps.iter().for_each(|step| stored.log.follow(step));
+pub(crate) fn look(dir: &Path, options: &Options) -> Result<Looked, Error> {
+    let (home, stored) = Home::open(dir, options.map_bytes, options.faults.clone())?;
+    let journal = recovered(dir, &home)?.map(|(row, commits)| {
+        let position = commits.last().map_or(row.position, |commit| commit.position);
+        (position, row.segments, commits.into_iter().map(|commit| Ticket::from(commit.tickets)).collect())
+    });
+    Ok(Looked { home, stored, journal })
+}
+
+/// The last entry of a store that is only read; an error where its journal does not go on from its home.
+pub(crate) fn last_of(looked: &Looked) -> Result<u64, Error> {
+    let Looked { home, stored, journal } = looked;
+    let mut log = stored.log.clone();
+    if let Some((_, _, tickets)) = journal {
+        planned(home, &log.clone(), tickets)?.steps.iter().for_each(|step| log.follow(step));
     }
-    Ok((home, stored))
+    Ok(log.last)
+}
+
+/// Carries out a plan on what is known of a store, and not in it.
+pub(crate) fn follow(stored: &mut Stored, plan: &Plan<'_>) {
+    follow_facts(&mut stored.facts, plan);
+    plan.steps.iter().for_each(|step| stored.log.follow(step));
 }
 
 /// What the journal holds that the home lacks: nothing behind an orderly close. `None`: there is no journal.
@@ -109,7 +135,7 @@ fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, mut commits: 
 }
 
 /// What is intact and yet does not follow from the log was damaged before it was sealed, or is of another log.
-fn planned<'a>(home: &Home, log: &Log, tickets: &'a [Ticket]) -> Result<Plan<'a>, Error> {
+pub(crate) fn planned<'a>(home: &Home, log: &Log, tickets: &'a [Ticket]) -> Result<Plan<'a>, Error> {
     plan(log, tickets).map_err(|error| Error::Corrupt {
         file: home.file().to_owned(),
         index: None,

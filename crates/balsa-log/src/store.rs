@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crate::backlog::Backlog;
-use crate::directory::{self, Contents, Engine, Engines};
+use crate::directory::{self, Contents, Engine, Engines, Seed};
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::filesystem::{self, Durability, Filesystem};
@@ -19,7 +19,7 @@ use crate::journal_writer::JournalWriter;
 use crate::lmdb::{self, Home, Reader, Stored};
 use crate::lock::{DirectoryLock, LOCK_FILE};
 use crate::log::{HardState, Log, TermRun};
-use crate::opening::{self, Opened};
+use crate::opening::{self, Looked, Opened};
 use crate::progress::{Progress, Stats, Wake};
 use crate::queue::Queue;
 use crate::read::{Filling, ReadOutcome};
@@ -52,6 +52,8 @@ pub struct Options {
     pub mode: Mode,
     /// Accept NFS, SMB, 9p and FUSE.
     pub allow_remote: bool,
+    /// Of a store that is made in place of another one; one that is there already is then refused.
+    pub seed: Option<Seed>,
     /// Makes the writer fail, in tests.
     pub faults: Faults,
 }
@@ -92,6 +94,7 @@ impl Default for Options {
             map_bytes: lmdb::MAP_BYTES,
             mode: Mode::default(),
             allow_remote: false,
+            seed: None,
             faults: Faults::default(),
         }
     }
@@ -195,9 +198,10 @@ impl Store {
         refused.map_or(Ok((store, state)), |cause| Err(Error::io("starting a writer thread", cause)))
     }
 
-    /// What the directory holds, under its lock and with the checks of an open; `None` where there is no store, or the
-    /// rest of a creation. Nothing is written, but for the name of the holder in the lock.
-    pub fn inspect(dir: &Path, options: &Options) -> Result<Option<State>, Error> {
+    /// Opens what is there to be read, with the checks of an open: no boot is counted, and no ticket is taken. The lock is
+    /// held until the close; nothing is written but the name of the holder in it. `None` where there is no store, or the
+    /// rest of a creation.
+    pub fn look(dir: &Path, options: &Options) -> Result<Option<(Self, State)>, Error> {
         if !dir.exists() {
             return Ok(None);
         }
@@ -206,13 +210,35 @@ impl Store {
             return Ok(None);
         }
         let lock = DirectoryLock::acquire(dir)?;
-        let (home, stored) = opening::look(dir, options)?;
+        let Looked { home, mut stored, journal } = opening::look(dir, options)?;
+        let stats = Stats { first: stored.log.first, last: stored.log.last, ..Stats::default() };
+        let queue = Queue::new(options.queue_capacity_bytes, options.credit_reserve_bytes);
+        let room = Room::new(home.capacity_bytes(), home.usage());
+        let shared = Arc::new(Shared::new(queue, room, Box::new(|| {}), stats));
+        shared.begin_close();
+        let backlog = match journal {
+            None => None,
+            Some((position, segments, tickets)) => {
+                let plan = opening::planned(&home, &stored.log, &tickets)?;
+                let (arc, bytes) = (Arc::clone(&shared), home.capacity_bytes());
+                let backlog = Backlog::new(arc, bytes, &stored.log, position, segments);
+                backlog.push(&tickets, &plan, position);
+                shared.coming(plan.bytes);
+                opening::follow(&mut stored, &plan);
+                Some(Arc::new(backlog))
+            }
+        };
         let (_, state) = state_of(&home, stored, &filesystem);
-        let reader = home.reader();
-        drop(home);
-        reader.close();
-        drop(lock);
-        Ok(Some(state))
+        let reader = RwLock::new(Some(home.reader()));
+        let open = Mutex::new(Some(Open { threads: Vec::new(), lock }));
+        // No writer takes them.
+        let (repairs, _) = Repairs::new();
+        Ok(Some((Self { shared, backlog, repairs, reader, open }, state)))
+    }
+
+    /// What the directory holds, as `look` has it; the directory is free again when this returns.
+    pub fn inspect(dir: &Path, options: &Options) -> Result<Option<State>, Error> {
+        Ok(Self::look(dir, options)?.map(|(_, state)| state))
     }
 
     /// Queues one packed ticket, copied before this returns, and gives its number. Never blocks on the disk.

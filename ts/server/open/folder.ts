@@ -13,7 +13,7 @@ import type { StoredState } from '../../storage/log-store.js'
 import type { ServerId, StoreOperation } from '../../types.js'
 
 const SERVER_ID_FACT = 'serverId'
-const FINGERPRINT_FACT = 'fingerprint'
+export const FINGERPRINT_FACT = 'fingerprint'
 
 export interface FolderOwner {
   readonly dir: string

@@ -13,24 +13,23 @@ import { encodeSegment, encodeStoreHeader, FILE_VERSION } from '../../format/fil
 import { encodeCheckpoint } from '../../format/file-checkpoint.js'
 import type { Checkpoint } from '../../format/file-checkpoint.js'
 import { logIndex, termOf } from '../../types.js'
+import { FORMAT_FILE, FORMAT_FILE_NEW, FORMAT_MAGIC, markFault, parseFormat } from '../format-line.js'
 import { neverEmpty } from '../lost-data.js'
 import { segmentName } from './segments.js'
 import type { Disk } from './disk.js'
 import type { StoredState } from '../log-store.js'
+import type { StoreSeed } from '../verification.js'
 
 /** The header of the store: written when it is made, and never replaced. */
 export const LOG_FILE = 'log'
 export const LOCK_FILE = 'LOCK'
 /** Where snapshots lie that belong to a log. */
 const SNAPSHOTS_DIR = 'snapshots'
-const FORMAT_FILE = 'FORMAT'
-const FORMAT_FILE_NEW = 'FORMAT.new'
 /** A mount point of its own holds this on ext4. */
 const LOST_AND_FOUND = 'lost+found'
-const MAGIC = 'balsa-store'
 const ENGINE = 'file'
 const FIRST_SEGMENT = segmentName(1)
-const FORMAT_TEXT = `${MAGIC} ${FILE_VERSION} ${ENGINE}\n`
+const FORMAT_LINE = `${FORMAT_MAGIC} ${FILE_VERSION} ${ENGINE}`
 
 /** By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. */
 const MARKS: readonly {
@@ -39,9 +38,9 @@ const MARKS: readonly {
   readonly hex: string
   readonly line: string
 }[] = [
-  { file: LOG_FILE, offset: 0, hex: Buffer.from('balsalog').toString('hex'), line: FORMAT_TEXT.trim() },
+  { file: LOG_FILE, offset: 0, hex: Buffer.from('balsalog').toString('hex'), line: FORMAT_LINE },
   // The magic number of LMDB's first meta page.
-  { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${MAGIC} 2 lmdb` },
+  { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${FORMAT_MAGIC} 2 lmdb` },
 ]
 
 /** What a new store holds. */
@@ -122,15 +121,17 @@ export async function hasStore(disk: Disk, dir: string): Promise<boolean> {
   throw await lostFormatError(disk, dir, 'is missing', foreign === SNAPSHOTS_DIR ? lostLog : notOurs(foreign))
 }
 
-/** Makes an empty store, or makes anew what was cut off. */
-export async function createStore(disk: Disk, dir: string): Promise<void> {
+/** Makes an empty store, or makes anew what was cut off; with a seed, in place of another one. */
+export async function createStore(disk: Disk, dir: string, seed: StoreSeed | null): Promise<void> {
+  const text = `${FORMAT_LINE}${seed?.mark ?? ''}\n`
   for (const name of [LOG_FILE, FIRST_SEGMENT]) await disk.remove(join(dir, name))
-  await writeFile(disk, join(dir, FORMAT_FILE_NEW), new TextEncoder().encode(FORMAT_TEXT))
+  await writeFile(disk, join(dir, FORMAT_FILE_NEW), new TextEncoder().encode(text))
   await disk.syncDirectory(dir)
-  const identity = { uuid: randomBytes(16), incarnation: randomBytes(16) }
+  const incarnation = seed === null ? randomBytes(16) : Buffer.from(seed.incarnation, 'hex')
+  const identity = { uuid: randomBytes(16), incarnation }
   const { bytes: header, first } = encodeStoreHeader(identity)
   await writeFile(disk, join(dir, LOG_FILE), header)
-  const segment = encodeSegment(identity, 1, first, encodeCheckpoint(NOTHING))
+  const segment = encodeSegment(identity, 1, first, encodeCheckpoint({ ...NOTHING, bootCounter: seed?.bootCounter ?? 0 }))
   await writeFile(disk, join(dir, FIRST_SEGMENT), segment.bytes)
   await disk.syncDirectory(dir)
   await disk.rename(join(dir, FORMAT_FILE_NEW), join(dir, FORMAT_FILE))
@@ -169,8 +170,10 @@ async function writeFile(disk: Disk, path: string, bytes: Uint8Array): Promise<v
 }
 
 async function checkFormat(disk: Disk, dir: string, text: string): Promise<void> {
-  const [magic, version, engine, ...rest] = text.trim().split(/\s+/)
-  if (magic !== MAGIC || engine === undefined || rest.length > 0) {
+  const fault = markFault(dir, text)
+  if (fault !== null) throw fault
+  const line = parseFormat(text)
+  if (line === null) {
     const how = text.trim() === '' ? 'is empty' : 'is not of Balsa'
     throw await lostFormatError(
       disk,
@@ -179,6 +182,7 @@ async function checkFormat(disk: Disk, dir: string, text: string): Promise<void>
       `holds a file FORMAT that ${how}, and no data of Balsa. Choose an empty directory`,
     )
   }
+  const { version, engine } = line
   if (engine !== ENGINE) {
     const maker = engine === 'lmdb' ? 'nativeStore()' : 'the store of that name'
     const reason = `was written by the engine ${engine}, and fileStore() reads the engine ${ENGINE} only. Open it with ${maker}`

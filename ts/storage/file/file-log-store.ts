@@ -19,11 +19,12 @@ import type { Block, LogIndex, StoreOperation } from '../../types.js'
 import { nodeDisk } from './disk.js'
 import type { Disk } from './disk.js'
 import { LogHead } from './image.js'
-import { giveBack, inspectStore, openStore } from './open.js'
-import type { OpenStore } from './open.js'
+import { giveBack, lookAtStore, openStore, verifyStore } from './open.js'
+import type { LookedStore, OpenStore } from './open.js'
 import { readBlocks } from './reader.js'
 import { SEGMENT_BYTES } from './segments.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
+import type { StoreSeed, StoreSurvey } from '../verification.js'
 
 /** The credit of an idle store, in bytes. */
 const CREDIT_BYTES = 64 * 1024 * 1024
@@ -63,11 +64,14 @@ export class FileLogStore implements LogStore {
   readonly #disk: Disk
   readonly #segmentBytes: number
   readonly #packer = new OperationPacker()
-  #phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
+  readonly #seed: StoreSeed | null
+  /** `looking`: it is only read. */
+  #phase: 'new' | 'opening' | 'open' | 'looking' | 'closing' | 'closed' = 'new'
   #onWake: () => void = () => {}
   #opened: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | null = null
   #at: OpenStore | null = null
+  #looked: LookedStore | null = null
   /** The durable head with everything queued: what the next ticket must fit. */
   #accepted = new LogHead()
   #queue: QueuedTicket[] = []
@@ -83,7 +87,9 @@ export class FileLogStore implements LogStore {
   readonly #progress = { durable: 0, credit: 0, fault: this.#fault, stalled: false, full: null }
   readonly #counts = { groupCommits: 0, wakes: 0, bytesWritten: 0 }
 
-  constructor(dir: string, disk: Disk = nodeDisk, segmentBytes = SEGMENT_BYTES) {
+  /** `seed`: the store is made in place of another one, and must not be there. */
+  constructor(dir: string, disk: Disk = nodeDisk, segmentBytes = SEGMENT_BYTES, seed: StoreSeed | null = null) {
+    this.#seed = seed
     this.#dir = resolve(dir)
     this.#disk = disk
     this.#segmentBytes = segmentBytes
@@ -99,9 +105,27 @@ export class FileLogStore implements LogStore {
   }
 
   async inspect(): Promise<StoredState | null> {
-    assert(this.#phase === 'new', `inspection of a store that is ${this.#phase}`)
+    const stored = await this.look()
+    await this.close()
+    return stored
+  }
+
+  /** Instead of `open`: `read`, `stats` and `close` are those of an open store, and nothing is changed. */
+  async look(): Promise<StoredState | null> {
+    assert(this.#phase === 'new', `a look at a store that is ${this.#phase}`)
     this.#phase = 'closed'
-    return inspectStore(this.#disk, this.#dir)
+    const looked = await lookAtStore(this.#disk, this.#dir, this.#segmentBytes)
+    if (looked === null) return null
+    this.#looked = looked.at
+    this.#phase = 'looking'
+    return looked.stored
+  }
+
+  /** Instead of `open`: everything that is damaged. Null where no store was made. */
+  async survey(): Promise<StoreSurvey | null> {
+    assert(this.#phase === 'new', `a survey of a store that is ${this.#phase}`)
+    this.#phase = 'closed'
+    return verifyStore(this.#disk, this.#dir)
   }
 
   seal(arena: Uint8Array, offset: number): number {
@@ -137,18 +161,20 @@ export class FileLogStore implements LogStore {
   }
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
-    if (this.#phase !== 'open' || this.#at === null) throw this.#closedError('read')
+    const at = this.#phase === 'open' ? this.#at : this.#looked
+    if (at === null) throw this.#closedError('read')
     assert(lo >= 1 && lo < hi, `read of ${lo} .. ${hi - 1}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
-    const { segments, image } = this.#at
+    const { segments, image } = at
     const { firstIndex, lastIndex } = image.head
     const end = logIndex(Math.min(hi, lastIndex + 1))
     return firstIndex <= lo && lo < end ? readBlocks(segments, image.places, { lo, hi: end, maxBytes }) : []
   }
 
   stats(): StoreStats {
-    assert(this.#at !== null, `stats of a store that is ${this.#phase}`)
-    const { image, segments } = this.#at
+    const at = this.#at ?? this.#looked
+    assert(at !== null, `stats of a store that is ${this.#phase}`)
+    const { image, segments } = at
     const { firstIndex, lastIndex } = image.head
     const { flushes, usedBytes } = segments
     return { firstIndex, lastIndex, flushes, usedBytes, capacityBytes: null, ...this.#counts }
@@ -161,7 +187,7 @@ export class FileLogStore implements LogStore {
 
   async #openOnce(): Promise<StoredState> {
     try {
-      const { at, stored } = await openStore(this.#disk, this.#dir, this.#segmentBytes)
+      const { at, stored } = await openStore(this.#disk, this.#dir, this.#segmentBytes, this.#seed)
       this.#at = at
       this.#accepted = at.image.head.copy()
       this.#phase = 'open'
@@ -277,6 +303,12 @@ export class FileLogStore implements LogStore {
   async #closeOnce(): Promise<void> {
     await this.#opened
     if (this.#phase === 'new') this.#phase = 'closed'
+    if (this.#looked !== null) {
+      const { segments, lock } = this.#looked
+      this.#looked = null
+      this.#phase = 'closed'
+      await giveBack(segments, lock)
+    }
     if (this.#phase !== 'open' || this.#at === null) return
     this.#phase = 'closing'
     const { segments, lock, watch } = this.#at

@@ -22,7 +22,9 @@ import { isUnfinished, Segments } from './segments.js'
 import { fingerprintOf } from '../fingerprint.js'
 import { Watch } from './watch.js'
 import { fullError } from './writer.js'
+import { surveyStore } from './survey.js'
 import type { StoredState } from '../log-store.js'
+import type { StoreSeed, StoreSurvey } from '../verification.js'
 
 /** What there is while a store is open. */
 export interface OpenStore {
@@ -40,6 +42,7 @@ export async function openStore(
   disk: Disk,
   dir: string,
   segmentBytes: number,
+  seed: StoreSeed | null,
 ): Promise<{ at: OpenStore; stored: StoredState }> {
   let lock: DirectoryLock | null = null
   let open: Closable | null = null
@@ -49,7 +52,9 @@ export async function openStore(
     // Once before anything is written to it, once more when nobody else can.
     await hasStore(disk, dir)
     lock = await disk.lock(dir)
-    if (!(await hasStore(disk, dir))) await createStore(disk, dir)
+    const isThere = await hasStore(disk, dir)
+    if (isThere && seed !== null) throw unusableError(dir, 'holds a store already. Choose an empty directory')
+    if (!isThere) await createStore(disk, dir, seed)
     const replayed = await replayStore(disk, dir)
     open = replayed.file
     await makeDurable(disk, dir, replayed)
@@ -69,21 +74,55 @@ export async function openStore(
   }
 }
 
-/** What an open would report. Null: nothing was made there. Writes nothing, but for the text in the lock. */
-export async function inspectStore(disk: Disk, dir: string): Promise<StoredState | null> {
-  let lock: DirectoryLock | null = null
+/** What there is while a store is only read. */
+export type LookedStore = Pick<OpenStore, 'lock' | 'segments' | 'image'>
+
+/**
+ * A store that is only read, and what an open would report. Null: nothing was made there. Writes nothing, but for the
+ * text in the lock.
+ */
+export async function lookAtStore(
+  disk: Disk,
+  dir: string,
+  segmentBytes: number,
+): Promise<{ at: LookedStore; stored: StoredState } | null> {
+  const entered = await enterStore(disk, dir)
+  if (entered === null) return null
+  const { lock, place } = entered
   let open: Closable | null = null
   try {
-    const place = await inspectPlace(disk, dir, process.env[ALLOW_REMOTE_VARIABLE] === '1')
-    if ((await disk.fileAt(dir)) === null || !(await hasStore(disk, dir))) return null
-    lock = await disk.lock(dir)
     const replayed = await replayStore(disk, dir)
     open = replayed.file
-    return storedState(replayed, await surroundings(disk, dir, place, lock))
+    const stored = storedState(replayed, await surroundings(disk, dir, place, lock))
+    const segments = new Segments(disk, dir, replayed, [], segmentBytes)
+    return { at: { lock, segments, image: replayed.image }, stored }
+  } catch (error) {
+    await giveBack(open, lock)
+    throw openError(dir, error)
+  }
+}
+
+/** Everything that is damaged in it, under its lock. Null: nothing was made there. */
+export async function verifyStore(disk: Disk, dir: string): Promise<StoreSurvey | null> {
+  const entered = await enterStore(disk, dir)
+  if (entered === null) return null
+  try {
+    return await surveyStore(disk, dir)
   } catch (error) {
     throw openError(dir, error)
   } finally {
-    await giveBack(open, lock)
+    await entered.lock.release()
+  }
+}
+
+/** The lock of a store that is there. */
+async function enterStore(disk: Disk, dir: string): Promise<{ lock: DirectoryLock; place: Place } | null> {
+  try {
+    const place = await inspectPlace(disk, dir, process.env[ALLOW_REMOTE_VARIABLE] === '1')
+    if ((await disk.fileAt(dir)) === null || !(await hasStore(disk, dir))) return null
+    return { lock: await disk.lock(dir), place }
+  } catch (error) {
+    throw openError(dir, error)
   }
 }
 

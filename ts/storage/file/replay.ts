@@ -133,7 +133,7 @@ async function readStoreHeader(disk: Disk, path: string): Promise<{ identity: Fi
 }
 
 /** Ascending. */
-async function segmentsIn(disk: Disk, dir: string): Promise<readonly number[]> {
+export async function segmentsIn(disk: Disk, dir: string): Promise<readonly number[]> {
   const numbers = (await disk.list(dir)).map(segmentNumber).filter((number) => number !== null)
   return numbers.toSorted((a, b) => a - b)
 }
@@ -230,11 +230,11 @@ async function readStart(
   return { batch, image: before.image }
 }
 
-function follows(batch: BatchLink, link: BatchLink): boolean {
+export function follows(batch: BatchLink, link: BatchLink): boolean {
   return batch.sequence === link.sequence && batch.previous === link.previous
 }
 
-function brokenChain(batch: BatchLink, { sequence }: BatchLink): string {
+export function brokenChain(batch: BatchLink, { sequence }: BatchLink): string {
   return `batch ${batch.sequence} does not follow batch ${sequence - 1}`
 }
 
@@ -253,7 +253,7 @@ function understood<T>(path: string, position: number, index: number, read: () =
 }
 
 /** An intact batch at that place; null when there is none. */
-async function takeBatch(
+export async function takeBatch(
   window: Window,
   identity: FileIdentity,
   position: number,
@@ -265,7 +265,7 @@ async function takeBatch(
   return body !== null && isBodyIntact(batch, body) ? { batch, body } : null
 }
 
-function carryOut(image: FileImage, { kind, position }: BatchHeader, body: Uint8Array, base: number): void {
+export function carryOut(image: FileImage, { kind, position }: BatchHeader, body: Uint8Array, base: number): void {
   switch (kind) {
     case 'tickets':
       image.apply(decodeOperations(body), body, base + position + BATCH_HEADER_BYTES)
@@ -291,7 +291,7 @@ function carryOut(image: FileImage, { kind, position }: BatchHeader, body: Uint8
 }
 
 /** The position of the first intact header at `from` or behind it, on a multiple of 8; null when there is none. */
-async function findHeader(window: Window, identity: FileIdentity, from: number): Promise<number | null> {
+export async function findHeader(window: Window, identity: FileIdentity, from: number): Promise<number | null> {
   let position = from
   while (position + BATCH_HEADER_BYTES <= window.size) {
     const bytes = await window.take(position, Math.min(WINDOW_BYTES, window.size - position))
@@ -306,7 +306,7 @@ async function findHeader(window: Window, identity: FileIdentity, from: number):
 }
 
 /** A stretch of the file in memory. */
-class Window {
+export class Window {
   readonly size: number
   readonly #file: DiskFile
   #bytes: Uint8Array = new Uint8Array(0)

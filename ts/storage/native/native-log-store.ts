@@ -3,7 +3,8 @@
  * One native call per ticket in, one wake per group commit out; the bytes are those of docs/storage-format.md.
  */
 
-import { resolve } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 
 import { assert, RaftError } from '../../errors.js'
 import { blockLengthAt, decodeBlock } from '../../format/block.js'
@@ -12,14 +13,16 @@ import type { ConfigurationPayload } from '../../format/configuration.js'
 import { viewOf } from '../../format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '../../format/malformed.js'
 import { OperationPacker } from '../../format/operations.js'
-import type { NativeSnapshot, NativeState } from '../../native/binding.js'
+import type { NativeSeed, NativeSnapshot, NativeState, NativeVerification } from '../../native/binding.js'
 import { loadNative, nativeError } from '../../native/load.js'
 import type { NativeBinding } from '../../native/load.js'
 import { checkOptionNames } from '../../option-checks.js'
 import { logIndex, termOf } from '../../types.js'
-import type { Block, LogIndex, SnapshotMeta, StoreOperation } from '../../types.js'
+import type { Block, Configuration, LogIndex, SnapshotMeta, StoreOperation } from '../../types.js'
+import { FORMAT_FILE, markFault } from '../format-line.js'
 import { READ_BYTES_MAX } from '../log-store.js'
 import type { LogStore, StoredState, StoreFactory, StoreProgress, StoreStats, Ticket } from '../log-store.js'
+import type { Loss, StoreSeed, StoreSurvey } from '../verification.js'
 
 /** Set to 1 to accept a directory on NFS, SMB, 9p or FUSE, where flushes and locks may mean nothing. */
 const ALLOW_REMOTE_VARIABLE = 'BALSA_ALLOW_REMOTE_FS'
@@ -74,6 +77,7 @@ export class NativeLogStore implements LogStore {
   readonly #packer = new OperationPacker()
   readonly #mapBytes: number | null
   readonly #mode: NativeStoreMode
+  readonly #seed: StoreSeed | null
   readonly #polled = new Float64Array(5)
   readonly #progress: { -readonly [Field in keyof StoreProgress]: StoreProgress[Field] } = {
     durable: 0,
@@ -82,7 +86,8 @@ export class NativeLogStore implements LogStore {
     stalled: false,
     full: null,
   }
-  #phase: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new'
+  /** `looking`: it is only read. */
+  #phase: 'new' | 'opening' | 'open' | 'looking' | 'closing' | 'closed' = 'new'
   #native: NativeBinding | null = null
   #handle = 0
   #opened: Promise<unknown> = Promise.resolve()
@@ -91,8 +96,16 @@ export class NativeLogStore implements LogStore {
   /** A buffer that the last read did not hand out. */
   #spare: Uint8Array | null = null
 
-  /** `mapBytes` null: as the environment says. */
-  constructor(dir: string, mapBytes: number | null = null, mode: NativeStoreMode = 'lmdb') {
+  /**
+   * `mapBytes` null: as the environment says. `seed`: the store is made in place of another one, and must not be there.
+   */
+  constructor(
+    dir: string,
+    mapBytes: number | null = null,
+    mode: NativeStoreMode = 'lmdb',
+    seed: StoreSeed | null = null,
+  ) {
+    this.#seed = seed
     this.#dir = resolve(dir)
     this.#mapBytes = mapBytes
     this.#mode = mode
@@ -107,11 +120,40 @@ export class NativeLogStore implements LogStore {
   }
 
   async inspect(): Promise<StoredState | null> {
-    assert(this.#phase === 'new', `inspection of a store that is ${this.#phase}`)
+    const stored = await this.look()
+    await this.close()
+    return stored
+  }
+
+  /** Instead of `open`: `read`, `stats` and `close` are those of an open store, and nothing is changed. */
+  async look(): Promise<StoredState | null> {
+    assert(this.#phase === 'new', `a look at a store that is ${this.#phase}`)
+    this.#phase = 'closed'
+    let wasOpened = false
+    try {
+      await checkMark(this.#dir)
+      this.#native = loadNative()
+      this.#handle = this.#native.create()
+      const state = await this.#native.look(this.#handle, this.#dir, ...this.#settings())
+      wasOpened = state !== null
+      const stored = state === null ? null : storedState(this.#dir, state)
+      if (stored === null) await this.#giveUp(false)
+      else this.#phase = 'looking'
+      return stored
+    } catch (error) {
+      await this.#giveUp(wasOpened)
+      throw error instanceof RaftError ? error : nativeError(error)
+    }
+  }
+
+  /** Instead of `open`: everything that is damaged. Null where no store was made. */
+  async survey(): Promise<StoreSurvey | null> {
+    assert(this.#phase === 'new', `a survey of a store that is ${this.#phase}`)
     this.#phase = 'closed'
     try {
-      const state = await loadNative().inspect(this.#dir, ...this.#settings())
-      return state === null ? null : storedState(this.#dir, state)
+      await checkMark(this.#dir)
+      const found = await loadNative().verifyStore(this.#dir, ...this.#settings())
+      return found === null ? null : surveyOf(found)
     } catch (error) {
       throw error instanceof RaftError ? error : nativeError(error)
     }
@@ -150,7 +192,7 @@ export class NativeLogStore implements LogStore {
   }
 
   async read(lo: LogIndex, hi: LogIndex, maxBytes: number): Promise<readonly Block[]> {
-    if (this.#phase !== 'open') throw closedError(this.#dir, 'read')
+    if (this.#phase !== 'open' && this.#phase !== 'looking') throw closedError(this.#dir, 'read')
     assert(lo >= 1 && lo < hi, `read of ${lo} .. ${hi - 1}`)
     assert(maxBytes >= 1, `read of at most ${maxBytes} bytes`)
     const most = Math.min(maxBytes, READ_BYTES_MAX)
@@ -186,7 +228,7 @@ export class NativeLogStore implements LogStore {
 
   stats(): StoreStats {
     if (this.#lastStats !== null) return this.#lastStats
-    assert(this.#phase === 'open' || this.#phase === 'closing', `stats of a store that is ${this.#phase}`)
+    assert(['open', 'looking', 'closing'].includes(this.#phase), `stats of a store that is ${this.#phase}`)
     const { first, last, ...counts } = this.#binding().stats(this.#handle)
     return { firstIndex: first, lastIndex: last, ...counts }
   }
@@ -199,11 +241,14 @@ export class NativeLogStore implements LogStore {
   async #openOnce(onWake: () => void): Promise<StoredState> {
     let wasOpened = false
     try {
+      await checkMark(this.#dir)
       this.#native = loadNative()
       this.#handle = this.#native.create()
-      const state = await this.#native.open(this.#handle, this.#dir, ...this.#settings(), () => {
+      const wake = (): void => {
         if (this.#phase !== 'closed') onWake()
-      })
+      }
+      const settings = this.#settings()
+      const state = await this.#native.open(this.#handle, this.#dir, ...settings, wake, nativeSeed(this.#seed))
       wasOpened = true
       const stored = storedState(this.#dir, state)
       this.#phase = 'open'
@@ -224,7 +269,7 @@ export class NativeLogStore implements LogStore {
   async #closeOnce(): Promise<void> {
     await this.#opened
     if (this.#phase === 'new') this.#phase = 'closed'
-    if (this.#phase !== 'open') return
+    if (this.#phase !== 'open' && this.#phase !== 'looking') return
     this.#phase = 'closing'
     const native = this.#binding()
     try {
@@ -281,6 +326,47 @@ export class NativeLogStore implements LogStore {
     if (filled > out.length / 2) return view
     this.#spare = out
     return new Uint8Array(view)
+  }
+}
+
+/** The addon refuses a mark too, as an engine that it does not know; this says what it is. */
+async function checkMark(dir: string): Promise<void> {
+  // What cannot be read is told by the open.
+  const text = await readFile(join(dir, FORMAT_FILE), 'utf8').catch(() => '')
+  const fault = markFault(dir, text)
+  if (fault !== null) throw fault
+}
+
+function nativeSeed(seed: StoreSeed | null): NativeSeed | null {
+  if (seed === null) return null
+  const { incarnation, ...rest } = seed
+  return { incarnation: Buffer.from(incarnation, 'hex'), ...rest }
+}
+
+function surveyOf(found: NativeVerification): StoreSurvey {
+  const { findings, leftOff, first, last, bytes, configuration, serverId, snapshotId } = found
+  return {
+    flaws: findings.map((each) => {
+      const { file, detail, loss } = each
+      return { file, detail, loss: loss as Loss, first: each.first ?? null, last: each.last ?? null }
+    }),
+    leftOff,
+    firstIndex: first ?? null,
+    lastIndex: last ?? null,
+    bytes,
+    configuration: configuration === undefined ? null : readableConfiguration(configuration),
+    serverId: serverId ?? null,
+    snapshotId: snapshotId ?? null,
+  }
+}
+
+/** Null of a later version: what it says is not known here. */
+function readableConfiguration(payload: Uint8Array): Configuration | null {
+  try {
+    return decodeConfiguration(payload).configuration
+  } catch (error) {
+    if (error instanceof MalformedBytes) return null
+    throw error
   }
 }
 

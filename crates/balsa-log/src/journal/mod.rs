@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 pub(crate) use recovery::Commit;
-pub(crate) use segment::{SEGMENT_PREFIX, remove_segments};
+pub(crate) use segment::{SEGMENT_PREFIX, remove_segments, segment_name};
 use segment::{Sectors, Segment};
 pub(crate) use segments::Segments;
 

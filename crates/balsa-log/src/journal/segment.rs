@@ -16,7 +16,7 @@ const UNFINISHED: &str = ".new";
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// The name of the file of a segment. They are numbered from 1.
-pub(super) fn segment_name(number: u32) -> String {
+pub(crate) fn segment_name(number: u32) -> String {
     format!("{SEGMENT_PREFIX}{number:04}")
 }
 

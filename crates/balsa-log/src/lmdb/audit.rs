@@ -6,7 +6,9 @@
 //! leaf, that its rows lie side by side, the order of all keys, and the numbers that the meta page keeps of them; that no
 //! page is used twice, or used and free. Not the contents of rows, which have checksums.
 //!
-//! An audit reads the branches and leaves, and of a block that has pages of its own what stands before it.
+//! An audit reads the branches and leaves, and of a block that has pages of its own what stands before it. It ends at the
+//! first flaw. A survey (`survey.rs`) is the same walk with a witness, who is told of every flaw and shown every row that
+//! can be reached.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -42,16 +44,46 @@ impl From<io::Error> for Flaw {
     }
 }
 
+/// What cannot be reached by reason of a flaw.
+#[derive(Clone, Copy)]
+pub(super) enum Unreached<'a> {
+    /// No row.
+    Nothing,
+    /// Some row, and nobody knows which.
+    Unknown,
+    /// Rows from this key on, and below the other one where there is one.
+    Rows(&'a [u8], Option<&'a [u8]>),
+}
+
+const EVERY_ROW: Unreached<'_> = Unreached::Rows(&[], None);
+
+/// Who is told what a walk meets. In the order of the keys, as far as they are in order.
+pub(super) trait Witness {
+    fn flaw(&mut self, detail: &'static str, unreached: Unreached<'_>);
+    fn row(&mut self, key: &[u8], value: &[u8]);
+}
+
 /// Refuses a file whose pages do not fit together. Changes nothing.
 pub(super) fn audit(path: &Path) -> Result<(), Error> {
-    match Audit::of(path) {
+    walk(path, None)
+}
+
+/// Goes on behind each flaw. An error is one of the system.
+pub(super) fn survey(path: &Path, witness: &mut dyn Witness) -> Result<(), Error> {
+    walk(path, Some(witness))
+}
+
+fn walk(path: &Path, witness: Option<&mut dyn Witness>) -> Result<(), Error> {
+    match Audit::of(path, witness) {
         Ok(()) => Ok(()),
         Err(Flaw::Damage(detail)) => Err(environment::damaged(path, Damage::new(detail))),
         Err(Flaw::Io(cause)) => Err(Error::io(format!("reading {}", path.display()), cause)),
     }
 }
 
-struct Audit {
+struct Audit<'w> {
+    /// Without one, the first flaw is the end.
+    witness: Option<&'w mut dyn Witness>,
     file: File,
     page_bytes: usize,
     /// Whole pages of the file.
@@ -62,15 +94,22 @@ struct Audit {
     met: Vec<u64>,
 }
 
-impl Audit {
-    fn of(path: &Path) -> Result<(), Flaw> {
+impl<'w> Audit<'w> {
+    fn of(path: &Path, mut witness: Option<&'w mut dyn Witness>) -> Result<(), Flaw> {
+        match Self::begin(path) {
+            Ok((audit, metas)) => Audit { witness, ..audit }.trees(&metas),
+            Err(flaw) => tolerate(&mut witness, Err(flaw), EVERY_ROW).map(|_| ()),
+        }
+    }
+
+    /// Both meta pages, the newer one first.
+    fn begin(path: &Path) -> Result<(Self, [Meta; 2]), Flaw> {
         let mut file = File::open(path)?;
         let first = read_meta(&mut file, 0)?;
         let second = read_meta(&mut file, first.page_bytes)?;
-        let (newest, other) =
-            if second.transaction > first.transaction { (&second, &first) } else { (&first, &second) };
         check_metas(&first, &second)?;
-        let page_bytes = first.page_bytes;
+        let [newest, other] = if second.transaction > first.transaction { [second, first] } else { [first, second] };
+        let page_bytes = newest.page_bytes;
         let file_pages = file.metadata()?.len() / u64::try_from(page_bytes).unwrap_or(u64::MAX);
         // Before anything is made as large as it says.
         if newest.last_page >= file_pages {
@@ -78,14 +117,32 @@ impl Audit {
         }
         let words = usize::try_from(newest.last_page / 64).map_err(|_| Flaw::Damage(NO_SUCH_PAGE))?;
         let (last_page, met) = (newest.last_page, vec![0; words + 1]);
-        let mut audit = Self { file, page_bytes, file_pages, last_page, met };
-        audit.tree(&newest.rows, Values::Rows)?;
-        let freed_last = audit.tree(&newest.free, Values::FreePages)?;
+        let audit = Self { witness: None, file, page_bytes, file_pages, last_page, met };
+        Ok((audit, [newest, other]))
+    }
+
+    fn trees(&mut self, [newest, other]: &[Meta; 2]) -> Result<(), Flaw> {
+        let rows = self.tree(&newest.rows, Values::Rows);
+        self.tolerate(rows.map(|_| ()), EVERY_ROW)?;
+        let free = self.free_pages(newest);
+        self.tolerate(free, Unreached::Nothing)?;
+        let other = self.check_other(other, newest.transaction);
+        self.tolerate(other, Unreached::Nothing).map(|_| ())
+    }
+
+    fn free_pages(&mut self, newest: &Meta) -> Result<(), Flaw> {
         // Every transaction but the first frees pages, and keeps them under its own number.
-        if freed_last != newest.transaction && newest.transaction > 1 {
-            return Err(Flaw::Damage("the newest meta page is not of the transaction that it names"));
+        match self.tree(&newest.free, Values::FreePages)? {
+            Some(freed_last) if freed_last != newest.transaction && newest.transaction > 1 => {
+                Err(Flaw::Damage("the newest meta page is not of the transaction that it names"))
+            }
+            _ => Ok(()),
         }
-        audit.check_other(other, newest.transaction)
+    }
+
+    /// Whether it was no flaw; one ends the walk where there is no witness.
+    fn tolerate(&mut self, done: Result<(), Flaw>, unreached: Unreached<'_>) -> Result<bool, Flaw> {
+        tolerate(&mut self.witness, done, unreached)
     }
 
     /// The trees of the transaction before are still whole, and so is what tells which one it was. Of a transaction
@@ -118,25 +175,34 @@ impl Audit {
     }
 
     /// Walks a tree, and compares it with what the meta page says of it. Answers with the greatest key of a tree of
-    /// numbers; 0 when it is empty, or of rows.
-    fn tree(&mut self, facts: &TreeFacts, values: Values) -> Result<u64, Flaw> {
+    /// numbers; 0 when it is empty, or of rows. `None`: not all of it was reached.
+    fn tree(&mut self, facts: &TreeFacts, values: Values) -> Result<Option<u64>, Flaw> {
         if facts.depth > DEPTH_MAX {
             return Err(Flaw::Damage("a tree is deeper than LMDB makes any"));
         }
-        let mut walk = Walk { depth: facts.depth, values, found: TreeFacts::default(), last: None, least: Vec::new() };
+        let found = TreeFacts::default();
+        let mut walk = Walk { depth: facts.depth, values, found, is_whole: true, last: None, least: Vec::new() };
         if let Some(root) = facts.root {
-            self.visit(&mut walk, root, 1)?;
+            self.visit(&mut walk, root, 1, (&[], None))?;
+        }
+        if !walk.is_whole {
+            return Ok(None);
         }
         if !facts.counts(&walk.found) {
-            return Err(Flaw::Damage(OTHER_COUNTS));
+            let unreached = match values {
+                Values::Rows => Unreached::Unknown,
+                Values::FreePages => Unreached::Nothing,
+            };
+            return self.tolerate(Err(Flaw::Damage(OTHER_COUNTS)), unreached).map(|_| None);
         }
-        Ok(match (values, &walk.last) {
-            (Values::FreePages, Some(key)) => read_u64_be(key, 0).ok_or(Flaw::Damage(WRONG_KEY))?,
-            _ => 0,
-        })
+        match (values, &walk.last) {
+            (Values::FreePages, Some(key)) => read_u64_be(key, 0).ok_or(Flaw::Damage(WRONG_KEY)).map(Some),
+            _ => Ok(Some(0)),
+        }
     }
 
-    fn visit(&mut self, walk: &mut Walk, number: u64, level: u16) -> Result<(), Flaw> {
+    /// A page, whose keys are from the first of `range` on, and below the other one.
+    fn visit(&mut self, walk: &mut Walk, number: u64, level: u16, range: Range<'_>) -> Result<(), Flaw> {
         self.meet(number)?;
         let bytes = self.read(number)?;
         let kind = kind_at(level, walk.depth);
@@ -145,18 +211,29 @@ impl Audit {
             Kind::Leaf => walk.found.leaf_pages += 1,
             Kind::Branch => walk.found.branch_pages += 1,
         }
-        for (at, node) in page.nodes().enumerate() {
+        let mut nodes = page.nodes().peekable();
+        let mut low = range.0;
+        let mut is_first = true;
+        while let Some(node) = nodes.next() {
             let node = node.map_err(Flaw::Damage)?;
-            match kind {
-                Kind::Leaf => self.visit_leaf(walk, &node)?,
-                Kind::Branch => {
-                    // What stands before the first child is not looked at by LMDB either.
-                    if at > 0 {
-                        walk.separator(node.key)?;
-                    }
-                    self.visit(walk, node.child, level + 1)?;
-                }
+            let high = nodes.peek().and_then(|next| next.as_ref().ok()).map(|next| next.key).or(range.1);
+            // What stands before the first child is not looked at by LMDB either.
+            if !is_first || kind == Kind::Leaf {
+                low = node.key;
             }
+            let done = match kind {
+                Kind::Leaf => self.visit_leaf(walk, &node),
+                Kind::Branch => {
+                    let placed = if is_first { Ok(()) } else { walk.separator(node.key) };
+                    placed.and_then(|()| self.visit(walk, node.child, level + 1, (low, high)))
+                }
+            };
+            let unreached = match walk.values {
+                Values::Rows => Unreached::Rows(low, high),
+                Values::FreePages => Unreached::Nothing,
+            };
+            walk.is_whole &= self.tolerate(done, unreached)?;
+            is_first = false;
         }
         Ok(())
     }
@@ -171,14 +248,17 @@ impl Audit {
                 self.meet(page)?;
             }
         }
-        match (walk.values, node.own_pages) {
-            (Values::Rows, _) => Ok(()),
-            (Values::FreePages, None) => self.meet_free(node.value),
-            (Values::FreePages, Some(first)) => {
-                let value = self.read_value(first, node.value_bytes)?;
-                self.meet_free(&value)
-            }
+        if matches!(walk.values, Values::Rows) && self.witness.is_none() {
+            return Ok(());
         }
+        let read = node.own_pages.map(|first| self.read_value(first, node.value_bytes)).transpose()?;
+        let value = read.as_deref().unwrap_or(node.value);
+        match (walk.values, &mut self.witness) {
+            (Values::FreePages, _) => return self.meet_free(value),
+            (Values::Rows, Some(witness)) => witness.row(node.key, value),
+            (Values::Rows, None) => {}
+        }
+        Ok(())
     }
 
     /// A list of free pages: how many, then their numbers.
@@ -236,6 +316,23 @@ impl Audit {
     }
 }
 
+/// Of keys: the least one, and one that is too large; none, where there is no such bound.
+type Range<'a> = (&'a [u8], Option<&'a [u8]>);
+
+fn tolerate(
+    witness: &mut Option<&mut dyn Witness>,
+    done: Result<(), Flaw>,
+    unreached: Unreached<'_>,
+) -> Result<bool, Flaw> {
+    match (done, witness) {
+        (Err(Flaw::Damage(detail)), Some(witness)) => {
+            witness.flaw(detail, unreached);
+            Ok(false)
+        }
+        (done, _) => done.map(|()| true),
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Values {
     Rows,
@@ -247,6 +344,8 @@ struct Walk {
     depth: u16,
     values: Values,
     found: TreeFacts,
+    /// Whether everything was reached so far.
+    is_whole: bool,
     /// The last key, in the order of bytes.
     last: Option<Vec<u8>>,
     /// What the next key may not lie below: the key that a branch gives it.

@@ -13,6 +13,7 @@ use super::rows::{FORMAT_VERSION, StoreRow};
 use super::sweep::{Slice, sweep};
 use super::transaction::{Transaction, put_log, put_store};
 use super::tree::Tree;
+use crate::directory::Seed;
 use crate::error::Error;
 use crate::fault::{FaultPoint, Faults};
 use crate::journal::{JournalRow, Position};
@@ -61,13 +62,18 @@ pub(crate) struct Stored {
 
 impl Home {
     /// Creates an empty log in a directory that holds none of LMDB's files. Durable when it returns.
-    pub(crate) fn create(dir: &Path, map_bytes: usize, faults: Faults) -> Result<(Self, Stored), Error> {
+    pub(crate) fn create(
+        dir: &Path,
+        map_bytes: usize,
+        faults: Faults,
+        seed: Option<&Seed>,
+    ) -> Result<(Self, Stored), Error> {
         let row = StoreRow {
             version: FORMAT_VERSION,
             clean: false,
-            boot_counter: 0,
+            boot_counter: seed.map_or(0, |seed| seed.boot_counter),
             uuid: random_bytes()?,
-            incarnation: random_bytes()?,
+            incarnation: seed.map_or_else(random_bytes, |seed| Ok(seed.incarnation))?,
         };
         Self::of(Tree::create(dir, map_bytes, &row)?, dir, faults)
     }

@@ -11,6 +11,7 @@
 //! | `load` | what an open reads, and how it is checked |
 //! | `reservation` | room on the device, taken before a transaction |
 //! | `audit` `pages` | whether the pages of the file fit together, before LMDB maps it |
+//! | `survey` | everything that is damaged in the file, and what is lost by it |
 //! | `tree` | the one tree of rows, and how single rows are read and checked |
 //! | `rows` | the bytes of keys and rows |
 //! | `environment` | LMDB's environment and errors; the only unsafe code |
@@ -26,12 +27,14 @@ mod reader;
 mod repair;
 mod reservation;
 mod rows;
+mod survey;
 mod sweep;
 mod transaction;
 mod tree;
 
 pub(crate) use home::{Home, Stored};
 pub(crate) use reader::Reader;
+pub(crate) use survey::{Surveyed, survey};
 
 use crate::directory::{Engine, Mark};
 use crate::journal::SEGMENT_PREFIX;
