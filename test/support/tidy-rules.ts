@@ -388,7 +388,10 @@ export const homeRule: Rule = (file) => {
   }
   const complaints = matches(file, code, /\b(?:heed|lmdb_\w*sys)\b/g, 'is known in crates/balsa-log/src/lmdb/ alone')
   if (askHome.test(file.path)) return complaints
-  return [...complaints, ...matches(file, code, /\blmdb::/g, 'is asked by store.rs, opening.rs, verify.rs and writer.rs alone')]
+  return [
+    ...complaints,
+    ...matches(file, code, /\blmdb::/g, 'is asked by store.rs, opening.rs, verify.rs and writer.rs alone'),
+  ]
 }
 
 export const rules: readonly Rule[] = [

@@ -61,7 +61,11 @@ export async function submitAll(store: LogStore, tickets: readonly (readonly Sto
 
 /** Of a member of a cluster of so many: entries 2 .. count, each of `length` bytes, a vote and facts. */
 export function ticketsOf(count: number, length: number, voters = 3): readonly (readonly StoreOperation[])[] {
-  const put = (key: string, text: string): StoreOperation => ({ type: 'put', key, value: new TextEncoder().encode(text) })
+  const put = (key: string, text: string): StoreOperation => ({
+    type: 'put',
+    key,
+    value: new TextEncoder().encode(text),
+  })
   const first = [append(memberBlock(1, voters)), put('serverId', 's1'), put('peer/s2', 'someone 3 nonce 1')]
   const entries = Array.from({ length: count - 1 }, (_, n) => [
     append(blockOf(n + 2, 1 + Math.floor(n / 10), [length])),
@@ -71,9 +75,15 @@ export function ticketsOf(count: number, length: number, voters = 3): readonly (
 }
 
 /** The same log compacted so that it begins before the end of its snapshot. */
-export function compacted(first: number, prevTerm: number, at: { index: number; term: number }): readonly StoreOperation[] {
+export function compacted(
+  first: number,
+  prevTerm: number,
+  at: { index: number; term: number },
+): readonly StoreOperation[] {
   const snapshot = metaOf(at.index, at.term)
-  return [{ type: 'compact', first: metaOf(first, 1).index, prevTerm: metaOf(1, prevTerm).term, snapshot, keepSuffix: true }]
+  return [
+    { type: 'compact', first: metaOf(first, 1).index, prevTerm: metaOf(1, prevTerm).term, snapshot, keepSuffix: true },
+  ]
 }
 
 /** Fills a folder, and closes it. */

@@ -104,12 +104,18 @@ test('a try that was cut off is begun anew with another engine, and not from ano
     const cutOff = migrateInSteps(from, to, { engine: 'journal' }, (step) => {
       if (step === 'copied') throw new Error('cut off')
     })
-    await cutOff.then(() => assert.unreachable(), () => {})
+    await cutOff.then(
+      () => assert.unreachable(),
+      () => {},
+    )
     const { message } = await refusal(migrate(third, to, { engine: 'file' }), 'ERR_RAFT_OPTIONS')
     assert.match(message, 'not empty')
     await migrate(from, to, { engine: 'file' })
     assert.equal(await told(to, 'file'), before)
-    assert.equal(readdirSync(to).filter((name) => /mdb|journal/.test(name)), [])
+    assert.equal(
+      readdirSync(to).filter((name) => /mdb|journal/.test(name)),
+      [],
+    )
   })
 })
 
@@ -135,7 +141,13 @@ test('it refuses a folder that is not empty, itself, what lies in itself, and wh
     symlinkSync(from, join(dir, 'link'))
     const engine = 'file'
     assert.match((await refusal(migrate(from, to, { engine }), 'ERR_RAFT_OPTIONS')).message, 'holds notes')
-    for (const inside of [from, join(from, 'new'), join(from, 'snapshots', 'deep'), join(dir, 'link'), join(dir, 'link/x')]) {
+    for (const inside of [
+      from,
+      join(from, 'new'),
+      join(from, 'snapshots', 'deep'),
+      join(dir, 'link'),
+      join(dir, 'link/x'),
+    ]) {
       assert.match((await refusal(migrate(from, inside, { engine }), 'ERR_RAFT_OPTIONS')).message, 'lies in')
     }
     await refusal(migrate(from, join(to, 'notes'), { engine }), 'ERR_RAFT_OPTIONS')

@@ -44,8 +44,14 @@ for (const [name, { files, state, bootCounter, incarnation }] of FIXTURES) {
       assert.is((found.journal?.segments ?? 0) > 0, isJournal)
       assert.is((found.journal?.behindBytes ?? 0) > 0, isJournal, 'what LMDB lacks')
       const entries = await all(dir)
-      assert.equal(entries.map(({ index }) => index), told.entries.map(({ index }) => index))
-      assert.equal(entries.map(({ payload }) => hexOf(payload)), told.entries.map(({ payload }) => payload))
+      assert.equal(
+        entries.map(({ index }) => index),
+        told.entries.map(({ index }) => index),
+      )
+      assert.equal(
+        entries.map(({ payload }) => hexOf(payload)),
+        told.entries.map(({ payload }) => payload),
+      )
       assert.is(fingerprintOfAll(dir), before)
     })
   })

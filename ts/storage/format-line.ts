@@ -48,7 +48,10 @@ export function markText({ kind, dir }: Mark): string {
 export function markFault(dir: string, text: string): RaftError | null {
   const mark = parseFormat(text)?.mark ?? null
   if (mark === null) return null
-  return new RaftError('ERR_RAFT_DIR_UNUSABLE', mark.kind === 'migrated-to' ? migrated(dir, mark) : unfinished(dir, mark))
+  return new RaftError(
+    'ERR_RAFT_DIR_UNUSABLE',
+    mark.kind === 'migrated-to' ? migrated(dir, mark) : unfinished(dir, mark),
+  )
 }
 
 const migrated = (dir: string, mark: Mark): string =>

@@ -241,7 +241,8 @@ async function copySnapshots(from: string, target: Stores, { snapshot }: StoredS
   const { whole, flawed } = snapshots.found
   const damage = flawed.find(({ id }) => id === snapshot?.id)
   if (damage !== undefined) throw damage.flaw
-  if (snapshot !== null && !whole.some(({ header }) => header.id === snapshot.id)) throw snapshotMissing(from, snapshot.id)
+  if (snapshot !== null && !whole.some(({ header }) => header.id === snapshot.id))
+    throw snapshotMissing(from, snapshot.id)
   await target.openSnapshots()
   for (const { header } of whole) {
     const sink = await target.snapshots.create(header)

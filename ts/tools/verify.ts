@@ -84,7 +84,10 @@ async function verifySnapshots(
     if (snapshotId !== null && !isThere) {
       found.push(snapshotFlaw(dir, snapshotId, 'the snapshot on which the log stands is missing', snapshotId))
     }
-    return { flaws: found, whole: whole.length + flawed.length - found.length + (isThere || snapshotId === null ? 0 : 1) }
+    return {
+      flaws: found,
+      whole: whole.length + flawed.length - found.length + (isThere || snapshotId === null ? 0 : 1),
+    }
   } finally {
     await store.close()
   }

@@ -174,12 +174,7 @@ fn verify_journal(dir: &Path, row: &JournalRow, found: &Surveyed, findings: &mut
     }
 }
 
-fn damage(
-    error: Error,
-    findings: &mut Findings,
-    loss: Loss,
-    entries: Option<(u64, Option<u64>)>,
-) -> Result<(), Error> {
+fn damage(error: Error, findings: &mut Findings, loss: Loss, entries: Option<(u64, Option<u64>)>) -> Result<(), Error> {
     let Error::Corrupt { file, index, detail } = error else { return Err(error) };
     findings.add(&file, &detail, loss, index.map(|index| (index, None)).or(entries));
     Ok(())

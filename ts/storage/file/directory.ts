@@ -131,7 +131,12 @@ export async function createStore(disk: Disk, dir: string, seed: StoreSeed | nul
   const identity = { uuid: randomBytes(16), incarnation }
   const { bytes: header, first } = encodeStoreHeader(identity)
   await writeFile(disk, join(dir, LOG_FILE), header)
-  const segment = encodeSegment(identity, 1, first, encodeCheckpoint({ ...NOTHING, bootCounter: seed?.bootCounter ?? 0 }))
+  const segment = encodeSegment(
+    identity,
+    1,
+    first,
+    encodeCheckpoint({ ...NOTHING, bootCounter: seed?.bootCounter ?? 0 }),
+  )
   await writeFile(disk, join(dir, FIRST_SEGMENT), segment.bytes)
   await disk.syncDirectory(dir)
   await disk.rename(join(dir, FORMAT_FILE_NEW), join(dir, FORMAT_FILE))

@@ -95,7 +95,13 @@ class Surveyor {
     if (this.#image === null || head === undefined || this.#image.isWhole) return
     const last = this.#image.places.count > 0 ? this.#image.places.firstOf(0) - 1 : head.lastIndex
     const missing = segmentName(Math.max(1, (numbers[Math.max(0, gap)] ?? 1) - 1))
-    this.flaws.add({ file: join(this.#dir, missing), detail: 'the file is missing', loss: 'log', first: head.firstIndex, last })
+    this.flaws.add({
+      file: join(this.#dir, missing),
+      detail: 'the file is missing',
+      loss: 'log',
+      first: head.firstIndex,
+      last,
+    })
   }
 
   /** What an open asks besides. */
@@ -160,7 +166,8 @@ class Surveyor {
         this.#batch(name, found.batch, found.body)
         ;({ position } = placeBehind(found.batch))
       }
-      if (isLast && isSealed) this.#add(segmentName(number + 1), `the file is missing: ${name} says that it follows`, 'state')
+      if (isLast && isSealed)
+        this.#add(segmentName(number + 1), `the file is missing: ${name} says that it follows`, 'state')
     } finally {
       await file.close()
     }
