@@ -247,8 +247,8 @@ impl Task for LookTask {
     }
 }
 
-/// Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing is
-/// changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
+/// Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing
+/// is changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState | null>")]
 pub fn look(
     handle: u32,
@@ -316,8 +316,8 @@ impl Task for VerifyTask {
     }
 }
 
-/// Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is none.
-/// Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
+/// Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is
+/// none. Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeVerification | null>")]
 pub fn verify_store(dir: String, allow_remote: bool, map_bytes: i64, journal: bool) -> Result<AsyncTask<VerifyTask>> {
     let options = options_of(allow_remote, map_bytes, journal)?;
@@ -403,8 +403,8 @@ pub struct NativeSeed {
 }
 
 /// Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
-/// front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
-/// event loop alive, as an open socket does.
+/// front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has
+/// news. An open store keeps the event loop alive, as an open socket does.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeState>")]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open(

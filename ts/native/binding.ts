@@ -13,8 +13,8 @@ export declare function create(): number
 export declare function fault(handle: number): string | null
 
 /**
- * Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing is
- * changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
+ * Opens the store in `dir` to be read, with the checks of `open` and under its lock; null where there is none. Nothing
+ * is changed. `read`, `stats` and `close` are those of an open store; a ticket is refused.
  */
 export declare function look(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeState | null>
 
@@ -172,8 +172,8 @@ export interface NativeVerification {
 
 /**
  * Opens or creates the store in `dir`; `mapBytes` bounds its data file, 0 for the default; `journal`: with a journal in
- * front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has news. An open store keeps the
- * event loop alive, as an open socket does.
+ * front of it; `seed`: only creates it, so. `onWake` is called, at most once until the next `poll`, when `poll` has
+ * news. An open store keeps the event loop alive, as an open socket does.
  */
 export declare function open(handle: number, dir: string, allowRemote: boolean, mapBytes: number, journal: boolean, onWake: () => unknown, seed?: NativeSeed | undefined | null): Promise<NativeState>
 
@@ -209,7 +209,7 @@ export declare function submit(handle: number, packed: Uint8Array, length: numbe
 export declare function verify(block: Uint8Array): boolean
 
 /**
- * Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is none.
- * Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
+ * Holds every page, row and batch of the store in `dir` against its checksums, under its lock; null where there is
+ * none. Nothing is changed. Damage is in the answer; an error is whatever else refuses an open.
  */
 export declare function verifyStore(dir: string, allowRemote: boolean, mapBytes: number, journal: boolean): Promise<NativeVerification | null>

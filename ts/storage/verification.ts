@@ -2,7 +2,7 @@
 
 import type { Configuration, ServerId } from '../types.js'
 
-/** A list stays readable, and short whatever a disk has done; what is beyond it is counted. The native store's bound. */
+/** A list stays readable, whatever a disk has done; what is beyond it is counted. The native store has the same. */
 const FLAWS_MAX = 256
 
 /**

@@ -4,8 +4,8 @@
  *
  * What must hold: at no moment can both folders be opened. While the copy is made, a mark in `to` refuses every open.
  * When all of it is durable, a mark in `from` refuses every open, and only then the mark in `to` goes. Whoever comes in
- * between is told of the other folder; the same call once more ends it, or begins anew. Until the mark in `from`, `from`
- * is the server's folder, and is left as it was; from then on it never is again.
+ * between is told of the other folder; the same call once more ends it, or begins anew. Until it is marked, `from` is
+ * the server's folder, and is left as it was; from then on it never is again.
  */
 
 import { readdir, realpath, rm, stat } from 'node:fs/promises'
@@ -67,8 +67,8 @@ const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {
  * state, boot counter, facts, the name by which peers know the store, and the snapshots beside it. Resolves when all of
  * it is durable, and `from` refuses to open. Needs room for all of it once more; in memory 1 MiB of entries.
  *
- * Cut off, whatever the way, the same call once more ends it. Rejects with ERR_RAFT_OPTIONS where `to` is `from`, lies in
- * it, or is not empty; ERR_RAFT_STORE_FULL where there is no room; ERR_RAFT_COPIED_FOLDER where `from` is a copy; and
+ * Cut off, whatever the way, the same call once more ends it. Rejects with ERR_RAFT_OPTIONS where `to` is `from`, lies
+ * in it, or is not empty; ERR_RAFT_STORE_FULL where there is no room; ERR_RAFT_COPIED_FOLDER where `from` is a copy; and
  * with what an open of either would reject with.
  */
 export function migrate(from: string, to: string, options: MigrateOptions): Promise<Migration> {
@@ -149,7 +149,7 @@ function isWithin(inner: string, outer: string): boolean {
 /** `from` is marked: all of it is in `to`, and perhaps `to` only has to be told. */
 async function endOf({ from, to }: Places, onStep: (step: MigrationStep) => void): Promise<Migration> {
   const line = parseFormat((await formatOf(to)) ?? '')
-  if (line === null || (line.mark !== null && !isFrom(line.mark, from))) throw await goneError(from, to)
+  if (line === null || (line.mark !== null && !isFrom(line.mark, from))) throw goneError(from, to)
   if (line.mark !== null) await finish(to)
   onStep('finished')
   const { engine, make } = await storeIn('migrate', to)
@@ -160,7 +160,7 @@ async function endOf({ from, to }: Places, onStep: (step: MigrationStep) => void
   return answerOf({ from, to }, engine, stored, false)
 }
 
-async function goneError(from: string, to: string): Promise<RaftError> {
+function goneError(from: string, to: string): RaftError {
   const message = `The directory ${from} was migrated to ${to}, and that is not there any more: what its server has acknowledged and voted since is lost with it. Put ${to} back. Only if its server never ran there, write the line for ${from} into its file FORMAT again (docs/engine-tools.md)`
   return new RaftError('ERR_RAFT_DIR_UNUSABLE', message)
 }

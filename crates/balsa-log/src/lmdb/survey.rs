@@ -53,7 +53,8 @@ pub(crate) fn survey(dir: &Path, findings: &mut Findings) -> Result<Surveyed, Er
         return Ok(Surveyed::default());
     }
     let (found, log, newest) = (Surveyed::default(), None, None);
-    let mut surveyor = Surveyor { file: &file, findings, found, log, next: 1, newest, open_end: None, is_whole: true };
+    let mut surveyor =
+        Surveyor { file: &file, findings, found, log, next: 1, newest, open_end: None, is_open: false, is_whole: true };
     survey_pages(&file, &mut surveyor)?;
     Ok(surveyor.end())
 }
@@ -69,6 +70,8 @@ struct Surveyor<'a> {
     newest: Option<u64>,
     /// The finding that takes in every entry up to the next block.
     open_end: Option<usize>,
+    /// Whether there is one, also where it was only counted.
+    is_open: bool,
     /// Whether every row was reached.
     is_whole: bool,
 }
@@ -107,7 +110,7 @@ impl Surveyor<'_> {
     fn add(&mut self, detail: &str, loss: Loss, entries: Option<(u64, Option<u64>)>) {
         let at = self.findings.add(self.file, detail, loss, entries);
         if let Some((_, None)) = entries {
-            self.open_end = at;
+            (self.open_end, self.is_open) = (at, true);
         }
     }
 
@@ -118,6 +121,7 @@ impl Surveyor<'_> {
     }
 
     fn close_end(&mut self, next: u64) {
+        self.is_open = false;
         if let Some(at) = self.open_end.take() {
             self.findings.end_at(at, next.saturating_sub(1));
         }
@@ -134,7 +138,7 @@ impl Surveyor<'_> {
             }
         });
         let expected = self.next;
-        let is_told = self.open_end.is_some();
+        let is_told = self.is_open;
         self.close_end(first);
         let begin = self.log.as_ref().map_or(expected, |log| log.first.max(expected));
         if first > begin && !is_told && (self.newest.is_some() || self.log.is_some()) {
@@ -194,7 +198,7 @@ impl Surveyor<'_> {
         let said = self.log.as_ref().map(|log| (log.first, log.last));
         if let Some((first, last)) = said {
             let begin = self.next.max(first);
-            if last >= begin && self.open_end.is_none() {
+            if last >= begin && !self.is_open {
                 self.add("the last entries are missing", Loss::Log, Some((begin, Some(last))));
             }
             self.close_end(last.saturating_add(1).max(self.next));
