@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { formatServers, readServerOptions } from 'balsa-kv/cli/server-options.js'
+import { mount, unableToMount, unmount } from '../support/small-disk.js'
 import { testUnless } from '../support/skip.js'
 import { until } from '../support/until.js'
 import { command, RawClient } from './kv-fixture.js'
@@ -172,23 +173,6 @@ test('--help goes to stdout and ends with 0; a wrong option is one line on stder
 })
 
 /** Starts one server where something is wrong, and tells how it ended. */
-/** A small disk in memory. */
-function mount(size: string, dir: string): string | null {
-  const { status, stderr, error } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', dir], {
-    encoding: 'utf8',
-  })
-  if (status === 0) return null
-  return `a small disk cannot be mounted here: ${error?.message ?? stderr.trim()}`
-}
-
-function unableToMount(): string | null {
-  const dir = temporaryDir()
-  const unable = mount('64k', dir)
-  if (unable === null) spawnSync('umount', [dir])
-  rmSync(dir, { recursive: true })
-  return unable
-}
-
 async function failing(port: number, dir: string): Promise<{ code: number | null; message: string; lines: number }> {
   const { code, stderr } = await runNode([mainPath, '--port', String(port), '--dir', dir, '--log-level', 'error']).ended
   return { code, message: String(lastEvent(stderr).message), lines: stderr.trim().split('\n').length }
@@ -243,7 +227,7 @@ testUnless(
         assert.is(full.code, code, size)
         assert.match(full.message, message)
       } finally {
-        spawnSync('umount', [dir])
+        unmount(dir)
         rmSync(dir, { recursive: true })
       }
     }

@@ -8,6 +8,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
+import type { RaftErrorCode } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import { migrate, verify } from '#balsa/tools/index.js'
 import type { StoreEngine } from '#balsa/tools/index.js'
@@ -16,6 +17,8 @@ import type { MigrationStep } from '#balsa/tools/migrate.js'
 import { append, blockOf } from '#balsa/testing/conformance/blocks.js'
 import { freeAddresses } from '../../support/free-addresses.js'
 import { failure, refusal } from '../support/failure.js'
+import { testUnless } from '../support/skip.js'
+import { mount, unableToMount, unmount } from '../support/small-disk.js'
 import { inDirectory, withStore } from '../storage/lmdb-harness.js'
 import { tell, unpack } from '../storage/directories/stored.js'
 import { compacted, ENGINES, engineOf, fill, fingerprintOfAll, FIXTURES, storeOf, ticketsOf } from './folders.js'
@@ -52,12 +55,12 @@ for (const [name, { files, state, incarnation, bootCounter }] of FIXTURES) {
   }
 }
 
-for (const [one, other] of [
-  ['file', 'journal'],
-  ['lmdb', 'file'],
-  ['journal', 'lmdb'],
+for (const [one, other, steps] of [
+  ['file', 'journal', ['created', 'copied', 'from is marked']],
+  ['lmdb', 'file', ['copied', 'closed', 'from is marked']],
+  ['journal', 'lmdb', ['created', 'closed', 'finished']],
 ] as const) {
-  for (const step of STEPS) {
+  for (const step of steps) {
     test(`killed when it is "${step}" (${one} to ${other}), at most one folder opens, the other one is told of, and once more ends it`, async () => {
       await inDirectory(async (dir) => {
         const [from, to] = foldersIn(dir)
@@ -131,6 +134,43 @@ test('a creation that was cut off before it had a FORMAT is begun anew with anot
   })
 })
 
+for (const engine of ENGINES) {
+  testUnless(
+    test,
+    unableToMount(),
+    `a disk that is full (${engine}) is told as that wherever it is met, the old folder stays as it was, and with room once more ends it`,
+    async () => {
+      await inDirectory(async (dir) => {
+        const [from, disk] = foldersIn(dir)
+        const to = join(disk, 'new')
+        const old = engine === 'file' ? 'lmdb' : 'file'
+        await fill(from, old, ticketsOf(40, 30_000))
+        const before = await told(from, old)
+        const bytes = fingerprintOfAll(from)
+        mkdirSync(disk)
+        mount('4k', disk)
+        try {
+          for (const [size, code, reason] of FULL_AT[engine]) {
+            mount(size, disk, 'remount')
+            const { message } = await refusal(migrate(from, to, { engine }), code)
+            assert.match(message, to)
+            assert.match(message, reason)
+            if (existsSync(join(to, 'FORMAT'))) await refusesOpen(to, engine, from)
+            assert.is(fingerprintOfAll(from), bytes)
+          }
+          mount('512m', disk, 'remount')
+          await migrate(from, to, { engine })
+          assert.ok((await verify(to)).isIntact)
+          cpSync(to, join(dir, 'kept'), { recursive: true })
+        } finally {
+          unmount(disk)
+        }
+        assert.equal(await told(join(dir, 'kept'), engine), before)
+      })
+    },
+  )
+}
+
 test('it refuses a folder that is not empty, itself, what lies in itself, and what is no folder, and changes nothing', async () => {
   await inDirectory(async (dir) => {
     const [from, to] = foldersIn(dir)
@@ -193,6 +233,25 @@ for (const engine of ENGINES) {
       assert.is(await sumAfter(to, engine, address, []), 10)
     })
   })
+}
+
+/** Where the store is made, as an open of an empty folder would say it; and in the middle of the log. */
+const FULL_AT: Readonly<
+  Record<StoreEngine, readonly (readonly [size: string, code: RaftErrorCode, reason: RegExp])[]>
+> = {
+  file: [
+    ['16k', 'ERR_RAFT_STORE_FULL', /once more/],
+    ['400k', 'ERR_RAFT_STORE_FULL', /once more/],
+  ],
+  lmdb: [
+    ['16k', 'ERR_RAFT_DIR_UNUSABLE', /Check free space/],
+    ['700k', 'ERR_RAFT_STORE_FULL', /once more/],
+  ],
+  journal: [
+    ['16k', 'ERR_RAFT_DIR_UNUSABLE', /Check free space/],
+    ['700k', 'ERR_RAFT_DIR_UNUSABLE', /Check free space/],
+    ['32900k', 'ERR_RAFT_STORE_FULL', /once more/],
+  ],
 }
 
 /** A log that begins before the end of its snapshot, with several terms, a vote and facts. */

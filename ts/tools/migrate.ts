@@ -12,8 +12,9 @@ import { readdir, realpath, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, sep } from 'node:path'
 
 import { systemClock } from '../clock.js'
-import { nodeFiles, unlessAbsent, writeAll } from '../disk/files.js'
-import { RaftError } from '../errors.js'
+import { isFull, nodeFiles, unlessAbsent, writeAll } from '../disk/files.js'
+import { isOurs, RaftError } from '../errors.js'
+import { messageOf } from '../foreign-values.js'
 import { checkOptionNames, optionsError, shown } from '../option-checks.js'
 import { claimFolder, FINGERPRINT_FACT, folderIdOf } from '../server/open/folder.js'
 import { withStores } from '../server/open/stores.js'
@@ -21,7 +22,14 @@ import type { Stores } from '../server/open/stores.js'
 import { fileSnapshotStore } from '../snapshot/file-snapshot-store.js'
 import { nodeDisk } from '../storage/file/disk.js'
 import { FileLogStore } from '../storage/file/file-log-store.js'
-import { FORMAT_FILE, FORMAT_FILE_NEW, formatText, markText, parseFormat } from '../storage/format-line.js'
+import {
+  FORMAT_FILE,
+  FORMAT_FILE_MARKED,
+  FORMAT_FILE_NEW,
+  formatText,
+  markText,
+  parseFormat,
+} from '../storage/format-line.js'
 import type { FormatLine, Mark } from '../storage/format-line.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
 import { NativeLogStore } from '../storage/native/native-log-store.js'
@@ -93,7 +101,9 @@ export async function migrateInSteps(
     // A copy stays one: what it has forgotten is missing in `to` as well.
     claimFolder({ dir: places.from, id: folderIdOf(stored) ?? '', acceptCopiedFolder: false }, stored)
     await makeEmpty(places)
-    await copyAll(store, stored, places, engine, onStep)
+    await copyAll(store, stored, places, engine, onStep).catch((error: unknown) => {
+      throw isOurs(error) ? roomless(places.to, error) : error
+    })
     onStep('closed')
     // The lock of `from` is held: nobody has opened it since it was read.
     await writeFormat(places.from, { kind: 'migrated-to', dir: places.to })
@@ -219,13 +229,21 @@ async function copyAll(
   const seed = { incarnation: stored.incarnation, bootCounter: Math.max(0, stored.bootCounter - 1), mark }
   const storage = { name: engine, create: (dir: string) => makeSeeded(dir, engine, seed) }
   const parts = { dir: to, storage, snapshotStorage: fileSnapshotStore(), clock: systemClock(), logger: SILENT }
-  await withStores(parts, async (target, made) => {
+  const target = await withStores(parts, async (stores, made) => {
     onStep('created')
-    await copySnapshots(from, target, stored)
-    await copyLog(source, target, stored)
-    await copyFacts(target, stored, made)
+    await copySnapshots(from, stores, stored)
+    await copyLog(source, stores, stored)
+    await copyFacts(stores, stored, made)
     onStep('copied')
+    return stores.store
   })
+  // Durable it is, and yet no server could start there.
+  if ((target.stats().behindBytes ?? 0) > 0) throw homeFull(to)
+}
+
+function homeFull(dir: string): RaftError {
+  const message = `The journal in ${dir} has taken the whole log, and the disk has no room for it in LMDB`
+  return new RaftError('ERR_RAFT_STORE_FULL', message)
 }
 
 function makeSeeded(dir: string, engine: StoreEngine, seed: StoreSeed): LogStore {
@@ -312,16 +330,24 @@ async function writeFormat(dir: string, mark: Mark | null): Promise<void> {
   if (line === null) throw nothingThere(dir)
   const marked: FormatLine = { ...line, mark }
   try {
-    const file = await nodeFiles.createFile(join(dir, FORMAT_FILE_NEW))
+    const file = await nodeFiles.createFile(join(dir, FORMAT_FILE_MARKED))
     try {
       await writeAll(file, new TextEncoder().encode(formatText(marked)), 0)
       await file.datasync()
     } finally {
       await file.close()
     }
-    await nodeFiles.rename(join(dir, FORMAT_FILE_NEW), join(dir, FORMAT_FILE))
+    await nodeFiles.rename(join(dir, FORMAT_FILE_MARKED), join(dir, FORMAT_FILE))
     await nodeFiles.syncDirectory(dir)
   } catch (error) {
-    throw readable(dir, error)
+    throw roomless(dir, error)
   }
+}
+
+/** What a full disk, or a full map, made fail is told as that, whoever met it. */
+function roomless(dir: string, error: unknown): unknown {
+  const isOfRoom = error instanceof RaftError && (error.code === 'ERR_RAFT_STORE_FULL' || isFull(error.cause))
+  if (!isFull(error) && !isOfRoom) return readable(dir, error)
+  const message = `There is no room in ${dir} to go on, and the migration is not finished: make room, and call migrate once more. ${messageOf(error)}`
+  return new RaftError('ERR_RAFT_STORE_FULL', message, { cause: error })
 }
