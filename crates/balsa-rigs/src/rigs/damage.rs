@@ -1,5 +1,6 @@
 //! Rig: bytes of a stored directory are changed, zeroed, misplaced or cut off, in every structure of every file. The open
-//! refuses and names the file, or finds everything; whatever it does, no signal ends it.
+//! refuses and names the file, or finds everything; whatever it does, no signal ends it. A survey before that open lists
+//! whatever it refuses, and changes nothing.
 
 use std::ops::Range;
 use std::path::Path;
@@ -269,13 +270,36 @@ fn try_change(bench: &Bench, dir: &Path, change: &Change, source: &Source) {
             write_sparse(&path, &changed);
         }
     }
-    let verdict = match subject.judge(&source.told, subject.way) {
+    let before = kept(&subject.dir);
+    let survey = subject.survey();
+    let is_as_it_was = kept(&subject.dir) == before;
+    let judged = match subject.judge(&source.told, subject.way) {
         Verdict::Refused(said) => named(&said, file_named(&change.file)),
+        verdict => verdict,
+    };
+    let verdict = match survey.held_against(judged) {
+        Verdict::Right(_) | Verdict::Refused(_) | Verdict::Lost(_) if !is_as_it_was => {
+            Verdict::Wrong("the survey changed the directory".to_owned())
+        }
         verdict => verdict,
     };
     let name = format!("damage, {}, {}", subject.way.name(), file_named(&change.file));
     let case = format!("{}, {}: {:?}", source.how, change.file, change.kind);
     note(bench, &name, expected(change, source), &subject, &source.told, &case, (verdict, subject.way));
+}
+
+/// What a survey leaves as it is: all but who holds the directory, and the readers of LMDB.
+fn kept(dir: &Path) -> Vec<(String, u32)> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut files: Vec<_> = names
+        .filter(|name| name != "LOCK" && name != "lock.mdb")
+        .map(|name| {
+            let crc = crc32c::crc32c(&std::fs::read(dir.join(&name)).unwrap());
+            (name, crc)
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// A batch that is missing may have been in one segment or in the next: the refusal names the one behind it.

@@ -1,9 +1,9 @@
 //! The program that opens a directory behind whatever befell it, and says whether it is right. It is a process of its
-//! own, so that a signal that ends it is seen.
+//! own, so that a signal that ends it is seen. And the program that surveys one, for the same reason.
 
 use std::path::Path;
 
-use balsa_log::Error;
+use balsa_log::{Error, verify};
 
 use super::child::unlike;
 use super::held::Opened;
@@ -44,6 +44,21 @@ pub fn judge(case: &Case<'_>) -> String {
         Err(Why::Lost(what)) => format!("lost {what}"),
         Err(Why::Wrong(what)) => format!("wrong {what}").replace('\n', " "),
     }
+}
+
+/// One line: `whole`, `flawed <count> <the first flaw>`, or `refused <code> <message>`.
+pub fn survey(dir: &Path, way: Way) -> String {
+    // SAFETY: alarm touches nothing of this program; the signal ends it.
+    unsafe { libc::alarm(60) };
+    let said = match verify(dir, &way.options()) {
+        Ok(Some(found)) => found.findings.first().map_or_else(
+            || "whole".to_owned(),
+            |first| format!("flawed {} {}: {}", found.findings.len(), first.file.display(), first.detail),
+        ),
+        Ok(None) => "refused none there is no store".to_owned(),
+        Err(error) => format!("refused {} {error}", error.code()),
+    };
+    said.replace('\n', " ")
 }
 
 fn found(case: &Case<'_>) -> Result<u64, Why> {

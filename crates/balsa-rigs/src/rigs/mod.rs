@@ -45,7 +45,7 @@ const RIGS: [Rig; 8] = [
     ("damage", true, damage::damage),
 ];
 
-/// `child`, `judge`, or all the rigs.
+/// `child`, `judge`, `survey`, or all the rigs.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
@@ -66,6 +66,10 @@ pub fn main() -> ExitCode {
             let way = Way::named(&args[8]);
             let case = judge::Case { dir: &dir, script: &script, acknowledged, submitted, boot, way };
             println!("{}", judge::judge(&case));
+            ExitCode::SUCCESS
+        }
+        Some("survey") => {
+            println!("{}", judge::survey(Path::new(&args[1]), Way::named(&args[3])));
             ExitCode::SUCCESS
         }
         Some("run") => run(Path::new(&args[1]), &args[2..]),

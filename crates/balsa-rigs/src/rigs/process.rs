@@ -212,6 +212,12 @@ impl Subject {
         Verdict::of(&String::from_utf8_lossy(&output.stdout), &String::from_utf8_lossy(&output.stderr), output.status)
     }
 
+    /// Has the directory surveyed, which changes nothing there.
+    pub fn survey(&self) -> Survey {
+        let output = self.command("survey").stderr(Stdio::piped()).output().unwrap();
+        Survey::of(&String::from_utf8_lossy(&output.stdout), &String::from_utf8_lossy(&output.stderr), output.status)
+    }
+
     /// The calls of a child that runs undisturbed: name and file of each. And what it said.
     pub fn trace(&self, start: &Start) -> (Vec<String>, Told) {
         let file = self.dir.with_extension("trace");
@@ -254,6 +260,45 @@ impl Verdict {
             ("lost", _) if status.success() => Self::Lost(rest.to_owned()),
             ("wrong", _) if status.success() => Self::Wrong(rest.to_owned()),
             _ => Self::Died(format!("{status}, {said} {complaint}").replace('\n', " ")),
+        }
+    }
+}
+
+/// What a survey said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Survey {
+    Whole,
+    /// How many flaws, and the first one.
+    Flawed(String),
+    /// With code and message: what is there is not surveyed at all.
+    Refused(String),
+    /// It was ended by a signal, or ended otherwise without a word.
+    Died(String),
+}
+
+impl Survey {
+    fn of(said: &str, complaint: &str, status: ExitStatus) -> Self {
+        let (kind, rest) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+        match kind {
+            "whole" if status.success() => Self::Whole,
+            "flawed" if status.success() => Self::Flawed(rest.to_owned()),
+            "refused" if status.success() => Self::Refused(rest.to_owned()),
+            _ => Self::Died(format!("{status}, {said} {complaint}").replace('\n', " ")),
+        }
+    }
+
+    /// What an open and all reads came to, behind this: what they refuse it has listed or refused, and what it refuses
+    /// no open takes.
+    pub fn held_against(self, opened: Verdict) -> Verdict {
+        match (self, opened) {
+            (Self::Died(how), _) => Verdict::Died(format!("the survey: {how}")),
+            (Self::Whole, Verdict::Refused(said)) => {
+                Verdict::Wrong(format!("the survey found nothing, and yet: {said}"))
+            }
+            (Self::Refused(said), Verdict::Right(_) | Verdict::Lost(_)) => {
+                Verdict::Wrong(format!("an open takes it, and the survey does not: {said}"))
+            }
+            (_, opened) => opened,
         }
     }
 }
