@@ -83,7 +83,7 @@ for (const engine of ENGINES) {
       }
       assert.is(seen, 30)
       for await (const _ of dump(dir)) break
-      await withStore(dir, async ({}, { bootCounter }) => assert.is(bootCounter, 2), storeOf(engine))
+      await withStore(dir, async (_, { bootCounter }) => assert.is(bootCounter, 2), storeOf(engine))
     })
   })
 

@@ -77,8 +77,8 @@ function* entriesOf(block: Block): Generator<DumpedEntry, void, undefined> {
 
 function checkRange(range: DumpRange): DumpRange {
   checkOptionNames('dump', range, ['first', 'last'])
-  for (const [name, value] of Object.entries(range) as readonly [string, unknown][]) {
-    if (value === undefined || (isPosition(value as number) && (value as number) >= 1)) continue
+  for (const [name, value] of Object.entries(range) as readonly [string, number | undefined][]) {
+    if (value === undefined || (isPosition(value) && value >= 1)) continue
     throw optionsError(`dump: ${name} is ${shown(value)}; it must be the index of an entry, 1 or more`)
   }
   const { first = 1, last = Number.MAX_SAFE_INTEGER } = range

@@ -76,8 +76,8 @@ const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {
  * it is durable, and `from` refuses to open. Needs room for all of it once more; in memory 1 MiB of entries.
  *
  * Cut off, whatever the way, the same call once more ends it. Rejects with ERR_RAFT_OPTIONS where `to` is `from`, lies
- * in it, or is not empty; ERR_RAFT_STORE_FULL where there is no room; ERR_RAFT_COPIED_FOLDER where `from` is a copy; and
- * with what an open of either would reject with.
+ * in it, or is not empty; ERR_RAFT_STORE_FULL where there is no room; ERR_RAFT_COPIED_FOLDER where `from` is a copy;
+ * and with what an open of either would reject with.
  */
 export function migrate(from: string, to: string, options: MigrateOptions): Promise<Migration> {
   return migrateInSteps(from, to, options, () => {})
