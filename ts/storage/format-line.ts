@@ -9,8 +9,8 @@ import { RaftError } from '../errors.js'
 export const FORMAT_FILE = 'FORMAT'
 export const FORMAT_FILE_NEW = 'FORMAT.new'
 /**
- * What becomes `FORMAT` when a mark comes or goes. Its rest beside a lost `FORMAT` must not pass for a creation that was
- * cut off.
+ * What becomes `FORMAT` when a mark comes or goes. Its rest beside a lost `FORMAT` must not pass for a creation that
+ * was cut off.
  */
 export const FORMAT_FILE_MARKED = 'FORMAT.mark'
 export const FORMAT_MAGIC = 'balsa-store'
