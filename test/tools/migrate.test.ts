@@ -1,7 +1,7 @@
 /** migrate: nothing is lost on the way, nothing is half there, and no server ever runs from both folders. */
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
@@ -231,6 +231,7 @@ for (const engine of ENGINES) {
       assert.match(error.message, to)
       assert.is(await sumAfter(to, engine, address, [4]), 10)
       assert.is(await sumAfter(to, engine, address, []), 10)
+      await findsItsSnapshot(to)
     })
   })
 }
@@ -279,11 +280,28 @@ async function refusesOpen(dir: string, engine: StoreEngine, other: string): Pro
   const bytes = fingerprintOfAll(dir)
   const engines = engine === 'file' ? [engine] : (['lmdb', 'journal'] as const)
   for (const each of engines) {
-    for (const call of [withStore(dir, async () => {}, storeOf(each)), verify(dir)]) {
-      assert.match((await refusal(call, 'ERR_RAFT_DIR_UNUSABLE')).message, other)
-    }
+    // One after the other: each would meet the lock of the other one.
+    const opening = withStore(dir, async () => {}, storeOf(each))
+    assert.match((await refusal(opening, 'ERR_RAFT_DIR_UNUSABLE')).message, other)
+    assert.match((await refusal(verify(dir), 'ERR_RAFT_DIR_UNUSABLE')).message, other)
   }
   assert.is(fingerprintOfAll(dir), bytes)
+}
+
+/** Damaged, and gone. */
+async function findsItsSnapshot(dir: string): Promise<void> {
+  const [name = ''] = readdirSync(join(dir, 'snapshots'))
+  const file = join(dir, 'snapshots', name)
+  const bytes = readFileSync(file)
+  bytes[bytes.length - 5] = (bytes.at(-5) ?? 0) ^ 1
+  writeFileSync(file, bytes)
+  for (const detail of [/damaged/, /missing/]) {
+    const found = await verify(dir)
+    assert.equal([found.flaws.length, found.snapshots, found.flaws[0]?.file], [1, 0, file])
+    assert.equal([found.flaws[0]?.loss, found.flaws[0]?.restorable], ['log', 'by-nobody'])
+    assert.match(found.flaws[0]?.detail ?? '', detail)
+    rmSync(file, { force: true })
+  }
 }
 
 /** Opens a server by itself, has it apply these, and tells the sum. */

@@ -12,6 +12,7 @@ import { refusal } from '../support/failure.js'
 import { below, randomFrom } from '../support/seed.js'
 import { inDirectory, withStore } from '../storage/lmdb-harness.js'
 import { tell, unpack } from '../storage/directories/stored.js'
+import { memberBlock } from './member.js'
 import { compacted, ENGINES, engineOf, fill, fingerprintOfAll, FIXTURES, storeOf, ticketsOf } from './folders.js'
 
 const test = suite('tools: verify')
@@ -91,6 +92,12 @@ for (const engine of ['lmdb', 'journal'] as const) {
   test(`${engine}: what no majority has without this server is restorable by nobody, and so is a damaged vote`, async () => {
     await inDirectory(async (dir) => {
       await fill(dir, engine, ticketsOf(8, 3000, 2))
+      flipPayload(dir, 5)
+      assert.equal(restorables(await verify(dir)), ['by-nobody'])
+    })
+    // While the configuration changes, both halves must do without it.
+    await inDirectory(async (dir) => {
+      await fill(dir, engine, [...ticketsOf(8, 3000), [append(memberBlock(9, 3, 2))]])
       flipPayload(dir, 5)
       assert.equal(restorables(await verify(dir)), ['by-nobody'])
     })
