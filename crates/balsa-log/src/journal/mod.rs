@@ -18,6 +18,8 @@ mod batch;
 mod recovery;
 mod segment;
 mod segments;
+#[cfg(test)]
+mod written_over;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
