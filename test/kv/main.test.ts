@@ -288,7 +288,8 @@ testUnless(
   async () => {
     const dir = temporaryDir()
     const port = await freePort()
-    const words = ['--nofile=64', process.execPath, mainPath, '--port', String(port), '--dir', dir, '--stop-with-stdin']
+    // With 64, Node has too few to read the files of the program, many of which it opens at once.
+    const words = ['--nofile=96', process.execPath, mainPath, '--port', String(port), '--dir', dir, '--stop-with-stdin']
     const child = spawn('prlimit', words, { stdio: ['pipe', 'ignore', 'pipe'] })
     let log = ''
     child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()))
@@ -298,7 +299,7 @@ testUnless(
       readonly maxClients?: number
     }
     const most = lowered.maxClients ?? 0
-    assert.ok(most > 5 && most < 64, log)
+    assert.ok(most > 5 && most < 80, log)
     const clients: RawClient[] = []
     for (let at = 0; at < 80; at += 1) clients.push(await RawClient.connect(port))
     const [first] = clients
