@@ -4,7 +4,16 @@
  * first word of a frame tells these from the messages of a snapshot, which have their own.
  */
 
-import { crc32c } from '../../format/crc32c.js'
+import {
+  DAMAGED,
+  FRAME_HEAD_BYTES,
+  isSealed,
+  newFrame,
+  reasonBytes,
+  sealFrame,
+  wordOf,
+} from '../../format/channel-frame.js'
+import type { Damaged } from '../../format/channel-frame.js'
 import { bytesOfHex, hexOf } from '../../format/hex.js'
 import { readU64, viewOf, writeU64 } from '../../format/little-endian.js'
 import { isPosition, logIndex, POSITION_MAX, termOf } from '../../types.js'
@@ -31,81 +40,73 @@ export type RepairMessage =
   /** Giver: why it gives none. `again`: it may later. */
   | { readonly type: 'refused'; readonly again: boolean; readonly reason: string }
 
-/** Something that was changed on its way: what it was cannot be told. */
-export interface Damaged {
-  readonly type: 'damaged'
-}
-
 const LACK = 16
 const PART = 17
 const WHOLE = 18
 const REFUSED = 19
 
-const CHECKSUM_AT = 4
-const HEAD_BYTES = 8
 const ID_BYTES = 16
-const RUNS_AT = HEAD_BYTES + ID_BYTES + 16
+const RUNS_AT = FRAME_HEAD_BYTES + ID_BYTES + 16
 const RUN_BYTES = 16
-const REASON_BYTES_MAX = 4096
 
 /** Whether a channel on which this comes first is one of repairs. */
 export function isRepair(frame: Uint8Array): boolean {
-  return frame.length >= HEAD_BYTES && viewOf(frame).getUint32(0, true) === LACK
+  return frame.length >= FRAME_HEAD_BYTES && wordOf(frame) === LACK
 }
 
 export function encodeRepair(message: RepairMessage): Uint8Array {
   switch (message.type) {
     case 'lack': {
       const { clusterId, first, last, runs } = message
-      const bytes = frame(LACK, RUNS_AT - HEAD_BYTES + runs.length * RUN_BYTES)
+      const bytes = newFrame(LACK, RUNS_AT - FRAME_HEAD_BYTES + runs.length * RUN_BYTES)
       const view = viewOf(bytes)
-      bytes.set(bytesOfHex(clusterId), HEAD_BYTES)
-      writeU64(view, HEAD_BYTES + ID_BYTES, first)
-      writeU64(view, HEAD_BYTES + ID_BYTES + 8, last)
+      bytes.set(bytesOfHex(clusterId), FRAME_HEAD_BYTES)
+      writeU64(view, FRAME_HEAD_BYTES + ID_BYTES, first)
+      writeU64(view, FRAME_HEAD_BYTES + ID_BYTES + 8, last)
       for (const [at, run] of runs.entries()) {
         writeU64(view, RUNS_AT + at * RUN_BYTES, run.first)
         writeU64(view, RUNS_AT + at * RUN_BYTES + 8, run.term)
       }
-      return sealed(bytes)
+      return sealFrame(bytes)
     }
     case 'part': {
-      const bytes = frame(PART, message.data.length)
-      bytes.set(message.data, HEAD_BYTES)
-      return sealed(bytes)
+      const bytes = newFrame(PART, message.data.length)
+      bytes.set(message.data, FRAME_HEAD_BYTES)
+      return sealFrame(bytes)
     }
     case 'whole': {
-      const bytes = frame(WHOLE, 8)
-      writeU64(viewOf(bytes), HEAD_BYTES, message.bytes)
-      return sealed(bytes)
+      const bytes = newFrame(WHOLE, 8)
+      writeU64(viewOf(bytes), FRAME_HEAD_BYTES, message.bytes)
+      return sealFrame(bytes)
     }
     case 'refused': {
-      const reason = new TextEncoder().encode(message.reason).subarray(0, REASON_BYTES_MAX)
-      const bytes = frame(REFUSED, 8 + reason.length)
-      writeU64(viewOf(bytes), HEAD_BYTES, Number(message.again))
-      bytes.set(reason, HEAD_BYTES + 8)
-      return sealed(bytes)
+      const reason = reasonBytes(message.reason)
+      const bytes = newFrame(REFUSED, 8 + reason.length)
+      writeU64(viewOf(bytes), FRAME_HEAD_BYTES, Number(message.again))
+      bytes.set(reason, FRAME_HEAD_BYTES + 8)
+      return sealFrame(bytes)
     }
   }
 }
 
 /** Null for what no server sends. `data` of a part is a view of `bytes`. */
 export function decodeRepair(bytes: Uint8Array): RepairMessage | Damaged | null {
-  if (bytes.length < HEAD_BYTES) return null
+  if (bytes.length < FRAME_HEAD_BYTES) return null
   const view = viewOf(bytes)
-  const body = bytes.length - HEAD_BYTES
-  if (view.getUint32(CHECKSUM_AT, true) !== checksumOf(bytes)) return { type: 'damaged' }
-  switch (view.getUint32(0, true)) {
+  const body = bytes.length - FRAME_HEAD_BYTES
+  if (!isSealed(bytes)) return DAMAGED
+  switch (wordOf(bytes)) {
     case LACK:
       return decodeLack(bytes, view)
     case PART:
-      return body === 0 ? null : { type: 'part', data: bytes.subarray(HEAD_BYTES) }
+      return body === 0 ? null : { type: 'part', data: bytes.subarray(FRAME_HEAD_BYTES) }
     case WHOLE: {
-      const total = body === 8 ? readU64(view, HEAD_BYTES) : Number.NaN
+      const total = body === 8 ? readU64(view, FRAME_HEAD_BYTES) : Number.NaN
       return isPosition(total) ? { type: 'whole', bytes: total } : null
     }
     case REFUSED: {
-      const again = body < 8 ? Number.NaN : readU64(view, HEAD_BYTES)
-      const reason = new TextDecoder().decode(bytes.subarray(HEAD_BYTES + 8))
+      const again = body < 8 ? Number.NaN : readU64(view, FRAME_HEAD_BYTES)
+      const reason = new TextDecoder().decode(bytes.subarray(FRAME_HEAD_BYTES + 8))
       return again <= 1 ? { type: 'refused', again: again === 1, reason } : null
     }
     default:
@@ -116,9 +117,9 @@ export function decodeRepair(bytes: Uint8Array): RepairMessage | Damaged | null 
 function decodeLack(bytes: Uint8Array, view: DataView): RepairMessage | null {
   const count = (bytes.length - RUNS_AT) / RUN_BYTES
   if (!Number.isSafeInteger(count) || count < 1) return null
-  const clusterId = hexOf(bytes.subarray(HEAD_BYTES, HEAD_BYTES + ID_BYTES))
-  const first = readU64(view, HEAD_BYTES + ID_BYTES)
-  const last = readU64(view, HEAD_BYTES + ID_BYTES + 8)
+  const clusterId = hexOf(bytes.subarray(FRAME_HEAD_BYTES, FRAME_HEAD_BYTES + ID_BYTES))
+  const first = readU64(view, FRAME_HEAD_BYTES + ID_BYTES)
+  const last = readU64(view, FRAME_HEAD_BYTES + ID_BYTES + 8)
   if (first < 1 || first > last || !isPosition(last, POSITION_MAX)) return null
   const runs: TermRun[] = []
   for (let at = 0; at < count; at += 1) {
@@ -130,21 +131,4 @@ function decodeLack(bytes: Uint8Array, view: DataView): RepairMessage | null {
     runs.push({ first: logIndex(from), term: termOf(term) })
   }
   return { type: 'lack', clusterId, first: logIndex(first), last: logIndex(last), runs }
-}
-
-/** A word that says what it is, and room for a checksum. */
-function frame(kind: number, bodyBytes: number): Uint8Array {
-  const bytes = new Uint8Array(HEAD_BYTES + bodyBytes)
-  viewOf(bytes).setUint32(0, kind, true)
-  return bytes
-}
-
-function sealed(bytes: Uint8Array): Uint8Array {
-  viewOf(bytes).setUint32(CHECKSUM_AT, checksumOf(bytes), true)
-  return bytes
-}
-
-/** Over all but itself. */
-function checksumOf(bytes: Uint8Array): number {
-  return crc32c(bytes, HEAD_BYTES, bytes.length, crc32c(bytes, 0, CHECKSUM_AT))
 }
