@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, root } from './ensure-built.mjs'
-import { compile, copySources, duplicate, EXPECTED, plant, readPatches } from './planted/patches.mjs'
+import { copySources, duplicate, EXPECTED, plant, readPatches, translate } from './planted/patches.mjs'
 import { checkSuite, copyTree, huntInSuite } from './planted/suites.mjs'
 import { wholeNumber } from './whole-number.mjs'
 
@@ -133,7 +133,7 @@ async function huntOne(patch, copies, { first, last }) {
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, worlds, trouble: null, ...more })
   try {
     duplicate(copies[worlds], copy)
-    const stale = plant(patch, copy) ?? (await compile(copy, worlds === 'kv' ? 'apps/kv' : 'ts'))
+    const stale = plant(patch, copy) ?? (await translate(copy, patch))
     if (stale !== null) return row({ trouble: stale })
     const { ran, failure, trouble } = await run(copy, worlds, seeds)
     if (trouble !== null) return row({ trouble })

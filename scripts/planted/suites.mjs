@@ -7,7 +7,7 @@ import { fork } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../ensure-built.mjs'
-import { compile, duplicate, plant } from './patches.mjs'
+import { duplicate, plant, translate } from './patches.mjs'
 
 /** One test file may take so long in a copy; the tests that are named here take seconds. */
 const FILE_DEADLINE_MS = 180_000
@@ -44,7 +44,7 @@ export async function huntInSuite(patch, tree) {
   const row = (more) => ({ name, seconds: (performance.now() - begin) / 1000, trouble: null, ...more })
   try {
     duplicate(tree, copy)
-    const stale = plant(patch, copy) ?? (await compile(copy, 'apps/kv'))
+    const stale = plant(patch, copy) ?? (await translate(copy, patch))
     if (stale !== null) return row({ trouble: stale })
     const { failures, trouble } = await runFile(copy, suite.file)
     if (trouble !== null) return row({ trouble: `${suite.file} ${trouble}` })
