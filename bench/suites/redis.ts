@@ -20,6 +20,9 @@ const run = promisify(execFile)
 const REQUESTS_PER_SECOND = 10_000
 /** Not counted. */
 const WARM_UP_SHARE = 0.2
+/** Before the first round, of each command: a server is at its full speed only after some 150,000. */
+const FIRST_REQUESTS = 150_000
+const FIRST_CLIENTS = 64
 const PIPELINE = 16
 const VALUE_BYTES = 256
 const START_MS_MAX = 10_000
@@ -58,7 +61,8 @@ async function open(settings: Settings): Promise<OpenSuite> {
     const leaderPort = async (): Promise<number> => servers.ports[await servers.write(0)] ?? 0
     const cases = casesOf(settings, 'balsa-kv, three servers', leaderPort)
     const beside = single === null ? [] : casesOf(settings, 'redis-server, one', async () => single.port)
-    await leaderPort()
+    const ports = [await leaderPort(), ...(single === null ? [] : [single.port])]
+    for (const port of ports) await benchmark(port, ['-t', 'set,get', '-c', `${FIRST_CLIENTS}`], FIRST_REQUESTS)
     return { cases: [...cases, ...beside], skipped, notes: notesOf(settings), close }
   } catch (error) {
     await close()
@@ -68,7 +72,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
 
 function notesOf({ seconds }: Settings): readonly string[] {
   return [
-    `values of ${VALUE_BYTES} bytes; ${REQUESTS_PER_SECOND * seconds} requests without and ${PIPELINE} times as many with a pipeline of ${PIPELINE}; a fifth as many before, that do not count`,
+    `values of ${VALUE_BYTES} bytes; ${REQUESTS_PER_SECOND * seconds} requests without and ${PIPELINE} times as many with a pipeline of ${PIPELINE}; a fifth as many before, that do not count, and ${FIRST_REQUESTS} of each command before the first round`,
     'redis-server: --appendonly yes --appendfsync always, one process on the same disk; redis-benchmark shares the cores with whom it measures',
     'GET on balsa-kv is linearizable',
   ]
@@ -82,18 +86,18 @@ function casesOf({ clients, seconds }: Settings, contender: string, port: () => 
         at: { command, clients: count, pipeline },
         async measure() {
           const requests = REQUESTS_PER_SECOND * seconds * pipeline
-          const load = ['-t', command, '-d', `${VALUE_BYTES}`, '-c', `${count}`, '-P', `${pipeline}`, '--csv']
-          const words = ['-h', '127.0.0.1', '-p', `${await port()}`, ...load]
-          const benchmark = async (howMany: number): Promise<string> => {
-            const options = { timeout: BENCHMARK_MS_MAX }
-            return (await run('redis-benchmark', [...words, '-n', `${howMany}`], options)).stdout
-          }
-          await benchmark(Math.ceil(requests * WARM_UP_SHARE))
-          return sampleOf(await benchmark(requests), command)
+          const load = ['-t', command, '-c', `${count}`, '-P', `${pipeline}`]
+          await benchmark(await port(), load, Math.ceil(requests * WARM_UP_SHARE))
+          return sampleOf(await benchmark(await port(), load, requests), command)
         },
       })),
     ),
   )
+}
+
+async function benchmark(port: number, load: readonly string[], requests: number): Promise<string> {
+  const words = ['-h', '127.0.0.1', '-p', `${port}`, ...load, '-d', `${VALUE_BYTES}`, '-n', `${requests}`, '--csv']
+  return (await run('redis-benchmark', words, { timeout: BENCHMARK_MS_MAX })).stdout
 }
 
 /** The line of the command: "SET","rps","avg","min","p50","p95","p99","max". */
