@@ -15,9 +15,9 @@ import { SumMachine } from '../support/raft-cluster.js'
 import type { Command, TestRaft } from '../support/raft-cluster.js'
 
 const ALONE = [{ id: 's1', address: 's1:1' }]
-const DATA_FILES = { lmdb: 'data.mdb', file: 'segment-00000001' }
+const DATA_FILES = { lmdb: 'data.mdb', journal: 'data.mdb', file: 'segment-00000001' }
 
-for (const storage of [nativeStore(), fileStore(), memoryStore()]) {
+for (const storage of [nativeStore({ mode: 'lmdb' }), nativeStore({ mode: 'journal' }), fileStore(), memoryStore()]) {
   const test = suite(`state of folders of the ${storage.name} store`)
 
   test('a folder that was never used has no state, and is left as it is', async () => {
@@ -132,7 +132,7 @@ async function inFolder(run: (at: (name: string) => string) => Promise<void>): P
 
 const untold = suite('folders that cannot be told')
 
-for (const storage of [nativeStore(), fileStore()]) {
+for (const storage of [nativeStore({ mode: 'lmdb' }), nativeStore({ mode: 'journal' }), fileStore()]) {
   untold(
     `${storage.name}: a folder that is damaged, or of another format, is refused as an open refuses it`,
     async () => {

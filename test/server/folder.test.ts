@@ -20,7 +20,7 @@ import { until } from '../support/until.js'
 
 const BOOTSTRAP = ['s1', 's2'].map((id) => ({ id, address: `${id}:1` }))
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
-const DATA_FILES = { lmdb: 'data.mdb', file: 'log' }
+const DATA_FILES = { lmdb: 'data.mdb', journal: 'data.mdb', file: 'log' }
 
 interface Opening {
   readonly id: string
@@ -30,7 +30,7 @@ interface Opening {
   readonly logger?: Logger
 }
 
-for (const storage of [nativeStore(), fileStore()]) {
+for (const storage of [nativeStore({ mode: 'lmdb' }), nativeStore({ mode: 'journal' }), fileStore()]) {
   const test = suite(`folders of the ${storage.name} store`)
   const dataFile = DATA_FILES[storage.name as keyof typeof DATA_FILES]
 

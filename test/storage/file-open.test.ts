@@ -23,7 +23,8 @@ const test = suite('file store: what it refuses')
 
 test('the directory of the other store is refused by either, with the name of the one that wrote it, and stays as it is', async () => {
   for (const [writer, reader, names] of [
-    [nativeStore(), fileStore(), ['lmdb', 'nativeStore()']],
+    [nativeStore({ mode: 'lmdb' }), fileStore(), ['lmdb', 'nativeStore()']],
+    [nativeStore({ mode: 'journal' }), fileStore(), ['journal', 'nativeStore()']],
     [fileStore(), nativeStore(), ['file', 'fileStore()']],
   ] as const) {
     await inDirectory(async (dir) => {
@@ -73,7 +74,8 @@ test('a foreign directory, a foreign FORMAT and a newer version are refused, and
 test('a store that lost its FORMAT is left alone, the error names the line that brings it back, and with it the store opens', async () => {
   for (const [factory, line] of [
     [fileStore(), 'balsa-store 2 file'],
-    [nativeStore(), 'balsa-store 2 lmdb'],
+    [nativeStore({ mode: 'lmdb' }), 'balsa-store 2 lmdb'],
+    [nativeStore({ mode: 'journal' }), 'balsa-store 1 journal'],
   ] as const) {
     for (const lost of [null, '', '\n', 'balsa-st', '\0\0\0\0']) {
       await inDirectory(async (dir) => {
@@ -82,7 +84,7 @@ test('a store that lost its FORMAT is left alone, the error names the line that 
         if (lost === null) await rm(format)
         else await writeFile(format, lost)
         const before = await contentsOf(dir)
-        for (const either of [fileStore(), nativeStore()]) {
+        for (const either of [fileStore(), factory]) {
           const { message } = await refusal(openAndClose(either, dir), 'ERR_RAFT_DIR_UNUSABLE')
           assert.match(message, dir)
           assert.match(message, `write FORMAT again, the one line "${line}"`)
@@ -101,7 +103,8 @@ test('what an error advises never makes a server forget: no empty directory and 
   for (const [factory, dataFile] of [
     [fileStore(), 'log'],
     [fileStore(), 'segment-00000001'],
-    [nativeStore(), 'data.mdb'],
+    [nativeStore({ mode: 'lmdb' }), 'data.mdb'],
+    [nativeStore({ mode: 'journal' }), 'data.mdb'],
   ] as const) {
     await inDirectory(async (dir) => {
       await openAndClose(factory, dir)

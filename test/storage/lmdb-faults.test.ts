@@ -7,7 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { testUnless } from '../support/skip.js'
-import { Child, inDirectory, MODES, STRACE, straceFault, withStore } from './lmdb-harness.js'
+import { inDirectory, JOURNAL, LMDB, STRACE, straceFault } from './lmdb-harness.js'
 
 const test = suite('native store: a failing disk')
 
@@ -15,21 +15,21 @@ const unable = straceFault()
 
 /** The k-th call of the writer thread; open makes fewer on the thread where it runs. And the file that it is for. */
 const failures = [
-  ['lmdb', 'fdatasync', '3', 'data.mdb'],
-  ['lmdb', 'fdatasync', '20', 'data.mdb'],
-  ['lmdb', 'pwrite64', '41', 'data.mdb'],
-  ['lmdb', 'pwrite64', '62', 'data.mdb'],
+  [LMDB, 'fdatasync', '3', 'data.mdb'],
+  [LMDB, 'fdatasync', '20', 'data.mdb'],
+  [LMDB, 'pwrite64', '41', 'data.mdb'],
+  [LMDB, 'pwrite64', '62', 'data.mdb'],
   // One for each batch; LMDB makes fewer.
-  ['journal', 'pwrite64', '41', 'journal-0001'],
-  ['journal', 'pwrite64', '62', 'journal-0001'],
+  [JOURNAL, 'pwrite64', '41', 'journal-0001'],
+  [JOURNAL, 'pwrite64', '62', 'journal-0001'],
 ] as const
 
 for (const [mode, call, nth, file] of failures) {
-  const { child: start, withStore: withThis } = modeOf(mode)
+  const { child: start, withStore: withThis } = mode
   testUnless(
     test,
     unable,
-    `EIO from ${call} number ${nth} poisons the store, and what was durable is there after a reopen (${mode})`,
+    `EIO from ${call} number ${nth} poisons the store, and what was durable is there after a reopen (${mode.name})`,
     async () => {
       await inDirectory(async (dir) => {
         await withThis(dir, async () => {})
@@ -60,7 +60,7 @@ testUnless(
   'a full disk is reported as stalled, and the same tickets go through when there is room',
   async () => {
     await inDirectory(async (dir) => {
-      const child = new Child(
+      const child = LMDB.child(
         ['append', dir, '10'],
         // Of the data alone: where there is no room for the table of readers, an open fails.
         [
@@ -76,7 +76,7 @@ testUnless(
       await child.line('stalled', (line) => line.stalled === true)
       await child.line('closed', (line) => line.closed === true)
       assert.is(child.durable, 10)
-      await withStore(dir, async (_, state) => assert.is(state.lastIndex, 10))
+      await LMDB.withStore(dir, async (_, state) => assert.is(state.lastIndex, 10))
     })
   },
 )
@@ -89,18 +89,12 @@ testUnless(
     for (const refusal of ['EOPNOTSUPP', 'ENOSYS']) {
       await inDirectory(async (dir) => {
         const inject = ['-e', 'trace=fallocate', '-e', `inject=fallocate:error=${refusal}`]
-        const child = new Child(['replace', dir], [...STRACE, ...inject])
+        const child = LMDB.child(['replace', dir], [...STRACE, ...inject])
         assert.is(await child.end(), 'SIGKILL')
-        await withStore(dir, async (_, state) => assert.is(state.lastIndex, 0))
+        await LMDB.withStore(dir, async (_, state) => assert.is(state.lastIndex, 0))
       })
     }
   },
 )
-
-function modeOf(name: 'lmdb' | 'journal'): (typeof MODES)[number] {
-  const mode = MODES.find((each) => each.name === name)
-  assert.ok(mode !== undefined)
-  return mode
-}
 
 test.run()

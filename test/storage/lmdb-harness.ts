@@ -134,8 +134,10 @@ export class NativeMode {
     new Child(args, wrapper, this.variables)
 }
 
+export const LMDB = new NativeMode('lmdb')
+export const JOURNAL = new NativeMode('journal')
 /** For tests that ask the same of both. */
-export const MODES: readonly NativeMode[] = [new NativeMode('lmdb'), new NativeMode('journal')]
+export const MODES: readonly NativeMode[] = [LMDB, JOURNAL]
 
 /** Runs a command, threads and all, under strace; the trace itself goes nowhere. */
 export const STRACE: readonly string[] = ['strace', '-f', '-qq', '-o', '/dev/null']

@@ -7,7 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 import { testUnless } from '../support/skip.js'
-import { Child, inDirectory, straceFault } from './lmdb-harness.js'
+import { inDirectory, LMDB, straceFault } from './lmdb-harness.js'
 
 const test = suite('native store: writes and flushes of a group commit')
 
@@ -21,7 +21,7 @@ testUnless(test, straceFault(), 'a commit of one entry writes three pages and fl
   await inDirectory(async (dir) => {
     const traces = join(dir, 'traces')
     await mkdir(traces)
-    const child = new Child(
+    const child = LMDB.child(
       ['append', join(dir, 'store'), String(TICKETS), '1'],
       // One file for each thread: then no call is torn apart in the trace.
       ['strace', '-ff', '-qq', '-o', join(traces, 'trace'), '-e', 'trace=pwrite64,writev,pwritev,fdatasync'],

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::writer::is_full;
+
 /// Why the store refused. `code` is what the JavaScript side maps to its `RaftError`.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -156,6 +158,9 @@ impl std::fmt::Display for Error {
             ),
             Self::Closed => f.write_str("The store is closed."),
             Self::Invalid { detail } => f.write_str(detail),
+            Self::Io { context, cause } if is_full(cause) => {
+                write!(f, "{context}: {cause}. Free space there, and start again")
+            }
             Self::Io { context, cause } => write!(f, "{context}: {cause}"),
         }
     }

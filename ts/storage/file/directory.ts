@@ -31,16 +31,25 @@ const ENGINE = 'file'
 const FIRST_SEGMENT = segmentName(1)
 const FORMAT_LINE = `${FORMAT_MAGIC} ${FILE_VERSION} ${ENGINE}`
 
-/** By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. */
+/** The engines of the native store. */
+const NATIVE_ENGINES: readonly string[] = ['lmdb', 'journal']
+/** LMDB's first meta page begins with a magic number. */
+const LMDB_MARK = { file: 'data.mdb', offset: 16, hex: 'dec0efbe' }
+
+/**
+ * By what the data of each store is known when `FORMAT` is lost, and the line that stands in its `FORMAT`. Of two with
+ * the same mark the first one that fits: it has files beside, whose names begin so.
+ */
 const MARKS: readonly {
   readonly file: string
   readonly offset: number
   readonly hex: string
+  readonly beside?: string
   readonly line: string
 }[] = [
   { file: LOG_FILE, offset: 0, hex: Buffer.from('balsalog').toString('hex'), line: FORMAT_LINE },
-  // The magic number of LMDB's first meta page.
-  { file: 'data.mdb', offset: 16, hex: 'dec0efbe', line: `${FORMAT_MAGIC} 2 lmdb` },
+  { ...LMDB_MARK, beside: 'journal-', line: `${FORMAT_MAGIC} 1 journal` },
+  { ...LMDB_MARK, line: `${FORMAT_MAGIC} 2 lmdb` },
 ]
 
 /** What a new store holds. */
@@ -145,7 +154,9 @@ export async function createStore(disk: Disk, dir: string, seed: StoreSeed | nul
 
 /** `FORMAT` says nothing. What it stood for may all be there: then nobody may be sent to begin anew. */
 async function lostFormatError(disk: Disk, dir: string, how: string, otherwise: string): Promise<RaftError> {
-  for (const { file, offset, hex, line } of MARKS) {
+  const names = await disk.list(dir)
+  for (const { file, offset, hex, beside, line } of MARKS) {
+    if (beside !== undefined && !names.some((name) => name.startsWith(beside))) continue
     const start = await disk.readStart(join(dir, file), offset + hex.length / 2)
     if (Buffer.from(start.subarray(offset)).toString('hex') !== hex) continue
     const reason = `holds ${file} but its file FORMAT ${how}. If a server of Balsa ran here, its data is still there: write FORMAT again, the one line "${line}", and start again. ${neverEmpty}. If none did, the directory belongs to something else`
@@ -189,7 +200,7 @@ async function checkFormat(disk: Disk, dir: string, text: string): Promise<void>
   }
   const { version, engine } = line
   if (engine !== ENGINE) {
-    const maker = engine === 'lmdb' ? 'nativeStore()' : 'the store of that name'
+    const maker = NATIVE_ENGINES.includes(engine) ? 'nativeStore()' : 'the store of that name'
     const reason = `was written by the engine ${engine}, and fileStore() reads the engine ${ENGINE} only. Open it with ${maker}`
     throw new RaftError('ERR_RAFT_STORE_FORMAT', `The directory ${dir} ${reason}`)
   }

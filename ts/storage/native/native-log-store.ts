@@ -34,6 +34,9 @@ const MODES = ['lmdb', 'journal'] as const
 /** What a group commit writes: a transaction of LMDB, or a batch of a journal that LMDB follows. */
 export type NativeStoreMode = (typeof MODES)[number]
 
+/** Where nothing else is said; docs/adr/0012 has the figures. */
+const DEFAULT_MODE: NativeStoreMode = 'journal'
+
 /** Says in bytes how large the map is, where the option does not. */
 const MAP_BYTES_VARIABLE = 'BALSA_MAP_BYTES'
 
@@ -55,14 +58,14 @@ export interface NativeStoreOptions {
    */
   readonly mapBytes?: number
   /**
-   * `lmdb`: each group commit is a transaction of LMDB, which flushes twice. `journal`: it is one write and one flush
-   * of a journal, which takes up to 256 MiB of the directory, and LMDB follows. A directory of the one mode is
-   * converted when it is opened in the other. Default: the environment variable BALSA_STORE_MODE, else `lmdb`.
+   * `journal`: each group commit is one write and one flush of a journal, which takes 32 to 256 MiB of the directory,
+   * and LMDB follows. `lmdb`: it is a transaction of LMDB, which flushes twice. A directory of the one mode is
+   * converted when it is opened in the other. Default: the environment variable BALSA_STORE_MODE, else `journal`.
    */
   readonly mode?: NativeStoreMode
 }
 
-/** Stores in LMDB, one for each directory. */
+/** Stores in LMDB, behind a journal or without one: one for each directory. */
 export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
   checkOptionNames('nativeStore', options, ['mapBytes', 'mode'])
   const mapBytes = options.mapBytes === undefined ? null : checkMapBytes('option mapBytes', options.mapBytes)
@@ -102,7 +105,7 @@ export class NativeLogStore implements LogStore {
   constructor(
     dir: string,
     mapBytes: number | null = null,
-    mode: NativeStoreMode = 'lmdb',
+    mode: NativeStoreMode = DEFAULT_MODE,
     seed: StoreSeed | null = null,
   ) {
     this.#seed = seed
@@ -381,7 +384,7 @@ function mapBytesOfEnvironment(): number {
 
 function modeOfEnvironment(): NativeStoreMode {
   const text = process.env[MODE_VARIABLE] ?? ''
-  return text === '' ? 'lmdb' : checkMode(`the environment variable ${MODE_VARIABLE}`, text)
+  return text === '' ? DEFAULT_MODE : checkMode(`the environment variable ${MODE_VARIABLE}`, text)
 }
 
 function checkMode(name: string, value: string): NativeStoreMode {

@@ -131,7 +131,11 @@ impl Journal {
         };
         make().map_err(|cause| Error::DirUnusable {
             dir: dir.to_owned(),
-            reason: "has no room for a journal, or cannot be written. Check free space and the mount".to_owned(),
+            reason: format!(
+                "has no room for a journal of {} MiB, or cannot be written. Check free space and the mount; the mode lmdb of \
+                 the store needs no journal",
+                (u64::from(SEGMENTS_AT_FIRST) * u64::from(size.segment_bytes)) >> 20
+            ),
             cause: Some(cause),
         })?;
         Ok(JournalRow {
