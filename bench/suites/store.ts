@@ -15,7 +15,7 @@ const WARM_UP_MS = 200
 export const store: Suite = {
   name: 'store',
   purpose:
-    'the native log store in both modes and the file store against raw write and flush, npm lmdb and npm classic-level, all durable',
+    'the native log store in both modes and the file store against raw write and flush and the npm packages lmdb, classic-level and better-sqlite3, all durable',
   rounds: 5,
   seconds: 1,
   metrics: [
