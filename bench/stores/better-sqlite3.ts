@@ -1,7 +1,7 @@
 /**
- * The npm package better-sqlite3: one transaction per batch, WAL, synchronous FULL, so that each is flushed. It is built
- * when it is installed, which needs a C++ compiler and the headers of Node.js, so it is no dependency of this project:
- * `npm install --no-save better-sqlite3`, with its install script allowed, puts it in for a while.
+ * The npm package better-sqlite3: one transaction per batch, WAL, synchronous FULL, so that each is flushed. It is
+ * built when it is installed, which needs a C++ compiler and the headers of Node.js, so it is no dependency of this
+ * project: `npm install --no-save better-sqlite3`, with its install script allowed, puts it in for a while.
  */
 
 import { join } from 'node:path'

@@ -239,15 +239,15 @@ pub(crate) fn convert(dir: &Path, engine: &Engine) -> Result<(), Error> {
     rename().map_err(|cause| unusable(dir, "cannot be written. Check free space and the mount", Some(cause)))
 }
 
-/// Removes what is left of a conversion that was cut off, where there is a store: without `FORMAT`, should that be lost one
-/// day, it would pass for a creation that was cut off, and that is done again from the start.
-pub(crate) fn forget_conversion(dir: &Path) -> Result<(), Error> {
-    match fs::remove_file(dir.join(FORMAT_FILE_NEW)) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(unusable(dir, "cannot be written. Check its owner, its mode and the mount", Some(cause)))
-        }
-        _ => Ok(()),
-    }
+/// Where there is a store: the entries of the directory become durable, which a process that was killed may have left in
+/// the cache, `FORMAT` among them. What is left of a conversion that was cut off is removed: without `FORMAT`, should that
+/// be lost one day, it would pass for a creation that was cut off, and that is done again from the start.
+pub(crate) fn settle(dir: &Path) -> Result<(), Error> {
+    let settled = match fs::remove_file(dir.join(FORMAT_FILE_NEW)) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => sync_directory(dir),
+    };
+    settled.map_err(|cause| unusable(dir, "cannot be written. Check its owner, its mode and the mount", Some(cause)))
 }
 
 fn begin_creation(dir: &Path, engine: &Engine, mark: &str) -> io::Result<()> {

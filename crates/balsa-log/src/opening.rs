@@ -44,14 +44,14 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
         }
     };
     let before = recovered(dir, &home)?;
+    let salt = u64::from_le_bytes(random_bytes()?);
     if let Some((row, commits)) = &before {
-        take_in(&mut home, &mut stored, row, commits)?;
+        take_in(&mut home, &mut stored, row, commits, salt)?;
     }
     let row = before.map(|(row, _)| row);
-    let salt = u64::from_le_bytes(random_bytes()?);
     let row = match (options.mode, row) {
         (Mode::Lmdb, _) => None,
-        // From here on nothing counts that was written before: LMDB has it.
+        // Nothing counts that was written before: LMDB has it.
         (Mode::Journal(_), Some(row)) => Some(JournalRow { salt, position: Position::BEGIN, ..row }),
         (Mode::Journal(size), None) => Some(Journal::create(dir, salt, size)?),
     };
@@ -63,7 +63,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, Error> {
     home.mark_boot(&stored.log, row)?;
     match found {
         Contents::Store(engine) if engine.name != asked.name => directory::convert(dir, asked)?,
-        _ => directory::forget_conversion(dir)?,
+        _ => directory::settle(dir)?,
     }
     if journal.is_none() {
         // Of a journal that was; the home has all of it.
@@ -114,8 +114,16 @@ fn recovered(dir: &Path, home: &Home) -> Result<Option<(JournalRow, Vec<Commit>)
     Ok(Some((row, commits)))
 }
 
-/// Puts into the home what it lacks.
-fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, mut commits: &[Commit]) -> Result<(), Error> {
+/// Puts into the home what it lacks. From the last transaction on, batches count by another salt. The last one may be in
+/// the cache alone, where it was written through that and its writer was killed before the flush, or saw it fail: a home
+/// that named it would miss it when the power fails now.
+fn take_in(
+    home: &mut Home,
+    stored: &mut Stored,
+    row: &JournalRow,
+    mut commits: &[Commit],
+    salt: u64,
+) -> Result<(), Error> {
     while let Some(first) = commits.first() {
         let mut bytes = first.tickets.len();
         let more = commits.iter().skip(1).take_while(|commit| {
@@ -124,7 +132,12 @@ fn take_in(home: &mut Home, stored: &mut Stored, row: &JournalRow, mut commits: 
         });
         let (now, later) = commits.split_at(1 + more.count());
         let tickets: Vec<Ticket> = now.iter().map(|commit| commit.tickets.as_slice().into()).collect();
-        let end: Position = now.last().map_or(row.position, |commit| commit.position);
+        let end: Position = if later.is_empty() {
+            home.forget_batches(salt);
+            Position::BEGIN
+        } else {
+            now.last().map_or(row.position, |commit| commit.position)
+        };
         let plan = planned(home, &stored.log, &tickets)?;
         follow_facts(&mut stored.facts, &plan);
         home.reserve(&plan)?;

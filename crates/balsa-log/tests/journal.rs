@@ -130,6 +130,28 @@ fn the_last_batch_may_have_been_cut_off_and_every_other_is_missed() {
 }
 
 #[test]
+fn an_open_that_is_cut_off_names_no_batch_that_may_have_been_in_the_cache_alone() {
+    let copy = five_in_the_journal();
+    let (first, second) = (copy.path().join("journal-0001"), copy.path().join("journal-0002"));
+    let mut options = journal();
+    // Between what LMDB takes in and the boot that is counted: the second segment cannot be opened.
+    let blocked = second.clone();
+    options.faults = Faults::injected(move |point| {
+        if point == FaultPoint::Write {
+            fs::remove_file(&blocked).unwrap();
+            fs::create_dir(&blocked).unwrap();
+        }
+        None
+    });
+    assert!(error_of(copy.path(), &options).to_string().contains("opening the journal"));
+    fs::remove_dir(&second).unwrap();
+    fs::write(&second, vec![0; SEGMENT as usize]).unwrap();
+    // The power fails, and with it goes what was never flushed.
+    change(&first, |bytes| bytes[4 * SECTOR..5 * SECTOR].fill(0));
+    assert_eq!(last_of(copy.path()), 5);
+}
+
+#[test]
 fn a_batch_at_another_place_or_of_another_store_is_none() {
     let copy = five_in_the_journal();
     let (from, other) = (copy.path().join("journal-0001"), copy.path().join("journal-0002"));

@@ -156,6 +156,13 @@ impl Home {
         Reader::new(self.tree.clone(), self.reads.clone())
     }
 
+    /// No batch that was written before counts any more once the next transaction is durable.
+    pub(crate) fn forget_batches(&mut self, salt: u64) {
+        if let Some(row) = &mut self.journal {
+            row.salt = salt;
+        }
+    }
+
     /// The transaction that ends an open: boot counter + 1, not clean, and `log` as it stands.
     pub(crate) fn mark_boot(&mut self, log: &Log, journal: Option<JournalRow>) -> Result<(), Error> {
         self.store.clean = false;
