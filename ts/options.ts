@@ -441,7 +441,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
   const { stateMachine, codec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
-  for (const name of ['query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
+  for (const name of ['validate', 'query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
     fail('stateMachine', `has a ${name} that is not a function`)
   }

@@ -6,6 +6,7 @@ import { RaftError } from './errors.js'
 import type { Payload } from './format/block.js'
 import { NO_PAYLOAD } from './format/payload.js'
 import { withMeta } from './format/server-meta.js'
+import type { Asked } from './machine/state-machine.js'
 import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
@@ -98,8 +99,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   /** Opens the folder, joins the cluster, starts to take part. Rejects with a RaftError that names what to do. */
   static async open<Command, Result, Query = never, Answer = never>(
     options: RaftOptions<Command, Result, Query, Answer>,
-  ): Promise<Raft<Command, Result, Query, Answer>> {
-    const settings = settingsOf(options)
+  ): Promise<Raft<Command, Result, Asked<Query, Answer>, Answer>> {
+    const settings = settingsOf(options as RaftOptions<Command, Result, Asked<Query, Answer>, Answer>)
     return new Raft(await openServer(settings), settings)
   }
 
@@ -151,13 +152,13 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Replicates one command; resolves with the state machine's answer once it is committed and applied here. Leader
-   * only.
+   * Replicates one command; resolves with the state machine's answer once it is committed and applied here. What its
+   * `validate` refuses rejects with ERR_RAFT_INVALID. Leader only.
    */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     checkCallOptions('apply', options)
     this.#server.checkRoom(1, 0)
-    const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
+    const [result] = await this.#server.propose([this.#encode(command)], 'command', options)
     return result as Result
   }
 
@@ -345,12 +346,15 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Returns what ends the subscription. A listener is called during a turn: it must not block, and what it throws or
-   * rejects with is logged. Throws ERR_RAFT_OPTIONS for an event that there is not.
+   * Returns what ends the subscription. A listener is called during a turn: as long as it takes, this server does
+   * nothing else, and hears of no leader; what it throws or rejects with is logged. Throws ERR_RAFT_OPTIONS for an event that there is not.
    */
-  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+  on<Name extends keyof RaftEvents>(
+    name: Name,
+    listener: (event: RaftEvents<Command, Result>[Name]) => void,
+  ): () => void {
     checkListener(name, listener)
-    return this.#server.on(name, listener)
+    return this.#server.on(name, listener as (event: RaftEvents[Name]) => void)
   }
 
   /**
@@ -393,6 +397,12 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.change(new ChangeCall({ change, ifIndex, force }, voter), wait)
   }
 
+  /** The one way from a command to what is proposed. Throws ERR_RAFT_INVALID, ERR_RAFT_ENCODE, ERR_RAFT_TOO_LARGE. */
+  #encode(command: Command): Payload {
+    this.#machine.validate(command)
+    return this.#codec.encode(command)
+  }
+
   /** Stops at the first command that there is no room for any more. */
   #encodeAll(commands: readonly Command[]): readonly Payload[] {
     const { length } = commands
@@ -402,7 +412,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     try {
       // Not `map`, which leaves holes where there were some.
       for (let at = 0; at < length; at += 1) {
-        const payload = this.#codec.encode(commands[at] as Command)
+        const payload = this.#encode(commands[at] as Command)
         payloads.push(payload)
         bytes += payload.byteLength
         this.#server.checkRoom(length, bytes)

@@ -79,6 +79,7 @@ function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => vo
     new GuardedMachine(machine),
     new GuardedCodec(codec),
     () => true,
+    () => false,
     () => configuration,
   )
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)

@@ -143,6 +143,6 @@ class Load {
     const batch = commands.map((command) => {
       return { index: logIndex((this.#index += 1)), term: termOf(1), time, command }
     })
-    await this.machine.apply(batch, { appliedIndex: logIndex(this.#index), isAwaited: () => true })
+    await this.machine.apply(batch, { appliedIndex: logIndex(this.#index), isAwaited: () => true, replaying: false })
   }
 }

@@ -34,7 +34,7 @@ class Applied {
   entry(time: number, command: Uint8Array): Reply {
     this.index += 1
     const entry = { index: logIndex(this.index), term: termOf(1), time, command }
-    const context = { appliedIndex: entry.index, isAwaited: () => this.isAwaited }
+    const context = { appliedIndex: entry.index, isAwaited: () => this.isAwaited, replaying: false }
     return (this.#machine.apply([entry], context) as readonly Reply[])[0] ?? null
   }
 
@@ -177,7 +177,7 @@ test('a long batch is applied in slices: between two entries, and to the same en
     )
     return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
   })
-  const answer = new KvStateMachine(data, pace).apply(batch, { appliedIndex: logIndex(50), isAwaited: () => true })
+  const answer = new KvStateMachine(data, pace).apply(batch, { appliedIndex: logIndex(50), isAwaited: () => true, replaying: false })
   assert.instance(answer, Promise)
   let slices = 1
   for (; deferred.length > 0; slices += 1) {
@@ -203,7 +203,7 @@ test('short entries share a look at the clock, some kilobytes of them', async ()
     const command = encodeCommand(['set', `k${n}`, 'v'])
     return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
   })
-  await new KvStateMachine(new DataSet(), pace).apply(batch, { appliedIndex: logIndex(200), isAwaited: () => true })
+  await new KvStateMachine(new DataSet(), pace).apply(batch, { appliedIndex: logIndex(200), isAwaited: () => true, replaying: false })
   assert.ok(looks >= 200 / 16 && looks <= 200 / 8, `${looks} looks for 200 entries`)
 })
 
@@ -226,7 +226,7 @@ test('what an entry leaves to be done is done in slices before the next one, and
       timeEntry,
       encodeCommand(['dbsize']),
     ].map((command, at) => ({ index: logIndex(at + 2), term: termOf(1), time: 1000 + 1000 * at, command }))
-    const answer = machine.apply(entries, { appliedIndex: logIndex(4), isAwaited: () => true })
+    const answer = machine.apply(entries, { appliedIndex: logIndex(4), isAwaited: () => true, replaying: false })
     const seen = new Set<string>()
     let steps = 0
     for (; deferred.length > 0; steps += 1) {

@@ -144,6 +144,7 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
   ERR_RAFT_OVERLOADED: () => [overloaded('64 changes of the members wait')],
   ERR_RAFT_TOO_LARGE: 'RAFT proposes no commands',
   ERR_RAFT_ENCODE: 'RAFT proposes no commands',
+  ERR_RAFT_INVALID: 'RAFT proposes no commands',
   ERR_RAFT_LEADERSHIP_LOST: () => [
     ...(['unknown', 'applied'] as const).map(leadershipLost),
     givenUp(leadershipLost('unknown'), null, false),

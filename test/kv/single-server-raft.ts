@@ -90,7 +90,7 @@ export class SingleServerRaft implements KvRaft {
           command: command.slice(),
         }))
         Promise.resolve(
-          this.#machine.apply(entries, { appliedIndex: logIndex(this.#index), isAwaited: () => true }),
+          this.#machine.apply(entries, { appliedIndex: logIndex(this.#index), isAwaited: () => true, replaying: false }),
         ).then(resolve, reject)
       })
     })
@@ -156,7 +156,7 @@ export class SingleServerRaft implements KvRaft {
     }
   }
 
-  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+  on: KvRaft['on'] = (name, listener) => {
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
     listeners.add(listener)

@@ -38,7 +38,7 @@ class Replica {
   apply(time: number, bytes: Uint8Array): Reply {
     const index = logIndex((this.index += 1))
     const entry = { index, term: termOf(1), time, command: bytes }
-    const replies = this.machine.apply([entry], { appliedIndex: index, isAwaited: () => true })
+    const replies = this.machine.apply([entry], { appliedIndex: index, isAwaited: () => true, replaying: false })
     return (replies as readonly Reply[])[0] ?? null
   }
 

@@ -68,7 +68,7 @@ class OneServer {
       ...{ debug: quiet, info: quiet, error: quiet },
       warn: (event, fields = {}) => void warnings.push({ event, fields }),
     }
-    const raft = await Raft.open({
+    const raft: TestRaft = await Raft.open({
       id: 's1',
       dir: '/s1',
       bootstrap: [{ id: 's1', address: 's1:1' }],

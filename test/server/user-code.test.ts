@@ -268,7 +268,7 @@ test('a decode that answers with a promise is refused', async (context) => {
   )
 })
 
-test('a batch says nothing but how far it goes', async (context) => {
+test('a batch says nothing but how far it goes, and whether it is replayed', async (context) => {
   const contexts: ApplyContext[] = []
   const apply: AnyMachine['apply'] = (batch, given) => {
     contexts.push(given)
@@ -280,7 +280,7 @@ test('a batch says nothing but how far it goes', async (context) => {
     contexts.map(({ appliedIndex }) => appliedIndex),
     [3],
   )
-  assert.equal(Object.keys(contexts[0] ?? {}).toSorted(), ['appliedIndex', 'isAwaited'])
+  assert.equal(Object.keys(contexts[0] ?? {}).toSorted(), ['appliedIndex', 'isAwaited', 'replaying'])
 })
 
 test('a machine is told whose answers are awaited: not on followers, nor in a replay, nor after a deadline', async (context) => {

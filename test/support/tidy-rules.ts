@@ -61,7 +61,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   snapshot: ['option-checks', 'disk', 'format', 'foreign-values', 'types', 'errors'],
   disk: ['foreign-values'],
   format: ['foreign-values', 'types', 'errors'],
-  observe: ['option-checks', 'foreign-values', 'types', 'errors'],
+  observe: ['machine', 'option-checks', 'foreign-values', 'types', 'errors'],
   // The simulator looks inside everything; nothing looks into it.
   testing: [
     ...['raft', 'options', 'server', 'core', 'clock', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],

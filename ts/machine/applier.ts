@@ -11,10 +11,15 @@ import type { BatchRange, GuardedCodec, GuardedMachine } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
 export interface Applied {
+  readonly first: LogIndex
   /** The end of the range. */
   readonly last: LogIndex
   /** Of the blocks that were read for it. */
   readonly bytes: number
+  /** Whether all of it is replay; else none is. */
+  readonly replaying: boolean
+  /** What the machine was given: it may have written to it. */
+  readonly entries: readonly Entry<unknown>[]
   /** The commands of the range, ascending; the entries between them were not commands. */
   readonly indexes: readonly LogIndex[]
   readonly results: readonly unknown[]
@@ -38,6 +43,7 @@ export class Applier<Command> {
   readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
   readonly #codec: GuardedCodec<Command>
   readonly #isAwaited: ApplyContext['isAwaited']
+  readonly #isReplay: (index: LogIndex) => boolean
   readonly #readConfiguration: (payload: Uint8Array) => ConfigurationStatus
   readonly #cursor = new RecordCursor()
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
@@ -50,11 +56,13 @@ export class Applier<Command> {
     machine: GuardedMachine<Command, unknown, unknown, unknown>,
     codec: GuardedCodec<Command>,
     isAwaited: ApplyContext['isAwaited'],
+    isReplay: (index: LogIndex) => boolean,
     readConfiguration: (payload: Uint8Array) => ConfigurationStatus,
   ) {
     this.#machine = machine
     this.#codec = codec
     this.#isAwaited = isAwaited
+    this.#isReplay = isReplay
     this.#readConfiguration = readConfiguration
   }
 
@@ -68,7 +76,7 @@ export class Applier<Command> {
   }
 
   /**
-   * Applies first .. last, which the blocks cover. Synchronous when the machine is. Throws, or rejects with,
+   * Applies first .. last, which the blocks cover, and of which all is replay, or none. Synchronous when the machine is. Throws, or rejects with,
    * ERR_RAFT_APPLY_FAILED.
    */
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
@@ -84,13 +92,16 @@ export class Applier<Command> {
       configurations.length === 0
         ? this.#applyBatch(batch, { first, last })
         : this.#applyBetween(configurations, batch, { first, last })
-    if (!(results instanceof Promise)) return { last, bytes, indexes, results }
-    return results.then((settled) => ({ last, bytes, indexes, results: settled }))
+    const replaying = this.#isReplay(last)
+    const applied = { first, last, bytes, replaying, entries: batch, indexes }
+    if (!(results instanceof Promise)) return { ...applied, results }
+    return results.then((settled) => ({ ...applied, results: settled }))
   }
 
   #applyBatch(batch: readonly Entry<Command>[], range: BatchRange): readonly unknown[] | Promise<readonly unknown[]> {
     if (batch.length === 0) return []
-    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited: this.#isAwaited }, range)
+    const replaying = this.#isReplay(range.last)
+    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited: this.#isAwaited, replaying }, range)
   }
 
   /** The machine hears of each configuration behind the commands before it. */

@@ -30,6 +30,15 @@ export interface ApplyContext {
    * nobody gets, and may answer such an entry with anything; what it holds afterwards must not depend on this.
    */
   readonly isAwaited: (index: LogIndex) => boolean
+  /**
+   * Whether the batch was committed before this process knew how far the cluster had come: what it replays from its own
+   * log, and what it missed while it did not run. All of a batch or none of it; false for ever from the first false on,
+   * and once `ready` has resolved. Nobody waits for an answer to what is replayed. It differs from server to server and
+   * from start to start: what a machine holds or answers must not depend on it. For what is done beside the state, such
+   * as telling others; and that may come twice or never: a process that ends right after a batch does not say how far
+   * it came with it.
+   */
+  readonly replaying: boolean
   /** The index up to which the machine is current once this batch is applied; covers entries that are not commands. */
   readonly appliedIndex: LogIndex
 }
@@ -48,6 +57,14 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
    * are this server's alone: it may write to them.
    */
   apply(batch: readonly Entry<Command>[], context: ApplyContext): readonly Result[] | Promise<readonly Result[]>
+  /**
+   * Refuses a command by a throw, before anything of it is appended: whoever proposed it gets ERR_RAFT_INVALID, with
+   * what was thrown as its cause, and nothing has happened. Asked on the leader alone, when the command is proposed,
+   * never of what is in the log; may look at the state, and decides nothing about it: commands that are proposed and
+   * not applied may come between. Synchronous. What it answers is ignored, but a promise and false are refused: they
+   * could be meant as a refusal.
+   */
+  validate?(command: Command): void
   /**
    * A configuration of the cluster is committed: called with each, from the first one on, in its place among the
    * commands, so that what a machine makes of it is the same everywhere. Those before a snapshot are not told again:
@@ -83,9 +100,12 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
   appliedIndex?(): number | Promise<number>
 }
 
+/** What `read` is given: nothing (void) where the query function has no parameter; never where there is none. */
+export type Asked<Query, Answer> = [Query] extends [never] ? ([Answer] extends [never] ? never : void) : Query
+
 /**
- * Returns its argument; an object literal passed through it has its parameter types inferred. A `query` without a
- * parameter is asked by `raft.read()`.
+ * Returns the machine, whose types are told by its functions, and by the codec where one is given: then `apply` needs
+ * none written. Within `Raft.open` a literal needs no more than this; a class says what it implements instead.
  */
 export function defineStateMachine<Command, Result, Answer>(
   machine: StateMachine<Command, Result, void, Answer> & { query(): Answer | Promise<Answer> },
@@ -93,8 +113,16 @@ export function defineStateMachine<Command, Result, Answer>(
 export function defineStateMachine<Command, Result, Query = never, Answer = never>(
   machine: StateMachine<Command, Result, Query, Answer>,
 ): StateMachine<Command, Result, Query, Answer>
-export function defineStateMachine(machine: unknown): unknown {
-  return machine
+export function defineStateMachine<Command, Result, Answer>(
+  codec: Codec<Command>,
+  machine: StateMachine<Command, Result, void, Answer> & { query(): Answer | Promise<Answer> },
+): StateMachine<Command, Result, void, Answer>
+export function defineStateMachine<Command, Result, Query = never, Answer = never>(
+  codec: Codec<Command>,
+  machine: StateMachine<Command, Result, Query, Answer>,
+): StateMachine<Command, Result, Query, Answer>
+export function defineStateMachine(...given: readonly unknown[]): unknown {
+  return given.at(-1)
 }
 
 /** Turns commands into the bytes that are replicated, and back. `decode(encode(c))` must equal `c`. */

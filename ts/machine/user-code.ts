@@ -13,7 +13,7 @@ import type { Payload } from '../format/block.js'
 import { hexOf } from '../format/hex.js'
 import { PayloadSlabs } from '../format/payload.js'
 import { STATE_HASH_BYTES_MAX } from '../format/snapshot.js'
-import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
+import { isBytes, isDetached, isThenable, kindOf, messageOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
 import type { ConfigurationStatus, LogIndex, SnapshotMeta } from '../types.js'
 import { isSource, snapshotFailed } from './snapshot-pieces.js'
@@ -87,6 +87,22 @@ export class GuardedMachine<Command, Result, Query, Answer> {
 
   constructor(machine: StateMachine<Command, Result, Query, Answer>) {
     this.#machine = machine
+  }
+
+  /** Throws ERR_RAFT_INVALID when the machine refuses the command, or answers with what could be taken for that. */
+  // Hot path: once per command.
+  validate(command: Command): void {
+    if (this.#machine.validate === undefined) return
+    let answer: unknown
+    try {
+      answer = this.#machine.validate(command)
+    } catch (cause) {
+      throw invalid(`refused the command: ${messageOf(cause)}`, cause)
+    }
+    if (answer === false) throw invalid('answered with false; a command is refused by a throw that says why')
+    if (!isThenable(answer)) return
+    onRejection(answer, ignore)
+    throw invalid('answered with a promise; it must be synchronous')
   }
 
   /**
@@ -284,6 +300,10 @@ function halting(what: string, culprit: string, cause?: unknown): RaftError {
 
 function notEncoded(what: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_ENCODE', `the codec's encode ${what}; nothing was appended`, { cause })
+}
+
+function invalid(what: string, cause?: unknown): RaftError {
+  return new RaftError('ERR_RAFT_INVALID', `the state machine's validate ${what}; nothing was appended`, { cause })
 }
 
 function tooLarge(bytes: number): RaftError {

@@ -5,10 +5,11 @@
 
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
+import type { Entry } from '../machine/state-machine.js'
 import { meant, optionsError, shown } from '../option-checks.js'
 import type { ConfigurationStatus, Logger, LogIndex, Role, ServerId, Term } from '../types.js'
 
-export interface RaftEvents {
+export interface RaftEvents<Command = unknown, Result = unknown> {
   /** The leader as this server knows it; null while it knows none. */
   leader: { readonly leader: LeaderHint | null; readonly term: Term }
   role: { readonly role: Role; readonly term: Term }
@@ -52,6 +53,20 @@ export interface RaftEvents {
     readonly from: ServerId | null
     readonly reason: string | null
   }
+  /**
+   * The entries first .. last were applied; told on every server, in order, right after each batch, whether or not there
+   * are commands in it. `first` follows the `last` before it, or the snapshot that was restored meanwhile (event
+   * `snapshot`): what is in a snapshot is not told. `replaying`: as the state machine was told, of all or none of them.
+   */
+  applied: {
+    readonly first: LogIndex
+    readonly last: LogIndex
+    readonly replaying: boolean
+    /** The commands among them, ascending: what the state machine was given, shared with it, and not copied. */
+    readonly entries: readonly Entry<Command>[]
+    /** What it answered, in the same order; where nobody waited for the answer (`isAwaited`), maybe nothing of use. */
+    readonly results: readonly Result[]
+  }
   /** The disk or the store is full, or takes writes again. */
   stall: { readonly stalled: boolean; readonly reason: string }
   /** This server has halted. */
@@ -69,6 +84,7 @@ const EVENT_NAMES = Object.keys({
   configuration: true,
   removed: true,
   repair: true,
+  applied: true,
 } satisfies Record<keyof RaftEvents, true>)
 
 /** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */
@@ -103,6 +119,11 @@ export class Events {
     return () => {
       subscriptions.delete(subscription)
     }
+  }
+
+  /** Whether anybody listens: what nobody hears need not be made. */
+  hears(name: keyof RaftEvents): boolean {
+    return (this.#subscriptions.get(name)?.size ?? 0) > 0
   }
 
   /** To whoever listens now: who begins to because of this event hears of the next, who has ended meanwhile of none. */

@@ -147,7 +147,8 @@ export class KvHost implements WorldObserver {
       },
       readIndex: (options) => raft.readIndex(options),
       ready: (options) => raft.ready(options),
-      on: (event, listener) => raft.on(event, listener),
+      // Its own commands are inside of those of this world: nobody here listens to what is applied.
+      on: (event, listener) => raft.on(event, listener as Parameters<typeof raft.on>[1]),
       close: () => raft.close(),
       get status() {
         return raft.status

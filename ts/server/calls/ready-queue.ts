@@ -24,12 +24,10 @@ export class ReadyQueue implements Room<void> {
     return 'not-applied'
   }
 
-  /** Looked at once per turn. What a leader of an older term committed says nothing yet: its own term must have (8). */
+  /** Looked at once per turn. */
   settle(core: RaftCore): void {
     if (this.#waiting.size === 0) return
-    const { leader, log, term } = core
-    const isCurrent = leader !== null && log.termAt(log.commitIndex) === term
-    if (!isCurrent || log.appliedIndex < log.knownCommitIndex) return
+    if (!isCurrent(core) || core.log.appliedIndex < core.log.knownCommitIndex) return
     for (const call of this.#takeAll()) call.resolve()
   }
 
@@ -42,4 +40,12 @@ export class ReadyQueue implements Room<void> {
     this.#waiting = new Set()
     return waiting
   }
+}
+
+/**
+ * Whether this server knows how far the cluster has come. What a leader of an older term committed says nothing yet:
+ * its own term must have (8).
+ */
+export function isCurrent({ leader, log, term }: RaftCore): boolean {
+  return leader !== null && log.termAt(log.commitIndex) === term
 }

@@ -35,6 +35,7 @@ import type { OwnBoots } from '../own-boots.js'
 import { PeerPins } from '../peer-pins.js'
 import { PeerRefusals } from '../peer-refusals.js'
 import { Repairs } from '../repair/repairs.js'
+import { Replay } from '../replay.js'
 import { Server } from '../server.js'
 import { SnapshotTransfers } from '../snapshot-transfers.js'
 import { Snapshots } from '../snapshots.js'
@@ -99,13 +100,15 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const writes = new WritesUnderWay(store, pins)
   const proposals = new ApplyQueue()
   const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
-  const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, readConfiguration)
+  const replay = new Replay(core)
+  const isReplay = (index: LogIndex): boolean => replay.has(index)
+  const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, isReplay, readConfiguration)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
   const repairs = new Repairs({ identity, core, store, transport, isConnected, clock, events, logger })
   const runner = new ReadyRunner({
-    ...{ core, store, transport, applier, pins, refusals },
+    ...{ core, store, transport, applier, replay, pins, refusals },
     ...{ snapshots, repairs, writes, mailbox, events, logger },
   })
   const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)

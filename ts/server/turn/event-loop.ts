@@ -162,6 +162,8 @@ export class EventLoop {
     for (const mail of this.#mailbox.drain()) {
       if (mail.type === 'failed') return this.#halt(mail.error)
       this.#take(mail)
+      // A listener may have closed this server.
+      if (!this.#life.isRunning) return
     }
     // Only now may a deadline expire: a blocked event loop must not start an election while heartbeats lie unread
     // (scenario E15).
@@ -298,6 +300,11 @@ export class EventLoop {
     this.#snapshots.applied(applied.last, applied.bytes)
     this.#proposals.complete(applied.last, resultAt(applied))
     this.#reads.applied(applied.last)
+    if (this.#events.hears('applied')) this.#tellApplied(applied)
+  }
+
+  #tellApplied({ first, last, replaying, entries, results }: Applied): void {
+    this.#events.emit('applied', { first, last, replaying, entries, results })
   }
 
   /** Whether the core has more to hand out without any new input. */

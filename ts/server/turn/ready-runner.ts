@@ -23,6 +23,7 @@ import { lostEntries } from '../peer-pins.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { PeerRefusals } from '../peer-refusals.js'
 import type { Repairs } from '../repair/repairs.js'
+import type { Replay } from '../replay.js'
 import type { Snapshots } from '../snapshots.js'
 import { comeAgain, removed } from '../refusals.js'
 import { describe } from '../status.js'
@@ -39,6 +40,7 @@ export interface ReadyRunnerParts {
   readonly store: LogStore
   readonly transport: Transport
   readonly applier: Applier<unknown>
+  readonly replay: Replay
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
   readonly snapshots: Snapshots
@@ -53,6 +55,7 @@ export class ReadyRunner {
   readonly #store: LogStore
   readonly #transport: Transport
   readonly #applier: Applier<unknown>
+  readonly #replayed: Replay
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
   readonly #snapshots: Snapshots
@@ -71,6 +74,7 @@ export class ReadyRunner {
     this.#store = parts.store
     this.#transport = parts.transport
     this.#applier = parts.applier
+    this.#replayed = parts.replay
     this.#pins = parts.pins
     this.#refusals = parts.refusals
     this.#snapshots = parts.snapshots
@@ -88,6 +92,7 @@ export class ReadyRunner {
    * when it had nothing to do, or answers later.
    */
   run(ready: Ready): RaftError | Applied | null {
+    this.#replayed.look()
     this.report(ready)
     // Before anything is said to whoever is still connected as the boot before.
     for (const { by, error } of this.#pins.takeSuperseded()) this.#transport.expel?.(by.serverId, error, by)
@@ -189,7 +194,9 @@ export class ReadyRunner {
     )
   }
 
-  #apply(range: ApplyRange): RaftError | Applied | null {
+  /** What is left of the range behind the end of the replay is handed out again. */
+  #apply(whole: ApplyRange): RaftError | Applied | null {
+    const range = { ...whole, last: this.#replayed.cut(whole) }
     const { capturing } = this.#snapshots
     if (capturing !== null) return this.#answerLater(capturing.then(() => this.#applyNow(range)))
     if (range.blocks === null) return this.#answerLater(this.#replay(range))

@@ -146,14 +146,14 @@ const behaviours: readonly Behaviour[] = [
     run: ({ options, log, withStates }) => compareWays(options.make, log, drawnWays, withStates),
   },
   {
-    name: 'what is held, and what is answered to those who wait, does not depend on who waits',
+    name: 'what is held, and what is answered to those who wait, does not depend on who waits, nor on what is replayed',
     async run({ options: { make }, log, withStates }) {
       const draw = drawFrom(withStates.seed)
       const salt = draw(SEED_MAX)
-      // Nobody, as in a replay; and about half of the callers, in no order.
-      for (const isAwaited of [() => false, (index: LogIndex) => drawFrom(salt + index)(2) === 0]) {
+      // Nobody; and about half of the callers, in no order.
+      for (const around of [{ isReplay: () => true }, { isAwaited: (at: LogIndex) => drawFrom(salt + at)(2) === 0 }]) {
         const first = new MachineRun(await make(), log, withStates)
-        const second = new MachineRun(await make(), log, withStates, { isAwaited })
+        const second = new MachineRun(await make(), log, withStates, around)
         for (const cut of cutsOf(log.length, 0, draw)) await compareOver(first, second, cut, draw, withStates)
       }
     },

@@ -1,6 +1,7 @@
 /**
  * Whether a state machine is one that can be replicated: two of it that apply the same entries give the same answers
- * and hold the same state, however the entries are cut into batches and whatever time it is.
+ * and hold the same state, however the entries are cut into batches, whatever time it is, and whether or not the first
+ * of them are replayed.
  */
 
 import type { Codec, StateMachine } from '../../machine/state-machine.js'
@@ -64,6 +65,7 @@ export async function assertDeterministic<Command, Machine extends TestedMachine
   const draw = drawFrom(judgement.seed)
   let batches = 0
   for (let way = 0; way < cuts; way += 1) batches += await comparePair(make, log, way, draw, judgement)
+  await compareReplay(make, log, draw, judgement)
   return { seed: judgement.seed, commands: commands.length, cuts, batches }
 }
 
@@ -77,6 +79,20 @@ export function judgementOf<Command, Machine>(options: DeterminismOptions<Comman
     equal: equal === undefined ? null : (a, b) => equal(a as ResultOf<Machine>, b as ResultOf<Machine>),
     stateOf: options.stateOf ?? null,
   }
+}
+
+/** Two new machines, one by one; the second replays the first half, as after a restart. */
+async function compareReplay<Command, Machine extends TestedMachine<Command>>(
+  make: () => Machine | Promise<Machine>,
+  log: CommandLog<Command>,
+  draw: Draw,
+  judgement: Judgement<Machine>,
+): Promise<void> {
+  const { deadlineMs } = judgement
+  const first = new MachineRun(await madeBy(make, deadlineMs), log, judgement)
+  const end = first.place({ lo: 0, hi: Math.ceil(log.length / 2) }).index
+  const second = new MachineRun(await madeBy(make, deadlineMs), log, judgement, { isReplay: (index) => index <= end })
+  for (const cut of cutsOf(log.length, 0, draw)) await compareOver(first, second, cut, draw, judgement)
 }
 
 /** Two new machines, one way to cut, the second on another day; answers with the number of batches. */

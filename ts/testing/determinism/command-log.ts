@@ -14,6 +14,9 @@ import type { LogIndex } from '../../types.js'
 /** Draws a whole number in 0 .. bound - 1. */
 export type Draw = (bound: number) => number
 
+/** What is so of an entry. */
+export type OfEntry = (index: LogIndex) => boolean
+
 /** What `apply` is called with. */
 export interface Batch<Command> {
   readonly entries: readonly Entry<Command>[]
@@ -73,15 +76,16 @@ export class CommandLog<Command> {
   }
 
   /** The log for one machine, with commands of its own: a server decodes them for itself, and may change them. */
-  forOneMachine(isAwaited: ApplyContext['isAwaited']): (cut: Cut, reaches: boolean) => Batch<Command> {
+  forOneMachine(isAwaited: OfEntry, isReplay: OfEntry): (cut: Cut, reaches: boolean) => Batch<Command> {
     const commands = this.#copies()
     const entries = this.#places.map(({ index, term, time }, at) => {
       return { index, term: termOf(term), time, command: commands[at] as Command }
     })
     return ({ lo, hi }, reaches) => {
       const last = this.#places[hi - 1]
-      const context = { appliedIndex: (reaches ? last?.reach : last?.index) ?? logIndex(0), isAwaited }
-      return { entries: entries.slice(lo, hi), context }
+      const appliedIndex = (reaches ? last?.reach : last?.index) ?? logIndex(0)
+      const replaying = last !== undefined && isReplay(last.index)
+      return { entries: entries.slice(lo, hi), context: { appliedIndex, isAwaited, replaying } }
     }
   }
 }

@@ -5,7 +5,7 @@
 
 import { types } from 'node:util'
 
-import type { ApplyContext, Entry, StateMachine } from '../../machine/state-machine.js'
+import type { Entry, StateMachine } from '../../machine/state-machine.js'
 import { systemClock } from '../../clock.js'
 import { isThenable } from '../../foreign-values.js'
 import { logIndex } from '../../types.js'
@@ -13,7 +13,7 @@ import type { LogIndex } from '../../types.js'
 import { watchAmbient } from './ambient.js'
 import type { AmbientUse } from './ambient.js'
 import { canonicalText, hashOf, shortText } from './canonical-text.js'
-import type { Batch, CommandLog, Cut, Draw } from './command-log.js'
+import type { Batch, CommandLog, Cut, Draw, OfEntry } from './command-log.js'
 import { StateMachineFault } from './state-machine-fault.js'
 
 /** What a machine that is tested must be; its queries do not matter. */
@@ -43,7 +43,10 @@ export interface Answers {
 export interface Surroundings {
   /** How far ahead it finds the clocks: as on another server, on another day. */
   readonly shiftMs?: number
-  readonly isAwaited?: ApplyContext['isAwaited']
+  /** Default: all that is no replay. */
+  readonly isAwaited?: OfEntry
+  /** Of the entries up to some one, and of no others. Default: none. */
+  readonly isReplay?: OfEntry
 }
 
 /** One machine, its part of the log and how it is judged. */
@@ -52,20 +55,22 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
   readonly #batchOf: (cut: Cut, reaches: boolean) => Batch<Command>
   readonly #judgement: Judgement<Machine>
   readonly #shiftMs: number
-  readonly #isAwaited: ApplyContext['isAwaited']
+  readonly #isAwaited: OfEntry
+  readonly #isReplay: OfEntry
 
   /** By itself it runs here and now, and each answer is awaited. */
   constructor(
     machine: Machine,
     log: CommandLog<Command>,
     judgement: Judgement<Machine>,
-    { shiftMs = 0, isAwaited = () => true }: Surroundings = {},
+    { shiftMs = 0, isReplay = () => false, isAwaited = (index) => !isReplay(index) }: Surroundings = {},
   ) {
     this.machine = machine
-    this.#batchOf = log.forOneMachine(isAwaited)
+    this.#batchOf = log.forOneMachine(isAwaited, isReplay)
     this.#judgement = judgement
     this.#shiftMs = shiftMs
     this.#isAwaited = isAwaited
+    this.#isReplay = isReplay
   }
 
   /** Applies one batch and checks the answer's form as a server does, and that it comes. */
@@ -110,6 +115,11 @@ export class MachineRun<Command, Machine extends TestedMachine<Command>> {
     return canonicalText(state)
   }
 
+  /** Whether it was told so of a cut. */
+  replays(cut: Cut): boolean {
+    return this.#isReplay(this.place(cut).index)
+  }
+
   /** The entries of a cut. */
   place(cut: Cut): { readonly first: LogIndex; readonly index: LogIndex } {
     return placeOf(this.#batchOf(cut, false).entries)
@@ -144,7 +154,7 @@ export async function compareOver<Command, Machine extends TestedMachine<Command
   }
   const other = await second.apply(cut, draw(2) === 0)
   uses.push(...other.uses)
-  const sides = { first, cut, judgement, remedy: remedyFor(cut, uses) }
+  const sides = { first, cut, judgement, remedy: remedyFor(cut, uses, second.replays(cut)) }
   compareAnswers(sides, { results, texts, uses, awaited }, other)
   await compareStates(sides, second)
 }
@@ -189,10 +199,11 @@ async function compareStates<Command, Machine extends TestedMachine<Command>>(
   throw new StateMachineFault('states-differ', finding, { ...first.place(cut), seed: judgement.seed, hashes })
 }
 
-function remedyFor({ lo, hi }: Cut, uses: readonly AmbientUse[]): string {
+function remedyFor({ lo, hi }: Cut, uses: readonly AmbientUse[], isReplay: boolean): string {
   const [use] = uses
   if (use !== undefined)
     return `apply asked ${use.what} (${use.where}); entries carry their time, and chance must come with the command`
+  if (isReplay) return 'one replayed it, and nobody waited for an answer there: what it holds must not depend on that'
   if (hi - lo > 1) {
     return 'one took these entries one by one, the other as a batch: context speaks of the batch, an entry of itself'
   }

@@ -92,6 +92,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
       return closing
     case 'ERR_RAFT_TOO_LARGE':
     case 'ERR_RAFT_ENCODE':
+    case 'ERR_RAFT_INVALID':
     case 'ERR_RAFT_TRANSFER_FAILED':
     case 'ERR_RAFT_APPLY_FAILED':
     case 'ERR_RAFT_STORE_CORRUPT':
