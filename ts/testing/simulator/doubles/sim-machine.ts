@@ -13,6 +13,7 @@ import { logIndex } from '../../../types.js'
 import type { LogIndex, SnapshotMeta } from '../../../types.js'
 import type { FramedMachine } from '../../machine-under-test.js'
 import type { AppliedCommand } from '../../observer.js'
+import { hold } from '../../invariants/violation.js'
 
 export interface SimCommand {
   /** Unique in one world; also the value that is written. */
@@ -87,6 +88,8 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
   readonly #user: MachineUser
   #hash = 0
   #appliedIndex = logIndex(0)
+  /** As it was told last; it lives as long as its process. */
+  #isReplaying = true
 
   constructor(tested: FramedMachine | null, user: MachineUser) {
     this.#tested = tested?.create() ?? null
@@ -98,8 +101,18 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     context: ApplyContext,
   ): readonly SimAnswer[] | Promise<readonly SimAnswer[]> {
     this.#user.point('apply')
+    this.#holdReplay(batch, context)
     const slow = this.#user.slowly(() => this.#run(batch, context))
     return slow ?? this.#run(batch, context)
+  }
+
+  /** Invariant 34: a replay ends once, and nobody waits for what is replayed. */
+  #holdReplay(batch: readonly Entry<SimCommand>[], { replaying, isAwaited, appliedIndex }: ApplyContext): void {
+    hold(this.#isReplaying || !replaying, 34, () => `the replay is over, and ${appliedIndex} is said to be replayed`)
+    this.#isReplaying = replaying
+    if (!replaying) return
+    const awaited = batch.find(({ index }) => isAwaited(index))
+    hold(awaited === undefined, 34, () => `entry ${awaited?.index} is said to be replayed, and somebody waits for it`)
   }
 
   #run(
