@@ -33,19 +33,31 @@ test('the sample of the README runs and prints what it says', async () => {
   }
 })
 
-test('it is TypeScript as well, as strict as can be', () => {
-  // Inside the package, so that `balsa-raft` means this one.
-  const script = join(process.cwd(), 'build', `readme-sample-${process.pid}.mts`)
-  const strict = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes', '--noUnusedParameters']
-  const target = ['--noEmit', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--ignoreConfig']
-  try {
-    writeFileSync(script, sample)
-    const tsc = join(process.cwd(), 'node_modules/typescript/bin/tsc')
-    const { stdout, status } = spawnSync(process.execPath, [tsc, ...target, ...strict, script], { encoding: 'utf8' })
-    assert.is(status, 0, stdout)
-  } finally {
-    rmSync(script, { force: true })
-  }
-})
+const STRICT = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes', '--noUnusedParameters']
+const bare = sample.replace(/defineStateMachine\((\{[\s\S]*?\n {4}\})\)/, '$1').replace('defineStateMachine, ', '')
+
+for (const [how, text, strictness] of [
+  ['as strict as can be', sample, STRICT],
+  ['as lax as can be', sample, ['--strict', 'false']],
+  ['as strict as can be, without defineStateMachine', bare, STRICT],
+] as const) {
+  test(`it is TypeScript as well, with no cast, ${how}`, () => {
+    assert.not.match(text, /\bas\b|any|@ts-/)
+    assert.is(text.includes('defineStateMachine'), text === sample)
+    // Inside the package, so that `balsa-raft` means this one.
+    const script = join(process.cwd(), 'build', `readme-sample-${process.pid}.mts`)
+    const target = ['--noEmit', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--ignoreConfig']
+    try {
+      writeFileSync(script, text)
+      const tsc = join(process.cwd(), 'node_modules/typescript/bin/tsc')
+      const { stdout, status } = spawnSync(process.execPath, [tsc, ...target, ...strictness, script], {
+        encoding: 'utf8',
+      })
+      assert.is(status, 0, stdout)
+    } finally {
+      rmSync(script, { force: true })
+    }
+  })
+}
 
 test.run()
