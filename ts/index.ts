@@ -14,6 +14,7 @@ export type {
   RecoverOptions,
   ImportOptions,
   SnapshotBytes,
+  SnapshotOptions,
 } from './options.js'
 export { Raft } from './raft.js'
 export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'

@@ -18,7 +18,7 @@ export function checkOptionNames(taker: string, options: unknown, known: readonl
   for (const name in options) {
     if (known.includes(name)) continue
     const remedy = known.length === 0 ? takes : `${meant(name, known)} It takes ${known.join(', ')}`
-    throw optionsError(`${taker}: option ${name} is unknown: ${remedy}`)
+    throw optionsError(`${taker}: option ${shortened(name)} is unknown: ${remedy}`)
   }
 }
 
@@ -33,9 +33,18 @@ export function optionsError(message: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_OPTIONS', message, { cause })
 }
 
+/** Of a name no more is looked at, nor shown. */
+const NAME_CHARACTERS_MAX = 64
+
+/** A name that was given, as a message shows it. */
+export function shortened(name: string): string {
+  return name.length > NAME_CHARACTERS_MAX ? `${name.slice(0, NAME_CHARACTERS_MAX)}...` : name
+}
+
 /** The question that names the known word nearest to the one that was given. */
 export function meant(given: string, known: readonly string[]): string {
-  const distances = known.map((word) => distance(given.toLowerCase(), word.toLowerCase()))
+  const compared = given.slice(0, NAME_CHARACTERS_MAX).toLowerCase()
+  const distances = known.map((word) => distance(compared, word.toLowerCase()))
   return `did you mean ${known[distances.indexOf(Math.min(...distances))]}?`
 }
 

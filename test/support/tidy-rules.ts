@@ -75,7 +75,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that run in a browser: neither Node's modules nor packages. */
-const bareRooms = new Set(['core', 'types', 'errors', 'foreign-values'])
+const bareRooms = new Set(['core', 'types', 'errors', 'foreign-values', 'option-checks'])
 
 /** Rooms that need no package: what tests a user's code must not bring dependencies of its own. */
 const packageFreeRooms = new Set(['testing'])

@@ -6,7 +6,7 @@
 import type { LeaderHint, RaftError } from '../errors.js'
 import { onRejection, textOf } from '../foreign-values.js'
 import type { Entry } from '../machine/state-machine.js'
-import { meant, optionsError, shown } from '../option-checks.js'
+import { meant, optionsError, shortened, shown } from '../option-checks.js'
 import type { ConfigurationStatus, Logger, LogIndex, Role, ServerId, Term } from '../types.js'
 
 export interface RaftEvents<Command = unknown, Result = unknown> {
@@ -89,7 +89,7 @@ const EVENT_NAMES = Object.keys({
 
 /** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */
 export function checkListener(name: unknown, listener: unknown): void {
-  const given = shown(name)
+  const given = shortened(shown(name))
   if (typeof name !== 'string' || !EVENT_NAMES.includes(name)) {
     throw optionsError(`event ${given} is unknown: ${meant(given, EVENT_NAMES)} There are ${EVENT_NAMES.join(', ')}`)
   }

@@ -38,6 +38,7 @@ export class MemorySnapshotDisk implements Files {
   #isFull = false
 
   constructor(options: MemorySnapshotDiskOptions = {}) {
+    checkOptionNames('MemorySnapshotDisk', options, ['completion'])
     this.#completion = options.completion ?? null
   }
 

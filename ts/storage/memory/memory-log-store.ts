@@ -33,6 +33,8 @@ const LAST_RESERVE_PART = 32
 /** Runs the commit later: never before it returns. */
 export type ScheduleCommit = (commit: () => void) => void
 
+const OPTION_NAMES = ['completion', 'capacityBytes', 'logBytesMax', 'drawIncarnation']
+
 export interface MemoryDiskOptions {
   /**
    * When what was submitted becomes durable: 'manual' waits for `completeOne` or `completeAll`; a function is called
@@ -74,6 +76,7 @@ export class MemoryDisk {
 
   /** `image` is what it holds from the beginning. */
   constructor(options: MemoryDiskOptions = {}, image = new MemoryImage()) {
+    checkOptionNames('MemoryDisk', options, OPTION_NAMES)
     this.#image = image
     this.capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
     this.logBytesMax = options.logBytesMax ?? null
@@ -189,7 +192,7 @@ export interface MemoryStoreFactory extends StoreFactory {
 }
 
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
-  checkOptionNames('memoryStore', options, ['completion', 'capacityBytes', 'logBytesMax', 'drawIncarnation'])
+  checkOptionNames('memoryStore', options, OPTION_NAMES)
   const disks = new Map<string, MemoryDisk>()
   const disk = (dir: string): MemoryDisk => {
     const known = disks.get(dir) ?? new MemoryDisk(options)

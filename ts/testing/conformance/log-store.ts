@@ -28,9 +28,21 @@ import {
   withoutIdentity,
 } from './store-bench.js'
 import type { Behaviour, LogStoreConformanceOptions } from './store-bench.js'
+import { checkOptionNames } from '../../option-checks.js'
+
+const OPTION_NAMES = Object.keys({
+  create: true,
+  makeDir: true,
+  removeDir: true,
+  failNextWrite: true,
+  crash: true,
+  compacts: true,
+  deadlineMs: true,
+} satisfies Record<keyof LogStoreConformanceOptions, true>)
 
 /** The cases for one store; each opens directories of its own. */
 export function logStoreConformance(options: LogStoreConformanceOptions): readonly ConformanceCase[] {
+  checkOptionNames('logStoreConformance', options, OPTION_NAMES)
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   const asked = options.compacts === false ? behaviours : [...behaviours, ...compactions]
   return asked.map(({ name, needs, run }) => {

@@ -17,6 +17,7 @@ import { bytes } from './blocks.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
 import { cut, headerOf, joined, snapshotBytes } from './snapshots.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 export interface SnapshotStoreConformanceOptions {
   /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
@@ -41,8 +42,21 @@ export interface SnapshotStoreConformanceOptions {
   readonly deadlineMs?: number
 }
 
+const OPTION_NAMES = Object.keys({
+  create: true,
+  makeDir: true,
+  removeDir: true,
+  flipBit: true,
+  failCall: true,
+  dieAt: true,
+  crash: true,
+  largeBytes: true,
+  deadlineMs: true,
+} satisfies Record<keyof SnapshotStoreConformanceOptions, true>)
+
 /** The cases for one store; each opens directories of its own. */
 export function snapshotStoreConformance(options: SnapshotStoreConformanceOptions): readonly ConformanceCase[] {
+  checkOptionNames('snapshotStoreConformance', options, OPTION_NAMES)
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   return behaviours.map(({ name, needs = [], run }) => {
     const lacking = needs.find((hook) => options[hook] === null)

@@ -18,6 +18,7 @@ import { deadlineOf } from '../options.js'
 import { StateMachineFault } from '../determinism/state-machine-fault.js'
 import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 export interface StateMachineConformanceOptions<Command, Machine> {
   /** A machine that has applied nothing. */
@@ -56,6 +57,17 @@ interface Behaviour {
   readonly run: <Command, Machine extends TestedMachine<Command>>(bench: Bench<Command, Machine>) => Promise<void>
 }
 
+const OPTION_NAMES = Object.keys({
+  make: true,
+  commands: true,
+  codec: true,
+  equal: true,
+  stateOf: true,
+  roundTrip: true,
+  seed: true,
+  deadlineMs: true,
+} satisfies Record<keyof StateMachineConformanceOptions<unknown, unknown>, true>)
+
 /** Ways to cut in each case that cuts. */
 const WAYS = 10
 
@@ -71,6 +83,7 @@ const IDLE_TURNS = 3
 export function stateMachineConformance<Command, Machine extends TestedMachine<Command>>(
   options: StateMachineConformanceOptions<Command, Machine>,
 ): readonly ConformanceCase[] {
+  checkOptionNames('stateMachineConformance', options, OPTION_NAMES)
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   // A case must have the time to say which entry it was.
   const withStates = { ...judgementOf(options), deadlineMs: Math.ceil(deadlineMs / 2) }

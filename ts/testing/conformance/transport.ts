@@ -20,6 +20,7 @@ import { Stage, WatchedClock } from './transport-stage.js'
 import type { Add, Body, TransportWorld } from './transport-stage.js'
 import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf } from './site.js'
 import type { Site } from './site.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly makeWorld: () => Promise<World>
@@ -37,6 +38,16 @@ export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly deadlineMs?: number
 }
 
+const OPTION_NAMES = Object.keys({
+  makeWorld: true,
+  cut: true,
+  stall: true,
+  writeQueueBytesMax: true,
+  channels: true,
+  questions: true,
+  deadlineMs: true,
+} satisfies Record<keyof TransportConformanceOptions<TransportWorld>, true>)
+
 const MIB = 2 ** 20
 const FRAME_BYTES_MAX = 4 * MIB
 
@@ -44,6 +55,7 @@ const FRAME_BYTES_MAX = 4 * MIB
 export function transportConformance<World extends TransportWorld>(
   options: TransportConformanceOptions<World>,
 ): readonly ConformanceCase[] {
+  checkOptionNames('transportConformance', options, OPTION_NAMES)
   const deadlineMs = deadlineOf(options.deadlineMs, CASE_DEADLINE_MS)
   wholeNumber('writeQueueBytesMax', options.writeQueueBytesMax, 8 * MIB, 64 * MIB)
   const cases: ConformanceCase[] = []

@@ -10,6 +10,7 @@ import type { Draw } from './command-log.js'
 import { compareOver, madeBy, MachineRun } from './machine-run.js'
 import type { Judgement, TestedMachine } from './machine-run.js'
 import { deadlineOf, wholeNumber } from '../options.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 /** What the answers of a machine are. */
 export type ResultOf<Machine> = Machine extends StateMachine<never, infer Result, never, unknown> ? Result : never
@@ -43,6 +44,15 @@ export interface DeterminismReport {
   readonly batches: number
 }
 
+const OPTION_NAMES = Object.keys({
+  seed: true,
+  cuts: true,
+  codec: true,
+  equal: true,
+  stateOf: true,
+  deadlineMs: true,
+} satisfies Record<keyof DeterminismOptions<unknown, unknown>, true>)
+
 const CUTS = 8
 const CUTS_MAX = 1000
 const APPLY_DEADLINE_MS = 5000
@@ -52,13 +62,14 @@ export const OTHER_DAY_MS = 400 * 86_400_000
 
 /**
  * Resolves when no difference was found; rejects with a StateMachineFault that names the first one, and with
- * ERR_RAFT_OPTIONS when an option is out of range. A call that never returns (an endless loop) is not ended.
+ * ERR_RAFT_OPTIONS when an option is out of range or unknown. A call that never returns (an endless loop) is not ended.
  */
 export async function assertDeterministic<Command, Machine extends TestedMachine<Command>>(
   make: () => Machine | Promise<Machine>,
   commands: readonly Command[],
   options: DeterminismOptions<Command, Machine> = {},
 ): Promise<DeterminismReport> {
+  checkOptionNames('assertDeterministic', options, OPTION_NAMES)
   const cuts = wholeNumber('cuts', options.cuts ?? CUTS, 1, CUTS_MAX)
   const judgement = judgementOf(options)
   const log = new CommandLog(commands, options.codec, judgement.seed)

@@ -3,6 +3,7 @@
 import { RaftError } from '../../errors.js'
 import { FAULT_NAMES } from './faults/fault-names.js'
 import type { Plan } from './plan.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 const SEED_MAX = 2 ** 32 - 1
 
@@ -42,6 +43,14 @@ export function checkPlan(plan: Plan): void {
       refuse(`faults.${name}`, weight, `there is no such fault, but ${FAULT_NAMES.join(', ')}`)
     }
     check(`faults.${name}`, weight, 0, 1_000_000)
+  }
+}
+
+/** Throws ERR_RAFT_OPTIONS on a name that no plan has; `like` is one. Of faults and snapshots others check it. */
+export function checkNames(plan: Plan, like: Plan): void {
+  checkOptionNames('plan', plan, Object.keys(like))
+  for (const part of ['network', 'chaos', 'disk', 'clients'] as const) {
+    checkOptionNames(`${part} of plan`, plan[part], Object.keys(like[part]))
   }
 }
 

@@ -1,6 +1,6 @@
 /** Runs one seed from its plan to its end, both phases, with everything watching; and says what came of it. */
 
-import { checkPlan, checkWhole } from './check-plan.js'
+import { checkNames, checkPlan, checkWhole } from './check-plan.js'
 import { SealedEntries } from './doubles/sealed-entries.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
 import { CostInvariants } from './invariants/cost-invariants.js'
@@ -29,6 +29,7 @@ import { WorkInvariants } from './invariants/work-invariants.js'
 import { World } from './world.js'
 import type { Actor } from './world.js'
 import type { WorldObserver } from './world-observer.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 export interface SimulateOptions<Command = never> {
   /** 0 .. 2^32 - 1. */
@@ -66,6 +67,17 @@ export interface SimulateResult {
   readonly failure: Error | null
 }
 
+const OPTION_NAMES = Object.keys({
+  seed: true,
+  steps: true,
+  machine: true,
+  observers: true,
+  actors: true,
+  trace: true,
+  stacks: true,
+  plan: true,
+} satisfies Record<keyof SimulateOptions, true>)
+
 const SEED_END = 2 ** 32
 const STEPS_MIN = 100
 const STEPS_MAX = 100_000_000
@@ -75,13 +87,16 @@ const TIMEOUTS_MAX = 1000
 
 /**
  * Never rejects because of what the world did: that is `failure`. Rejects with ERR_RAFT_OPTIONS for what is out of
- * range.
+ * range or unknown.
  */
 export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
+  checkOptionNames('simulate', options, OPTION_NAMES)
   const { seed, steps = STEPS } = options
   checkWhole('seed', seed, 0, SEED_END - 1)
   checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
-  const plan = options.plan ?? drawPlan(seed)
+  const drawn = drawPlan(seed)
+  const { plan = drawn } = options
+  checkNames(plan, drawn)
   checkPlan(plan)
   const hash = new RunHash()
   const reached = new Reached()

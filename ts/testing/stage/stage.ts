@@ -36,6 +36,7 @@ import type { Envelope } from './stage-network.js'
 import { StageServer } from './stage-server.js'
 import type { ServerSite } from './stage-server.js'
 import { formatMessage } from './text.js'
+import { checkOptionNames } from '../../option-checks.js'
 
 export const SETTINGS: CoreSettings = { electionTimeoutMs: 1000, heartbeatMs: 100, firstElectionTimeoutMs: null }
 
@@ -64,6 +65,19 @@ export interface StageOptions {
   readonly observers?: readonly Observer[]
 }
 
+const OPTION_NAMES = Object.keys({
+  servers: true,
+  configuration: true,
+  spares: true,
+  settings: true,
+  tailBytesMax: true,
+  madeUp: true,
+  random: true,
+  logs: true,
+  hardStates: true,
+  observers: true,
+} satisfies Record<keyof StageOptions, true>)
+
 /** What the core says of itself (docs/log-pointers.md). */
 const coreInvariants: Observer = { stepped: (_server, core) => assertInvariants(core) }
 
@@ -87,6 +101,7 @@ export class Stage {
   #observers: Observers
 
   constructor(options: StageOptions = {}) {
+    checkOptionNames('Stage', options, OPTION_NAMES)
     const { settings = SETTINGS, servers = 3, tailBytesMax, random } = options
     const named = Array.from({ length: servers }, (_, at) => `s${at + 1}`)
     this.settings = settings
