@@ -9,6 +9,7 @@ import type { LogIndex, ServerId, ServerMeta } from './types.js'
 /** What became of the command: it never will be applied, it may or may not be, or it was. */
 export type Outcome = 'not-applied' | 'unknown' | 'applied'
 
+/** What went wrong: docs/errors.md has a row for each, with its outcomes and what to do. A code keeps its meaning. */
 export type RaftErrorCode =
   | 'ERR_RAFT_NOT_LEADER'
   | 'ERR_RAFT_NO_LEADER'

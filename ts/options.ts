@@ -22,6 +22,7 @@ import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
 import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
 
+/** What `Raft.open` takes. What is not given has its default; an unknown name is refused. */
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** One of the ids in `bootstrap`; with `join`, none of them. */
   readonly id: ServerId
@@ -121,6 +122,7 @@ export interface JoinAs {
   readonly meta?: ServerMeta
 }
 
+/** When a snapshot is taken, what stays of the log behind it, and how many are kept. */
 export interface SnapshotOptions {
   /** Taken after so many entries. 1 .. 2^40, default 250000. */
   readonly entries?: number
@@ -150,11 +152,13 @@ export type FolderOptions = Pick<RaftOptions<unknown, unknown>, 'storage' | 'sna
 /** The bytes of a snapshot file, in pieces of any size, as `exportSnapshot` gives them; a stream of Node.js is one. */
 export type SnapshotBytes = AsyncIterable<Uint8Array>
 
+/** What `Raft.importSnapshot` takes. */
 export interface ImportOptions extends BootstrapOptions {
   /** Takes a snapshot of another cluster, too. Default false: refused with ERR_RAFT_CLUSTER_MISMATCH. */
   readonly anyCluster?: boolean
 }
 
+/** What `Raft.recover` takes. */
 export interface RecoverOptions extends FolderOptions {
   /** Confirms it: whatever the log of this folder does not have is lost. Default false: nothing is changed. */
   readonly mayLoseData?: boolean

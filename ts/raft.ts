@@ -72,6 +72,7 @@ export interface MembershipTarget {
   readonly nonvoters?: readonly ServerId[]
 }
 
+/** What every change of the members takes. */
 export interface ChangeOptions extends WaitOptions {
   /** The change is refused when another configuration is in force than the one of this entry (`configuration()`). */
   readonly ifIndex?: number
@@ -79,6 +80,7 @@ export interface ChangeOptions extends WaitOptions {
   readonly force?: boolean
 }
 
+/** One server of a cluster. Every call settles, and every error says what became of the command (docs/errors.md). */
 export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #server: Server
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
@@ -332,6 +334,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.configuration
   }
 
+  /** How things stand here and now; nothing waits for it. */
   get status(): Status {
     return this.#server.status
   }
@@ -369,6 +372,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return this.#server.close(options)
   }
 
+  /** `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

@@ -233,6 +233,10 @@ export interface Introduction extends Identity {
 /** With how much a server calls for an election as soon as any: with each less it waits an election timeout more. */
 export const ELECTION_PRIORITY_MAX = 4
 
+/**
+ * What a server is in its term (5.1); a preCandidate asks whether an election could be won, and has begun none (thesis
+ * 9.6).
+ */
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
 
 /** Cancels a timer; calling it again, or after the timer has fired, does nothing. */

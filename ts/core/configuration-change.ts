@@ -11,6 +11,7 @@ import { membersOf } from './configuration.js'
 /** Members of one cluster, of every kind. */
 export const MEMBERS_MAX = 64
 
+/** What may be done to the members, one change at a time. */
 export type ConfigurationChange =
   /** A member without a vote; with `promote`, whoever leads makes it a voter once it has caught up. */
   | { readonly type: 'add'; readonly server: Server; readonly promote: boolean }
@@ -39,6 +40,7 @@ export type ChangeRefusal =
   /** Too few of the voters of one half are heard. */
   | { readonly kind: 'noQuorum'; readonly unheard: readonly ServerId[] }
 
+/** What became of a `configure`, under its id, in the turn that took it. */
 export type ChangeOutcome =
   | {
       readonly id: number

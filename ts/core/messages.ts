@@ -48,6 +48,7 @@ export interface AppendEntriesResult {
   readonly acceptedIndex?: LogIndex
 }
 
+/** Asks for a vote in a term that its sender has begun (5.2); says where its log ends (5.4.1). */
 export interface RequestVote {
   readonly type: 'RequestVote'
   readonly term: Term
@@ -60,6 +61,7 @@ export interface RequestVote {
   readonly isTransfer?: true
 }
 
+/** The answer to a `RequestVote`; a grant is durable before it leaves. */
 export interface RequestVoteResult {
   readonly type: 'RequestVoteResult'
   readonly term: Term
@@ -76,6 +78,7 @@ export interface PreVote {
   readonly round: number
 }
 
+/** The answer to a `PreVote`; nothing is promised by it. */
 export interface PreVoteResult {
   readonly type: 'PreVoteResult'
   /** The voter's own durable term. */
@@ -96,5 +99,7 @@ export interface TimeoutNow {
   readonly lastTerm: Term
 }
 
+/** What is sent over the connection that its sender has dialled. */
 export type Request = AppendEntries | RequestVote | PreVote | TimeoutNow
+/** What is answered, over the connection that the request came by. */
 export type Response = AppendEntriesResult | RequestVoteResult | PreVoteResult

@@ -56,6 +56,7 @@ const TAIL_BYTES_MAX = 64 * 1024 * 1024
  */
 const TAIL_SPARE_BYTES = 1024 * 1024
 
+/** What a core begins with: who it is, what its disk holds, and what it must not know by itself. */
 export interface CoreOptions {
   readonly id: ServerId
   readonly store: StoreIdentity
@@ -91,6 +92,10 @@ export interface CoreCounters {
   readonly unappliedBytes: number
 }
 
+/**
+ * One server's Raft, as a value: `step` takes an input, `takeReady` says what is to be done. No await, no I/O, no
+ * clock.
+ */
 export class RaftCore {
   readonly #context: CoreContext
   readonly #hardState: TermAndVote

@@ -47,6 +47,7 @@ export interface ConfigurationAt {
   readonly configuration: Configuration
 }
 
+/** The log as the store has it when a server begins. */
 export interface LogStart {
   readonly firstIndex: LogIndex
   /** Of the entry before it; 0 where it is 1. */

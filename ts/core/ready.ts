@@ -19,6 +19,7 @@ import type { ChangeOutcome, ConfigurationChange } from './configuration-change.
 import type { Request, Response } from './messages.js'
 import type { PersistTicket } from './tickets.js'
 
+/** Everything that a core is ever told. */
 export type Input =
   /**
    * A turn of the shell begins. Sets the time and fires nothing: what has arrived must be seen before a timer may
@@ -106,6 +107,7 @@ export type Admission =
   /** Not leader. */
   | { readonly status: 'refuse' }
 
+/** A message, and where it goes: to a peer, in a session of its connection, or back over the link of its request. */
 export type OutgoingMessage =
   | { readonly kind: 'request'; readonly to: ServerId; readonly session: number; readonly message: Request }
   | { readonly kind: 'response'; readonly link: number; readonly message: Response }
@@ -142,11 +144,13 @@ export interface Restore {
   readonly firstIndex: LogIndex
 }
 
+/** What became of a `readIndex`, under its id. */
 export type ReadOutcome =
   /** Linearizable once this index is applied. */
   | { readonly id: number; readonly status: 'confirmed'; readonly index: LogIndex }
   | { readonly id: number; readonly status: 'notLeader' | 'overloaded' }
 
+/** Why leadership was not handed over. */
 export type TransferFailure =
   | 'notLeader'
   /** Another transfer is under way. */
@@ -166,6 +170,7 @@ export type TransferFailure =
   /** Whoever was asked was not elected, another server was. */
   | 'otherElected'
 
+/** What became of a `transfer`, under its id. */
 export type TransferOutcome =
   /** It leads a later term. */
   | { readonly id: number; readonly status: 'transferred'; readonly to: ServerId }
@@ -177,6 +182,7 @@ export type TransferOutcome =
       readonly reason: TransferFailure
     }
 
+/** What a core has to tell, to a log and to whoever listens; nothing depends on it. */
 export type CoreEvent =
   | { readonly type: 'role'; readonly role: Role; readonly term: Term }
   | { readonly type: 'leader'; readonly leader: LeaderHint | null; readonly term: Term }
@@ -203,6 +209,10 @@ export type CoreEvent =
   /** A peer sent what no correct server sends; nothing was done with it. */
   | { readonly type: 'breach'; readonly peer: ServerId; readonly reason: string }
 
+/**
+ * What is to be done after the inputs of a turn, in this order: send, write, apply. What must wait for a write is held
+ * back.
+ */
 export interface Ready {
   readonly ticket: PersistTicket | null
   readonly messages: readonly OutgoingMessage[]

@@ -14,6 +14,7 @@ import type { Admission, ChangeRequest, Fetch } from './ready.js'
 import type { Succession } from './succession.js'
 import type { Tickets } from './tickets.js'
 
+/** The times of a core, in milliseconds. */
 export interface CoreSettings {
   /** Election timeouts are drawn from electionTimeoutMs up to twice that. */
   readonly electionTimeoutMs: number

@@ -49,6 +49,7 @@ export interface ApplyContext {
  */
 export type SnapshotSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
+/** What is replicated: `apply` alone is required (docs/state-machines.md). */
 export interface StateMachine<Command, Result, Query = never, Answer = never> {
   /**
    * Applies a batch in index order and answers with one result per entry, or with a promise of that, of whatever

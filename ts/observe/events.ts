@@ -9,6 +9,7 @@ import type { Entry } from '../machine/state-machine.js'
 import { meant, optionsError, shortened, shown } from '../option-checks.js'
 import type { ConfigurationStatus, Logger, LogIndex, Role, ServerId, Term } from '../types.js'
 
+/** By its name, what each event tells a listener of `raft.on`: frozen, and told during a turn. */
 export interface RaftEvents<Command = unknown, Result = unknown> {
   /** The leader as this server knows it; null while it knows none. */
   leader: { readonly leader: LeaderHint | null; readonly term: Term }

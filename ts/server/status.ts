@@ -17,6 +17,7 @@ import type {
   Term,
 } from '../types.js'
 
+/** Another member, as this server sees it. */
 export interface PeerStatus {
   readonly id: ServerId
   /** As the configuration says it. */
@@ -89,6 +90,7 @@ export interface ConfigurationAnswer {
   readonly isCommitted: boolean
 }
 
+/** How things stand on one server, read at once and without waiting (`raft.status`). */
 export interface Status {
   readonly id: ServerId
   readonly clusterId: string

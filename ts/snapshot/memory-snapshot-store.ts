@@ -13,6 +13,7 @@ import { FileSnapshotStore } from './file-snapshot-store.js'
 import { SNAPSHOT_SUFFIX } from './partial-file.js'
 import type { SnapshotStoreFactory } from './snapshot-store.js'
 
+/** What a `MemorySnapshotDisk`, or a `memorySnapshotStore`, is made with. */
 export interface MemorySnapshotDiskOptions {
   /**
    * When a call of the disk is carried out: it is given a function to call later. The default: at once, as far as
@@ -26,6 +27,7 @@ interface Inode {
   durable: Uint8Array
 }
 
+/** A disk in memory for files of snapshots: what was not flushed is gone when its power fails. */
 export class MemorySnapshotDisk implements Files {
   readonly #completion: ((done: () => void) => void) | null
   #names = new Map<string, Inode>()
@@ -226,6 +228,7 @@ export interface MemorySnapshotStoreFactory extends SnapshotStoreFactory {
   wipe(dir: string): void
 }
 
+/** Snapshots in memory, for tests: the store of files, over a disk of each folder that outlives its server. */
 export function memorySnapshotStore(options: MemorySnapshotDiskOptions = {}): MemorySnapshotStoreFactory {
   checkOptionNames('memorySnapshotStore', options, ['completion'])
   const disks = new Map<string, MemorySnapshotDisk>()

@@ -15,6 +15,7 @@
 import type { RaftError } from '../errors.js'
 import type { SnapshotHeader } from '../types.js'
 
+/** A snapshot that is there. */
 export interface StoredSnapshot {
   readonly header: SnapshotHeader
   /** All of it: header, chunks and end. */
@@ -36,6 +37,7 @@ export interface FlawedSnapshot {
   readonly flaw: RaftError
 }
 
+/** What a store of snapshots finds when it is opened. */
 export interface FoundSnapshots {
   /** Whole by their headers and their ends, the newest (term, then index) first. The data was not read: `verify`. */
   readonly whole: readonly StoredSnapshot[]
@@ -78,6 +80,7 @@ export interface SnapshotIntake {
   abort(): Promise<void>
 }
 
+/** Where the snapshots of one server lie; called by that server alone. */
 export interface SnapshotStore {
   /** Once, before all else; when nobody else uses the directory. Removes what was cut off. */
   open(): Promise<FoundSnapshots>

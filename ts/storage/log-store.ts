@@ -78,6 +78,7 @@ export interface StoreProgress {
   readonly full: RaftError | null
 }
 
+/** What a store has done since it was opened, and how full it is (`status.store`). */
 export interface StoreStats {
   readonly firstIndex: number
   readonly lastIndex: number
@@ -94,6 +95,7 @@ export interface StoreStats {
   readonly behindBytes?: number
 }
 
+/** Where the log and the hard state of one server lie; called by that server alone, within its turns. */
 export interface LogStore {
   /**
    * Reads what is there; `onWake` is called, at most once per group commit and never inside a call, when `poll` has

@@ -4,6 +4,7 @@ import { bytesOf } from '../format/payload.js'
 import type { Codec, StateMachine } from '../machine/state-machine.js'
 import { GuardedCodec } from '../machine/user-code.js'
 
+/** A state machine for `simulate`, with the commands that its clients send. */
 export interface MachineUnderTest<Command> {
   /** A new one, empty; each start of a server makes one. It may answer with promises, but not wait for real time. */
   create(): StateMachine<Command, unknown, never, unknown>

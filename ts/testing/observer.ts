@@ -20,6 +20,7 @@ export interface DurableView {
   termAt(index: LogIndex): Term | null
 }
 
+/** A disk, as observers see it. */
 export interface DiskView {
   /** Names the disk: whoever comes back after a wipe has another one. */
   readonly incarnation: string
@@ -55,6 +56,7 @@ export interface AppliedCommand {
   readonly id: number
 }
 
+/** Is told of what servers do, as it happens; what it throws is a finding. */
 export interface Observer {
   /** Its core has read the disk, and has taken no input yet that is told. */
   booted?(server: ServerView): void

@@ -8,6 +8,7 @@ import { isPosition, logIndex, termOf } from '../types.js'
 import type { Block, EntryKind, LogIndex, Term } from '../types.js'
 import { nothingThere, storeIn } from './store-in.js'
 
+/** Which entries `dump` gives. */
 export interface DumpRange {
   /** Default: the first entry that the log keeps; a smaller index is that one. 1 or more. */
   readonly first?: number
@@ -15,6 +16,7 @@ export interface DumpRange {
   readonly last?: number
 }
 
+/** An entry of the log, as `dump` gives it. */
 export interface DumpedEntry {
   readonly index: LogIndex
   readonly term: Term

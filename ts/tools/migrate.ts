@@ -41,11 +41,13 @@ import { snapshotsIn } from './snapshots-in.js'
 import { checkDir, ENGINES, formatOf, nothingThere, readable, storeIn } from './store-in.js'
 import type { StoreEngine } from './store-in.js'
 
+/** What `migrate` takes. */
 export interface MigrateOptions {
   /** What `to` becomes. */
   readonly engine: StoreEngine
 }
 
+/** What `migrate` has done. */
 export interface Migration {
   /** Absolute, as is `to`. */
   readonly from: string

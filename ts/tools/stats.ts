@@ -9,12 +9,14 @@ import type { LogIndex, ServerId, SnapshotMeta, Term } from '../types.js'
 import { nothingThere, readable, storeIn } from './store-in.js'
 import type { StoreEngine } from './store-in.js'
 
+/** A file of a folder. */
 export interface FolderFile {
   /** Below the folder, with forward slashes. */
   readonly name: string
   readonly bytes: number
 }
 
+/** What a folder holds (`stats`). */
 export interface FolderStats {
   readonly dir: string
   readonly engine: StoreEngine

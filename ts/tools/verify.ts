@@ -21,10 +21,12 @@ import type { FoundStore, StoreEngine } from './store-in.js'
  */
 export type Restorable = 'not-needed' | 'by-quorum' | 'by-nobody' | 'unknown'
 
+/** What is wrong at one place of a folder, and who can mend it. */
 export interface Flaw extends StoreFlaw {
   readonly restorable: Restorable
 }
 
+/** What `verify` found. */
 export interface Verification {
   readonly dir: string
   readonly engine: StoreEngine

@@ -21,6 +21,7 @@ export interface Channel {
   close(reason: string): void
 }
 
+/** Whoever uses a channel is told what comes by it. */
 export interface ChannelHandlers {
   /** `frame` is lent until this returns. */
   onFrame(frame: Uint8Array): void
@@ -28,6 +29,7 @@ export interface ChannelHandlers {
   onClosed(reason: string): void
 }
 
+/** Bytes of one frame of a channel. */
 export const CHANNEL_FRAME_BYTES_MAX = 1024 * 1024
 
 /** With one peer, in one direction. */

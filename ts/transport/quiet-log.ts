@@ -12,6 +12,7 @@ const REASONS_MAX = 8
 /** A reason that was met this often is said again, and at each tenfold of it. */
 const REMINDER = 100
 
+/** A log for what is met again and again: each reason is written when it is new, then ever more rarely. */
 export class QuietLog {
   readonly #logger: Logger
   /** By subject, how often each reason was met. */

@@ -7,6 +7,7 @@ import type { RaftError, RaftErrorCode } from '../errors.js'
 import type { Identity, ServerId } from '../types.js'
 import { CHANNELS_MAX } from './channel.js'
 
+/** Why a peer is not talked to, as it is told over the wire. */
 export interface Refusal {
   /**
    * A RaftErrorCode, or one of the transport's own words: PROTOCOL, UNKNOWN_FEATURE, WRONG_SERVER, MALFORMED, REJECTED,
@@ -65,9 +66,11 @@ export interface StoreBoot {
   readonly bootNonce: string | null
 }
 
+/** Whether two stores are one, in one boot. */
 export const isSameBoot = (a: StoreBoot, b: StoreBoot): boolean =>
   a.incarnation === b.incarnation && a.bootCounter === b.bootCounter && a.bootNonce === b.bootNonce
 
+/** An error as a peer is told of it. */
 export const refusalOf = (error: RaftError): Refusal => ({ code: error.code, reason: error.message })
 
 /**

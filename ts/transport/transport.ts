@@ -50,6 +50,7 @@ export const QUESTION_BYTES_MAX = 3072
 /** The answer to it: a first entry that fits into a fact, 64 recoveries and some names, as text. */
 export const ANSWER_BYTES_MAX = 16 * 1024
 
+/** What a transport tells its server; given to `start`. */
 export interface TransportHandlers {
   /** What this server says of itself to that peer in the handshake. Asked anew for each connection: it changes. */
   introduce(peer: ServerId): Introduction
@@ -101,6 +102,10 @@ export interface TransportHandlers {
   onQuestion?(question: Uint8Array): Uint8Array | null
 }
 
+/**
+ * Carries messages between servers. It may lose a connection, never a message within one, and keeps their order
+ * (docs/transports.md).
+ */
 export interface Transport {
   /**
    * What is wrong with an address at which a peer is to be dialled, with the remedy; null when nothing is. Without it

@@ -9,11 +9,13 @@ import type { ServerId } from '../../types.js'
 import { PendingCall } from './pending-call.js'
 import type { Room, WaitOptions } from './pending-call.js'
 
+/** What `transferLeadership` takes. */
 export interface TransferOptions extends WaitOptions {
   /** The voter that is to lead; default: the one that is most caught up. */
   readonly to?: ServerId
 }
 
+/** What `close` takes. */
 export interface CloseOptions {
   /** Default true: a leader hands over before it closes. */
   readonly transferLeadership?: boolean

@@ -10,6 +10,7 @@ import { aborted, timedOut } from '../refusals.js'
 import type { Deadlines, Expirable } from './deadlines.js'
 import type { Abortable, Signals } from './signals.js'
 
+/** What every call takes that is waited for. */
 export interface WaitOptions {
   /** Stops the wait, never the command. */
   readonly signal?: AbortSignal

@@ -10,6 +10,7 @@ import { clusterIdOf, recoveriesOf } from './cluster-id.js'
 import { folderIdOf } from './folder.js'
 import { makeStore } from './stores.js'
 
+/** What the log in a folder says of its server (`Raft.hasState`). */
 export interface FolderState {
   /** Null in a folder that an early version made, and that was not opened since. */
   readonly id: ServerId | null

@@ -35,6 +35,7 @@ export type ScheduleCommit = (commit: () => void) => void
 
 const OPTION_NAMES = ['completion', 'capacityBytes', 'logBytesMax', 'drawIncarnation']
 
+/** What a `MemoryDisk`, or a `memoryStore`, is made with. */
 export interface MemoryDiskOptions {
   /**
    * When what was submitted becomes durable: 'manual' waits for `completeOne` or `completeAll`; a function is called
@@ -191,6 +192,7 @@ export interface MemoryStoreFactory extends StoreFactory {
   wipe(dir: string): void
 }
 
+/** A log in memory, for tests: over a disk of each folder that outlives its server. */
 export function memoryStore(options: MemoryDiskOptions = {}): MemoryStoreFactory {
   checkOptionNames('memoryStore', options, OPTION_NAMES)
   const disks = new Map<string, MemoryDisk>()

@@ -50,6 +50,7 @@ const MAP_BYTES_MAX = 2 ** 46
 /** A multiple of every page size. */
 const MAP_STEP_BYTES = MIB
 
+/** What `nativeStore` takes. */
 export interface NativeStoreOptions {
   /**
    * The bound of a log's data file, in bytes: address space, not disk. 4 MiB .. 64 TiB, rounded up to a MiB; it may be

@@ -19,6 +19,7 @@ import type { ConformanceCase } from './case.js'
 import { cut, headerOf, joined, snapshotBytes } from './snapshots.js'
 import { checkOptionNames } from '../../option-checks.js'
 
+/** What `snapshotStoreConformance` takes; a hook that is null skips the cases that need it. */
 export interface SnapshotStoreConformanceOptions {
   /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
   readonly create: (dir: string) => SnapshotStore

@@ -20,6 +20,7 @@ import { CASE_DEADLINE_MS, caseOf } from './case.js'
 import type { ConformanceCase } from './case.js'
 import { checkOptionNames } from '../../option-checks.js'
 
+/** What `stateMachineConformance` takes. */
 export interface StateMachineConformanceOptions<Command, Machine> {
   /** A machine that has applied nothing. */
   readonly make: () => Machine | Promise<Machine>

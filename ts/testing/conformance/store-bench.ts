@@ -14,6 +14,7 @@ import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, StoreOperation } from '../../types.js'
 import { entriesOf, hardState, hexOf, T0 } from './blocks.js'
 
+/** What `logStoreConformance` takes; a hook that is null skips the cases that need it. */
 export interface LogStoreConformanceOptions {
   /** A store object over `dir`; made again for the same `dir`, it finds what was kept. */
   readonly create: (dir: string) => LogStore

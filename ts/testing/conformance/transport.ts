@@ -22,6 +22,7 @@ import { acknowledgement, heartbeat, identityOf, introductionOf, roundOf } from 
 import type { Site } from './site.js'
 import { checkOptionNames } from '../../option-checks.js'
 
+/** What `transportConformance` takes; a hook that is null skips the cases that need it. */
 export interface TransportConformanceOptions<World extends TransportWorld> {
   readonly makeWorld: () => Promise<World>
   /** Ends every connection that `from` has dialled to `to`. New ones may come up. */

@@ -15,6 +15,7 @@ import { checkOptionNames } from '../../option-checks.js'
 /** What the answers of a machine are. */
 export type ResultOf<Machine> = Machine extends StateMachine<never, infer Result, never, unknown> ? Result : never
 
+/** What `assertDeterministic` takes. */
 export interface DeterminismOptions<Command, Machine> {
   /**
    * Draws the log around the commands and the cuts, 0 .. 2^32 - 1. Default: drawn; the report and each fault name it.

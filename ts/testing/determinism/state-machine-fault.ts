@@ -2,6 +2,7 @@
 
 import type { LogIndex } from '../../types.js'
 
+/** What is wrong. */
 export type StateMachineFaultKind =
   /** `apply` threw or rejected; the error is the `cause`. */
   | 'threw'
@@ -22,6 +23,7 @@ export type StateMachineFaultKind =
   /** `apply` asked a clock of the machine or a source of chance. */
   | 'ambient'
 
+/** What a `StateMachineFault` says beside its message. */
 export interface StateMachineFaultDetails {
   /** The entry. Where only a batch can be named, its last one. */
   readonly index: LogIndex
@@ -35,6 +37,7 @@ export interface StateMachineFaultDetails {
   readonly cause?: unknown
 }
 
+/** What was found wrong with a state machine: what, at which entry, and the seed that finds it again. */
 export class StateMachineFault extends Error {
   override readonly name = 'StateMachineFault'
   readonly kind: StateMachineFaultKind

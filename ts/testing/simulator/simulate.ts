@@ -31,6 +31,7 @@ import type { Actor } from './world.js'
 import type { WorldObserver } from './world-observer.js'
 import { checkOptionNames } from '../../option-checks.js'
 
+/** What `simulate` takes. */
 export interface SimulateOptions<Command = never> {
   /** 0 .. 2^32 - 1. */
   readonly seed: number
@@ -50,6 +51,7 @@ export interface SimulateOptions<Command = never> {
   readonly plan?: Plan
 }
 
+/** What one seed came to. */
 export interface SimulateResult {
   readonly seed: number
   readonly hash: string

@@ -9,6 +9,7 @@ import type { Truth } from '../invariants/truth.js'
 import { hold } from '../invariants/violation.js'
 import type { AppliedCommand } from '../observer.js'
 
+/** What became of a proposal: `unknown` where a crash or another leader came first. */
 export type ProposalOutcome = 'committed' | 'unknown'
 
 /** What became of a read: its answer, or nothing because the server crashed. */

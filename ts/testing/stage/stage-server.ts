@@ -47,6 +47,7 @@ export interface ServerSite {
 /** What every core of this server is made with. */
 export type ServerOptions = Pick<CoreOptions, 'settings' | 'random' | 'tailBytesMax'>
 
+/** One server of a stage: a core, a disk, a state machine, and their connections. */
 export class StageServer implements ServerView {
   readonly id: ServerId
   readonly ordinal: number

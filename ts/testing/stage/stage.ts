@@ -43,6 +43,7 @@ export const SETTINGS: CoreSettings = { electionTimeoutMs: 1000, heartbeatMs: 10
 /** Rounds of messages and writes after which a stage will not come to rest any more. */
 const ROUNDS_MAX = 1000
 
+/** What a `Stage` is made with. */
 export interface StageOptions {
   /** Voters s1, s2, ...; 3 unless told. Ignored when `configuration` is given. */
   readonly servers?: number
@@ -81,6 +82,7 @@ const OPTION_NAMES = Object.keys({
 /** What the core says of itself (docs/log-pointers.md). */
 const coreInvariants: Observer = { stepped: (_server, core) => assertInvariants(core) }
 
+/** Cores alone, which move only when they are told to: time, messages and writes are in the hands of whoever plays. */
 export class Stage {
   /** Milliseconds; goes forward only. */
   now = 0

@@ -17,6 +17,7 @@ import { logIndex, termOf } from '../../types.js'
 import type { Block, Configuration, Server } from '../../types.js'
 import { earlierEntry, makeBlock } from './blocks.js'
 
+/** A message in one line, as the trace of a stage has it. */
 export function formatMessage(message: Request | Response): string {
   switch (message.type) {
     case 'AppendEntries': {
@@ -94,6 +95,7 @@ export function formatTicket(ticket: PersistTicket): string {
   return `ticket ${ticket.ticket}: ${ticket.operations.map(formatOperation).join(', ')}`
 }
 
+/** An event of a core in words, as the trace of a stage has it. */
 export function formatEvent(event: CoreEvent): string {
   switch (event.type) {
     case 'role':

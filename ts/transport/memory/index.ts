@@ -13,6 +13,7 @@ import type { CancelTimer, Clock, Request, Response, Transport } from '../index.
 import { MemoryTransport } from './memory-transport.js'
 import type { MemoryConnection, MemoryWire } from './memory-transport.js'
 
+/** What a `MemoryNetwork` is made with. */
 export interface MemoryNetworkOptions {
   readonly clock: Clock
   /** True: nothing happens but by `deliverNext`. False (default): the clock's timers deliver. */
@@ -39,6 +40,10 @@ interface Path {
   delayMs: number
 }
 
+/**
+ * A network in one process, for tests: connections that keep order and have a bound, paths that can be held, cut,
+ * slowed.
+ */
 export class MemoryNetwork implements MemoryWire {
   readonly clock: Clock
   readonly writeQueueBytesMax: number

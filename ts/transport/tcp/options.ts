@@ -4,6 +4,7 @@ import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
 import { parseAddress } from './address.js'
 import { nodeSockets, type Sockets } from './sockets.js'
 
+/** What `tcp` takes. */
 export interface TcpOptions {
   /** Where to accept peers: `host:port`, `[::1]:7000`; port 0 takes a free one. */
   readonly listen: string

@@ -52,6 +52,7 @@ export function tcp(options: TcpOptions): TcpTransport {
   return new TcpTransport(tcpSettings(options))
 }
 
+/** Messages over TCP: one connection that each server dials to each peer, made anew when it breaks. */
 export class TcpTransport implements Transport, ConnectionOwner {
   readonly #settings: TcpSettings
   readonly #stats: TcpStats = emptyStats()

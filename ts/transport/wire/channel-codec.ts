@@ -21,6 +21,7 @@ import {
   malformed,
 } from './frame.js'
 
+/** What travels over a channel. */
 export interface ChannelFrame {
   readonly type: 'channelFrame'
   readonly data: Uint8Array
@@ -43,6 +44,7 @@ export function encodeChannelFrame(data: Uint8Array): readonly Uint8Array[] {
   return [headOf(FrameType.channelFrame, data, 0)]
 }
 
+/** The frame that says that its sender lives. */
 export function encodePing(): Uint8Array {
   return headOf(FrameType.ping, EMPTY, 0)
 }

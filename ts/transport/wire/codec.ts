@@ -14,6 +14,7 @@ import {
 import { decodeMessage } from './message-codec.js'
 import { type Answer, decodeQuestionOrAnswer, isOfQuestions, type Question } from './question-codec.js'
 
+/** Every frame of the wire, read. */
 export type Frame =
   Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye | Question | Answer | ChannelFrame | Ping
 

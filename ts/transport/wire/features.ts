@@ -12,6 +12,7 @@
  */
 export const FEATURES = ['goodbye', 'log-end', 'accepted', 'transfer', 'channel'] as const
 
+/** The name of what one side of a connection may have, and the other not. */
 export type Feature = (typeof FEATURES)[number]
 
 /** What both sides of one connection have. */
@@ -20,6 +21,7 @@ export type FeatureSet = ReadonlySet<Feature>
 /** Without these a connection would be taken for one of messages, or end without a word behind what was sent. */
 export const CHANNEL_REQUIRES: readonly Feature[] = ['goodbye', 'channel']
 
+/** Of a peer that has said nothing yet. */
 export const NO_FEATURES: FeatureSet = new Set()
 
 /** Of what a peer offers, what this version has too. */

@@ -28,6 +28,7 @@ export const HEAD_BYTES_MAX = 4096
 /** The blocks of one frame together. */
 export const BLOCKS_BYTES_MAX = 4 * 2 ** 20
 
+/** Bytes of the longest frame: a message with all the blocks that it may have. */
 export const FRAME_BYTES_MAX = HEAD_BYTES_MAX + BLOCKS_BYTES_MAX
 
 export const FrameType = {
@@ -63,6 +64,7 @@ export interface FrameMemory {
   readonly view: DataView
 }
 
+/** Memory in which frames are read. */
 export function frameMemory(bytes: Uint8Array): FrameMemory {
   return { bytes, view: viewOf(bytes) }
 }

@@ -27,11 +27,13 @@ import {
 /** The versions of the protocol that this code speaks, both inclusive. */
 export const PROTOCOL: ProtocolRange = { min: 1, max: 1 }
 
+/** The versions of the protocol that a server speaks, both included. */
 export interface ProtocolRange {
   readonly min: number
   readonly max: number
 }
 
+/** The first frame of a connection, from whoever dialled: who it is, whom it means, what it can. */
 export interface Hello extends Introduction {
   readonly type: 'hello'
   readonly protocol: ProtocolRange
@@ -62,6 +64,7 @@ export interface Welcome {
   readonly type: 'welcome'
 }
 
+/** The last frame of a connection that is not taken: why not. */
 export interface RefusalFrame extends Refusal {
   readonly type: 'refusal'
 }
@@ -88,6 +91,7 @@ const packr = new Packr({
   variableMapSize: true,
 })
 
+/** The first frame of who has dialled. */
 export function encodeHello(hello: Omit<Hello, 'type'>): Uint8Array {
   const { protocol, requires, features, clusterId, serverId, incarnation, bootCounter, targetId, address } = hello
   const { bootNonce, knownBoot, boots, term, lastIndex, hasJoined, targetWasAdded, channel } = hello
@@ -124,10 +128,12 @@ export function introductionOf(hello: Hello): Introduction {
   }
 }
 
+/** The frame that takes a connection. */
 export function encodeWelcome(): Uint8Array {
   return encodeMap(FrameType.welcome, {})
 }
 
+/** The frame that refuses a connection. What is too long is cut. */
 export function encodeRefusal(refusal: Refusal): Uint8Array {
   return encodeMap(FrameType.refusal, {
     code: refusal.code.slice(0, 64),
@@ -135,6 +141,7 @@ export function encodeRefusal(refusal: Refusal): Uint8Array {
   })
 }
 
+/** The last frame of a sender that closes. */
 export function encodeGoodbye(reason: string): Uint8Array {
   return encodeMap(FrameType.goodbye, { reason: reason.slice(0, REASON_LENGTH_MAX) })
 }

@@ -21,11 +21,13 @@ import {
   malformed,
 } from './frame.js'
 
+/** What a server asks a member before it belongs to the cluster. */
 export interface Question {
   readonly type: 'question'
   readonly data: Uint8Array
 }
 
+/** What a member answers to a question; how it is written, the two servers know. */
 export interface Answer {
   readonly type: 'answer'
   readonly data: Uint8Array
