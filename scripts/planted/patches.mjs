@@ -46,6 +46,7 @@ export const EXPECTED = {
   31: 'nothing without room for it',
   32: 'a recovered cluster is another one',
   33: 'a repair is what was sealed',
+  34: 'a replay ends once',
   judge: 'what the clients of kv are told',
 }
 
