@@ -184,12 +184,7 @@ test('bit rot anywhere in a block is found by the read that meets it, and only b
 })
 
 test('D4 a damaged block that a compaction cuts through stays, and a read of what is left of it says so', async () => {
-  const { disk, store } = await openManual()
-  store.submit([append(blockOf(1, 1, [40, 40, 40])), append(blockOf(4, 1, [40]))])
-  disk.completeAll()
-  disk.flipBit(logIndex(2), 8 * 70)
-  store.submit([compactTo(3)])
-  disk.completeAll()
+  const { disk, store } = await openCutThrough()
   assert.equal([store.stats().firstIndex, disk.durable.termAt(logIndex(2))], [3, null])
   assert.equal(await store.read(logIndex(2), logIndex(5), 1000), [])
   const error = await store.read(logIndex(3), logIndex(5), 1000).catch((reason: unknown) => reason)
@@ -258,12 +253,7 @@ test('D4 a repair changes nothing where the log has become another one, or is wh
 })
 
 test('D4 of a damaged block that a compaction cuts through only what is kept is repaired', async () => {
-  const { disk, store } = await openManual()
-  store.submit([append(blockOf(1, 1, [40, 40, 40])), append(blockOf(4, 1, [40]))])
-  disk.completeAll()
-  disk.flipBit(logIndex(2), 8 * 70)
-  store.submit([compactTo(3)])
-  disk.completeAll()
+  const { store } = await openCutThrough()
   assert.equal(await damagedBy(store.read(logIndex(3), logIndex(5), 1000)), { first: 3, last: 3 })
   assert.is(await store.repair(logIndex(3), logIndex(3), [blockOf(3, 1, [40])]), true)
   assert.is((await store.read(logIndex(3), logIndex(5), 1000)).length, 2)
@@ -341,6 +331,17 @@ async function openManual(
   options: MemoryDiskOptions = {},
 ): Promise<{ disk: MemoryDisk; store: MemoryLogStore; wakes: () => number }> {
   return openWith({ ...options, completion: 'manual' })
+}
+
+/** Entries 1 .. 3 are one block, which is damaged, and of which a compaction has left 3; 4 is another. */
+async function openCutThrough(): Promise<{ disk: MemoryDisk; store: MemoryLogStore }> {
+  const { disk, store } = await openManual()
+  store.submit([append(blockOf(1, 1, [40, 40, 40])), append(blockOf(4, 1, [40]))])
+  disk.completeAll()
+  disk.flipBit(logIndex(2), 8 * 70)
+  store.submit([compactTo(3)])
+  disk.completeAll()
+  return { disk, store }
 }
 
 async function openWith(

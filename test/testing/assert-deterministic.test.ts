@@ -112,6 +112,24 @@ test('a state that depends on the clock is found though both machines run in the
   await check(apply)
 })
 
+test('a state that depends on a replay is found, by the state or by what it leads to; answers that nobody waits for do not count', async () => {
+  const forgetful: Apply = (bank, batch, { replaying }) => {
+    if (replaying && batch.some(({ command }) => command.amount === 26)) bank.note = 1
+    return bank.addAll(batch).map((answer) => (bank.note === 0 ? answer : -1))
+  }
+  const byState = await faultIn(forgetful, { stateOf })
+  assert.is(byState.kind, 'states-differ')
+  assert.match(byState.message, 'one replayed it, and nobody waited for an answer there')
+  const byAnswer = await faultIn(forgetful)
+  assert.is(byAnswer.kind, 'results-differ')
+  assert.ok(byAnswer.index > byState.index)
+  const sparing: Apply = (bank, batch, { replaying, isAwaited }) => {
+    const answers = bank.addAll(batch)
+    return batch.map(({ index }, n) => (replaying || !isAwaited(index) ? null : answers[n]))
+  }
+  await check(sparing, { stateOf })
+})
+
 test('a clock that changes nothing is nobody’s business', async () => {
   await check((bank, batch) => {
     performance.now()

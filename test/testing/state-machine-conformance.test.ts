@@ -118,6 +118,14 @@ const wrong: readonly (readonly [string, Options, readonly string[]])[] = [
     ),
     [AWAITED],
   ],
+  [
+    'counts what it replays',
+    machine((bank, batch, { replaying }) => {
+      if (replaying) bank.note += batch.length
+      return bank.addAll(batch)
+    }),
+    [AWAITED],
+  ],
   ['answers with the size of its batch', answering((batch) => batch.length), CUTS],
   ['dates entries by the last of their batch', answering((batch) => batch.at(-1)?.time), CUTS],
   ['dates entries by the first of their batch', answering((batch) => batch[0]?.time), CUTS],

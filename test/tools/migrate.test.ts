@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert'
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
 import type { RaftErrorCode } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
+import { SNAPSHOT_END_BYTES } from '#balsa/format/snapshot.js'
 import { migrate, verify } from '#balsa/tools/index.js'
 import type { StoreEngine } from '#balsa/tools/index.js'
 import { migrateInSteps } from '#balsa/tools/migrate.js'
@@ -288,20 +289,25 @@ async function refusesOpen(dir: string, engine: StoreEngine, other: string): Pro
   assert.is(fingerprintOfAll(dir), bytes)
 }
 
-/** Damaged, and gone. */
+/** Damaged in its end, and in the last byte of its data, which stands before that; and gone. */
 async function findsItsSnapshot(dir: string): Promise<void> {
   const [name = ''] = readdirSync(join(dir, 'snapshots'))
   const file = join(dir, 'snapshots', name)
-  const bytes = readFileSync(file)
-  bytes[bytes.length - 5] = (bytes.at(-5) ?? 0) ^ 1
-  writeFileSync(file, bytes)
-  for (const detail of [/damaged/, /missing/]) {
+  const isTold = async (detail: RegExp): Promise<void> => {
     const found = await verify(dir)
     assert.equal([found.flaws.length, found.snapshots, found.flaws[0]?.file], [1, 0, file])
     assert.equal([found.flaws[0]?.loss, found.flaws[0]?.restorable], ['log', 'by-nobody'])
     assert.match(found.flaws[0]?.detail ?? '', detail)
-    rmSync(file, { force: true })
   }
+  const intact = readFileSync(file)
+  for (const fromEnd of [5, SNAPSHOT_END_BYTES + 1]) {
+    const bytes = Buffer.from(intact)
+    bytes[bytes.length - fromEnd] = (bytes.at(-fromEnd) ?? 0) ^ 1
+    writeFileSync(file, bytes)
+    await isTold(/damaged/)
+  }
+  rmSync(file)
+  await isTold(/missing/)
 }
 
 /** Opens a server by itself, has it apply these, and tells the sum. */
