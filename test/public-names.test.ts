@@ -1,4 +1,4 @@
-/** Whatever a door exports says what it is: read from the declarations that the build has written, as an editor does. */
+/** Whatever a door exports says what it is: in the declarations that the build has written, as an editor shows it. */
 
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

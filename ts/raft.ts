@@ -350,7 +350,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Returns what ends the subscription. A listener is called during a turn: as long as it takes, this server does
-   * nothing else, and hears of no leader; what it throws or rejects with is logged. Throws ERR_RAFT_OPTIONS for an event that there is not.
+   * nothing else, and hears of no leader; what it throws or rejects with is logged. Throws ERR_RAFT_OPTIONS for an
+   * event that there is not.
    */
   on<Name extends keyof RaftEvents>(
     name: Name,

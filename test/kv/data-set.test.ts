@@ -177,7 +177,11 @@ test('a long batch is applied in slices: between two entries, and to the same en
     )
     return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
   })
-  const answer = new KvStateMachine(data, pace).apply(batch, { appliedIndex: logIndex(50), isAwaited: () => true, replaying: false })
+  const answer = new KvStateMachine(data, pace).apply(batch, {
+    appliedIndex: logIndex(50),
+    isAwaited: () => true,
+    replaying: false,
+  })
   assert.instance(answer, Promise)
   let slices = 1
   for (; deferred.length > 0; slices += 1) {
@@ -203,7 +207,11 @@ test('short entries share a look at the clock, some kilobytes of them', async ()
     const command = encodeCommand(['set', `k${n}`, 'v'])
     return { index: logIndex(n + 1), term: termOf(1), time: 1000, command }
   })
-  await new KvStateMachine(new DataSet(), pace).apply(batch, { appliedIndex: logIndex(200), isAwaited: () => true, replaying: false })
+  await new KvStateMachine(new DataSet(), pace).apply(batch, {
+    appliedIndex: logIndex(200),
+    isAwaited: () => true,
+    replaying: false,
+  })
   assert.ok(looks >= 200 / 16 && looks <= 200 / 8, `${looks} looks for 200 entries`)
 })
 

@@ -90,7 +90,11 @@ export class SingleServerRaft implements KvRaft {
           command: command.slice(),
         }))
         Promise.resolve(
-          this.#machine.apply(entries, { appliedIndex: logIndex(this.#index), isAwaited: () => true, replaying: false }),
+          this.#machine.apply(entries, {
+            appliedIndex: logIndex(this.#index),
+            isAwaited: () => true,
+            replaying: false,
+          }),
         ).then(resolve, reject)
       })
     })

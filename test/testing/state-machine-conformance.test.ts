@@ -63,7 +63,8 @@ const CUT_ANSWERS = 'batches cut anywhere give the same answers, in the order of
 const CUT_STATE = 'batches cut anywhere give the same state'
 const CUTS = [CUT_ANSWERS, CUT_STATE]
 const DONE = 'what apply does is done when its answer is there'
-const AWAITED = 'what is held, and what is answered to those who wait, does not depend on who waits, nor on what is replayed'
+const AWAITED =
+  'what is held, and what is answered to those who wait, does not depend on who waits, nor on what is replayed'
 const ROUND_TRIP = 'a machine made from what another holds goes on as that one does'
 const CODEC = 'a command comes back from the codec as it was'
 

@@ -65,7 +65,7 @@ test('a query without a parameter is asked by read(), and without a query there 
   const asked = () => Raft.open({ ...base, codec, stateMachine: { apply, query: () => total } })
   same<Opened<typeof asked>, Raft<Add, number, void, number>>(true)
   const unasked = () => Raft.open({ ...base, codec, stateMachine: { apply } })
-  same<Opened<typeof unasked>, Raft<Add, number, never, never>>(true)
+  same<Opened<typeof unasked>, Raft<Add, number>>(true)
 })
 
 test('defineStateMachine is told the command by a codec, or by its functions', () => {
@@ -80,7 +80,7 @@ test('defineStateMachine is told the command by a codec, or by its functions', (
   })
   same<typeof byFunctions, StateMachine<Add, number, void, number>>(true)
   const unasked = defineStateMachine(codec, { apply: (batch) => batch.map(({ command }) => command.add > 0) })
-  same<typeof unasked, StateMachine<Add, boolean, never, never>>(true)
+  same<typeof unasked, StateMachine<Add, boolean>>(true)
   assert.type(byCodec.apply, 'function')
   assert.type(byFunctions.apply, 'function')
 
@@ -112,7 +112,7 @@ test('a codec that is written by hand tells the command as well', () => {
       codec: { encode: (command: Add) => Uint8Array.of(command.add), decode: ([add = 0]): Add => ({ add }) },
       stateMachine: { apply: (batch) => batch.map(({ command }) => (total += command.add)) },
     })
-  same<Opened<typeof open>, Raft<Add, number, never, never>>(true)
+  same<Opened<typeof open>, Raft<Add, number>>(true)
 })
 
 test('calls and events have the types of the machine', () => {

@@ -76,8 +76,8 @@ export class Applier<Command> {
   }
 
   /**
-   * Applies first .. last, which the blocks cover, and of which all is replay, or none. Synchronous when the machine is. Throws, or rejects with,
-   * ERR_RAFT_APPLY_FAILED.
+   * Applies first .. last, which the blocks cover, and of which all is replay, or none. Synchronous when the machine
+   * is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED.
    */
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
     const batch: Entry<Command>[] = []

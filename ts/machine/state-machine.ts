@@ -34,9 +34,8 @@ export interface ApplyContext {
    * Whether the batch was committed before this process knew how far the cluster had come: what it replays from its own
    * log, and what it missed while it did not run. All of a batch or none of it; false for ever from the first false on,
    * and once `ready` has resolved. Nobody waits for an answer to what is replayed. It differs from server to server and
-   * from start to start: what a machine holds or answers must not depend on it. For what is done beside the state, such
-   * as telling others; and that may come twice or never: a process that ends right after a batch does not say how far
-   * it came with it.
+   * from start to start: what a machine holds must not depend on it. It is for what is done beside the state, such as
+   * telling others; and that may happen twice or never, as a process may end right after a batch, before it has told.
    */
   readonly replaying: boolean
   /** The index up to which the machine is current once this batch is applied; covers entries that are not commands. */
@@ -105,8 +104,9 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
 export type Asked<Query, Answer> = [Query] extends [never] ? ([Answer] extends [never] ? never : void) : Query
 
 /**
- * Returns the machine, whose types are told by its functions, and by the codec where one is given: then `apply` needs
- * none written. Within `Raft.open` a literal needs no more than this; a class says what it implements instead.
+ * Returns the machine. Its types are inferred from its functions, and from the codec where one is given: then the
+ * parameter of `apply` needs none. A `query` without a parameter is asked by `raft.read()`. A literal that stands in
+ * the options of `Raft.open` is typed without this, a class by what it says it implements.
  */
 export function defineStateMachine<Command, Result, Answer>(
   machine: StateMachine<Command, Result, void, Answer> & { query(): Answer | Promise<Answer> },

@@ -55,8 +55,8 @@ export interface RaftEvents<Command = unknown, Result = unknown> {
     readonly reason: string | null
   }
   /**
-   * The entries first .. last were applied; told on every server, in order, right after each batch, whether or not there
-   * are commands in it. `first` follows the `last` before it, or the snapshot that was restored meanwhile (event
+   * The entries first .. last were applied; told on every server, in order, right after each batch, whether or not
+   * there are commands in it. `first` follows the `last` before it, or the snapshot that was restored meanwhile (event
    * `snapshot`): what is in a snapshot is not told. `replaying`: as the state machine was told, of all or none of them.
    */
   applied: {
