@@ -35,15 +35,18 @@ test('the sample of the README runs and prints what it says', async () => {
 
 const STRICT = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes', '--noUnusedParameters']
 const bare = sample.replace(/defineStateMachine\((\{[\s\S]*?\n {4}\})\)/, '$1').replace('defineStateMachine, ', '')
+const [, counter = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync('docs/state-machines.md', 'utf8')) ?? []
 
-for (const [how, text, strictness] of [
-  ['as strict as can be', sample, STRICT],
-  ['as lax as can be', sample, ['--strict', 'false']],
-  ['as strict as can be, without defineStateMachine', bare, STRICT],
+for (const [what, text, strictness] of [
+  ['it', sample, STRICT],
+  ['it, where nothing is strict,', sample, ['--strict', 'false']],
+  ['it without defineStateMachine', bare, STRICT],
+  ['the sample of docs/state-machines.md', counter, STRICT],
 ] as const) {
-  test(`it is TypeScript as well, with no cast, ${how}`, () => {
-    assert.not.match(text, /\bas\b|any|@ts-/)
-    assert.is(text.includes('defineStateMachine'), text === sample)
+  test(`${what} is TypeScript as it stands, with no cast`, () => {
+    assert.ok(text.includes('balsa-raft'))
+    assert.not.match(text, /\bas\b|\bany\b|@ts-/)
+    assert.is(text.includes('defineStateMachine'), text !== bare)
     // Inside the package, so that `balsa-raft` means this one.
     const script = join(process.cwd(), 'build', `readme-sample-${process.pid}.mts`)
     const target = ['--noEmit', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--ignoreConfig']
