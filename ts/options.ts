@@ -12,6 +12,7 @@ import { metaFlaw } from './format/server-meta.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
 import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
+import { loggerOf } from './observe/loggers.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
@@ -98,8 +99,11 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * or in place of one that was found damaged. Without effect on a state machine that has no `snapshot` and `restore`.
    */
   readonly snapshots?: SnapshotOptions | false
-  /** Default: says nothing. */
-  readonly logger?: Logger
+  /**
+   * Who hears what the server logs; a logger of pino is taken as it is. false: nobody. Default: the console, of
+   * warnings and errors alone, one line each.
+   */
+  readonly logger?: Logger | false
   /** 10 .. 60000, default 100. `heartbeatMs * 3 <= electionTimeoutMs`. */
   readonly heartbeatMs?: number
   /** Timeouts are drawn from this up to twice this. 30 .. 600000, default 1000. */
@@ -174,11 +178,14 @@ export interface RecoveredServer {
 }
 
 /** A folder whose stores are opened, but by no server that runs. */
-export interface FolderSettings extends Required<FolderOptions> {
+export interface FolderSettings extends Required<Omit<FolderOptions, 'logger'>> {
   readonly dir: string
+  readonly logger: Logger
 }
 
-type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Result, Query, Answer>>
+type Checked<Command, Result, Query, Answer> = Required<Omit<RaftOptions<Command, Result, Query, Answer>, 'logger'>> & {
+  readonly logger: Logger
+}
 
 /** Checked options, every one of them there, and what users bring behind its guard. */
 export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
@@ -246,7 +253,6 @@ const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
 const SYSTEM_CLOCK = systemClock()
-const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 /** Throws ERR_RAFT_OPTIONS on the first thing that is wrong, also when a getter or a Proxy of the caller throws. */
 export function settingsOf<Command, Result, Query, Answer>(
@@ -285,7 +291,7 @@ function readSettings<Command, Result, Query, Answer>(
     storage: options.storage ?? nativeStore(),
     snapshotStorage: options.snapshotStorage ?? options.storage?.snapshots ?? fileSnapshotStore(),
     snapshots: options.snapshots ?? {},
-    logger: options.logger ?? SILENT,
+    logger: loggerOf(options.logger, options.id),
     heartbeatMs: options.heartbeatMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
     electionPriority: options.electionPriority ?? ELECTION_PRIORITY_MAX,
@@ -386,7 +392,8 @@ export function recoverSettingsOf(
 
 function folderSettings(dir: string, options: FolderOptions): FolderSettings {
   if (typeof dir !== 'string' || dir === '') fail('dir', 'must be the path of a folder')
-  const { storage = nativeStore(), snapshotStorage, logger = SILENT, clock = SYSTEM_CLOCK } = options
+  const { storage = nativeStore(), snapshotStorage, clock = SYSTEM_CLOCK } = options
+  const logger = loggerOf(options.logger, null)
   checkTools({ storage, logger, clock })
   return {
     dir,
@@ -461,10 +468,10 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
 }
 
 /** The same of what every call takes that opens a folder. */
-function checkTools({ storage, logger, clock }: Pick<Required<FolderOptions>, 'storage' | 'logger' | 'clock'>): void {
+function checkTools({ storage, logger, clock }: Pick<FolderSettings, 'storage' | 'logger' | 'clock'>): void {
   if (!has(storage, 'create')) fail('storage', 'must be a store, such as nativeStore() or fileStore()')
   if (!has(logger, 'debug', 'info', 'warn', 'error')) {
-    fail('logger', 'must have the functions debug, info, warn and error')
+    fail('logger', 'must have the functions debug, info, warn and error, or be false')
   }
   if (!has(clock, 'now', 'wallNow', 'setTimer', 'defer')) {
     fail('clock', 'must have the functions now, wallNow, setTimer and defer')

@@ -37,7 +37,14 @@ const counter: StateMachine<Uint8Array, number> = {
 const bytes: Codec<Uint8Array> = { encode: (command) => command, decode: (command) => command }
 
 const raft = await Raft.open({
-  ...{ id: 's1', dir, bootstrap: [{ id: 's1', address: 'alone:1' }], stateMachine: counter, codec: bytes },
+  ...{
+    id: 's1',
+    dir,
+    bootstrap: [{ id: 's1', address: 'alone:1' }],
+    stateMachine: counter,
+    codec: bytes,
+    logger: false,
+  },
   ...{ transport: new MemoryNetwork({ clock: systemClock() }).transport('alone:1'), snapshots: false },
 })
 await raft.ready()

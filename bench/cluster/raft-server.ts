@@ -36,6 +36,7 @@ const raft = await Raft.open({
   bootstrap,
   transport: tcp({ listen }),
   stateMachine: countingMachine(Number(snapshotBytes)),
+  logger: false,
   codec: bytes,
   snapshots: taken === 'automatic' ? {} : false,
 })

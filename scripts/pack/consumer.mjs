@@ -50,6 +50,7 @@ export function cases(): readonly ConformanceCase[] {
     ...stateMachineConformance({
       make: () => options.stateMachine,
       commands: [{ add: 1 }],
+      logger: false,
       codec: msgpackCodec<Add>(),
       equal: (a: number, b: number) => a === b,
     }),

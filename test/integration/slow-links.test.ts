@@ -43,6 +43,7 @@ async function open(
         bootstrap,
         transport: tcp({ listen: `127.0.0.1:${ports[at]}` }),
         storage: memoryStore(),
+        logger: false,
         codec: { encode: (bytes) => bytes, decode: (bytes) => bytes },
         stateMachine: { apply: (batch) => batch.map(({ index }) => index) },
       })

@@ -98,6 +98,7 @@ class Cluster {
       dir: join(this.#folder, id),
       bootstrap: this.#bootstrap,
       transport: tcp({ listen: this.#listen(id) }),
+      logger: false,
       codec: msgpackCodec<number>(),
       stateMachine: wideMachine(BYTES_EACH),
       snapshots: { entries: 1e6, trailingEntries: 1, sendBytesPerSecond: SLOW },

@@ -35,6 +35,7 @@ async function main() {
       bootstrap: [{ id: 's1', address }],
       storage,
       transport: tcp({ listen: address }),
+      logger: false,
       codec: msgpackCodec(),
       stateMachine: defineStateMachine({ apply: (batch) => batch.map(({ command }) => command) }),
     })
@@ -145,7 +146,7 @@ if (cluster.isPrimary) {
 }
 const { ID: id, DIR: dir, ADDRESS: listen } = process.env
 Raft.open({
-  ...{ id, dir, bootstrap: servers, storage: fileStore(), transport: tcp({ listen }), codec: msgpackCodec() },
+  ...{ id, dir, bootstrap: servers, storage: fileStore(), transport: tcp({ listen }), logger: false, codec: msgpackCodec() },
   stateMachine: { apply: (batch) => batch },
 }).then(
   () => process.send('open'),

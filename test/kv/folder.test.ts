@@ -77,6 +77,7 @@ async function forge(dir: string, address: string): Promise<number> {
     cluster: 'balsa-kv',
     bootstrap: [{ id: 's1', address }],
     transport: new MemoryNetwork({ clock: systemClock() }).transport(address),
+    logger: false,
     codec: { encode: (bytes) => bytes, decode: (bytes) => bytes },
     stateMachine: { apply: (batch) => batch.map((entry) => ((index = entry.index), null)) },
   })

@@ -17,6 +17,7 @@ test('the first entry has the same bytes on every server, whatever their clocks 
       settingsOf({
         ...{ id, dir: id, bootstrap, storage, transport: network.transport(`${id}:1`) },
         stateMachine: { apply: (batch) => batch.map(() => null) },
+        logger: false,
         codec: { encode: () => new Uint8Array(0), decode: () => null },
         clock: { ...systemClock(), wallNow: () => wallMs },
       }),

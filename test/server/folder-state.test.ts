@@ -106,7 +106,7 @@ function open(dir: string, { storage }: { readonly storage: StoreFactory }): Pro
   const network = new MemoryNetwork({ clock: systemClock() })
   return Raft.open({
     ...{ id: 's1', dir, bootstrap: ALONE, storage, transport: network.transport('s1:1') },
-    ...{ stateMachine: new SumMachine(), codec: msgpackCodec<Command>() },
+    ...{ stateMachine: new SumMachine(), logger: false, codec: msgpackCodec<Command>() },
   })
 }
 

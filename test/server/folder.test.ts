@@ -175,6 +175,7 @@ function open(storage: StoreFactory, { id, dir, ...more }: Opening): Promise<Tes
   return Raft.open({
     ...{ id, dir, bootstrap: BOOTSTRAP, storage, transport: network.transport(`${id}:1`) },
     stateMachine: new SumMachine(),
+    logger: false,
     codec: msgpackCodec<Command>(),
     ...more,
   })

@@ -35,7 +35,7 @@ class Place {
 
   async open(id: string, more: More = {}): Promise<List> {
     const server = await Raft.open<number, number, void, readonly number[]>({
-      ...{ id, dir: this.dir(id), bootstrap, storage: this.storage, codec: msgpackCodec<number>() },
+      ...{ id, dir: this.dir(id), bootstrap, storage: this.storage, logger: false, codec: msgpackCodec<number>() },
       ...{ transport: this.network.transport(`${id}:1`), stateMachine: listMachine() },
       ...{ heartbeatMs: 20, electionTimeoutMs: 150, snapshots: false },
       ...more,
@@ -49,7 +49,10 @@ class Place {
   }
 
   import(source: AsyncIterable<Uint8Array>, more: Partial<ImportOptions> = {}): Promise<SeededFolder> {
-    return Raft.importSnapshot({ id: 's1', dir: this.dir('s1'), bootstrap, storage: this.storage, ...more }, source)
+    return Raft.importSnapshot(
+      { id: 's1', dir: this.dir('s1'), bootstrap, storage: this.storage, logger: false, ...more },
+      source,
+    )
   }
 
   /** What a cluster of one server exports that has applied 200 numbers, and where that ends. */

@@ -125,7 +125,7 @@ test('a second server from an older copy, under the same id, is refused, and the
   const clone = await Raft.open({
     ...{ id: 's3', dir: join(folder, 'clone'), acceptCopiedFolder: true, storage: fileStore() },
     ...{ bootstrap: IDS.map((id) => ({ id, address: `${id}:1` })), transport: network.transport('clone:1') },
-    ...{ stateMachine: new SumMachine(), codec: msgpackCodec<Command>() },
+    ...{ stateMachine: new SumMachine(), logger: false, codec: msgpackCodec<Command>() },
   })
   for (const id of ['s1', 's2']) {
     await until(`${id} refuses the clone`, () => peerOf(cluster.server(id), 's3').refusal !== null)

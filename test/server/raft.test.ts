@@ -288,6 +288,7 @@ test('a folder of another cluster is refused and left as it was', async (context
       transport: network.transport('a1'),
       storage,
       stateMachine: new SumMachine(),
+      logger: false,
       codec: msgpackCodec(),
     }),
   )
@@ -408,6 +409,7 @@ test('options are refused by name, bound and reason', async () => {
     transport: new MemoryNetwork({ clock: systemClock() }).transport('a1'),
     storage: memoryStore(),
     stateMachine: new SumMachine(),
+    logger: false as const,
     codec: msgpackCodec<never>(),
   }
   const table: readonly [string, object, RegExp][] = [

@@ -43,7 +43,14 @@ class City {
 
   async open(id: string, more: More = {}): Promise<List> {
     const server = await Raft.open<number, number, void, readonly number[]>({
-      ...{ id, dir: this.dir(id), bootstrap: serversOf(IDS), storage: this.storage, codec: msgpackCodec<number>() },
+      ...{
+        id,
+        dir: this.dir(id),
+        bootstrap: serversOf(IDS),
+        storage: this.storage,
+        logger: false,
+        codec: msgpackCodec<number>(),
+      },
       ...{ transport: this.network.transport(`${id}:1`), stateMachine: listMachine() },
       ...{ heartbeatMs: 20, electionTimeoutMs: 150, snapshots: { entries: 1e6, trailingEntries: 1 } },
       ...more,
@@ -79,7 +86,7 @@ class City {
   }
 
   recover(ids: readonly string[], more: RecoverOptions = { mayLoseData: true }, folder = 's1'): Promise<Recovery> {
-    return Raft.recover(this.dir(folder), serversOf(ids), { storage: this.storage, ...more })
+    return Raft.recover(this.dir(folder), serversOf(ids), { storage: this.storage, logger: false, ...more })
   }
 
   async close(id: string): Promise<void> {

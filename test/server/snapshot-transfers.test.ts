@@ -32,7 +32,12 @@ class Cluster {
   async open(id: string, more: Partial<Opened> = {}): Promise<List> {
     const server = await Raft.open<number, number, void, readonly number[]>({
       ...{ id, dir: join(this.folder, id), bootstrap: IDS.map((peer) => ({ id: peer, address: `${peer}:1` })) },
-      ...{ transport: this.network.transport(`${id}:1`), storage: this.storage, codec: msgpackCodec<number>() },
+      ...{
+        transport: this.network.transport(`${id}:1`),
+        storage: this.storage,
+        logger: false,
+        codec: msgpackCodec<number>(),
+      },
       ...{ stateMachine: listMachine(), heartbeatMs: 20, electionTimeoutMs: 150 },
       snapshots: { entries: 1e6, trailingEntries: 1 },
       ...more,

@@ -81,7 +81,13 @@ class Lone {
 
   async open({ machine }: Kept, options: Options = {}): Promise<this> {
     const settings = settingsOf({
-      ...{ id: 's1', dir: '/s1', bootstrap: [{ id: 's1', address: 's1:1' }], codec: msgpackCodec<number>() },
+      ...{
+        id: 's1',
+        dir: '/s1',
+        bootstrap: [{ id: 's1', address: 's1:1' }],
+        logger: false,
+        codec: msgpackCodec<number>(),
+      },
       ...{ transport: new ChannelTransport(), storage: this.storage, clock: this.clock, random: () => 0 },
       ...{ stateMachine: machine, snapshots: false, ...options },
     })

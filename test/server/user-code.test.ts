@@ -70,6 +70,7 @@ class Site {
       transport: this.network.transport(address),
       storage: this.storage,
       stateMachine: echo(),
+      logger: false,
       codec: msgpackCodec(),
       ...options,
     })

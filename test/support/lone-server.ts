@@ -155,6 +155,7 @@ export function optionsOf(storage: StoreFactory, transport: Transport): LoneOpti
     transport,
     storage,
     stateMachine: new SumMachine(),
+    logger: false,
     codec: msgpackCodec<Command>(),
   }
 }

@@ -95,6 +95,7 @@ export class TestCluster {
       transport: transportOf(site),
       storage,
       stateMachine: machine,
+      logger: false,
       codec: msgpackCodec<Command>(),
       ...(clock === undefined ? {} : { clock }),
       ...(logger === undefined ? {} : { logger }),

@@ -325,6 +325,7 @@ async function sumAfter(
     bootstrap: [{ id: 's1', address }],
     storage: storeOf(engine),
     transport: tcp({ listen: address }),
+    logger: false,
     codec: msgpackCodec(),
     stateMachine: defineStateMachine<number, number, 'sum', number>({
       apply: (batch) => batch.map(({ command }) => (total += command)),

@@ -8,7 +8,7 @@ import type { RecoverOptions } from './cli/recover-options.js'
 export async function recoverFolder(options: RecoverOptions): Promise<string> {
   const { dir, members, mayLoseData, acceptCopiedFolder } = options
   const servers = members.map(({ id, peer }) => ({ id, address: formatAddress(peer) }))
-  return told(await Raft.recover(dir, servers, { mayLoseData, acceptCopiedFolder }), dir)
+  return told(await Raft.recover(dir, servers, { mayLoseData, acceptCopiedFolder, logger: false }), dir)
 }
 
 function told(recovery: Recovery, dir: string): string {

@@ -26,6 +26,7 @@ const raft = await Raft.open<number, number, void, readonly number[]>({
   dir,
   bootstrap: JSON.parse(bootstrap) as readonly Server[],
   transport: tcp({ listen }),
+  logger: false,
   codec: msgpackCodec<number>(),
   stateMachine: wideMachine(Number(bytesEach), (list) => say({ what: 'has', list }), restoring),
   snapshots: { entries: 1e6, trailingEntries: 1 },

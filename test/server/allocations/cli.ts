@@ -58,6 +58,7 @@ async function open(): Promise<readonly CountingRaft[]> {
       transport: network.transport(address),
       storage,
       stateMachine,
+      logger: false,
       codec,
       ...TIMING,
     }),

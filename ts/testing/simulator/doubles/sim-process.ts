@@ -222,12 +222,13 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
   }
 
   /** A store is opened once; a recovery looks at the folder first. */
-  #folder(): Pick<RecoverOptions, 'storage' | 'snapshotStorage' | 'clock'> {
+  #folder(): Pick<RecoverOptions, 'storage' | 'snapshotStorage' | 'clock' | 'logger'> {
     const { disk } = this.#site
     return {
       storage: { name: 'simulated', create: () => (this.store = new SimStore(disk, this)) },
       snapshotStorage: { name: 'simulated', create: (dir) => new FileSnapshotStore(dir, new SimFiles(disk, this)) },
       clock: this.#clock(),
+      logger: false,
     }
   }
 
