@@ -10,6 +10,8 @@ import type { Asked } from './machine/state-machine.js'
 import type { GuardedCodec, GuardedMachine } from './machine/user-code.js'
 import { checkListener } from './observe/events.js'
 import type { RaftEvents } from './observe/events.js'
+import type { Metric } from './observe/metric.js'
+import type { EventName, Watch, WatchOptions } from './observe/watch.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import {
   bootstrapSettingsOf,
@@ -49,6 +51,7 @@ import { recover } from './server/open/recover.js'
 import type { Recovery } from './server/open/recover.js'
 import { seedFolder } from './server/open/seed.js'
 import type { SeededFolder } from './server/open/seed.js'
+import type { Health } from './server/health.js'
 import type { Server } from './server/server.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
@@ -359,6 +362,28 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   ): () => void {
     checkListener(name, listener)
     return this.#server.on(name, listener as (event: RaftEvents[Name]) => void)
+  }
+
+  /**
+   * The events from now on, to be iterated (docs/watching.md): a Watch. Never keeps the server waiting: beyond `limit`
+   * the oldest goes, and `{ type: 'dropped', count }` tells how many have. Ends when this server has ended, with
+   * `return()` and with the signal. Throws ERR_RAFT_OPTIONS for options that it does not know.
+   */
+  watch<Name extends EventName = EventName>(options?: WatchOptions<Name>): Watch<Name> {
+    return this.#server.watch(options)
+  }
+
+  /**
+   * Everything that is counted and measured, at this moment: plain data, frozen, always the same list of names
+   * (docs/watching.md). With the first call the event-loop lag begins to be measured, until this server ends.
+   */
+  metrics(): readonly Metric[] {
+    return this.#server.metrics
+  }
+
+  /** Whether it runs, and whether it may be asked: what `ready` waits for, and that it still holds. */
+  get health(): Health {
+    return this.#server.health
   }
 
   /**

@@ -61,6 +61,10 @@ export class Follower extends RoleBehaviour {
     return this.core.now - this.#leaderContactAt < this.core.settings.electionTimeoutMs
   }
 
+  override get leaderContactAt(): number {
+    return this.#leaderContactAt
+  }
+
   nextDeadline(): number {
     return this.mayCampaign ? this.#electionAt : Infinity
   }

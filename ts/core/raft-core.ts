@@ -165,6 +165,14 @@ export class RaftCore {
     return Object.freeze(meta === null ? { id, address } : { id, address, meta })
   }
 
+  /**
+   * When the leader of this term was last heard, or by a leader a quorum, on the clock of the inputs: -Infinity for
+   * never, Infinity for a leader that is a quorum by itself.
+   */
+  get leaderContactAt(): number {
+    return this.#role.leaderContactAt
+  }
+
   get configuration(): Configuration {
     return this.#log.configuration
   }

@@ -122,6 +122,11 @@ export abstract class RoleBehaviour {
     return false
   }
 
+  /** When the leader of this term was last heard, or by a leader a quorum; -Infinity for never. */
+  get leaderContactAt(): number {
+    return -Infinity
+  }
+
   /** Whether a batch of proposals with so many bytes would be taken now. */
   admit(_waitingBytes: number): Admission {
     return { status: 'refuse' }

@@ -74,7 +74,8 @@ export interface RaftEvents<Command = unknown, Result = unknown> {
   fault: { readonly error: RaftError }
 }
 
-const EVENT_NAMES = Object.keys({
+/** Every event that there is. */
+export const EVENT_NAMES = Object.keys({
   leader: true,
   role: true,
   peer: true,
@@ -86,14 +87,18 @@ const EVENT_NAMES = Object.keys({
   removed: true,
   repair: true,
   applied: true,
-} satisfies Record<keyof RaftEvents, true>)
+} satisfies Record<keyof RaftEvents, true>) as readonly (keyof RaftEvents)[]
 
-/** Throws ERR_RAFT_OPTIONS for an event that there is not, and for a listener that cannot be called. */
-export function checkListener(name: unknown, listener: unknown): void {
+/** Throws ERR_RAFT_OPTIONS for an event that there is not. */
+export function checkEventName(name: unknown): asserts name is keyof RaftEvents {
+  if ((EVENT_NAMES as readonly unknown[]).includes(name)) return
   const given = shortened(shown(name))
-  if (typeof name !== 'string' || !EVENT_NAMES.includes(name)) {
-    throw optionsError(`event ${given} is unknown: ${meant(given, EVENT_NAMES)} There are ${EVENT_NAMES.join(', ')}`)
-  }
+  throw optionsError(`event ${given} is unknown: ${meant(given, EVENT_NAMES)} There are ${EVENT_NAMES.join(', ')}`)
+}
+
+/** The same, and for a listener that cannot be called. */
+export function checkListener(name: unknown, listener: unknown): void {
+  checkEventName(name)
   if (typeof listener !== 'function') {
     throw optionsError(`the listener of ${name} must be a function, and is ${shown(listener)}`)
   }

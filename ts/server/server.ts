@@ -8,8 +8,15 @@ import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
+import { isTraced, traced } from '../observe/channels.js'
+import { EventLoopLag } from '../observe/event-loop-lag.js'
 import type { Events, RaftEvents } from '../observe/events.js'
+import type { Meter } from '../observe/meter.js'
+import type { Metric } from '../observe/metric.js'
+import { watch } from '../observe/watch.js'
+import type { EventName, Watch, WatchOptions } from '../observe/watch.js'
 import type { LogStore, StoredState } from '../storage/log-store.js'
+import type { Transport } from '../transport/transport.js'
 import type { Clock, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
 import type { ApplyQueue } from './calls/apply-queue.js'
@@ -27,8 +34,12 @@ import { replace } from './calls/replacement.js'
 import type { Changing, Replacement } from './calls/replacement.js'
 import type { Signals } from './calls/signals.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
+import type { Currency } from './currency.js'
 import type { EntryClock } from './entry-clock.js'
+import { healthOf } from './health.js'
+import type { Health } from './health.js'
 import type { Life } from './life.js'
+import { metricsOf } from './metrics.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
 import type { Repairs } from './repair/repairs.js'
@@ -59,6 +70,9 @@ export interface ServerParts {
   readonly pins: PeerPins
   readonly entryClock: EntryClock
   readonly writes: WritesUnderWay
+  readonly transport: Transport
+  readonly meter: Meter
+  readonly currency: Currency
   readonly loop: EventLoop
   readonly inbound: Inbound
   readonly refusals: PeerRefusals
@@ -137,6 +151,10 @@ export class Server implements Changing {
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
   readonly #writes: WritesUnderWay
+  readonly #transport: Transport
+  readonly #meter: Meter
+  readonly #currency: Currency
+  readonly #lag = new EventLoopLag()
   readonly #loop: EventLoop
   readonly #inbound: Inbound
   readonly #refusals: PeerRefusals
@@ -169,6 +187,9 @@ export class Server implements Changing {
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
     this.#writes = parts.writes
+    this.#transport = parts.transport
+    this.#meter = parts.meter
+    this.#currency = parts.currency
     this.#loop = parts.loop
     this.#inbound = parts.inbound
     this.#refusals = parts.refusals
@@ -180,6 +201,7 @@ export class Server implements Changing {
     this.#join = parts.join
     this.#durability = parts.durability
     this.#electionTimeoutMs = parts.electionTimeoutMs
+    void this.#life.ended.then(() => this.#lag.stop())
   }
 
   /**
@@ -196,6 +218,16 @@ export class Server implements Changing {
    * a barrier its index.
    */
   propose(
+    payloads: readonly Payload[],
+    kind: ProposalCall['kind'],
+    options: WaitOptions | undefined,
+  ): Promise<readonly unknown[]> {
+    if (!isTraced()) return this.#propose(payloads, kind, options)
+    const about = { server: this.id, kind, entries: payloads.length }
+    return traced(about, () => this.#propose(payloads, kind, options))
+  }
+
+  #propose(
     payloads: readonly Payload[],
     kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
@@ -405,6 +437,31 @@ export class Server implements Changing {
       writes: this.#writes.count,
       applying: Number(this.#loop.isApplying),
     }
+  }
+
+  get health(): Health {
+    return healthOf({
+      ...{ core: this.core, life: this.#life, currency: this.#currency, isRestoring: this.#snapshots.isRestoring },
+      ...{ electionTimeoutMs: this.#electionTimeoutMs, now: this.#clock.now() },
+    })
+  }
+
+  get metrics(): readonly Metric[] {
+    const { status, health } = this
+    const rooms = { ...this.counters }
+    const traffic = this.#transport.traffic?.() ?? null
+    const transfers = this.#snapshots.transfers
+    return metricsOf({
+      ...{ status, health, rooms, transfers, traffic, storeStats: this.#store.stats() },
+      ...{ meter: this.#meter, lag: this.#lag },
+    })
+  }
+
+  watch<Name extends EventName>(options: WatchOptions<Name> | undefined): Watch<Name> {
+    const dropped = (): void => {
+      this.#meter.droppedEvents += 1
+    }
+    return watch({ events: this.#events, ended: this.ended, dropped }, options)
   }
 
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {

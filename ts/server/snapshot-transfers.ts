@@ -49,6 +49,15 @@ export interface SnapshotShelf {
   released(): void
 }
 
+/** How far one snapshot has come. */
+export interface TransferProgress {
+  readonly peer: ServerId
+  readonly direction: 'sent' | 'received'
+  /** So much of it is written where it goes. */
+  readonly written: number
+  readonly bytes: number
+}
+
 interface Receiving {
   readonly from: ServerId
   readonly term: number
@@ -103,6 +112,20 @@ export class SnapshotTransfers {
   /** Snapshots under way. */
   get count(): number {
     return this.#sendings.size + Number(this.#receiving !== null)
+  }
+
+  /** Each that is under way. */
+  get progress(): readonly TransferProgress[] {
+    const told: TransferProgress[] = []
+    for (const [peer, { written, snapshot }] of this.#sendings) {
+      told.push({ peer, direction: 'sent', written, bytes: snapshot.bytes })
+    }
+    const receiving = this.#receiving
+    if (receiving !== null) {
+      const { written, bytes } = receiving.transfer
+      told.push({ peer: receiving.from, direction: 'received', written, bytes })
+    }
+    return told
   }
 
   /** Those that must stay in the store. */

@@ -24,7 +24,7 @@ import type { PendingCall } from './calls/pending-call.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
 import { SnapshotExports } from './snapshot-exports.js'
-import type { SnapshotShelf, SnapshotTransfers } from './snapshot-transfers.js'
+import type { SnapshotShelf, SnapshotTransfers, TransferProgress } from './snapshot-transfers.js'
 import type { SnapshotInfo, SnapshotStatus } from './status.js'
 import type { Mailbox } from './turn/mailbox.js'
 
@@ -133,6 +133,11 @@ export class Snapshots implements SnapshotShelf {
 
   get nextAt(): number {
     return this.#isTaking || this.#unavailable !== null ? Infinity : this.#schedule.nextAt
+  }
+
+  /** Those on their way to peers, or from one. */
+  get transfers(): readonly TransferProgress[] {
+    return this.#transfers.progress
   }
 
   get status(): SnapshotStatus {

@@ -102,6 +102,12 @@ export interface TransportHandlers {
   onQuestion?(question: Uint8Array): Uint8Array | null
 }
 
+/** Bytes with one peer since it became one, over all connections; handshakes do not count. */
+export interface Traffic {
+  readonly sent: number
+  readonly received: number
+}
+
 /**
  * Carries messages between servers. It may lose a connection, never a message within one, and keeps their order
  * (docs/transports.md).
@@ -148,6 +154,8 @@ export interface Transport {
    * a dial, and when this transport closes. A transport without this joins no cluster by an address.
    */
   ask?(address: string, question: Uint8Array, clock: Clock): Promise<Uint8Array>
+  /** By peer of `setPeers`; one that is none any more is forgotten. A transport without this counts no bytes. */
+  traffic?(): ReadonlyMap<ServerId, Traffic>
   /** Also of a transport that was not started; a second call does nothing more. */
   close(): Promise<void>
 }

@@ -93,6 +93,10 @@ export class Leader extends RoleBehaviour {
     return true
   }
 
+  override get leaderContactAt(): number {
+    return this.#quorum.contactAt
+  }
+
   override get readsWaiting(): number {
     return this.#reads.count
   }

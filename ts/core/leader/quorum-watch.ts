@@ -76,15 +76,20 @@ export class QuorumWatch {
     return `${names.join(', ')} wrote nothing of the entries ${waiting} for ${QUORUM_STALL_TIMEOUTS} election timeouts`
   }
 
-  /** An election timeout after a quorum was last in contact. */
-  #quorumLostAt(): number {
-    const { configuration, id, settings } = this.#core
+  /** When a quorum was last in contact; Infinity for a leader that is one by itself. */
+  get contactAt(): number {
+    const { configuration, id } = this.#core
     // Asked some times per turn, and most turns hear nobody. This server is always in contact with itself.
     if (this.#contactAt === null || this.#contactOf !== configuration) {
       this.#contactOf = configuration
       this.#contactAt = quorumValue(configuration, (v) => (v === id ? Infinity : (this.#peers.get(v)?.contactAt ?? 0)))
     }
-    return Math.max(this.#contactAt, this.#contactFloor) + settings.electionTimeoutMs
+    return Math.max(this.#contactAt, this.#contactFloor)
+  }
+
+  /** An election timeout after a quorum was last in contact. */
+  #quorumLostAt(): number {
+    return this.contactAt + this.#core.settings.electionTimeoutMs
   }
 
   /** Two election timeouts after the oldest ticket that is still not durable was submitted. */

@@ -11,7 +11,9 @@ import { incarnationsOf, withIncarnations } from '../../format/incarnations.js'
 import { ownBlocks } from '../../format/own-blocks.js'
 import { metaOf } from '../../format/server-meta.js'
 import { Applier } from '../../machine/applier.js'
+import { publishEvents } from '../../observe/channels.js'
 import { Events } from '../../observe/events.js'
+import { Meter } from '../../observe/meter.js'
 import type { Settings } from '../../options.js'
 import { SnapshotSchedule } from '../../snapshot/snapshot-schedule.js'
 import type { FoundSnapshots } from '../../snapshot/snapshot-store.js'
@@ -28,6 +30,7 @@ import { ReadyQueue } from '../calls/ready-queue.js'
 import { Signals } from '../calls/signals.js'
 import { SnapshotQueue } from '../calls/snapshot-queue.js'
 import { ApplyProgress } from '../apply-progress.js'
+import { Currency } from '../currency.js'
 import { EntryClock } from '../entry-clock.js'
 import { hasJoined } from '../joined-fact.js'
 import { Life } from '../life.js'
@@ -95,9 +98,12 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const mailbox = new Mailbox(clock)
   const life = new Life()
   const events = new Events(logger)
+  publishEvents(events, settings.id)
+  const meter = new Meter(clock, events)
+  const currency = new Currency()
   const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
   const refusals = new PeerRefusals(clock, events, logger)
-  const writes = new WritesUnderWay(store, pins)
+  const writes = new WritesUnderWay(store, pins, meter)
   const proposals = new ApplyQueue()
   const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
   const replay = new Replay(core)
@@ -109,7 +115,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const repairs = new Repairs({ identity, core, store, transport, isConnected, clock, events, logger })
   const runner = new ReadyRunner({
     ...{ core, store, transport, applier, replay, pins, refusals },
-    ...{ snapshots, repairs, writes, mailbox, events, logger },
+    ...{ snapshots, repairs, writes, meter, mailbox, events, logger },
   })
   const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
   const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
@@ -139,9 +145,12 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     deadlines: new Deadlines(),
     signals: new Signals(),
   }
-  const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
+  const shared = {
+    ...{ ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls },
+    ...{ meter, currency, transport },
+  }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
-  const loop = new EventLoop({ ...shared, repairs, dir, transport, logger, writes, runner, applyProgress })
+  const loop = new EventLoop({ ...shared, repairs, dir, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
   const closeByItself = (): void => void loop.close().then(ignore, ignore)
   if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))

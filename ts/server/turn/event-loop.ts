@@ -16,6 +16,7 @@ import { BlockWriter } from '../../format/block.js'
 import { resultAt } from '../../machine/applier.js'
 import type { Applied } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
+import type { Meter } from '../../observe/meter.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { storeFault } from '../../storage/store-fault.js'
 import type { Transport } from '../../transport/transport.js'
@@ -29,6 +30,7 @@ import type { ReadQueue } from '../calls/read-queue.js'
 import type { ReadyQueue } from '../calls/ready-queue.js'
 import type { SnapshotQueue } from '../calls/snapshot-queue.js'
 import type { ApplyProgress } from '../apply-progress.js'
+import type { Currency } from '../currency.js'
 import type { EntryClock } from '../entry-clock.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
@@ -64,6 +66,8 @@ export interface EventLoopParts {
   readonly pins: PeerPins
   readonly entryClock: EntryClock
   readonly applyProgress: ApplyProgress
+  readonly currency: Currency
+  readonly meter: Meter
   readonly writes: WritesUnderWay
   readonly runner: ReadyRunner
   readonly snapshots: Snapshots
@@ -92,6 +96,8 @@ export class EventLoop {
   readonly #pins: PeerPins
   readonly #entryClock: EntryClock
   readonly #applyProgress: ApplyProgress
+  readonly #currency: Currency
+  readonly #meter: Meter
   readonly #writes: WritesUnderWay
   readonly #runner: ReadyRunner
   readonly #snapshots: Snapshots
@@ -131,6 +137,8 @@ export class EventLoop {
     this.#pins = parts.pins
     this.#entryClock = parts.entryClock
     this.#applyProgress = parts.applyProgress
+    this.#currency = parts.currency
+    this.#meter = parts.meter
     this.#writes = parts.writes
     this.#runner = parts.runner
     this.#snapshots = parts.snapshots
@@ -156,7 +164,9 @@ export class EventLoop {
 
   /** Hot path: once per turn. */
   #turn(): void {
-    this.#core.step({ type: 'turn', now: this.#clock.now() })
+    const begin = this.#clock.now()
+    this.#meter.turn(begin)
+    this.#core.step({ type: 'turn', now: begin })
     const storeFault = this.#pollStore()
     if (storeFault !== null) return this.#halt(storeFault)
     for (const mail of this.#mailbox.drain()) {
@@ -168,6 +178,7 @@ export class EventLoop {
     // Only now may a deadline expire: a blocked event loop must not start an election while heartbeats lie unread
     // (scenario E15).
     const now = this.#clock.now()
+    this.#meter.turn(now)
     this.#core.step({ type: 'tick', now })
     this.#deadlines.expire(now)
     this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader', now)
@@ -184,6 +195,8 @@ export class EventLoop {
     this.#readies.settle(this.#core)
     this.#snapshots.turn(this.#core, now, this.#isApplying)
     this.#applyProgress.look(this.#core.log, now)
+    this.#meter.committed(this.#core.log.commitIndex)
+    this.#currency.look(this.#core, now)
     this.#leadership.turned()
     // What was applied may have made room for the batch that was held back before, or be what a handover waits for.
     const hasApplied = this.#core.log.appliedIndex > appliedIndex
@@ -238,7 +251,10 @@ export class EventLoop {
     const { first, term, bytesMax } = admission
     const place = { first, term, bytesMax, time: this.#entryClock.next(this.#core.log.lastBlock) }
     const blocks = proposals.seal(place, this.#writer, (arena, offset) => this.#store.seal(arena, offset))
-    for (const block of blocks) this.#core.step({ type: 'propose', block })
+    for (const block of blocks) {
+      this.#meter.proposed(block.first, block.last)
+      this.#core.step({ type: 'propose', block })
+    }
     return true
   }
 
@@ -267,6 +283,7 @@ export class EventLoop {
    * disk or a state machine that hangs it would be for ever (scenario A3).
    */
   #endLeadership(): void {
+    this.#meter.leadershipEnded()
     this.#proposals.failCommitted(leadershipLost)
     this.#reads.failConfirmed(notLeader(this.#core.leader))
   }
@@ -296,6 +313,7 @@ export class EventLoop {
   /** The state machine has applied a range: whoever waited for an entry of it, or to read behind it, is answered. */
   #answered(applied: Applied): void {
     this.#isApplying = false
+    this.#meter.applied(applied.last)
     this.#core.step({ type: 'applied', index: applied.last })
     this.#snapshots.applied(applied.last, applied.bytes)
     this.#proposals.complete(applied.last, resultAt(applied))

@@ -13,6 +13,7 @@ import { RaftError } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
 import type { Applied, Applier } from '../../machine/applier.js'
 import type { Events } from '../../observe/events.js'
+import type { Meter } from '../../observe/meter.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { storeFault } from '../../storage/store-fault.js'
 import { QuietLog } from '../../transport/quiet-log.js'
@@ -46,6 +47,7 @@ export interface ReadyRunnerParts {
   readonly snapshots: Snapshots
   readonly repairs: Repairs
   readonly writes: WritesUnderWay
+  readonly meter: Meter
   readonly mailbox: Mailbox
   readonly events: Events
   readonly logger: Logger
@@ -61,6 +63,7 @@ export class ReadyRunner {
   readonly #snapshots: Snapshots
   readonly #repairs: Repairs
   readonly #writes: WritesUnderWay
+  readonly #meter: Meter
   readonly #mailbox: Mailbox
   readonly #events: Events
   readonly #logger: Logger
@@ -80,6 +83,7 @@ export class ReadyRunner {
     this.#snapshots = parts.snapshots
     this.#repairs = parts.repairs
     this.#writes = parts.writes
+    this.#meter = parts.meter
     this.#mailbox = parts.mailbox
     this.#events = parts.events
     this.#logger = parts.logger
@@ -197,6 +201,7 @@ export class ReadyRunner {
   /** What is left of the range behind the end of the replay is handed out again. */
   #apply(whole: ApplyRange): RaftError | Applied | null {
     const range = { ...whole, last: this.#replayed.cut(whole) }
+    this.#meter.applyBegins(range.first)
     const { capturing } = this.#snapshots
     if (capturing !== null) return this.#answerLater(capturing.then(() => this.#applyNow(range)))
     if (range.blocks === null) return this.#answerLater(this.#replay(range))

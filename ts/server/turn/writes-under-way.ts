@@ -7,6 +7,7 @@
 
 import type { PersistTicket } from '../../core/tickets.js'
 import { RaftError } from '../../errors.js'
+import type { Meter } from '../../observe/meter.js'
 import type { LogStore, Ticket } from '../../storage/log-store.js'
 import { storeFault } from '../../storage/store-fault.js'
 import type { HardState, StoreOperation } from '../../types.js'
@@ -19,6 +20,8 @@ interface Write {
   readonly coreTicket: number | null
   /** Claims of peers were written beside: the pins are told when they are durable. */
   readonly holdsPins: boolean
+  /** When the store was given it. */
+  readonly at: number
 }
 
 const NONE: readonly StoreOperation[] = []
@@ -26,12 +29,14 @@ const NONE: readonly StoreOperation[] = []
 export class WritesUnderWay {
   readonly #store: LogStore
   readonly #pins: PeerPins
+  readonly #meter: Meter
   /** Not yet durable, ascending in both numberings. */
   #writes: Write[] = []
 
-  constructor(store: LogStore, pins: PeerPins) {
+  constructor(store: LogStore, pins: PeerPins, meter: Meter) {
     this.#store = store
     this.#pins = pins
+    this.#meter = meter
   }
 
   get count(): number {
@@ -50,6 +55,7 @@ export class WritesUnderWay {
       storeTicket,
       coreTicket: ticket?.ticket ?? null,
       holdsPins: facts.some(({ type }) => type === 'put'),
+      at: this.#meter.now,
     })
     return null
   }
@@ -71,6 +77,7 @@ export class WritesUnderWay {
       if (write.storeTicket > storeTicket) break
       coreTicket = write.coreTicket ?? coreTicket
       if (write.holdsPins) this.#pins.written()
+      this.#meter.written(write.at)
       done += 1
     }
     if (done > 0) this.#writes = this.#writes.slice(done)

@@ -76,6 +76,16 @@ export class SnapshotReceiving {
     this.#heardAt = parts.clock.now()
   }
 
+  /** What all of it has. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** How much of it is written here. */
+  get written(): number {
+    return this.#intake?.received ?? 0
+  }
+
   async begin(): Promise<void> {
     try {
       const intake = await this.#store.receive(this.header, this.#bytes)

@@ -52,7 +52,7 @@ import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
 import { FrameWriter, writeTogether } from './frame-writer.js'
 import type { TcpSettings } from './options.js'
-import type { TcpStats } from './stats.js'
+import type { Counted, TcpStats } from './stats.js'
 
 /**
  * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
@@ -82,6 +82,8 @@ export interface ConnectionContext {
   readonly clock: Clock
   readonly settings: TcpSettings
   readonly stats: TcpStats
+  /** Where the bytes with that peer are counted. */
+  readonly trafficOf: (peer: ServerId) => Counted
 }
 
 /** Every function but `closed` is called only until `ended` was. */
@@ -119,6 +121,8 @@ export class Connection {
   readonly #dialled: ServerId | null
   /** On an accepted connection known with the hello of the peer. */
   #isChannel: boolean
+  /** Of the handshake until it is open, then of all connections with this peer. */
+  #traffic: Counted = { sent: 0, received: 0 }
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
@@ -247,6 +251,7 @@ export class Connection {
     const { stats } = this.#context
     stats.writes++
     stats.bytesSent += this.#writer.bytes
+    this.#traffic.sent += this.#writer.bytes
     this.#writer.flushTo(this.#socket)
   }
 
@@ -256,7 +261,10 @@ export class Connection {
     const { stats } = this.#context
     stats.framesSent++
     stats.writes++
-    for (const { byteLength } of pieces) stats.bytesSent += byteLength
+    for (const { byteLength } of pieces) {
+      stats.bytesSent += byteLength
+      this.#traffic.sent += byteLength
+    }
     writeTogether(this.#socket, pieces)
     this.#boundQueue()
   }
@@ -370,6 +378,7 @@ export class Connection {
     if (this.#isEnded) return true
     this.#context.stats.reads++
     this.#context.stats.bytesReceived += count
+    this.#traffic.received += count
     this.#waitingSince = -1
     this.#reader.filled(count)
     this.#drain()
@@ -541,6 +550,7 @@ export class Connection {
     if (!this.#admitted || !this.#welcomed || this.peer === null) return
     if (this.#isChannel && this.#dialled !== null) this.#socket.write(encodeWelcome())
     this.#isOpen = true
+    this.#traffic = this.#context.trafficOf(this.peer.serverId)
     this.#cancelTimer()
     this.#reader.frameBytesMax = this.#isChannel ? CHANNEL_WIRE_BYTES_MAX : FRAME_BYTES_MAX
     this.#owner.opened(this, this.peer)

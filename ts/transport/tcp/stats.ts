@@ -13,6 +13,12 @@ export interface TcpStats {
   bytesReceived: number
 }
 
+/** Bytes with one peer. */
+export interface Counted {
+  sent: number
+  received: number
+}
+
 export const emptyStats = (): TcpStats => ({
   flushes: 0,
   writes: 0,

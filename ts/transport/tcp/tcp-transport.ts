@@ -39,7 +39,7 @@ import { Channels, noChannel } from './channels.js'
 import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
-import { emptyStats, type TcpStats } from './stats.js'
+import { type Counted, emptyStats, type TcpStats } from './stats.js'
 import { Strangers } from './strangers.js'
 
 /**
@@ -56,6 +56,8 @@ export function tcp(options: TcpOptions): TcpTransport {
 export class TcpTransport implements Transport, ConnectionOwner {
   readonly #settings: TcpSettings
   readonly #stats: TcpStats = emptyStats()
+  /** By peer. Invariant: nobody is in it but those that are dialled. */
+  readonly #traffic = new Map<ServerId, Counted>()
   readonly #server: NetServer
   readonly #connections = new Set<Connection>()
   readonly #diallers = new Map<ServerId, Dialler>()
@@ -86,6 +88,10 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const parsed = parseAddress(address)
     if (parsed !== null && parsed.port > 0) return null
     return 'it must be host:port, such as kv-1.internal:7600 or [::1]:7600'
+  }
+
+  traffic(): ReadonlyMap<ServerId, Counted> {
+    return new Map([...this.#traffic].map(([peer, { sent, received }]) => [peer, { sent, received }]))
   }
 
   /** A copy of the counters. */
@@ -133,6 +139,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       clock,
       settings: this.#settings,
       stats: this.#stats,
+      trafficOf: (peer) => this.#traffic.get(peer) ?? { sent: 0, received: 0 },
       handlers,
       logger,
       quiet: new QuietLog(logger),
@@ -153,6 +160,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       const peer = wanted.get(id)
       if (peer?.address === dialler.peer.address) continue
       this.#diallers.delete(id)
+      if (peer === undefined) this.#traffic.delete(id)
       dialler.stop(peerChanged(context.self.serverId, id, peer?.address))
     }
     this.#channels.setPeers(context.self.serverId, wanted)
@@ -160,6 +168,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       if (this.#diallers.has(peer.id)) continue
       const dialler = new Dialler(peer, context)
       this.#diallers.set(peer.id, dialler)
+      if (!this.#traffic.has(peer.id)) this.#traffic.set(peer.id, { sent: 0, received: 0 })
       dialler.dial()
     }
   }
