@@ -6,7 +6,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { IntervalHistogram } from 'node:perf_hooks'
 
-const RESOLUTION_MS = 20
+const RESOLUTION_MS = 50
 
 /** In seconds. */
 export interface Lag {
