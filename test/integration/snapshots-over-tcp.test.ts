@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { msgpackCodec, Raft } from 'balsa-raft'
-import type { Server } from 'balsa-raft'
+import type { MetricName, Server } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import { freePorts } from '../../support/free-addresses.js'
 import { SlowLink } from '../support/slow-link.js'
@@ -173,6 +173,15 @@ test.after.each(async ({ cluster }) => {
   await cluster.close()
 })
 
+const PROGRESS = 'balsa_snapshot_transfer'
+
+/** What the metrics tell of the follower; NaN for nothing. */
+function sampled(server: List, name: MetricName): number {
+  const metric = server.metrics().find((each) => each.name === name)
+  const sample = metric?.samples.find(({ labels }) => labels['peer'] === 's3')
+  return sample !== undefined && 'value' in sample ? sample.value : Number.NaN
+}
+
 /** The follower has all, and what is added now. */
 async function goesOn(cluster: Cluster, follower: FollowerProcess): Promise<void> {
   const leader = await cluster.leader()
@@ -191,11 +200,16 @@ test('a follower that was away catches up by a snapshot, while the leader takes 
   const follower = cluster.follower()
   await until('it receives', () => cluster.partBytes() > MIB)
   assert.is(await leader.apply(COUNT + 1), COUNT + 1)
+  const [written, all] = [sampled(leader, 'balsa_snapshot_transfer_bytes'), sampled(leader, `${PROGRESS}_size_bytes`)]
   assert.is(follower.count('received'), 0, 'not whole yet')
+  assert.ok(written > MIB / 2 && written < all && all > SNAPSHOT_BYTES, `${written} of ${all}`)
   await until('it has all', () => follower.list.length === COUNT + 1)
   assert.equal([follower.count('received'), follower.count('restored')], [1, 1])
   assert.ok(follower.list.every((value, at) => value === at + 1))
   assert.equal([downs, leader.status.term], [[], term])
+  assert.ok(sampled(leader, 'balsa_peer_sent_bytes_total') > SNAPSHOT_BYTES)
+  assert.ok(sampled(leader, 'balsa_peer_received_bytes_total') > 0)
+  await until('none is on its way', () => Number.isNaN(sampled(leader, 'balsa_snapshot_transfer_bytes')))
 })
 
 test('N4 a connection that is cut in the middle is taken up again at the byte at which it broke off', async ({

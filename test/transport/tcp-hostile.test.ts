@@ -683,7 +683,18 @@ test('whatever was queued in a turn leaves in one write per connection', async (
   assert.is(after.writes - before.writes, 20)
   assert.is(after.flushes - before.flushes, 20)
   assert.is(after.framesSent - before.framesSent, 60)
-  assert.is(after.bytesSent - before.bytesSent, 20 * (68 + 44 + 68 + block.data.length + next.data.length))
+  const perTurn = 68 + 44 + 68 + block.data.length + next.data.length
+  assert.is(after.bytesSent - before.bytesSent, 20 * perTurn)
+  const traffic = { sent: 10 * perTurn, received: 0 }
+  assert.equal(
+    [...a.transport.traffic()],
+    [
+      ['b', traffic],
+      ['c', traffic],
+    ],
+  )
+  a.site.transport.setPeers([{ id: 'c', address: peers[1]?.address ?? '' }])
+  assert.equal([...a.transport.traffic()], [['c', traffic]])
   for (const { transport } of peers) assert.is(transport.stats().framesReceived, 1 + 30)
 })
 
