@@ -11,6 +11,8 @@ import type { ConformanceCase, DeterminismReport } from 'balsa-raft/testing'
 import { commonFeatures, decodeFrame, encodeMessage, FEATURES, frameMemory, identityRefusal } from 'balsa-raft/transport'
 import type { Introduction, Request, Transport, TransportHandlers } from 'balsa-raft/transport'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
+import { healthHandler, prometheusText } from 'balsa-raft/observe'
+import { observeMetrics, traceCalls } from 'balsa-raft/otel'
 import { tcp } from 'balsa-raft/transport/tcp'
 
 interface Add {
@@ -29,7 +31,7 @@ export const options: RaftOptions<Add, number, 'total', number> = {
   }),
 }
 export const stores: readonly StoreFactory[] = [nativeStore(), memoryStore()]
-export const others = [RaftCore, MemoryNetwork]
+export const others = [RaftCore, MemoryNetwork, observeMetrics, traceCalls]
 export const transports: readonly Transport[] = [tcp({ listen: '127.0.0.1:0' })]
 export const isRead = (message: Request, handlers: TransportHandlers, self: Introduction): boolean =>
   decodeFrame(frameMemory(encodeMessage(message, commonFeatures(FEATURES)))).type === message.type &&
@@ -38,6 +40,8 @@ export const isRead = (message: Request, handlers: TransportHandlers, self: Intr
 export async function run(wait: WaitOptions): Promise<readonly [number, number, LogIndex, Outcome | null]> {
   const raft = await Raft.open(options)
   const status: Status = raft.status
+  const watchers = [healthHandler(raft), prometheusText(raft.metrics()), raft.watch({ events: ['leader'] })]
+  if (watchers.length !== 3 || !raft.health.isReady) throw new Error(raft.health.reason ?? '')
   const sum: number = await raft.apply({ add: 1 }, wait)
   // @ts-expect-error a command of another shape
   const refused = raft.apply({ add: 'one' })
@@ -50,7 +54,6 @@ export function cases(): readonly ConformanceCase[] {
     ...stateMachineConformance({
       make: () => options.stateMachine,
       commands: [{ add: 1 }],
-      logger: false,
       codec: msgpackCodec<Add>(),
       equal: (a: number, b: number) => a === b,
     }),
@@ -85,7 +88,7 @@ export const typeSettings = {
 /** Loads every door by `import` and by `require`, and finds the same things behind them. */
 export const esmConsumer = `import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
-for (const door of ['', '/core', '/storage', '/tools', '/testing', '/testing/stage', '/transport', '/transport/tcp', '/transport/memory']) {
+for (const door of ['', '/core', '/observe', '/otel', '/storage', '/tools', '/testing', '/testing/stage', '/transport', '/transport/tcp', '/transport/memory']) {
   const imported = await import('balsa-raft' + door)
   const required = require('balsa-raft' + door)
   const names = Object.keys(imported)
