@@ -593,7 +593,7 @@ export class MemoryTransport implements Transport {
     const { handlers, logger, quiet } = this.#running()
     const fields = { peer: peer.id, address: peer.address }
     if (wasUp) {
-      logger.warn('transport.peer-down', { ...fields, session, reason })
+      logger.info('transport.peer-down', { ...fields, session, reason })
       handlers.onPeerDown(peer.id, session, reason, end)
     } else {
       quiet.warn('transport.dial-failed', peer.id, reason, fields)

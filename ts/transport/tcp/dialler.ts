@@ -139,7 +139,7 @@ export class Dialler implements ConnectionOwner {
     if (wasOpen) {
       // Only a session that lasted shows that all is well: one that ends at once must not be dialled in a tight loop.
       if (clock.now() - this.#upSince >= settings.backoffMaxMs) this.#backoffMs = settings.backoffMinMs
-      logger.warn('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
+      logger.info('transport.peer-down', { ...this.#fields(), session: this.#session, reason })
       handlers.onPeerDown(this.peer.id, this.#session, reason, end)
       this.#redialLater()
     } else if (this.#isAskedForBoot) {
