@@ -243,6 +243,11 @@ test('HEAD has the head alone, other methods are told which are allowed, other p
     assert.equal(json['paths'], ['/livez', '/readyz', '/leader', '/metrics', '/v1/status'])
   }
   assert.is((await ask('/nowhere', 'POST')).status, 404)
+  const codes: number[] = []
+  const response = { writeHead: (code: number) => void codes.push(code), end() {} }
+  // A framework may hand on what is left of a path.
+  healthHandler(server.raft)({ url: 'constructor', method: 'GET' } as never, response as never)
+  assert.equal(codes, [404])
 })
 
 test('a server that has closed answers every path, and 503 where it was asked whether all is well', async (context) => {

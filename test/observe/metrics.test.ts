@@ -8,7 +8,8 @@ import { Events } from '#balsa/observe/events.js'
 import { Histogram } from '#balsa/observe/histogram.js'
 import { loggerOf } from '#balsa/observe/loggers.js'
 import { Meter } from '#balsa/observe/meter.js'
-import { LoneServer } from '../support/lone-server.js'
+import { ELECTION_MS, LoneServer } from '../support/lone-server.js'
+import { appendEntries } from '../support/messages.js'
 import { ManualClock } from '../transport/manual-clock.js'
 
 const SILENT = loggerOf(false, null)
@@ -103,16 +104,34 @@ test('commit latency is that of each entry, from its batch to the turn that know
   )
 })
 
-test('what a leadership has not committed is no latency', async ({ server }) => {
+test('what a leadership has not committed is no latency, also when a later one commits it', async ({ server }) => {
   await server.lead()
   await server.acknowledge()
-  const call = server.raft.apply({ add: 1 })
-  const failed = call.catch(() => {})
+  const failed = server.raft.apply({ add: 1 }).catch(() => {})
   await server.turns()
   await server.raft.stepDown()
   await failed
-  await server.connect()
+  const { lastIndex } = server.raft.status
+  server.transport.handlers.onRequest('s2', 1, appendEntries(3, `${lastIndex}/2`, [], lastIndex))
+  await server.turns()
+  assert.is(server.raft.status.commitIndex, lastIndex)
   assert.is(distributionOf(server, 'balsa_commit_latency_seconds').count, 0)
+})
+
+test('a leader that is lost and found again is no other leader', async ({ server }) => {
+  for (const [term, leader] of [
+    [2, 's2'],
+    [3, 's2'],
+    [4, 's3'],
+  ] as const) {
+    server.transport.handlers.onRequest(leader, 1, appendEntries(term, '1/1', [], 1))
+    await server.turns()
+    assert.is(server.raft.status.leader?.id, leader)
+    server.clock.advance(ELECTION_MS)
+    await server.turns()
+    assert.is(server.raft.status.leader, null)
+  }
+  assert.is(valueOf(server, 'balsa_leader_changes_total'), 2)
 })
 
 test('apply latency is what the state machine took for a batch', async ({ server }) => {

@@ -127,8 +127,11 @@ test('a signal ends it, with one rejection, and is listened to no longer', async
   for (const { code, cause } of errors) assert.equal([code, String(cause)], ['ERR_RAFT_ABORTED', 'Error: enough'])
   assert.equal([(await idle.next()).done, (await waiting.next()).done], [true, true])
   assert.is((await failure(watch(stage, { signal }).next())).code, 'ERR_RAFT_ABORTED')
-  const ended = watch(stage, { signal: new AbortController().signal })
+  const other = new AbortController().signal
+  const ended = watch(stage, { signal: other })
+  assert.is(getEventListeners(other, 'abort').length, 1)
   await ended.return()
+  assert.is(getEventListeners(other, 'abort').length, 0)
 })
 
 test('calls of next that wait have a bound', async () => {
