@@ -232,4 +232,20 @@ test('H1-9 what still comes of a snapshot that is not taken, or given up, goes n
   await receiver.takesWhole('s1')
 })
 
+test('how far a snapshot has come that is received is told until it has ended, by whom it comes from', async () => {
+  const receiver = await Receiver.open()
+  assert.equal(receiver.transfers.progress, [])
+  const offering = receiver.from('s3')
+  offering.say(offer())
+  await receiver.until(() => offering.answers.length > 0)
+  const bytes = FILE.length
+  assert.equal(receiver.transfers.progress, [{ peer: 's3', direction: 'received', written: 0, bytes }])
+  offering.say(encodeTransfer({ type: 'piece', offset: 0, data: FILE.subarray(0, 9000) }))
+  await receiver.until(() => (receiver.transfers.progress[0]?.written ?? 0) > 0)
+  assert.equal(receiver.transfers.progress, [{ peer: 's3', direction: 'received', written: 9000, bytes }])
+  offering.leave()
+  await receiver.until(() => receiver.transfers.count === 0)
+  assert.equal(receiver.transfers.progress, [])
+})
+
 test.run()
