@@ -37,9 +37,8 @@ export const APPLY_TRACING = 'balsa:apply'
 export function publishEvents(events: Events, server: ServerId): void {
   for (const name of EVENT_NAMES) {
     const published = channel(channelOf(name))
-    events.on(name, (event) => {
-      if (published.hasSubscribers) published.publish(Object.freeze({ server, event }))
-    })
+    const publish = (event: RaftEvents[typeof name]): void => published.publish(Object.freeze({ server, event }))
+    events.on(name, publish, () => published.hasSubscribers)
   }
 }
 

@@ -107,7 +107,12 @@ export function checkListener(name: unknown, listener: unknown): void {
 /** One call of `on`: the same function may be subscribed more than once, and each ends by itself. */
 interface Subscription {
   readonly listener: (event: never) => unknown
+  /** While false, it is as if nobody had subscribed. */
+  readonly isHeard: () => boolean
 }
+
+const always = (): boolean => true
+const NOBODY: ReadonlySet<Subscription> = new Set()
 
 export class Events {
   readonly #logger: Logger
@@ -117,10 +122,14 @@ export class Events {
     this.#logger = logger
   }
 
-  /** Returns what ends the subscription. */
-  on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
+  /** Returns what ends the subscription. `isHeard`: whether anybody stands behind it now. */
+  on<Name extends keyof RaftEvents>(
+    name: Name,
+    listener: (event: RaftEvents[Name]) => void,
+    isHeard = always,
+  ): () => void {
     const subscriptions = this.#subscriptions.get(name) ?? new Set()
-    const subscription = { listener }
+    const subscription = { listener, isHeard }
     this.#subscriptions.set(name, subscriptions.add(subscription))
     return () => {
       subscriptions.delete(subscription)
@@ -129,7 +138,8 @@ export class Events {
 
   /** Whether anybody listens: what nobody hears need not be made. */
   hears(name: keyof RaftEvents): boolean {
-    return (this.#subscriptions.get(name)?.size ?? 0) > 0
+    for (const { isHeard } of this.#subscriptions.get(name) ?? NOBODY) if (isHeard()) return true
+    return false
   }
 
   /** To whoever listens now: who begins to because of this event hears of the next, who has ended meanwhile of none. */
@@ -138,7 +148,7 @@ export class Events {
     if (subscriptions === undefined) return
     Object.freeze(event)
     for (const subscription of [...subscriptions]) {
-      if (!subscriptions.has(subscription)) continue
+      if (!subscriptions.has(subscription) || !subscription.isHeard()) continue
       const { listener } = subscription
       try {
         const answer = (listener as (event: RaftEvents[Name]) => unknown)(event)

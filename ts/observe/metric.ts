@@ -66,6 +66,7 @@ export const METRICS = {
   balsa_event_loop_lag_max_seconds: gauge('Event-loop lag since the metrics were last read, highest'),
 } as const satisfies Record<string, MetricKind>
 
+/** One of the metrics that docs/watching.md lists. */
 export type MetricName = keyof typeof METRICS
 
 export const METRIC_NAMES = Object.keys(METRICS) as readonly MetricName[]
@@ -73,6 +74,7 @@ export const METRIC_NAMES = Object.keys(METRICS) as readonly MetricName[]
 /** Names and values; `server` is always among them. */
 export type Labels = Readonly<Record<string, string>>
 
+/** One value of a counter or gauge. */
 export interface Sample {
   readonly labels: Labels
   readonly value: number

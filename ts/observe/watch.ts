@@ -11,6 +11,7 @@ import { checkOptionNames, optionsError, shown } from '../option-checks.js'
 import { checkEventName, EVENT_NAMES } from './events.js'
 import type { Events, RaftEvents } from './events.js'
 
+/** What `on` and `watch` know. */
 export type EventName = keyof RaftEvents
 
 /** What a watcher is told: `type` is the name of the event; `dropped` stands where `count` events are missing. */
@@ -18,8 +19,9 @@ export type WatchedEvent<Name extends EventName = EventName> =
   | { readonly [Each in Name]: { readonly type: Each; readonly event: RaftEvents[Each] } }[Name]
   | { readonly type: 'dropped'; readonly count: number }
 
+/** What `raft.watch` takes. */
 export interface WatchOptions<Name extends EventName = EventName> {
-  /** Only these. Default: all that there are. */
+  /** Only these. Default: all but `applied`, which comes with each batch and holds its entries while it waits. */
   readonly events?: readonly Name[]
   /** So many events wait at most. 1 .. 65536, default 1024. */
   readonly limit?: number
@@ -36,6 +38,7 @@ export interface Watch<Name extends EventName = EventName> extends AsyncIterable
 }
 
 const OPTION_NAMES: readonly string[] = ['events', 'limit', 'signal']
+const EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) => name !== 'applied')
 const LIMIT = 1024
 const LIMIT_MAX = 65_536
 /** Calls of `next` that wait for one event each. */
@@ -51,7 +54,7 @@ export interface WatchedParts {
 
 export function watch<Name extends EventName>(parts: WatchedParts, options: WatchOptions<Name> = {}): Watch<Name> {
   checkOptionNames('watch', options, OPTION_NAMES)
-  const { events = EVENT_NAMES as readonly Name[], limit = LIMIT, signal } = options
+  const { events = EVENTS as readonly Name[], limit = LIMIT, signal } = options
   if (!Array.isArray(events)) {
     throw optionsError(`option events of watch must be a list of names of events, and is ${shown(events)}`)
   }
@@ -75,8 +78,9 @@ interface Taker<Name extends EventName> {
 class Watcher<Name extends EventName> implements Watch<Name> {
   readonly #limit: number
   readonly #parts: WatchedParts
-  /** At most `#limit`. Empty while somebody waits. */
-  #waiting: WatchedEvent<Name>[] = []
+  /** From `#head` on, at most `#limit`; before that, what is gone. None while somebody waits. */
+  #waiting: (WatchedEvent<Name> | undefined)[] = []
+  #head = 0
   /** Events that are missing before the first that waits. */
   #missing = 0
   /** In the order in which they asked. */
@@ -115,7 +119,7 @@ class Watcher<Name extends EventName> implements Watch<Name> {
       this.#missing = 0
       return { done: false, value: { type: 'dropped', count } }
     }
-    const value = this.#waiting.shift()
+    const value = this.#shift()
     if (value !== undefined) return { done: false, value }
     if (this.#isEnded) return { done: true, value: undefined }
     if (this.#takers.length >= TAKERS_MAX) {
@@ -127,8 +131,7 @@ class Watcher<Name extends EventName> implements Watch<Name> {
   }
 
   async return(): Promise<Told<Name>> {
-    this.#waiting = []
-    this.#missing = 0
+    this.#forget()
     this.#failure = null
     this.#end()
     return { done: true, value: undefined }
@@ -148,18 +151,36 @@ class Watcher<Name extends EventName> implements Watch<Name> {
   #came(told: WatchedEvent<Name>): void {
     const taker = this.#takers.shift()
     if (taker !== undefined) return taker.resolve({ done: false, value: told })
-    if (this.#waiting.length === this.#limit) {
-      this.#waiting.shift()
+    if (this.#waiting.length - this.#head === this.#limit) {
+      this.#shift()
       this.#missing += 1
       this.#parts.dropped()
     }
     this.#waiting.push(told)
   }
 
+  /** The oldest. Room for it goes with that of as many others. */
+  #shift(): WatchedEvent<Name> | undefined {
+    if (this.#head === this.#waiting.length) return undefined
+    const oldest = this.#waiting[this.#head]
+    this.#waiting[this.#head] = undefined
+    this.#head += 1
+    if (this.#head >= this.#limit) {
+      this.#waiting = this.#waiting.slice(this.#head)
+      this.#head = 0
+    }
+    return oldest
+  }
+
+  #forget(): void {
+    this.#waiting = []
+    this.#head = 0
+    this.#missing = 0
+  }
+
   #abort(reason: unknown): void {
     if (this.#isEnded) return
-    this.#waiting = []
-    this.#missing = 0
+    this.#forget()
     const failure = new RaftError('ERR_RAFT_ABORTED', 'the signal has ended this watch', { cause: reason })
     const taker = this.#takers.shift()
     if (taker === undefined) this.#failure = failure

@@ -13,6 +13,7 @@ import type { Life } from './life.js'
 
 const STALENESS_TIMEOUTS_MAX = 2
 
+/** Whether a server is alive, and whether it is ready to be asked (docs/watching.md). */
 export interface Health {
   /** It runs: it has neither halted nor begun to close. */
   readonly isAlive: boolean

@@ -17,7 +17,7 @@ export interface MetricSource {
   metrics(): readonly Metric[]
 }
 
-interface InstrumentOptions {
+interface Described {
   readonly description: string
   readonly unit: string
 }
@@ -30,8 +30,8 @@ type ObserveAll<Instrument> = (observer: Observer<Instrument>) => void
 
 /** So much of the `Meter` of OpenTelemetry. */
 export interface OtelMeter<Instrument> {
-  createObservableCounter(name: string, options: InstrumentOptions): Instrument
-  createObservableGauge(name: string, options: InstrumentOptions): Instrument
+  createObservableCounter(name: string, options: Described): Instrument
+  createObservableGauge(name: string, options: Described): Instrument
   addBatchObservableCallback(observe: ObserveAll<Instrument>, instruments: Instrument[]): void
   removeBatchObservableCallback(observe: ObserveAll<Instrument>, instruments: Instrument[]): void
 }

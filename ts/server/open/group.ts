@@ -104,11 +104,9 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins, meter)
-  const proposals = new ApplyQueue()
-  const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
-  const replay = new Replay(core)
-  const isReplay = (index: LogIndex): boolean => replay.has(index)
-  const applier = new Applier(settings.stateMachine, settings.codec, isAwaited, isReplay, readConfiguration)
+  const calls = makeCalls()
+  const { proposals } = calls
+  const { applier, replay } = makeApplier(settings, core, proposals)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
@@ -120,31 +118,9 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
   const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
   const inbound: Inbound = new Inbound({
-    identity,
-    teller,
-    core,
-    boots,
-    store,
-    transport,
-    transfers,
-    repairs,
-    pins,
-    refusals,
-    mailbox,
-    life,
-    events,
-    logger,
+    ...{ identity, teller, core, boots, store, transport, transfers, repairs, pins, refusals },
+    ...{ mailbox, life, events, logger },
   })
-  const calls = {
-    proposals,
-    reads: new ReadQueue(),
-    readies: new ReadyQueue(),
-    changes: new ChangeQueue(),
-    queries: new QueriesUnderWay(),
-    leadership: new LeadershipQueue(),
-    deadlines: new Deadlines(),
-    signals: new Signals(),
-  }
   const shared = {
     ...{ ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls },
     ...{ meter, currency, transport },
@@ -160,6 +136,27 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability, join: state.join },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
+}
+
+/** Where calls wait, by what they ask for. */
+function makeCalls() {
+  return {
+    proposals: new ApplyQueue(),
+    reads: new ReadQueue(),
+    readies: new ReadyQueue(),
+    changes: new ChangeQueue(),
+    queries: new QueriesUnderWay(),
+    leadership: new LeadershipQueue(),
+    deadlines: new Deadlines(),
+    signals: new Signals(),
+  }
+}
+
+function makeApplier({ stateMachine, codec }: GroupSettings, core: RaftCore, proposals: ApplyQueue) {
+  const replay = new Replay(core)
+  const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
+  const isReplay = (index: LogIndex): boolean => replay.has(index)
+  return { replay, applier: new Applier(stateMachine, codec, isAwaited, isReplay, readConfiguration) }
 }
 
 /** As it is told. */
