@@ -104,8 +104,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const pins = new PeerPins(identity, stored.facts, core, mailbox, settings.acceptPeerBoot)
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins, meter)
-  const calls = makeCalls()
-  const { proposals } = calls
+  const proposals = new ApplyQueue()
   const { applier, replay } = makeApplier(settings, core, proposals)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
@@ -122,7 +121,20 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     ...{ mailbox, life, events, logger },
   })
   const shared = {
-    ...{ ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls },
+    ...{
+      ...makeCalls(),
+      proposals,
+      core,
+      store,
+      clock,
+      events,
+      life,
+      mailbox,
+      pins,
+      entryClock,
+      snapshots,
+      snapshotCalls,
+    },
     ...{ meter, currency, transport },
   }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
@@ -138,10 +150,9 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
 
-/** Where calls wait, by what they ask for. */
+/** Where calls wait, by what they ask for; those that propose wait elsewhere. */
 function makeCalls() {
   return {
-    proposals: new ApplyQueue(),
     reads: new ReadQueue(),
     readies: new ReadyQueue(),
     changes: new ChangeQueue(),
