@@ -16,7 +16,7 @@ export type {
   SnapshotBytes,
 } from './options.js'
 export { Raft } from './raft.js'
-export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
+export type { ChangeOptions, MembershipTarget, NewServer, SessionOptions } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
 export type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 export type { WaitOptions } from './server/calls/pending-call.js'
@@ -24,6 +24,7 @@ export type { BootstrappedFolder } from './server/open/bootstrap.js'
 export type { FolderState } from './server/open/folder-state.js'
 export type { Recovery } from './server/open/recover.js'
 export type { SeededFolder } from './server/open/seed.js'
+export type { Session } from './server/session.js'
 export type { ClockStatus, ConfigurationAnswer, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'
 export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'
@@ -40,5 +41,6 @@ export type {
   Server,
   ServerId,
   ServerMeta,
+  SessionToken,
   Term,
 } from './types.js'

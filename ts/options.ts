@@ -20,8 +20,8 @@ import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
-import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
+import { ELECTION_PRIORITY_MAX, isPosition, logIndex } from './types.js'
+import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta, SessionToken } from './types.js'
 
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   /** One of the ids in `bootstrap`; with `join`, none of them. */
@@ -228,6 +228,7 @@ const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'l
 const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const SESSION_OPTION_NAMES = [...CALL_OPTION_NAMES, 'expiresAfterMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
 const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
@@ -522,6 +523,30 @@ export function checkChangeOptions(call: string, options: object | undefined): v
     fail('ifIndex', `is ${shown(ifIndex)}; must be the index that configuration() told`)
   }
   if (force !== undefined) checkFlag('force', force)
+}
+
+/** Of entry time, without an entry of a session: an hour, or what is asked for. */
+const SESSION_EXPIRES_MS = 3_600_000
+const SESSION_EXPIRES_MS_MIN = 1000
+const SESSION_EXPIRES_MS_MAX = 30 * 24 * 3_600_000
+/** Above it must be room for all that are still to come. */
+const SEQUENCE_MAX = 2 ** 52
+
+/** As `checkCallOptions`, for a session that is opened. Answers with when it expires. */
+export function checkSessionOptions(call: string, options: object | undefined): number {
+  if (options === undefined) return SESSION_EXPIRES_MS
+  checkWait(call, options, SESSION_OPTION_NAMES)
+  const { expiresAfterMs = SESSION_EXPIRES_MS } = options as { readonly expiresAfterMs?: number }
+  checkNumber('expiresAfterMs', expiresAfterMs, SESSION_EXPIRES_MS_MIN, SESSION_EXPIRES_MS_MAX)
+  return Math.floor(expiresAfterMs)
+}
+
+/** What a session is resumed with. */
+export function checkSessionToken(call: string, token: unknown): SessionToken {
+  const { id, sequence } = (typeof token === 'object' && token !== null ? token : {}) as Partial<SessionToken>
+  if (isPosition(id) && id > 0 && isPosition(sequence, SEQUENCE_MAX) && sequence > 0)
+    return { id: logIndex(id), sequence }
+  throw optionsError(`${call} takes the token of a session, { id, sequence }, and was given ${shown(token)}`)
 }
 
 /** The id of a server, as every call takes it. */

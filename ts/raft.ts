@@ -19,6 +19,8 @@ import {
   checkIds,
   checkReadOptions,
   checkServerId,
+  checkSessionOptions,
+  checkSessionToken,
   checkTransferOptions,
   importSettingsOf,
   recoverSettingsOf,
@@ -49,10 +51,11 @@ import type { Recovery } from './server/open/recover.js'
 import { seedFolder } from './server/open/seed.js'
 import type { SeededFolder } from './server/open/seed.js'
 import type { Server } from './server/server.js'
+import { openSession, Session } from './server/session.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
 import { logIndex } from './types.js'
-import type { LogIndex, Server as Described, ServerId, ServerMeta } from './types.js'
+import type { LogIndex, Server as Described, ServerId, ServerMeta, SessionToken } from './types.js'
 
 /** A server to be added. */
 export interface NewServer {
@@ -76,6 +79,14 @@ export interface ChangeOptions extends WaitOptions {
   readonly ifIndex?: number
   /** Also where too few voters would be heard to commit anything. Default false. */
   readonly force?: boolean
+}
+
+export interface SessionOptions extends WaitOptions {
+  /**
+   * So many milliseconds of entry time without an entry of it end the session, whatever the clocks of machines say: 1
+   * second .. 30 days, default 1 hour.
+   */
+  readonly expiresAfterMs?: number
 }
 
 export class Raft<Command, Result, Query = never, Answer = never> {
@@ -172,6 +183,29 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     }
     if (commands.length === 0) return []
     return (await this.#server.propose(this.#encodeAll(commands), 'command', options)) as readonly Result[]
+  }
+
+  /**
+   * Opens a session, in which a command that is sent more than once is applied once (docs/sessions.md). Resolves when
+   * the log has it. Leader only. There are 2048 at a time: another one takes the place of the one that was quiet for
+   * longest. One whose opening ended as `unknown` is of nobody, and expires.
+   */
+  async openSession(options?: SessionOptions): Promise<Session<Command, Result>> {
+    const expiresAfterMs = checkSessionOptions('openSession', options)
+    const { expiresAfterMs: _, ...wait } = options ?? {}
+    this.#server.checkRoom(1, 0)
+    const door = { server: this.#server, codec: this.#codec }
+    return openSession(door, expiresAfterMs, options === undefined ? undefined : wait)
+  }
+
+  /**
+   * Goes on with a session that was opened anywhere: with `session` of an error, the same command is given to `apply`
+   * first, and applied unless it was. Of several such errors the one with the lowest sequence comes first. Asks
+   * nothing, on any server; whether the log still has the session, its first command tells.
+   */
+  resumeSession(token: SessionToken): Session<Command, Result> {
+    const checked = checkSessionToken('resumeSession', token)
+    return new Session({ server: this.#server, codec: this.#codec }, checked, true)
   }
 
   /** Commits an empty entry; resolves with its index once everything before it is applied here. Leader only. */

@@ -34,8 +34,7 @@ interface SessionVector extends Omit<BlockVector, 'entries'> {
 }
 
 type SessionEntry = { readonly command: string } & (
-  | { readonly session: null }
-  | { readonly session: number; readonly sequence: number; readonly third: number }
+  { readonly session: null } | { readonly session: number; readonly sequence: number; readonly third: number }
 )
 
 type StepVector =

@@ -33,6 +33,27 @@ export class GuardedCodec<Command> {
   /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
   // Hot path: once per command.
   encode(command: Command): Payload {
+    return this.#slabs.copy(this.#encoded(command, PAYLOAD_BYTES_MAX))
+  }
+
+  /**
+   * The same in memory of its own, behind so many bytes of room, so that it can be proposed more than once
+   * (`payloadOf`).
+   */
+  // Hot path: once per command of a session.
+  encodeBehind(room: number, command: Command): Uint8Array {
+    const encoded = this.#encoded(command, PAYLOAD_BYTES_MAX - room)
+    const bytes = new Uint8Array(room + encoded.length)
+    bytes.set(encoded, room)
+    return bytes
+  }
+
+  payloadOf(bytes: Uint8Array): Payload {
+    return this.#slabs.copy(bytes)
+  }
+
+  /** What the codec answers with: memory of a user's. */
+  #encoded(command: Command, bytesMax: number): Uint8Array {
     let answer: unknown
     try {
       answer = this.#codec.encode(command)
@@ -47,9 +68,9 @@ export class GuardedCodec<Command> {
     }
     // Not `byteLength`, which engines are slow to tell.
     const { length } = answer
-    if (length > PAYLOAD_BYTES_MAX) throw tooLarge(length)
+    if (length > bytesMax) throw tooLarge(length, bytesMax)
     if (length === 0 && isDetached(answer)) throw notEncoded('answered with a Uint8Array whose memory is detached')
-    return this.#slabs.copy(answer)
+    return answer
   }
 
   /** `bytes` may be written to. Throws ERR_RAFT_APPLY_FAILED. */
@@ -340,8 +361,8 @@ function resultLost(code: 'ERR_RAFT_ENCODE' | 'ERR_RAFT_TOO_LARGE', why: string,
   return new RaftError(code, message, { outcome: 'applied', cause })
 }
 
-function tooLarge(bytes: number): RaftError {
-  const message = `the command has ${bytes} bytes, at most ${PAYLOAD_BYTES_MAX} are allowed: split it`
+function tooLarge(bytes: number, bytesMax: number): RaftError {
+  const message = `the command has ${bytes} bytes, at most ${bytesMax} are allowed: split it`
   return new RaftError('ERR_RAFT_TOO_LARGE', message)
 }
 

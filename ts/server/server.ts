@@ -438,12 +438,17 @@ export class Server implements Changing {
     return { deadlines: this.#deadlines, signals: this.#signals }
   }
 
+  /** Of a call in several steps: what is left of its deadline, each time it is asked. */
+  restOf(options: WaitOptions | undefined): () => WaitOptions | undefined {
+    const since = this.#beginOf(options)
+    return () => this.#rest(options, since)
+  }
+
   /** What a deadline is counted from; nobody asks where there is none. */
   #beginOf(options: WaitOptions | undefined): number {
     return options?.timeoutMs === undefined ? 0 : this.#clock.now()
   }
 
-  /** Of a call in several steps: what is left of its deadline. */
   #rest(options: WaitOptions | undefined, since: number): WaitOptions | undefined {
     if (options?.timeoutMs === undefined) return options
     return { ...options, timeoutMs: this.#msLeft(options.timeoutMs, since) }
