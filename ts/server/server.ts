@@ -116,6 +116,12 @@ export interface Counters {
   readonly applying: number
 }
 
+/** What is left of a deadline, each time it is asked. */
+export interface RestOf {
+  readonly wait: () => WaitOptions | undefined
+  readonly isOver: () => boolean
+}
+
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
 export class Server implements Changing {
@@ -438,10 +444,13 @@ export class Server implements Changing {
     return { deadlines: this.#deadlines, signals: this.#signals }
   }
 
-  /** Of a call in several steps: what is left of its deadline, each time it is asked. */
-  restOf(options: WaitOptions | undefined): () => WaitOptions | undefined {
+  /** Of a call in several steps. */
+  restOf(options: WaitOptions | undefined): RestOf {
     const since = this.#beginOf(options)
-    return () => this.#rest(options, since)
+    return {
+      wait: () => this.#rest(options, since),
+      isOver: () => options?.timeoutMs !== undefined && since + options.timeoutMs <= this.#clock.now(),
+    }
   }
 
   /** What a deadline is counted from; nobody asks where there is none. */

@@ -17,7 +17,7 @@ import { logIndex } from '../types.js'
 import type { LogIndex, SessionToken } from '../types.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import { answerLost, overloaded, sessionLost, sessionSequence } from './refusals.js'
-import type { Server } from './server.js'
+import type { RestOf, Server } from './server.js'
 
 /** What a session is used through. */
 export interface SessionDoor<Command> {
@@ -126,7 +126,7 @@ export class Session<Command, Result> {
     let outcome: Outcome = sequence === this.#resumed ? 'unknown' : 'not-applied'
     for (;;) {
       try {
-        return this.#answerOf(await this.#propose(payload, sequence, rest()), sequence, outcome)
+        return this.#answerOf(await this.#propose(payload, sequence, rest.wait()), sequence, outcome)
       } catch (error) {
         if (!(error instanceof RaftError)) throw error
         outcome = most(outcome, error.outcome)
@@ -144,16 +144,17 @@ export class Session<Command, Result> {
   }
 
   /** Whether this server leads, as soon as it knows who does; with no deadline it does not wait for that. */
-  async #leadsAgain(rest: () => WaitOptions | undefined, outcome: Outcome): Promise<boolean> {
+  async #leadsAgain(rest: RestOf, outcome: Outcome): Promise<boolean> {
     const { server } = this.#door
-    const options = rest()
+    const options = rest.wait()
+    if (rest.isOver()) return false
     if (server.status.role !== 'leader' && options?.timeoutMs === undefined) return false
     try {
       if (server.status.role !== 'leader') await server.ready(options)
     } catch (error) {
       throw error instanceof RaftError ? withOutcome(error, outcome) : error
     }
-    return server.status.role === 'leader'
+    return server.status.role === 'leader' && !rest.isOver()
   }
 
   #answerOf(result: unknown, sequence: number, outcome: Outcome): unknown {

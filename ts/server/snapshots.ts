@@ -18,6 +18,7 @@ import { piecesOf, RestoredPieces, snapshotFailed } from '../machine/snapshot-pi
 import type { Captured, GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
+import { corruptError } from '../snapshot/snapshot-fault.js'
 import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
@@ -280,7 +281,11 @@ export class Snapshots implements SnapshotShelf {
 
   async #restoreFrom(meta: SnapshotMeta): Promise<void> {
     const begunAt = this.#clock.now()
-    const { sessions, rest } = await readSessions(this.#store, meta.id, this.find(meta.id)?.header.sessionBytes)
+    const stored = this.find(meta.id)
+    // How much of the data are sessions only its header says.
+    if (stored === null) throw corruptError(meta.id, 'its header could not be read when this server started')
+    const { sessionBytes, stateHash } = stored.header
+    const { sessions, rest } = await readSessions(this.#store, meta.id, sessionBytes)
     const pieces = new RestoredPieces(rest)
     try {
       await this.#machine.restore(pieces, meta)
@@ -289,7 +294,7 @@ export class Snapshots implements SnapshotShelf {
     }
     // What a machine has left unread must be whole as well: it was made to be read.
     if (!pieces.isDrained) await this.#store.verify(meta.id)
-    await this.#machine.checkRestored(this.find(meta.id)?.header.stateHash, meta)
+    await this.#machine.checkRestored(stateHash, meta)
     this.#applier.restored(meta.index, meta.time, sessions)
     const ms = Math.round(this.#clock.now() - begunAt)
     this.#logger.info('restored', { index: meta.index, id: meta.id, ms })
