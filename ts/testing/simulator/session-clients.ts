@@ -114,16 +114,22 @@ class SessionClient {
     this.#pending = pending
     this.#world.observers.invoked(operation)
     this.#world.promised()
-    this.#call(raft, step, operation.timeoutMs ?? 1).then(
-      (answer) => {
-        const applied = server.core?.log.appliedIndex ?? 0
-        this.#end(pending, { status: 'ok', code: null, applied, index: answer?.index ?? 0, value: answer?.value ?? 0 }, null)
-      },
-      (error: unknown) => {
-        if (!(error instanceof RaftError)) throw error
-        this.#end(pending, { status: error.outcome, code: error.code, ...NOTHING }, error)
-      },
-    ).catch((error: unknown) => this.#world.failed(error))
+    this.#call(raft, step, operation.timeoutMs ?? 1)
+      .then(
+        (answer) => {
+          const applied = server.core?.log.appliedIndex ?? 0
+          this.#end(
+            pending,
+            { status: 'ok', code: null, applied, index: answer?.index ?? 0, value: answer?.value ?? 0 },
+            null,
+          )
+        },
+        (error: unknown) => {
+          if (!(error instanceof RaftError)) throw error
+          this.#end(pending, { status: error.outcome, code: error.code, ...NOTHING }, error)
+        },
+      )
+      .catch((error: unknown) => this.#world.failed(error))
   }
 
   #choose(): SimServer | null {
@@ -196,8 +202,9 @@ class SessionClient {
     const { operation, step, server } = pending
     this.#world.observers.returned(operation, returned)
     this.#learn(step, returned, error)
+    const leader = error?.leader ?? null
     if (returned.status === 'ok') this.#believes = server
-    else if (error?.leader != null) this.#believes = this.#world.servers.find(({ id }) => id === error.leader?.id) ?? null
+    else if (leader !== null) this.#believes = this.#world.servers.find(({ id }) => id === leader.id) ?? null
     else if (this.#random.chance(0.3)) this.#believes = null
     if (this.isStopped) return
     if (returned.status === 'ok') return this.think(this.#random.chance(0.01) ? 1000 : 1)

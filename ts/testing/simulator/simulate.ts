@@ -113,7 +113,13 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
     observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants, sessions],
-    actors: [...(options.machine === undefined ? [sessions] : []), new Nemesis(), new Supervisor(), new LostQuorum(steps), ...(options.actors ?? [])],
+    actors: [
+      ...(options.machine === undefined ? [sessions] : []),
+      new Nemesis(),
+      new Supervisor(),
+      new LostQuorum(steps),
+      ...(options.actors ?? []),
+    ],
   })
   // A world in which nothing moves takes no steps, and yet it ends.
   const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs

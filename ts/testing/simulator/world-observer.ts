@@ -9,13 +9,7 @@ import type { DiskBefore } from './invariants/repair-invariants.js'
  * What clients with sessions do: send a command, send it again since it may have been done, or though it was answered,
  * or send another one as what was answered before.
  */
-export type SessionStep =
-  | 'sessionOpen'
-  | 'sessionClose'
-  | 'session'
-  | 'sessionAgain'
-  | 'sessionRepeat'
-  | 'sessionBack'
+export type SessionStep = 'sessionOpen' | 'sessionClose' | 'session' | 'sessionAgain' | 'sessionRepeat' | 'sessionBack'
 
 export interface Operation {
   readonly id: number

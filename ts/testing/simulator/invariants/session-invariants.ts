@@ -60,7 +60,11 @@ export class SessionInvariants implements WorldObserver {
   /** Nobody sends it again, and it was not applied. */
   notApplied(command: number): void {
     const at = this.#appliedAt.get(command)
-    hold(at === undefined, 15, () => `command ${command} of a session was not applied, says its outcome; it is, at ${at}`)
+    hold(
+      at === undefined,
+      15,
+      () => `command ${command} of a session was not applied, says its outcome; it is, at ${at}`,
+    )
     this.#never.set(command, 'was said not to be')
   }
 
