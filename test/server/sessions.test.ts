@@ -52,8 +52,6 @@ class ChannelTransport extends StageTransport {
 class Alone {
   readonly clock = new ManualClock()
   readonly storage = memoryStore()
-  /** The places of the snapshots that were taken. */
-  readonly taken: number[] = []
   #raft: NumberRaft | null = null
 
   get raft(): NumberRaft {
@@ -68,7 +66,6 @@ class Alone {
       ...{ stateMachine: machine, snapshots: { entries: 1e6, trailingEntries: 3 }, ...options },
     })
     this.#raft = new Raft(await openServer(settings), settings)
-    this.raft.on('snapshot', ({ what, index }) => void (what === 'taken' && this.taken.push(index)))
     for (let step = 0; step < 400 && this.raft.status.role !== 'leader'; step += 1) {
       this.clock.advance(10)
       await new Promise((next) => setImmediate(next))
@@ -171,25 +168,6 @@ test('a machine that has the commands by itself is given none again, and their a
   assert.equal([back.code, back.outcome], ['ERR_RAFT_SESSION_SEQUENCE', 'unknown'])
   assert.equal(durable.list, [5, 6])
   assert.is(await raft.resumeSession(session.token).apply(7), '7 is number 3')
-  await raft.close()
-})
-
-test('no snapshot is taken of a machine that is ahead of the log by itself', async () => {
-  const alone = new Alone()
-  const durable = new Kept()
-  const opened = await alone.open(durable)
-  // More than is read of the log in one go.
-  for (let round = 0; round < 4; round += 1) await opened.applyAll(Array.from({ length: 8000 }, (_, at) => at))
-  await opened.close()
-  const { lastIndex } = opened.status
-  const kept = new Kept({ ...durable.machine, appliedIndex: () => lastIndex })
-  const raft = await alone.open(kept, { snapshots: { entries: 10, trailingEntries: 3 } })
-  await raft.snapshot()
-  assert.is(alone.taken.length, 1)
-  assert.ok(
-    alone.taken.every((index) => index >= lastIndex),
-    `${alone.taken.join()} of ${lastIndex}`,
-  )
   await raft.close()
 })
 
