@@ -13,6 +13,7 @@ import { decodeBlock, entryBlock, RecordCursor, BlockWriter, sealBlock, verifyBl
 import { decodeConfiguration, encodeBootstrap, encodeConfiguration } from '#balsa/format/configuration.js'
 import { incarnationsOf, withIncarnations } from '#balsa/format/incarnations.js'
 import { crc32c } from '#balsa/format/crc32c.js'
+import { viewOf } from '#balsa/format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '#balsa/format/malformed.js'
 import { SESSION_HEADER_BYTES, writeSessionHeader } from '#balsa/format/session.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
@@ -152,7 +153,7 @@ for (const vector of vectors.sessionBlocks) {
 function payloadOf(entry: SessionEntry): Uint8Array {
   if (entry.session === null) return bytesOf(entry.command)
   const payload = new Uint8Array(SESSION_HEADER_BYTES + entry.command.length / 2)
-  writeSessionHeader(payload, entry.session, entry.sequence, entry.third)
+  writeSessionHeader(viewOf(payload), 0, entry.session, entry.sequence, entry.third)
   payload.set(bytesOf(entry.command), SESSION_HEADER_BYTES)
   return payload
 }

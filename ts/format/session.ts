@@ -3,8 +3,7 @@
  * so that whoever applies it knows it again.
  */
 
-import { assert } from '../errors.js'
-import { readU64, viewOf, writeU64 } from './little-endian.js'
+import { readU64, writeU64 } from './little-endian.js'
 
 export const SESSION_HEADER_BYTES = 24
 
@@ -21,14 +20,11 @@ export interface SessionHeader {
   readonly third: number
 }
 
-/** Fills the first bytes of a payload. */
 // Hot path: once per command of a session.
-export function writeSessionHeader(payload: Uint8Array, session: number, sequence: number, third: number): void {
-  assert(payload.length >= SESSION_HEADER_BYTES, () => `no room for a session header in ${payload.length} bytes`)
-  const view = viewOf(payload)
-  writeU64(view, 0, session)
-  writeU64(view, 8, sequence)
-  writeU64(view, 16, third)
+export function writeSessionHeader(view: DataView, at: number, session: number, sequence: number, third: number): void {
+  writeU64(view, at, session)
+  writeU64(view, at + 8, sequence)
+  writeU64(view, at + 16, third)
 }
 
 /** Numbers over 2^53 - 1 come rounded: they are no session and no sequence that anybody has. */

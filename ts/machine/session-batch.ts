@@ -35,9 +35,8 @@ interface Place {
 export class SessionBatch {
   readonly #sessions: Sessions
   readonly #codec: GuardedResultCodec<unknown>
+  /** By ascending index. */
   readonly #places: Place[] = []
-  /** Entries whose answers are made on every server, since they are kept there. */
-  readonly #applied = new Set<number>()
 
   constructor(sessions: Sessions, codec: GuardedResultCodec<unknown>) {
     this.#sessions = sessions
@@ -54,15 +53,23 @@ export class SessionBatch {
     }
     const admission = this.#sessions.admit(header, index, time)
     const session = this.#sessions.find(id)
-    if (admission === 'apply') this.#applied.add(index)
     if (admission === 'apply' || admission === 'repeated') {
       this.#place(at, index, session, sequence, admission === 'apply', undefined)
     } else this.#place(at, index, null, sequence, false, new NoAnswer(admission))
     return admission === 'apply'
   }
 
+  /** Whether its answer is made on every server, since it is kept there. */
   isApplied(index: LogIndex): boolean {
-    return this.#applied.has(index)
+    let from = 0
+    let to = this.#places.length
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if ((this.#places[middle]?.index ?? 0) < index) from = middle + 1
+      else to = middle
+    }
+    const place = this.#places[from]
+    return place !== undefined && place.index === index && place.isApplied
   }
 
   /** From the machine's results for what reached it to one result for each of `count` commands. */

@@ -8,10 +8,11 @@
 
 import { RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
-import { PAYLOAD_BYTES_MAX } from '../format/block.js'
+import { PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES } from '../format/block.js'
 import type { Payload } from '../format/block.js'
 import { hexOf } from '../format/hex.js'
 import { PayloadSlabs } from '../format/payload.js'
+import { writeSessionHeader } from '../format/session.js'
 import { STATE_HASH_BYTES_MAX } from '../format/snapshot.js'
 import { isBytes, isDetached, isThenable, kindOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
@@ -43,13 +44,17 @@ export class GuardedCodec<Command> {
   // Hot path: once per command of a session.
   encodeBehind(room: number, command: Command): Uint8Array {
     const encoded = this.#encoded(command, PAYLOAD_BYTES_MAX - room)
-    const bytes = new Uint8Array(room + encoded.length)
+    const bytes = Buffer.allocUnsafe(room + encoded.length)
     bytes.set(encoded, room)
     return bytes
   }
 
-  payloadOf(bytes: Uint8Array): Payload {
-    return this.#slabs.copy(bytes)
+  /** A copy of what begins with room for a session header, which is filled. */
+  // Hot path: once per command of a session.
+  payloadOf(bytes: Uint8Array, session: number, sequence: number, third: number): Payload {
+    const payload = this.#slabs.copy(bytes)
+    writeSessionHeader(payload.slab.view, payload.at + RECORD_HEADER_BYTES, session, sequence, third)
+    return payload
   }
 
   /** What the codec answers with: memory of a user's. */

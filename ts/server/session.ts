@@ -8,7 +8,7 @@
 
 import { RaftError } from '../errors.js'
 import type { Outcome } from '../errors.js'
-import { SESSION_HEADER_BYTES, writeSessionHeader } from '../format/session.js'
+import { SESSION_HEADER_BYTES } from '../format/session.js'
 import { NoAnswer } from '../machine/session-batch.js'
 import { SESSION_WINDOW } from '../machine/sessions.js'
 import type { GuardedCodec } from '../machine/user-code.js'
@@ -122,11 +122,12 @@ export class Session<Command, Result> {
 
   /** Sends it until it is answered, or until nothing can be hoped for. */
   async #send(payload: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<unknown> {
-    const rest = this.#door.server.restOf(options)
+    const rest = options === undefined ? null : this.#door.server.restOf(options)
     let outcome: Outcome = sequence === this.#resumed ? 'unknown' : 'not-applied'
     for (;;) {
       try {
-        return this.#answerOf(await this.#propose(payload, sequence, rest.wait()), sequence, outcome)
+        const [result] = await this.#propose(payload, sequence, rest?.wait())
+        return this.#answerOf(result, sequence, outcome)
       } catch (error) {
         if (!(error instanceof RaftError)) throw error
         outcome = most(outcome, error.outcome)
@@ -135,26 +136,24 @@ export class Session<Command, Result> {
     }
   }
 
-  async #propose(payload: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<unknown> {
+  #propose(payload: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<readonly unknown[]> {
     this.#settle()
-    writeSessionHeader(payload, this.id, sequence, sequence === 0 ? 0 : this.#unanswered)
     const { server, codec } = this.#door
-    const [result] = await server.propose([codec.payloadOf(payload)], 'session', options)
-    return result
+    return server.propose([codec.payloadOf(payload, this.id, sequence, this.#unanswered)], 'session', options)
   }
 
   /** Whether this server leads, as soon as it knows who does; with no deadline it does not wait for that. */
-  async #leadsAgain(rest: RestOf, outcome: Outcome): Promise<boolean> {
+  async #leadsAgain(rest: RestOf | null, outcome: Outcome): Promise<boolean> {
     const { server } = this.#door
-    const options = rest.wait()
-    if (rest.isOver()) return false
+    const options = rest?.wait()
+    if (rest?.isOver() === true) return false
     if (server.status.role !== 'leader' && options?.timeoutMs === undefined) return false
     try {
       if (server.status.role !== 'leader') await server.ready(options)
     } catch (error) {
       throw error instanceof RaftError ? withOutcome(error, outcome) : error
     }
-    return server.status.role === 'leader' && !rest.isOver()
+    return server.status.role === 'leader' && rest?.isOver() !== true
   }
 
   #answerOf(result: unknown, sequence: number, outcome: Outcome): unknown {
@@ -200,9 +199,8 @@ export async function openSession<Command, Result>(
   expiresAfterMs: number,
   options: WaitOptions | undefined,
 ): Promise<Session<Command, Result>> {
-  const payload = new Uint8Array(SESSION_HEADER_BYTES)
-  writeSessionHeader(payload, 0, 0, expiresAfterMs)
-  const [index] = await door.server.propose([door.codec.payloadOf(payload)], 'session', options)
+  const payload = door.codec.payloadOf(new Uint8Array(SESSION_HEADER_BYTES), 0, 0, expiresAfterMs)
+  const [index] = await door.server.propose([payload], 'session', options)
   return new Session(door, { id: logIndex(Number(index)), sequence: 1 }, false)
 }
 
