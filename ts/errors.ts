@@ -4,7 +4,7 @@
  * and is never caught.
  */
 
-import type { LogIndex, ServerId, ServerMeta } from './types.js'
+import type { LogIndex, ServerId, ServerMeta, SessionToken } from './types.js'
 
 /** What became of the command: it never will be applied, it may or may not be, or it was. */
 export type Outcome = 'not-applied' | 'unknown' | 'applied'
@@ -42,6 +42,9 @@ export type RaftErrorCode =
   | 'ERR_RAFT_LISTEN'
   | 'ERR_RAFT_CHANGE_REFUSED'
   | 'ERR_RAFT_REMOVED'
+  | 'ERR_RAFT_SESSION_LOST'
+  | 'ERR_RAFT_SESSION_SEQUENCE'
+  | 'ERR_RAFT_ANSWER_LOST'
   | 'ERR_RAFT_OPTIONS'
 
 /** Where to send the command instead. */
@@ -63,6 +66,7 @@ export interface RaftErrorDetails {
   readonly retryable?: boolean
   readonly leader?: LeaderHint | null
   readonly damaged?: EntryRange | null
+  readonly session?: SessionToken | null
   readonly cause?: unknown
 }
 
@@ -80,6 +84,11 @@ export class RaftError extends Error {
    * were, so that another server can be asked for them; null otherwise.
    */
   readonly damaged: EntryRange | null
+  /**
+   * Of a command of a session whose outcome is `unknown`, or whose answer may still be had: as what it is sent again,
+   * by a session that is resumed with this (`Raft.resumeSession`); null otherwise.
+   */
+  readonly session: SessionToken | null
 
   constructor(code: RaftErrorCode, message: string, details: RaftErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -88,6 +97,7 @@ export class RaftError extends Error {
     this.retryable = details.retryable ?? false
     this.leader = details.leader ?? null
     this.damaged = details.damaged ?? null
+    this.session = details.session ?? null
   }
 }
 

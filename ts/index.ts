@@ -17,7 +17,7 @@ export type {
   SnapshotOptions,
 } from './options.js'
 export { Raft } from './raft.js'
-export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
+export type { ChangeOptions, MembershipTarget, NewServer, SessionOptions } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
 export type { Distribution, Labels, Metric, MetricName, MetricType, Sample } from './observe/metric.js'
 export type { EventName, Watch, WatchedEvent, WatchOptions } from './observe/watch.js'
@@ -28,6 +28,7 @@ export type { FolderState } from './server/open/folder-state.js'
 export type { Recovery } from './server/open/recover.js'
 export type { SeededFolder } from './server/open/seed.js'
 export type { Health } from './server/health.js'
+export type { Session } from './server/session.js'
 export type { ClockStatus, ConfigurationAnswer, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'
 export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'
@@ -44,5 +45,6 @@ export type {
   Server,
   ServerId,
   ServerMeta,
+  SessionToken,
   Term,
 } from './types.js'

@@ -9,8 +9,9 @@ import { textOf } from './foreign-values.js'
 import { encodeBootstrap } from './format/configuration.js'
 import { areRecoveries, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
+import { msgpackCodec } from './machine/msgpack-codec.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
-import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
+import { GuardedCodec, GuardedMachine, GuardedResultCodec } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
 import { loggerOf } from './observe/loggers.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
@@ -20,8 +21,8 @@ import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
-import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
+import { ELECTION_PRIORITY_MAX, isPosition, logIndex } from './types.js'
+import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta, SessionToken } from './types.js'
 
 /** What `Raft.open` takes. What is not given has its default; an unknown name is refused. */
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
@@ -74,6 +75,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
+  /**
+   * Turns the state machine's results into bytes and back, where they travel to another server or are kept: at most 1
+   * MiB each. The same on every server. A result that it cannot turn rejects the call that waits for it, with
+   * ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE and the outcome `applied`; nobody halts. Default `msgpackCodec()`.
+   */
+  readonly resultCodec?: Codec<Result>
   /**
    * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is
    * older than what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
@@ -190,11 +197,12 @@ type Checked<Command, Result, Query, Answer> = Required<Omit<RaftOptions<Command
 /** Checked options, every one of them there, and what users bring behind its guard. */
 export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
   Checked<Command, Result, Query, Answer>,
-  'stateMachine' | 'codec' | 'snapshots'
+  'stateMachine' | 'codec' | 'resultCodec' | 'snapshots'
 > {
   readonly snapshots: Required<SnapshotOptions> & { readonly isAutomatic: boolean }
   readonly stateMachine: GuardedMachine<Command, Result, Query, Answer>
   readonly codec: GuardedCodec<Command>
+  readonly resultCodec: GuardedResultCodec<Result>
 }
 
 /** Every name that `Raft.open` takes. */
@@ -213,6 +221,7 @@ const OPTION_NAMES = Object.keys({
   cluster: true,
   stateMachine: true,
   codec: true,
+  resultCodec: true,
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
   onRemoved: true,
@@ -230,6 +239,7 @@ const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'l
 const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 /** Every name that a call takes which can be waited for. */
 const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
+const SESSION_OPTION_NAMES = [...CALL_OPTION_NAMES, 'expiresAfterMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
 const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
@@ -285,6 +295,7 @@ function readSettings<Command, Result, Query, Answer>(
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
+    resultCodec: options.resultCodec ?? msgpackCodec(),
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
     onRemoved: options.onRemoved ?? 'observe',
@@ -305,6 +316,7 @@ function readSettings<Command, Result, Query, Answer>(
     recoveries: [...checked.recoveries],
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
+    resultCodec: new GuardedResultCodec(checked.resultCodec),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
@@ -450,7 +462,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 
 /** Of what is called later: that it can be called. */
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { stateMachine, codec, transport, random } = options
+  const { stateMachine, codec, resultCodec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
   for (const name of ['validate', 'query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
@@ -460,6 +472,7 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
     fail('stateMachine', 'has one of snapshot and restore: it must have both, or none')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
+  if (!has(resultCodec, 'encode', 'decode')) fail('resultCodec', 'must have encode and decode functions')
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
     fail('transport', 'must be a transport, such as tcp({ listen })')
   }
@@ -521,6 +534,30 @@ export function checkChangeOptions(call: string, options: object | undefined): v
     fail('ifIndex', `is ${shown(ifIndex)}; must be the index that configuration() told`)
   }
   if (force !== undefined) checkFlag('force', force)
+}
+
+/** Of entry time, without an entry of a session: an hour, or what is asked for. */
+const SESSION_EXPIRES_MS = 3_600_000
+const SESSION_EXPIRES_MS_MIN = 1000
+const SESSION_EXPIRES_MS_MAX = 30 * 24 * 3_600_000
+/** Above it must be room for all that are still to come. */
+const SEQUENCE_MAX = 2 ** 52
+
+/** As `checkCallOptions`, for a session that is opened. Answers with when it expires. */
+export function checkSessionOptions(call: string, options: object | undefined): number {
+  if (options === undefined) return SESSION_EXPIRES_MS
+  checkWait(call, options, SESSION_OPTION_NAMES)
+  const { expiresAfterMs = SESSION_EXPIRES_MS } = options as { readonly expiresAfterMs?: number }
+  checkNumber('expiresAfterMs', expiresAfterMs, SESSION_EXPIRES_MS_MIN, SESSION_EXPIRES_MS_MAX)
+  return Math.floor(expiresAfterMs)
+}
+
+/** What a session is resumed with. */
+export function checkSessionToken(call: string, token: unknown): SessionToken {
+  const { id, sequence } = (typeof token === 'object' && token !== null ? token : {}) as Partial<SessionToken>
+  if (isPosition(id) && id > 0 && isPosition(sequence, SEQUENCE_MAX) && sequence > 0)
+    return { id: logIndex(id), sequence }
+  throw optionsError(`${call} takes the token of a session, { id, sequence }, and was given ${shown(token)}`)
 }
 
 /** The id of a server, as every call takes it. */

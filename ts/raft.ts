@@ -22,6 +22,8 @@ import {
   checkIds,
   checkReadOptions,
   checkServerId,
+  checkSessionOptions,
+  checkSessionToken,
   checkTransferOptions,
   importSettingsOf,
   recoverSettingsOf,
@@ -53,10 +55,12 @@ import { seedFolder } from './server/open/seed.js'
 import type { SeededFolder } from './server/open/seed.js'
 import type { Health } from './server/health.js'
 import type { Server } from './server/server.js'
+import { openSession, Session } from './server/session.js'
+import type { SessionDoor } from './server/session.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
 import { logIndex } from './types.js'
-import type { LogIndex, Server as Described, ServerId, ServerMeta } from './types.js'
+import type { LogIndex, Server as Described, ServerId, ServerMeta, SessionToken } from './types.js'
 
 /** A server to be added. */
 export interface NewServer {
@@ -81,6 +85,15 @@ export interface ChangeOptions extends WaitOptions {
   readonly ifIndex?: number
   /** Also where too few voters would be heard to commit anything. Default false. */
   readonly force?: boolean
+}
+
+/** What `openSession` takes. */
+export interface SessionOptions extends WaitOptions {
+  /**
+   * So many milliseconds of entry time without an entry of it end the session, whatever the clocks of machines say: 1
+   * second .. 30 days, default 1 hour.
+   */
+  readonly expiresAfterMs?: number
 }
 
 /** One server of a cluster. Every call settles, and every error says what became of the command (docs/errors.md). */
@@ -178,6 +191,28 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     }
     if (commands.length === 0) return []
     return (await this.#server.propose(this.#encodeAll(commands), 'command', options)) as readonly Result[]
+  }
+
+  /**
+   * Opens a session, in which a command that is sent more than once is applied once (docs/sessions.md). Resolves when
+   * the log has it. Leader only. There are 2048 at a time: another one takes the place of the one that was quiet for
+   * longest. One whose opening ended as `unknown` is of nobody, and expires.
+   */
+  async openSession(options?: SessionOptions): Promise<Session<Command, Result>> {
+    const expiresAfterMs = checkSessionOptions('openSession', options)
+    const { expiresAfterMs: _, ...wait } = options ?? {}
+    this.#server.checkRoom(1, 0)
+    return openSession(this.#sessionDoor(), expiresAfterMs, options === undefined ? undefined : wait)
+  }
+
+  /**
+   * Goes on with a session that was opened anywhere: with `session` of an error, the same command is given to `apply`
+   * first, and applied unless it was. Of several such errors the one with the lowest sequence comes first. Asks
+   * nothing, on any server; whether the log still has the session, its first command tells.
+   */
+  resumeSession(token: SessionToken): Session<Command, Result> {
+    const checked = checkSessionToken('resumeSession', token)
+    return new Session(this.#sessionDoor(), checked, true)
   }
 
   /** Commits an empty entry; resolves with its index once everything before it is applied here. Leader only. */
@@ -425,6 +460,10 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   ): Promise<ConfigurationAnswer> {
     const { ifIndex, force, wait } = changeOptionsOf(name, options)
     return this.#server.change(new ChangeCall({ change, ifIndex, force }, voter), wait)
+  }
+
+  #sessionDoor(): SessionDoor<Command> {
+    return { server: this.#server, codec: this.#codec, validate: (command) => this.#machine.validate(command) }
   }
 
   /** The one way from a command to what is proposed. Throws ERR_RAFT_INVALID, ERR_RAFT_ENCODE, ERR_RAFT_TOO_LARGE. */

@@ -153,6 +153,16 @@ export interface SnapshotHeader extends SnapshotMeta {
   readonly incarnation: string
   /** Of the state that it holds, as the machine that made it said: 2 .. 128 hex digits; none where it said nothing. */
   readonly stateHash?: string
+  /** With so many bytes of sessions its data begins; the rest is the machine's. Not there where there are none. */
+  readonly sessionBytes?: number
+}
+
+/** What a command of a session is known by, on every server. Plain data: to be kept, or sent as JSON. */
+export interface SessionToken {
+  /** The session: the index of the entry that opened it. */
+  readonly id: LogIndex
+  /** Which command of the session, from 1 on. */
+  readonly sequence: number
 }
 
 /** One step of a ticket. Steps take effect in order, all or none. */

@@ -1,7 +1,7 @@
 /** Micro benchmarks of what happens once per command: the request parser, the codecs, the applier, the replies. */
 
 import { Applier } from '#balsa/machine/applier.js'
-import { GuardedCodec, GuardedMachine } from '#balsa/machine/user-code.js'
+import { GuardedCodec, GuardedMachine, GuardedResultCodec } from '#balsa/machine/user-code.js'
 import { BlockWriter, sealBlock } from '#balsa/format/block.js'
 import { logIndex } from '#balsa/types.js'
 import { msgpackCodec } from 'balsa-raft'
@@ -78,9 +78,9 @@ function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => vo
   const applier = new Applier<Command>(
     new GuardedMachine(machine),
     new GuardedCodec(codec),
-    () => true,
-    () => false,
-    () => configuration,
+    new GuardedResultCodec(msgpackCodec<unknown>()),
+    { machineIndex: logIndex(0), sessions: [] },
+    { isAwaited: () => true, isReplay: () => false, readConfiguration: () => configuration },
   )
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)
   return () => void applier.apply(logIndex(1), logIndex(COMMANDS), blocks)

@@ -29,6 +29,7 @@ export const EXPECTED = {
   12: 'no needless truncation',
   13: 'linearizable',
   14: 'one outcome, and a true one',
+  15: 'commands of sessions are applied once',
   16: 'zero at rest',
   17: 'silence after a failure',
   18: 'what is sent is what was written',

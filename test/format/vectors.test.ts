@@ -13,7 +13,9 @@ import { decodeBlock, entryBlock, RecordCursor, BlockWriter, sealBlock, verifyBl
 import { decodeConfiguration, encodeBootstrap, encodeConfiguration } from '#balsa/format/configuration.js'
 import { incarnationsOf, withIncarnations } from '#balsa/format/incarnations.js'
 import { crc32c } from '#balsa/format/crc32c.js'
+import { viewOf } from '#balsa/format/little-endian.js'
 import { MalformedBytes, UnknownFormat } from '#balsa/format/malformed.js'
+import { SESSION_HEADER_BYTES, writeSessionHeader } from '#balsa/format/session.js'
 import { decodeOperations, OperationPacker } from '#balsa/format/operations.js'
 import { logIndex, termOf } from '#balsa/types.js'
 import type { Block, Configuration, EntryKind, StoreOperation } from '#balsa/types.js'
@@ -26,6 +28,15 @@ interface BlockVector {
   readonly entries: readonly { readonly kind: EntryKind; readonly milliseconds: number; readonly payload: string }[]
   readonly hex: string
 }
+
+interface SessionVector extends Omit<BlockVector, 'entries'> {
+  readonly milliseconds: number
+  readonly entries: readonly SessionEntry[]
+}
+
+type SessionEntry = { readonly command: string } & (
+  { readonly session: null } | { readonly session: number; readonly sequence: number; readonly third: number }
+)
 
 type StepVector =
   | { readonly type: 'append'; readonly block: string }
@@ -70,6 +81,7 @@ interface Vectors {
     readonly words: string
   }[]
   readonly blocks: readonly BlockVector[]
+  readonly sessionBlocks: readonly SessionVector[]
   readonly invalidBlocks: readonly { readonly name: string; readonly hex: string }[]
   readonly tickets: readonly { readonly name: string; readonly steps: readonly StepVector[]; readonly hex: string }[]
   readonly invalidTickets: readonly { readonly name: string; readonly hex: string }[]
@@ -108,6 +120,42 @@ for (const vector of vectors.blocks) {
     }
     assert.equal(entries, vector.entries)
   })
+}
+
+for (const vector of vectors.sessionBlocks) {
+  test(`block is written byte for byte: ${vector.name}`, () => {
+    const writer = new BlockWriter()
+    writer.begin(logIndex(vector.first), termOf(vector.term))
+    for (const entry of vector.entries) {
+      const kind = entry.session === null ? 'command' : 'session'
+      assert.ok(writer.add(kind, vector.milliseconds, payloadOf(entry)))
+    }
+    assert.is(hexOf(writer.finish(sealBlock).data), vector.hex)
+  })
+
+  test(`block is read back: ${vector.name}`, () => {
+    const data = bytesOf(vector.hex)
+    assert.ok(verifyBlock(data))
+    const cursor = new RecordCursor()
+    cursor.reset(decodeBlock(data))
+    for (const { command, ...expected } of vector.entries) {
+      assert.ok(cursor.next())
+      assert.is(cursor.kind, 'command')
+      assert.is(cursor.hasSession, expected.session !== null)
+      if (cursor.hasSession) assert.equal({ ...cursor.session }, expected)
+      const skipped = cursor.hasSession ? SESSION_HEADER_BYTES : 0
+      assert.is(hexOf(cursor.payloadIn(data.buffer, data.byteOffset, skipped)), command)
+    }
+    assert.not.ok(cursor.next())
+  })
+}
+
+function payloadOf(entry: SessionEntry): Uint8Array {
+  if (entry.session === null) return bytesOf(entry.command)
+  const payload = new Uint8Array(SESSION_HEADER_BYTES + entry.command.length / 2)
+  writeSessionHeader(viewOf(payload), 0, entry.session, entry.sequence, entry.third)
+  payload.set(bytesOf(entry.command), SESSION_HEADER_BYTES)
+  return payload
 }
 
 for (const { name, hex } of vectors.invalidBlocks) {

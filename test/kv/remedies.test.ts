@@ -192,6 +192,9 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
     replacing('s2', s4, two),
   ],
   ERR_RAFT_REMOVED: () => [removed('s2')],
+  ERR_RAFT_SESSION_LOST: 'RAFT opens no session',
+  ERR_RAFT_SESSION_SEQUENCE: 'RAFT opens no session',
+  ERR_RAFT_ANSWER_LOST: 'RAFT opens no session',
   ERR_RAFT_OPTIONS: () => [
     ...['promote', 'demoteVoter', 'removeServer', 'updateServer', 'replace'].map((call) =>
       failureOf(() => checkServerId(call, '')),

@@ -14,6 +14,8 @@ import { decodeConfiguration } from './configuration.js'
 import { crc32cOfView } from './crc32c.js'
 import { ALIGN, padded, readU64, viewOf, writeU64 } from './little-endian.js'
 import { MalformedBytes } from './malformed.js'
+import { readSessionHeader, SESSION_HEADER_BYTES } from './session.js'
+import type { SessionHeader } from './session.js'
 
 const BLOCK_HEADER_BYTES = 24
 export const RECORD_HEADER_BYTES = 32
@@ -39,7 +41,14 @@ const BLOCK_BYTES_MIN = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + OFFSET_BYTES 
 const ARENA_BYTES = 16 * BLOCK_BYTES_MAX
 
 const KIND_CODES = { command: 1, noop: 2, barrier: 3, configuration: 4 } as const satisfies Record<EntryKind, number>
+/** The flag of a command whose payload begins with a session header; the other flags have no meaning yet. */
+const SESSION_FLAG = 1
+/** The two bytes of kind and flags. */
+const RECORD_CODES = { ...KIND_CODES, session: KIND_CODES.command | (SESSION_FLAG << 8) } as const
 const KINDS: readonly (EntryKind | undefined)[] = [undefined, 'command', 'noop', 'barrier', 'configuration']
+
+/** What a batch is packed of: `session` is a command whose payload begins with a session header. */
+export type RecordKind = Exclude<keyof typeof RECORD_CODES, 'configuration'>
 
 /** Memory in which payloads wait, each behind room for the header of its record. */
 export interface PayloadSlab {
@@ -135,14 +144,14 @@ export class BlockWriter {
    * `milliseconds` never goes back: the caller takes the maximum of its clock and the time of the entry before.
    */
   // Hot path: once per entry; allocates nothing.
-  add(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Uint8Array): boolean {
+  add(kind: RecordKind, milliseconds: number, payload: Uint8Array): boolean {
     const { length } = payload
     if (!this.#hasRoom(length, milliseconds)) return false
     const at = this.#end
     writeRecordHeader(
       this.#targetView,
       at,
-      KIND_CODES[kind],
+      RECORD_CODES[kind],
       this.#first + this.#entries,
       this.#term,
       milliseconds,
@@ -155,7 +164,7 @@ export class BlockWriter {
 
   /** The same for what lies in a slab; the header is made there, and the record copied with those around it. */
   // Hot path: once per entry; allocates nothing.
-  addPayload(kind: Exclude<EntryKind, 'configuration'>, milliseconds: number, payload: Payload): boolean {
+  addPayload(kind: RecordKind, milliseconds: number, payload: Payload): boolean {
     const { slab, at, byteLength } = payload
     if (!this.#hasRoom(byteLength, milliseconds)) return false
     if (slab !== this.#runSlab || at !== this.#runEnd) {
@@ -167,7 +176,7 @@ export class BlockWriter {
     writeRecordHeader(
       slab.view,
       at,
-      KIND_CODES[kind],
+      RECORD_CODES[kind],
       this.#first + this.#entries,
       this.#term,
       milliseconds,
@@ -411,14 +420,25 @@ export class RecordCursor {
     return true
   }
 
+  /** Whether the payload begins with a session header. */
+  get hasSession(): boolean {
+    return this.#view.getUint8(this.#at + 25) === SESSION_FLAG
+  }
+
+  /** Invariant: `hasSession`. */
+  get session(): SessionHeader {
+    return readSessionHeader(this.#view, this.#at + RECORD_HEADER_BYTES)
+  }
+
   /** A view of the payload, made at each call; it keeps the block's memory alive. */
   get payload(): Uint8Array {
     return this.payloadIn(this.#data.buffer, this.#data.byteOffset)
   }
 
-  /** The same of a copy of the block, which begins there. */
-  payloadIn(buffer: ArrayBufferLike, blockOffset: number): Uint8Array {
-    return new Uint8Array(buffer, blockOffset + this.#at + RECORD_HEADER_BYTES, this.#payloadLength)
+  /** The same of a copy of the block, which begins there; without its first `skipped` bytes. */
+  payloadIn(buffer: ArrayBufferLike, blockOffset: number, skipped = 0): Uint8Array {
+    const start = blockOffset + this.#at + RECORD_HEADER_BYTES + skipped
+    return new Uint8Array(buffer, start, this.#payloadLength - skipped)
   }
 }
 
@@ -452,17 +472,23 @@ function shapeFault(view: DataView): string | null {
   return null
 }
 
-/** Whether the record at `at` ends before `end`, has a known kind, no flags, zero padding, and the right CRC. */
+/** Whether the record at `at` ends before `end`, has a known kind and flags, zero padding, and the right CRC. */
 function isRecordIntact(data: Uint8Array, view: DataView, at: number, end: number): boolean {
   if (at + RECORD_HEADER_BYTES > end) return false
   const payload = view.getUint32(at, true)
   const recordEnd = at + recordLength(payload)
   if (payload > PAYLOAD_BYTES_MAX || recordEnd > end) return false
-  // Flags have no meaning in this version: an entry that carries one would be read wrongly.
-  if (KINDS[view.getUint8(at + 24)] === undefined || view.getUint8(at + 25) !== 0) return false
+  const kind = view.getUint8(at + 24)
+  // An entry that carries a flag without a meaning would be read wrongly.
+  if (KINDS[kind] === undefined || !areFlagsKnown(view.getUint8(at + 25), kind, payload)) return false
   const payloadEnd = at + RECORD_HEADER_BYTES + payload
   for (let pad = payloadEnd; pad < recordEnd; pad += 1) if (data[pad] !== 0) return false
   return view.getUint32(at + 4, true) === crc32cOfView(data, view, at + 8, payloadEnd)
+}
+
+function areFlagsKnown(flags: number, kind: number, payloadLength: number): boolean {
+  if (flags === 0) return true
+  return flags === SESSION_FLAG && kind === KIND_CODES.command && payloadLength >= SESSION_HEADER_BYTES
 }
 
 /** Fills the offset table and the block CRC of a block whose records, CRCs included, are in place. */

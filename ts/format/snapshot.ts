@@ -12,6 +12,7 @@ import { crc32c } from './crc32c.js'
 import { bytesOfHex, hexOf } from './hex.js'
 import { readU64, viewOf, writeU64 } from './little-endian.js'
 import { MalformedBytes, UnknownFormat } from './malformed.js'
+import { SESSION_TABLE_BYTES_MAX } from './session-table.js'
 
 /** The most data of one chunk: what is read, checked or written in one go, a tenth of a millisecond of checksums. */
 export const CHUNK_DATA_BYTES_MAX = 64 * 1024
@@ -31,8 +32,10 @@ const ID_BYTES = 16
 /** Of an extension, before its name: length of the value, whether it is required, length of the name. */
 const EXTENSION_HEAD_BYTES = 6
 
-/** The one extension that this version knows, and the longest value that it has. */
+/** The extensions that this version knows, and the longest value that a hash has. */
 const STATE_HASH = 'state-hash'
+const SESSIONS = 'sessions'
+const SESSIONS_VALUE_BYTES = 8
 export const STATE_HASH_BYTES_MAX = 64
 
 const EXTENSION_NAME = /^[a-z][a-z0-9-]{0,63}$/
@@ -40,8 +43,9 @@ const ascii = new TextDecoder('latin1')
 
 export function encodeSnapshotHeader(header: SnapshotHeader): Uint8Array {
   const payload = encodeConfiguration(header)
-  const extension = encodeStateHash(header.stateHash)
-  const bytes = new Uint8Array(FIXED_BYTES + payload.length + extension.length + CRC_BYTES)
+  const extensions = [...encodeSessionBytes(header.sessionBytes), ...encodeStateHash(header.stateHash)]
+  const extensionBytes = extensions.reduce((sum, extension) => sum + extension.length, 0)
+  const bytes = new Uint8Array(FIXED_BYTES + payload.length + extensionBytes + CRC_BYTES)
   assert(bytes.length <= SNAPSHOT_HEADER_BYTES_MAX, `a header of ${bytes.length} bytes`)
   const view = viewOf(bytes)
   bytes.set(MAGIC)
@@ -55,25 +59,42 @@ export function encodeSnapshotHeader(header: SnapshotHeader): Uint8Array {
   writeU64(view, 80, header.time)
   writeU64(view, 88, header.configurationIndex)
   view.setUint32(96, payload.length, true)
-  view.setUint32(100, extension.length === 0 ? 0 : 1, true)
-  bytes.set(payload, FIXED_BYTES)
-  bytes.set(extension, FIXED_BYTES + payload.length)
+  view.setUint32(100, extensions.length, true)
+  let at = FIXED_BYTES
+  for (const part of [payload, ...extensions]) {
+    bytes.set(part, at)
+    at += part.length
+  }
   const crcAt = bytes.length - CRC_BYTES
   view.setUint32(crcAt, crc32c(bytes, 0, crcAt), true)
   return bytes
 }
 
-/** The extension, not required: whoever does not know it restores the same state. No bytes where there is no hash. */
-function encodeStateHash(stateHash: string | undefined): Uint8Array {
-  if (stateHash === undefined) return new Uint8Array(0)
+/** Required: whoever does not know it would take sessions for a part of the state. */
+function encodeSessionBytes(sessionBytes: number | undefined): readonly Uint8Array[] {
+  if (sessionBytes === undefined) return []
+  assert(sessionBytes >= 1 && sessionBytes <= SESSION_TABLE_BYTES_MAX, `sessions of ${sessionBytes} bytes`)
+  const value = new Uint8Array(SESSIONS_VALUE_BYTES)
+  writeU64(viewOf(value), 0, sessionBytes)
+  return [encodeExtension(SESSIONS, 1, value)]
+}
+
+/** Not required: whoever does not know it restores the same state. */
+function encodeStateHash(stateHash: string | undefined): readonly Uint8Array[] {
+  if (stateHash === undefined) return []
   const value = bytesOfHex(stateHash)
   assert(value.length >= 1 && value.length <= STATE_HASH_BYTES_MAX, `a hash of ${value.length} bytes`)
-  const valueAt = EXTENSION_HEAD_BYTES + STATE_HASH.length
+  return [encodeExtension(STATE_HASH, 0, value)]
+}
+
+function encodeExtension(name: string, isRequired: 0 | 1, value: Uint8Array): Uint8Array {
+  const valueAt = EXTENSION_HEAD_BYTES + name.length
   const bytes = new Uint8Array(valueAt + value.length)
   const view = viewOf(bytes)
   view.setUint32(0, value.length, true)
-  view.setUint8(5, STATE_HASH.length)
-  bytes.set(new TextEncoder().encode(STATE_HASH), EXTENSION_HEAD_BYTES)
+  view.setUint8(4, isRequired)
+  view.setUint8(5, name.length)
+  bytes.set(new TextEncoder().encode(name), EXTENSION_HEAD_BYTES)
   bytes.set(value, valueAt)
   return bytes
 }
@@ -296,7 +317,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader {
   }
   const payloadEnd = FIXED_BYTES + (length < FIXED_BYTES + CRC_BYTES ? 0 : view.getUint32(96, true))
   if (payloadEnd > crcAt) fail(`its header has ${length} bytes, and a configuration up to byte ${payloadEnd}`)
-  const stateHash = decodeStateHash(bytes.subarray(payloadEnd, crcAt), view.getUint32(100, true))
+  const extensions = decodeExtensions(bytes.subarray(payloadEnd, crcAt), view.getUint32(100, true))
   const index = position(view, 64)
   const configurationIndex = position(view, 88)
   if (configurationIndex > index) fail(`its configuration is of index ${configurationIndex}, and it covers ${index}`)
@@ -309,7 +330,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader {
     time: position(view, 80),
     configurationIndex: logIndex(configurationIndex),
     ...decodeConfiguration(bytes.slice(FIXED_BYTES, payloadEnd)),
-    ...(stateHash === null ? {} : { stateHash }),
+    ...extensions,
   }
 }
 
@@ -344,11 +365,13 @@ function decodeSnapshotEnd(bytes: Uint8Array, headerCrc: number, at: number): Sn
   return { dataBytes: position(view, 8), chunks: position(view, 16), lastCrc: view.getUint32(24, true) }
 }
 
-/** Of the extensions; one that is not known is refused where it must be understood, and passed over otherwise. */
-function decodeStateHash(bytes: Uint8Array, count: number): string | null {
+type Known = Pick<SnapshotHeader, 'stateHash' | 'sessionBytes'>
+
+/** One that is not known is refused where it must be understood, and passed over otherwise. */
+function decodeExtensions(bytes: Uint8Array, count: number): Known {
   const view = viewOf(bytes)
   let at = 0
-  let stateHash: string | null = null
+  let known: Known = {}
   for (let n = 0; n < count; n += 1) {
     if (at + EXTENSION_HEAD_BYTES > bytes.length) fail(`its header has no room for its ${count} extensions`)
     const isRequired = view.getUint8(at + 4)
@@ -358,18 +381,29 @@ function decodeStateHash(bytes: Uint8Array, count: number): string | null {
     if (end > bytes.length) fail(`its header has no room for its ${count} extensions`)
     const name = ascii.decode(bytes.subarray(nameAt, valueAt))
     if (!EXTENSION_NAME.test(name) || isRequired > 1) fail('an extension of its header has no name of a-z, 0-9 and -')
-    if (name === STATE_HASH) {
-      const value = bytes.subarray(valueAt, end)
-      const isRight = stateHash === null && value.length >= 1 && value.length <= STATE_HASH_BYTES_MAX
-      if (!isRight) fail(`its header has a ${STATE_HASH} of ${value.length} bytes, or two of them`)
-      stateHash = hexOf(value)
-    } else if (isRequired === 1) {
+    const value = bytes.subarray(valueAt, end)
+    if (name === STATE_HASH) known = { ...known, stateHash: stateHashOf(value, known) }
+    else if (name === SESSIONS) known = { ...known, sessionBytes: sessionBytesOf(value, known) }
+    else if (isRequired === 1) {
       throw new UnknownFormat('snapshot', `it requires the extension ${name}, which is not known here`)
     }
     at = end
   }
   if (at !== bytes.length) fail(`its header has ${bytes.length - at} bytes more than it says`)
-  return stateHash
+  return known
+}
+
+function stateHashOf(value: Uint8Array, { stateHash }: Known): string {
+  const isRight = stateHash === undefined && value.length >= 1 && value.length <= STATE_HASH_BYTES_MAX
+  if (!isRight) fail(`its header has a ${STATE_HASH} of ${value.length} bytes, or two of them`)
+  return hexOf(value)
+}
+
+function sessionBytesOf(value: Uint8Array, { sessionBytes }: Known): number {
+  const bytes = value.length === SESSIONS_VALUE_BYTES ? readU64(viewOf(value), 0) : 0
+  const isRight = sessionBytes === undefined && bytes >= 1 && bytes <= SESSION_TABLE_BYTES_MAX
+  if (!isRight) fail(`its header has ${SESSIONS} of ${bytes} bytes, or twice`)
+  return bytes
 }
 
 function position(view: DataView, at: number): number {

@@ -4,10 +4,14 @@
  */
 
 import { RecordCursor } from '../format/block.js'
+import { SESSION_HEADER_BYTES } from '../format/session.js'
 import { logIndex } from '../types.js'
 import type { Block, ConfigurationStatus, LogIndex } from '../types.js'
+import { passThrough, SessionBatch } from './session-batch.js'
+import { Sessions } from './sessions.js'
+import type { Session } from './sessions.js'
 import type { ApplyContext, Entry } from './state-machine.js'
-import type { BatchRange, GuardedCodec, GuardedMachine } from './user-code.js'
+import type { BatchRange, GuardedCodec, GuardedMachine, GuardedResultCodec } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
 export interface Applied {
@@ -20,8 +24,11 @@ export interface Applied {
   readonly replaying: boolean
   /** What the machine was given: it may have written to it. */
   readonly entries: readonly Entry<unknown>[]
+  /** What it answered to them. */
+  readonly answers: readonly unknown[]
   /** The commands of the range, ascending; the entries between them were not commands. */
   readonly indexes: readonly LogIndex[]
+  /** What callers are told of these: also of commands of sessions that did not reach the machine. */
   readonly results: readonly unknown[]
 }
 
@@ -31,6 +38,26 @@ interface PlacedConfiguration {
   readonly index: LogIndex
   readonly configuration: ConfigurationStatus
 }
+
+/** What was read of a range of the log. */
+interface Collected<Command> {
+  /** For the machine. */
+  readonly batch: Entry<Command>[]
+  /** Of all commands. */
+  readonly indexes: LogIndex[]
+  readonly configurations: PlacedConfiguration[]
+  /** Null while no command of the range is of a session: then `batch` has all of them. */
+  sessions: SessionBatch | null
+}
+
+/** What an applier asks of the server around it. */
+export interface ApplierQuestions {
+  readonly isAwaited: ApplyContext['isAwaited']
+  readonly isReplay: (index: LogIndex) => boolean
+  readonly readConfiguration: (payload: Uint8Array) => ConfigurationStatus
+}
+
+const NONE: readonly never[] = []
 
 /**
  * Small blocks are copied into memory that they share; larger ones have their own. Whoever keeps a command's bytes
@@ -42,6 +69,7 @@ const SHARED_BYTES_MAX = SLAB_BYTES / 4
 export class Applier<Command> {
   readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
   readonly #codec: GuardedCodec<Command>
+  readonly #resultCodec: GuardedResultCodec<unknown>
   readonly #isAwaited: ApplyContext['isAwaited']
   readonly #isReplay: (index: LogIndex) => boolean
   readonly #readConfiguration: (payload: Uint8Array) => ConfigurationStatus
@@ -51,57 +79,84 @@ export class Applier<Command> {
   #copyOffset = 0
   /** The time of the last entry that was applied, whatever its kind; 0 before the first. */
   #time = 0
+  /** The machine has everything up to here by itself: it is passed over, but for the sessions. */
+  #machineIndex: LogIndex
+  readonly sessions: Sessions
 
   constructor(
     machine: GuardedMachine<Command, unknown, unknown, unknown>,
     codec: GuardedCodec<Command>,
-    isAwaited: ApplyContext['isAwaited'],
-    isReplay: (index: LogIndex) => boolean,
-    readConfiguration: (payload: Uint8Array) => ConfigurationStatus,
+    resultCodec: GuardedResultCodec<unknown>,
+    start: { readonly machineIndex: LogIndex; readonly sessions: readonly Session[] },
+    ask: ApplierQuestions,
   ) {
     this.#machine = machine
     this.#codec = codec
-    this.#isAwaited = isAwaited
-    this.#isReplay = isReplay
-    this.#readConfiguration = readConfiguration
+    this.#resultCodec = resultCodec
+    this.#machineIndex = start.machineIndex
+    this.sessions = new Sessions(start.sessions)
+    this.#isAwaited = ask.isAwaited
+    this.#isReplay = ask.isReplay
+    this.#readConfiguration = ask.readConfiguration
   }
 
   get time(): number {
     return this.#time
   }
 
-  /** The machine holds a snapshot whose last entry had this time. */
-  restored(time: number): void {
+  get machineIndex(): LogIndex {
+    return this.#machineIndex
+  }
+
+  /** The machine holds a snapshot up to this entry, which had this time, and these sessions beside it. */
+  restored(index: LogIndex, time: number, sessions: readonly Session[]): void {
+    this.#machineIndex = index
     this.#time = time
+    this.sessions.replace(sessions)
   }
 
   /**
-   * Applies first .. last, which the blocks cover, and of which all is replay, or none. Synchronous when the machine
-   * is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED.
+   * Applies first .. last, which the blocks cover, or a part of it from first on, and of which all is replay, or none.
+   * Synchronous when the machine is. Throws, or rejects with, ERR_RAFT_APPLY_FAILED.
    */
   apply(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied | Promise<Applied> {
-    const batch: Entry<Command>[] = []
-    const indexes: LogIndex[] = []
-    const configurations: PlacedConfiguration[] = []
+    if (first <= this.#machineIndex) return this.#passOver(first, logIndex(Math.min(last, this.#machineIndex)), blocks)
+    const collected: Collected<Command> = { batch: [], indexes: [], configurations: [], sessions: null }
     let bytes = 0
     for (const block of blocks) {
-      this.#collect(block, first, last, batch, indexes, configurations)
+      this.#collect(block, first, last, collected)
       bytes += block.data.length
     }
-    const results =
-      configurations.length === 0
-        ? this.#applyBatch(batch, { first, last })
-        : this.#applyBetween(configurations, batch, { first, last })
+    const { batch: entries, indexes, sessions } = collected
     const replaying = this.#isReplay(last)
-    const applied = { first, last, bytes, replaying, entries: batch, indexes }
-    if (!(results instanceof Promise)) return { ...applied, results }
-    return results.then((settled) => ({ ...applied, results: settled }))
+    const found = this.#applyCollected(collected, { first, last })
+    const settle = (answers: readonly unknown[]): Applied => {
+      const results = sessions === null ? answers : sessions.settle(answers, indexes.length)
+      return { first, last, bytes, replaying, entries, answers, indexes, results }
+    }
+    return found instanceof Promise ? found.then(settle) : settle(found)
   }
 
-  #applyBatch(batch: readonly Entry<Command>[], range: BatchRange): readonly unknown[] | Promise<readonly unknown[]> {
-    if (batch.length === 0) return []
+  #applyCollected(
+    { batch, configurations, sessions }: Collected<Command>,
+    range: BatchRange,
+  ): readonly unknown[] | Promise<readonly unknown[]> {
+    const isAwaited =
+      sessions === null
+        ? this.#isAwaited
+        : (index: LogIndex): boolean => sessions.isApplied(index) || this.#isAwaited(index)
+    if (configurations.length === 0) return this.#applyBatch(batch, range, isAwaited)
+    return this.#applyBetween(configurations, batch, range, isAwaited)
+  }
+
+  #applyBatch(
+    batch: readonly Entry<Command>[],
+    range: BatchRange,
+    isAwaited: ApplyContext['isAwaited'],
+  ): readonly unknown[] | Promise<readonly unknown[]> {
+    if (batch.length === 0) return NONE
     const replaying = this.#isReplay(range.last)
-    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited: this.#isAwaited, replaying }, range)
+    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited, replaying }, range)
   }
 
   /** The machine hears of each configuration behind the commands before it. */
@@ -109,30 +164,25 @@ export class Applier<Command> {
     configurations: readonly PlacedConfiguration[],
     batch: readonly Entry<Command>[],
     { first, last }: BatchRange,
+    isAwaited: ApplyContext['isAwaited'],
   ): Promise<readonly unknown[]> {
     let results: readonly unknown[] = []
     let from = first
     for (const { before, index, configuration } of configurations) {
       const range = { first: from, last: logIndex(index - 1) }
-      results = results.concat(await this.#applyBatch(batch.slice(results.length, before), range))
+      results = results.concat(await this.#applyBatch(batch.slice(results.length, before), range, isAwaited))
       await this.#machine.configured(configuration, index)
       from = logIndex(index + 1)
     }
-    return results.concat(await this.#applyBatch(batch.slice(results.length), { first: from, last }))
+    return results.concat(await this.#applyBatch(batch.slice(results.length), { first: from, last }, isAwaited))
   }
 
   /**
    * Hot path: once per block. The commands are views of a copy: the block goes to the store and to peers as well, and a
    * user may write to what was a command.
    */
-  #collect(
-    block: Block,
-    first: LogIndex,
-    last: LogIndex,
-    batch: Entry<Command>[],
-    indexes: LogIndex[],
-    configurations: PlacedConfiguration[],
-  ): void {
+  #collect(block: Block, first: LogIndex, last: LogIndex, collected: Collected<Command>): void {
+    const { batch, indexes, configurations } = collected
     const cursor = this.#cursor
     let copy: ArrayBufferLike | null = null
     cursor.reset(block)
@@ -146,11 +196,39 @@ export class Applier<Command> {
         configurations.push({ before: batch.length, index: cursor.index, configuration })
       }
       if (cursor.kind !== 'command') continue
-      copy ??= this.#copy(block.data)
       indexes.push(cursor.index)
-      const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset), cursor.index)
+      const skipped = cursor.hasSession ? SESSION_HEADER_BYTES : 0
+      if (skipped > 0 && !this.#admit(collected)) continue
+      copy ??= this.#copy(block.data)
+      const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset, skipped), cursor.index)
       batch.push({ index: cursor.index, term: block.term, time, command })
     }
+  }
+
+  /** Whether the command of the session, at which the cursor stands, is for the machine. */
+  #admit(collected: Collected<Command>): boolean {
+    const { session, index, time } = this.#cursor
+    collected.sessions ??= new SessionBatch(this.sessions, this.#resultCodec)
+    return collected.sessions.admit(session, collected.indexes.length - 1, index, time)
+  }
+
+  /** Entries that the machine has by itself: nobody waits for them, and what they came to is not known here. */
+  #passOver(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Applied {
+    const cursor = this.#cursor
+    let bytes = 0
+    for (const block of blocks) {
+      if (block.first > last) break
+      bytes += block.data.length
+      cursor.reset(block)
+      while (cursor.next() && cursor.index <= last) {
+        if (cursor.index < first) continue
+        this.#time = cursor.time
+        if (cursor.kind !== 'command' || !cursor.hasSession) continue
+        passThrough(this.sessions, cursor.session, cursor.index, cursor.time)
+      }
+    }
+    const replaying = this.#isReplay(last)
+    return { first, last, bytes, replaying, entries: NONE, answers: NONE, indexes: NONE, results: NONE }
   }
 
   /** Answers with the memory in which the copy begins at `#copyOffset`. */

@@ -8,10 +8,11 @@
 
 import { RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
-import { PAYLOAD_BYTES_MAX } from '../format/block.js'
+import { PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES } from '../format/block.js'
 import type { Payload } from '../format/block.js'
 import { hexOf } from '../format/hex.js'
 import { PayloadSlabs } from '../format/payload.js'
+import { writeSessionHeader } from '../format/session.js'
 import { STATE_HASH_BYTES_MAX } from '../format/snapshot.js'
 import { isBytes, isDetached, isThenable, kindOf, messageOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
@@ -33,6 +34,31 @@ export class GuardedCodec<Command> {
   /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
   // Hot path: once per command.
   encode(command: Command): Payload {
+    return this.#slabs.copy(this.#encoded(command, PAYLOAD_BYTES_MAX))
+  }
+
+  /**
+   * The same in memory of its own, behind so many bytes of room, so that it can be proposed more than once
+   * (`payloadOf`).
+   */
+  // Hot path: once per command of a session.
+  encodeBehind(room: number, command: Command): Uint8Array {
+    const encoded = this.#encoded(command, PAYLOAD_BYTES_MAX - room)
+    const bytes = Buffer.allocUnsafe(room + encoded.length)
+    bytes.set(encoded, room)
+    return bytes
+  }
+
+  /** A copy of what begins with room for a session header, which is filled. */
+  // Hot path: once per command of a session.
+  payloadOf(bytes: Uint8Array, session: number, sequence: number, third: number): Payload {
+    const payload = this.#slabs.copy(bytes)
+    writeSessionHeader(payload.slab.view, payload.at + RECORD_HEADER_BYTES, session, sequence, third)
+    return payload
+  }
+
+  /** What the codec answers with: memory of a user's. */
+  #encoded(command: Command, bytesMax: number): Uint8Array {
     let answer: unknown
     try {
       answer = this.#codec.encode(command)
@@ -47,9 +73,9 @@ export class GuardedCodec<Command> {
     }
     // Not `byteLength`, which engines are slow to tell.
     const { length } = answer
-    if (length > PAYLOAD_BYTES_MAX) throw tooLarge(length)
+    if (length > bytesMax) throw tooLarge(length, bytesMax)
     if (length === 0 && isDetached(answer)) throw notEncoded('answered with a Uint8Array whose memory is detached')
-    return this.#slabs.copy(answer)
+    return answer
   }
 
   /** `bytes` may be written to. Throws ERR_RAFT_APPLY_FAILED. */
@@ -64,6 +90,55 @@ export class GuardedCodec<Command> {
     }
     onRejection(command, ignore)
     throw halting(`the codec's decode answered with a promise for entry ${index}, not with the command`, 'codec')
+  }
+}
+
+/**
+ * What commands came to, as bytes: for results that travel to another server, or are kept. The command is committed by
+ * then, so whatever fails here is told to its caller alone, with the outcome `applied`, and halts nobody.
+ */
+export class GuardedResultCodec<Result> {
+  readonly #codec: Codec<Result>
+
+  constructor(codec: Codec<Result>) {
+    this.#codec = codec
+  }
+
+  /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
+  // Hot path: once per result.
+  encode(result: Result): Uint8Array {
+    let answer: unknown
+    try {
+      answer = this.#codec.encode(result)
+    } catch (cause) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode threw: ${textOf(cause)}`, cause)
+    }
+    if (!isBytes(answer)) {
+      onRejection(answer, ignore)
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with ${kindOf(answer)}, not with a Uint8Array`)
+    }
+    const { length } = answer
+    if (length > PAYLOAD_BYTES_MAX) {
+      throw resultLost('ERR_RAFT_TOO_LARGE', `its result has ${length} bytes, at most ${PAYLOAD_BYTES_MAX} travel`)
+    }
+    if (length === 0 && isDetached(answer)) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with a Uint8Array whose memory is detached`)
+    }
+    return Uint8Array.prototype.slice.call(answer)
+  }
+
+  /** `bytes` may be written to. Throws ERR_RAFT_ENCODE. */
+  // Hot path: once per result.
+  decode(bytes: Uint8Array): Result {
+    let result: Result
+    try {
+      result = this.#codec.decode(bytes)
+      if (typeof result !== 'object' || result === null || !hasThen(result)) return result
+    } catch (cause) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode threw: ${textOf(cause)}`, cause)
+    }
+    onRejection(result, ignore)
+    throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode answered with a promise, not with the result`)
   }
 }
 
@@ -306,8 +381,13 @@ function invalid(what: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_INVALID', `the state machine's validate ${what}; nothing was appended`, { cause })
 }
 
-function tooLarge(bytes: number): RaftError {
-  const message = `the command has ${bytes} bytes, at most ${PAYLOAD_BYTES_MAX} are allowed: split it`
+function resultLost(code: 'ERR_RAFT_ENCODE' | 'ERR_RAFT_TOO_LARGE', why: string, cause?: unknown): RaftError {
+  const message = `${why}; the command is applied, and its result is lost: correct resultCodec, or answer with less`
+  return new RaftError(code, message, { outcome: 'applied', cause })
+}
+
+function tooLarge(bytes: number, bytesMax: number): RaftError {
+  const message = `the command has ${bytes} bytes, at most ${bytesMax} are allowed: split it`
   return new RaftError('ERR_RAFT_TOO_LARGE', message)
 }
 

@@ -6,6 +6,7 @@
 
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 
+import type { ProposalKind } from '../server/calls/apply-queue.js'
 import type { ServerId } from '../types.js'
 import { EVENT_NAMES } from './events.js'
 import type { Events, RaftEvents } from './events.js'
@@ -19,7 +20,7 @@ export interface EventMessage<Name extends keyof RaftEvents = keyof RaftEvents> 
 /** The message on `tracing:balsa:apply:start`, `end`, `asyncStart`, `asyncEnd` and `error`: one object for all five. */
 export interface ApplyMessage {
   readonly server: ServerId
-  readonly kind: 'command' | 'barrier'
+  readonly kind: ProposalKind
   /** How many entries it asks for. */
   readonly entries: number
   /** One result each; there from `asyncStart` on, unless it failed. */

@@ -6,7 +6,7 @@
 import type { TransferFailure, TransferOutcome } from '../core/ready.js'
 import { RaftError } from '../errors.js'
 import type { LeaderHint, Outcome } from '../errors.js'
-import type { ServerId } from '../types.js'
+import type { ServerId, SessionToken } from '../types.js'
 
 /** The reason for giving up, told for either outcome. */
 export type ErrorOf = (outcome: Outcome) => RaftError
@@ -90,6 +90,22 @@ const WHY_NOT: Readonly<Record<Exclude<TransferFailure, 'notLeader' | 'inProgres
 /** So much was asked for as never fits, and so much would. */
 export function tooLarge(what: string): RaftError {
   return new RaftError('ERR_RAFT_TOO_LARGE', `${what}: split it`)
+}
+
+/** What became of the session is known; what became of the command before, the caller says. */
+export function sessionLost(id: number, why: string, outcome: Outcome): RaftError {
+  const message = `session ${id} ${why}; ${outcome === 'unknown' ? 'the command may have been applied before' : 'the command is not applied'}. Open another one`
+  return new RaftError('ERR_RAFT_SESSION_LOST', message, { outcome })
+}
+
+export function sessionSequence({ id, sequence }: SessionToken, why: string, outcome: Outcome): RaftError {
+  const message = `command ${sequence} of session ${id} ${why}. Resume a session with what its last error or its token said, or open another one`
+  return new RaftError('ERR_RAFT_SESSION_SEQUENCE', message, { outcome })
+}
+
+export function answerLost({ id, sequence }: SessionToken): RaftError {
+  const message = `command ${sequence} of session ${id} was applied before, and its answer is not kept any more`
+  return new RaftError('ERR_RAFT_ANSWER_LOST', message, { outcome: 'applied' })
 }
 
 export function timedOut(outcome: Outcome): RaftError {

@@ -130,6 +130,12 @@ export interface Counters {
   readonly applying: number
 }
 
+/** What is left of a deadline, each time it is asked. */
+export interface RestOf {
+  readonly wait: () => WaitOptions | undefined
+  readonly isOver: () => boolean
+}
+
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
 export class Server implements Changing {
@@ -495,12 +501,20 @@ export class Server implements Changing {
     return { deadlines: this.#deadlines, signals: this.#signals }
   }
 
+  /** Of a call in several steps. */
+  restOf(options: WaitOptions | undefined): RestOf {
+    const since = this.#beginOf(options)
+    return {
+      wait: () => this.#rest(options, since),
+      isOver: () => options?.timeoutMs !== undefined && since + options.timeoutMs <= this.#clock.now(),
+    }
+  }
+
   /** What a deadline is counted from; nobody asks where there is none. */
   #beginOf(options: WaitOptions | undefined): number {
     return options?.timeoutMs === undefined ? 0 : this.#clock.now()
   }
 
-  /** Of a call in several steps: what is left of its deadline. */
   #rest(options: WaitOptions | undefined, since: number): WaitOptions | undefined {
     if (options?.timeoutMs === undefined) return options
     return { ...options, timeoutMs: this.#msLeft(options.timeoutMs, since) }

@@ -11,10 +11,14 @@ import type { RaftCore } from '../core/raft-core.js'
 import type { Restore, SnapshotSend } from '../core/ready.js'
 import { isOurs, RaftError } from '../errors.js'
 import { isThenable, textOf } from '../foreign-values.js'
+import type { Applier } from '../machine/applier.js'
+import { captureSessions } from '../machine/session-section.js'
+import type { SessionSection } from '../machine/session-section.js'
 import { piecesOf, RestoredPieces, snapshotFailed } from '../machine/snapshot-pieces.js'
 import type { Captured, GuardedMachine } from '../machine/user-code.js'
 import type { Events } from '../observe/events.js'
 import type { SnapshotSchedule } from '../snapshot/snapshot-schedule.js'
+import { corruptError } from '../snapshot/snapshot-fault.js'
 import { newestFirst } from '../snapshot/snapshot-store.js'
 import type { FoundSnapshots, SnapshotStore, StoredSnapshot } from '../snapshot/snapshot-store.js'
 import { neverEmpty } from '../storage/lost-data.js'
@@ -26,6 +30,7 @@ import type { EntryClock } from './entry-clock.js'
 import { SnapshotExports } from './snapshot-exports.js'
 import type { SnapshotShelf, SnapshotTransfers, TransferProgress } from './snapshot-transfers.js'
 import type { SnapshotInfo, SnapshotStatus } from './status.js'
+import { readSessions } from './stored-sessions.js'
 import type { Mailbox } from './turn/mailbox.js'
 
 /** A machine that has not captured its state by then is not waited for: nothing is applied meanwhile. */
@@ -50,8 +55,8 @@ export interface SnapshotParts {
   readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
   readonly transfers: SnapshotTransfers
   readonly queue: SnapshotQueue
-  /** When the last entry that the state machine has was made. */
-  readonly appliedTime: { readonly time: number; restored(time: number): void }
+  /** What stands beside the state machine: the sessions, and how far it has come. */
+  readonly applier: Applier<unknown>
   readonly entryClock: EntryClock
   readonly mailbox: Mailbox
   readonly clock: Clock
@@ -74,7 +79,7 @@ export class Snapshots implements SnapshotShelf {
   readonly #transfers: SnapshotTransfers
   readonly #exports: SnapshotExports
   readonly #queue: SnapshotQueue
-  readonly #appliedTime: SnapshotParts['appliedTime']
+  readonly #applier: Applier<unknown>
   readonly #entryClock: EntryClock
   readonly #mailbox: Mailbox
   readonly #clock: Clock
@@ -104,7 +109,7 @@ export class Snapshots implements SnapshotShelf {
     this.#machine = parts.machine
     this.#transfers = parts.transfers
     this.#queue = parts.queue
-    this.#appliedTime = parts.appliedTime
+    this.#applier = parts.applier
     this.#entryClock = parts.entryClock
     this.#mailbox = parts.mailbox
     this.#clock = parts.clock
@@ -183,6 +188,8 @@ export class Snapshots implements SnapshotShelf {
     // One that covers less than that on which the log stands would be of no use: that was damaged, and an older one was
     // restored.
     if (core.log.appliedIndex < (snapshot?.index ?? 0)) return
+    // The machine is ahead of the log by itself: what it holds is no state of that index.
+    if (core.log.appliedIndex < this.#applier.machineIndex) return
     if (this.#queue.count > 0) this.#takeForCallers(core, now)
     else if (this.#schedule.isDue(now, this.#isMissing(core))) this.#take(core, now)
   }
@@ -279,18 +286,27 @@ export class Snapshots implements SnapshotShelf {
 
   async #restoreFrom(meta: SnapshotMeta): Promise<void> {
     const begunAt = this.#clock.now()
-    const pieces = new RestoredPieces(this.#store.read(meta.id))
-    await this.#machine.restore(pieces, meta)
+    const stored = this.find(meta.id)
+    // How much of the data are sessions only its header says.
+    if (stored === null) throw corruptError(meta.id, 'its header could not be read when this server started')
+    const { sessionBytes, stateHash } = stored.header
+    const { sessions, rest } = await readSessions(this.#store, meta.id, sessionBytes)
+    const pieces = new RestoredPieces(rest)
+    try {
+      await this.#machine.restore(pieces, meta)
+    } finally {
+      await rest.return()
+    }
     // What a machine has left unread must be whole as well: it was made to be read.
     if (!pieces.isDrained) await this.#store.verify(meta.id)
-    await this.#machine.checkRestored(this.find(meta.id)?.header.stateHash, meta)
+    await this.#machine.checkRestored(stateHash, meta)
+    this.#applier.restored(meta.index, meta.time, sessions)
     const ms = Math.round(this.#clock.now() - begunAt)
     this.#logger.info('restored', { index: meta.index, id: meta.id, ms })
   }
 
   #restored(meta: SnapshotMeta): void {
     this.#isRestoring = false
-    this.#appliedTime.restored(meta.time)
     this.#entryClock.restored(meta.time)
     this.#schedule.restored(meta.index, this.find(meta.id)?.bytes ?? 0, this.#clock.now())
     this.#events.emit('snapshot', { what: 'restored', index: meta.index, term: meta.term, reason: null })
@@ -305,10 +321,11 @@ export class Snapshots implements SnapshotShelf {
 
   #take(core: RaftCore, now: number): void {
     const header = this.#headerOf(core)
+    const sessions = captureSessions(this.#applier.sessions)
     this.#isTaking = true
     this.#logger.info('snapshot begun', { index: header.index })
     this.#schedule.begun(now)
-    this.#takeAs(header).then(
+    this.#takeAs(sessions.bytes === 0 ? header : { ...header, sessionBytes: sessions.bytes }, sessions).then(
       (stored) => this.#whole(stored),
       (error: unknown) => this.#failed(header, asRaftError('take a snapshot', error)),
     )
@@ -321,7 +338,7 @@ export class Snapshots implements SnapshotShelf {
     const { configuration, index: configurationIndex } = log.configurationAt(index)
     if (term === null) throw new RaftError('ERR_RAFT_SNAPSHOT_FAILED', `the term of entry ${index} is not known`)
     const id = snapshotIdOf(this.#identity, index)
-    const { time } = this.#appliedTime
+    const { time } = this.#applier
     return {
       id,
       index,
@@ -335,11 +352,12 @@ export class Snapshots implements SnapshotShelf {
     }
   }
 
-  async #takeAs(header: SnapshotHeader): Promise<StoredSnapshot> {
+  async #takeAs(header: SnapshotHeader, sessions: SessionSection): Promise<StoredSnapshot> {
     const { source, stateHash } = await this.#capture()
     const sink = await this.#store.create(stateHash === null ? header : { ...header, stateHash })
     const pieces = piecesOf(source)
     try {
+      for (const piece of sessions.pieces()) await sink.write(piece)
       for (let next = await this.#nextOf(pieces); next.done !== true; next = await this.#nextOf(pieces)) {
         if (this.#isClosed) throw closing()
         await sink.write(next.value)

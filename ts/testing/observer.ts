@@ -54,6 +54,8 @@ export interface AppliedCommand {
    * What whoever proposed it calls it, unique in one run; 0 for an entry that is no command, which need not be told.
    */
   readonly id: number
+  /** Of a command of a session, which may stand in the log more than once: what it is called; `id` is 0 then. */
+  readonly once?: number
 }
 
 /** Is told of what servers do, as it happens; what it throws is a finding. */

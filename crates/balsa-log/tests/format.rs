@@ -64,6 +64,23 @@ fn every_block_vector_is_written_byte_for_byte_and_read_back() {
 }
 
 #[test]
+fn every_block_vector_with_sessions_is_intact_sealed_alike_and_clipped_with_its_flags() {
+    for vector in items(&vectors()["sessionBlocks"]) {
+        let expected = bytes(&vector["hex"]);
+        let info = block::check(&expected, Depth::Records).unwrap();
+        assert_eq!((info.first, info.last), (vector["first"].as_u64().unwrap(), vector["last"].as_u64().unwrap()));
+        let mut arena = expected.clone();
+        let sealed_end = arena.len() - 4;
+        arena[sealed_end..].fill(0);
+        assert_eq!(block::seal(&mut arena, 0).unwrap(), expected.len());
+        assert_eq!(arena, expected);
+        let mut clipped = vec![0; block::clipped_bytes(&expected, info.first + 1, info.last + 1).unwrap()];
+        block::clip(&expected, info.first + 1, info.last + 1, &mut clipped).unwrap();
+        assert_eq!(block::check(&clipped, Depth::Records).unwrap().first, info.first + 1);
+    }
+}
+
+#[test]
 fn every_invalid_block_vector_is_refused() {
     for vector in items(&vectors()["invalidBlocks"]) {
         assert!(block::check(&bytes(&vector["hex"]), Depth::Records).is_err(), "{}", vector["name"]);

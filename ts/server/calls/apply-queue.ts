@@ -27,10 +27,13 @@ const ACCEPTED_COUNT_MAX = 65_536
 
 const NONE: readonly Payload[] = []
 
+/** `session`: commands whose payloads begin with a session header. */
+export type ProposalKind = 'command' | 'session' | 'barrier'
+
 /** A call with one or more commands; resolved when the last of them is applied. */
 export class ProposalCall extends PendingCall<readonly unknown[]> implements Member {
   place = -1
-  readonly kind: 'command' | 'barrier'
+  readonly kind: ProposalKind
   readonly count: number
   /**
    * How many of its commands are in the log, in their order; moved by `ApplyQueue.seal` alone, up to `count`. When any
@@ -46,7 +49,7 @@ export class ProposalCall extends PendingCall<readonly unknown[]> implements Mem
   /** Results that are still missing. */
   #left: number
 
-  constructor(kind: 'command' | 'barrier', payloads: readonly Payload[]) {
+  constructor(kind: ProposalKind, payloads: readonly Payload[]) {
     super()
     this.kind = kind
     this.count = payloads.length
@@ -286,7 +289,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
   #completeRun(run: AcceptedRun, last: number, resultAt: (index: LogIndex) => unknown): void {
     const { call } = run
     for (let index = run.first; index <= last; index += 1) {
-      const result = call.kind === 'command' ? resultAt(logIndex(index)) : index
+      const result = call.kind === 'barrier' ? index : resultAt(logIndex(index))
       call.complete(run.position, result)
       run.position += 1
     }

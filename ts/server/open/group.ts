@@ -51,6 +51,7 @@ import { ReadyRunner } from '../turn/ready-runner.js'
 import { WritesUnderWay } from '../turn/writes-under-way.js'
 import { clusterIdOf, clusterIds, recoveriesOf } from './cluster-id.js'
 import type { Host } from './host.js'
+import type { MachineStart } from './machine-start.js'
 
 /**
  * The first election after bootstrap need not wait for a leader that never was. Each voter waits this much longer than
@@ -80,8 +81,7 @@ export interface GroupState {
   readonly first: Uint8Array | null
   /** Of the newest stored entry. */
   readonly lastTime: number
-  /** What the state machine has by itself; 0 when it begins empty. */
-  readonly appliedIndex: LogIndex
+  readonly machine: MachineStart
   /** What was in the store of snapshots. */
   readonly snapshots: FoundSnapshots
   readonly boots: OwnBoots
@@ -105,7 +105,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const refusals = new PeerRefusals(clock, events, logger)
   const writes = new WritesUnderWay(store, pins, meter)
   const proposals = new ApplyQueue()
-  const { applier, replay } = makeApplier(settings, core, proposals)
+  const { applier, replay } = makeApplier(settings, state, core, proposals)
   const snapshotParts = { identity, core, applier, entryClock, mailbox, events }
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
@@ -163,11 +163,13 @@ function makeCalls() {
   }
 }
 
-function makeApplier({ stateMachine, codec }: GroupSettings, core: RaftCore, proposals: ApplyQueue) {
+function makeApplier(settings: GroupSettings, { machine }: GroupState, core: RaftCore, proposals: ApplyQueue) {
+  const { stateMachine, codec, resultCodec } = settings
   const replay = new Replay(core)
   const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
   const isReplay = (index: LogIndex): boolean => replay.has(index)
-  return { replay, applier: new Applier(stateMachine, codec, isAwaited, isReplay, readConfiguration) }
+  const ask = { isAwaited, isReplay, readConfiguration }
+  return { replay, applier: new Applier(stateMachine, codec, resultCodec, machine, ask) }
 }
 
 /** As it is told. */
@@ -241,7 +243,7 @@ function makeSnapshots(
   const schedule = scheduleOf(settings, core, clock.now())
   const snapshots = new Snapshots({
     ...{ ...shared, clusterName, found, retain, schedule, machine, transfers, entryClock, events },
-    ...{ queue: snapshotCalls, appliedTime: applier },
+    ...{ queue: snapshotCalls, applier },
   })
   return { snapshots, transfers, snapshotCalls }
 }
@@ -267,7 +269,7 @@ function firstElectionTimeoutMs(
 
 function makeCore(
   settings: GroupSettings,
-  { stored, appliedIndex }: GroupState,
+  { stored, machine }: GroupState,
   now: number,
   entryClock: EntryClock,
 ): RaftCore {
@@ -282,7 +284,12 @@ function makeCore(
       firstElectionTimeoutMs: firstElectionTimeoutMs(settings, stored),
     },
     hardState: stored.hardState,
-    log: { ...stored, commitIndex: stored.hardState.commitIndex, appliedIndex },
+    log: {
+      ...stored,
+      // What the machine has was committed.
+      commitIndex: logIndex(Math.max(stored.hardState.commitIndex, machine.machineIndex)),
+      appliedIndex: machine.appliedIndex,
+    },
     maker: {
       noop: (first, term) => entryBlock('noop', first, term, entryClock.next(core.log.lastBlock), EMPTY),
       configuration: (first, term, configuration) => {

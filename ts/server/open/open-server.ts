@@ -7,11 +7,8 @@
  */
 
 import { encodeBootstrap } from '../../format/configuration.js'
-import { neverEmpty } from '../../storage/lost-data.js'
 import type { StoredState } from '../../storage/log-store.js'
-import { RaftError } from '../../errors.js'
-import { logIndex } from '../../types.js'
-import type { JoinStatus, LogIndex } from '../../types.js'
+import type { JoinStatus } from '../../types.js'
 import { drawNonce, OwnBoots } from '../own-boots.js'
 import type { Server } from '../server.js'
 import { bootstrap, checkName } from './bootstrap.js'
@@ -22,6 +19,7 @@ import { makeGroup } from './group.js'
 import type { GroupSettings } from './group.js'
 import { Host } from './host.js'
 import { learnCluster, waitsToBeAdded } from './joining.js'
+import { machineStartOf } from './machine-start.js'
 import { claimTransport, releaseTransport } from './transport-claims.js'
 
 /** `draw` makes the nonce of this boot. */
@@ -50,13 +48,13 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
       host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
     const snapshots = await host.openSnapshots()
-    const appliedIndex = await appliedIndexOf(settings, stored)
+    const machine = await machineStartOf(settings.stateMachine, stored, host, snapshots)
     const group = makeGroup(settings, host, {
       stored,
       first: membership.first ?? firstOf(stored),
       lastTime,
       boots,
-      appliedIndex,
+      machine,
       snapshots,
       join: membership.waits,
     })
@@ -88,21 +86,4 @@ async function membershipOf(
   }
   checkName(host.dir, found, cluster)
   return { first: null, recoveries: [], join: true, waits: waitsToBeAdded }
-}
-
-/** What the state machine has by itself. Throws when that and the log do not belong together. */
-async function appliedIndexOf(
-  { stateMachine }: GroupSettings,
-  { snapshot, lastIndex }: StoredState,
-): Promise<LogIndex> {
-  if (snapshot !== null && !stateMachine.canSnapshot) {
-    const what = `the log stands on a snapshot at ${snapshot.index}, and option stateMachine has no functions snapshot and restore: give it both, as it had`
-    throw new RaftError('ERR_RAFT_OPTIONS', what)
-  }
-  const applied = await stateMachine.appliedIndex()
-  if (applied <= lastIndex) return logIndex(applied)
-  throw new RaftError(
-    'ERR_RAFT_OPTIONS',
-    `the state machine says that it has applied ${applied}, and the log ends at ${lastIndex}: its data is of another server, or the log has lost entries. ${neverEmpty}`,
-  )
 }

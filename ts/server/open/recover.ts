@@ -189,11 +189,13 @@ async function standOnCopy(
   boots: OwnBoots,
 ): Promise<readonly StoreOperation[]> {
   if (snapshot === null) return []
-  await stores.openSnapshots()
+  const { whole } = await stores.openSnapshots()
+  const sessionBytes = whole.find(({ header }) => header.id === snapshot.id)?.header.sessionBytes
   const id = snapshotIdOf(boots.newest, snapshot.index)
   const copy: SnapshotMeta = { ...snapshot, id, configuration, configurationIndex: snapshot.index }
   stores.logger.info('snapshot copied', { index: snapshot.index, id })
-  const sink = await stores.snapshots.create({ ...copy, clusterId, incarnation })
+  const header = { ...copy, clusterId, incarnation, ...(sessionBytes === undefined ? {} : { sessionBytes }) }
+  const sink = await stores.snapshots.create(header)
   try {
     for await (const piece of stores.snapshots.read(snapshot.id)) await sink.write(piece)
     await sink.finish()

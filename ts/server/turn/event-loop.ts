@@ -321,8 +321,8 @@ export class EventLoop {
     if (this.#events.hears('applied')) this.#tellApplied(applied)
   }
 
-  #tellApplied({ first, last, replaying, entries, results }: Applied): void {
-    this.#events.emit('applied', { first, last, replaying, entries, results })
+  #tellApplied({ first, last, replaying, entries, answers }: Applied): void {
+    this.#events.emit('applied', { first, last, replaying, entries, results: answers })
   }
 
   /** Whether the core has more to hand out without any new input. */

@@ -204,6 +204,8 @@ export class SimClient {
       case 'ready':
         await raft.ready(options)
         return { index: 0, value: 0 }
+      default:
+        throw new TypeError(`a client without sessions is asked for ${kind}`)
     }
   }
 

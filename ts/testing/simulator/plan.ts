@@ -22,6 +22,8 @@ export interface ClientPlan {
   readonly deadlineMs: number
   /** How many of the calls have a signal, 0 .. 1; it is aborted after half of `deadlineMs`, on average. */
   readonly signals: number
+  /** How many clients there are besides that have sessions. */
+  readonly sessions: number
 }
 
 export interface Plan {

@@ -110,7 +110,8 @@ export class Reached implements WorldObserver {
   }
 
   returned({ kind }: Operation, { status, code }: Returned): void {
-    if (status === 'ok') this.count(kind === 'read' ? 'read answered' : 'write answered')
+    if (status === 'ok')
+      this.count(kind === 'read' || kind.startsWith('session') ? `${kind} answered` : 'write answered')
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)
   }
 

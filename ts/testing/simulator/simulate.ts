@@ -2,6 +2,8 @@
 
 import { checkNames, checkPlan, checkWhole } from './check-plan.js'
 import { SealedEntries } from './doubles/sealed-entries.js'
+import { SessionInvariants } from './invariants/session-invariants.js'
+import { SessionClients } from './session-clients.js'
 import { ClientInvariants } from './invariants/client-invariants.js'
 import { CostInvariants } from './invariants/cost-invariants.js'
 import { EntryTimeInvariants } from './invariants/entry-time-invariants.js'
@@ -108,6 +110,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     (what) => reached.count(what),
   )
   const clients = new ClientInvariants((epoch) => epochs.truthOf(epoch))
+  const ofSessions = new SessionInvariants((epoch) => epochs.truthOf(epoch))
+  const sessions = new SessionClients(ofSessions)
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
@@ -118,15 +122,21 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const ofFiles = new SnapshotFileInvariants(
     ({ ordinal }, id) => world.servers[ordinal]?.sim.snapshots.holds(id) === true,
   )
-  const invariants = [work, costs, epochs, clients, ...timing, ...ofLinks, ...ofRooms, ofFiles]
+  const invariants = [work, costs, epochs, clients, ofSessions, ...timing, ...ofLinks, ...ofRooms, ofFiles]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
     plan,
     tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
-    observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants],
-    actors: [new Nemesis(), new Supervisor(), new LostQuorum(steps), ...(options.actors ?? [])],
+    observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants, sessions],
+    actors: [
+      ...(options.machine === undefined ? [sessions] : []),
+      new Nemesis(),
+      new Supervisor(),
+      new LostQuorum(steps),
+      ...(options.actors ?? []),
+    ],
   })
   // A world in which nothing moves takes no steps, and yet it ends.
   const endMs = TIMEOUTS_MAX * plan.electionTimeoutMs

@@ -150,6 +150,7 @@ function drawBusyPlan(seed: number): Plan {
   const signals = apart.chance(0.5) ? apart.next() : 0
   const snapshots = drawSnapshots(apart)
   const stateBytes = apart.chance(0.2) ? Math.round(apart.logBetween(1000, 700_000)) : 0
+  const sessions = apart.chance(0.6) ? apart.int(1, 4) : 0
   const chaosOf = (most: number): number => (hasChaos && random.chance(0.6) ? random.logBetween(0.001, most) : 0)
   return {
     seed,
@@ -186,6 +187,7 @@ function drawBusyPlan(seed: number): Plan {
       deadlines: random.chance(0.7) ? random.next() : 0,
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),
       signals,
+      sessions,
     },
     faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
     spellMs: electionTimeoutMs * random.logBetween(0.4, 5),

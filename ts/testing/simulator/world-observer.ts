@@ -5,9 +5,15 @@ import type { ServerId } from '../../types.js'
 import type { DurableView, Observer, ServerView } from '../observer.js'
 import type { DiskBefore } from './invariants/repair-invariants.js'
 
+/**
+ * What clients with sessions do: send a command, send it again since it may have been done, or though it was answered,
+ * or send another one as what was answered before.
+ */
+export type SessionStep = 'sessionOpen' | 'sessionClose' | 'session' | 'sessionAgain' | 'sessionRepeat' | 'sessionBack'
+
 export interface Operation {
   readonly id: number
-  readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier'
+  readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier' | SessionStep
   readonly client: number
   readonly server: ServerId
   /** Of that server. */

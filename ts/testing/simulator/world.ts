@@ -99,9 +99,7 @@ export class World {
       return { id: `s${ordinal + 1}`, address: `s${ordinal + 1}:1` }
     })
     const { queue, network } = this
-    const failed = (error: unknown): void => {
-      this.#failure ??= error instanceof Error ? error : new Error(String(error))
-    }
+    const failed = (error: unknown): void => this.failed(error)
     const shared = {
       ...{ queue, network, plan, bootstrap, failed },
       promised: () => this.promised(),
@@ -123,7 +121,7 @@ export class World {
     const signals = new CallSignals({ ...news, patienceMs: plan.clients.deadlineMs / 2 }, new SeededRandom(~plan.seed))
     const site = {
       ...{ ...news, signals, servers: this.servers, plan: plan.clients, tested: shared.tested, failed },
-      nextId: () => ++this.#nextId,
+      nextId: () => this.nextId(),
       pace: () => this.pace,
     }
     this.#newClient = () => new SimClient(site, this.clients.length, this.random.fork())
@@ -168,6 +166,16 @@ export class World {
     const server = this.#newServer({ id, ordinal, address: `${id}:1` }, this.observers, random)
     this.#servers[ordinal] = server
     return server
+  }
+
+  /** Names operations and commands; never twice. */
+  nextId(): number {
+    return ++this.#nextId
+  }
+
+  /** What must not happen has: the world ends with this. */
+  failed(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error))
   }
 
   /** A client that does nothing but what it is told, and has nothing to do now. */

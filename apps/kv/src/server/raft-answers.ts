@@ -113,6 +113,9 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_LISTEN':
     case 'ERR_RAFT_CHANGE_REFUSED':
     case 'ERR_RAFT_REMOVED':
+    case 'ERR_RAFT_SESSION_LOST':
+    case 'ERR_RAFT_SESSION_SEQUENCE':
+    case 'ERR_RAFT_ANSWER_LOST':
     case 'ERR_RAFT_OPTIONS':
       return told(error)
   }

@@ -21,6 +21,11 @@ pub const KIND_BARRIER: u8 = 3;
 /// Kind of a configuration entry; it is alone in its block.
 pub const KIND_CONFIGURATION: u8 = 4;
 
+/// Flag of a command whose payload begins with a session header; the other flags have no meaning yet.
+pub const FLAG_SESSION: u8 = 1;
+/// Bytes of a session header.
+pub const SESSION_HEADER_BYTES: usize = 24;
+
 const COUNT_AT: usize = 16;
 const BYTES_AT: usize = 20;
 const RECORD_CRC_AT: usize = 4;
@@ -130,6 +135,16 @@ fn record_at(bytes: &[u8], at: usize, records_end: usize) -> Option<Record> {
     })
 }
 
+/// Whether the flags have a meaning on a record of that kind and length, which begins at `at`.
+fn flags_known(at: usize, record: &Record) -> bool {
+    let payload = record.payload_end.saturating_sub(at).saturating_sub(RECORD_HEADER_BYTES);
+    match record.flags {
+        0 => true,
+        FLAG_SESSION => record.kind == KIND_COMMAND && payload >= SESSION_HEADER_BYTES,
+        _ => false,
+    }
+}
+
 fn record_crc(bytes: &[u8], at: usize, record: &Record) -> Option<u32> {
     Some(crc32c::crc32c(bytes.get(at.checked_add(RECORD_BODY_AT)?..record.payload_end)?))
 }
@@ -157,7 +172,7 @@ fn walk(
         if record.term != term || term == 0 || term > POSITION_MAX {
             return Err(Damage::at(index, "a block does not have one valid term"));
         }
-        if !(KIND_COMMAND..=KIND_CONFIGURATION).contains(&record.kind) || record.flags != 0 {
+        if !(KIND_COMMAND..=KIND_CONFIGURATION).contains(&record.kind) || !flags_known(at, &record) {
             return Err(Damage::at(index, "a record has an unknown kind or flag"));
         }
         if record.milliseconds < milliseconds {

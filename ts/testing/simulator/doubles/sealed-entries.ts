@@ -41,9 +41,10 @@ export class SealedEntries implements EntryReader {
     return this.#view.getUint32(this.#at + 4, true)
   }
 
-  /** Commands of the simulator begin with their id. */
+  /** Commands of the simulator begin with their id; those of sessions, which may come twice, count as none. */
   get command(): number {
-    if (this.#view.getUint8(this.#at + 24) !== COMMAND_KIND) return 0
+    // Kind and flags.
+    if (this.#view.getUint16(this.#at + 24, true) !== COMMAND_KIND) return 0
     return this.#view.getUint32(this.#at + RECORD_HEADER_BYTES)
   }
 }

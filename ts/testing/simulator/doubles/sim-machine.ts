@@ -28,6 +28,9 @@ export interface SimAnswer {
   readonly value: number
 }
 
+/** From here on commands have ids that clients with sessions give. */
+export const SESSION_COMMANDS = 2 ** 31
+
 const FRAME_BYTES = 8
 
 export const simCodec: Codec<SimCommand> = {
@@ -186,7 +189,8 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     const applied: AppliedCommand[] = []
     batch.forEach(({ index, term, command }, at) => {
       answers.push({ index, value: this.#registers.get(command.key) ?? 0 })
-      applied.push({ index, term, id: command.id })
+      const { id } = command
+      applied.push(id < SESSION_COMMANDS ? { index, term, id } : { index, term, id: 0, once: id })
       this.#registers.set(command.key, command.id)
       this.#hash = mixed(mixed(this.#hash, index), command.id)
       if (results !== null) this.#hash = mixed(this.#hash, crc32c(serialize(results[at])))

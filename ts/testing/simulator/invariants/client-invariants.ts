@@ -46,6 +46,7 @@ export class ClientInvariants implements WorldObserver {
 
   applied(_server: ServerView, commands: readonly AppliedCommand[]): void {
     for (const { id, index } of commands) {
+      if (id === 0) continue
       const before = this.#appliedAt[id]
       hold(before === undefined || before === index, 14, () => `command ${id} is applied at ${before} and at ${index}`)
       hold(this.#fates[id] !== undefined, 14, () => `command ${id} is applied and was never given`)
@@ -90,12 +91,13 @@ export class ClientInvariants implements WorldObserver {
     due?.calls.delete(id)
     for (const command of commands) this.#settle(command, status, index)
     if (code !== null) checkCause(operation, code, due?.lookedAt ?? -Infinity)
-    if (status === 'applied') this.#seen(operation)
+    if (status === 'applied' && !isOfSession(kind)) this.#seen(operation)
     if (status !== 'ok') return
     hold(epoch === this.#epoch, 32, () => `a ${said(operation)}, which took no part in the recovery, is answered`)
     this.succeeded += 1
     hold(index <= applied, 25, () => `a ${said(operation)} returned with ${index}, and ${applied} is applied there`)
-    if (kind === 'ready') return
+    // What those of sessions come to may be of long ago (invariant 15).
+    if (kind === 'ready' || isOfSession(kind)) return
     const { floor } = open
     const { commandsUpTo } = this.#truthOf(epoch)
     const last = commands.at(-1)
@@ -165,6 +167,10 @@ function checkCause(operation: Operation, code: string, lookedAt: number): void 
   } else if (code === 'ERR_RAFT_ABORTED') {
     hold(signal?.aborted === true, 25, () => `a ${said(operation)} ends as aborted, and nobody has aborted it`)
   }
+}
+
+function isOfSession(kind: Operation['kind']): boolean {
+  return kind.startsWith('session')
 }
 
 function said({ kind, server }: Operation): string {
