@@ -79,6 +79,7 @@ const takers: Readonly<Record<string, readonly (readonly [misspelt: string, mean
     ['forced', 'force', (options, raft) => raft['updateServer']?.('s1', { address: 'a' }, options)],
     ['forced', 'force', (options, raft) => raft['changeMembership']?.({ voters: ['s1'] }, options)],
   ],
+  SessionOptions: [['expiresAfter', 'expiresAfterMs', (options, raft) => raft['openSession']?.(options)]],
   WatchOptions: [['event', 'events', (options, raft) => raft['watch']?.(options)]],
   CloseOptions: [['transferLeader', 'transferLeadership', (options, raft) => raft['close']?.(options)]],
   NativeStoreOptions: [['mapbytes', 'mapBytes', (options) => nativeStore(options)]],

@@ -45,6 +45,19 @@ test('a command that validate refuses is not appended: the caller is told why, a
   assert.is(await raft.apply('a'), 'a')
 })
 
+test('in a session, too: what is refused takes no place in it', async (context) => {
+  const raft = await open(context, (command) => {
+    if (command === 'b') throw new Error('no b')
+  })
+  const session = await raft.openSession()
+  const { lastIndex } = raft.status
+  const before = session.token
+  assert.is((await failure(session.apply('b'))).code, 'ERR_RAFT_INVALID')
+  assert.is(raft.status.lastIndex, lastIndex)
+  assert.equal(session.token, before)
+  assert.is(await session.apply('a'), 'a')
+})
+
 test('of a list of which one command is refused, none is appended', async (context) => {
   const raft = await open(context, (command) => {
     if (command === 'b') throw new Error('no b')

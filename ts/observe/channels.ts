@@ -6,7 +6,6 @@
 
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 
-import type { ProposalKind } from '../server/calls/apply-queue.js'
 import type { ServerId } from '../types.js'
 import { EVENT_NAMES } from './events.js'
 import type { Events, RaftEvents } from './events.js'
@@ -20,7 +19,7 @@ export interface EventMessage<Name extends keyof RaftEvents = keyof RaftEvents> 
 /** The message on `tracing:balsa:apply:start`, `end`, `asyncStart`, `asyncEnd` and `error`: one object for all five. */
 export interface ApplyMessage {
   readonly server: ServerId
-  readonly kind: ProposalKind
+  readonly kind: 'command' | 'session' | 'barrier'
   /** How many entries it asks for. */
   readonly entries: number
   /** One result each; there from `asyncStart` on, unless it failed. */

@@ -33,6 +33,7 @@ const AGAIN: ReadonlySet<string> = new Set(['ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAF
 /** From what says least to what says most of what became of a command that was sent more than once. */
 const OUTCOMES: readonly Outcome[] = ['not-applied', 'unknown', 'applied']
 
+/** In it a command that is sent again, on whichever server leads, is applied once (docs/sessions.md). */
 export class Session<Command, Result> {
   /** The index of the entry that opened it. */
   readonly id: LogIndex

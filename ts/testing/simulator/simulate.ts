@@ -94,14 +94,7 @@ const TIMEOUTS_MAX = 1000
  * range or unknown.
  */
 export async function simulate<Command = never>(options: SimulateOptions<Command>): Promise<SimulateResult> {
-  checkOptionNames('simulate', options, OPTION_NAMES)
-  const { seed, steps = STEPS } = options
-  checkWhole('seed', seed, 0, SEED_END - 1)
-  checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
-  const drawn = drawPlan(seed)
-  const { plan = drawn } = options
-  checkNames(plan, drawn)
-  checkPlan(plan)
+  const { seed, steps, plan } = checked(options)
   const hash = new RunHash()
   const reached = new Reached()
   const epochs = new Epochs(
@@ -169,6 +162,18 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
     recovery,
     failure: failure ?? stray.first,
   }
+}
+
+function checked<Command>(options: SimulateOptions<Command>) {
+  checkOptionNames('simulate', options, OPTION_NAMES)
+  const { seed, steps = STEPS } = options
+  checkWhole('seed', seed, 0, SEED_END - 1)
+  checkWhole('steps', steps, STEPS_MIN, STEPS_MAX)
+  const drawn = drawPlan(seed)
+  const { plan = drawn } = options
+  checkNames(plan, drawn)
+  checkPlan(plan)
+  return { seed, steps, plan }
 }
 
 /** Invariant 29, as far as it may be asked of a world: not of one in which single messages go astray. */
