@@ -109,12 +109,12 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     return slow ?? this.#run(batch, context)
   }
 
-  /** Invariant 34: a replay ends once, and nobody waits for what is replayed. */
+  /** Invariant 34: a replay ends once, and nobody waits for what is replayed; answers of sessions are kept all the same. */
   #holdReplay(batch: readonly Entry<SimCommand>[], { replaying, isAwaited, appliedIndex }: ApplyContext): void {
     hold(this.#isReplaying || !replaying, 34, () => `the replay is over, and ${appliedIndex} is said to be replayed`)
     this.#isReplaying = replaying
     if (!replaying) return
-    const awaited = batch.find(({ index }) => isAwaited(index))
+    const awaited = batch.find(({ index, command }) => command.id < SESSION_COMMANDS && isAwaited(index))
     hold(awaited === undefined, 34, () => `entry ${awaited?.index} is said to be replayed, and somebody waits for it`)
   }
 
