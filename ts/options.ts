@@ -9,8 +9,9 @@ import { textOf } from './foreign-values.js'
 import { encodeBootstrap } from './format/configuration.js'
 import { areRecoveries, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
+import { msgpackCodec } from './machine/msgpack-codec.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
-import { GuardedCodec, GuardedMachine } from './machine/user-code.js'
+import { GuardedCodec, GuardedMachine, GuardedResultCodec } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
@@ -72,6 +73,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
   readonly cluster?: string
   readonly stateMachine: StateMachine<Command, Result, Query, Answer>
   readonly codec: Codec<Command>
+  /**
+   * Turns the state machine's results into bytes and back, where they travel to another server or are kept: at most 1
+   * MiB each. The same on every server. A result that it cannot turn rejects the call that waits for it, with
+   * ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE and the outcome `applied`; nobody halts. Default `msgpackCodec()`.
+   */
+  readonly resultCodec?: Codec<Result>
   /**
    * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is
    * older than what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
@@ -179,11 +186,12 @@ type Checked<Command, Result, Query, Answer> = Required<RaftOptions<Command, Res
 /** Checked options, every one of them there, and what users bring behind its guard. */
 export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
   Checked<Command, Result, Query, Answer>,
-  'stateMachine' | 'codec' | 'snapshots'
+  'stateMachine' | 'codec' | 'resultCodec' | 'snapshots'
 > {
   readonly snapshots: Required<SnapshotOptions> & { readonly isAutomatic: boolean }
   readonly stateMachine: GuardedMachine<Command, Result, Query, Answer>
   readonly codec: GuardedCodec<Command>
+  readonly resultCodec: GuardedResultCodec<Result>
 }
 
 /** Every name that `Raft.open` takes. */
@@ -202,6 +210,7 @@ const OPTION_NAMES = Object.keys({
   cluster: true,
   stateMachine: true,
   codec: true,
+  resultCodec: true,
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
   onRemoved: true,
@@ -275,6 +284,7 @@ function readSettings<Command, Result, Query, Answer>(
     cluster: options.cluster ?? 'balsa',
     stateMachine: options.stateMachine,
     codec: options.codec,
+    resultCodec: options.resultCodec ?? msgpackCodec(),
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
     onRemoved: options.onRemoved ?? 'observe',
@@ -295,6 +305,7 @@ function readSettings<Command, Result, Query, Answer>(
     recoveries: [...checked.recoveries],
     stateMachine: new GuardedMachine(checked.stateMachine),
     codec: new GuardedCodec(checked.codec),
+    resultCodec: new GuardedResultCodec(checked.resultCodec),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
@@ -439,7 +450,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 
 /** Of what is called later: that it can be called. */
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { stateMachine, codec, transport, random } = options
+  const { stateMachine, codec, resultCodec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
   for (const name of ['query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
@@ -449,6 +460,7 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
     fail('stateMachine', 'has one of snapshot and restore: it must have both, or none')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
+  if (!has(resultCodec, 'encode', 'decode')) fail('resultCodec', 'must have encode and decode functions')
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
     fail('transport', 'must be a transport, such as tcp({ listen })')
   }

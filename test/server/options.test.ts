@@ -81,6 +81,7 @@ test('options of Raft.open are refused by name and reason', async () => {
     [{ stateMachine: null }, /^option stateMachine must have an apply function/],
     [{ stateMachine: { ...good.stateMachine, apply: () => [], query: 1 } }, /^option stateMachine.*query/],
     [{ codec: 7 }, /^option codec must have encode and decode functions/],
+    [{ resultCodec: { encode: () => {} } }, /^option resultCodec must have encode and decode functions/],
     [{ storage: 'native' }, /^option storage must be a store, such as nativeStore\(\) or fileStore\(\)/],
     [{ storage: fileStore }, /^option storage must be a store/],
     [{ logger: console.log }, /^option logger must have the functions debug, info, warn and error/],

@@ -67,6 +67,55 @@ export class GuardedCodec<Command> {
   }
 }
 
+/**
+ * What commands came to, as bytes: for results that travel to another server, or are kept. The command is committed by
+ * then, so whatever fails here is told to its caller alone, with the outcome `applied`, and halts nobody.
+ */
+export class GuardedResultCodec<Result> {
+  readonly #codec: Codec<Result>
+
+  constructor(codec: Codec<Result>) {
+    this.#codec = codec
+  }
+
+  /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
+  // Hot path: once per result.
+  encode(result: Result): Uint8Array {
+    let answer: unknown
+    try {
+      answer = this.#codec.encode(result)
+    } catch (cause) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode threw: ${textOf(cause)}`, cause)
+    }
+    if (!isBytes(answer)) {
+      onRejection(answer, ignore)
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with ${kindOf(answer)}, not with a Uint8Array`)
+    }
+    const { length } = answer
+    if (length > PAYLOAD_BYTES_MAX) {
+      throw resultLost('ERR_RAFT_TOO_LARGE', `its result has ${length} bytes, at most ${PAYLOAD_BYTES_MAX} travel`)
+    }
+    if (length === 0 && isDetached(answer)) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with a Uint8Array whose memory is detached`)
+    }
+    return Uint8Array.prototype.slice.call(answer)
+  }
+
+  /** `bytes` may be written to. Throws ERR_RAFT_ENCODE. */
+  // Hot path: once per result.
+  decode(bytes: Uint8Array): Result {
+    let result: Result
+    try {
+      result = this.#codec.decode(bytes)
+      if (typeof result !== 'object' || result === null || !hasThen(result)) return result
+    } catch (cause) {
+      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode threw: ${textOf(cause)}`, cause)
+    }
+    onRejection(result, ignore)
+    throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode answered with a promise, not with the result`)
+  }
+}
+
 /** What a batch covers, for messages. */
 export interface BatchRange {
   readonly first: LogIndex
@@ -284,6 +333,11 @@ function halting(what: string, culprit: string, cause?: unknown): RaftError {
 
 function notEncoded(what: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_ENCODE', `the codec's encode ${what}; nothing was appended`, { cause })
+}
+
+function resultLost(code: 'ERR_RAFT_ENCODE' | 'ERR_RAFT_TOO_LARGE', why: string, cause?: unknown): RaftError {
+  const message = `${why}; the command is applied, and its result is lost: correct resultCodec, or answer with less`
+  return new RaftError(code, message, { outcome: 'applied', cause })
 }
 
 function tooLarge(bytes: number): RaftError {

@@ -338,7 +338,7 @@ export class Encoder {
       'It carries plain objects and arrays, strings, numbers, booleans, null, undefined, bigint, Date and Uint8Array'
     throw new RaftError(
       'ERR_RAFT_ENCODE',
-      `msgpackCodec cannot carry ${place}, ${kind}: it would not come back as it is. ${remedy}; nothing was appended`,
+      `msgpackCodec cannot carry ${place}, ${kind}: it would not come back as it is. ${remedy}`,
     )
   }
 }
