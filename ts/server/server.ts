@@ -28,6 +28,9 @@ import type { Changing, Replacement } from './calls/replacement.js'
 import type { Signals } from './calls/signals.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { EntryClock } from './entry-clock.js'
+import type { AnyServer, Local } from './forward/any-server.js'
+import type { Proposed } from './forward/asking.js'
+import type { Forwarding } from './forward/forwarding.js'
 import type { Life } from './life.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
@@ -65,6 +68,7 @@ export interface ServerParts {
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
   readonly repairs: Repairs
+  readonly forwarding: Forwarding
   readonly identity: Identity
   readonly recoveries: readonly string[]
   /** What it waits for as long as it is no member; null: it was not to be added. */
@@ -102,6 +106,14 @@ export interface Counters {
   readonly snapshotCalls: number
   readonly repairs: number
   readonly givings: number
+  /** Commands that were submitted and have no outcome, and what only the leader can do and was asked for here. */
+  readonly submitted: number
+  readonly forwarded: number
+  /** What peers have asked for and has no answer yet. */
+  readonly served: number
+  /** Calls that wait for a leader, and reads that wait for an index. */
+  readonly leaderWaits: number
+  readonly indexWaits: number
   /** Calls that hand leadership over, or give it up. */
   readonly leadership: number
   /** Calls with a deadline that has not come. */
@@ -118,7 +130,7 @@ export interface Counters {
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
-export class Server implements Changing {
+export class Server implements Changing, Local {
   /** For the simulator, which watches its two doors; nobody else looks at it. */
   readonly core: RaftCore
   readonly #store: LogStore
@@ -143,6 +155,7 @@ export class Server implements Changing {
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
   readonly #repairs: Repairs
+  readonly #forwarding: Forwarding
   readonly #identity: Identity
   readonly #recoveries: readonly string[]
   readonly #join: JoinStatus | null
@@ -175,6 +188,7 @@ export class Server implements Changing {
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
     this.#repairs = parts.repairs
+    this.#forwarding = parts.forwarding
     this.#identity = parts.identity
     this.#recoveries = parts.recoveries
     this.#join = parts.join
@@ -200,18 +214,33 @@ export class Server implements Changing {
     kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
-    const call = new ProposalCall(kind, payloads)
-    if (!this.#begin(call, options)) return call.promise
+    return this.#proposed(new ProposalCall(kind, payloads), options)
+  }
+
+  /** The same with one command, and with its place in the log. */
+  async proposePlaced(payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+    const call = new ProposalCall('command', [payload])
+    const [result] = await this.#proposed(call, options)
+    return { index: call.index, term: call.term, result }
+  }
+
+  #proposed(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#noRoom(this.#proposals.add(call))
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
     return call.promise
   }
 
+  /** What every server takes. */
+  get any(): AnyServer {
+    return this.#forwarding.any
+  }
+
   /** Resolves with an index that is applied here, and at or above everything committed before the call (thesis 6.4). */
   readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
     const call = new PendingCall<LogIndex>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#reads.add(call)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -239,7 +268,7 @@ export class Server implements Changing {
 
   ready(options: WaitOptions | undefined): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     this.#readies.add(call)
     this.#mailbox.schedule()
     return call.promise
@@ -248,7 +277,7 @@ export class Server implements Changing {
   /** Resolves with a snapshot that is durable, and covers what was applied here when it was asked for. */
   snapshot(options: WaitOptions | undefined): Promise<SnapshotInfo> {
     const call = new PendingCall<SnapshotInfo>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#snapshots.ask(call, this.core.log.appliedIndex)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -264,7 +293,7 @@ export class Server implements Changing {
   /** Resolves with the id of the server that leads now. */
   transferLeadership(to: ServerId | null, options: WaitOptions | undefined): Promise<ServerId> {
     const call = new TransferCall()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) this.#transfer(call, to)
     else call.reject(refusal)
@@ -274,7 +303,7 @@ export class Server implements Changing {
   /** Resolves when this server leads no more. */
   stepDown(): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.#begin(call, undefined)) return call.promise
+    if (!this.begin(call, undefined)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) {
       this.#leadership.addStepDown(call)
@@ -320,7 +349,7 @@ export class Server implements Changing {
     options: WaitOptions | undefined,
     add: () => RaftError | null,
   ): Promise<ConfigurationAnswer> {
-    if (this.#begin(call, options)) {
+    if (this.begin(call, options)) {
       const refusal = this.#notLeader() ?? add()
       if (refusal === null) this.#mailbox.schedule()
       else call.reject(refusal)
@@ -398,6 +427,7 @@ export class Server implements Changing {
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
       ...this.#repairs.counts,
+      ...this.#forwarding.counts,
       leadership: this.#leadership.count,
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
@@ -426,7 +456,7 @@ export class Server implements Changing {
   }
 
   /** False: the call has ended before it began. `since`: what its deadline is counted from. */
-  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
+  begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
     else if (options === undefined) return true
@@ -468,7 +498,7 @@ export class Server implements Changing {
     since: number,
   ): Promise<Answer> {
     const call = new PendingCall<Answer>()
-    if (!this.#begin(call, options, since)) {
+    if (!this.begin(call, options, since)) {
       onRejection(answer, ignore)
       return call.promise
     }

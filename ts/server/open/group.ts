@@ -29,6 +29,7 @@ import { Signals } from '../calls/signals.js'
 import { SnapshotQueue } from '../calls/snapshot-queue.js'
 import { ApplyProgress } from '../apply-progress.js'
 import { EntryClock } from '../entry-clock.js'
+import { Forwarding } from '../forward/forwarding.js'
 import { hasJoined } from '../joined-fact.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
@@ -104,6 +105,11 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
   const repairs = new Repairs({ identity, core, store, transport, isConnected, clock, events, logger })
+  const reads = new ReadQueue()
+  const forwarding = new Forwarding({
+    ...{ core, transport, clock, life, mailbox, proposals, reads, resultCodec: settings.resultCodec },
+    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server },
+  })
   const runner = new ReadyRunner({
     ...{ core, store, transport, applier, pins, refusals },
     ...{ snapshots, repairs, writes, mailbox, events, logger },
@@ -119,6 +125,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
     transport,
     transfers,
     repairs,
+    forwarding,
     pins,
     refusals,
     mailbox,
@@ -128,7 +135,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   })
   const calls = {
     proposals,
-    reads: new ReadQueue(),
+    reads,
     readies: new ReadyQueue(),
     changes: new ChangeQueue(),
     queries: new QueriesUnderWay(),
@@ -138,13 +145,13 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   }
   const shared = { ...calls, core, store, clock, events, life, mailbox, pins, entryClock, snapshots, snapshotCalls }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
-  const loop = new EventLoop({ ...shared, repairs, dir, transport, logger, writes, runner, applyProgress })
+  const loop = new EventLoop({ ...shared, repairs, forwarding, dir, transport, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
   const closeByItself = (): void => void loop.close().then(ignore, ignore)
   if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))
   const { electionTimeoutMs } = settings
   const server: Server = new Server({
-    ...{ ...shared, repairs, electionTimeoutMs, loop, inbound, refusals, writes },
+    ...{ ...shared, repairs, forwarding, electionTimeoutMs, loop, inbound, refusals, writes },
     ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability, join: state.join },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
