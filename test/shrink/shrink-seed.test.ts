@@ -25,7 +25,17 @@ const plan: Plan = {
   losesQuorumAt: null,
   disk: { writeMs: 1.4, readMs: 0.05, capacityBytes: 2 ** 23 },
   clients: {
-    ...{ count: 2, thinkMs: 7, refusedMs: 11, keys: 1, paddingMax: 0, deadlines: 0, signals: 0, deadlineMs: 100 },
+    ...{
+      count: 2,
+      thinkMs: 7,
+      refusedMs: 11,
+      keys: 1,
+      anywhere: 0,
+      paddingMax: 0,
+      deadlines: 0,
+      signals: 0,
+      deadlineMs: 100,
+    },
     weights: { write: 1, writes: 0, read: 0, barrier: 0 },
   },
   ...{ faultEveryMs: 70, spellMs: 200, restartMs: 40, faults: { 'stale-leader': 0.6, crash: 0.1 } },

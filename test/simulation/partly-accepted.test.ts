@@ -23,7 +23,17 @@ const plan: Plan = {
   losesQuorumAt: null,
   disk: { writeMs: 1, readMs: 1, capacityBytes: 2 ** 24 },
   clients: {
-    ...{ count: 0, thinkMs: 10, refusedMs: 10, keys: 1, paddingMax: 0, deadlines: 0, deadlineMs: 1, signals: 0 },
+    ...{
+      count: 0,
+      thinkMs: 10,
+      refusedMs: 10,
+      keys: 1,
+      anywhere: 0,
+      paddingMax: 0,
+      deadlines: 0,
+      deadlineMs: 1,
+      signals: 0,
+    },
     weights: { write: 1, writes: 0, read: 0, barrier: 0 },
   },
   ...{ faultEveryMs: 1e9, spellMs: 1000, restartMs: 100, faults: {} },

@@ -7,7 +7,7 @@ import type { DiskBefore } from './invariants/repair-invariants.js'
 
 export interface Operation {
   readonly id: number
-  readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier'
+  readonly kind: 'write' | 'writes' | 'submit' | 'read' | 'query' | 'readIndex' | 'ready' | 'barrier'
   readonly client: number
   readonly server: ServerId
   /** Of that server. */
