@@ -23,6 +23,8 @@ export type { Distribution, Labels, Metric, MetricName, MetricType, Sample } fro
 export type { EventName, Watch, WatchedEvent, WatchOptions } from './observe/watch.js'
 export type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 export type { WaitOptions } from './server/calls/pending-call.js'
+export type { Consistency, QueryOptions, SubmitOptions } from './server/forward/any-server.js'
+export type { Proposed } from './server/forward/asking.js'
 export type { BootstrappedFolder } from './server/open/bootstrap.js'
 export type { FolderState } from './server/open/folder-state.js'
 export type { Recovery } from './server/open/recover.js'

@@ -244,6 +244,7 @@ const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
 const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
+const SUBMIT_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'retry']
 
 /** What the options say of a server. */
 /** What a question has room for beside the incarnation. */
@@ -522,6 +523,35 @@ export function checkReadOptions(call: string, options: object | undefined): voi
   const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
   if (consistency !== 'linearizable' && consistency !== 'stale') {
     fail('consistency', `is ${shown(consistency)}; must be linearizable or stale`)
+  }
+}
+
+/** As `checkCallOptions`, for a query. */
+export function checkQueryOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, READ_OPTION_NAMES)
+  const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
+  if (consistency === 'linearizable' || consistency === 'stale') return
+  const names = typeof consistency === 'object' && consistency !== null ? Object.keys(consistency) : []
+  const { maxStalenessMs, minIndex } = (consistency ?? {}) as Readonly<Record<string, unknown>>
+  if (names.length !== 1 || (maxStalenessMs === undefined && minIndex === undefined)) {
+    const kinds = 'linearizable, stale, { maxStalenessMs } or { minIndex }'
+    fail(
+      'consistency',
+      `is ${shown(consistency)}${names.length === 0 ? '' : ` with ${names.join(', ')}`}; must be ${kinds}`,
+    )
+  }
+  if (maxStalenessMs !== undefined) checkNumber('maxStalenessMs', maxStalenessMs, 0, 2 ** 31 - 1)
+  else if (!isPosition(minIndex)) fail('minIndex', `is ${shown(minIndex)}; must be an index, such as propose tells`)
+}
+
+/** As `checkCallOptions`, for a command that any server takes. */
+export function checkSubmitOptions(call: string, options: object | undefined): void {
+  if (options === undefined) return
+  checkWait(call, options, SUBMIT_OPTION_NAMES)
+  const { retry = 'safe' } = options as { readonly retry?: unknown }
+  if (retry !== 'safe' && retry !== 'idempotent' && retry !== false) {
+    fail('retry', `is ${shown(retry)}; must be safe, idempotent or false`)
   }
 }
 

@@ -3,6 +3,7 @@
  */
 
 import { RaftError } from './errors.js'
+import type { LeaderHint } from './errors.js'
 import type { Payload } from './format/block.js'
 import { NO_PAYLOAD } from './format/payload.js'
 import { withMeta } from './format/server-meta.js'
@@ -20,10 +21,12 @@ import {
   checkCloseOptions,
   checkDescription,
   checkIds,
+  checkQueryOptions,
   checkReadOptions,
   checkServerId,
   checkSessionOptions,
   checkSessionToken,
+  checkSubmitOptions,
   checkTransferOptions,
   importSettingsOf,
   recoverSettingsOf,
@@ -44,6 +47,8 @@ import { ChangeCall } from './server/calls/change-queue.js'
 import type { ChangeRequest } from './server/calls/change-queue.js'
 import type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
+import type { QueryOptions, SubmitOptions } from './server/forward/any-server.js'
+import type { Proposed } from './server/forward/asking.js'
 import { bootstrapFolder } from './server/open/bootstrap.js'
 import type { BootstrappedFolder } from './server/open/bootstrap.js'
 import { folderState } from './server/open/folder-state.js'
@@ -215,6 +220,40 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     return new Session(this.#sessionDoor(), checked, true)
   }
 
+  /**
+   * As `apply`, on every server: one that does not lead has the leader apply it. Follows the leader, and tries again
+   * what is known not to be applied, until `timeoutMs` or `signal` end it, or for 30 s (`retry`). A way to the leader
+   * that breaks leaves it `unknown`. At most 8192 are under way on one server, and 8 MiB of them encoded: else
+   * ERR_RAFT_OVERLOADED. The result comes back by `resultCodec`.
+   */
+  async submit(command: Command, options?: SubmitOptions): Promise<Result> {
+    const { result } = await this.#propose('submit', command, options)
+    return result
+  }
+
+  /** As `submit`; says where in the log the command stands, too: `query` with `minIndex` reads behind it. */
+  async propose(command: Command, options?: SubmitOptions): Promise<Proposed<Result>> {
+    return this.#propose('propose', command, options)
+  }
+
+  /**
+   * Asks the state machine of this server, whoever leads. `linearizable`, the default, first asks the leader how far
+   * that must be, and waits until it is there: all queries of one turn share one question. `{ maxStalenessMs }` does so
+   * only where the last such answer is older, `{ minIndex }` waits for that entry, `stale` for nothing. Follows the
+   * leader as `submit` does; otherwise as `read`.
+   */
+  async query(query: Query, options: QueryOptions = {}): Promise<Answer> {
+    checkQueryOptions('query', options)
+    this.#checkQuery('query')
+    return this.#server.any.query(() => this.#machine.query(query), options)
+  }
+
+  /** Resolves with whoever leads, as this server knows, once anybody does. */
+  async waitForLeader(options?: WaitOptions): Promise<LeaderHint> {
+    checkCallOptions('waitForLeader', options)
+    return this.#server.any.waitForLeader(options)
+  }
+
   /** Commits an empty entry; resolves with its index once everything before it is applied here. Leader only. */
   async barrier(options?: WaitOptions): Promise<LogIndex> {
     checkCallOptions('barrier', options)
@@ -223,7 +262,8 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Asks the state machine. `linearizable`, the default, first does what `readIndex` does; `stale` asks at once. What
+   * Asks the state machine. `linearizable`, the default, first does what `readIndex` does, so that only the leader
+   * answers (`query` does on every server); `stale` asks at once. What
    * the query throws or rejects with, this rejects with, as it is; the server goes on. Deadline and signal hold for all
    * of it: also for an answer that the query has promised. A server that has ended answers nothing.
    */
@@ -232,9 +272,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options?: WaitOptions & { readonly consistency?: 'linearizable' | 'stale' },
   ): Promise<Answer> {
     checkReadOptions('read', options)
-    if (!this.#machine.hasQuery) {
-      throw new RaftError('ERR_RAFT_OPTIONS', 'option stateMachine has no query function; give it one to use read')
-    }
+    this.#checkQuery('read')
     const ask = (): Answer | PromiseLike<Answer> => this.#machine.query(query)
     return options?.consistency === 'stale' ? this.#server.staleRead(ask, options) : this.#server.read(ask, options)
   }
@@ -444,6 +482,18 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    */
   get closed(): Promise<RaftError | null> {
     return this.#server.ended
+  }
+
+  #checkQuery(call: string): void {
+    if (this.#machine.hasQuery) return
+    throw new RaftError('ERR_RAFT_OPTIONS', `option stateMachine has no query function; give it one to use ${call}`)
+  }
+
+  #propose(call: string, command: Command, options: SubmitOptions | undefined): Promise<Proposed<Result>> {
+    checkSubmitOptions(call, options)
+    this.#server.any.checkRoom(0)
+    this.#machine.validate(command)
+    return this.#server.any.propose(this.#codec.encodeApart(command), options) as Promise<Proposed<Result>>
   }
 
   #serverOf(call: string, server: NewServer): Described {

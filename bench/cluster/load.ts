@@ -58,6 +58,10 @@ function operationOf(raft: MeasuredRaft, work: Work, command: Uint8Array): () =>
   switch (work) {
     case 'apply':
       return () => raft.apply(command)
+    case 'submit':
+      return () => raft.submit(command)
+    case 'query':
+      return () => raft.query(null)
     case 'linearizableRead':
       return () => raft.read(null)
     case 'staleRead':

@@ -20,6 +20,11 @@ const bootstrap = servers.split(',').map((server) => {
 
 const bytes: Codec<Uint8Array> = { encode: (command) => command, decode: (command) => command }
 
+const numbers: Codec<number> = {
+  encode: (result) => new Uint8Array(Float64Array.of(result).buffer),
+  decode: (encoded) => new DataView(encoded.buffer, encoded.byteOffset).getFloat64(0, true),
+}
+
 let recorder = new Recorder()
 let load = new AbortController()
 const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
@@ -38,6 +43,7 @@ const raft = await Raft.open({
   stateMachine: countingMachine(Number(snapshotBytes)),
   logger: false,
   codec: bytes,
+  resultCodec: numbers,
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.

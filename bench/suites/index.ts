@@ -14,11 +14,13 @@ import { rolling } from './rolling.js'
 import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
+import { submit } from './submit.js'
 
 export const suites: readonly Suite[] = [
   core,
   store,
   apply,
+  submit,
   hashicorp,
   read,
   failover,

@@ -79,6 +79,11 @@ const takers: Readonly<Record<string, readonly (readonly [misspelt: string, mean
     ['forced', 'force', (options, raft) => raft['updateServer']?.('s1', { address: 'a' }, options)],
     ['forced', 'force', (options, raft) => raft['changeMembership']?.({ voters: ['s1'] }, options)],
   ],
+  SubmitOptions: [
+    ['retries', 'retry', (options, raft) => raft['submit']?.(1, options)],
+    ['retries', 'retry', (options, raft) => raft['propose']?.(1, options)],
+  ],
+  QueryOptions: [['consistancy', 'consistency', (options, raft) => raft['query']?.(1, options)]],
   SessionOptions: [['expiresAfter', 'expiresAfterMs', (options, raft) => raft['openSession']?.(options)]],
   WatchOptions: [['event', 'events', (options, raft) => raft['watch']?.(options)]],
   CloseOptions: [['transferLeader', 'transferLeadership', (options, raft) => raft['close']?.(options)]],

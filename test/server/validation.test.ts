@@ -45,6 +45,16 @@ test('a command that validate refuses is not appended: the caller is told why, a
   assert.is(await raft.apply('a'), 'a')
 })
 
+test('of what is submitted, too', async (context) => {
+  const raft = await open(context, (command) => {
+    if (command === 'b') throw new Error('no b')
+  })
+  const { lastIndex } = raft.status
+  assert.is((await failure(raft.submit('b'))).code, 'ERR_RAFT_INVALID')
+  assert.is(raft.status.lastIndex, lastIndex)
+  assert.is(await raft.submit('a'), 'a')
+})
+
 test('in a session, too: what is refused takes no place in it', async (context) => {
   const raft = await open(context, (command) => {
     if (command === 'b') throw new Error('no b')

@@ -30,6 +30,7 @@ const plan: Plan = {
       thinkMs: 7,
       refusedMs: 11,
       keys: 1,
+      anywhere: 0,
       paddingMax: 0,
       deadlines: 0,
       signals: 0,

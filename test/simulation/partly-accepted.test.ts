@@ -28,6 +28,7 @@ const plan: Plan = {
       thinkMs: 10,
       refusedMs: 10,
       keys: 1,
+      anywhere: 0,
       paddingMax: 0,
       deadlines: 0,
       deadlineMs: 1,

@@ -57,6 +57,12 @@ export class GuardedCodec<Command> {
     return payload
   }
 
+  /** The same, in memory of its own: for what may be sent more than once. */
+  // Hot path: once per command.
+  encodeApart(command: Command): Uint8Array {
+    return new Uint8Array(this.#encoded(command, PAYLOAD_BYTES_MAX))
+  }
+
   /** What the codec answers with: memory of a user's. */
   #encoded(command: Command, bytesMax: number): Uint8Array {
     let answer: unknown
@@ -111,18 +117,19 @@ export class GuardedResultCodec<Result> {
     try {
       answer = this.#codec.encode(result)
     } catch (cause) {
-      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode threw: ${textOf(cause)}`, cause)
+      throw resultLost(`resultCodec's encode threw: ${textOf(cause)}`, cause)
     }
     if (!isBytes(answer)) {
       onRejection(answer, ignore)
-      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with ${kindOf(answer)}, not with a Uint8Array`)
+      throw resultLost(`resultCodec's encode answered with ${kindOf(answer)}, not with a Uint8Array`)
     }
     const { length } = answer
     if (length > PAYLOAD_BYTES_MAX) {
-      throw resultLost('ERR_RAFT_TOO_LARGE', `its result has ${length} bytes, at most ${PAYLOAD_BYTES_MAX} travel`)
+      const why = `its result has ${length} bytes, at most ${PAYLOAD_BYTES_MAX} travel`
+      throw new RaftError('ERR_RAFT_TOO_LARGE', lost(why), { outcome: 'applied' })
     }
     if (length === 0 && isDetached(answer)) {
-      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's encode answered with a Uint8Array whose memory is detached`)
+      throw resultLost(`resultCodec's encode answered with a Uint8Array whose memory is detached`)
     }
     return Uint8Array.prototype.slice.call(answer)
   }
@@ -135,10 +142,10 @@ export class GuardedResultCodec<Result> {
       result = this.#codec.decode(bytes)
       if (typeof result !== 'object' || result === null || !hasThen(result)) return result
     } catch (cause) {
-      throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode threw: ${textOf(cause)}`, cause)
+      throw resultLost(`resultCodec's decode threw: ${textOf(cause)}`, cause)
     }
     onRejection(result, ignore)
-    throw resultLost('ERR_RAFT_ENCODE', `resultCodec's decode answered with a promise, not with the result`)
+    throw resultLost(`resultCodec's decode answered with a promise, not with the result`)
   }
 }
 
@@ -381,10 +388,12 @@ function invalid(what: string, cause?: unknown): RaftError {
   return new RaftError('ERR_RAFT_INVALID', `the state machine's validate ${what}; nothing was appended`, { cause })
 }
 
-function resultLost(code: 'ERR_RAFT_ENCODE' | 'ERR_RAFT_TOO_LARGE', why: string, cause?: unknown): RaftError {
-  const message = `${why}; the command is applied, and its result is lost: correct resultCodec, or answer with less`
-  return new RaftError(code, message, { outcome: 'applied', cause })
+function resultLost(why: string, cause?: unknown): RaftError {
+  return new RaftError('ERR_RAFT_ENCODE', lost(why), { outcome: 'applied', cause })
 }
+
+const lost = (why: string): string =>
+  `${why}; the command is applied, and its result is lost: correct resultCodec, or answer with less`
 
 function tooLarge(bytes: number, bytesMax: number): RaftError {
   const message = `the command has ${bytes} bytes, at most ${bytesMax} are allowed: split it`

@@ -17,7 +17,7 @@ export function notLeader(leader: LeaderHint | null): RaftError {
     const message = 'no leader is known: an election is under way or a quorum is missing'
     return new RaftError('ERR_RAFT_NO_LEADER', message, { retryable: true })
   }
-  const message = `this server does not lead: ask ${leader.id} at ${leader.address}`
+  const message = `this server does not lead: ask ${leader.id} for it, or call submit or query, which work on every server`
   return new RaftError('ERR_RAFT_NOT_LEADER', message, { leader, retryable: true })
 }
 
@@ -31,6 +31,24 @@ export function leadershipLost(outcome: Outcome): RaftError {
       ? 'leadership was lost after the command was committed: it is applied by the other servers, and its answer is lost'
       : 'leadership was lost before the command was committed: it may or may not be applied by a later leader'
   return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome })
+}
+
+/** A command was sent to the leader, and whether it took it was not heard. */
+export function wayLost(leader: ServerId, reason: string): RaftError {
+  const message = `the way to the leader ${leader} was lost before it had answered: ${reason}; the command may or may not be applied`
+  return new RaftError('ERR_RAFT_LEADERSHIP_LOST', message, { outcome: 'unknown' })
+}
+
+/** Nothing was sent. */
+export function leaderNotReached(leader: ServerId, reason: string): RaftError {
+  const message = `the leader ${leader} was not reached: ${reason}`
+  return new RaftError('ERR_RAFT_NO_LEADER', message, { retryable: true })
+}
+
+/** Commands and reads travel over channels, which not every transport has. */
+export function noWay(leader: LeaderHint): RaftError {
+  const message = `this server does not lead, ${leader.id} does, and its transport has no channels (openChannel), over which submit and query reach the leader`
+  return new RaftError('ERR_RAFT_NOT_LEADER', message, { leader })
 }
 
 /** What a server is told that led as a stranger, and is known to be a member now. */
@@ -119,6 +137,21 @@ export function aborted(outcome: Outcome, reason: unknown): RaftError {
 function givenUp(code: 'ERR_RAFT_TIMEOUT' | 'ERR_RAFT_ABORTED', why: string, outcome: Outcome, cause?: unknown) {
   const details = { outcome, cause, retryable: outcome === 'not-applied' }
   return new RaftError(code, `${why}; ${whatBecame(outcome)}`, details)
+}
+
+/** The deadline of a call has come while it waited for its next try. */
+export function timedOutTrying(error: RaftError): RaftError {
+  const { outcome, message, leader } = error
+  const what = `the call took longer than its timeoutMs; ${whatBecame(outcome)}. The last try: ${message}`
+  const details = { outcome, leader, cause: error, retryable: outcome === 'not-applied' }
+  return new RaftError('ERR_RAFT_TIMEOUT', what, details)
+}
+
+/** An earlier try may have been applied, whatever became of the last one. */
+export function maybeEarlier(error: RaftError): RaftError {
+  const { code, message, leader } = error
+  const what = `${message}; an earlier try of the same call may still be applied`
+  return new RaftError(code, what, { outcome: 'unknown', leader, cause: error })
 }
 
 function whatBecame(outcome: Outcome): string {

@@ -36,6 +36,9 @@ import type { Signals } from './calls/signals.js'
 import type { SnapshotQueue } from './calls/snapshot-queue.js'
 import type { Currency } from './currency.js'
 import type { EntryClock } from './entry-clock.js'
+import type { AnyServer, Local } from './forward/any-server.js'
+import type { Proposed } from './forward/asking.js'
+import type { Forwarding } from './forward/forwarding.js'
 import { healthOf } from './health.js'
 import type { Health } from './health.js'
 import type { Life } from './life.js'
@@ -79,6 +82,7 @@ export interface ServerParts {
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
   readonly repairs: Repairs
+  readonly forwarding: Forwarding
   readonly identity: Identity
   readonly recoveries: readonly string[]
   /** What it waits for as long as it is no member; null: it was not to be added. */
@@ -116,6 +120,14 @@ export interface Counters {
   readonly snapshotCalls: number
   readonly repairs: number
   readonly givings: number
+  /** Commands that were submitted and have no outcome, and what only the leader can do and was asked for here. */
+  readonly submitted: number
+  readonly forwarded: number
+  /** What peers have asked for and has no answer yet. */
+  readonly served: number
+  /** Calls that wait for a leader, and reads that wait for an index. */
+  readonly leaderWaits: number
+  readonly indexWaits: number
   /** Calls that hand leadership over, or give it up. */
   readonly leadership: number
   /** Calls with a deadline that has not come. */
@@ -138,7 +150,7 @@ export interface RestOf {
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
-export class Server implements Changing {
+export class Server implements Changing, Local {
   /** For the simulator, which watches its two doors; nobody else looks at it. */
   readonly core: RaftCore
   readonly #store: LogStore
@@ -167,6 +179,7 @@ export class Server implements Changing {
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
   readonly #repairs: Repairs
+  readonly #forwarding: Forwarding
   readonly #identity: Identity
   readonly #recoveries: readonly string[]
   readonly #join: JoinStatus | null
@@ -202,6 +215,7 @@ export class Server implements Changing {
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
     this.#repairs = parts.repairs
+    this.#forwarding = parts.forwarding
     this.#identity = parts.identity
     this.#recoveries = parts.recoveries
     this.#join = parts.join
@@ -228,28 +242,39 @@ export class Server implements Changing {
     kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
-    if (!isTraced()) return this.#propose(payloads, kind, options)
-    const about = { server: this.id, kind, entries: payloads.length }
-    return traced(about, () => this.#propose(payloads, kind, options))
+    return this.#proposed(new ProposalCall(kind, payloads), options)
   }
 
-  #propose(
-    payloads: readonly Payload[],
-    kind: ProposalCall['kind'],
-    options: WaitOptions | undefined,
-  ): Promise<readonly unknown[]> {
-    const call = new ProposalCall(kind, payloads)
-    if (!this.#begin(call, options)) return call.promise
+  /** The same with one command, and with its place in the log. */
+  async proposePlaced(payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+    const call = new ProposalCall('command', [payload])
+    const [result] = await this.#proposed(call, options)
+    return { index: call.index, term: call.term, result }
+  }
+
+  #proposed(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
+    if (!isTraced()) return this.#propose(call, options)
+    const about = { server: this.id, kind: call.kind, entries: call.count }
+    return traced(about, () => this.#propose(call, options))
+  }
+
+  #propose(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#noRoom(this.#proposals.add(call))
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
     return call.promise
   }
 
+  /** What every server takes. */
+  get any(): AnyServer {
+    return this.#forwarding.any
+  }
+
   /** Resolves with an index that is applied here, and at or above everything committed before the call (thesis 6.4). */
   readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
     const call = new PendingCall<LogIndex>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#reads.add(call)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -277,7 +302,7 @@ export class Server implements Changing {
 
   ready(options: WaitOptions | undefined): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     this.#readies.add(call)
     this.#mailbox.schedule()
     return call.promise
@@ -286,7 +311,7 @@ export class Server implements Changing {
   /** Resolves with a snapshot that is durable, and covers what was applied here when it was asked for. */
   snapshot(options: WaitOptions | undefined): Promise<SnapshotInfo> {
     const call = new PendingCall<SnapshotInfo>()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#snapshots.ask(call, this.core.log.appliedIndex)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -302,7 +327,7 @@ export class Server implements Changing {
   /** Resolves with the id of the server that leads now. */
   transferLeadership(to: ServerId | null, options: WaitOptions | undefined): Promise<ServerId> {
     const call = new TransferCall()
-    if (!this.#begin(call, options)) return call.promise
+    if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) this.#transfer(call, to)
     else call.reject(refusal)
@@ -312,7 +337,7 @@ export class Server implements Changing {
   /** Resolves when this server leads no more. */
   stepDown(): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.#begin(call, undefined)) return call.promise
+    if (!this.begin(call, undefined)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) {
       this.#leadership.addStepDown(call)
@@ -358,7 +383,7 @@ export class Server implements Changing {
     options: WaitOptions | undefined,
     add: () => RaftError | null,
   ): Promise<ConfigurationAnswer> {
-    if (this.#begin(call, options)) {
+    if (this.begin(call, options)) {
       const refusal = this.#notLeader() ?? add()
       if (refusal === null) this.#mailbox.schedule()
       else call.reject(refusal)
@@ -436,6 +461,7 @@ export class Server implements Changing {
       queries: this.#queries.count,
       snapshotCalls: this.#snapshotCalls.count,
       ...this.#repairs.counts,
+      ...this.#forwarding.counts,
       leadership: this.#leadership.count,
       deadlines: this.#deadlines.count,
       signals: this.#signals.count,
@@ -489,7 +515,7 @@ export class Server implements Changing {
   }
 
   /** False: the call has ended before it began. `since`: what its deadline is counted from. */
-  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
+  begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
     else if (options === undefined) return true
@@ -539,7 +565,7 @@ export class Server implements Changing {
     since: number,
   ): Promise<Answer> {
     const call = new PendingCall<Answer>()
-    if (!this.#begin(call, options, since)) {
+    if (!this.begin(call, options, since)) {
       onRejection(answer, ignore)
       return call.promise
     }

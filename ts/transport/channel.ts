@@ -33,7 +33,7 @@ export interface ChannelHandlers {
 export const CHANNEL_FRAME_BYTES_MAX = 1024 * 1024
 
 /** With one peer, in one direction. */
-export const CHANNELS_MAX = 2
+export const CHANNELS_MAX = 3
 
 /** What is wrong with a frame that is to be sent on a channel, or null. */
 export function channelFrameFlaw({ byteLength }: Uint8Array): string | null {

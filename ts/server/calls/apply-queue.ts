@@ -7,7 +7,7 @@
 
 import type { Outcome, RaftError } from '../../errors.js'
 import type { BlockWriter, Payload, Seal } from '../../format/block.js'
-import { logIndex } from '../../types.js'
+import { logIndex, termOf } from '../../types.js'
 import type { Block, LogIndex, Term } from '../../types.js'
 import { overloaded, tooLarge } from '../refusals.js'
 import type { ErrorOf } from '../refusals.js'
@@ -40,6 +40,9 @@ export class ProposalCall extends PendingCall<readonly unknown[]> implements Mem
    * is, the outcome of a failure is unknown.
    */
   accepted = 0
+  /** In which its commands entered the log, and the index of the last one that was applied; 0 before. */
+  term: Term = termOf(0)
+  index: LogIndex = logIndex(0)
   /** The bytes of the others: less by each one that is sealed. */
   waitingBytes = 0
   /** By position in the call; those below `accepted` are released. Empty once none of them waits. */
@@ -67,8 +70,9 @@ export class ProposalCall extends PendingCall<readonly unknown[]> implements Mem
     super.reject(error)
   }
 
-  complete(position: number, result: unknown): void {
+  complete(position: number, result: unknown, index: LogIndex): void {
     this.#results[position] = result
+    this.index = index
     this.#left -= 1
     if (this.#left === 0) this.resolve(this.#results)
   }
@@ -195,7 +199,10 @@ export class ApplyQueue implements Room<readonly unknown[]> {
         bytes += payload.byteLength
         index += 1
       }
-      if (index > first) this.#accepted.push({ call, position, first, last: index - 1 })
+      if (index > first) {
+        call.term = place.term
+        this.#accepted.push({ call, position, first, last: index - 1 })
+      }
       if (call.accepted < call.count) break
       call.payloads = NONE
       this.#waiting.remove(call)
@@ -290,7 +297,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     const { call } = run
     for (let index = run.first; index <= last; index += 1) {
       const result = call.kind === 'barrier' ? index : resultAt(logIndex(index))
-      call.complete(run.position, result)
+      call.complete(run.position, result, logIndex(index))
       run.position += 1
     }
     this.#acceptedCount -= last + 1 - run.first

@@ -36,6 +36,11 @@ export class ReadQueue {
     return this.#asked.size
   }
 
+  /** Whether any came since the last request. */
+  get hasFresh(): boolean {
+    return this.#fresh.members.size > 0
+  }
+
   /** Returns the refusal when there is no room. */
   add(read: Read): RaftError | null {
     if (this.#count >= READS_MAX) return overloaded(`${this.#count} reads wait, which is the bound`)

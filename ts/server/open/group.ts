@@ -32,6 +32,7 @@ import { SnapshotQueue } from '../calls/snapshot-queue.js'
 import { ApplyProgress } from '../apply-progress.js'
 import { Currency } from '../currency.js'
 import { EntryClock } from '../entry-clock.js'
+import { Forwarding } from '../forward/forwarding.js'
 import { hasJoined } from '../joined-fact.js'
 import { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
@@ -110,6 +111,11 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const { snapshots, transfers, snapshotCalls } = makeSnapshots(settings, host, state, snapshotParts)
   const isConnected = (id: ServerId): boolean => inbound.isConnected(id)
   const repairs = new Repairs({ identity, core, store, transport, isConnected, clock, events, logger })
+  const reads = new ReadQueue()
+  const forwarding = new Forwarding({
+    ...{ core, transport, clock, life, mailbox, proposals, reads, resultCodec: settings.resultCodec },
+    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server },
+  })
   const runner = new ReadyRunner({
     ...{ core, store, transport, applier, replay, pins, refusals },
     ...{ snapshots, repairs, writes, meter, mailbox, events, logger },
@@ -117,43 +123,29 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const change = (call: ChangeCall): Promise<unknown> => server.change(call, undefined)
   const teller = makeTeller(settings, host, state, { identity, core, pins, isConnected, change })
   const inbound: Inbound = new Inbound({
-    ...{ identity, teller, core, boots, store, transport, transfers, repairs, pins, refusals },
+    ...{ identity, teller, core, boots, store, transport, transfers, repairs, forwarding, pins, refusals },
     ...{ mailbox, life, events, logger },
   })
   const shared = {
-    ...{
-      ...makeCalls(),
-      proposals,
-      core,
-      store,
-      clock,
-      events,
-      life,
-      mailbox,
-      pins,
-      entryClock,
-      snapshots,
-      snapshotCalls,
-    },
-    ...{ meter, currency, transport },
+    ...{ ...makeCalls(), proposals, reads, core, store, clock, events, life, mailbox, pins, entryClock },
+    ...{ snapshots, snapshotCalls, meter, currency, transport },
   }
   const applyProgress = new ApplyProgress(logger, core.log.appliedIndex, clock.now())
-  const loop = new EventLoop({ ...shared, repairs, dir, logger, writes, runner, applyProgress })
+  const loop = new EventLoop({ ...shared, repairs, forwarding, dir, logger, writes, runner, applyProgress })
   // Whatever its end comes to, `closed` tells it. Behind the turn: who has a leader remove itself is answered first.
   const closeByItself = (): void => void loop.close().then(ignore, ignore)
   if (settings.onRemoved === 'close') events.on('removed', () => queueMicrotask(closeByItself))
   const { electionTimeoutMs } = settings
   const server: Server = new Server({
-    ...{ ...shared, repairs, electionTimeoutMs, loop, inbound, refusals, writes },
+    ...{ ...shared, repairs, forwarding, electionTimeoutMs, loop, inbound, refusals, writes },
     ...{ identity, recoveries: recoveriesOf(stored), durability: stored.durability, join: state.join },
   })
   return { server, inbound, mailbox, identity, peers: core.contacts }
 }
 
-/** Where calls wait, by what they ask for; those that propose wait elsewhere. */
+/** Where calls wait, by what they ask for; those that propose or read wait elsewhere. */
 function makeCalls() {
   return {
-    reads: new ReadQueue(),
     readies: new ReadyQueue(),
     changes: new ChangeQueue(),
     queries: new QueriesUnderWay(),

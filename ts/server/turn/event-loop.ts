@@ -32,6 +32,7 @@ import type { SnapshotQueue } from '../calls/snapshot-queue.js'
 import type { ApplyProgress } from '../apply-progress.js'
 import type { Currency } from '../currency.js'
 import type { EntryClock } from '../entry-clock.js'
+import type { Forwarding } from '../forward/forwarding.js'
 import type { Life } from '../life.js'
 import type { PeerPins } from '../peer-pins.js'
 import type { Repairs } from '../repair/repairs.js'
@@ -73,6 +74,7 @@ export interface EventLoopParts {
   readonly snapshots: Snapshots
   readonly snapshotCalls: SnapshotQueue
   readonly repairs: Repairs
+  readonly forwarding: Forwarding
 }
 
 export class EventLoop {
@@ -103,6 +105,7 @@ export class EventLoop {
   readonly #snapshots: Snapshots
   readonly #snapshotCalls: SnapshotQueue
   readonly #repairs: Repairs
+  readonly #forwarding: Forwarding
   readonly #timer: TurnTimer
   /** Packs what waits into blocks; holds nothing from one batch to the next. */
   readonly #writer = new BlockWriter()
@@ -144,6 +147,7 @@ export class EventLoop {
     this.#snapshots = parts.snapshots
     this.#snapshotCalls = parts.snapshotCalls
     this.#repairs = parts.repairs
+    this.#forwarding = parts.forwarding
     this.#timer = new TurnTimer(parts.clock, parts.mailbox)
     this.#mailbox.serve(() => this.#turn())
   }
@@ -184,6 +188,7 @@ export class EventLoop {
     this.#entryClock.look(this.#core.log.lastBlock, this.#core.role === 'leader', now)
     const isHeldBack = !this.#cutBatch()
     const { appliedIndex } = this.#core.log
+    this.#forwarding.turn(now)
     const read = this.#reads.nextRequest()
     if (read !== null) this.#core.step({ type: 'readIndex', id: read })
     const change = this.#changes.nextRequest(this.#core, this.#full)
@@ -193,6 +198,7 @@ export class EventLoop {
     // A listener may have closed this server.
     if (!this.#life.isRunning) return
     this.#readies.settle(this.#core)
+    this.#forwarding.turned()
     this.#snapshots.turn(this.#core, now, this.#isApplying)
     this.#applyProgress.look(this.#core.log, now)
     this.#meter.committed(this.#core.log.commitIndex)
@@ -349,6 +355,7 @@ export class EventLoop {
     this.#settleAll(halted(error))
     this.#snapshots.halt()
     this.#repairs.close('this server has halted')
+    this.#forwarding.close('this server has halted', halted(error))
     this.#events.emit('fault', { error })
     void closeTransport(this.#transport, this.#clock, this.#logger).finally(() => this.#life.end())
   }
@@ -358,6 +365,7 @@ export class EventLoop {
     this.#stopTurning()
     this.#settleAll(closed)
     this.#repairs.close('this server is closing')
+    this.#forwarding.close('this server is closing', closed)
     try {
       await closeTransport(this.#transport, this.#clock, this.#logger)
       await closeSnapshots(this.#snapshots, this.#clock, this.#logger)

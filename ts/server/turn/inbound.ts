@@ -15,6 +15,8 @@ import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId, StoreIdentity } from '../../types.js'
 import { Departures } from '../departures.js'
+import type { Forwarding } from '../forward/forwarding.js'
+import { isForward } from '../forward/messages.js'
 import type { Life } from '../life.js'
 import type { OwnBoots } from '../own-boots.js'
 import type { PeerPins } from '../peer-pins.js'
@@ -34,6 +36,7 @@ export interface InboundParts {
   readonly transport: Transport
   readonly transfers: SnapshotTransfers
   readonly repairs: Repairs
+  readonly forwarding: Forwarding
   readonly pins: PeerPins
   readonly refusals: PeerRefusals
   readonly mailbox: Mailbox
@@ -51,6 +54,7 @@ export class Inbound implements TransportHandlers {
   readonly #transport: Transport
   readonly #transfers: SnapshotTransfers
   readonly #repairs: Repairs
+  readonly #forwarding: Forwarding
   readonly #pins: PeerPins
   readonly #refusals: PeerRefusals
   readonly #mailbox: Mailbox
@@ -78,6 +82,7 @@ export class Inbound implements TransportHandlers {
     this.#transport = parts.transport
     this.#transfers = parts.transfers
     this.#repairs = parts.repairs
+    this.#forwarding = parts.forwarding
     this.#pins = parts.pins
     this.#refusals = parts.refusals
     this.#mailbox = parts.mailbox
@@ -157,11 +162,17 @@ export class Inbound implements TransportHandlers {
     let user: ChannelHandlers | null = null
     return {
       onFrame: (frame) => {
-        user ??= isRepair(frame) ? this.#repairs.onChannel(channel) : forSnapshot
+        user ??= this.#userOf(frame, channel) ?? forSnapshot
         user.onFrame(frame)
       },
       onClosed: (reason) => user?.onClosed(reason),
     }
+  }
+
+  /** Null: it is for a snapshot, or for nobody. */
+  #userOf(first: Uint8Array, channel: Channel): ChannelHandlers | null {
+    if (isRepair(first)) return this.#repairs.onChannel(channel)
+    return isForward(first) ? this.#forwarding.onChannel(channel) : null
   }
 
   onQuestion(question: Uint8Array): Uint8Array | null {

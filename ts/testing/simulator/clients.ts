@@ -4,6 +4,7 @@
  */
 
 import { RaftError } from '../../errors.js'
+import { hold } from '../invariants/violation.js'
 import type { CallSignals } from './call-signals.js'
 import type { EventQueue } from './event-queue.js'
 import type { FramedMachine } from '../machine-under-test.js'
@@ -34,6 +35,9 @@ export interface ClientSite {
 
 /** Commands only differ in its length, and nobody writes to it. */
 let padding = new Uint8Array(4096)
+
+/** What every server takes, in place of what only the leader does. */
+const ANYWHERE: Partial<Record<Operation['kind'], Operation['kind']>> = { write: 'submit', read: 'query' }
 
 /** What a call that failed brings. */
 const NOTHING = { index: 0, applied: 0, value: 0 }
@@ -167,13 +171,14 @@ export class SimClient {
     return this.#operation(server, kind, kind === 'write' ? 1 : kind === 'writes' ? this.#random.int(2, 9) : 0)
   }
 
-  #operation(server: SimServer, kind: Operation['kind'], count: number): Operation {
+  #operation(server: SimServer, drawn: Operation['kind'], count: number): Operation {
     const { plan } = this.#site
+    const kind = plan.anywhere > 0 && this.#random.chance(plan.anywhere) ? (ANYWHERE[drawn] ?? drawn) : drawn
     const id = this.#site.nextId()
     const commands = Array.from({ length: count }, () => this.#site.nextId())
     const key = this.#random.int(0, plan.keys)
-    const drawn = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
-    const timeoutMs = this.isPatient ? null : drawn
+    const waits = this.#random.chance(plan.deadlines) ? this.#random.int(1, plan.deadlineMs + 1) : null
+    const timeoutMs = this.isPatient ? null : waits
     const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
     const signal = this.isPatient ? null : this.#site.signals.draw(server.process, plan.signals)
     const asked = { server: server.id, epoch: server.epoch }
@@ -195,8 +200,15 @@ export class SimClient {
         )
         return answers.at(-1) ?? { index: 0, value: 0 }
       }
+      case 'submit': {
+        const { index, result } = await raft.propose({ id: commands[0] ?? 0, key, inner: this.#inner() }, options)
+        hold(result.index === index, 14, () => `a command told to be at ${index} has the answer of ${result.index}`)
+        return result
+      }
       case 'read':
         return raft.read(key, options)
+      case 'query':
+        return raft.query(key, options)
       case 'readIndex':
         return { index: await raft.readIndex(options), value: 0 }
       case 'barrier':

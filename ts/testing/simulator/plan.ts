@@ -16,6 +16,8 @@ export interface ClientPlan {
   readonly keys: number
   /** What is asked for how often; weights. Half of `barrier` ask for something else that writes nothing. */
   readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
+  /** How many of the writes and reads are such as every server takes, 0 .. 1. */
+  readonly anywhere: number
   readonly paddingMax: number
   /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */
   readonly deadlines: number

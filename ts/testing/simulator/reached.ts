@@ -6,6 +6,7 @@ import { isVoter } from '../../core/configuration.js'
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
+import { isForward } from '../../server/forward/messages.js'
 import { decodeRepair } from '../../server/repair/messages.js'
 import { decodeTransfer } from '../../snapshot/transfer/messages.js'
 import type { ServerId, StoreOperation } from '../../types.js'
@@ -22,6 +23,10 @@ const STEP_DOWNS: readonly (readonly [start: string, what: string])[] = [
   ['this server has halted', 'step-down because it halted'],
   ['it is no voter', 'step-down of a leader that is no voter'],
 ]
+
+const ANSWERED: Partial<Record<Operation['kind'], string>> = {
+  ...{ read: 'read answered', submit: 'submit answered', query: 'query answered' },
+}
 
 export class Reached implements WorldObserver {
   readonly counts = new Map<string, number>()
@@ -93,6 +98,7 @@ export class Reached implements WorldObserver {
 
   framed(_server: ServerView, channel: object, frame: Uint8Array): void {
     if (decodeRepair(frame)?.type === 'refused') this.count('repair refused')
+    if (isForward(frame)) this.count('forwarded')
     const message = decodeTransfer(frame)
     if (message === null || typeof message === 'string') return
     const isFirst = !this.#framed.has(channel)
@@ -111,7 +117,7 @@ export class Reached implements WorldObserver {
 
   returned({ kind }: Operation, { status, code }: Returned): void {
     if (status === 'ok')
-      this.count(kind === 'read' || kind.startsWith('session') ? `${kind} answered` : 'write answered')
+      this.count(ANSWERED[kind] ?? (kind.startsWith('session') ? `${kind} answered` : 'write answered'))
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)
   }
 

@@ -22,6 +22,14 @@ const MEMBERSHIP: readonly FaultName[] = [
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawWithoutForwards(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x0f0a4d5e)
+  if (plan.servers === 1 || isOnlyNarrow(plan) || !random.chance(0.25)) return plan
+  return { ...plan, clients: { ...plan.clients, anywhere: random.between(0.1, 1) } }
+}
+
+function drawWithoutForwards(seed: number): Plan {
   const plan = drawKind(seed)
   // Drawn by itself, so that all other seeds stay the worlds that they were.
   const random = new SeededRandom(seed ^ 0x10570f0f)
@@ -183,6 +191,7 @@ function drawBusyPlan(seed: number): Plan {
         read: random.chance(0.8) ? random.between(0, 1.5) : 0,
         barrier: random.chance(0.3) ? random.between(0, 0.3) : 0,
       },
+      anywhere: 0,
       paddingMax: random.chance(0.8) ? 40 : 3000,
       deadlines: random.chance(0.7) ? random.next() : 0,
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),

@@ -13,7 +13,7 @@ export type SessionStep = 'sessionOpen' | 'sessionClose' | 'session' | 'sessionA
 
 export interface Operation {
   readonly id: number
-  readonly kind: 'write' | 'writes' | 'read' | 'readIndex' | 'ready' | 'barrier' | SessionStep
+  readonly kind: 'write' | 'writes' | 'submit' | 'read' | 'query' | 'readIndex' | 'ready' | 'barrier' | SessionStep
   readonly client: number
   readonly server: ServerId
   /** Of that server. */

@@ -116,6 +116,7 @@ export class SimTransport implements Transport {
         if (user.isAlive) handlers.onFrame(frame)
       },
       onClosed: (reason) => {
+        user.promised()
         if (user.isAlive) handlers.onClosed(reason)
       },
     }

@@ -16,6 +16,9 @@ import type { Operation, Returned, WorldObserver } from '../world-observer.js'
 /** How long after its deadline a call may end: one bucket of `Deadlines`. */
 const GRAIN_MS = 8
 
+/** What writes nothing. */
+const READS: ReadonlySet<Operation['kind']> = new Set(['read', 'query', 'readIndex'])
+
 type Fate = 'open' | 'ok' | 'not-applied' | 'unknown'
 
 export class ClientInvariants implements WorldObserver {
@@ -95,7 +98,12 @@ export class ClientInvariants implements WorldObserver {
     if (status !== 'ok') return
     hold(epoch === this.#epoch, 32, () => `a ${said(operation)}, which took no part in the recovery, is answered`)
     this.succeeded += 1
-    hold(index <= applied, 25, () => `a ${said(operation)} returned with ${index}, and ${applied} is applied there`)
+    const isHere = kind !== 'submit'
+    hold(
+      !isHere || index <= applied,
+      25,
+      () => `a ${said(operation)} returned with ${index}, and ${applied} is applied there`,
+    )
     // What those of sessions come to may be of long ago (invariant 15).
     if (kind === 'ready' || isOfSession(kind)) return
     const { floor } = open
@@ -109,7 +117,7 @@ export class ClientInvariants implements WorldObserver {
     const first = commands.length === 0 ? index : (this.#appliedAt[commands[0] ?? 0] ?? 0)
     // The state machine is told of commands only, so a read is judged by the commands that it saw.
     const saw = commandsUpTo[index] ?? 0
-    hold(kind === 'read' || kind === 'readIndex' ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
+    hold(READS.has(kind) ? saw >= (commandsUpTo[floor] ?? 0) : first > floor, 13, () => {
       return `a ${said(operation)} saw the order up to ${first}, when ${floor} had been seen before it began`
     })
     this.#floor = Math.max(this.#floor, index)

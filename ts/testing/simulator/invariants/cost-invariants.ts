@@ -69,7 +69,7 @@ export class CostInvariants implements WorldObserver {
   }
 
   invoked({ kind }: Operation): void {
-    if (kind === 'read' || kind === 'readIndex') this.#calls += 1
+    if (kind === 'read' || kind === 'query' || kind === 'readIndex') this.#calls += 1
   }
 
   submitted(server: ServerView, _ticket: number, operations: readonly StoreOperation[]): void {

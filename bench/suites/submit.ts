@@ -1,0 +1,97 @@
+/**
+ * Commands that are called on a follower and travel to the leader, beside those that are called on the leader; and what
+ * a round trip over loopback costs on this machine, of which one is to be the difference.
+ */
+
+import { createServer, connect } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import type { ChildProcess } from 'node:child_process'
+import { RaftServers } from '../cluster/raft-servers.js'
+import { Recorder } from '../cluster/load.js'
+import type { Work } from '../cluster/messages.js'
+import type { Settings } from '../settings.js'
+import type { Case, OpenSuite, Suite } from '../suite.js'
+import { APPLY_WARM_UP_MS } from './apply.js'
+
+export const submit: Suite = {
+  name: 'submit',
+  purpose: 'commands called on a follower, beside those called on the leader',
+  minutes: 2,
+  rounds: 5,
+  seconds: 3,
+  metrics: [
+    { key: 'perSecond', head: 'entries/s', digits: 0 },
+    { key: 'p50', head: 'p50 ms', digits: 3 },
+    { key: 'p99', head: 'p99 ms', digits: 2 },
+    { key: 'cpuPerEntry', head: 'CPU us/entry', digits: 1 },
+  ],
+  judged: { key: 'perSecond', better: 'more' },
+  open,
+}
+
+async function open(settings: Settings): Promise<OpenSuite> {
+  const servers = await RaftServers.start(settings)
+  const { bytes, seconds, inFlight } = settings
+  const [payloadBytes = 256] = bytes
+  const one =
+    (contender: string, work: Work, find: () => Promise<ChildProcess>) =>
+    (callers: number): Case => ({
+      contender,
+      at: { 'in flight': callers },
+      async measure() {
+        const load = { work, pace: { inFlight: callers }, payloadBytes, milliseconds: seconds * 1000 }
+        const { loaded, latencies, usages } = await servers.measure(await find(), load, APPLY_WARM_UP_MS)
+        const { operations, milliseconds } = loaded
+        const cpu = usages.reduce((sum, { before, after }) => sum + after.cpuMicroseconds - before.cpuMicroseconds, 0)
+        const { p50, p99 } = latencies
+        return { perSecond: operations / (milliseconds / 1000), p50, p99, cpuPerEntry: cpu / operations }
+      },
+    })
+  const onLeader = one('apply, leader', 'apply', () => servers.leader())
+  const onFollower = one('submit, follower', 'submit', () => servers.follower())
+  const roundTrip: Case = {
+    contender: 'round trip over loopback, two sockets of one process',
+    at: { 'in flight': 1 },
+    measure: () => measureRoundTrips(seconds * 1000, payloadBytes),
+  }
+  return {
+    cases: [roundTrip, ...[onLeader, onFollower].flatMap((each) => inFlight.map(each))],
+    skipped: [],
+    notes: ['CPU: user and system time of all three processes, the load included'],
+    close: () => servers.close(),
+  }
+}
+
+async function measureRoundTrips(milliseconds: number, bytes: number): Promise<Readonly<Record<string, number>>> {
+  const echo = createServer((socket) => void socket.setNoDelay(true).pipe(socket))
+  await new Promise<void>((resolve) => {
+    echo.listen(0, '127.0.0.1', resolve)
+  })
+  const socket: Socket = connect((echo.address() as AddressInfo).port, '127.0.0.1')
+  socket.setNoDelay(true)
+  const recorder = new Recorder()
+  const content = new Uint8Array(bytes)
+  const end = performance.now() + milliseconds
+  await new Promise<void>((resolve, reject) => {
+    let missing = 0
+    let begin = 0
+    const ask = (): void => {
+      begin = performance.now()
+      missing = bytes
+      socket.write(content)
+    }
+    socket.on('connect', ask)
+    socket.on('error', reject)
+    socket.on('data', ({ length }) => {
+      missing -= length
+      if (missing > 0) return
+      recorder.add(performance.now() - begin)
+      if (performance.now() < end) ask()
+      else resolve()
+    })
+  })
+  socket.destroy()
+  echo.close()
+  const { p50, p99 } = recorder.summary()
+  return { perSecond: recorder.count / (milliseconds / 1000), p50, p99 }
+}

@@ -1,0 +1,236 @@
+/** The messages of forwarding, and a leader that serves a peer which does what it should not. */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { RaftError } from 'balsa-raft'
+import type { Clock } from 'balsa-raft'
+import type { RaftCore } from '#balsa/core/raft-core.js'
+import { newFrame, sealFrame } from '#balsa/format/channel-frame.js'
+import { GuardedResultCodec } from '#balsa/machine/user-code.js'
+import { ApplyQueue } from '#balsa/server/calls/apply-queue.js'
+import { ReadQueue } from '#balsa/server/calls/read-queue.js'
+import { BATCH_COUNT_MAX, encodeForward, ForwardReader, isForward } from '#balsa/server/forward/messages.js'
+import type { ForwardMessage } from '#balsa/server/forward/messages.js'
+import { ANSWERS_QUEUED_BYTES_MAX, READS_SERVED_MAX, SERVED_COUNT_MAX, Serving } from '#balsa/server/forward/serving.js'
+import { Life } from '#balsa/server/life.js'
+import { leadershipLost, notLeader } from '#balsa/server/refusals.js'
+import { Mailbox } from '#balsa/server/turn/mailbox.js'
+import type { ChannelHandlers } from '#balsa/transport/channel.js'
+import { CHANNEL_FRAME_BYTES_MAX } from '#balsa/transport/channel.js'
+import { logIndex, termOf } from '#balsa/types.js'
+
+const ERROR = new RaftError('ERR_RAFT_OVERLOADED', 'slow down', {
+  retryable: true,
+  leader: { id: 's1', address: 's1:1', meta: { http: 'x' } },
+})
+
+function read(frames: readonly Uint8Array[]): ForwardMessage | 'more' | null {
+  const reader = new ForwardReader()
+  let message: ForwardMessage | 'more' | null = null
+  for (const frame of frames) message = reader.read(frame)
+  return message
+}
+
+/** A leader, or another server, whose log is nobody's business here, and one channel of a peer to it. */
+class Stage {
+  readonly said: ForwardMessage[] = []
+  readonly closed: string[] = []
+  readonly proposals = new ApplyQueue()
+  readonly serving: Serving
+  readonly handlers: ChannelHandlers
+  queuedBytes = 0
+
+  constructor(role: 'leader' | 'follower' = 'leader') {
+    const clock: Clock = { now: () => 0, wallNow: () => 0, setTimer: () => () => {}, defer: () => {} }
+    this.serving = new Serving({
+      core: { role, leader: { id: 's2', address: 's2:1' }, log: { commitIndex: 1 } } as unknown as RaftCore,
+      life: new Life(),
+      proposals: this.proposals,
+      reads: new ReadQueue(),
+      resultCodec: new GuardedResultCodec({ encode: (result) => result as Uint8Array, decode: (result) => result }),
+      mailbox: new Mailbox(clock),
+    })
+    const reader = new ForwardReader()
+    const queuedBytes = (): number => this.queuedBytes
+    this.handlers = this.serving.onChannel({
+      send: (frame) => {
+        const message = reader.read(frame)
+        if (message !== null && message !== 'more') this.said.push(message)
+      },
+      get queuedBytes() {
+        return queuedBytes()
+      },
+      close: (reason) => void this.closed.push(reason),
+    })
+  }
+
+  ask(message: ForwardMessage): void {
+    for (const frame of encodeForward(message)) this.handlers.onFrame(frame)
+  }
+
+  /** What became of commands that were answered since the last time: code and outcome. */
+  failures(): readonly (readonly [number, string, string])[] {
+    this.serving.flush()
+    const answers = this.said.splice(0).flatMap((message) => (message.type === 'answers' ? message.answers : []))
+    return answers.flatMap((answer) =>
+      'error' in answer ? [[answer.id, answer.error.code, answer.error.outcome]] : [],
+    )
+  }
+}
+
+const commands = (firstId: number, count: number): ForwardMessage => {
+  return { type: 'commands', firstId, commands: Array.from({ length: count }, () => Uint8Array.of(1)) }
+}
+
+const test = suite('messages of forwarding')
+
+test('each message comes back as it was', () => {
+  const messages: readonly ForwardMessage[] = [
+    { type: 'commands', firstId: 7, commands: [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)] },
+    {
+      type: 'answers',
+      answers: [
+        { id: 8, index: logIndex(21), term: termOf(3), result: Uint8Array.of(9) },
+        { id: 7, error: ERROR },
+        { id: 9, index: logIndex(22), term: termOf(3), result: new Uint8Array(0) },
+      ],
+    },
+    { type: 'read', id: 2 ** 40 },
+    { type: 'readAt', id: 1, index: logIndex(2 ** 40) },
+    { type: 'readFailed', id: 1, error: ERROR },
+  ]
+  for (const message of messages) {
+    const frames = encodeForward(message)
+    assert.is(frames.length, 1)
+    assert.equal(read(frames), message)
+  }
+})
+
+test('a message that does not fit into a frame comes in parts, and is put together again', () => {
+  const commands = [new Uint8Array(200_000).fill(1), new Uint8Array(2 ** 20).fill(2)]
+  const frames = encodeForward({ type: 'commands', firstId: 1, commands })
+  assert.ok(frames.length > 1)
+  assert.ok(frames.every(({ length }) => length <= CHANNEL_FRAME_BYTES_MAX))
+  const reader = new ForwardReader()
+  for (const frame of frames.slice(0, -1)) assert.is(reader.read(frame), 'more')
+  assert.equal(reader.read(frames.at(-1) as Uint8Array), { type: 'commands', firstId: 1, commands })
+})
+
+test('parts without an end are not kept beyond the longest message', () => {
+  const reader = new ForwardReader()
+  const part = newFrame(37, 512 * 1024)
+  sealFrame(part)
+  let kept = 0
+  while (kept < 100 && reader.read(part) === 'more') kept += 1
+  assert.is(kept, 4)
+})
+
+test('what was changed on its way, or cut, is no message', () => {
+  const [frame = new Uint8Array(0)] = encodeForward({ type: 'commands', firstId: 1, commands: [Uint8Array.of(1, 2)] })
+  for (let at = 0; at < frame.length; at += 1) {
+    const flipped = Uint8Array.from(frame)
+    flipped[at] = (flipped[at] as number) ^ 1
+    assert.is(read([flipped]), null, `byte ${at}`)
+    assert.is(read([frame.slice(0, at)]), null, `${at} bytes`)
+  }
+})
+
+test('bodies that make no sense are no message, whatever their checksum says', () => {
+  for (let word = 31; word <= 38; word += 1) {
+    if (word === 37) continue
+    for (let length = 0; length < 80; length += 1) {
+      const frame = newFrame(word, length)
+      for (const filling of [0x00, 0x01, 0xff]) {
+        frame.fill(filling, 8)
+        const message = read([sealFrame(frame)])
+        if (message !== null && message !== 'more' && message.type === 'commands') {
+          assert.ok(message.commands.length <= BATCH_COUNT_MAX)
+        }
+      }
+    }
+  }
+})
+
+test('an error that makes no sense says that nobody knows what became of the command', () => {
+  const frame = newFrame(36, 8 + 2)
+  frame.set([0x7b, 0x22], 16)
+  const message = read([sealFrame(frame)])
+  assert.ok(message !== null && message !== 'more' && message.type === 'readFailed')
+  assert.equal([message.error.code, message.error.outcome], ['ERR_RAFT_LEADERSHIP_LOST', 'unknown'])
+})
+
+test('only what an asker says first makes a channel one of forwarding', () => {
+  assert.equal(
+    [0, 1, 16, 31, 32, 33, 34, 35, 36, 37, 38].filter((word) => isForward(newFrame(word, 0))),
+    [32, 34, 37],
+  )
+  assert.not(isForward(new Uint8Array(7)))
+})
+
+test('a server that does not lead takes no command and confirms no read, and says who leads', () => {
+  const stage = new Stage('follower')
+  stage.ask(commands(1, 2))
+  assert.equal(stage.failures(), [
+    [1, 'ERR_RAFT_NOT_LEADER', 'not-applied'],
+    [2, 'ERR_RAFT_NOT_LEADER', 'not-applied'],
+  ])
+  stage.ask({ type: 'read', id: 5 })
+  stage.serving.flush()
+  const [message] = stage.said
+  assert.ok(message?.type === 'readFailed' && message.id === 5)
+  assert.equal(message.error.leader, { id: 's2', address: 's2:1' })
+  assert.is(stage.serving.count, 0)
+})
+
+test('a peer has no more commands without an answer than the bound, and the next are refused', () => {
+  const stage = new Stage()
+  for (let at = 0; at < SERVED_COUNT_MAX; at += BATCH_COUNT_MAX) stage.ask(commands(at + 1, BATCH_COUNT_MAX))
+  assert.equal([stage.failures(), stage.serving.count], [[], SERVED_COUNT_MAX])
+  stage.ask(commands(9000, 1))
+  stage.serving.flush()
+  const [message] = stage.said
+  const [answer] = message?.type === 'answers' ? message.answers : []
+  assert.ok(answer !== undefined && 'error' in answer && answer.id === 9000)
+  assert.equal([answer.error.code, answer.error.outcome], ['ERR_RAFT_OVERLOADED', 'not-applied'])
+  assert.match(answer.error.message, /^8192 forwarded commands have no answer yet/)
+})
+
+test('a peer that does not read its answers is refused more of them', () => {
+  const stage = new Stage()
+  stage.queuedBytes = ANSWERS_QUEUED_BYTES_MAX
+  stage.ask(commands(1, 1))
+  assert.equal(stage.failures(), [])
+  stage.queuedBytes += 1
+  stage.ask(commands(2, 1))
+  assert.equal(stage.failures(), [[2, 'ERR_RAFT_OVERLOADED', 'not-applied']])
+})
+
+test('questions about reads have a bound, too', () => {
+  const stage = new Stage()
+  for (let id = 1; id <= READS_SERVED_MAX + 1; id += 1) stage.ask({ type: 'read', id })
+  stage.serving.flush()
+  const [message, ...rest] = stage.said
+  assert.ok(message?.type === 'readFailed' && message.id === READS_SERVED_MAX + 1)
+  assert.equal([message.error.code, rest], ['ERR_RAFT_OVERLOADED', []])
+})
+
+test('a channel on which nonsense comes is closed, and nothing more is said on it', () => {
+  const stage = new Stage()
+  stage.ask(commands(1, 3))
+  stage.ask({ type: 'answers', answers: [{ id: 1, error: ERROR }] })
+  assert.equal(stage.closed, ['it makes no sense, or came damaged'])
+  stage.proposals.failWaiting(leadershipLost)
+  assert.equal([stage.failures(), stage.serving.count], [[], 0])
+})
+
+test('what waits is not applied when a leadership ends, each command by itself', () => {
+  const stage = new Stage()
+  stage.ask(commands(1, 2))
+  stage.proposals.failWaiting((outcome) => (outcome === 'unknown' ? leadershipLost(outcome) : notLeader(null)))
+  assert.equal(stage.failures(), [
+    [1, 'ERR_RAFT_NO_LEADER', 'not-applied'],
+    [2, 'ERR_RAFT_NO_LEADER', 'not-applied'],
+  ])
+})
+
+test.run()

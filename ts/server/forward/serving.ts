@@ -1,0 +1,294 @@
+/**
+ * What this server, while it leads, does for peers on which somebody called: it takes their commands into its log,
+ * confirms their reads, and answers over the channel on which they asked.
+ *
+ * Invariants: each command and each question that has come is answered once, unless its channel has ended. What is
+ * answered in one turn leaves in one message. What a peer may have unanswered is bounded, and so is what waits to be
+ * written to it: beyond that its commands are refused, and a channel over the bound of its write queue ends.
+ */
+
+import type { RaftCore } from '../../core/raft-core.js'
+import { RaftError } from '../../errors.js'
+import type { Outcome } from '../../errors.js'
+import type { Payload } from '../../format/block.js'
+import { PayloadSlabs } from '../../format/payload.js'
+import type { GuardedResultCodec } from '../../machine/user-code.js'
+import type { Channel, ChannelHandlers } from '../../transport/channel.js'
+import type { LogIndex, Term } from '../../types.js'
+import { ProposalCall } from '../calls/apply-queue.js'
+import type { ApplyQueue } from '../calls/apply-queue.js'
+import { PendingCall } from '../calls/pending-call.js'
+import type { ReadQueue } from '../calls/read-queue.js'
+import type { Life } from '../life.js'
+import { leadershipLost, notLeader, overloaded } from '../refusals.js'
+import type { Mailbox } from '../turn/mailbox.js'
+import { BATCH_BYTES_MAX, BATCH_COUNT_MAX, encodeForward, ForwardReader } from './messages.js'
+import type { ForwardAnswer, ForwardMessage } from './messages.js'
+
+/** Commands of one channel that have no answer yet; above that its commands are refused. */
+export const SERVED_COUNT_MAX = 8192
+/** Answers that its socket has not taken; above that its commands are refused. */
+export const ANSWERS_QUEUED_BYTES_MAX = 4 * 1024 * 1024
+/** Questions of one channel about reads without an answer: a peer asks one in a turn. */
+export const READS_SERVED_MAX = 1024
+
+export interface ServingParts {
+  readonly core: RaftCore
+  readonly life: Life
+  readonly proposals: ApplyQueue
+  readonly reads: ReadQueue
+  readonly resultCodec: GuardedResultCodec<unknown>
+  readonly mailbox: Mailbox
+}
+
+export class Serving {
+  readonly #core: RaftCore
+  readonly #life: Life
+  readonly #proposals: ApplyQueue
+  readonly #reads: ReadQueue
+  readonly #resultCodec: GuardedResultCodec<unknown>
+  readonly #mailbox: Mailbox
+  readonly #slabs = new PayloadSlabs()
+  readonly #customers = new Set<Customer>()
+
+  constructor(parts: ServingParts) {
+    this.#core = parts.core
+    this.#life = parts.life
+    this.#proposals = parts.proposals
+    this.#reads = parts.reads
+    this.#resultCodec = parts.resultCodec
+    this.#mailbox = parts.mailbox
+  }
+
+  /** Commands and questions of peers that have no answer yet. */
+  get count(): number {
+    let count = 0
+    for (const { commandsDue, readsDue } of this.#customers) count += commandsDue + readsDue
+    return count
+  }
+
+  /** A peer has opened a channel, and its first word was one of forwarding. */
+  onChannel(channel: Channel): ChannelHandlers {
+    const customer = new Customer(channel, this.#resultCodec)
+    const reader = new ForwardReader()
+    this.#customers.add(customer)
+    const onFrame = (frame: Uint8Array): void => {
+      const message = reader.read(frame)
+      if (message === 'more') return
+      if (message?.type === 'commands') this.#commands(customer, message)
+      else if (message?.type === 'read') this.#read(customer, message.id)
+      else return this.#leave(customer, 'it makes no sense, or came damaged')
+      this.#mailbox.schedule()
+    }
+    const onClosed = (): void => this.#forget(customer)
+    return { onFrame, onClosed }
+  }
+
+  /** Everything that was answered since leaves. Hot path: once per turn. */
+  flush(): void {
+    for (const customer of this.#customers) customer.flush()
+  }
+
+  close(reason: string): void {
+    this.flush()
+    for (const customer of this.#customers) this.#leave(customer, reason)
+  }
+
+  // Hot path: once per message.
+  #commands(customer: Customer, { firstId, commands }: Extract<ForwardMessage, { type: 'commands' }>): void {
+    const refusal = this.#refusal ?? customer.refusal(commands.length)
+    const payloads = refusal === null ? commands.map((command) => this.#slabs.copy(command)) : []
+    const batch = new CommandBatch(payloads, firstId, commands.length, customer)
+    const error = refusal ?? this.#proposals.add(batch)
+    if (error !== null) batch.reject(error)
+  }
+
+  #read(customer: Customer, id: number): void {
+    const refusal = this.#refusal ?? customer.readRefusal()
+    const read = new FarRead(id, customer)
+    const error = refusal ?? this.#reads.add(read)
+    if (error !== null) read.reject(error)
+  }
+
+  get #refusal(): RaftError | null {
+    if (this.#life.refusal !== null) return notLeader(null)
+    return this.#core.role === 'leader' ? null : notLeader(this.#core.leader)
+  }
+
+  #leave(customer: Customer, reason: string): void {
+    customer.channel.close(reason)
+    this.#forget(customer)
+  }
+
+  /** What of it is under way goes on: it may be in the log. */
+  #forget(customer: Customer): void {
+    customer.isGone = true
+    this.#customers.delete(customer)
+  }
+}
+
+/** Whoever asks on one channel. */
+class Customer {
+  readonly channel: Channel
+  readonly #codec: GuardedResultCodec<unknown>
+  /** Nobody is there to be answered. */
+  isGone = false
+  commandsDue = 0
+  readsDue = 0
+  /** Not sent yet. */
+  #answers: ForwardAnswer[] = []
+  #answerBytes = 0
+  #readAnswers: ForwardMessage[] = []
+
+  constructor(channel: Channel, codec: GuardedResultCodec<unknown>) {
+    this.channel = channel
+    this.#codec = codec
+  }
+
+  refusal(count: number): RaftError | null {
+    if (this.commandsDue + count > SERVED_COUNT_MAX) {
+      return overloaded(
+        `${this.commandsDue} forwarded commands have no answer yet, and the bound is ${SERVED_COUNT_MAX}`,
+      )
+    }
+    const { queuedBytes } = this.channel
+    if (queuedBytes <= ANSWERS_QUEUED_BYTES_MAX) return null
+    return overloaded(`${queuedBytes} bytes of answers wait to be sent, and the bound is ${ANSWERS_QUEUED_BYTES_MAX}`)
+  }
+
+  readRefusal(): RaftError | null {
+    if (this.readsDue < READS_SERVED_MAX) return null
+    return overloaded(`${this.readsDue} forwarded reads have no answer yet, which is the bound`)
+  }
+
+  // Hot path: once per command.
+  applied(id: number, index: LogIndex, term: Term, result: unknown): void {
+    if (this.isGone) return
+    try {
+      this.#answer({ id, index, term, result: this.#codec.encode(result) })
+    } catch (error) {
+      if (!(error instanceof RaftError)) throw error
+      this.#answer({ id, error })
+    }
+  }
+
+  failed(id: number, error: RaftError): void {
+    if (!this.isGone) this.#answer({ id, error })
+  }
+
+  readAt(id: number, index: LogIndex): void {
+    if (!this.isGone) this.#readAnswers.push({ type: 'readAt', id, index })
+  }
+
+  readFailed(id: number, error: RaftError): void {
+    if (!this.isGone) this.#readAnswers.push({ type: 'readFailed', id, error })
+  }
+
+  flush(): void {
+    this.#flushAnswers()
+    if (this.#readAnswers.length === 0) return
+    const answers = this.#readAnswers
+    this.#readAnswers = []
+    for (const answer of answers) this.#send(answer)
+  }
+
+  #answer(answer: ForwardAnswer): void {
+    this.#answers.push(answer)
+    if ('result' in answer) this.#answerBytes += answer.result.length
+    if (this.#answers.length >= BATCH_COUNT_MAX || this.#answerBytes >= BATCH_BYTES_MAX) this.#flushAnswers()
+  }
+
+  #flushAnswers(): void {
+    if (this.#answers.length === 0) return
+    const answers = this.#answers
+    this.#answers = []
+    this.#answerBytes = 0
+    this.#send({ type: 'answers', answers })
+  }
+
+  #send(message: ForwardMessage): void {
+    for (const frame of encodeForward(message)) this.channel.send(frame)
+  }
+}
+
+/** The commands of one message, in one append; each is answered by itself. */
+class CommandBatch extends ProposalCall {
+  readonly #firstId: number
+  readonly #customer: Customer
+  readonly #count: number
+  /** Those that have an answer are the first ones: a call is completed in its order. */
+  #answered = 0
+
+  constructor(payloads: readonly Payload[], firstId: number, count: number, customer: Customer) {
+    super('command', payloads)
+    this.#firstId = firstId
+    this.#customer = customer
+    this.#count = count
+    customer.commandsDue += count
+    // It is told by `reject`.
+    this.promise.catch(ignore)
+  }
+
+  override complete(position: number, result: unknown, index: LogIndex): void {
+    this.#answered += 1
+    this.#customer.commandsDue -= 1
+    this.#customer.applied(this.#firstId + position, index, this.term, result)
+    super.complete(position, undefined, index)
+  }
+
+  /** What is not in the log was not applied, whatever became of the rest. */
+  override reject(error: unknown): void {
+    const { accepted } = this
+    super.reject(error)
+    if (!(error instanceof RaftError)) throw error
+    const customer = this.#customer
+    for (let at = this.#answered; at < this.#count; at += 1) {
+      customer.failed(this.#firstId + at, asHeardAfar(error, at < accepted ? error.outcome : 'not-applied'))
+    }
+    customer.commandsDue -= this.#count - this.#answered
+    this.#answered = this.#count
+  }
+}
+
+/** A question of a peer: how far must it be to read now? */
+class FarRead extends PendingCall<LogIndex> {
+  readonly #id: number
+  readonly #customer: Customer
+
+  constructor(id: number, customer: Customer) {
+    super()
+    this.#id = id
+    this.#customer = customer
+    customer.readsDue += 1
+    // It is told by `reject`.
+    this.promise.catch(ignore)
+  }
+
+  override resolve(index: LogIndex): void {
+    this.#customer.readsDue -= 1
+    this.#customer.readAt(this.#id, index)
+    super.resolve(index)
+  }
+
+  override reject(error: unknown): void {
+    super.reject(error)
+    if (!(error instanceof RaftError)) throw error
+    this.#customer.readsDue -= 1
+    this.#customer.readFailed(this.#id, asHeardAfar(error, 'not-applied'))
+  }
+}
+
+/** That this server closes or has halted is nothing that a caller elsewhere can do anything about: it leads no more. */
+const OF_THIS_SERVER: ReadonlySet<string> = new Set([
+  ...['ERR_RAFT_CLOSED', 'ERR_RAFT_APPLY_FAILED', 'ERR_RAFT_STORE_CORRUPT', 'ERR_RAFT_STORE_POISONED'],
+])
+
+function asHeardAfar(error: RaftError, outcome: Outcome): RaftError {
+  const { code, message, retryable, leader } = error
+  if (OF_THIS_SERVER.has(code)) return outcome === 'not-applied' ? notLeader(null) : leadershipLost(outcome)
+  if (outcome === error.outcome) return error
+  if (code === 'ERR_RAFT_LEADERSHIP_LOST') return notLeader(leader)
+  return new RaftError(code, message, { outcome, retryable, leader })
+}
+
+function ignore(): void {}
