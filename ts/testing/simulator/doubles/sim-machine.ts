@@ -109,7 +109,7 @@ export class SimMachine implements StateMachine<SimCommand, SimAnswer, number, S
     return slow ?? this.#run(batch, context)
   }
 
-  /** Invariant 34: a replay ends once, and nobody waits for what is replayed. Answers of sessions are kept all the same. */
+  /** Invariant 34: a replay ends once, and nobody waits for what is replayed; answers of sessions are kept. */
   #holdReplay(batch: readonly Entry<SimCommand>[], { replaying, isAwaited, appliedIndex }: ApplyContext): void {
     hold(this.#isReplaying || !replaying, 34, () => `the replay is over, and ${appliedIndex} is said to be replayed`)
     this.#isReplaying = replaying
