@@ -13,7 +13,7 @@ export interface ClientCall {
   /** Of the call. */
   readonly id: number
   /** `writes`: several, one after the other, of which only the last is answered. A barrier is not of interest here. */
-  readonly kind: 'write' | 'writes' | 'read' | 'barrier'
+  readonly kind: 'write' | 'writes' | 'submit' | 'read' | 'query' | 'barrier'
   readonly client: number
   readonly key: number
   /** The values that it writes; unique. */
@@ -84,7 +84,7 @@ function operationsOf(
 
 function stepsOf({ kind, key, commands }: ClientCall): readonly Step[] {
   const register = `r${key}`
-  if (kind === 'read') return [{ op: 'get', key: register }]
+  if (kind === 'read' || kind === 'query') return [{ op: 'get', key: register }]
   return commands.map((value, at) => {
     return { op: at === commands.length - 1 ? 'getset' : 'set', key: register, value: String(value) }
   })
