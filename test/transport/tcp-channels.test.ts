@@ -1,5 +1,6 @@
 /** Channels of the TCP transport against peers that keep to nothing, and under a clock that a test moves. */
 
+import { isDeepStrictEqual } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { suite } from 'uvu'
@@ -227,9 +228,10 @@ test('a peer that opens channel after channel has the newest, and no more', asyn
   while (peers.length < 40) peers.push(await rawChannel(context, address))
   await until('all have come', () => site.channels.length === peers.length)
   await until('the older ones have ended', () => peers.filter((peer) => peer.isClosed).length === ended)
-  await until('nothing else is kept of them', () => transport.rooms['channels'] === CHANNELS_MAX)
-  const { rooms } = transport
-  assert.equal([rooms['channels'], rooms['strangers'], rooms['connections']], [CHANNELS_MAX, 0, CHANNELS_MAX])
+  // A connection goes once its socket has closed, which comes behind what its peer has seen of that.
+  const kept = (): readonly (number | undefined)[] =>
+    ['channels', 'strangers', 'connections'].map((room) => transport.rooms[room])
+  await until('nothing else is kept of them', () => isDeepStrictEqual(kept(), [CHANNELS_MAX, 0, CHANNELS_MAX]))
   assert.equal(
     site.channels.map(({ ends }) => ends.length),
     [...Array<number>(ended).fill(1), ...Array<number>(CHANNELS_MAX).fill(0)],
