@@ -222,7 +222,8 @@ export class Judge {
     const time = this.model.timeAt(at)
     const view: View = {
       at,
-      from: Math.max(time, entryTime),
+      // A follower that hears from its leader may find that it was ahead: its time goes back then.
+      from: Math.max(time, Math.min(entryTime, until)),
       time,
       until: dialogue.isStale ? Math.max(time, until) : time,
     }
@@ -234,7 +235,7 @@ export class Judge {
     return this.#isTtlAt(view, words, answer, Math.max(time, until))
   }
 
-  /** What lives for a reader has a deadline that lies ahead of the server's time when it was asked. */
+  /** What lives for a reader has a deadline that lies ahead of the server's time while it was asked. */
   #isValueAt({ at, from, until }: View, key: string, answer: Answer): boolean {
     const version = this.model.versionAt(key, at)
     if (isNothing(answer)) return !livesAt(version, until)
