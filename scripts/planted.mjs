@@ -18,7 +18,7 @@ import { wholeNumber } from './whole-number.mjs'
 
 const SEEDS_MAX = 2000
 /** The copy without a bug runs these, and every seed that found one. */
-const CONTROL_SEEDS = 40
+const CONTROL_SEEDS = 20
 /** For one world; the slowest takes some seconds. */
 const SEED_DEADLINE_MS = 120_000
 
@@ -26,7 +26,7 @@ const USAGE = `usage: npm run sim:planted -- [names] [options]
   names            only the bugs whose name begins with one of these, such as C7
   --seeds N        give up after that many seeds, 1 .. 100000; default ${SEEDS_MAX}
   --from N         the first seed, 0 .. 4294867295; default 1
-  --jobs N         processes at once, 1 .. 64; default: one for each core, and one more,
+  --jobs N         processes at once, 1 .. 64; default: one for each core, and two more,
                    for some wait
   --check          only whether every patch still applies; no world is run
 `
@@ -66,7 +66,7 @@ function readArguments() {
     options: {
       seeds: { type: 'string', default: String(SEEDS_MAX) },
       from: { type: 'string', default: '1' },
-      jobs: { type: 'string', default: String(Math.min(64, availableParallelism() + 1)) },
+      jobs: { type: 'string', default: String(Math.min(64, availableParallelism() + 2)) },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean' },
     },
