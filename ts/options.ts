@@ -311,12 +311,13 @@ function readSettings<Command, Result, Query, Answer>(
     random: options.random ?? Math.random,
   }
   check(checked)
+  const stateMachine = new GuardedMachine(checked.stateMachine)
   return {
     ...checked,
     bootstrap: checked.bootstrap.map(({ id, address }) => ({ id, address })),
     recoveries: [...checked.recoveries],
-    stateMachine: new GuardedMachine(checked.stateMachine),
-    codec: new GuardedCodec(checked.codec),
+    stateMachine,
+    codec: new GuardedCodec(checked.codec, stateMachine),
     resultCodec: new GuardedResultCodec(checked.resultCodec),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.

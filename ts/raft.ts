@@ -181,7 +181,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     checkCallOptions('apply', options)
     this.#server.checkRoom(1, 0)
-    const [result] = await this.#server.propose([this.#encode(command)], 'command', options)
+    const [result] = await this.#server.propose([this.#codec.encode(command)], 'command', options)
     return result as Result
   }
 
@@ -492,8 +492,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   #propose(call: string, command: Command, options: SubmitOptions | undefined): Promise<Proposed<Result>> {
     checkSubmitOptions(call, options)
     this.#server.any.checkRoom(0)
-    this.#machine.validate(command)
-    return this.#server.any.propose(this.#codec.encodeApart(command), options) as Promise<Proposed<Result>>
+    return this.#server.any.propose(this.#codec.encodeBehind(0, command), options) as Promise<Proposed<Result>>
   }
 
   #serverOf(call: string, server: NewServer): Described {
@@ -513,13 +512,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   #sessionDoor(): SessionDoor<Command> {
-    return { server: this.#server, codec: this.#codec, validate: (command) => this.#machine.validate(command) }
-  }
-
-  /** The one way from a command to what is proposed. Throws ERR_RAFT_INVALID, ERR_RAFT_ENCODE, ERR_RAFT_TOO_LARGE. */
-  #encode(command: Command): Payload {
-    this.#machine.validate(command)
-    return this.#codec.encode(command)
+    return { server: this.#server, codec: this.#codec }
   }
 
   /** Stops at the first command that there is no room for any more. */
@@ -531,7 +524,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     try {
       // Not `map`, which leaves holes where there were some.
       for (let at = 0; at < length; at += 1) {
-        const payload = this.#encode(commands[at] as Command)
+        const payload = this.#codec.encode(commands[at] as Command)
         payloads.push(payload)
         bytes += payload.byteLength
         this.#server.checkRoom(length, bytes)

@@ -23,25 +23,36 @@ import type { ApplyContext, Codec, Entry, SnapshotSource, StateMachine } from '.
 
 const OF_A_COMMAND: ReadonlySet<RaftErrorCode> = new Set(['ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
 
+/** Says what may be proposed: as a state machine does. */
+interface CommandRule<Command> {
+  /** Throws for a command that may not. */
+  validate(command: Command): void
+}
+
+const ANY_COMMAND: CommandRule<unknown> = { validate: ignore }
+
 export class GuardedCodec<Command> {
   readonly #codec: Codec<Command>
+  readonly #rule: CommandRule<Command>
   readonly #slabs = new PayloadSlabs()
 
-  constructor(codec: Codec<Command>) {
+  /** `rule` is asked of each command that is encoded. */
+  constructor(codec: Codec<Command>, rule: CommandRule<Command> = ANY_COMMAND) {
     this.#codec = codec
+    this.#rule = rule
   }
 
-  /** A copy of what the codec answers with. Throws ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
+  /** A copy of what the codec answers with. Throws ERR_RAFT_INVALID, ERR_RAFT_ENCODE or ERR_RAFT_TOO_LARGE. */
   // Hot path: once per command.
   encode(command: Command): Payload {
     return this.#slabs.copy(this.#encoded(command, PAYLOAD_BYTES_MAX))
   }
 
   /**
-   * The same in memory of its own, behind so many bytes of room, so that it can be proposed more than once
-   * (`payloadOf`).
+   * The same in memory of its own, behind so many bytes of room: for what may be sent more than once, or proposed more
+   * than once (`payloadOf`).
    */
-  // Hot path: once per command of a session.
+  // Hot path: once per command.
   encodeBehind(room: number, command: Command): Uint8Array {
     const encoded = this.#encoded(command, PAYLOAD_BYTES_MAX - room)
     const bytes = Buffer.allocUnsafe(room + encoded.length)
@@ -57,14 +68,9 @@ export class GuardedCodec<Command> {
     return payload
   }
 
-  /** The same, in memory of its own: for what may be sent more than once. */
-  // Hot path: once per command.
-  encodeApart(command: Command): Uint8Array {
-    return new Uint8Array(this.#encoded(command, PAYLOAD_BYTES_MAX))
-  }
-
   /** What the codec answers with: memory of a user's. */
   #encoded(command: Command, bytesMax: number): Uint8Array {
+    this.#rule.validate(command)
     let answer: unknown
     try {
       answer = this.#codec.encode(command)

@@ -23,8 +23,6 @@ import type { RestOf, Server } from './server.js'
 export interface SessionDoor<Command> {
   readonly server: Server
   readonly codec: GuardedCodec<Command>
-  /** Throws ERR_RAFT_INVALID for what the state machine does not take. */
-  readonly validate: (command: Command) => void
 }
 
 /** Ends of a leadership, and of its absence: the same may be sent again. */
@@ -79,7 +77,6 @@ export class Session<Command, Result> {
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     checkCallOptions('apply', options)
     this.#checkOpen()
-    this.#door.validate(command)
     const payload = this.#door.codec.encodeBehind(SESSION_HEADER_BYTES, command)
     const sequence = this.#take()
     try {
