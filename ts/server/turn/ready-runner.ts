@@ -200,7 +200,8 @@ export class ReadyRunner {
 
   /** What is left of the range behind the end of the replay is handed out again. */
   #apply(whole: ApplyRange): RaftError | Applied | null {
-    const range = { ...whole, last: this.#replayed.cut(whole) }
+    const last = this.#replayed.cut(whole)
+    const range = last === whole.last ? whole : { ...whole, last }
     this.#meter.applyBegins(range.first)
     const { capturing } = this.#snapshots
     if (capturing !== null) return this.#answerLater(capturing.then(() => this.#applyNow(range)))
