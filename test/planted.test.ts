@@ -30,7 +30,7 @@ function patches(): readonly string[] {
 function withCopy(run: (copy: string) => void): void {
   const copy = mkdtempSync(join(tmpdir(), 'balsa-planted-test-'))
   try {
-    for (const name of ['ts', 'apps/kv/src', 'scripts', 'test', 'package.json', 'tsconfig.base.json']) {
+    for (const name of ['ts', 'apps/kv/src', 'scripts', 'test', 'package.json']) {
       cpSync(join(root, name), join(copy, name), { recursive: true })
     }
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))

@@ -104,7 +104,7 @@ export function duplicate(from, to) {
 
 /** Puts the sources where a bug may be planted in them, ready to be translated. */
 export function copySources(target) {
-  for (const name of ['ts', 'apps/kv/src', 'package.json', 'tsconfig.base.json']) {
+  for (const name of ['ts', 'apps/kv/src', 'package.json']) {
     duplicate(join(root, name), join(target, name))
   }
   symlinkSync(join(root, 'node_modules'), join(target, 'node_modules'))

@@ -52,6 +52,16 @@ class NotingMachine {
   }
 }
 
+async function three({ closes }: Context): Promise<TestCluster> {
+  const network = new MemoryNetwork({ clock: systemClock() })
+  const sites = [1, 2, 3].map((n) => ({ id: `s${n}`, dir: `/s${n}`, address: `a${n}` }))
+  const transportOf = ({ address }: { readonly address: string }) => network.transport(address)
+  const cluster = new TestCluster({ sites, storage: memoryStore(), transportOf })
+  closes.push(() => cluster.closeAll())
+  await cluster.openAll()
+  return cluster
+}
+
 async function single({ closes }: Context, machine: AnyMachine, storage = memoryStore()): Promise<AnyRaft> {
   const raft = await openSingle(machine, storage)
   closes.push(() => raft.close())
@@ -123,15 +133,7 @@ for (const committed of [4, 5]) {
 }
 
 test('what a follower missed is replayed; what is committed once it is ready is not, and it never goes back', async (context) => {
-  const network = new MemoryNetwork({ clock: systemClock() })
-  const sites = [1, 2, 3].map((n) => ({ id: `s${n}`, dir: `/s${n}`, address: `a${n}` }))
-  const cluster = new TestCluster({
-    sites,
-    storage: memoryStore(),
-    transportOf: ({ address }) => network.transport(address),
-  })
-  context.closes.push(() => cluster.closeAll())
-  await cluster.openAll()
+  const cluster = await three(context)
   const [away = ''] = cluster.followers(await cluster.leader()).map(({ status }) => status.id)
   await cluster.close(away)
   const missed = 20
@@ -151,15 +153,7 @@ test('what a follower missed is replayed; what is committed once it is ready is 
 })
 
 test('whoever listens hears of every range, in order, with commands and answers, on every server', async (context) => {
-  const network = new MemoryNetwork({ clock: systemClock() })
-  const sites = [1, 2, 3].map((n) => ({ id: `s${n}`, dir: `/s${n}`, address: `a${n}` }))
-  const cluster = new TestCluster({
-    sites,
-    storage: memoryStore(),
-    transportOf: ({ address }) => network.transport(address),
-  })
-  context.closes.push(() => cluster.closeAll())
-  await cluster.openAll()
+  const cluster = await three(context)
   const heard = new Map<string, Applied[]>()
   const begun = new Map<string, number>()
   for (const [id, raft] of cluster.servers) {
