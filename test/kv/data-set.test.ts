@@ -364,6 +364,23 @@ test('a key that thousands watch costs them one word, however often one entry ch
   assert.is(told, 2000)
 })
 
+test('who watches a key is told of a value that is dead at once, also where there was none', () => {
+  const watchers = new Watchers()
+  const applied = new Applied()
+  applied.data.listener = watchers
+  applied.at(1000, 'set', 'dead', 'v', 'px', '10')
+  applied.at(1000, 'set', 'lives', 'v')
+  for (const key of ['none', 'lives', 'dead']) {
+    let told = 0
+    watchers.add(key, { keyChanged: () => void (told += 1) })
+    applied.at(1020, 'set', key, 'v', 'pxat', '1', key === 'lives' ? 'nx' : 'xx')
+    assert.is(told, 0, `${key}: nothing was written`)
+    applied.at(1020, 'set', key, 'v', 'pxat', '1')
+    assert.is(told, 1, key)
+    assert.is(applied.at(1020, 'exists', key), 0)
+  }
+})
+
 test('a dead key is as good as no key to the entry that finds it', () => {
   const applied = new Applied()
   applied.at(1000, 'set', 'n', '5', 'px', '10')

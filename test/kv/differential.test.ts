@@ -96,6 +96,8 @@ testUnless(test, missing, 'lifetimes that change beside WATCH are answered alike
         () => [pick(random, ['multi', 'multi', 'exec', 'exec', 'exec', 'unwatch', 'discard'])],
         () => [pick(random, ['expire', 'pexpire']), key, future(random), ...expireOptions(random)],
         () => ['expire', key, pick(random, ['0', '-1', '100000'])],
+        // Dead at once, where a key is or none.
+        () => ['set', key, '1', pick(random, ['exat', 'pxat']), '1', ...pick(random, [[], [], ['xx'], ['nx']])],
         () => ['set', key, '1', ...pick(random, [[], ['ex', future(random)], ['keepttl'], ['xx'], ['nx']])],
       ])()
     }),

@@ -141,10 +141,13 @@ export class DataSet {
     return this.#live(key)?.version ?? 0
   }
 
-  /** `deadline` 0: lives for ever. A deadline that has passed already leaves no key. */
+  /**
+   * `deadline` 0: lives for ever. A deadline that has passed already leaves no key; that it was written counts as a
+   * change also of one that was not there, as in Redis.
+   */
   set(key: string, value: string, deadline: number): void {
     if (deadline !== 0 && deadline <= this.#time) {
-      this.delete(key)
+      if (!this.delete(key)) this.#listener?.changed(key)
       return
     }
     if (value.length > this.#valueBytesMax) this.#valueBytesMax = value.length
