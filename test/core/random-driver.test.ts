@@ -10,7 +10,7 @@ import { test } from 'uvu'
 import { assert as assertFact } from '#balsa/errors.js'
 import { RandomRun } from '../support/random-run.js'
 
-const SEEDS = Number(process.env['BALSA_SEEDS'] ?? 400)
+const SEEDS = Number(process.env['BALSA_SEEDS'] ?? 250)
 const FIRST_SEED = Number(process.env['BALSA_FIRST_SEED'] ?? 1)
 const ONE_SEED = process.env['BALSA_SEED']
 const STORY_LINES = Number(process.env['BALSA_STORY_LINES'] ?? 80)

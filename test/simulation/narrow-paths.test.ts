@@ -332,7 +332,7 @@ test('worlds in which only paths are narrow have long messages, and one leader',
   const seeds = Array.from({ length: 200 }, (_, at) => at + 1).filter((seed) => isOnlyNarrow(drawPlan(seed)))
   assert.ok(seeds.length >= 5, `${seeds.length} of 200`)
   let parts = 0
-  for (const seed of seeds.slice(0, 4)) {
+  for (const seed of seeds.slice(0, 2)) {
     const { failure, reached } = await simulate({ seed, steps: 3000 })
     if (failure !== null) throw failure
     parts += reached.get('part of a message has arrived') ?? 0
