@@ -350,7 +350,7 @@ test('4.3 M4 of two halves each decides while one voter takes the place of anoth
 test('M10 one that comes is not waited for where the voters of now are too few, nor taken where those to come are', () => {
   const cluster = led({ servers: 2, spares: ['s3'] })
   cluster.configure('s1', add('s3', false))
-  cluster.run(2 * heartbeatMs)
+  cluster.run(electionTimeoutMs)
   const change = { type: 'replace', id: 's2', by: 's3' } as const
   assert.is(kindOf(cluster.configure('s1', change)), 'lags')
   cluster.disconnect('s1', 's3')
@@ -359,6 +359,21 @@ test('M10 one that comes is not waited for where the voters of now are too few, 
   cluster.run(heartbeatMs)
   cluster.disconnect('s1', 's2')
   assert.is(kindOf(cluster.configure('s1', change)), 'noQuorum')
+})
+
+test('M10 a leader that has only begun takes no silence for absence, and waits an election timeout for an answer', () => {
+  for (const answers of [true, false]) {
+    const cluster = led()
+    cluster.cut('s2', 's3')
+    cluster.transfer('s1', 's2')
+    cluster.run(heartbeatMs)
+    assert.is(cluster.leader?.id, 's2')
+    const remove = { type: 'remove', id: 's1' } as const
+    assert.is(kindOf(cluster.configure('s2', remove)), 'notYet')
+    if (answers) cluster.heal()
+    cluster.run(electionTimeoutMs)
+    assert.is(kindOf(cluster.configure('s2', remove)), answers ? 'appended' : 'noQuorum')
+  }
 })
 
 test('4.2.2 M11 a leader that is removed commits that without its own vote, tells it, and steps down', () => {

@@ -15,7 +15,7 @@ import type { Site, TestRaft } from '../support/raft-cluster.js'
 import { until } from '../support/until.js'
 
 const FIRST = ['s1', 's2', 's3']
-const FAST = { heartbeatMs: 20, electionTimeoutMs: 200 }
+const FAST = { heartbeatMs: 20, electionTimeoutMs: 600 }
 /** For what must not be overtaken by an election, on however busy a machine. */
 const PATIENT = { heartbeatMs: 20, electionTimeoutMs: 2000 }
 
@@ -245,7 +245,7 @@ test('a replacement that ends before its time says how far it has come, and the 
     const gone = other.status.id
     const s4 = { id: 's4', address: 's4:1' }
     type Told = { code: string; message: string; outcome: string; retryable: boolean }
-    const late = (await failure(leader.replace(gone, s4, { timeoutMs: 400 }))) as Told
+    const late = (await failure(leader.replace(gone, s4, { timeoutMs: 1500 }))) as Told
     assert.equal([late.code, late.outcome, late.retryable], ['ERR_RAFT_TIMEOUT', 'applied', true])
     assert.match(late.message, /so far: server s4 is a nonvoter, and s\d is still a member\. The same call goes on/)
     const lost = failure(leader.replace(gone, s4))

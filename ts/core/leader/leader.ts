@@ -58,7 +58,7 @@ export class Leader extends RoleBehaviour {
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
     this.#transfer = new Transfer(core, this.#peers)
-    this.#membership = new Membership(core, this.#reads, this.#transfer, this.#peers, this.#replications)
+    this.#membership = new Membership(core, this.#quorum, this.#reads, this.#transfer, this.#peers, this.#replications)
   }
 
   /**

@@ -19,6 +19,7 @@ import type { ChangeRequest } from '../ready.js'
 import { NO_SERVERS } from '../role.js'
 import type { CoreContext } from '../role.js'
 import { Progress } from './progress.js'
+import type { QuorumWatch } from './quorum-watch.js'
 import type { ReadRounds } from './read-index.js'
 import { Replication } from './replication.js'
 import type { Transfer } from './transfer.js'
@@ -40,6 +41,7 @@ interface Leaver {
 
 export class Membership {
   readonly #core: CoreContext
+  readonly #quorum: QuorumWatch
   readonly #rounds: ReadRounds
   readonly #transfer: Transfer
   readonly #peers: Map<ServerId, Progress>
@@ -60,12 +62,14 @@ export class Membership {
 
   constructor(
     core: CoreContext,
+    quorum: QuorumWatch,
     rounds: ReadRounds,
     transfer: Transfer,
     peers: Map<ServerId, Progress>,
     replications: Map<ServerId, Replication>,
   ) {
     this.#core = core
+    this.#quorum = quorum
     this.#rounds = rounds
     this.#transfer = transfer
     this.#peers = peers
@@ -161,12 +165,21 @@ export class Membership {
     const changed = configurationAfter(configuration, change)
     if ('flaw' in changed) return { kind: 'flaw', reason: changed.flaw }
     if (force) return this.#named(changed.configuration)
-    const unheard = this.#unheardOf(configuration)
-    if (unheard !== null) return { kind: 'noQuorum', unheard }
+    const refusal = this.#withoutQuorum(configuration)
+    if (refusal !== null) return refusal
     // Before the quorum of what comes, which may need it.
     if (change.type === 'replace' && !this.#isReady(change.by)) return { kind: 'lags', id: change.by }
-    const unheardThen = this.#unheardOf(changed.configuration)
-    return unheardThen === null ? this.#named(changed.configuration) : { kind: 'noQuorum', unheard: unheardThen }
+    return this.#withoutQuorum(changed.configuration) ?? this.#named(changed.configuration)
+  }
+
+  #withoutQuorum(configuration: Configuration): ChangeRefusal | null {
+    const unheard = this.#unheardOf(configuration)
+    if (unheard === null) return null
+    if (this.#quorum.hasListened) return { kind: 'noQuorum', unheard }
+    return {
+      kind: 'notYet',
+      reason: `${unheard.join(', ')} may still answer: this leader has listened only for a moment`,
+    }
   }
 
   /** The same with the stores that vote in it: of one that was never connected nobody knows which that would be. */

@@ -38,6 +38,11 @@ export class QuorumWatch {
     this.#contactFloor = Math.max(this.#contactFloor, until - this.#core.settings.electionTimeoutMs)
   }
 
+  /** Whether whoever lives has had the time to be heard: before that, silence says nothing of a peer. */
+  get hasListened(): boolean {
+    return this.#core.now >= this.#contactFloor + this.#core.settings.electionTimeoutMs
+  }
+
   /** A peer was heard. */
   heard(): void {
     this.#contactAt = null
