@@ -47,7 +47,7 @@ import { ChangeCall } from './server/calls/change-queue.js'
 import type { ChangeRequest } from './server/calls/change-queue.js'
 import type { CloseOptions, TransferOptions } from './server/calls/leadership-queue.js'
 import type { WaitOptions } from './server/calls/pending-call.js'
-import type { QueryOptions, SubmitOptions } from './server/forward/any-server.js'
+import type { QueryOptions, Submission, SubmitOptions } from './server/forward/any-server.js'
 import type { Proposed } from './server/forward/asking.js'
 import { bootstrapFolder } from './server/open/bootstrap.js'
 import type { BootstrappedFolder } from './server/open/bootstrap.js'
@@ -200,13 +200,12 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Opens a session, in which a command that is sent more than once is applied once (docs/sessions.md). Resolves when
-   * the log has it. Leader only. There are 2048 at a time: another one takes the place of the one that was quiet for
-   * longest. One whose opening ended as `unknown` is of nobody, and expires.
+   * the log has it. On every server, as `submit`; also tries again what may have opened one already: that one is of
+   * nobody, and expires. There are 2048 at a time: another one takes the place of the one that was quiet for longest.
    */
   async openSession(options?: SessionOptions): Promise<Session<Command, Result>> {
     const expiresAfterMs = checkSessionOptions('openSession', options)
     const { expiresAfterMs: _, ...wait } = options ?? {}
-    this.#server.checkRoom(1, 0)
     return openSession(this.#sessionDoor(), expiresAfterMs, options === undefined ? undefined : wait)
   }
 
@@ -492,7 +491,9 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   #propose(call: string, command: Command, options: SubmitOptions | undefined): Promise<Proposed<Result>> {
     checkSubmitOptions(call, options)
     this.#server.any.checkRoom(0)
-    return this.#server.any.propose(this.#codec.encodeBehind(0, command), options) as Promise<Proposed<Result>>
+    const { retry = 'safe' } = options ?? {}
+    const submission: Submission = { kind: 'command', bytes: this.#codec.encodeBehind(0, command), retry }
+    return this.#server.any.propose(submission, options) as Promise<Proposed<Result>>
   }
 
   #serverOf(call: string, server: NewServer): Described {
@@ -512,7 +513,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   #sessionDoor(): SessionDoor<Command> {
-    return { server: this.#server, codec: this.#codec }
+    return { any: this.#server.any, codec: this.#codec }
   }
 
   /** Stops at the first command that there is no room for any more. */

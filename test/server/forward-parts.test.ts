@@ -5,7 +5,10 @@ import * as assert from 'uvu/assert'
 import { RaftError } from 'balsa-raft'
 import type { Clock } from 'balsa-raft'
 import type { RaftCore } from '#balsa/core/raft-core.js'
+import { BlockWriter, RecordCursor, sealBlock } from '#balsa/format/block.js'
 import { newFrame, sealFrame } from '#balsa/format/channel-frame.js'
+import { SESSION_HEADER_BYTES } from '#balsa/format/session.js'
+import { NoAnswer } from '#balsa/machine/session-batch.js'
 import { GuardedResultCodec } from '#balsa/machine/user-code.js'
 import { ApplyQueue } from '#balsa/server/calls/apply-queue.js'
 import { ReadQueue } from '#balsa/server/calls/read-queue.js'
@@ -79,22 +82,31 @@ class Stage {
 }
 
 const commands = (firstId: number, count: number): ForwardMessage => {
-  return { type: 'commands', firstId, commands: Array.from({ length: count }, () => Uint8Array.of(1)) }
+  return { type: 'commands', kind: 'command', firstId, commands: Array.from({ length: count }, () => Uint8Array.of(1)) }
 }
+
+const sessionCommand = (): Uint8Array => new Uint8Array(SESSION_HEADER_BYTES + 1)
 
 const test = suite('messages of forwarding')
 
 test('each message comes back as it was', () => {
   const messages: readonly ForwardMessage[] = [
-    { type: 'commands', firstId: 7, commands: [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)] },
+    {
+      type: 'commands',
+      kind: 'command',
+      firstId: 7,
+      commands: [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)],
+    },
     {
       type: 'answers',
       answers: [
         { id: 8, index: logIndex(21), term: termOf(3), result: Uint8Array.of(9) },
         { id: 7, error: ERROR },
         { id: 9, index: logIndex(22), term: termOf(3), result: new Uint8Array(0) },
+        { id: 10, index: logIndex(23), term: termOf(3), result: null },
       ],
     },
+    { type: 'commands', kind: 'session', firstId: 7, commands: [new Uint8Array(24), new Uint8Array(25)] },
     { type: 'read', id: 2 ** 40 },
     { type: 'readAt', id: 1, index: logIndex(2 ** 40) },
     { type: 'readFailed', id: 1, error: ERROR },
@@ -108,12 +120,12 @@ test('each message comes back as it was', () => {
 
 test('a message that does not fit into a frame comes in parts, and is put together again', () => {
   const commands = [new Uint8Array(200_000).fill(1), new Uint8Array(2 ** 20).fill(2)]
-  const frames = encodeForward({ type: 'commands', firstId: 1, commands })
+  const frames = encodeForward({ type: 'commands', kind: 'command', firstId: 1, commands })
   assert.ok(frames.length > 1)
   assert.ok(frames.every(({ length }) => length <= CHANNEL_FRAME_BYTES_MAX))
   const reader = new ForwardReader()
   for (const frame of frames.slice(0, -1)) assert.is(reader.read(frame), 'more')
-  assert.equal(reader.read(frames.at(-1) as Uint8Array), { type: 'commands', firstId: 1, commands })
+  assert.equal(reader.read(frames.at(-1) as Uint8Array), { type: 'commands', kind: 'command', firstId: 1, commands })
 })
 
 test('parts without an end are not kept beyond the longest message', () => {
@@ -126,7 +138,12 @@ test('parts without an end are not kept beyond the longest message', () => {
 })
 
 test('what was changed on its way, or cut, is no message', () => {
-  const [frame = new Uint8Array(0)] = encodeForward({ type: 'commands', firstId: 1, commands: [Uint8Array.of(1, 2)] })
+  const [frame = new Uint8Array(0)] = encodeForward({
+    type: 'commands',
+    kind: 'command',
+    firstId: 1,
+    commands: [Uint8Array.of(1, 2)],
+  })
   for (let at = 0; at < frame.length; at += 1) {
     const flipped = Uint8Array.from(frame)
     flipped[at] = (flipped[at] as number) ^ 1
@@ -136,7 +153,7 @@ test('what was changed on its way, or cut, is no message', () => {
 })
 
 test('bodies that make no sense are no message, whatever their checksum says', () => {
-  for (let word = 31; word <= 38; word += 1) {
+  for (let word = 31; word <= 39; word += 1) {
     if (word === 37) continue
     for (let length = 0; length < 80; length += 1) {
       const frame = newFrame(word, length)
@@ -151,6 +168,19 @@ test('bodies that make no sense are no message, whatever their checksum says', (
   }
 })
 
+test('a command of a session without its whole header is no message, and none that is longer than one may be', () => {
+  for (const [kind, length, isOne] of [
+    ['session', 23, false],
+    ['session', 24, true],
+    ['command', 0, true],
+    ['command', 2 ** 20, true],
+    ['command', 2 ** 20 + 1, false],
+  ] as const) {
+    const frames = encodeForward({ type: 'commands', kind, firstId: 1, commands: [new Uint8Array(length)] })
+    assert.is(read(frames) !== null, isOne, `${kind} of ${length}`)
+  }
+})
+
 test('an error that makes no sense says that nobody knows what became of the command', () => {
   const frame = newFrame(36, 8 + 2)
   frame.set([0x7b, 0x22], 16)
@@ -161,8 +191,8 @@ test('an error that makes no sense says that nobody knows what became of the com
 
 test('only what an asker says first makes a channel one of forwarding', () => {
   assert.equal(
-    [0, 1, 16, 31, 32, 33, 34, 35, 36, 37, 38].filter((word) => isForward(newFrame(word, 0))),
-    [32, 34, 37],
+    [0, 1, 16, 31, 32, 33, 34, 35, 36, 37, 38, 39].filter((word) => isForward(newFrame(word, 0))),
+    [32, 34, 37, 38],
   )
   assert.not(isForward(new Uint8Array(7)))
 })
@@ -221,6 +251,39 @@ test('a channel on which nonsense comes is closed, and nothing more is said on i
   assert.equal(stage.closed, ['it makes no sense, or came damaged'])
   stage.proposals.failWaiting(leadershipLost)
   assert.equal([stage.failures(), stage.serving.count], [[], 0])
+})
+
+test('commands of sessions are taken as such, and what came to nothing is answered as an error, or with nothing', () => {
+  const stage = new Stage()
+  stage.ask({ type: 'commands', kind: 'session', firstId: 1, commands: Array.from({ length: 5 }, sessionCommand) })
+  const writer = new BlockWriter()
+  const place = { first: logIndex(7), term: termOf(2), bytesMax: 1000, time: 1 }
+  const [block] = stage.proposals.seal(place, writer, sealBlock)
+  assert.ok(block !== undefined)
+  const cursor = new RecordCursor()
+  cursor.reset(block)
+  while (cursor.next()) assert.ok(cursor.hasSession)
+  const results = [
+    new NoAnswer(5, 1, 'lost'),
+    new NoAnswer(5, 2, 'past'),
+    new NoAnswer(5, 3, 'applied'),
+    new NoAnswer(0, 0, null),
+    Uint8Array.of(9),
+  ]
+  stage.proposals.complete(logIndex(11), (index) => results[index - 7])
+  stage.serving.flush()
+  const [message] = stage.said
+  const answers = message?.type === 'answers' ? message.answers : []
+  assert.equal(
+    answers.map((answer) => ('error' in answer ? [answer.error.code, answer.error.outcome] : answer.result)),
+    [
+      ['ERR_RAFT_SESSION_LOST', 'not-applied'],
+      ['ERR_RAFT_SESSION_SEQUENCE', 'unknown'],
+      ['ERR_RAFT_ANSWER_LOST', 'applied'],
+      null,
+      Uint8Array.of(9),
+    ],
+  )
 })
 
 test('what waits is not applied when a leadership ends, each command by itself', () => {

@@ -2,87 +2,20 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { msgpackCodec, Raft } from 'balsa-raft'
-import type { RaftOptions, RaftError } from 'balsa-raft'
-import { systemClock } from '#balsa/clock.js'
-import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
-import { MemoryNetwork } from '#balsa/transport/memory/index.js'
+import { msgpackCodec } from 'balsa-raft'
+import type { RaftError } from 'balsa-raft'
 import { failure } from '../support/failure.js'
+import { addressOf, IDS, ListSite } from '../support/list-site.js'
 import { until } from '../support/until.js'
 
-type ListRaft = Raft<unknown, unknown, null, readonly unknown[]>
-type Options = Partial<RaftOptions<unknown, unknown, null, readonly unknown[]>>
-
-const IDS = ['s1', 's2', 's3']
-const addressOf = (id: string): string => `${id}:1`
-
-class Site {
-  readonly network = new MemoryNetwork({ clock: systemClock() })
-  readonly servers = new Map<string, ListRaft>()
-  readonly lists = new Map<string, unknown[]>()
-  readonly #storage = memoryStore()
-  readonly #extra: Options
-
-  constructor(extra: Options = {}) {
-    this.#extra = extra
-  }
-
-  async openAll(): Promise<void> {
-    await Promise.all(IDS.map((id) => this.open(id)))
-    await Promise.all([...this.servers.values()].map((server) => server.ready({ timeoutMs: 20_000 })))
-  }
-
-  async open(id: string): Promise<void> {
-    const list: unknown[] = []
-    const server: ListRaft = await Raft.open<unknown, unknown, null, readonly unknown[]>({
-      ...{ id, dir: `/${id}`, bootstrap: IDS.map((one) => ({ id: one, address: addressOf(one) })) },
-      ...{ storage: this.#storage, transport: this.network.transport(addressOf(id)), codec: msgpackCodec() },
-      stateMachine: {
-        apply: (batch) =>
-          batch.map(({ command }) => {
-            list.push(command)
-            return command
-          }),
-        query: () => [...list],
-      },
-      ...this.#extra,
-    })
-    this.servers.set(id, server)
-    this.lists.set(id, list)
-  }
-
-  get leader(): ListRaft {
-    const leader = [...this.servers.values()].find(({ status }) => status.role === 'leader')
-    if (leader === undefined) throw new Error('nobody leads')
-    return leader
-  }
-
-  get followers(): readonly [ListRaft, ListRaft] {
-    const [first, second] = [...this.servers.values()].filter(({ status }) => status.role !== 'leader')
-    if (first === undefined || second === undefined) throw new Error('there are no two followers')
-    return [first, second]
-  }
-
-  /** Between that server and all others. */
-  part(raft: ListRaft): void {
-    for (const id of IDS) {
-      if (id !== raft.status.id) this.network.partition(addressOf(id), addressOf(raft.status.id))
-    }
-  }
-
-  async closeAll(): Promise<void> {
-    await Promise.all([...this.servers.values()].map((server) => server.close({ transferLeadership: false })))
-  }
-}
-
 interface Context {
-  site: Site
+  site: ListSite
 }
 
 const test = suite<Context>('calls on any server')
 
 test.before.each((context) => {
-  context.site = new Site()
+  context.site = new ListSite()
 })
 test.after.each(({ site }) => site.closeAll())
 
@@ -113,7 +46,7 @@ test('a command and a result of 1 MiB travel, and one byte more is refused with 
   site,
 }) => {
   const bytes = { encode: (value: unknown) => value as Uint8Array, decode: (value: Uint8Array) => value }
-  site = new Site({ codec: bytes, resultCodec: bytes })
+  site = new ListSite({ codec: bytes, resultCodec: bytes })
   try {
     await site.openAll()
     const [follower] = site.followers
@@ -131,7 +64,7 @@ test('a result that cannot travel is told as applied, and halts nobody', async (
   const no = (): never => {
     throw new Error('no such result')
   }
-  site = new Site({ resultCodec: { encode: (result) => (result === 1 ? no() : new Uint8Array(0)), decode: no } })
+  site = new ListSite({ resultCodec: { encode: (result) => (result === 1 ? no() : new Uint8Array(0)), decode: no } })
   try {
     await site.openAll()
     const [follower] = site.followers
@@ -335,7 +268,7 @@ test('more than may be under way is refused before it is encoded', async ({ site
     encoded += 1
     return encode(command)
   }
-  site = new Site({ codec: { encode: counting, decode } })
+  site = new ListSite({ codec: { encode: counting, decode } })
   try {
     await site.openAll()
     const [follower] = site.followers

@@ -364,18 +364,39 @@ test('a command whose leadership ends is sent again where this server leads agai
   await server.close()
 })
 
-test('without a deadline it is told at once, as what to send again; its sequence is given to no other command', async () => {
+test('what its deadline ends in doubt says as what to send it again; its sequence is given to no other command', async () => {
   const { server, session } = await leading()
-  const call = failure(session.apply({ add: 5 }))
+  const call = failure(session.apply({ add: 5 }, { timeoutMs: 50 }))
   await server.turns()
-  await losesAndLeadsAgain(server)
+  server.clock.advance(100)
   const error = await call
   const token = { id: session.id, sequence: 1 }
-  assert.equal([error.code, error.outcome, error.session], ['ERR_RAFT_LEADERSHIP_LOST', 'unknown', token])
+  assert.equal([error.code, error.outcome, error.session], ['ERR_RAFT_TIMEOUT', 'unknown', token])
   const calls = [session.apply({ add: 1 }), server.raft.resumeSession(token).apply({ add: 5 })]
   await server.turns()
   await server.acknowledge()
   assert.equal(await Promise.all(calls), [6, 5])
+  await server.close()
+})
+
+test('what one try may have done is told when the last one was not applied, in a resumed session from the beginning', async () => {
+  const { server, session } = await leading()
+  const call = failure(session.apply({ add: 5 }, { timeoutMs: 5 * ELECTION_MS }))
+  await server.turns()
+  await server.raft.stepDown()
+  for (let step = 0; step < 6; step += 1) {
+    server.clock.advance(ELECTION_MS)
+    await server.turns()
+  }
+  const token = { id: session.id, sequence: 1 }
+  const error = await call
+  assert.equal([error.code, error.outcome, error.session], ['ERR_RAFT_TIMEOUT', 'unknown', token])
+  const again = failure(server.raft.resumeSession(token).apply({ add: 5 }, { timeoutMs: 5 }))
+  await server.turns()
+  server.clock.advance(100)
+  const resumed = await again
+  assert.equal([resumed.code, resumed.outcome, resumed.session], ['ERR_RAFT_TIMEOUT', 'unknown', token])
+  assert.match(resumed.message, /sent before, the command may be applied all the same/)
   await server.close()
 })
 

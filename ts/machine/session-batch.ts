@@ -9,12 +9,16 @@ import type { LogIndex } from '../types.js'
 import type { Session, SessionRefusal, Sessions } from './sessions.js'
 import type { GuardedResultCodec } from './user-code.js'
 
-/** What stands for the result of an entry whose command did not reach the machine, and has no answer. */
+/** What stands for the result of an entry of a session whose command did not reach the machine, and has no answer. */
 export class NoAnswer {
-  /** `applied`: before, and its answer is not kept. */
-  readonly reason: SessionRefusal | 'applied'
+  readonly session: number
+  readonly sequence: number
+  /** `applied`: before, and its answer is not kept. Null: it has no command, it opened or closed a session. */
+  readonly reason: SessionRefusal | 'applied' | null
 
-  constructor(reason: SessionRefusal | 'applied') {
+  constructor(session: number, sequence: number, reason: SessionRefusal | 'applied' | null) {
+    this.session = session
+    this.sequence = sequence
     this.reason = reason
   }
 }
@@ -48,14 +52,15 @@ export class SessionBatch {
   admit(header: SessionHeader, at: number, index: LogIndex, time: number): boolean {
     const { session: id, sequence } = header
     if (id === 0 || sequence === 0) {
-      this.#place(at, index, null, 0, false, passThrough(this.#sessions, header, index, time))
+      passThrough(this.#sessions, header, index, time)
+      this.#place(at, index, null, 0, false, new NoAnswer(id, sequence, null))
       return false
     }
     const admission = this.#sessions.admit(header, index, time)
     const session = this.#sessions.find(id)
     if (admission === 'apply' || admission === 'repeated') {
       this.#place(at, index, session, sequence, admission === 'apply', undefined)
-    } else this.#place(at, index, null, sequence, false, new NoAnswer(admission))
+    } else this.#place(at, index, null, sequence, false, new NoAnswer(id, sequence, admission))
     return admission === 'apply'
   }
 
@@ -101,12 +106,12 @@ export class SessionBatch {
 
   #answerOf(session: Session, sequence: number): unknown {
     const answer = session.answers.get(sequence) ?? null
-    if (answer === null) return new NoAnswer('applied')
+    if (answer === null) return new NoAnswer(session.id, sequence, 'applied')
     try {
       // The decoder may write to what it is given.
       return this.#codec.decode(answer.slice())
     } catch (error) {
-      if (error instanceof RaftError) return new NoAnswer('applied')
+      if (error instanceof RaftError) return new NoAnswer(session.id, sequence, 'applied')
       throw error
     }
   }
@@ -114,17 +119,13 @@ export class SessionBatch {
 
 /**
  * An entry whose command the machine has already, by itself: what it came to is not known here any more. Also of
- * entries that open and close a session; answers with what those came to.
+ * entries that open and close a session.
  */
-export function passThrough(sessions: Sessions, header: SessionHeader, index: LogIndex, time: number): unknown {
+export function passThrough(sessions: Sessions, header: SessionHeader, index: LogIndex, time: number): void {
   const { session: id, sequence, third } = header
-  if (id === 0) {
-    sessions.open(index, time, third)
-    return index
-  }
-  if (sequence === 0) sessions.close(id)
+  if (id === 0) sessions.open(index, time, third)
+  else if (sequence === 0) sessions.close(id)
   else sessions.admit(header, index, time)
-  return undefined
 }
 
 /** Null for what the codec cannot turn: the command is applied all the same. */

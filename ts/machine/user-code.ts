@@ -8,11 +8,10 @@
 
 import { RaftError } from '../errors.js'
 import type { RaftErrorCode } from '../errors.js'
-import { PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES } from '../format/block.js'
+import { PAYLOAD_BYTES_MAX } from '../format/block.js'
 import type { Payload } from '../format/block.js'
 import { hexOf } from '../format/hex.js'
 import { PayloadSlabs } from '../format/payload.js'
-import { writeSessionHeader } from '../format/session.js'
 import { STATE_HASH_BYTES_MAX } from '../format/snapshot.js'
 import { isBytes, isDetached, isThenable, kindOf, messageOf, onRejection, textOf } from '../foreign-values.js'
 import { isPosition } from '../types.js'
@@ -48,24 +47,13 @@ export class GuardedCodec<Command> {
     return this.#slabs.copy(this.#encoded(command, PAYLOAD_BYTES_MAX))
   }
 
-  /**
-   * The same in memory of its own, behind so many bytes of room: for what may be sent more than once, or proposed more
-   * than once (`payloadOf`).
-   */
+  /** The same in memory of its own, behind so many bytes of room: for what may be sent more than once. */
   // Hot path: once per command.
   encodeBehind(room: number, command: Command): Uint8Array {
     const encoded = this.#encoded(command, PAYLOAD_BYTES_MAX - room)
     const bytes = Buffer.allocUnsafe(room + encoded.length)
     bytes.set(encoded, room)
     return bytes
-  }
-
-  /** A copy of what begins with room for a session header, which is filled. */
-  // Hot path: once per command of a session.
-  payloadOf(bytes: Uint8Array, session: number, sequence: number, third: number): Payload {
-    const payload = this.#slabs.copy(bytes)
-    writeSessionHeader(payload.slab.view, payload.at + RECORD_HEADER_BYTES, session, sequence, third)
-    return payload
   }
 
   /** What the codec answers with: memory of a user's. */

@@ -6,7 +6,9 @@
 import type { TransferFailure, TransferOutcome } from '../core/ready.js'
 import { RaftError } from '../errors.js'
 import type { LeaderHint, Outcome } from '../errors.js'
-import type { ServerId, SessionToken } from '../types.js'
+import type { NoAnswer } from '../machine/session-batch.js'
+import { SESSION_WINDOW } from '../machine/sessions.js'
+import type { ServerId } from '../types.js'
 
 /** The reason for giving up, told for either outcome. */
 export type ErrorOf = (outcome: Outcome) => RaftError
@@ -110,20 +112,37 @@ export function tooLarge(what: string): RaftError {
   return new RaftError('ERR_RAFT_TOO_LARGE', `${what}: split it`)
 }
 
-/** What became of the session is known; what became of the command before, the caller says. */
-export function sessionLost(id: number, why: string, outcome: Outcome): RaftError {
-  const message = `session ${id} ${why}; ${outcome === 'unknown' ? 'the command may have been applied before' : 'the command is not applied'}. Open another one`
-  return new RaftError('ERR_RAFT_SESSION_LOST', message, { outcome })
+/** Nothing of it is applied any more; what became of a command that was sent before, the caller says. */
+export function sessionLost(id: number, why: string): RaftError {
+  return new RaftError('ERR_RAFT_SESSION_LOST', `session ${id} ${why}: open another one`)
 }
 
-export function sessionSequence({ id, sequence }: SessionToken, why: string, outcome: Outcome): RaftError {
-  const message = `command ${sequence} of session ${id} ${why}. Resume a session with what its last error or its token said, or open another one`
+/** Why a command of a session that is in the log was not applied there, or has no answer. */
+export function noAnswer({ session, sequence, reason }: NoAnswer): RaftError {
+  const command = `command ${sequence} of session ${session}`
+  switch (reason) {
+    case 'past':
+      return sessionSequence(
+        `${command} went back: its answer was said to be needed no more, so it may be applied`,
+        'unknown',
+      )
+    case 'ahead':
+      return sessionSequence(
+        `${command} is more than ${SESSION_WINDOW} ahead of what waits for an answer`,
+        'not-applied',
+      )
+    case 'applied': {
+      const message = `${command} was applied before, and its answer is not kept any more`
+      return new RaftError('ERR_RAFT_ANSWER_LOST', message, { outcome: 'applied' })
+    }
+    default:
+      return sessionLost(session, 'is not there any more, since it was closed or has expired, or others took its place')
+  }
+}
+
+function sessionSequence(what: string, outcome: Outcome): RaftError {
+  const message = `${what}. Resume a session with what its last error or its token said, or open another one`
   return new RaftError('ERR_RAFT_SESSION_SEQUENCE', message, { outcome })
-}
-
-export function answerLost({ id, sequence }: SessionToken): RaftError {
-  const message = `command ${sequence} of session ${id} was applied before, and its answer is not kept any more`
-  return new RaftError('ERR_RAFT_ANSWER_LOST', message, { outcome: 'applied' })
 }
 
 export function timedOut(outcome: Outcome): RaftError {
@@ -147,11 +166,15 @@ export function timedOutTrying(error: RaftError): RaftError {
   return new RaftError('ERR_RAFT_TIMEOUT', what, details)
 }
 
-/** An earlier try may have been applied, whatever became of the last one. */
-export function maybeEarlier(error: RaftError): RaftError {
+/** From what says least to what says most of what became of a command that was sent more than once. */
+const OUTCOMES: readonly Outcome[] = ['not-applied', 'unknown', 'applied']
+
+/** The command was sent before, which may have come to more than this try. */
+export function sentBefore(error: RaftError, outcome: Outcome): RaftError {
+  if (OUTCOMES.indexOf(outcome) <= OUTCOMES.indexOf(error.outcome)) return error
   const { code, message, leader } = error
-  const what = `${message}; an earlier try of the same call may still be applied`
-  return new RaftError(code, what, { outcome: 'unknown', leader, cause: error })
+  const earlier = outcome === 'unknown' ? 'may be applied all the same' : 'was applied'
+  return new RaftError(code, `${message}; sent before, the command ${earlier}`, { outcome, leader, cause: error })
 }
 
 function whatBecame(outcome: Outcome): string {

@@ -8,6 +8,7 @@ import type { RaftCore } from '../core/raft-core.js'
 import { RaftError } from '../errors.js'
 import { isThenable, onRejection } from '../foreign-values.js'
 import type { Payload } from '../format/block.js'
+import { NoAnswer } from '../machine/session-batch.js'
 import { isTraced, traced } from '../observe/channels.js'
 import { EventLoopLag } from '../observe/event-loop-lag.js'
 import type { Events, RaftEvents } from '../observe/events.js'
@@ -19,7 +20,7 @@ import type { LogStore, StoredState } from '../storage/log-store.js'
 import type { Transport } from '../transport/transport.js'
 import type { Clock, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
-import type { ApplyQueue } from './calls/apply-queue.js'
+import type { ApplyQueue, CommandKind } from './calls/apply-queue.js'
 import { ChangeCall } from './calls/change-queue.js'
 import type { ChangeQueue } from './calls/change-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
@@ -46,7 +47,7 @@ import { metricsOf } from './metrics.js'
 import type { PeerPins } from './peer-pins.js'
 import type { PeerRefusals } from './peer-refusals.js'
 import type { Repairs } from './repair/repairs.js'
-import { aborted, notLeader, overloaded, transferInProgress } from './refusals.js'
+import { aborted, noAnswer, notLeader, overloaded, transferInProgress } from './refusals.js'
 import type { Snapshots } from './snapshots.js'
 import { describe } from './status.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './status.js'
@@ -140,12 +141,6 @@ export interface Counters {
   readonly writes: number
   /** 1 while the state machine is to answer in a later turn. */
   readonly applying: number
-}
-
-/** What is left of a deadline, each time it is asked. */
-export interface RestOf {
-  readonly wait: () => WaitOptions | undefined
-  readonly isOver: () => boolean
 }
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
@@ -245,10 +240,15 @@ export class Server implements Changing, Local {
     return this.#proposed(new ProposalCall(kind, payloads), options)
   }
 
-  /** The same with one command, and with its place in the log. */
-  async proposePlaced(payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
-    const call = new ProposalCall('command', [payload])
+  /** The same with one command, and with its place in the log. Rejects where it came to no answer. */
+  async proposePlaced(
+    kind: CommandKind,
+    payload: Payload,
+    options: WaitOptions | undefined,
+  ): Promise<Proposed<unknown>> {
+    const call = new ProposalCall(kind, [payload])
     const [result] = await this.#proposed(call, options)
+    if (result instanceof NoAnswer && result.reason !== null) throw noAnswer(result)
     return { index: call.index, term: call.term, result }
   }
 
@@ -525,15 +525,6 @@ export class Server implements Changing, Local {
 
   get #alarms(): Alarms {
     return { deadlines: this.#deadlines, signals: this.#signals }
-  }
-
-  /** Of a call in several steps. */
-  restOf(options: WaitOptions | undefined): RestOf {
-    const since = this.#beginOf(options)
-    return {
-      wait: () => this.#rest(options, since),
-      isOver: () => options?.timeoutMs !== undefined && since + options.timeoutMs <= this.#clock.now(),
-    }
   }
 
   /** What a deadline is counted from; nobody asks where there is none. */

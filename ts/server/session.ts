@@ -1,35 +1,31 @@
 /**
  * A session as its client holds it (thesis 6.3): commands that may be sent more than once, and are applied once.
- * Numbers them, sends them again where that can help, and says which answers are not needed any more.
+ * Numbers them, and says which answers are not needed any more; they travel as all that is submitted.
  *
  * Invariants: a sequence is given to another command only when the one before was never appended. What the log is told
- * to forget has been answered, or given up. A call of it ends as the calls that it makes do.
+ * to forget has been answered, or given up.
  */
 
 import { RaftError } from '../errors.js'
-import type { Outcome } from '../errors.js'
-import { SESSION_HEADER_BYTES } from '../format/session.js'
-import { NoAnswer } from '../machine/session-batch.js'
+import { viewOf } from '../format/little-endian.js'
+import { SESSION_HEADER_BYTES, writeSessionHeader } from '../format/session.js'
 import { SESSION_WINDOW } from '../machine/sessions.js'
 import type { GuardedCodec } from '../machine/user-code.js'
 import { checkCallOptions } from '../options.js'
-import { logIndex } from '../types.js'
 import type { LogIndex, SessionToken } from '../types.js'
 import type { WaitOptions } from './calls/pending-call.js'
-import { answerLost, overloaded, sessionLost, sessionSequence } from './refusals.js'
-import type { RestOf, Server } from './server.js'
+import type { AnyServer } from './forward/any-server.js'
+import type { Proposed } from './forward/asking.js'
+import { overloaded, sentBefore, sessionLost } from './refusals.js'
 
 /** What a session is used through. */
 export interface SessionDoor<Command> {
-  readonly server: Server
+  readonly any: AnyServer
   readonly codec: GuardedCodec<Command>
 }
 
-/** Ends of a leadership, and of its absence: the same may be sent again. */
-const AGAIN: ReadonlySet<string> = new Set(['ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NOT_LEADER', 'ERR_RAFT_NO_LEADER'])
-
-/** From what says least to what says most of what became of a command that was sent more than once. */
-const OUTCOMES: readonly Outcome[] = ['not-applied', 'unknown', 'applied']
+/** The command is applied, and nobody can tell its answer. */
+const ANSWER_GONE: ReadonlySet<string> = new Set(['ERR_RAFT_ANSWER_LOST', 'ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
 
 /** In it a command that is sent again, on whichever server leads, is applied once (docs/sessions.md). */
 export class Session<Command, Result> {
@@ -70,17 +66,19 @@ export class Session<Command, Result> {
   }
 
   /**
-   * As `Raft.apply`, but applied once however often it is sent. Sent again by itself where this server leads again: at
-   * once, or with `timeoutMs` within that time. An error whose outcome is not `not-applied` has `session`: with that
-   * the same command is sent again, on whichever server leads (`Raft.resumeSession`). 512 at a time.
+   * As `Raft.submit`, on every server, but applied once however often it is sent: so it is tried again whatever became
+   * of it before. An error whose outcome is not `not-applied` has `session`, unless its answer can be had no more: with
+   * that the same command is sent again, on any server (`Raft.resumeSession`). 512 at a time.
    */
   async apply(command: Command, options?: WaitOptions): Promise<Result> {
     checkCallOptions('apply', options)
     this.#checkOpen()
-    const payload = this.#door.codec.encodeBehind(SESSION_HEADER_BYTES, command)
+    const { any, codec } = this.#door
+    any.checkRoom(0)
+    const bytes = codec.encodeBehind(SESSION_HEADER_BYTES, command)
     const sequence = this.#take()
     try {
-      const result = await this.#send(payload, sequence, options)
+      const { result } = await this.#send(bytes, sequence, options)
       this.#pending.delete(sequence)
       return result as Result
     } catch (error) {
@@ -97,7 +95,7 @@ export class Session<Command, Result> {
   }
 
   #checkOpen(): void {
-    if (this.#over !== null) throw sessionLost(this.id, this.#over, 'not-applied')
+    if (this.#over !== null) throw sessionLost(this.id, this.#over)
   }
 
   /** Throws ERR_RAFT_OVERLOADED when too many are under way. */
@@ -121,75 +119,27 @@ export class Session<Command, Result> {
     while (this.#unanswered < this.#next && !this.#pending.has(this.#unanswered)) this.#unanswered += 1
   }
 
-  /** Sends it until it is answered, or until nothing can be hoped for. */
-  async #send(payload: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<unknown> {
-    const rest = options === undefined ? null : this.#door.server.restOf(options)
-    let outcome: Outcome = sequence === this.#resumed ? 'unknown' : 'not-applied'
-    for (;;) {
-      try {
-        const [result] = await this.#propose(payload, sequence, rest?.wait())
-        return this.#answerOf(result, sequence, outcome)
-      } catch (error) {
-        if (!(error instanceof RaftError)) throw error
-        outcome = most(outcome, error.outcome)
-        if (!AGAIN.has(error.code) || !(await this.#leadsAgain(rest, outcome))) throw withOutcome(error, outcome)
-      }
-    }
-  }
-
-  #propose(payload: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<readonly unknown[]> {
+  #send(bytes: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     this.#settle()
-    const { server, codec } = this.#door
-    return server.propose([codec.payloadOf(payload, this.id, sequence, this.#unanswered)], 'session', options)
-  }
-
-  /** Whether this server leads, as soon as it knows who does; with no deadline it does not wait for that. */
-  async #leadsAgain(rest: RestOf | null, outcome: Outcome): Promise<boolean> {
-    const { server } = this.#door
-    const options = rest?.wait()
-    if (rest?.isOver() === true) return false
-    if (server.status.role !== 'leader' && options?.timeoutMs === undefined) return false
-    try {
-      if (server.status.role !== 'leader') await server.ready(options)
-    } catch (error) {
-      throw error instanceof RaftError ? withOutcome(error, outcome) : error
-    }
-    return server.status.role === 'leader' && rest?.isOver() !== true
-  }
-
-  #answerOf(result: unknown, sequence: number, outcome: Outcome): unknown {
-    if (!(result instanceof NoAnswer)) return result
-    const token = { id: this.id, sequence }
-    switch (result.reason) {
-      case 'lost':
-        this.#over = 'is not there any more: it was closed or has expired, or others took its place'
-        throw sessionLost(this.id, this.#over, outcome)
-      case 'past':
-        throw sessionSequence(
-          token,
-          'went back: its answer was said to be needed no more, so it may be applied',
-          'unknown',
-        )
-      case 'ahead':
-        throw sessionSequence(token, `is more than ${SESSION_WINDOW} ahead of what waits for an answer`, outcome)
-      case 'applied':
-        throw answerLost(token)
-    }
+    writeSessionHeader(viewOf(bytes), 0, this.id, sequence, this.#unanswered)
+    return this.#door.any.propose({ kind: 'session', bytes, retry: 'session' }, options)
   }
 
   /** What is to be told of it, and what becomes of its sequence. */
-  #ended(sequence: number, error: unknown): unknown {
-    if (!(error instanceof RaftError)) return error
-    if (error.outcome === 'not-applied') {
+  #ended(sequence: number, failure: unknown): unknown {
+    if (!(failure instanceof RaftError)) return failure
+    if (failure.code === 'ERR_RAFT_SESSION_LOST') this.#over = 'is not there any more'
+    const error = sentBefore(failure, sequence === this.#resumed ? 'unknown' : 'not-applied')
+    const { code, message, outcome, leader, cause } = error
+    if (outcome === 'not-applied') {
       this.#free.push(sequence)
       return error
     }
-    if (error.code === 'ERR_RAFT_ANSWER_LOST') {
+    if (outcome === 'applied' && ANSWER_GONE.has(code)) {
       this.#pending.delete(sequence)
       return error
     }
     this.#inDoubt.add(sequence)
-    const { code, message, outcome, leader, cause } = error
     return new RaftError(code, message, { outcome, leader, cause, session: { id: this.id, sequence } })
   }
 }
@@ -200,18 +150,8 @@ export async function openSession<Command, Result>(
   expiresAfterMs: number,
   options: WaitOptions | undefined,
 ): Promise<Session<Command, Result>> {
-  const payload = door.codec.payloadOf(new Uint8Array(SESSION_HEADER_BYTES), 0, 0, expiresAfterMs)
-  const [index] = await door.server.propose([payload], 'session', options)
-  return new Session(door, { id: logIndex(Number(index)), sequence: 1 }, false)
-}
-
-function most(a: Outcome, b: Outcome): Outcome {
-  return OUTCOMES.indexOf(a) < OUTCOMES.indexOf(b) ? b : a
-}
-
-function withOutcome(error: RaftError, outcome: Outcome): RaftError {
-  if (error.outcome === outcome) return error
-  const { code, message, leader } = error
-  const earlier = outcome === 'unknown' ? 'may have been applied' : 'was applied'
-  return new RaftError(code, `${message}; sent before, the command ${earlier}`, { outcome, leader, cause: error })
+  const bytes = new Uint8Array(SESSION_HEADER_BYTES)
+  writeSessionHeader(viewOf(bytes), 0, 0, 0, expiresAfterMs)
+  const { index: id } = await door.any.propose({ kind: 'session', bytes, retry: 'idempotent' }, options)
+  return new Session(door, { id, sequence: 1 }, false)
 }

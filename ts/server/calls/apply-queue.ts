@@ -28,7 +28,9 @@ const ACCEPTED_COUNT_MAX = 65_536
 const NONE: readonly Payload[] = []
 
 /** `session`: commands whose payloads begin with a session header. */
-export type ProposalKind = 'command' | 'session' | 'barrier'
+export type CommandKind = 'command' | 'session'
+
+export type ProposalKind = CommandKind | 'barrier'
 
 /** A call with one or more commands; resolved when the last of them is applied. */
 export class ProposalCall extends PendingCall<readonly unknown[]> implements Member {

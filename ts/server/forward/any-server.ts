@@ -3,21 +3,22 @@
  * where that can do no harm.
  *
  * Invariants: a command is tried again only when the try before is known not to be applied, unless its caller has said
- * that it is idempotent. No try begins after the deadline of its call, or after RETRIES_MS_MAX where it has none. What
- * is under way is bounded in number and in bytes, also while it waits for its next try.
+ * that it is idempotent, or it is of a session. No try begins after the deadline of its call, or after RETRIES_MS_MAX
+ * where it has none. What is under way is bounded in number and in bytes, also while it waits for its next try.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
 import { RaftError } from '../../errors.js'
-import type { LeaderHint } from '../../errors.js'
+import type { LeaderHint, Outcome } from '../../errors.js'
 import type { Payload } from '../../format/block.js'
 import { PayloadSlabs } from '../../format/payload.js'
 import type { Clock, LogIndex, ServerId } from '../../types.js'
+import type { CommandKind } from '../calls/apply-queue.js'
 import type { IndexQueue } from '../calls/index-queue.js'
 import type { LeaderQueue } from '../calls/leader-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
-import { maybeEarlier, overloaded, timedOutTrying } from '../refusals.js'
+import { overloaded, sentBefore, timedOutTrying } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { ForwardedCommand } from './asking.js'
 import type { Proposed } from './asking.js'
@@ -41,6 +42,17 @@ export interface SubmitOptions extends WaitOptions {
   readonly retry?: 'safe' | 'idempotent' | false
 }
 
+/** A command on its way to the log. */
+export interface Submission {
+  readonly kind: CommandKind
+  /** Encoded; begins with its header if it is of a session. Nobody writes to it any more. */
+  readonly bytes: Uint8Array
+  /** `session`: also when it was applied, and its answer is not known: it is applied once. */
+  readonly retry: Retry
+}
+
+type Retry = NonNullable<SubmitOptions['retry']> | 'session'
+
 /** What `query` takes. */
 export interface QueryOptions extends WaitOptions {
   readonly consistency?: Consistency
@@ -62,7 +74,7 @@ type Ask<Answer> = () => Answer | PromiseLike<Answer>
 export interface Local {
   /** False: the call has ended before it began. */
   begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean
-  proposePlaced(payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
+  proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
   readIndex(options: WaitOptions | undefined): Promise<LogIndex>
   staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer>
 }
@@ -120,28 +132,29 @@ export class AnyServer {
   }
 
   // Hot path: once per command.
-  async propose(bytes: Uint8Array, options: SubmitOptions | undefined): Promise<Proposed<unknown>> {
-    this.checkRoom(bytes.length)
+  async propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+    const { length } = submission.bytes
+    this.checkRoom(length)
     const since = this.#clock.now()
-    let isMaybeApplied = false
+    let outcome: Outcome = 'not-applied'
     this.#count += 1
-    this.#bytes += bytes.length
+    this.#bytes += length
     try {
       for (let tries = 0; ; tries += 1) {
         const tried = this.#core.leader?.id ?? null
         try {
-          return await this.#proposeOnce(bytes, tries === 0 ? options : this.#rest(options, since))
+          return await this.#proposeOnce(submission, tries === 0 ? options : this.#rest(options, since))
         } catch (error) {
           if (!(error instanceof RaftError)) throw error
-          isMaybeApplied ||= error.outcome === 'unknown'
-          const told = isMaybeApplied && error.outcome === 'not-applied' ? maybeEarlier(error) : error
-          if (!mayTryAgain(error, options?.retry ?? 'safe')) throw told
+          const told = sentBefore(error, outcome)
+          if (!mayTryAgain(error, submission.retry)) throw told
+          ;({ outcome } = told)
           await this.#pause(told, { tries, tried, since }, options)
         }
       }
     } finally {
       this.#count -= 1
-      this.#bytes -= bytes.length
+      this.#bytes -= length
     }
   }
 
@@ -160,9 +173,9 @@ export class AnyServer {
     return this.#leader(null, options)
   }
 
-  #proposeOnce(bytes: Uint8Array, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
-    if (this.#core.role === 'leader') return this.#local().proposePlaced(this.#slabs.copy(bytes), options)
-    const call = new ForwardedCommand(bytes)
+  #proposeOnce({ kind, bytes }: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+    if (this.#core.role === 'leader') return this.#local().proposePlaced(kind, this.#slabs.copy(bytes), options)
+    const call = new ForwardedCommand(kind, bytes)
     if (this.#local().begin(call, options)) this.#forwards.addCommand(call)
     return call.promise
   }
@@ -226,7 +239,7 @@ export class AnyServer {
       await this.#leader(isLed ? tried : null, signal === undefined ? { timeoutMs } : { timeoutMs, signal })
     } catch (ended) {
       if (!(ended instanceof RaftError) || ended.code !== 'ERR_RAFT_TIMEOUT') {
-        throw ended instanceof RaftError && error.outcome === 'unknown' ? maybeEarlier(ended) : ended
+        throw ended instanceof RaftError ? sentBefore(ended, error.outcome) : ended
       }
     }
     if (this.#clock.now() >= endsAt) throw options?.timeoutMs === undefined ? error : timedOutTrying(error)
@@ -249,8 +262,9 @@ interface Attempt {
 }
 
 /** Whoever gave up is not served on, and a server that has ended tries nothing. */
-function mayTryAgain({ code, outcome, retryable }: RaftError, retry: SubmitOptions['retry']): boolean {
+function mayTryAgain({ code, outcome, retryable }: RaftError, retry: Retry): boolean {
   if (retry === false || code === 'ERR_RAFT_TIMEOUT' || code === 'ERR_RAFT_ABORTED') return false
   if (outcome === 'not-applied') return retryable
-  return retry === 'idempotent' && outcome === 'unknown' && code === 'ERR_RAFT_LEADERSHIP_LOST'
+  if (code !== 'ERR_RAFT_LEADERSHIP_LOST') return false
+  return retry === 'session' || (retry === 'idempotent' && outcome === 'unknown')
 }

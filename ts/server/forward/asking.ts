@@ -11,6 +11,7 @@ import type { GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { Transport } from '../../transport/transport.js'
 import type { LogIndex, ServerId, Term } from '../../types.js'
+import type { CommandKind } from '../calls/apply-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { Member } from '../calls/waiting-list.js'
@@ -28,12 +29,14 @@ export interface Proposed<Result> {
 /** One try to have the leader take a command. */
 export class ForwardedCommand extends PendingCall<Proposed<unknown>> implements Member {
   place = -1
+  readonly kind: CommandKind
   readonly bytes: Uint8Array
   /** What it is called on the channel on which it was sent; 0 before. */
   id = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor(kind: CommandKind, bytes: Uint8Array) {
     super()
+    this.kind = kind
     this.bytes = bytes
   }
 }
@@ -87,20 +90,21 @@ export class Asking {
     return this.#sent.size
   }
 
-  /** In their order, as few messages as their size allows. Hot path: once per turn. */
+  /** In their order, as few messages as their kinds and sizes allow. Hot path: once per turn. */
   send(calls: readonly ForwardedCommand[]): void {
-    for (let at = 0; at < calls.length;) {
-      const commands: Uint8Array[] = []
+    for (let from = 0; from < calls.length;) {
+      const to = endOfBatch(calls, from)
+      const { kind } = calls[from] as ForwardedCommand
       const firstId = this.#lastId + 1
-      for (let bytes = 0; at < calls.length && bytes < BATCH_BYTES_MAX && commands.length < BATCH_COUNT_MAX; at += 1) {
-        const call = calls[at] as ForwardedCommand
+      const commands: Uint8Array[] = []
+      for (const call of calls.slice(from, to)) {
         this.#lastId += 1
         this.#sent.set(this.#lastId, call)
         call.id = this.#lastId
         commands.push(call.bytes)
-        bytes += call.bytes.length
       }
-      this.#say({ type: 'commands', firstId, commands })
+      this.#say({ type: 'commands', kind, firstId, commands })
+      from = to
     }
   }
 
@@ -165,10 +169,10 @@ export class Asking {
     if (call === undefined) return
     this.#sent.delete(answer.id)
     if ('error' in answer) return call.reject(answer.error)
-    const { index, term } = answer
+    const { index, term, result: bytes } = answer
     let result: unknown
     try {
-      result = this.#parts.resultCodec.decode(answer.result)
+      result = bytes === null ? undefined : this.#parts.resultCodec.decode(bytes)
     } catch (error) {
       return call.reject(error)
     }
@@ -196,4 +200,17 @@ export class Asking {
     for (const call of calls) call.reject(error)
     this.giveUpReads(leaderNotReached(this.leader, reason))
   }
+}
+
+/** Behind the last one that goes into one message with that at `from`. */
+function endOfBatch(calls: readonly ForwardedCommand[], from: number): number {
+  const { kind } = calls[from] as ForwardedCommand
+  let bytes = 0
+  let at = from
+  for (; at < calls.length && at - from < BATCH_COUNT_MAX && bytes < BATCH_BYTES_MAX; at += 1) {
+    const call = calls[at] as ForwardedCommand
+    if (call.kind !== kind) break
+    bytes += call.bytes.length
+  }
+  return at
 }

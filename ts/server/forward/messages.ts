@@ -7,12 +7,15 @@
 
 import { RaftError } from '../../errors.js'
 import type { LeaderHint, RaftErrorCode } from '../../errors.js'
+import { PAYLOAD_BYTES_MAX } from '../../format/block.js'
 import { FRAME_HEAD_BYTES, isSealed, newFrame, sealFrame, wordOf } from '../../format/channel-frame.js'
 import { readU64, viewOf, writeU64 } from '../../format/little-endian.js'
 import { metaFlaw } from '../../format/server-meta.js'
+import { SESSION_HEADER_BYTES } from '../../format/session.js'
 import { CHANNEL_FRAME_BYTES_MAX } from '../../transport/channel.js'
 import { isPosition, logIndex, termOf } from '../../types.js'
 import type { LogIndex, ServerMeta, Term } from '../../types.js'
+import type { CommandKind } from '../calls/apply-queue.js'
 
 /** What is said at once is cut behind so many commands, or answers, and so many bytes of them. */
 export const BATCH_COUNT_MAX = 1024
@@ -24,7 +27,7 @@ const ERROR_TEXT_MAX = 2048
 
 export type ForwardMessage =
   /** Asker: to be applied, in this order; the first is called `firstId`, the next one by the next number. */
-  | { readonly type: 'commands'; readonly firstId: number; readonly commands: readonly Uint8Array[] }
+  | ForwardedCommands
   /** Leader: what became of commands, in the order in which they ended. */
   | { readonly type: 'answers'; readonly answers: readonly ForwardAnswer[] }
   /** Asker: how far must a server be that reads now? */
@@ -33,10 +36,24 @@ export type ForwardMessage =
   | { readonly type: 'readAt'; readonly id: number; readonly index: LogIndex }
   | { readonly type: 'readFailed'; readonly id: number; readonly error: RaftError }
 
-/** Of one command: where it is in the log and its encoded result, or why there is none. */
-export type ForwardAnswer =
-  | { readonly id: number; readonly index: LogIndex; readonly term: Term; readonly result: Uint8Array }
-  | { readonly id: number; readonly error: RaftError }
+/** All of one kind. */
+export interface ForwardedCommands {
+  readonly type: 'commands'
+  readonly kind: CommandKind
+  readonly firstId: number
+  readonly commands: readonly Uint8Array[]
+}
+
+/** Of one command: where it is in the log and its encoded result, or why it has none. */
+export type ForwardAnswer = ForwardResult | { readonly id: number; readonly error: RaftError }
+
+interface ForwardResult {
+  readonly id: number
+  readonly index: LogIndex
+  readonly term: Term
+  /** Null: nothing came of it but that it is in the log, as of what opens a session, and closes it. */
+  readonly result: Uint8Array | null
+}
 
 const COMMANDS = 32
 const ANSWERS = 33
@@ -44,24 +61,29 @@ const READ = 34
 const READ_AT = 35
 const READ_FAILED = 36
 const PART = 37
+const SESSION_COMMANDS = 38
 
 const COMMANDS_HEAD_BYTES = FRAME_HEAD_BYTES + 16
 const ANSWERS_HEAD_BYTES = FRAME_HEAD_BYTES + 8
-/** Of one answer: id, index, term, length, and whether it is an error. */
+/** Of one answer: id, index, term, length, and what it has. */
 const ANSWER_BYTES = 32
+const HAS_RESULT = 0
+const HAS_ERROR = 1
+const HAS_NOTHING = 2
+const NOTHING = new Uint8Array(0)
 
 /** Whether a channel on which this comes first is one of these. */
 export function isForward(frame: Uint8Array): boolean {
   if (frame.length < FRAME_HEAD_BYTES) return false
   const word = wordOf(frame)
-  return word === COMMANDS || word === READ || word === PART
+  return word === COMMANDS || word === SESSION_COMMANDS || word === READ || word === PART
 }
 
 /** The frames of a message, in their order. Hot path: once per turn. */
 export function encodeForward(message: ForwardMessage): readonly Uint8Array[] {
   switch (message.type) {
     case 'commands':
-      return framesOf(encodeCommands(message.firstId, message.commands))
+      return framesOf(encodeCommands(message))
     case 'answers':
       return framesOf(encodeAnswers(message.answers))
     case 'read': {
@@ -120,11 +142,11 @@ function join(parts: readonly Uint8Array[], length: number): Uint8Array {
   return whole
 }
 
-function encodeCommands(firstId: number, commands: readonly Uint8Array[]): Uint8Array {
+function encodeCommands({ kind, firstId, commands }: ForwardedCommands): Uint8Array {
   const table = commands.length * 4
   let length = COMMANDS_HEAD_BYTES - FRAME_HEAD_BYTES + table
   for (const command of commands) length += command.length
-  const bytes = newFrame(COMMANDS, length)
+  const bytes = newFrame(kind === 'session' ? SESSION_COMMANDS : COMMANDS, length)
   const view = viewOf(bytes)
   writeU64(view, FRAME_HEAD_BYTES, firstId)
   view.setUint32(FRAME_HEAD_BYTES + 8, commands.length, true)
@@ -140,7 +162,7 @@ function encodeCommands(firstId: number, commands: readonly Uint8Array[]): Uint8
 }
 
 function encodeAnswers(answers: readonly ForwardAnswer[]): Uint8Array {
-  const contents = answers.map((answer) => ('error' in answer ? encodeError(answer.error) : answer.result))
+  const contents = answers.map((answer) => ('error' in answer ? encodeError(answer.error) : (answer.result ?? NOTHING)))
   let length = ANSWERS_HEAD_BYTES - FRAME_HEAD_BYTES + answers.length * ANSWER_BYTES
   for (const content of contents) length += content.length
   const bytes = newFrame(ANSWERS, length)
@@ -156,7 +178,7 @@ function encodeAnswers(answers: readonly ForwardAnswer[]): Uint8Array {
     writeU64(view, row + 8, isError ? 0 : answer.index)
     writeU64(view, row + 16, isError ? 0 : answer.term)
     view.setUint32(row + 24, content.length, true)
-    view.setUint32(row + 28, Number(isError), true)
+    view.setUint32(row + 28, isError ? HAS_ERROR : answer.result === null ? HAS_NOTHING : HAS_RESULT, true)
     bytes.set(content, at)
     row += ANSWER_BYTES
     at += content.length
@@ -185,7 +207,8 @@ function partOf(whole: Uint8Array, word: number, from: number, to: number): Uint
 
 function decode(word: number, body: Uint8Array): ForwardMessage | null {
   const view = viewOf(body)
-  if (word === COMMANDS) return decodeCommands(body, view)
+  if (word === COMMANDS) return decodeCommands('command', body, view)
+  if (word === SESSION_COMMANDS) return decodeCommands('session', body, view)
   if (word === ANSWERS) return decodeAnswers(body, view)
   if (body.length < 8) return null
   const id = readU64(view, 0)
@@ -197,20 +220,22 @@ function decode(word: number, body: Uint8Array): ForwardMessage | null {
   return isPosition(index) ? { type: 'readAt', id, index: logIndex(index) } : null
 }
 
-function decodeCommands(body: Uint8Array, view: DataView): ForwardMessage | null {
+function decodeCommands(kind: CommandKind, body: Uint8Array, view: DataView): ForwardMessage | null {
   if (body.length < 16) return null
   const firstId = readU64(view, 0)
   const count = view.getUint32(8, true)
   let at = 16 + count * 4
   if (count < 1 || count > BATCH_COUNT_MAX || at > body.length || !isPosition(firstId + count)) return null
   const commands: Uint8Array[] = []
+  const bytesMin = kind === 'session' ? SESSION_HEADER_BYTES : 0
   for (let row = 16; row < 16 + count * 4; row += 4) {
-    const end = at + view.getUint32(row, true)
-    if (end > body.length) return null
+    const length = view.getUint32(row, true)
+    const end = at + length
+    if (length < bytesMin || length > PAYLOAD_BYTES_MAX || end > body.length) return null
     commands.push(body.subarray(at, end))
     at = end
   }
-  return at === body.length ? { type: 'commands', firstId, commands } : null
+  return at === body.length ? { type: 'commands', kind, firstId, commands } : null
 }
 
 function decodeAnswers(body: Uint8Array, view: DataView): ForwardMessage | null {
@@ -224,9 +249,13 @@ function decodeAnswers(body: Uint8Array, view: DataView): ForwardMessage | null 
     const end = at + view.getUint32(row + 24, true)
     if (end > body.length || !isPosition(id) || !isPosition(index) || !isPosition(term)) return null
     const content = body.subarray(at, end)
-    const isError = view.getUint32(row + 28, true) !== 0
-    if (isError) answers.push({ id, error: decodeError(content) })
-    else answers.push({ id, index: logIndex(index), term: termOf(term), result: content })
+    const has = view.getUint32(row + 28, true)
+    if (has > HAS_NOTHING) return null
+    if (has === HAS_ERROR) answers.push({ id, error: decodeError(content) })
+    else {
+      const result = has === HAS_NOTHING ? null : content
+      answers.push({ id, index: logIndex(index), term: termOf(term), result })
+    }
     at = end
   }
   return at === body.length ? { type: 'answers', answers } : null

@@ -12,18 +12,19 @@ import { RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import type { Payload } from '../../format/block.js'
 import { PayloadSlabs } from '../../format/payload.js'
+import { NoAnswer } from '../../machine/session-batch.js'
 import type { GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { LogIndex, Term } from '../../types.js'
 import { ProposalCall } from '../calls/apply-queue.js'
-import type { ApplyQueue } from '../calls/apply-queue.js'
+import type { ApplyQueue, CommandKind } from '../calls/apply-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { Life } from '../life.js'
-import { leadershipLost, notLeader, overloaded } from '../refusals.js'
+import { leadershipLost, noAnswer, notLeader, overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { BATCH_BYTES_MAX, BATCH_COUNT_MAX, encodeForward, ForwardReader } from './messages.js'
-import type { ForwardAnswer, ForwardMessage } from './messages.js'
+import type { ForwardAnswer, ForwardedCommands, ForwardMessage } from './messages.js'
 
 /** Commands of one channel that have no answer yet; above that its commands are refused. */
 export const SERVED_COUNT_MAX = 8192
@@ -95,10 +96,10 @@ export class Serving {
   }
 
   // Hot path: once per message.
-  #commands(customer: Customer, { firstId, commands }: Extract<ForwardMessage, { type: 'commands' }>): void {
+  #commands(customer: Customer, { kind, firstId, commands }: ForwardedCommands): void {
     const refusal = this.#refusal ?? customer.refusal(commands.length)
     const payloads = refusal === null ? commands.map((command) => this.#slabs.copy(command)) : []
-    const batch = new CommandBatch(payloads, firstId, commands.length, customer)
+    const batch = new CommandBatch(kind, payloads, firstId, commands.length, customer)
     const error = refusal ?? this.#proposals.add(batch)
     if (error !== null) batch.reject(error)
   }
@@ -164,8 +165,9 @@ class Customer {
   // Hot path: once per command.
   applied(id: number, index: LogIndex, term: Term, result: unknown): void {
     if (this.isGone) return
+    if (result instanceof NoAnswer && result.reason !== null) return this.failed(id, noAnswer(result))
     try {
-      this.#answer({ id, index, term, result: this.#codec.encode(result) })
+      this.#answer({ id, index, term, result: result instanceof NoAnswer ? null : this.#codec.encode(result) })
     } catch (error) {
       if (!(error instanceof RaftError)) throw error
       this.#answer({ id, error })
@@ -194,7 +196,7 @@ class Customer {
 
   #answer(answer: ForwardAnswer): void {
     this.#answers.push(answer)
-    if ('result' in answer) this.#answerBytes += answer.result.length
+    if ('result' in answer) this.#answerBytes += answer.result?.length ?? 0
     if (this.#answers.length >= BATCH_COUNT_MAX || this.#answerBytes >= BATCH_BYTES_MAX) this.#flushAnswers()
   }
 
@@ -219,8 +221,8 @@ class CommandBatch extends ProposalCall {
   /** Those that have an answer are the first ones: a call is completed in its order. */
   #answered = 0
 
-  constructor(payloads: readonly Payload[], firstId: number, count: number, customer: Customer) {
-    super('command', payloads)
+  constructor(kind: CommandKind, payloads: readonly Payload[], firstId: number, count: number, customer: Customer) {
+    super(kind, payloads)
     this.#firstId = firstId
     this.#customer = customer
     this.#count = count

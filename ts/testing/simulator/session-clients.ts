@@ -1,6 +1,7 @@
 /**
  * Clients of a world that have sessions: what may have been done they send again, on whichever server, until they know;
- * now and then also what was answered already, or another command as what was answered long ago.
+ * now and then also what was answered already, or another command as what was answered long ago. They mostly ask
+ * whoever leads, and where other clients ask on any server, any.
  */
 
 import { RaftError } from '../../errors.js'
@@ -135,7 +136,8 @@ class SessionClient {
   #choose(): SimServer | null {
     const candidates = this.#world.servers.filter((server) => server.isUp && !server.paused)
     const leader = this.#believes
-    if (leader !== null && candidates.includes(leader) && this.#random.chance(0.9)) return leader
+    const { anywhere } = this.#world.plan.clients
+    if (leader !== null && candidates.includes(leader) && !this.#random.chance(Math.max(0.1, anywhere))) return leader
     return candidates.length === 0 ? null : this.#random.pick(candidates)
   }
 
@@ -202,9 +204,8 @@ class SessionClient {
     const { operation, step, server } = pending
     this.#world.observers.returned(operation, returned)
     this.#learn(step, returned, error)
-    const leader = error?.leader ?? null
-    if (returned.status === 'ok') this.#believes = server
-    else if (leader !== null) this.#believes = this.#world.servers.find(({ id }) => id === leader.id) ?? null
+    const leader = error?.leader ?? server.core?.leader ?? null
+    if (leader !== null) this.#believes = this.#world.servers.find(({ id }) => id === leader.id) ?? null
     else if (this.#random.chance(0.3)) this.#believes = null
     if (this.isStopped) return
     if (returned.status === 'ok') return this.think(this.#random.chance(0.01) ? 1000 : 1)

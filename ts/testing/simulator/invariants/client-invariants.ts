@@ -98,7 +98,7 @@ export class ClientInvariants implements WorldObserver {
     if (status !== 'ok') return
     hold(epoch === this.#epoch, 32, () => `a ${said(operation)}, which took no part in the recovery, is answered`)
     this.succeeded += 1
-    const isHere = kind !== 'submit'
+    const isHere = kind !== 'submit' && !isOfSession(kind)
     hold(
       !isHere || index <= applied,
       25,
