@@ -7,9 +7,10 @@ import type { Clock } from 'balsa-raft'
 import type { RaftCore } from '#balsa/core/raft-core.js'
 import { BlockWriter, RecordCursor, sealBlock } from '#balsa/format/block.js'
 import { newFrame, sealFrame } from '#balsa/format/channel-frame.js'
-import { SESSION_HEADER_BYTES } from '#balsa/format/session.js'
+import { viewOf } from '#balsa/format/little-endian.js'
+import { SESSION_HEADER_BYTES, writeSessionHeader } from '#balsa/format/session.js'
 import { NoAnswer } from '#balsa/machine/session-batch.js'
-import { GuardedResultCodec } from '#balsa/machine/user-code.js'
+import { GuardedCodec, GuardedMachine, GuardedResultCodec } from '#balsa/machine/user-code.js'
 import { ApplyQueue } from '#balsa/server/calls/apply-queue.js'
 import { ReadQueue } from '#balsa/server/calls/read-queue.js'
 import { BATCH_COUNT_MAX, encodeForward, ForwardReader, isForward } from '#balsa/server/forward/messages.js'
@@ -34,22 +35,45 @@ function read(frames: readonly Uint8Array[]): ForwardMessage | 'more' | null {
   return message
 }
 
+/** Commands are bytes; what begins with 9 makes no sense to it. */
+class Plain {
+  readonly #decoded: Uint8Array[]
+
+  constructor(decoded: Uint8Array[]) {
+    this.#decoded = decoded
+  }
+
+  encode(command: Uint8Array): Uint8Array {
+    return command
+  }
+
+  decode(bytes: Uint8Array): Uint8Array {
+    this.#decoded.push(Uint8Array.from(bytes))
+    if (bytes[0] === 9) throw new Error('no such command')
+    return bytes.fill(0)
+  }
+}
+
 /** A leader, or another server, whose log is nobody's business here, and one channel of a peer to it. */
 class Stage {
   readonly said: ForwardMessage[] = []
+  /** What was given to the codec. */
+  readonly decoded: Uint8Array[] = []
   readonly closed: string[] = []
   readonly proposals = new ApplyQueue()
   readonly serving: Serving
   readonly handlers: ChannelHandlers
   queuedBytes = 0
 
-  constructor(role: 'leader' | 'follower' = 'leader') {
+  constructor(role: 'leader' | 'follower' = 'leader', validate?: (command: Uint8Array) => void) {
+    const machine = new GuardedMachine({ apply: () => [], ...(validate === undefined ? {} : { validate }) })
     const clock: Clock = { now: () => 0, wallNow: () => 0, setTimer: () => () => {}, defer: () => {} }
     this.serving = new Serving({
       core: { role, leader: { id: 's2', address: 's2:1' }, log: { commitIndex: 1 } } as unknown as RaftCore,
       life: new Life(),
       proposals: this.proposals,
       reads: new ReadQueue(),
+      codec: new GuardedCodec(new Plain(this.decoded), machine),
       resultCodec: new GuardedResultCodec({ encode: (result) => result as Uint8Array, decode: (result) => result }),
       mailbox: new Mailbox(clock),
     })
@@ -69,6 +93,21 @@ class Stage {
 
   ask(message: ForwardMessage): void {
     for (const frame of encodeForward(message)) this.handlers.onFrame(frame)
+  }
+
+  /** The payloads of what waits, which enters the log at 7. */
+  appended(isOfSession = false): readonly (readonly number[])[] {
+    const place = { first: logIndex(7), term: termOf(2), bytesMax: 1000, time: 1 }
+    const payloads: (readonly number[])[] = []
+    const cursor = new RecordCursor()
+    for (const block of this.proposals.seal(place, new BlockWriter(), sealBlock)) {
+      cursor.reset(block)
+      while (cursor.next()) {
+        if (isOfSession) assert.ok(cursor.hasSession)
+        payloads.push([...cursor.payload])
+      }
+    }
+    return payloads
   }
 
   /** What became of commands that were answered since the last time: code and outcome. */
@@ -256,13 +295,7 @@ test('a channel on which nonsense comes is closed, and nothing more is said on i
 test('commands of sessions are taken as such, and what came to nothing is answered as an error, or with nothing', () => {
   const stage = new Stage()
   stage.ask({ type: 'commands', kind: 'session', firstId: 1, commands: Array.from({ length: 5 }, sessionCommand) })
-  const writer = new BlockWriter()
-  const place = { first: logIndex(7), term: termOf(2), bytesMax: 1000, time: 1 }
-  const [block] = stage.proposals.seal(place, writer, sealBlock)
-  assert.ok(block !== undefined)
-  const cursor = new RecordCursor()
-  cursor.reset(block)
-  while (cursor.next()) assert.ok(cursor.hasSession)
+  assert.equal(stage.appended(true).length, 5)
   const results = [
     new NoAnswer(5, 1, 'lost'),
     new NoAnswer(5, 2, 'past'),
@@ -284,6 +317,56 @@ test('commands of sessions are taken as such, and what came to nothing is answer
       Uint8Array.of(9),
     ],
   )
+})
+
+test('a leader asks validate of what another server sends, and refuses what it cannot decode: the rest is appended', () => {
+  const stage = new Stage('leader', (command) => {
+    if (command.length === 3) throw new TypeError('three is too much')
+  })
+  const bytes = [Uint8Array.of(1), Uint8Array.of(1, 2, 3), Uint8Array.of(2), Uint8Array.of(9), Uint8Array.of(3)]
+  stage.ask({ type: 'commands', kind: 'command', firstId: 1, commands: bytes })
+  assert.equal(stage.failures(), [
+    [2, 'ERR_RAFT_INVALID', 'not-applied'],
+    [4, 'ERR_RAFT_INVALID', 'not-applied'],
+  ])
+  assert.equal(stage.appended(), [[1], [2], [3]])
+  stage.proposals.complete(logIndex(9), () => new Uint8Array(0))
+  stage.serving.flush()
+  const answers = stage.said.flatMap((message) => (message.type === 'answers' ? message.answers : []))
+  assert.equal(
+    answers.map(({ id, ...rest }) => [id, 'error' in rest ? rest.error.code : rest.index]),
+    [
+      [1, 7],
+      [3, 8],
+      [5, 9],
+    ],
+  )
+  assert.is(stage.serving.count, 0)
+})
+
+test('of a command of a session it asks what stands behind the header, and nothing of what opens or closes one', () => {
+  const stage = new Stage('leader', (command) => {
+    if (command.length === 3) throw new TypeError('three is too much')
+  })
+  const headed = (session: number, sequence: number, command: readonly number[]): Uint8Array => {
+    const bytes = Uint8Array.of(...new Uint8Array(SESSION_HEADER_BYTES), ...command)
+    writeSessionHeader(viewOf(bytes), 0, session, sequence, 1)
+    return bytes
+  }
+  const bytes = [headed(0, 0, []), headed(5, 1, [1]), headed(5, 2, [1, 2, 3]), headed(5, 0, [])]
+  stage.ask({ type: 'commands', kind: 'session', firstId: 1, commands: bytes })
+  assert.equal(stage.failures(), [[3, 'ERR_RAFT_INVALID', 'not-applied']])
+  assert.equal(
+    stage.decoded.map((command) => [...command]),
+    [[1], [1, 2, 3]],
+  )
+  assert.is(stage.appended().length, 3)
+})
+
+test('without a validate nothing is decoded before it is appended', () => {
+  const stage = new Stage()
+  stage.ask({ type: 'commands', kind: 'command', firstId: 1, commands: [Uint8Array.of(9)] })
+  assert.equal([stage.failures(), stage.decoded, stage.appended()], [[], [], [[9]]])
 })
 
 test('what waits is not applied when a leadership ends, each command by itself', () => {

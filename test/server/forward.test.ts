@@ -81,6 +81,45 @@ test('a result that cannot travel is told as applied, and halts nobody', async (
   }
 })
 
+test('what validate of the leader refuses of a follower, and what its codec cannot decode, is not appended', async ({
+  site,
+}) => {
+  // The followers are of a version that knew no better.
+  let isNew = false
+  const { encode, decode } = msgpackCodec<unknown>()
+  const read = (bytes: Uint8Array): unknown => {
+    const command = decode(bytes)
+    if (isNew && command === 'strange') throw new Error('what is this?')
+    return command
+  }
+  site = new ListSite({ codec: { encode, decode: read } }, (command) => {
+    if (isNew && command === 'bad') throw new Error('not any more')
+  })
+  try {
+    await site.openAll()
+    const [follower] = site.followers
+    const session = await follower.openSession({ timeoutMs: 20_000 })
+    const { token } = session
+    for (const [command, message] of [
+      ['bad', /validate refused the command: not any more; nothing was appended/],
+      ['strange', /the codec's decode threw on a command of another server: .*what is this\?; nothing was appended/],
+    ] as const) {
+      isNew = false
+      const calls = [failure(follower.submit(command)), failure(session.apply(command))]
+      isNew = true
+      for (const error of await Promise.all(calls)) {
+        assert.equal([error.code, error.outcome], ['ERR_RAFT_INVALID', 'not-applied'], error.message)
+        assert.match(error.message, message)
+      }
+    }
+    assert.equal(session.token, token)
+    assert.is(await session.apply('good'), 'good')
+    assert.equal(await follower.query(null), ['good'])
+  } finally {
+    await site.closeAll()
+  }
+})
+
 test('a query on a follower has seen what was acknowledged before it, also on another server', async ({ site }) => {
   await site.openAll()
   const [first, second] = site.followers

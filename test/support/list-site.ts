@@ -18,9 +18,11 @@ export class ListSite {
   readonly lists = new Map<string, unknown[]>()
   readonly #storage = memoryStore()
   readonly #extra: Options
+  readonly #validate: (command: unknown) => void
 
-  constructor(extra: Options = {}) {
+  constructor(extra: Options = {}, validate: (command: unknown) => void = () => {}) {
     this.#extra = extra
+    this.#validate = validate
   }
 
   async openAll(): Promise<void> {
@@ -34,6 +36,7 @@ export class ListSite {
       ...{ id, dir: `/${id}`, bootstrap: IDS.map((one) => ({ id: one, address: addressOf(one) })) },
       ...{ storage: this.#storage, transport: this.network.transport(addressOf(id)), codec: msgpackCodec() },
       stateMachine: {
+        validate: this.#validate,
         apply: (batch) =>
           batch.map(({ command }) => {
             list.push(command)

@@ -24,11 +24,13 @@ const OF_A_COMMAND: ReadonlySet<RaftErrorCode> = new Set(['ERR_RAFT_ENCODE', 'ER
 
 /** Says what may be proposed: as a state machine does. */
 interface CommandRule<Command> {
+  /** False: everything may. */
+  readonly validates: boolean
   /** Throws for a command that may not. */
   validate(command: Command): void
 }
 
-const ANY_COMMAND: CommandRule<unknown> = { validate: ignore }
+const ANY_COMMAND: CommandRule<unknown> = { validates: false, validate: ignore }
 
 export class GuardedCodec<Command> {
   readonly #codec: Codec<Command>
@@ -56,6 +58,24 @@ export class GuardedCodec<Command> {
     return bytes
   }
 
+  /** Whether there is anything to ask of what another server has encoded. */
+  get validates(): boolean {
+    return this.#rule.validates
+  }
+
+  /** Why what another server has encoded is not to be appended; null if it may be. Writes nothing to `bytes`. */
+  // Hot path: once per command that is forwarded to a machine with `validate`.
+  refusalOf(bytes: Uint8Array): RaftError | null {
+    try {
+      // No Buffer, whose `slice` is no copy.
+      this.#rule.validate(this.#decoded(Uint8Array.prototype.slice.call(bytes), null))
+      return null
+    } catch (error) {
+      if (error instanceof RaftError) return error
+      throw error
+    }
+  }
+
   /** What the codec answers with: memory of a user's. */
   #encoded(command: Command, bytesMax: number): Uint8Array {
     this.#rule.validate(command)
@@ -81,15 +101,20 @@ export class GuardedCodec<Command> {
   /** `bytes` may be written to. Throws ERR_RAFT_APPLY_FAILED. */
   // Hot path: once per command.
   decode(bytes: Uint8Array, index: LogIndex): Command {
+    return this.#decoded(bytes, index)
+  }
+
+  /** `index` is null before it is in the log: then ERR_RAFT_INVALID. */
+  #decoded(bytes: Uint8Array, index: LogIndex | null): Command {
     let command: Command
     try {
       command = this.#codec.decode(bytes)
       if (typeof command !== 'object' || command === null || !hasThen(command)) return command
     } catch (cause) {
-      throw halting(`the codec's decode threw on entry ${index}: ${textOf(cause)}`, 'codec', cause)
+      throw undecoded(`threw on ${encodedIn(index)}: ${textOf(cause)}`, index, cause)
     }
     onRejection(command, ignore)
-    throw halting(`the codec's decode answered with a promise for entry ${index}, not with the command`, 'codec')
+    throw undecoded(`answered with a promise for ${encodedIn(index)}, not with the command`, index)
   }
 }
 
@@ -163,6 +188,10 @@ export class GuardedMachine<Command, Result, Query, Answer> {
 
   constructor(machine: StateMachine<Command, Result, Query, Answer>) {
     this.#machine = machine
+  }
+
+  get validates(): boolean {
+    return this.#machine.validate !== undefined
   }
 
   /** Throws ERR_RAFT_INVALID when the machine refuses the command, or answers with what could be taken for that. */
@@ -372,6 +401,15 @@ function entriesOf({ first, last }: BatchRange): string {
 function halting(what: string, culprit: string, cause?: unknown): RaftError {
   const remedy = `this server has halted. Correct the ${culprit} and restart: the log is kept`
   return new RaftError('ERR_RAFT_APPLY_FAILED', `${what}; ${remedy}`, { outcome: 'applied', cause })
+}
+
+const encodedIn = (index: LogIndex | null): string =>
+  index === null ? 'a command of another server' : `entry ${index}`
+
+function undecoded(how: string, index: LogIndex | null, cause?: unknown): RaftError {
+  const what = `the codec's decode ${how}`
+  if (index !== null) return halting(what, 'codec', cause)
+  return new RaftError('ERR_RAFT_INVALID', `${what}; nothing was appended`, { cause })
 }
 
 function notEncoded(what: string, cause?: unknown): RaftError {

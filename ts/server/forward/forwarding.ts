@@ -4,7 +4,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { GuardedResultCodec } from '../../machine/user-code.js'
+import type { GuardedCodec, GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { Transport } from '../../transport/transport.js'
 import type { Clock } from '../../types.js'
@@ -23,6 +23,7 @@ import { Serving } from './serving.js'
 export interface ForwardingParts {
   readonly core: RaftCore
   readonly transport: Transport
+  readonly codec: GuardedCodec<unknown>
   readonly resultCodec: GuardedResultCodec<unknown>
   readonly clock: Clock
   readonly life: Life

@@ -11,9 +11,11 @@ import type { RaftCore } from '../../core/raft-core.js'
 import { RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import type { Payload } from '../../format/block.js'
+import { viewOf } from '../../format/little-endian.js'
 import { PayloadSlabs } from '../../format/payload.js'
+import { readSessionHeader, SESSION_HEADER_BYTES } from '../../format/session.js'
 import { NoAnswer } from '../../machine/session-batch.js'
-import type { GuardedResultCodec } from '../../machine/user-code.js'
+import type { GuardedCodec, GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import type { LogIndex, Term } from '../../types.js'
 import { ProposalCall } from '../calls/apply-queue.js'
@@ -38,6 +40,7 @@ export interface ServingParts {
   readonly life: Life
   readonly proposals: ApplyQueue
   readonly reads: ReadQueue
+  readonly codec: GuardedCodec<unknown>
   readonly resultCodec: GuardedResultCodec<unknown>
   readonly mailbox: Mailbox
 }
@@ -47,6 +50,7 @@ export class Serving {
   readonly #life: Life
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
+  readonly #codec: GuardedCodec<unknown>
   readonly #resultCodec: GuardedResultCodec<unknown>
   readonly #mailbox: Mailbox
   readonly #slabs = new PayloadSlabs()
@@ -57,6 +61,7 @@ export class Serving {
     this.#life = parts.life
     this.#proposals = parts.proposals
     this.#reads = parts.reads
+    this.#codec = parts.codec
     this.#resultCodec = parts.resultCodec
     this.#mailbox = parts.mailbox
   }
@@ -98,10 +103,30 @@ export class Serving {
   // Hot path: once per message.
   #commands(customer: Customer, { kind, firstId, commands }: ForwardedCommands): void {
     const refusal = this.#refusal ?? customer.refusal(commands.length)
-    const payloads = refusal === null ? commands.map((command) => this.#slabs.copy(command)) : []
-    const batch = new CommandBatch(kind, payloads, firstId, commands.length, customer)
-    const error = refusal ?? this.#proposals.add(batch)
+    const ids: number[] = []
+    const payloads: Payload[] = []
+    for (let at = 0; at < commands.length; at += 1) {
+      const command = commands[at] as Uint8Array
+      const error = refusal ?? this.#invalid(kind, command)
+      if (error === null) {
+        ids.push(firstId + at)
+        payloads.push(this.#slabs.copy(command))
+      } else customer.failed(firstId + at, error)
+    }
+    if (ids.length === 0) return
+    const batch = new CommandBatch(kind, payloads, ids, customer)
+    const error = this.#proposals.add(batch)
     if (error !== null) batch.reject(error)
+  }
+
+  /** Whoever encoded it may be of another version; and what cannot be decoded would halt everybody once it is applied. */
+  #invalid(kind: CommandKind, command: Uint8Array): RaftError | null {
+    if (!this.#codec.validates) return null
+    if (kind === 'command') return this.#codec.refusalOf(command)
+    const { session, sequence } = readSessionHeader(viewOf(command), 0)
+    // What opens a session, and what closes it, has no command.
+    if (session === 0 || sequence === 0) return null
+    return this.#codec.refusalOf(command.subarray(SESSION_HEADER_BYTES))
   }
 
   #read(customer: Customer, id: number): void {
@@ -215,18 +240,17 @@ class Customer {
 
 /** The commands of one message, in one append; each is answered by itself. */
 class CommandBatch extends ProposalCall {
-  readonly #firstId: number
+  /** By position: what the customer calls them. */
+  readonly #ids: readonly number[]
   readonly #customer: Customer
-  readonly #count: number
   /** Those that have an answer are the first ones: a call is completed in its order. */
   #answered = 0
 
-  constructor(kind: CommandKind, payloads: readonly Payload[], firstId: number, count: number, customer: Customer) {
+  constructor(kind: CommandKind, payloads: readonly Payload[], ids: readonly number[], customer: Customer) {
     super(kind, payloads)
-    this.#firstId = firstId
+    this.#ids = ids
     this.#customer = customer
-    this.#count = count
-    customer.commandsDue += count
+    customer.commandsDue += ids.length
     // It is told by `reject`.
     this.promise.catch(ignore)
   }
@@ -234,7 +258,7 @@ class CommandBatch extends ProposalCall {
   override complete(position: number, result: unknown, index: LogIndex): void {
     this.#answered += 1
     this.#customer.commandsDue -= 1
-    this.#customer.applied(this.#firstId + position, index, this.term, result)
+    this.#customer.applied(this.#ids[position] as number, index, this.term, result)
     super.complete(position, undefined, index)
   }
 
@@ -244,11 +268,11 @@ class CommandBatch extends ProposalCall {
     super.reject(error)
     if (!(error instanceof RaftError)) throw error
     const customer = this.#customer
-    for (let at = this.#answered; at < this.#count; at += 1) {
-      customer.failed(this.#firstId + at, asHeardAfar(error, at < accepted ? error.outcome : 'not-applied'))
+    for (let at = this.#answered; at < this.count; at += 1) {
+      customer.failed(this.#ids[at] as number, asHeardAfar(error, at < accepted ? error.outcome : 'not-applied'))
     }
-    customer.commandsDue -= this.#count - this.#answered
-    this.#answered = this.#count
+    customer.commandsDue -= this.count - this.#answered
+    this.#answered = this.count
   }
 }
 

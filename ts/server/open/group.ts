@@ -115,6 +115,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const forwarding = new Forwarding({
     ...{ core, transport, clock, life, mailbox, proposals, reads, resultCodec: settings.resultCodec },
     ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server },
+    codec: settings.codec,
   })
   const runner = new ReadyRunner({
     ...{ core, store, transport, applier, replay, pins, refusals },
