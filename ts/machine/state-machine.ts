@@ -60,9 +60,9 @@ export interface StateMachine<Command, Result, Query = never, Answer = never> {
   /**
    * Refuses a command by a throw, before anything of it is appended: whoever proposed it gets ERR_RAFT_INVALID, with
    * what was thrown as its cause, and nothing has happened. Asked where the command is given, on the leader or, of
-   * `submit`, on any server, and then once more by the leader; never of what is in the log. It may look at the state, and decides nothing about it:
-   * commands that are proposed and not applied may come between. Synchronous. What it answers is ignored, but a promise
-   * and false are refused: they could be meant as a refusal.
+   * `submit`, on any server, and then once more by the leader; never of what is in the log. It may look at the state,
+   * and decides nothing about it: commands that are proposed and not applied may come between. Synchronous. What it
+   * answers is ignored, but a promise and false are refused: they could be meant as a refusal.
    */
   validate?(command: Command): void
   /**

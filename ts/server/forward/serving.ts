@@ -119,7 +119,7 @@ export class Serving {
     if (error !== null) batch.reject(error)
   }
 
-  /** Whoever encoded it may be of another version; and what cannot be decoded would halt everybody once it is applied. */
+  /** Whoever encoded it may be of another version; what cannot be decoded would halt everybody once it is applied. */
   #invalid(kind: CommandKind, command: Uint8Array): RaftError | null {
     if (!this.#codec.validates) return null
     if (kind === 'command') return this.#codec.refusalOf(command)
