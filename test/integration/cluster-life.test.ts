@@ -109,7 +109,9 @@ async function assertAnswered(cluster: KvCluster, writes: readonly UnknownWrite[
     const isTold = (): boolean => endedLeaderships(cluster.log(at)).length > 0
     await until(`server ${at} says that its leadership has ended`, isTold)
     const isExcused = mayOweAnswers(cluster.log(at), logs())
-    const said = logs().flatMap((log) => log.filter(({ event }) => event === 'role' || event === 'stepped down'))
+    const said = logs().flatMap((log) =>
+      log.filter(({ event }) => event === 'raft.role' || event === 'raft.stepped-down'),
+    )
     assert.ok(isExcused, `the client of ${cluster.id(at)} does not know: ${reason}\n${said.map(toText).join('\n')}`)
     console.log(`an election that nobody asked for: ${reason}`)
   }

@@ -158,7 +158,7 @@ function onlyFailure(server: KvProcess): LogLine {
 }
 
 function isStepDown({ event }: LogLine): boolean {
-  return event === 'stepped down'
+  return event === 'raft.stepped-down'
 }
 
 /** Sends the write to the servers in turn until one says OK. Only for writes that may be repeated. */

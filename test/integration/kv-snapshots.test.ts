@@ -32,7 +32,7 @@ test('a snapshot compacts the log, reaches who was away, and is what a restart b
     await compact(cluster, leader)
     await cluster.startServer(away).untilOpen()
     await untilApplied(cluster, away, await numberOf(cluster, leader, 'commit-index'))
-    assert.ok(logged(cluster, away, 'restored'), 'it was given a snapshot')
+    assert.ok(logged(cluster, away, 'snapshot.restored'), 'it was given a snapshot')
     assert.ok((await numberOf(cluster, away, 'first-index')) > 1, 'and has none of what that covers')
     await assertWhole(cluster, away)
 
@@ -40,7 +40,7 @@ test('a snapshot compacts the log, reaches who was away, and is what a restart b
     await Promise.all([leader, away].map((at) => cluster.startServer(at).untilOpen()))
     await cluster.findLeader()
     for (const at of [leader, away]) {
-      await until(`server ${at} has its snapshot`, () => logged(cluster, at, 'restored'))
+      await until(`server ${at} has its snapshot`, () => logged(cluster, at, 'snapshot.restored'))
       await assertWhole(cluster, at)
     }
   } finally {

@@ -54,7 +54,7 @@ class Site {
     await cluster.openAll()
     // One after the other: each is a block of its own, of about 70 bytes.
     for (let add = 1; add <= COMMANDS; add += 1) {
-      await cluster.askLeader((leader) => leader.apply({ add }, { timeoutMs: 200_000 }))
+      await cluster.askLeader((leader) => leader.apply({ add }, { timeoutMs: 2_000_000 }))
     }
     for (const id of ['s1', 's2', 's3']) await site.hasAll(id)
     await cluster.closeAll()

@@ -27,8 +27,8 @@ async function written(run: () => unknown): Promise<readonly string[]> {
 const sayAll = (logger: Logger): void => {
   logger.debug('quiet')
   logger.info('role', { role: 'leader' })
-  logger.warn('stepped down', { term: 3, reason: 'no quorum answered' })
-  logger.error('halted')
+  logger.warn('raft.stepped-down', { term: 3, reason: 'no quorum answered' })
+  logger.error('raft.halted')
 }
 
 /** Of a server that has led and then gave that up. */
@@ -41,8 +41,8 @@ const life = async (logger: { readonly logger?: Logger | false | undefined }): P
 
 test('without a logger warnings and errors are lines of the console, and nothing else is', async () => {
   assert.equal(await written(() => sayAll(loggerOf(undefined, 's1'))), [
-    'warn balsa-raft s1: stepped down term=3 reason="no quorum answered"',
-    'error balsa-raft s1: halted',
+    'warn balsa-raft s1: raft.stepped-down term=3 reason="no quorum answered"',
+    'error balsa-raft s1: raft.halted',
   ])
   assert.equal(await written(() => loggerOf(undefined, null).warn('store', { warning: 'x' })), [
     'warn balsa-raft: store warning=x',
@@ -52,7 +52,7 @@ test('without a logger warnings and errors are lines of the console, and nothing
 test('a server to which nobody has given a logger tells the console that it stepped down', async () => {
   const lines = await written(() => life({ logger: undefined }))
   assert.ok(
-    lines.includes('warn balsa-raft s1: stepped down term=2 reason="its operator asked for it"'),
+    lines.includes('warn balsa-raft s1: raft.stepped-down term=2 reason="its operator asked for it"'),
     lines.join('\n'),
   )
   assert.ok(lines.every((line) => /^(?:warn|error) balsa-raft s1: [^\n]+$/.test(line)))
@@ -83,10 +83,10 @@ test('a logger of pino is taken as it is, with the fields where they belong', as
   await server.raft.stepDown()
   await server.close()
   const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
-  const stepped = told.find(({ msg }) => msg === 'stepped down')
+  const stepped = told.find(({ msg }) => msg === 'raft.stepped-down')
   assert.equal([stepped?.['level'], stepped?.['term']], [40, 2])
   assert.is(stepped?.['reason'], 'its operator asked for it')
-  assert.ok(told.some(({ msg, role, level }) => msg === 'role' && role === 'leader' && level === 30))
+  assert.ok(told.some(({ msg, role, level }) => msg === 'raft.role' && role === 'leader' && level === 30))
 })
 
 test('a logger of another make is called with the event first, on itself', () => {

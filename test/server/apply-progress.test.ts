@@ -35,13 +35,13 @@ test('a long replay is told with its rate and what is left, less often as it las
   const second = (at: number): readonly [number, number, number] => [at * 1000, Math.min(at * 1000, 40_000), 40_000]
   const told = toldOf(Array.from({ length: 45 }, (_, at) => second(at)))
   assert.equal(told, [
-    'applying {"appliedIndex":1000,"commitIndex":40000,"perSecond":1000,"secondsLeft":39}',
-    'applying {"appliedIndex":3000,"commitIndex":40000,"perSecond":1000,"secondsLeft":37}',
-    'applying {"appliedIndex":7000,"commitIndex":40000,"perSecond":1000,"secondsLeft":33}',
-    'applying {"appliedIndex":15000,"commitIndex":40000,"perSecond":1000,"secondsLeft":25}',
-    'applying {"appliedIndex":25000,"commitIndex":40000,"perSecond":1000,"secondsLeft":15}',
-    'applying {"appliedIndex":35000,"commitIndex":40000,"perSecond":1000,"secondsLeft":5}',
-    'applied {"entries":40000,"seconds":40}',
+    'apply.going-on {"appliedIndex":1000,"commitIndex":40000,"perSecond":1000,"secondsLeft":39}',
+    'apply.going-on {"appliedIndex":3000,"commitIndex":40000,"perSecond":1000,"secondsLeft":37}',
+    'apply.going-on {"appliedIndex":7000,"commitIndex":40000,"perSecond":1000,"secondsLeft":33}',
+    'apply.going-on {"appliedIndex":15000,"commitIndex":40000,"perSecond":1000,"secondsLeft":25}',
+    'apply.going-on {"appliedIndex":25000,"commitIndex":40000,"perSecond":1000,"secondsLeft":15}',
+    'apply.going-on {"appliedIndex":35000,"commitIndex":40000,"perSecond":1000,"secondsLeft":5}',
+    'apply.caught-up {"entries":40000,"seconds":40}',
   ])
 })
 
@@ -53,7 +53,7 @@ test('nothing is told of a server under load, whose state machine is always a li
 test('a state machine that hangs is told of, at most every ten seconds, and no second of it is promised', () => {
   const told = toldOf(Array.from({ length: 100 }, (_, at): [number, number, number] => [at * 1000, 5, 6]))
   assert.is(told.length, 12)
-  assert.is(told.at(-1), 'applying {"appliedIndex":5,"commitIndex":6,"perSecond":0,"secondsLeft":null}')
+  assert.is(told.at(-1), 'apply.going-on {"appliedIndex":5,"commitIndex":6,"perSecond":0,"secondsLeft":null}')
 })
 
 test('a server that starts without a snapshot tells how far it has come', async () => {
@@ -79,7 +79,7 @@ test('a server that starts without a snapshot tells how far it has come', async 
   const { commitIndex, appliedIndex } = second.status
   const told = lines.told.filter((line) => line.startsWith('appl'))
   const line = { appliedIndex, commitIndex, perSecond: 0, secondsLeft: null }
-  assert.equal(told, [`applying ${JSON.stringify(line)}`])
+  assert.equal(told, [`apply.going-on ${JSON.stringify(line)}`])
   answer(Array.from({ length: 5 }, () => null))
   await second.close()
 })

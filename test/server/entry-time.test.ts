@@ -200,7 +200,7 @@ test('a new leader goes on from the last entry, whatever its own wall clock says
 
 test('each jump is counted in the status, and told in the log', async (context) => {
   const server = await OneServer.open(context, memoryStore(), TODAY)
-  const jumps = (): readonly Warning[] => server.warnings.filter(({ event }) => event === 'clock jumped')
+  const jumps = (): readonly Warning[] => server.warnings.filter(({ event }) => event === 'clock.jumped')
   assert.is(server.raft.status.clock.jumps, 0)
   within(server.raft.status.clock.offsetMs, 0, 1, 'before')
   server.clock.wallOffsetMs += HOUR
@@ -226,7 +226,7 @@ test('a clock that jumps all the time does not fill the log', async (context) =>
     await server.pass(100)
   }
   assert.is(server.raft.status.clock.jumps, 100)
-  const lines = server.warnings.filter(({ event }) => event === 'clock jumped').length
+  const lines = server.warnings.filter(({ event }) => event === 'clock.jumped').length
   assert.ok(lines >= 2 && lines <= 12, `${lines} lines in ten seconds`)
 })
 

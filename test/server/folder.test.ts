@@ -94,11 +94,11 @@ for (const storage of [nativeStore({ mode: 'lmdb' }), nativeStore({ mode: 'journ
       const warned: string[] = []
       const logger = { ...SILENT, warn: (event: string) => void warned.push(event) }
       await openAndClose(storage, { id: 's1', dir: at('copy'), acceptCopiedFolder: true, logger })
-      assert.ok(warned.includes('copied folder'), warned.join(', '))
+      assert.ok(warned.includes('folder.copied'), warned.join(', '))
       await openAndClose(storage, { id: 's1', dir: at('copy') })
       warned.length = 0
       await openAndClose(storage, { id: 's1', dir: at('copy'), acceptCopiedFolder: true, logger })
-      assert.not.ok(warned.includes('copied folder'), 'what is no copy is not taken for one')
+      assert.not.ok(warned.includes('folder.copied'), 'what is no copy is not taken for one')
       await refusal(open(storage, { id: 's2', dir: at('copy'), acceptCopiedFolder: true }), 'ERR_RAFT_WRONG_FOLDER')
     })
   })

@@ -20,7 +20,7 @@ test.before.each(async (context) => {
   const lines: string[] = []
   const silent = (): void => {}
   const warn = (event: string, fields?: Readonly<Record<string, unknown>>): void => {
-    if (event === 'peer refused') lines.push(`${String(fields?.['peer'])} ${String(fields?.['code'])}`)
+    if (event === 'peer.refused') lines.push(`${String(fields?.['peer'])} ${String(fields?.['code'])}`)
   }
   context.lines = lines
   context.server = await LoneServer.open(undefined, { logger: { debug: silent, info: silent, warn, error: silent } })

@@ -244,7 +244,7 @@ test('a listener that throws is told to the log, and disturbs nobody', async (co
     throw new Error('oh')
   })
   assert.is(await raft.apply('a'), raft.status.appliedIndex)
-  assert.equal(lines, [['a listener threw', { event: 'applied', error: 'Error: oh' }]])
+  assert.equal(lines, [['listener.threw', { event: 'applied', error: 'Error: oh' }]])
 })
 
 test.run()

@@ -672,7 +672,7 @@ test('a logger is called as a method of itself', async (context) => {
   }
   const logger = new Own()
   await alone(context, { logger })
-  assert.ok(logger.lines.includes('leader'))
+  assert.ok(logger.lines.includes('raft.leader'))
 })
 
 test('a clock that goes back, or once tells no number, stops nothing: time goes on from where it was', async (context) => {

@@ -14,7 +14,7 @@ interface Candidacy {
 
 /** The leaderships of the server whose log is `own` that have ended. */
 export function endedLeaderships(own: readonly LogLine[]): readonly LogLine[] {
-  return own.filter(({ event }) => event === 'stepped down')
+  return own.filter(({ event }) => event === 'raft.stepped-down')
 }
 
 /**
@@ -30,7 +30,7 @@ export function mayOweAnswers(own: readonly LogLine[], all: readonly (readonly L
 }
 
 function candidaciesIn(log: readonly LogLine[]): readonly Candidacy[] {
-  const roles = log.filter(({ event }) => event === 'role')
+  const roles = log.filter(({ event }) => event === 'raft.role')
   return roles.flatMap(({ role, term }, at) =>
     role === 'candidate' ? [{ term: Number(term), isAsked: roles[at - 1]?.['role'] !== 'preCandidate' }] : [],
   )

@@ -152,9 +152,9 @@ export class Events {
       const { listener } = subscription
       try {
         const answer = (listener as (event: RaftEvents[Name]) => unknown)(event)
-        onRejection(answer, (cause) => this.#failed('a listener rejected', name, cause))
+        onRejection(answer, (cause) => this.#failed('listener.rejected', name, cause))
       } catch (cause) {
-        this.#failed('a listener threw', name, cause)
+        this.#failed('listener.threw', name, cause)
       }
     }
   }

@@ -16,7 +16,7 @@ export function loggerOf(option: Logger | false | null | undefined, id: ServerId
   return isPino(option) ? pinoLogger(option) : option
 }
 
-/** Warnings and errors, one line each: `balsa-raft s1: stepped down term=3 reason="no quorum answered"`. */
+/** Warnings and errors, one line each: `balsa-raft s1: raft.stepped-down term=3 reason="no quorum answered"`. */
 export function consoleLogger(id: ServerId | null): Logger {
   const head = id === null ? 'balsa-raft' : `balsa-raft ${id}`
   return {

@@ -52,13 +52,13 @@ export class ApplyProgress {
   #tell(appliedIndex: LogIndex, commitIndex: LogIndex, perSecond: number): void {
     this.#began ??= { at: this.#lookedAt, appliedIndex: this.#appliedIndex }
     const secondsLeft = perSecond === 0 ? null : Math.ceil((commitIndex - appliedIndex) / perSecond)
-    this.#logger.info('applying', { appliedIndex, commitIndex, perSecond: Math.round(perSecond), secondsLeft })
+    this.#logger.info('apply.going-on', { appliedIndex, commitIndex, perSecond: Math.round(perSecond), secondsLeft })
     this.#waitMs = Math.min(this.#waitMs * 2, TELL_MS_MAX)
   }
 
   #end(appliedIndex: LogIndex, now: number): void {
     const { at, appliedIndex: from } = this.#began ?? { at: now, appliedIndex }
-    this.#logger.info('applied', { entries: appliedIndex - from, seconds: Math.round((now - at) / 1000) })
+    this.#logger.info('apply.caught-up', { entries: appliedIndex - from, seconds: Math.round((now - at) / 1000) })
     this.#began = null
     this.#waitMs = TELL_MS
   }

@@ -17,9 +17,9 @@ interface Leavable {
 }
 
 /** Connections only have to be ended, not to be drained. */
-const TRANSPORT: Leavable = { event: 'transport left behind', it: 'it', msMax: 5000 }
+const TRANSPORT: Leavable = { event: 'transport.left-behind', it: 'it', msMax: 5000 }
 /** What is begun is given up, not finished. */
-const SNAPSHOTS: Leavable = { event: 'snapshots left behind', it: 'they', msMax: 5000 }
+const SNAPSHOTS: Leavable = { event: 'snapshot.left-behind', it: 'they', msMax: 5000 }
 /** A store writes what it was given before it closes: a disk that is slow has this long. */
 const STORE_MS_MAX = 30_000
 

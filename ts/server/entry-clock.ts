@@ -66,7 +66,7 @@ export class EntryClock {
     // What passed while nothing ran here, only the wall clock can tell.
     this.#skew = Math.max(this.#leastSkew, this.#wallSkew)
     const offsetMs = Math.round(this.#wallSkew - this.#skew)
-    if (offsetMs <= -JUMP_MS) logger.warn('clock behind the log', { offsetMs })
+    if (offsetMs <= -JUMP_MS) logger.warn('clock.behind', { offsetMs })
   }
 
   /** Hot path: once per turn. `lastBlock` is the newest of the log, `now` the monotonic clock as it was just read. */
@@ -176,6 +176,6 @@ export class EntryClock {
     const { offsetMs, jumps } = this.status
     this.#toldJumps = jumps
     this.#quietUntil = this.#at + QUIET_MS
-    this.#logger.warn('clock jumped', { byMs: this.#lastJumpMs, offsetMs, jumps })
+    this.#logger.warn('clock.jumped', { byMs: this.#lastJumpMs, offsetMs, jumps })
   }
 }

@@ -28,7 +28,7 @@ export interface PeerRefusal {
  */
 type Place = 'admit' | 'dialled' | 'accepted'
 
-const EVENT = 'peer refused'
+const EVENT = 'peer.refused'
 
 export class PeerRefusals {
   readonly #clock: Clock

@@ -152,7 +152,7 @@ export class SnapshotTransfers {
       ended: (failure) => this.#sent(peer, sending, failure),
     })
     this.#sendings.set(peer, sending)
-    this.#logger.info('snapshot offered', { peer, index, bytes: snapshot.bytes })
+    this.#logger.info('snapshot.offered', { peer, index, bytes: snapshot.bytes })
     const handlers: ChannelHandlers = {
       onFrame: (frame) => sending.onFrame(frame),
       onClosed: (reason) => sending.onClosed(reason),
@@ -219,7 +219,7 @@ export class SnapshotTransfers {
     if (failure !== null) return
     this.#failures.delete(peer)
     const { index } = sending.snapshot.header
-    this.#logger.info('snapshot sent', { peer, index })
+    this.#logger.info('snapshot.sent', { peer, index })
     this.#mailbox.push({ type: 'snapshotSent', peer, index })
   }
 
@@ -227,7 +227,7 @@ export class SnapshotTransfers {
     if (this.#isClosed) return
     const failures = this.#failures.get(peer) ?? 0
     this.#failures.set(peer, failures + 1)
-    this.#quiet.warn('snapshot not sent', peer, reason, { peer })
+    this.#quiet.warn('snapshot.not-sent', peer, reason, { peer })
     const delayMs = Math.min(RETRY_MS * 2 ** failures, RETRY_MS_MAX)
     const cancel = this.#clock.setTimer(delayMs, () => {
       this.#retries.delete(cancel)
@@ -241,7 +241,7 @@ export class SnapshotTransfers {
     const { header, bytes, term } = offer
     const flaw = this.#flawOf(offer)
     if (flaw !== null) {
-      this.#quiet.warn('snapshot refused', from, flaw, { peer: from, index: header.index })
+      this.#quiet.warn('snapshot.refused', from, flaw, { peer: from, index: header.index })
       refuse(channel, flaw)
       return null
     }
@@ -256,7 +256,7 @@ export class SnapshotTransfers {
       failed: (reason) => this.#receivingFailed(from, transfer, reason),
     })
     this.#receiving = { from, term, transfer }
-    this.#logger.info('snapshot coming', { peer: from, index: header.index, bytes })
+    this.#logger.info('snapshot.coming', { peer: from, index: header.index, bytes })
     void transfer.begin()
     return transfer
   }
@@ -279,14 +279,14 @@ export class SnapshotTransfers {
 
   #received(from: ServerId, stored: StoredSnapshot): void {
     const { index } = stored.header
-    this.#logger.info('snapshot received', { peer: from, index, bytes: stored.bytes })
+    this.#logger.info('snapshot.received', { peer: from, index, bytes: stored.bytes })
     this.#shelf?.received(stored)
   }
 
   #receivingFailed(from: ServerId, transfer: SnapshotReceiving, reason: string): void {
     if (this.#receiving?.transfer === transfer) this.#receiving = null
     this.#shelf?.interrupted(transfer.header.id)
-    if (!this.#isClosed) this.#quiet.warn('snapshot not received', from, reason, { peer: from })
+    if (!this.#isClosed) this.#quiet.warn('snapshot.not-received', from, reason, { peer: from })
   }
 }
 

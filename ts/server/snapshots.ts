@@ -122,7 +122,7 @@ export class Snapshots implements SnapshotShelf {
       released: () => this.released(),
     })
     for (const { id, flaw } of parts.found.flawed) {
-      this.#logger.error('snapshot damaged', { id, code: flaw.code, error: flaw.message })
+      this.#logger.error('snapshot.damaged', { id, code: flaw.code, error: flaw.message })
     }
   }
 
@@ -277,7 +277,7 @@ export class Snapshots implements SnapshotShelf {
         // No peer is to be given it either; it goes when the log stands on another one.
         this.#stored = this.#stored.filter(({ header }) => header.id !== meta.id)
         this.#unshelved = [...this.#unshelved, meta.id]
-        this.#logger.error('snapshot damaged', { index: meta.index, id: meta.id, error: error.message })
+        this.#logger.error('snapshot.damaged', { index: meta.index, id: meta.id, error: error.message })
       }
     }
     const what = `no snapshot from which the log goes on can be read: ${damage?.message ?? 'there is none'}`
@@ -302,7 +302,7 @@ export class Snapshots implements SnapshotShelf {
     await this.#machine.checkRestored(stateHash, meta)
     this.#applier.restored(meta.index, meta.time, sessions)
     const ms = Math.round(this.#clock.now() - begunAt)
-    this.#logger.info('restored', { index: meta.index, id: meta.id, ms })
+    this.#logger.info('snapshot.restored', { index: meta.index, id: meta.id, ms })
   }
 
   #restored(meta: SnapshotMeta): void {
@@ -323,7 +323,7 @@ export class Snapshots implements SnapshotShelf {
     const header = this.#headerOf(core)
     const sessions = captureSessions(this.#applier.sessions)
     this.#isTaking = true
-    this.#logger.info('snapshot begun', { index: header.index })
+    this.#logger.info('snapshot.begun', { index: header.index })
     this.#schedule.begun(now)
     this.#takeAs(sessions.bytes === 0 ? header : { ...header, sessionBytes: sessions.bytes }, sessions).then(
       (stored) => this.#whole(stored),
@@ -404,7 +404,7 @@ export class Snapshots implements SnapshotShelf {
     this.#schedule.taken(stored.bytes)
     this.#shelve(stored)
     const { header, bytes } = stored
-    this.#logger.info('snapshot taken', { index: header.index, id: header.id, bytes })
+    this.#logger.info('snapshot.taken', { index: header.index, id: header.id, bytes })
     this.#events.emit('snapshot', { what: 'taken', index: header.index, term: header.term, reason: null })
     this.#taken = header
     const first = this.#schedule.firstKept(header.index)
@@ -432,7 +432,7 @@ export class Snapshots implements SnapshotShelf {
   notTaken(index: LogIndex, error: RaftError): void {
     if (error === this.#failure) return
     this.#failure = error
-    this.#logger.error('snapshot failed', { index, code: error.code, error: error.message })
+    this.#logger.error('snapshot.failed', { index, code: error.code, error: error.message })
     this.#events.emit('snapshot', { what: 'failed', index, term: null, reason: error.message })
   }
 
@@ -466,7 +466,7 @@ export class Snapshots implements SnapshotShelf {
     this.#store.remove(ids).catch((error: unknown) => {
       // With the next ones again.
       this.#unshelved = [...this.#unshelved, ...ids]
-      this.#logger.error('older snapshots stay', { error: textOf(error) })
+      this.#logger.error('snapshot.older-stay', { error: textOf(error) })
     })
   }
 }

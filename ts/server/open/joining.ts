@@ -149,7 +149,7 @@ class Inquiry {
     this.#answers.set(address, typeof told === 'string' ? told : summary(told))
     if (typeof told !== 'string') return told
     this.reasons.set(address, told)
-    this.#quiet.warn('join: no answer', address, told, { address })
+    this.#quiet.warn('join.not-answered', address, told, { address })
     return null
   }
 
@@ -164,7 +164,7 @@ class Inquiry {
   }
 
   #failed(cause: unknown): void {
-    this.#host.logger.error('onJoin failed', { error: textOf(cause) })
+    this.#host.logger.error('join.callback-failed', { error: textOf(cause) })
   }
 }
 

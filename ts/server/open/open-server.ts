@@ -45,7 +45,7 @@ async function openHost(settings: GroupSettings, bootNonce: string): Promise<Ser
     const membership = await membershipOf(settings, host, found)
     const stored = await bootstrap(host, found, membership, settings, boots)
     if (isCopy(found)) {
-      host.logger.warn('copied folder', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
+      host.logger.warn('folder.copied', { dir: host.dir, reason: 'taken, since acceptCopiedFolder is set' })
     }
     const snapshots = await host.openSnapshots()
     const machine = await machineStartOf(settings.stateMachine, stored, host, snapshots)

@@ -193,7 +193,7 @@ async function standOnCopy(
   const sessionBytes = whole.find(({ header }) => header.id === snapshot.id)?.header.sessionBytes
   const id = snapshotIdOf(boots.newest, snapshot.index)
   const copy: SnapshotMeta = { ...snapshot, id, configuration, configurationIndex: snapshot.index }
-  stores.logger.info('snapshot copied', { index: snapshot.index, id })
+  stores.logger.info('snapshot.copied', { index: snapshot.index, id })
   const header = { ...copy, clusterId, incarnation, ...(sessionBytes === undefined ? {} : { sessionBytes }) }
   const sink = await stores.snapshots.create(header)
   try {

@@ -112,12 +112,12 @@ export class Stores {
       await this.close()
     } catch (error) {
       if (!(error instanceof RaftError)) throw error
-      this.logger.error('store left behind', { code: error.code, error: error.message })
+      this.logger.error('store.left-behind', { code: error.code, error: error.message })
     }
   }
 
   #warn(warning: string): void {
-    this.logger.warn('store', { dir: this.dir, warning })
+    this.logger.warn('store.warning', { dir: this.dir, warning })
   }
 }
 

@@ -168,7 +168,7 @@ export class Repairs {
     const repair: Repair = { range, waiting, answers: new Map(), begunAt: now, dueAt: now, rounds: 0 }
     this.#repairs.set(range.first, repair)
     this.#resting.delete(range.first)
-    this.#logger.warn('entries damaged', { ...range, reason: 'their block is not what was written: others are asked' })
+    this.#logger.warn('repair.begun', { ...range, reason: 'their block is not what was written: others are asked' })
     this.#events.emit('repair', { what: 'begun', ...range, from: null, reason: null })
     this.#next()
     return true
@@ -240,7 +240,7 @@ export class Repairs {
     const silences = (answers.get(peer)?.silences ?? 0) + Number(isSilent)
     const isFinal = answer.type === 'refused' ? !answer.again : silences >= SILENCES_MAX
     answers.set(peer, { reason, isFinal, silences })
-    this.#quiet.warn('entries not given', `${peer} ${range.first}`, reason, { peer, ...range })
+    this.#quiet.warn('repair.not-given', `${peer} ${range.first}`, reason, { peer, ...range })
   }
 
   /** The log may have become another one while they came; the store looks again. */
@@ -269,7 +269,7 @@ export class Repairs {
 
   #replaced({ first, last }: Wanted, peer: ServerId): void {
     this.#count += 1
-    this.#logger.info('entries repaired', { first, last, peer })
+    this.#logger.info('repair.done', { first, last, peer })
     this.#events.emit('repair', { what: 'repaired', first, last, from: peer, reason: null })
   }
 
@@ -304,7 +304,7 @@ export class Repairs {
     const [oldest] = this.#resting.keys()
     if (this.#resting.size >= REPAIRS_MAX && oldest !== undefined) this.#resting.delete(oldest)
     this.#resting.set(first, this.#clock.now() + REST_MS)
-    this.#logger.error('entries not repaired', { first, last, reason })
+    this.#logger.error('repair.failed', { first, last, reason })
     this.#events.emit('repair', { what: 'failed', first, last, from: null, reason })
   }
 }

@@ -227,7 +227,7 @@ export class EventLoop {
   #stallChanged(stall: string | null): void {
     this.#stall = stall
     const reason = stall ?? 'the disk takes writes again'
-    this.#logger.warn(stall === null ? 'stall over' : 'stalled', { reason })
+    this.#logger.warn(stall === null ? 'raft.stall-over' : 'raft.stalled', { reason })
     this.#events.emit('stall', { stalled: stall !== null, reason })
   }
 
@@ -346,7 +346,7 @@ export class EventLoop {
   #halt(error: RaftError): void {
     this.#life.halt(error)
     this.#stopTurning()
-    this.#logger.error('halted', { code: error.code, error: error.message })
+    this.#logger.error('raft.halted', { code: error.code, error: error.message })
     this.#core.step({ type: 'halt' })
     const ready = this.#core.takeReady()
     this.#runner.report(ready)
@@ -399,7 +399,7 @@ export class EventLoop {
   #failed(fault: RaftError | null): void {
     if (fault === null) return
     this.#life.halt(fault)
-    this.#logger.error('the store failed while this server closed', { code: fault.code, error: fault.message })
+    this.#logger.error('store.failed-at-close', { code: fault.code, error: fault.message })
   }
 
   #stopTurning(): void {

@@ -222,7 +222,7 @@ export class Inbound implements TransportHandlers {
     const store = this.#stores.get(peer)
     assert(store !== undefined, () => `inbound: ${peer} is connected, and nobody has asked to admit it`)
     this.#mailbox.push({ type: 'peerUp', peer, session, store })
-    this.#logger.info('peer connected', { peer, session })
+    this.#logger.info('peer.connected', { peer, session })
     this.#events.emit('peer', { id: peer, connected: true, reason: 'connected' })
   }
 

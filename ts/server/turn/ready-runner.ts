@@ -121,17 +121,20 @@ export class ReadyRunner {
   #tell(event: CoreEvent): void {
     switch (event.type) {
       case 'role':
-        this.#logger.info('role', { role: event.role, term: event.term })
+        this.#logger.info('raft.role', { role: event.role, term: event.term })
         return this.#events.emit('role', { role: event.role, term: event.term })
       case 'leader':
-        this.#logger.info('leader', { leader: event.leader?.id ?? null, term: event.term })
+        this.#logger.info('raft.leader', { leader: event.leader?.id ?? null, term: event.term })
         return this.#events.emit('leader', { leader: event.leader, term: event.term })
       case 'steppedDown':
-        return this.#logger.warn('stepped down', { term: event.term, reason: event.reason })
+        return this.#logger.warn('raft.stepped-down', { term: event.term, reason: event.reason })
       case 'configuration':
         return this.#configurationChanged(event)
       case 'removed':
-        this.#logger.warn('removed', { index: event.index, reason: 'this server is no member of the cluster any more' })
+        this.#logger.warn('raft.removed', {
+          index: event.index,
+          reason: 'this server is no member of the cluster any more',
+        })
         return this.#events.emit('removed', { index: event.index })
       case 'contacts':
         this.#contacts = event.contacts
@@ -139,7 +142,7 @@ export class ReadyRunner {
       case 'regressed':
         return this.#expel(event.peer, lostEntries(event.peer, event.acknowledged, logEnd(event.lastIndex)))
       case 'breach':
-        return this.#quiet.error('a peer broke the protocol', event.peer, event.reason, { peer: event.peer })
+        return this.#quiet.error('peer.broke-protocol', event.peer, event.reason, { peer: event.peer })
     }
   }
 
@@ -147,7 +150,7 @@ export class ReadyRunner {
     const { voters, outgoing, nonvoters } = configuration
     const idsOf = (servers: readonly Server[]): string => servers.map(({ id }) => id).join(' ')
     const names = { voters: idsOf(voters), outgoing: outgoing === null ? null : idsOf(outgoing) }
-    this.#logger.info('configuration', { index, isCommitted, ...names, nonvoters: idsOf(nonvoters) })
+    this.#logger.info('raft.configuration', { index, isCommitted, ...names, nonvoters: idsOf(nonvoters) })
     if (isCommitted) this.#pins.committed(configuration, index)
     this.#events.emit('configuration', { configuration: describe(configuration), index, isCommitted })
   }
@@ -191,7 +194,7 @@ export class ReadyRunner {
       (blocks) => this.#mailbox.push({ type: 'fetched', fetch, blocks }),
       (error: unknown) => {
         const fields = { peer: fetch.peer, from: fetch.from }
-        this.#quiet.error('entries for a peer cannot be read', fetch.peer, textOf(error), fields)
+        this.#quiet.error('peer.entries-unreadable', fetch.peer, textOf(error), fields)
         this.#repairs.noticed(error)
         this.#mailbox.push({ type: 'fetchFailed', fetch })
       },
