@@ -24,7 +24,7 @@ export interface SingleServerOptions {
 }
 
 export class SingleServerRaft implements KvRaft {
-  readonly #machine: StateMachine<Uint8Array, Reply>
+  readonly #machine: StateMachine<Uint8Array, Reply, null, null>
   readonly #id: string
   readonly #now: () => number
   readonly #listeners = new Map<string, Set<Listener>>()
@@ -43,6 +43,12 @@ export class SingleServerRaft implements KvRaft {
   /** Sizes of the batches that came. */
   readonly batches: number[] = []
   readIndexCalls = 0
+  /** The next calls of `propose` fail with these. */
+  readonly foreignFailures: RaftError[] = []
+  proposals = 0
+  /** What `query` was asked for. */
+  readonly queries: Parameters<KvRaft['query']>[1][] = []
+  queryFailure: RaftError | null = null
   /** Why peers are down. */
   readonly downReasons = new Map<string, string>()
   /** What `status` tells of peers that are refused. */
@@ -62,7 +68,7 @@ export class SingleServerRaft implements KvRaft {
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
-  constructor(machine: StateMachine<Uint8Array, Reply>, options: SingleServerOptions) {
+  constructor(machine: StateMachine<Uint8Array, Reply, null, null>, options: SingleServerOptions) {
     this.#machine = machine
     this.#id = options.id
     this.configuration = { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] }
@@ -76,6 +82,22 @@ export class SingleServerRaft implements KvRaft {
     if (failure !== undefined) return Promise.reject(failure)
     this.batches.push(commands.length)
     return this.replicate(commands)
+  }
+
+  /** Taken by whoever leads; `foreignFailures` come first. */
+  async propose(command: Uint8Array): Promise<Awaited<ReturnType<KvRaft['propose']>>> {
+    this.proposals += 1
+    const failure = this.#leader === null ? this.#refusal() : this.foreignFailures.shift()
+    if (failure !== undefined) throw failure
+    const [result = null] = await this.replicate([command])
+    return { index: logIndex(this.#index), term: termOf(1), result }
+  }
+
+  /** All of it is here, whoever leads. */
+  query(_query: null, options: Parameters<KvRaft['query']>[1] = {}): Promise<null> {
+    this.queries.push(options)
+    if (this.queryFailure !== null) return Promise.reject(this.queryFailure)
+    return new Promise((resolve) => this.#enqueue(() => resolve(null)))
   }
 
   /** Applies entries, whoever leads. */
