@@ -11,6 +11,7 @@ import {
   type StateMachine,
   type Status,
 } from 'balsa-raft'
+import { replyCodec } from 'balsa-kv/replication/reply-codec.js'
 import type { Reply } from 'balsa-kv/resp/reply.js'
 import type { KvRaft } from 'balsa-kv/server/kv-raft.js'
 import { logIndex, termOf, type LogIndex, type Role } from '#balsa/types.js'
@@ -90,7 +91,8 @@ export class SingleServerRaft implements KvRaft {
     const failure = this.#leader === null ? this.#refusal() : this.foreignFailures.shift()
     if (failure !== undefined) throw failure
     const [result = null] = await this.replicate([command])
-    return { index: logIndex(this.#index), term: termOf(1), result }
+    // As it travels.
+    return { index: logIndex(this.#index), term: termOf(1), result: replyCodec.decode(replyCodec.encode(result)) }
   }
 
   /** All of it is here, whoever leads. */

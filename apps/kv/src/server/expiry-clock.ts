@@ -132,12 +132,13 @@ export class ExpiryClock implements Proposal {
     this.#cancelTimer = null
     this.#timerAt = Number.POSITIVE_INFINITY
     const now = this.#raft.entryTime
-    if (this.#data.nextDeadline > now && this.#dueReads.length === 0) {
+    const { isLeader } = this.#leadership
+    if (this.#dueReads.length === 0 && (!isLeader || this.#data.nextDeadline > now)) {
       this.watch()
       return
     }
     this.#timeEntryAt = now
-    if (!this.#leadership.isLeader) return this.#proposeTime()
+    if (!isLeader) return this.#proposeTime()
     this.#timeEntry = 'wanted'
     this.#turns.ask()
   }
@@ -147,7 +148,7 @@ export class ExpiryClock implements Proposal {
     this.#raft.propose(timeEntry, { timeoutMs: LEADER_WAIT_MS }).then(
       () => {
         this.#timeEntry = 'none'
-        this.#confirmDead(this.#takeDueReads())
+        if (this.#dueReads.length > 0) this.#confirmDead(this.#takeDueReads())
         this.watch()
       },
       (error: unknown) => this.failed(error),

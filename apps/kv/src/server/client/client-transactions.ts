@@ -10,10 +10,10 @@
 import type { LocalContext } from '../../commands/local-command.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { DataSet } from '../../data-set/data-set.js'
-import { ENTRY_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
+import { ENTRY_BYTES_MAX, FORWARDED_ANSWER_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
 import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { elsewhere, outOfMemory } from '../raft-answers.js'
+import { answerTooLarge, elsewhere, outOfMemory } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { ClientCommand } from './client-command.js'
 import { Transaction } from './transaction.js'
@@ -107,6 +107,10 @@ export class ClientTransactions implements Watching {
     if (transaction.grows && this.#local.server.isMemoryFull) return this.abort(outOfMemory)
     if (isChanged) return nullArray
     if (!needsLeader) return transaction.answers([], this.#local)
+    const travels = !this.#leadership.isLeader
+    if (travels && transaction.answerBytes(this.#local.server.data) > FORWARDED_ANSWER_BYTES_MAX) {
+      return this.abort(answerTooLarge)
+    }
     const entry = transaction.encode(watched)
     if (entry.length <= ENTRY_BYTES_MAX) return new Execution(command, entry, transaction, this.#local)
     const bytes = `${entry.length} bytes with its watched keys, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
