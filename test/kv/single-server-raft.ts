@@ -50,6 +50,8 @@ export class SingleServerRaft implements KvRaft {
   /** What `query` was asked for. */
   readonly queries: Parameters<KvRaft['query']>[1][] = []
   queryFailure: RaftError | null = null
+  /** How far peers are; 0 where nothing is said. */
+  readonly matches = new Map<string, number>()
   /** Why peers are down. */
   readonly downReasons = new Map<string, string>()
   /** What `status` tells of peers that are refused. */
@@ -164,7 +166,8 @@ export class SingleServerRaft implements KvRaft {
       configurationIsCommitted: true,
       join: this.join,
       peers: [...this.#peers].map(([peer, connected]) => ({
-        ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
+        ...{ id: peer, address: '127.0.0.1:1', connected, lastIndex: null },
+        matchIndex: logIndex(this.matches.get(peer) ?? 0),
         downReason: this.downReasons.get(peer) ?? null,
         refusal: this.refusals.get(peer) ?? null,
       })),
