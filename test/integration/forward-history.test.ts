@@ -74,12 +74,15 @@ async function disturb(cluster: KvCluster, progress: Progress): Promise<void> {
 /** By what the servers say of themselves: a paused one answers nobody. */
 function leaderOf(cluster: KvCluster): number {
   const terms = cluster.ports.map((_, at) =>
-    Math.max(0, ...cluster.log(at).map(({ event, role, term }) => (event === 'role' && role === 'leader' ? Number(term) : 0))),
+    Math.max(
+      0,
+      ...cluster.log(at).map(({ event, role, term }) => (event === 'role' && role === 'leader' ? Number(term) : 0)),
+    ),
   )
   return terms.indexOf(Math.max(...terms))
 }
 
-/** A long pipeline at a follower, whose leader is killed in the middle of it: each command has its own answer, in order. */
+/** A long pipeline at a follower, whose leader is killed in the middle: each command has its own answer, in order. */
 async function judgePipeline(cluster: KvCluster): Promise<void> {
   const leader = leaderOf(cluster)
   const client = await RespClient.connect(cluster.ports[(leader + 1) % 3] ?? 0)
@@ -104,7 +107,10 @@ async function judgePipeline(cluster: KvCluster): Promise<void> {
     numbers.every((number, at) => at === 0 || number > (numbers[at - 1] ?? 0)),
     'each count is above those before it',
   )
-  assert.is(others.find((other) => !/RAFT_UNKNOWN|CLUSTERDOWN|TRYAGAIN/.test(other)), undefined)
+  assert.is(
+    others.find((other) => !/RAFT_UNKNOWN|CLUSTERDOWN|TRYAGAIN/.test(other)),
+    undefined,
+  )
   const last = Number(await client.ask('GET', 'pipelined'))
   const unknown = others.filter((other) => other.includes('RAFT_UNKNOWN')).length
   assert.ok(numbers.length <= last && last <= numbers.length + unknown, `${last}: ${numbers.length} and ${unknown}`)

@@ -34,7 +34,10 @@ test('a follower has its leader carry out a pipeline; without the option it says
     assert.is(answer, '+OK\r\n$1\r\n1\r\n:2\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n2\r\n:1\r\n')
     assert.is(raft.proposals, 3)
     assert.equal(raft.batches, [], 'nothing goes to the library as to that of a leader')
-    assert.match(await client.ask(command('INFO', 'replication'), 'connected_slaves:0\r\n\r\n'), /slave_read_only:0\r\n/)
+    assert.match(
+      await client.ask(command('INFO', 'replication'), 'connected_slaves:0\r\n\r\n'),
+      /slave_read_only:0\r\n/,
+    )
     assert.is(
       await client.ask(command('CONFIG', 'GET', 'replica-read-only'), 'no\r\n'),
       '*2\r\n$17\r\nreplica-read-only\r\n$2\r\nno\r\n',
@@ -178,7 +181,10 @@ test('a mode of READONLY that there is not is refused with those that there are,
     const wrong: readonly (readonly [Words, RegExp])[] = [
       [['LATEST'], /^-ERR READONLY takes nothing, or LINEARIZABLE, STALE, .*; 'LATEST' is none of them\r\n/],
       [['STALE', '5'], /^-ERR READONLY .*; STALE stands alone\r\n/],
-      [['MAXSTALENESS'], /^-ERR MAXSTALENESS takes a whole number of 0 \.\. 9007199254740991, and was given nothing\r\n/],
+      [
+        ['MAXSTALENESS'],
+        /^-ERR MAXSTALENESS takes a whole number of 0 \.\. 9007199254740991, and was given nothing\r\n/,
+      ],
       [['MAXSTALENESS', '-1'], /^-ERR MAXSTALENESS .* given '-1'\r\n/],
       [['MININDEX', '1.5'], /^-ERR MININDEX .* given '1\.5'\r\n/],
       [['MININDEX', '1', '2'], /^-ERR READONLY .*; there is more behind that\r\n/],
@@ -254,7 +260,10 @@ test('WAIT on a follower says what the quorum says, and names the leader for mor
     assert.match(await client.ask(pipeline(['WAIT', '2', '0'], ['PING']), '+PONG\r\n'), /^-ERR WAIT: .*\(s2\) for more/)
   })
   await withFollower(async (_fixture, client) => {
-    assert.match(await client.ask(pipeline(['WAIT', '0', '0'], ['PING']), '+PONG\r\n'), /^-ERR WAIT cannot be used with/)
+    assert.match(
+      await client.ask(pipeline(['WAIT', '0', '0'], ['PING']), '+PONG\r\n'),
+      /^-ERR WAIT cannot be used with/,
+    )
   }, false)
 })
 
