@@ -11,6 +11,7 @@ import { testUnless } from '../support/skip.js'
 import { until } from '../support/until.js'
 import { command, RawClient, startServer } from './kv-fixture.js'
 import { missingRedis, startRedis } from './real-redis.js'
+import type { SingleServerRaft } from './single-server-raft.js'
 
 const test = suite('kv server beside redis-server')
 
@@ -18,10 +19,20 @@ const missing = missingRedis()
 
 type Words = readonly string[]
 
-/** Runs both servers, and compares what each answers to each list of commands sent on one connection. */
-async function compare(pipelines: readonly (readonly Words[])[], note: string, version = '2'): Promise<void> {
+const leader = { id: 's2', address: '127.0.0.1:7102' }
+
+/**
+ * Runs both servers, and compares what each answers to each list of commands sent on one connection. `forwards`: ours
+ * follows another, which carries out what is sent.
+ */
+async function compare(
+  pipelines: readonly (readonly Words[])[],
+  note: string,
+  { version = '2', forwards = false } = {},
+): Promise<void> {
   const redis = await startRedis()
-  const ours = await startServer()
+  const prepare = (raft: SingleServerRaft): void => (forwards ? raft.follow(leader) : undefined)
+  const ours = await startServer({ forwards, prepare })
   const [left, right] = await Promise.all([RawClient.connect(redis.port), RawClient.connect(ours.port)])
   try {
     // Its answer holds what must differ.
@@ -69,7 +80,7 @@ testUnless(test, missing, 'random commands are answered alike, byte by byte', as
     ...Array.from({ length: 1 + below(random, 6) }, () => draw(random)),
     ...count,
   ])
-  await compare(pipelines, `BALSA_SEED=${seed}`)
+  await compare(pipelines, `BALSA_SEED=${seed}`, { forwards: below(random, 2) === 0 })
 })
 
 testUnless(test, missing, 'random transactions are answered alike', async () => {
@@ -81,7 +92,7 @@ testUnless(test, missing, 'random transactions are answered alike', async () => 
       below(random, 2) === 0 ? pick(random, steering) : drawForTransaction(random),
     ),
   )
-  await compare(pipelines, `BALSA_SEED=${seed}`)
+  await compare(pipelines, `BALSA_SEED=${seed}`, { forwards: below(random, 2) === 0 })
 })
 
 testUnless(test, missing, 'lifetimes that change beside WATCH are answered alike', async () => {
@@ -102,7 +113,7 @@ testUnless(test, missing, 'lifetimes that change beside WATCH are answered alike
       ])()
     }),
   )
-  await compare(pipelines, `BALSA_SEED=${seed}`)
+  await compare(pipelines, `BALSA_SEED=${seed}`, { forwards: below(random, 2) === 0 })
 })
 
 testUnless(test, missing, 'many keys that die at once, watched or not, are gone alike', async () => {
@@ -169,7 +180,23 @@ testUnless(test, missing, 'the same in the protocol of version 3', async () => {
     ['GET', 'a'],
     ['EXEC'],
   ])
-  await compare(pipelines, `BALSA_SEED=${seed}`, '3')
+  await compare(pipelines, `BALSA_SEED=${seed}`, { version: '3' })
+})
+
+testUnless(test, missing, 'WAIT is answered alike where no other server has anything', async () => {
+  const numbers = ['0', '1', '-1', '1', 'x', '', '1.5', '99999999999', '9223372036854775808']
+  // Not 0 behind 1, which is for ever.
+  const timeouts = ['1', '-1', 'x', '', '9223372036854775808']
+  const waits = numbers.flatMap((number) => timeouts.map((timeout) => ['WAIT', number, timeout]))
+  const inside = ['1', '0', 'x'].flatMap((number) => ['0', '-1', '1'].map((timeout) => ['WAIT', number, timeout]))
+  await compare(
+    [
+      ...waits.map((wait) => [['SET', 'a', '1'], wait, ['GET', 'a']]),
+      [['WAIT', '0', '0'], ['WAIT'], ['WAIT', '1'], ['WAIT', '1', '1', '1']],
+      [['MULTI'], ['SET', 'a', '2'], ...inside, ['EXEC']],
+    ],
+    'WAIT',
+  )
 })
 
 const keys = ['a', 'b', 'c', '{t}1', '{t}2', 'key:with:colons', '\xff\x00\r\n', '']

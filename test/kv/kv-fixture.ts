@@ -35,6 +35,7 @@ export interface FixtureOptions {
   readonly memoryMax?: number
   readonly dir?: string
   readonly leaderWaitMs?: number
+  readonly forwards?: boolean
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
 }

@@ -13,9 +13,9 @@ const test = suite('RAFT of kv')
 test('RAFT STATUS and MEMBERS are lists of label and value in RESP2, and maps in RESP3', () =>
   withServer(async (_fixture, client) => {
     const [two, last] = [await client.ask(command('RAFT', 'STATUS'), 'fault\r\n$0\r\n\r\n'), 'fault\r\n$0\r\n\r\n']
-    assert.ok(two.startsWith('*46\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
+    assert.ok(two.startsWith('*48\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
     await client.ask(command('HELLO', '3'), 'modules\r\n*0\r\n')
-    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%23${two.slice(3)}`)
+    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%24${two.slice(3)}`)
     const members = await client.ask(command('RAFT', 'MEMBERS'), 'reason\r\n$0\r\n\r\n')
     assert.ok(members.startsWith('*3\r\n%9\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nkind\r\n$5\r\nvoter\r\n'), members)
   }))
@@ -187,12 +187,12 @@ test('a call that the library does not have is a subcommand that there is not, a
       await client.ask(command('RAFT', 'REMOVE', 's2'), '\r\n'),
       "-ERR unknown subcommand 'REMOVE'. Try RAFT HELP.\r\n",
     )
-    assert.match(await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'), /^\*4\r\n/)
+    assert.match(await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'), /^\*5\r\n/)
     Object.assign(raft, { removeServer })
     assert.is(await client.ask(command('RAFT', 'REMOVE', 's2') + command('PING'), '+PONG\r\n'), `${changed}+PONG\r\n`)
     assert.match(
       await client.ask(command('RAFT', 'HELP') + command('PING'), '+PONG\r\n'),
-      /^\*5\r\n[^]*\+REMOVE id \[IFINDEX index\] \[FORCE\]: a server leaves the cluster\r\n\+PONG/,
+      /^\*6\r\n[^]*\+REMOVE id \[IFINDEX index\] \[FORCE\]: a server leaves the cluster\r\n\+PONG/,
     )
   }))
 

@@ -264,6 +264,7 @@ test('reads that one turn confirms are carried out in slices, in their order', (
       owner: {},
       keys: null,
       work: WORK_BY_LOOK,
+      consistency: 'linearizable' as const,
       execute: () => void done.push(at),
       failed: () => {},
     }))
@@ -565,7 +566,7 @@ test('each owner of an entry has its own answer, whoever else is gone', () => {
     batch.add(new Uint8Array(1), owner(name, isGone))
   }
   batch.propose()
-  batch.applied([1, 2, 3])
+  batch.applied([1, 2, 3], 3)
   assert.equal(told, ['first 1', 'gone 2', 'last 3'])
 })
 

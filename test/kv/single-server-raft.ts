@@ -11,6 +11,7 @@ import {
   type StateMachine,
   type Status,
 } from 'balsa-raft'
+import { replyCodec } from 'balsa-kv/replication/reply-codec.js'
 import type { Reply } from 'balsa-kv/resp/reply.js'
 import type { KvRaft } from 'balsa-kv/server/kv-raft.js'
 import { logIndex, termOf, type LogIndex, type Role } from '#balsa/types.js'
@@ -24,7 +25,7 @@ export interface SingleServerOptions {
 }
 
 export class SingleServerRaft implements KvRaft {
-  readonly #machine: StateMachine<Uint8Array, Reply>
+  readonly #machine: StateMachine<Uint8Array, Reply, null, null>
   readonly #id: string
   readonly #now: () => number
   readonly #listeners = new Map<string, Set<Listener>>()
@@ -43,6 +44,14 @@ export class SingleServerRaft implements KvRaft {
   /** Sizes of the batches that came. */
   readonly batches: number[] = []
   readIndexCalls = 0
+  /** The next calls of `propose` fail with these. */
+  readonly foreignFailures: RaftError[] = []
+  proposals = 0
+  /** What `query` was asked for. */
+  readonly queries: Parameters<KvRaft['query']>[1][] = []
+  queryFailure: RaftError | null = null
+  /** How far peers are; 0 where nothing is said. */
+  readonly matches = new Map<string, number>()
   /** Why peers are down. */
   readonly downReasons = new Map<string, string>()
   /** What `status` tells of peers that are refused. */
@@ -62,7 +71,7 @@ export class SingleServerRaft implements KvRaft {
   /** What `status` tells of the clock. */
   clock = { offsetMs: 0, jumps: 0 }
 
-  constructor(machine: StateMachine<Uint8Array, Reply>, options: SingleServerOptions) {
+  constructor(machine: StateMachine<Uint8Array, Reply, null, null>, options: SingleServerOptions) {
     this.#machine = machine
     this.#id = options.id
     this.configuration = { voters: [{ id: this.#id, address: '127.0.0.1:1' }], outgoing: null, nonvoters: [] }
@@ -76,6 +85,23 @@ export class SingleServerRaft implements KvRaft {
     if (failure !== undefined) return Promise.reject(failure)
     this.batches.push(commands.length)
     return this.replicate(commands)
+  }
+
+  /** Taken by whoever leads; `foreignFailures` come first. */
+  async propose(command: Uint8Array): Promise<Awaited<ReturnType<KvRaft['propose']>>> {
+    this.proposals += 1
+    const failure = this.#leader === null ? this.#refusal() : this.foreignFailures.shift()
+    if (failure !== undefined) throw failure
+    const [result = null] = await this.replicate([command])
+    // As it travels.
+    return { index: logIndex(this.#index), term: termOf(1), result: replyCodec.decode(replyCodec.encode(result)) }
+  }
+
+  /** All of it is here, whoever leads. */
+  query(_query: null, options: Parameters<KvRaft['query']>[1] = {}): Promise<null> {
+    this.queries.push(options)
+    if (this.queryFailure !== null) return Promise.reject(this.queryFailure)
+    return new Promise((resolve) => this.#enqueue(() => resolve(null)))
   }
 
   /** Applies entries, whoever leads. */
@@ -140,7 +166,8 @@ export class SingleServerRaft implements KvRaft {
       configurationIsCommitted: true,
       join: this.join,
       peers: [...this.#peers].map(([peer, connected]) => ({
-        ...{ id: peer, address: '127.0.0.1:1', connected, matchIndex: logIndex(0), lastIndex: null },
+        ...{ id: peer, address: '127.0.0.1:1', connected, lastIndex: null },
+        matchIndex: logIndex(this.matches.get(peer) ?? 0),
         downReason: this.downReasons.get(peer) ?? null,
         refusal: this.refusals.get(peer) ?? null,
       })),

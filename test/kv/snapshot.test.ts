@@ -482,7 +482,7 @@ test('reads that were confirmed, and come to their turn when the data set is bei
   const replica = filled(1, 'v')
   const failures: unknown[] = []
   const read = {
-    ...{ owner: {}, keys: ['k0'], work: 1 },
+    ...{ owner: {}, keys: ['k0'], work: 1, consistency: 'linearizable' as const },
     execute: () => assert.unreachable('there is nothing to read'),
     failed: (error: unknown) => void failures.push((error as RaftError).code),
   }

@@ -67,6 +67,7 @@ export class HistoryRecorder {
   #leaderPort = 0
   #leaderSince = 0
   #changes = 0
+  #moved = 0
 
   /** What has ended; one that is still under way is not in it. */
   get history(): History {
@@ -89,6 +90,11 @@ export class HistoryRecorder {
   /** How often that became another server. */
   get leaderChanges(): number {
     return this.#changes
+  }
+
+  /** Operations of which a server said where to go. */
+  get moved(): number {
+    return this.#moved
   }
 
   /** For how long nothing has been completed. */
@@ -145,6 +151,7 @@ export class HistoryRecorder {
     const { outcome, movedTo, results, reason = '' } = judgement
     const returned = outcome === 'unknown' ? null : performance.now()
     this.#operations.push({ client: lane.client, steps, call, return: returned, outcome, results })
+    if (movedTo !== null) this.#moved += 1
     if (outcome === 'ok') this.#complete({ port, steps, call })
     if (outcome === 'unknown') {
       lane.bury()

@@ -165,6 +165,11 @@ export class RaftCore {
     return Object.freeze(meta === null ? { id, address } : { id, address, meta })
   }
 
+  /** As `leader`, of which a hint is made each time; it may be one that was removed. */
+  get leaderId(): ServerId | null {
+    return this.#leader
+  }
+
   /**
    * When the leader of this term was last heard, or by a leader a quorum, on the clock of the inputs: -Infinity for
    * never, Infinity for a leader that is a quorum by itself.

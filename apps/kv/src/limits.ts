@@ -167,6 +167,18 @@ export const TIME_ENTRY_INTERVAL_MS = 100
  */
 export const LEADER_WAIT_MS = 5000
 
+/** What a server forwards and the leader refuses for now is forwarded again after so long, in its order. */
+export const FORWARD_RETRY_MS = 20
+
+/**
+ * The answer of an entry that is forwarded may take so much: a megabyte, as the library has it, with what stands before
+ * the value (replication/reply-codec.ts).
+ */
+export const FORWARDED_ANSWER_BYTES_MAX = 1024 * 1024 - 1
+
+/** While clients wait (WAIT) a leader looks so often how far the others are. */
+export const WAIT_LOOK_MS = 5
+
 /** How long a closing server may take to hand leadership over, whatever the election timeout is. */
 export const HAND_OVER_MS_MAX = 2000
 

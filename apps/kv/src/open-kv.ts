@@ -8,6 +8,7 @@ import type { ServerOptions } from './cli/server-options.js'
 import { DataSet } from './data-set/data-set.js'
 import type { Log } from './log.js'
 import { KvStateMachine } from './replication/kv-state-machine.js'
+import { replyCodec } from './replication/reply-codec.js'
 import type { Reply } from './resp/reply.js'
 import { machineClock } from './server/clock.js'
 import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
@@ -34,7 +35,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   const listen = { peer: options.listen.peer ?? at(self.peer), redis: options.listen.redis ?? at(self.redis) }
   const data = new DataSet()
   const desk = new JoiningDesk(self.id, listen.redis, machineClock, log)
-  const opening = Raft.open<Uint8Array, Reply>({
+  const opening = Raft.open<Uint8Array, Reply, null, null>({
     id: self.id,
     dir,
     cluster: options.cluster,
@@ -42,6 +43,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
     stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries, options.memoryMax),
     codec: bytesCodec,
+    resultCodec: replyCodec,
     heartbeatMs: options.heartbeatMs,
     electionTimeoutMs: options.electionTimeoutMs,
     acceptCopiedFolder: options.acceptCopiedFolder,
@@ -71,6 +73,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     dir,
     log,
     clientsMax,
+    forwards: options.forwards,
     memoryMax: options.memoryMax,
     clientsMemoryMax: options.clientsMemoryMax,
     ...listen.redis,

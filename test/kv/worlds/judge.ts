@@ -6,7 +6,7 @@
  * - An acknowledged write is in the log, once, and was answered as the model answers it there; one that was refused
  *   never comes.
  * - A read saw the state after one entry: not before anything that was seen by anybody when it was sent, nor before
- *   what its own connection wrote or saw; a stale one (READONLY) not before the latter.
+ *   what its own connection wrote or saw; a stale one (READONLY, but for READONLY LINEARIZABLE) not before the latter.
  * - A key is dead for every reader once its deadline has passed by the server's own time, and for no reader before the
  *   time of an entry has reached it.
  * - EXEC is one entry. It answers nothing exactly if a watched key was changed, deleted or died in between.
@@ -44,8 +44,12 @@ export class Judge {
   readonly #refused = new Set<string>()
   readonly #lines: string[] = []
 
-  constructor(now: () => number) {
+  readonly #forwards: boolean
+
+  /** `forwards`: the servers do, and send nobody away. */
+  constructor(now: () => number, forwards: boolean) {
     this.#now = now
+    this.#forwards = forwards
   }
 
   /** Some server applies it, the first one or another. */
@@ -96,6 +100,7 @@ export class Judge {
   /** Null: it may have been answered so. */
   #judge(dialogue: Dialogue, request: Request, answer: Answer, entryTime: number): string | null {
     const [name = ''] = request.words
+    if (this.#forwards && isError(answer) && answer.startsWith('-MOVED')) return 'its server forwards'
     if (name === 'exec') return this.#exec(dialogue, request, answer)
     if (name === 'multi' || name === 'discard' || name === 'unwatch' || name === 'readonly') {
       return this.#steered(dialogue, name, answer)

@@ -30,6 +30,7 @@ export interface KvClientSite {
 
 const PORT = 7001
 const CROWD = 24
+const READ_MODES: readonly Words[] = [[], ['linearizable'], ['stale'], ['maxstaleness', '40'], ['minindex', '2']]
 
 type Words = readonly string[]
 
@@ -43,8 +44,8 @@ export class KvClient {
   readonly #site: KvClientSite
   readonly #ordinal: number
   readonly #random: SeededRandom
-  /** Its connections ask for stale reads. */
-  readonly #isStale: boolean
+  /** What its connections say first; null: nothing. */
+  readonly #readonly: Words | null
   #believes: SimServer | null = null
   #connection: Connection | null = null
   #dialogue: Dialogue | null = null
@@ -61,7 +62,8 @@ export class KvClient {
     this.#site = site
     this.#ordinal = ordinal
     this.#random = random
-    this.#isStale = random.chance(0.2)
+    const mode = site.plan.readModes ? READ_MODES[ordinal % READ_MODES.length] : undefined
+    this.#readonly = random.chance(0.2) ? ['readonly', ...(mode ?? [])] : null
   }
 
   /** The server that owes it an answer. */
@@ -124,7 +126,8 @@ export class KvClient {
     const { process } = server
     if (process === null) return false
     this.#connections += 1
-    const dialogue = new Dialogue(`c${this.#ordinal}.${this.#connections}@${server.id}`, this.#isStale)
+    const isStale = this.#readonly !== null && this.#readonly[1] !== 'linearizable'
+    const dialogue = new Dialogue(`c${this.#ordinal}.${this.#connections}@${server.id}`, isStale)
     const reader = new AnswerReader()
     const kv = host.serverOf(server.id)
     const connection = new Connection(
@@ -159,7 +162,7 @@ export class KvClient {
     this.#server = server
     this.#script = []
     this.#isScanning = false
-    if (this.#isStale) this.#send(dialogue, [['readonly']])
+    if (this.#readonly !== null) this.#send(dialogue, [this.#readonly])
     return true
   }
 

@@ -132,6 +132,7 @@ export class KvHost implements WorldObserver {
       dir: '/simulated',
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
       leaderWaitMs: this.#plan.leaderWaitMs,
+      forwards: this.#plan.forwards,
       memoryMax: this.#plan.memoryMax,
       clientsMemoryMax: this.#plan.clientsMemoryMax,
       clock,
@@ -144,6 +145,14 @@ export class KvHost implements WorldObserver {
       applyAll: async (entries) => {
         const answers = await raft.applyAll(entries.map(commandOf))
         return answers.map((answer) => (answer as KvAnswer).reply)
+      },
+      propose: async (entry, options) => {
+        const { index, term, result } = await raft.propose(commandOf(entry), options)
+        return { index, term, result: (result as KvAnswer).reply }
+      },
+      query: async (_query, options) => {
+        await raft.query(0, options)
+        return null
       },
       readIndex: (options) => raft.readIndex(options),
       ready: (options) => raft.ready(options),

@@ -19,6 +19,10 @@ export interface KvPlan {
   /** How often clients go away in the middle, 0 .. 1 for each time they send. */
   readonly fickleness: number
   readonly leaderWaitMs: number
+  /** Followers have the leader carry out what their clients send. */
+  readonly forwards: boolean
+  /** Connections that say READONLY say of which mode; without, none says one. */
+  readonly readModes: boolean
   readonly memoryMax: number
   readonly clientsMemoryMax: number
   /** What a look at the clock costs a server. */
@@ -65,6 +69,7 @@ export function drawKvPlan(seed: number): KvPlan {
   // Drawn by itself: a world in which everything goes again and again comes to little else.
   const apart = new SeededRandom(~seed ^ 0x6b76)
   weights.flushall = apart.chance(0.3) ? apart.logBetween(0.01, 0.2) : 0
+  const [forwards, readModes] = [apart.chance(0.4), apart.chance(0.5)]
   return {
     world,
     clients: random.int(1, 6),
@@ -75,6 +80,8 @@ export function drawKvPlan(seed: number): KvPlan {
     ttlMaxMs: Math.ceil(random.logBetween(20, 5000)),
     fickleness: random.chance(0.5) ? random.logBetween(0.002, 0.1) : 0,
     leaderWaitMs: random.pick([0, electionTimeoutMs, 5 * electionTimeoutMs]),
+    forwards,
+    readModes,
     memoryMax: random.chance(0.2) ? random.int(300, 4000) : 2 ** 30,
     clientsMemoryMax: random.chance(0.1) ? random.int(4000, 40_000) : 2 ** 30,
     lookMs: random.pick([0, 0, 0.5, 4]),

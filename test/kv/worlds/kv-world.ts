@@ -57,7 +57,7 @@ export async function runKvWorld({
   const truth = new Truth(new SealedEntries())
   const hash = new RunHash()
   const random = new SeededRandom(seed ^ 0x636c69)
-  const judge = new Judge(() => world.queue.now)
+  const judge = new Judge(() => world.queue.now, plan.forwards)
   const host = new KvHost(
     plan,
     random.fork(),

@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly joinAs: 'nonvoter' | null
   /** While it leads, it makes nonvoters of servers that ask for it. */
   readonly allowJoin: boolean
+  /** A follower has the leader carry out what its clients send, instead of sending them there. */
+  readonly forwards: boolean
   /** This server is none of the first members: it waits until it is added. */
   readonly joins: boolean
   readonly dir: string
@@ -69,6 +71,8 @@ The command line is the same for all servers of a cluster but for --id, --dir an
                      is given by RAFT PROMOTE <id>
   --allow-join       while this server leads it makes nonvoters of servers with --join-as: for all servers of the cluster. Whoever
                      reaches a peer address can fill the cluster up so, to 64 members, but gets no vote
+  --forward          a follower has the leader carry out what its clients send, instead of answering MOVED: clients need to
+                     know nothing of clusters, and may be at any server. Each server decides for its own clients
   --dir <folder>     where its log lies; made when missing. Default ./data/<id>
   --port <port>      instead of --servers: one server, s1, on this port of 127.0.0.1, its peer port 100 above
   --bind <host>      listen at this host, such as 0.0.0.0, and not at the host of the addresses
@@ -86,7 +90,7 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --heartbeat-ms <n>         10 .. 60000, default 100
   --election-timeout-ms <n>  30 .. 600000, default 1000; at least three heartbeats
   --log-level <level>        debug, info, warn or error; default info
-  --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "joinAs", "allowJoin", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
+  --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "joinAs", "allowJoin", "forward", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
                      "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
   --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
@@ -101,7 +105,8 @@ The command line is the same for all servers of a cluster but for --id, --dir an
 
 Reads are linearizable, except on a connection that has sent READONLY: there a follower answers them too, with what it has,
 at least as new as the beginning of its leader (while that changes it waits for it, ${LEADER_WAIT_MS / 1000} s at most). ioredis sends
-READONLY by itself to replicas, and may try reads there when it has lost the leader.
+READONLY by itself to replicas, and may try reads there when it has lost the leader. READONLY LINEARIZABLE, STALE, MAXSTALENESS
+<ms> and MININDEX <index> say what the reads of a connection must have seen, on any server.
 
 Runs in the foreground; SIGINT, SIGTERM and SIGHUP close it cleanly. Logs are one JSON line per event on stderr. There are no
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
@@ -120,6 +125,7 @@ const specs = {
   join: { takesValue: true },
   'join-as': { takesValue: true },
   'allow-join': { takesValue: false },
+  forward: { takesValue: false },
   dir: { takesValue: true },
   port: { takesValue: true },
   bind: { takesValue: true },
@@ -171,6 +177,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     join,
     joinAs: readJoinAs(given),
     allowJoin: given.has('allow-join'),
+    forwards: given.has('forward'),
     joins: !members.includes(self),
     dir: notEmpty('--dir', given.get('dir') ?? `data/${self.id}`),
     cluster: notEmpty('--cluster', given.get('cluster') ?? 'balsa-kv'),
@@ -278,6 +285,7 @@ const fileKeys: Readonly<Record<string, string>> = {
   join: 'join',
   joinAs: 'join-as',
   allowJoin: 'allow-join',
+  forward: 'forward',
   port: 'port',
   bind: 'bind',
   listenPeer: 'listen-peer',
@@ -308,7 +316,7 @@ function readConfigFile(file: string): readonly (readonly [string, string])[] {
     }
     if (key === 'servers' && Array.isArray(value))
       return [[name, value.map((server) => listed(file, server)).join(',')]]
-    if (key === 'allowJoin') {
+    if (key === 'allowJoin' || key === 'forward') {
       if (typeof value !== 'boolean') throw new UsageError(`--config ${file}: ${key} must be true or false`)
       return value ? [[name, '']] : []
     }

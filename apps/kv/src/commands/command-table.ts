@@ -4,14 +4,16 @@ import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
 import { LOCAL_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
-import { clientSubcommands, echo, hello, ping, readonlyOff, readonlyOn, select } from './connection-commands.js'
+import { clientSubcommands, echo, hello, ping, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
 import type { CommandFacts, LocalCall, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
 import { raftSubcommands } from './raft-commands.js'
+import { readonlyOff, readonlyOn } from './read-mode-commands.js'
 import { backgroundSave, lastSave, save } from './save-commands.js'
 import { configSubcommands, info, role } from './server-commands.js'
+import { wait, waitNot } from './wait-command.js'
 
 /** Commands that steer their own connection: `server/client/dispatcher.ts` hands them on. */
 export type ControlName = 'multi' | 'exec' | 'discard' | 'watch' | 'unwatch' | 'reset' | 'quit' | 'security'
@@ -22,8 +24,8 @@ export type CommandRow = CommandFacts &
     | { readonly type: 'data'; readonly command: DataCommand; readonly grows: boolean }
     /** Answered at once, from what this server knows. */
     | { readonly type: 'local'; readonly run: LocalHandler; readonly isWide: boolean }
-    /** A call of the library. */
-    | { readonly type: 'call'; readonly call: LocalCall }
+    /** Takes as long as it takes. `run`: what it does in a transaction, at once; null: it is no part of one. */
+    | { readonly type: 'call'; readonly call: LocalCall; readonly run: LocalHandler | null }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
     | { readonly type: 'control'; readonly control: ControlName }
   )
@@ -136,11 +138,12 @@ const rows: readonly CommandRow[] = [
   local('select', 2, QUICK, 'connection', select, 'connection'),
   wide(local('info', -1, 'loading stale', 'server', info, 'dangerous')),
   wide(local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous')),
-  local('readonly', 1, QUICK, 'cluster', readonlyOn, 'connection'),
+  local('readonly', -1, QUICK, 'cluster', readonlyOn, 'connection'),
   local('readwrite', 1, QUICK, 'cluster', readonlyOff, 'connection'),
-  { type: 'call', call: save, ...facts('save', 1, 'admin noscript', noKeys, 'admin dangerous', 'server') },
+  { type: 'call', call: save, run: null, ...facts('save', 1, 'admin noscript', noKeys, 'admin dangerous', 'server') },
   wide(local('bgsave', -1, 'admin noscript', 'server', backgroundSave, 'admin dangerous')),
   local('lastsave', 1, 'loading stale fast', 'server', lastSave, 'admin dangerous'),
+  { type: 'call', call: wait, run: waitNot, ...facts('wait', 3, 'noscript', noKeys, 'connection', 'generic') },
   container('client', 'connection', clientSubcommands),
   container('config', 'server', configSubcommands),
   container('cluster', 'cluster', clusterSubcommands),
@@ -207,6 +210,7 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
 /** The answer to a command that this server gives by itself; OK to one that it does not. */
 export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
   if (row.type === 'local') return row.run(context, words)
+  if (row.type === 'call') return row.run === null ? ok : row.run(context, words)
   if (row.type !== 'container') return ok
   const subcommand = subcommandOf(row, words)
   const run = subcommand !== undefined && 'run' in subcommand ? subcommand.run : row.alone
@@ -244,7 +248,7 @@ export function isWide(row: CommandRow, words: readonly string[]): boolean {
       return subcommand === undefined || !('run' in subcommand) || subcommand.isWide === true
     }
     case 'call':
-      return true
+      return row.run === null
     case 'control':
       return false
   }

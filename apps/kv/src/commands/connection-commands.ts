@@ -22,16 +22,6 @@ export function select(_context: LocalContext, words: readonly string[]): Reply 
   return database === 0 ? ok : failure('ERR SELECT is not allowed in cluster mode')
 }
 
-export function readonlyOn({ client: { session } }: LocalContext): Reply {
-  session.readonly = true
-  return ok
-}
-
-export function readonlyOff({ client: { session } }: LocalContext): Reply {
-  session.readonly = false
-  return ok
-}
-
 /** HELLO [version [SETNAME name]]. AUTH is no option here: there are no passwords. */
 export function hello({ client: { session }, server }: LocalContext, words: readonly string[]): Reply {
   let version = session.version
@@ -126,7 +116,7 @@ function list({ server }: LocalContext, words: readonly string[]): Reply {
 
 function describe({ session, queued, watching, buffered, unsent, held }: ClientState, now: number): string {
   const seconds = (since: number): number => Math.floor((now - since) / 1000)
-  const flags = `${queued >= 0 ? 'x' : ''}${session.readonly ? 'r' : ''}${session.noEvict ? 'e' : ''}`
+  const flags = `${queued >= 0 ? 'x' : ''}${session.readMode === 'leader' ? '' : 'r'}${session.noEvict ? 'e' : ''}`
   // One text, since there may be thousands of clients.
   return (
     `id=${session.id} addr=${session.address} laddr=${session.localAddress} name=${session.name}` +

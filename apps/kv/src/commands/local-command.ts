@@ -8,6 +8,7 @@ import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
 import type { ClusterCalls } from '../server/kv-raft.js'
 import type { Leadership } from '../server/leadership.js'
+import type { CopyWaits } from '../server/copy-waits.js'
 import type { Saves } from '../server/saves.js'
 
 /** What COMMAND tells of a command. */
@@ -41,6 +42,8 @@ export interface ClientState {
   readonly unsent: number
   /** Bytes that are kept for it in all. */
   readonly held: number
+  /** It sends no more, or is gone. */
+  readonly hasLeft: boolean
 }
 
 export interface ServerState {
@@ -48,6 +51,7 @@ export interface ServerState {
   readonly data: DataSet
   readonly status: Status
   readonly saves: Saves
+  readonly copyWaits: CopyWaits
   /** What can be done to the cluster through this server. */
   readonly cluster: Partial<ClusterCalls>
   readonly clients: Iterable<ClientState>

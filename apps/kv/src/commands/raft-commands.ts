@@ -11,11 +11,13 @@ import { joinRows } from './join-rows.js'
 import { beginRaftCall, raftCalls } from './raft-calls.js'
 import { inOwnWords } from './remedies.js'
 import { table } from './table.js'
+import { lastIndex } from './wait-command.js'
 
 export const raftSubcommands: Subcommands = new Map<string, Subcommand>([
   ['status', { arity: 2, isWide: true, run: raftStatus }],
   ['members', { arity: 2, isWide: true, run: raftMembers }],
   ['help', { arity: 2, run: help }],
+  ['index', { arity: 2, call: lastIndex }],
   // Each says by itself what it takes.
   ...[...raftCalls.keys()].map((name) => [name, { arity: -2, call: beginRaftCall }] as const),
 ])
@@ -25,6 +27,7 @@ function help({ server }: LocalContext): Reply {
   return [
     'RAFT <subcommand>. Subcommands are:',
     'HELP: this text',
+    'INDEX: where in the log the last write of this connection stands, or before; for READONLY MININDEX',
     'MEMBERS: the servers of the cluster, as this one knows them',
     'STATUS: how this server stands in the cluster',
     ...calls.map(([name, { usage, purpose }]) => `${name.toUpperCase()}${usage === '' ? '' : ` ${usage}`}: ${purpose}`),
@@ -55,6 +58,7 @@ function raftStatus({ server }: LocalContext): Reply {
     ...joinRows(raft.join, server.now()),
     ['durability', raft.durability],
     ['log-bytes', raft.store.usedBytes],
+    ['forwards', leadership.forwards ? 1 : 0],
     ['loading', server.data.isRestoring ? 1 : 0],
     ['fault', raft.fault === null ? null : inOwnWords(raft.fault.message)],
   ])

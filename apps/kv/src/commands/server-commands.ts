@@ -88,7 +88,13 @@ function serverLines(server: ServerState): ReturnType<Section[1]> {
   ]
 }
 
-function clientLines({ clientCount, clients, clientsMax, clientMemory }: ServerState): ReturnType<Section[1]> {
+function clientLines({
+  clientCount,
+  clients,
+  clientsMax,
+  clientMemory,
+  copyWaits,
+}: ServerState): ReturnType<Section[1]> {
   let largestInput = 0
   let largestOutput = 0
   for (const client of clients) {
@@ -102,7 +108,7 @@ function clientLines({ clientCount, clients, clientsMax, clientMemory }: ServerS
     ['client_recent_max_output_buffer', largestOutput],
     ['maxmemory_clients', clientMemory.most],
     ['mem_clients_normal', clientMemory.held],
-    ['blocked_clients', 0],
+    ['blocked_clients', copyWaits.count],
   ]
 }
 
@@ -181,7 +187,7 @@ function replicationLines({ leadership, status: raft }: ServerState): ReturnType
     ['master_port', leader?.redis?.port ?? 0],
     ['master_link_status', leader === null ? 'down' : 'up'],
     ['slave_repl_offset', raft.appliedIndex],
-    ['slave_read_only', 1],
+    ['slave_read_only', leadership.forwards ? 0 : 1],
     ['connected_slaves', 0],
   ]
 }

@@ -20,7 +20,7 @@ const REMOVALS_BY_COMMAND = 16
 /** What an entry counts for beside its bytes. */
 const ENTRY_WORK = 256
 
-export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
+export class KvStateMachine implements StateMachine<Uint8Array, Reply, null, null> {
   readonly #data: DataSet
   readonly #pace: Pace | null
   readonly #skipped: ReadonlySet<number>
@@ -52,6 +52,11 @@ export class KvStateMachine implements StateMachine<Uint8Array, Reply> {
   apply(batch: readonly Entry<Uint8Array>[], context: ApplyContext): readonly Reply[] | Promise<readonly Reply[]> {
     const replies: Reply[] = []
     return this.#slice(batch, context, replies) ? replies : this.#applyRest(batch, context, replies)
+  }
+
+  /** Says nothing: that it was asked is enough. Reads are carried out in slices (server/reads.ts). */
+  query(): null {
+    return null
   }
 
   /**

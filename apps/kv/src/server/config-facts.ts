@@ -9,11 +9,13 @@ export function configFacts(
     clientsMemoryMax,
     memoryMax,
     takesSnapshots,
+    forwards,
   }: {
     readonly clientsMax: number
     readonly clientsMemoryMax: number
     readonly memoryMax: number
     readonly takesSnapshots: boolean
+    readonly forwards: boolean
   },
 ): ReadonlyMap<string, string> {
   return new Map([
@@ -23,6 +25,7 @@ export function configFacts(
     ['maxclients', String(clientsMax)],
     ['databases', '1'],
     ['cluster-enabled', 'yes'],
+    ['replica-read-only', forwards ? 'no' : 'yes'],
     // Every write is on disk before it is answered. A snapshot is due after an hour with a write, and also after so
     // many entries or bytes that Redis has no word for it (docs/snapshots.md).
     ['save', takesSnapshots ? '3600 1' : ''],

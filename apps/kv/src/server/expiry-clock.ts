@@ -6,12 +6,15 @@
  *
  * - A read of a key that is due but not dead yet waits for such an entry: a client that counts the seconds never sees a
  *   key for longer than it asked for. Reads of the same client behind it wait with it, or they would see less than it.
+ * - A follower that reads for clients has the leader put that entry into the log, when a read waits for it, and then
+ *   asks once more how far it must be.
  * - Time entries are at least `TIME_ENTRY_INTERVAL_MS` apart, one at a time, and there are none without a reason.
  */
 
 import { RaftError } from 'balsa-raft'
 import type { DataSet } from '../data-set/data-set.js'
-import { TIME_ENTRY_INTERVAL_MS } from '../limits.js'
+import { LEADER_WAIT_MS, TIME_ENTRY_INTERVAL_MS } from '../limits.js'
+import { timeEntry } from '../replication/entry-codec.js'
 import type { KvClock } from './clock.js'
 import type { KvRaft } from './kv-raft.js'
 import type { Leadership } from './leadership.js'
@@ -25,12 +28,13 @@ const TIMER_MAX_MS = 2 ** 31 - 1
 /** Owns the time entry that it asks for. */
 export class ExpiryClock implements Proposal {
   readonly growthMax = 0
-  readonly #raft: Pick<KvRaft, 'entryTime'>
+  readonly #raft: Pick<KvRaft, 'entryTime' | 'propose'>
   readonly #data: DataSet
   readonly #leadership: Leadership
   readonly #clock: Pick<KvClock, 'setTimer'>
   readonly #turns: Turns
   readonly #reads: Reads
+  readonly #confirmDead: (reads: readonly Read[]) => void
   /** Reads of keys that are due but not yet dead, and those of the same owners behind them. */
   #dueReads: Read[] = []
   #cancelTimer: (() => void) | null = null
@@ -41,13 +45,15 @@ export class ExpiryClock implements Proposal {
   #timeEntry: 'none' | 'wanted' | 'inFlight' = 'none'
   #isClosed = false
 
+  /** `confirmDead`: what waited until a key was dead, which the leader says, is to be confirmed again. */
   constructor(
-    raft: Pick<KvRaft, 'entryTime'>,
+    raft: Pick<KvRaft, 'entryTime' | 'propose'>,
     data: DataSet,
     leadership: Leadership,
     clock: Pick<KvClock, 'setTimer'>,
     turns: Turns,
     reads: Reads,
+    confirmDead: (reads: readonly Read[]) => void,
   ) {
     this.#raft = raft
     this.#data = data
@@ -55,6 +61,7 @@ export class ExpiryClock implements Proposal {
     this.#clock = clock
     this.#turns = turns
     this.#reads = reads
+    this.#confirmDead = confirmDead
   }
 
   /** Reads that wait until a key is dead, and whether a time entry is on its way. */
@@ -71,13 +78,15 @@ export class ExpiryClock implements Proposal {
     if (this.#dueReads.length > 0) this.watch()
   }
 
+  /** Carries out reads that need not be linearizable: what is due by this server's own time is not seen. */
+  executeLesser(reads: readonly Read[]): void {
+    this.#reads.execute(reads, this.#now())
+  }
+
   /** To be called when deadlines or the leadership may have changed. */
   watch(): void {
     if (this.#isClosed || this.#timeEntry !== 'none') return
-    if (!this.#leadership.isLeader) {
-      if (this.#dueReads.length > 0) this.#failDueReads(new RaftError('ERR_RAFT_NOT_LEADER', 'leads no more'))
-      return
-    }
+    if (!this.#leadership.isLeader && this.#dueReads.length === 0) return
     const wanted = this.#dueReads.length > 0 ? 0 : this.#data.nextDeadline
     if (wanted === Number.POSITIVE_INFINITY) return
     const at = Math.max(wanted, this.#timeEntryAt + TIME_ENTRY_INTERVAL_MS)
@@ -98,8 +107,11 @@ export class ExpiryClock implements Proposal {
   /** The time entry: keys that were due are dead. */
   applied(): void {
     this.#timeEntry = 'none'
-    const reads = this.#dueReads
-    this.#dueReads = []
+    this.executeWaited(this.#takeDueReads())
+  }
+
+  /** Carries out reads that have waited for a time entry, which is applied here. */
+  executeWaited(reads: readonly Read[]): void {
     // Of all keys some may be due at any moment, so a read of all waits once.
     const now = this.#now()
     this.#executeOrWait(reads, now, (read) => read.keys !== null && this.#isDue(read, now))
@@ -120,13 +132,27 @@ export class ExpiryClock implements Proposal {
     this.#cancelTimer = null
     this.#timerAt = Number.POSITIVE_INFINITY
     const now = this.#raft.entryTime
-    if (this.#data.nextDeadline > now && this.#dueReads.length === 0) {
+    const { isLeader } = this.#leadership
+    if (this.#dueReads.length === 0 && (!isLeader || this.#data.nextDeadline > now)) {
       this.watch()
       return
     }
     this.#timeEntryAt = now
+    if (!isLeader) return this.#proposeTime()
     this.#timeEntry = 'wanted'
     this.#turns.ask()
+  }
+
+  #proposeTime(): void {
+    this.#timeEntry = 'inFlight'
+    this.#raft.propose(timeEntry, { timeoutMs: LEADER_WAIT_MS }).then(
+      () => {
+        this.#timeEntry = 'none'
+        if (this.#dueReads.length > 0) this.#confirmDead(this.#takeDueReads())
+        this.watch()
+      },
+      (error: unknown) => this.failed(error),
+    )
   }
 
   #executeOrWait(reads: readonly Read[], now: number, waits: (read: Read) => boolean): void {
@@ -153,8 +179,12 @@ export class ExpiryClock implements Proposal {
   }
 
   #failDueReads(error: unknown): void {
+    for (const read of this.#takeDueReads()) read.failed(error)
+  }
+
+  #takeDueReads(): readonly Read[] {
     const reads = this.#dueReads
     this.#dueReads = []
-    for (const read of reads) read.failed(error)
+    return reads
   }
 }

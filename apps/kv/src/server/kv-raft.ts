@@ -4,8 +4,8 @@ import type { Raft, Status } from 'balsa-raft'
 import type { Reply } from '../resp/reply.js'
 
 export type KvRaft = Pick<
-  Raft<Uint8Array, Reply>,
-  'applyAll' | 'readIndex' | 'ready' | 'status' | 'entryTime' | 'on' | 'close' | 'closed'
+  Raft<Uint8Array, Reply, null, null>,
+  'applyAll' | 'propose' | 'readIndex' | 'query' | 'ready' | 'status' | 'entryTime' | 'on' | 'close' | 'closed'
 > &
   Partial<ClusterCalls>
 

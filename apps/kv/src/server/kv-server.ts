@@ -27,6 +27,7 @@ import { Watchers } from './client/watchers.js'
 import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
 import { REFUSED_AT_ONCE_MAX } from './descriptors.js'
+import { CopyWaits } from './copy-waits.js'
 import { ExpiryClock } from './expiry-clock.js'
 import type { ClusterCalls, KvRaft } from './kv-raft.js'
 import { Leadership } from './leadership.js'
@@ -34,6 +35,7 @@ import { PublishedAddresses } from './published-addresses.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
 import { Saves } from './saves.js'
+import type { Read } from './turn-batch.js'
 import { Turns } from './turns.js'
 import { Walks } from './walks.js'
 
@@ -55,6 +57,8 @@ export interface KvServerOptions extends Listed {
    * Default 5000.
    */
   readonly leaderWaitMs?: number
+  /** While it follows it has the leader carry out what its clients send. Default false. */
+  readonly forwards?: boolean
   readonly log: Log
   /** Default: the machine's. */
   readonly clock?: KvClock
@@ -64,6 +68,7 @@ export class KvServer implements ServerState {
   readonly leadership: Leadership
   readonly data: DataSet
   readonly saves: Saves
+  readonly copyWaits: CopyWaits
   readonly counters: Counters = { connections: 0, rejected: 0, cutOff: 0, commands: 0, bytesIn: 0, bytesOut: 0 }
   readonly uptime: () => number
   readonly clientsMax: number
@@ -100,6 +105,7 @@ export class KvServer implements ServerState {
     const startedAt = clock.now()
     this.uptime = () => clock.now() - startedAt
     this.saves = new Saves(raft, clock)
+    this.copyWaits = new CopyWaits(raft, clock)
     this.dir = options.dir
     this.clientsMax = options.clientsMax ?? CLIENTS_MAX
     const limits = memoryLimits()
@@ -110,11 +116,13 @@ export class KvServer implements ServerState {
       clientsMemoryMax: this.clientMemory.most,
       memoryMax: this.memoryMax,
       takesSnapshots: this.saves.unavailable === null,
+      forwards: options.forwards ?? false,
     })
     this.leadership = new Leadership(raft, {
       self,
       members,
       waitMs: options.leaderWaitMs ?? LEADER_WAIT_MS,
+      forwards: options.forwards ?? false,
       clock,
       onChange: () => this.#onLeadership(),
     })
@@ -129,8 +137,9 @@ export class KvServer implements ServerState {
     this.walks = new Walks(data, clock)
     const reads = new Reads(data, clock)
     this.reads = reads
-    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns, reads)
-    this.replicator = new Replicator(raft, expiry, this.#turns)
+    const confirmDead = (due: readonly Read[]): void => this.replicator.confirmDead(due)
+    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns, reads, confirmDead)
+    this.replicator = new Replicator({ raft, data, leadership: this.leadership, clock, expiry, turns: this.#turns })
     this.#host = {
       server: this,
       replicator: this.replicator,
@@ -184,6 +193,7 @@ export class KvServer implements ServerState {
       watchedKeys: this.#watchers.count,
       walks: this.walks.count + this.data.walks,
       reads: this.reads.count,
+      copyWaits: this.copyWaits.count,
       leaderWaits: this.leadership.waits + this.#addresses.waits,
       ...this.replicator.rooms,
       ...ofClients,
@@ -248,6 +258,7 @@ export class KvServer implements ServerState {
     await settled
     // Nobody will lead any more, as far as this server hears: whoever waits for that is told so.
     this.leadership.stop()
+    this.copyWaits.endAll()
     this.replicator.close()
     this.reads.close(new RaftError('ERR_RAFT_CLOSED', 'the server is closing'))
     await this.#untilEmpty()
@@ -300,7 +311,8 @@ export class KvServer implements ServerState {
   }
 
   #onLeadership(): void {
-    this.replicator.watchDeadlines()
+    this.replicator.leadershipChanged()
+    if (!this.leadership.isLeader) this.copyWaits.endAll()
     this.#turns.leadershipChanged()
   }
 }

@@ -16,12 +16,15 @@ import type { KvRaft } from './kv-raft.js'
 export interface LeadershipOptions extends Listed {
   /** How long the end of a change is waited for; 0: not at all. */
   readonly waitMs: number
+  /** What only a leader can do for a client is asked of it, over the connections between servers. Default false. */
+  readonly forwards?: boolean
   readonly clock: Pick<KvClock, 'setTimer'>
   readonly onChange: () => void
 }
 
 export class Leadership {
   readonly self: Member
+  readonly forwards: boolean
   /** By the configuration in force. Invariant: `leader` and `owner` are of these, or this server, or told by a hint. */
   #members: readonly KnownMember[]
   #isLeader: boolean
@@ -43,6 +46,7 @@ export class Leadership {
 
   constructor(raft: KvRaft, options: LeadershipOptions) {
     this.self = options.self
+    this.forwards = options.forwards ?? false
     this.#raft = raft
     this.#options = options
     this.#waitMs = options.waitMs
@@ -80,6 +84,11 @@ export class Leadership {
 
   get isLeader(): boolean {
     return this.#isLeader
+  }
+
+  /** Whether clients of this server have done here what only a leader can do: by it, or by the one it forwards to. */
+  get canServe(): boolean {
+    return this.#isLeader || (this.forwards && this.#leader !== null)
   }
 
   get members(): readonly KnownMember[] {

@@ -9,15 +9,24 @@
 import { RaftError } from 'balsa-raft'
 import { redirectAddress, type KnownMember } from '../cluster/members.js'
 import { inOwnWords } from '../commands/remedies.js'
+import { FORWARDED_ANSWER_BYTES_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { failure, textBytes, type ErrorReply } from '../resp/reply.js'
 import type { Leadership } from './leadership.js'
 
 const noLeader = failure('CLUSTERDOWN no leader is known here; one is being elected, or most servers cannot be reached')
 const overloaded = failure('TRYAGAIN this server has more commands waiting than it takes')
+const late = failure(
+  `TRYAGAIN this server did not have what the read must have seen within ${LEADER_WAIT_MS} ms: the leader does not answer, this server is behind, or no write was ever told that MININDEX`,
+)
 const closing = failure('CLUSTERDOWN this server is closing')
 
 /** The data set is full, and this command could make it larger. */
 export const outOfMemory = failure("OOM command not allowed when used memory > 'maxmemory'.")
+
+/** A forwarded command whose answer could not come back. */
+export const answerTooLarge = failure(
+  `ERR the answer would be over ${FORWARDED_ANSWER_BYTES_MAX} bytes, which is as much as comes back from the leader: ask it there`,
+)
 
 /** All that was here is being replaced. */
 export const loading = failure('LOADING this server is reading a snapshot of the data set; ask another, or again')
@@ -51,6 +60,16 @@ export function isForLeader(error: unknown): boolean {
   return ['ERR_RAFT_NOT_LEADER', 'ERR_RAFT_LEADERSHIP_LOST', 'ERR_RAFT_NO_LEADER'].includes(error.code)
 }
 
+/** What a client is told of a command of the data set that has to be carried out by the leader, and cannot be. */
+export function elsewhere(
+  leadership: Leadership,
+  slot: number,
+  leader: KnownMember | null = leadership.leader,
+): ErrorReply {
+  if (!leadership.forwards || leader === null || leader === leadership.self) return moved(leadership, slot, leader)
+  return failure(`CLUSTERDOWN ${textBytes(leader.id)} leads, and does not answer this server, which forwards to it`)
+}
+
 /** The answer to a write that failed. */
 export function writeFailure(error: unknown, leadership: Leadership, slot: number): ErrorReply {
   if (!(error instanceof RaftError)) return unknownOutcome(String(error))
@@ -74,7 +93,8 @@ export function readFailure(error: unknown, leadership: Leadership, slot: number
 export function callFailure(error: unknown, leadership: Leadership): ErrorReply {
   if (!(error instanceof RaftError)) return failure(`ERR RAFT_FAILED ${textBytes(String(error))}`)
   const isElsewhere = error.code === 'ERR_RAFT_NOT_LEADER' || error.code === 'ERR_RAFT_NO_LEADER'
-  return isElsewhere ? refusal(error, leadership, 0) : told(error)
+  // Also where this server forwards: these are calls of a person, who is told whom to ask.
+  return isElsewhere ? moved(leadership, 0, leadership.member(error.leader) ?? leadership.leader) : told(error)
 }
 
 function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorReply {
@@ -82,10 +102,12 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_NOT_LEADER':
     case 'ERR_RAFT_LEADERSHIP_LOST':
     case 'ERR_RAFT_NO_LEADER':
-      return moved(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
+      return elsewhere(leadership, slot, leadership.member(error.leader) ?? leadership.leader)
+    case 'ERR_RAFT_TIMEOUT':
+      // Of a read: what it was waiting for says more.
+      return error.cause instanceof RaftError ? refusal(error.cause, leadership, slot) : late
     case 'ERR_RAFT_OVERLOADED':
     case 'ERR_RAFT_TRANSFER_IN_PROGRESS':
-    case 'ERR_RAFT_TIMEOUT':
     case 'ERR_RAFT_ABORTED':
       return overloaded
     case 'ERR_RAFT_CLOSED':

@@ -11,12 +11,21 @@
  *   that. For a write proposed in an earlier turn this does not hold: it may have been committed long ago, and be
  *   applied only now, by a leader that was deposed in between.
  * In both cases it may see writes that were applied still later; they are concurrent with it.
+ *
+ * A server that does not lead asks the leader through `query`, for all linearizable reads of a turn at once, and waits
+ * until it has applied that much (docs/any-server.md). A write that was forwarded is not applied here when its outcome
+ * comes, so a read behind it always asks then. Reads of a lesser consistency are of the connections that chose it.
  */
 
-import { IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX } from '../limits.js'
+import { IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { timeEntry } from '../replication/entry-codec.js'
+import type { DataSet } from '../data-set/data-set.js'
+import type { Consistency } from './client/read-mode.js'
+import type { KvClock } from './clock.js'
 import type { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
+import type { Leadership } from './leadership.js'
+import { Proposals } from './proposals.js'
 import { TurnBatch, type Proposal, type Read } from './turn-batch.js'
 import type { Turns } from './turns.js'
 
@@ -26,14 +35,27 @@ interface ReadBehind {
   readonly batch: TurnBatch
 }
 
+export interface ReplicatorParts {
+  readonly raft: Pick<KvRaft, 'applyAll' | 'propose' | 'query' | 'readIndex'>
+  readonly data: Pick<DataSet, 'index'>
+  readonly leadership: Leadership
+  readonly clock: Pick<KvClock, 'now' | 'setTimer'>
+  readonly expiry: ExpiryClock
+  readonly turns: Turns
+}
+
 export class Replicator {
-  readonly #raft: Pick<KvRaft, 'applyAll' | 'readIndex'>
+  readonly #raft: ReplicatorParts['raft']
+  readonly #leadership: Leadership
   readonly #expiry: ExpiryClock
   readonly #turns: Turns
+  readonly #proposals: Proposals
   /** Of this turn; what was proposed is held by those who wait for it. */
   #batch = new TurnBatch()
   #reads: Read[] = []
   #readsBehind: ReadBehind[] = []
+  /** Of a lesser consistency than linearizable; the writes of their clients are answered. */
+  #lesserReads: Read[] = []
   /** Proposed and not settled. */
   readonly #batchesInFlight = new Set<TurnBatch>()
   #entriesInFlight = 0
@@ -41,13 +63,19 @@ export class Replicator {
   #growthInFlight = 0
   /** Whose confirmation is under way. */
   #readsInFlight = 0
-  /** How often the library was called: what a turn may cost is counted in tests. */
-  readonly calls = { applyAll: 0, readIndex: 0 }
+  #readIndexCalls = 0
 
-  constructor(raft: Pick<KvRaft, 'applyAll' | 'readIndex'>, expiry: ExpiryClock, turns: Turns) {
+  constructor({ raft, data, leadership, clock, expiry, turns }: ReplicatorParts) {
     this.#raft = raft
+    this.#leadership = leadership
     this.#expiry = expiry
     this.#turns = turns
+    this.#proposals = new Proposals(raft, data, leadership, clock, (batch) => this.#settled(batch))
+  }
+
+  /** How often the library was called: what a turn may cost is counted in tests. */
+  get calls(): Readonly<Record<'applyAll' | 'readIndex', number>> {
+    return { applyAll: this.#proposals.applyAllCalls, readIndex: this.#readIndexCalls }
   }
 
   /** False: clients have to wait, until `turns` says that room is back. */
@@ -67,13 +95,15 @@ export class Replicator {
   get rooms(): Readonly<Record<string, number>> {
     let readsBehind = this.#batch.readers
     for (const batch of this.#batchesInFlight) readsBehind += batch.readers
+    const reads = this.#reads.length + this.#readsBehind.length + this.#lesserReads.length
     return {
       batches: this.#batchesInFlight.size,
       readsBehind,
       entries: this.#entriesInFlight + this.#batch.length,
       entryBytes: this.#bytesInFlight + this.#batch.bytes,
       growth: this.growthMax,
-      readsToConfirm: this.#reads.length + this.#readsBehind.length + this.#readsInFlight,
+      readsToConfirm: reads + this.#readsInFlight,
+      ...this.#proposals.rooms,
       ...this.#expiry.rooms,
     }
   }
@@ -87,7 +117,8 @@ export class Replicator {
 
   /** `behind` holds the latest write of the same client. */
   read(read: Read, behind: TurnBatch | null): void {
-    if (behind === null || behind.state === 'settled') this.#reads.push(read)
+    if (read.consistency !== 'linearizable') this.#lesserReads.push(read)
+    else if (behind === null || behind.state === 'settled') this.#reads.push(read)
     else if (behind.state === 'gathering') behind.addReader(read)
     else this.#readsBehind.push({ read, batch: behind })
   }
@@ -96,6 +127,7 @@ export class Replicator {
   endTurn(): void {
     if (this.#expiry.takeTimeEntry()) this.write(timeEntry, this.#expiry)
     if (this.#batch.length > 0) this.#submit()
+    this.#askLesser(this.#lesserReads.splice(0))
     if (this.#reads.length === 0 && this.#readsBehind.length === 0) return
     const reads = this.#reads
     const readsBehind = this.#readsBehind
@@ -104,54 +136,56 @@ export class Replicator {
     void this.#confirm(reads, readsBehind)
   }
 
-  /** To be called when deadlines or the leadership may have changed. */
+  /** To be called when deadlines may have changed. */
   watchDeadlines(): void {
     this.#expiry.watch()
   }
 
+  leadershipChanged(): void {
+    this.#expiry.watch()
+    this.#proposals.send()
+  }
+
   close(): void {
+    this.#proposals.close()
     this.#expiry.close()
   }
 
   #submit(): void {
     const batch = this.#batch
     this.#batch = new TurnBatch()
-    void this.#replicate(batch)
+    this.#batchesInFlight.add(batch)
+    this.#entriesInFlight += batch.length
+    this.#bytesInFlight += batch.bytes
+    this.#growthInFlight += batch.growthMax
+    this.#proposals.add(batch)
   }
 
   // Hot path: once per batch.
-  async #replicate(batch: TurnBatch): Promise<void> {
-    const { length, bytes, growthMax } = batch
-    this.#batchesInFlight.add(batch)
-    this.#entriesInFlight += length
-    this.#bytesInFlight += bytes
-    this.#growthInFlight += growthMax
-    let isApplied = false
-    try {
-      this.calls.applyAll += 1
-      batch.applied(await this.#raft.applyAll(batch.propose()))
-      isApplied = true
-    } catch (error) {
-      batch.failed(error)
-    }
+  #settled(batch: TurnBatch): void {
     this.#batchesInFlight.delete(batch)
-    this.#entriesInFlight -= length
-    this.#bytesInFlight -= bytes
-    this.#growthInFlight -= growthMax
-    const readers = batch.takeReaders()
-    if (isApplied) this.#expiry.execute(readers)
-    else if (readers.length > 0) void this.#confirm(readers, [])
+    this.#entriesInFlight -= batch.length
+    this.#bytesInFlight -= batch.bytes
+    this.#growthInFlight -= batch.growthMax
+    const reads = batch.takeReaders()
+    if (batch.isAppliedHere) this.#expiry.execute(reads)
+    else if (reads.length > 0) void this.#confirm(reads, [])
     this.#expiry.watch()
     if (this.hasRoom) this.#turns.roomIsBack()
   }
 
+  /** These have waited until a key was dead, and the entry that says so may not be applied here yet. */
+  confirmDead(reads: readonly Read[]): void {
+    void this.#confirm(reads, [], true)
+  }
+
   // Hot path: once per turn.
-  async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[]): Promise<void> {
+  async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[], haveWaited = false): Promise<void> {
     const count = reads.length + readsBehind.length
     this.#readsInFlight += count
     try {
-      this.calls.readIndex += 1
-      await this.#raft.readIndex()
+      this.#readIndexCalls += 1
+      await this.#becomeCurrent()
       this.#readsInFlight -= count
     } catch (error) {
       this.#readsInFlight -= count
@@ -159,12 +193,48 @@ export class Replicator {
       for (const { read } of readsBehind) read.failed(error)
       return
     }
+    if (haveWaited) return this.#expiry.executeWaited(reads)
     this.#expiry.execute(reads)
     const free: Read[] = []
+    const early: Read[] = []
     for (const { read, batch } of readsBehind) {
       if (batch.state === 'proposed') batch.addReader(read)
-      else free.push(read)
+      else (batch.isAppliedHere ? free : early).push(read)
     }
     this.#expiry.execute(free)
+    // What was confirmed precedes their write, which another server has applied since.
+    if (early.length > 0) void this.#confirm(early, [])
+  }
+
+  /** Resolves when the data set holds what was committed before this was asked. */
+  #becomeCurrent(): Promise<unknown> {
+    if (this.#leadership.isLeader) return this.#raft.readIndex()
+    return this.#raft.query(null, { timeoutMs: LEADER_WAIT_MS })
+  }
+
+  /** One question for all that want the same. */
+  #askLesser(reads: readonly Read[]): void {
+    if (reads.length === 0) return
+    const groups = new Map<string, Read[]>()
+    for (const read of reads) {
+      const name = JSON.stringify(read.consistency)
+      const group = groups.get(name)
+      if (group === undefined) groups.set(name, [read])
+      else group.push(read)
+    }
+    for (const group of groups.values()) void this.#query(group[0]?.consistency ?? 'linearizable', group)
+  }
+
+  async #query(consistency: Consistency, reads: readonly Read[]): Promise<void> {
+    this.#readsInFlight += reads.length
+    try {
+      await this.#raft.query(null, { consistency, timeoutMs: LEADER_WAIT_MS })
+      this.#readsInFlight -= reads.length
+    } catch (error) {
+      this.#readsInFlight -= reads.length
+      for (const read of reads) read.failed(error)
+      return
+    }
+    this.#expiry.executeLesser(reads)
   }
 }

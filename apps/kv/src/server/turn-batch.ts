@@ -4,12 +4,14 @@ import { strict } from 'node:assert'
 import type { DataSet } from '../data-set/data-set.js'
 import { BATCH_BYTES_MAX, BATCH_ENTRIES_MAX } from '../limits.js'
 import type { Reply } from '../resp/reply.js'
+import type { Consistency } from './client/read-mode.js'
 
 /** Who wrote an entry. Told one of the two, once. */
 export interface Proposal {
   /** Bytes that the data set may take more than the entry, once it is applied. */
   readonly growthMax: number
-  applied(reply: Reply): void
+  /** `index`: the entry stands there in the log, or before. */
+  applied(reply: Reply, index: number): void
   failed(error: unknown): void
 }
 
@@ -21,6 +23,8 @@ export interface Read {
   readonly keys: readonly string[] | null
   /** How much is to be done, as `WORK_BY_LOOK` counts it. */
   readonly work: number
+  /** What the data set must hold. */
+  readonly consistency: Consistency
   /**
    * The data set holds all that the read must see. `now`: entry time as it is now, not before the data set's own.
    */
@@ -38,6 +42,10 @@ export class TurnBatch {
   #readers: Read[] = []
   #bytes = 0
   #growthMax = 0
+  /** Owners that were not told. */
+  #untold = 0
+  #length = 0
+  #isAppliedHere = false
   #state: 'gathering' | 'proposed' | 'settled' = 'gathering'
 
   /** Only goes on: gathering, proposed, settled. */
@@ -45,8 +53,18 @@ export class TurnBatch {
     return this.#state
   }
 
+  /** All of it is applied to the data set of this server; what another server answered may not be yet. */
+  get isAppliedHere(): boolean {
+    return this.#isAppliedHere
+  }
+
+  /** None once it is settled. */
+  get entries(): readonly Uint8Array[] {
+    return this.#entries
+  }
+
   get length(): number {
-    return this.#entries.length
+    return this.#length
   }
 
   get bytes(): number {
@@ -64,12 +82,13 @@ export class TurnBatch {
   }
 
   hasRoomFor(entry: Uint8Array): boolean {
-    return this.#entries.length < BATCH_ENTRIES_MAX && this.#bytes + entry.length <= BATCH_BYTES_MAX
+    return this.#length < BATCH_ENTRIES_MAX && this.#bytes + entry.length <= BATCH_BYTES_MAX
   }
 
   add(entry: Uint8Array, owner: Proposal): void {
     this.#entries.push(entry)
     this.#owners.push(owner)
+    this.#length += 1
     this.#bytes += entry.length
     this.#growthMax += owner.growthMax
   }
@@ -79,15 +98,17 @@ export class TurnBatch {
     this.#readers.push(read)
   }
 
-  /** Nothing more is added but readers; the answer is what to propose. */
-  propose(): readonly Uint8Array[] {
+  /** Nothing more is added but readers. */
+  propose(): void {
     this.#state = 'proposed'
-    return this.#entries
+    this.#untold = this.#length
   }
 
-  applied(replies: readonly Reply[]): void {
+  /** All are: the last one stands at `index` in the log, or before. */
+  applied(replies: readonly Reply[], index: number): void {
     strict.equal(replies.length, this.#owners.length, 'applyAll must answer every entry')
-    for (let at = 0; at < this.#owners.length; at += 1) this.#owners[at]?.applied(replies[at] as Reply)
+    this.#isAppliedHere = true
+    for (let at = 0; at < this.#owners.length; at += 1) this.#owners[at]?.applied(replies[at] as Reply, index)
     this.#settle()
   }
 
@@ -96,10 +117,25 @@ export class TurnBatch {
     this.#settle()
   }
 
+  appliedOne(at: number, reply: Reply, index: number): void {
+    this.#owners[at]?.applied(reply, index)
+    this.#toldOne()
+  }
+
+  failedOne(at: number, error: unknown): void {
+    this.#owners[at]?.failed(error)
+    this.#toldOne()
+  }
+
   takeReaders(): readonly Read[] {
     const readers = this.#readers
     this.#readers = []
     return readers
+  }
+
+  #toldOne(): void {
+    this.#untold -= 1
+    if (this.#untold === 0) this.#settle()
   }
 
   #settle(): void {

@@ -13,6 +13,7 @@ import type { Leadership } from '../leadership.js'
 import { isForLeader, readFailure, writeFailure } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { Walker } from '../walks.js'
+import type { Consistency } from './read-mode.js'
 
 /** What a command that is under way reports to. */
 export interface CommandOwner {
@@ -20,6 +21,8 @@ export interface CommandOwner {
   readonly isGone: boolean
   /** The command is to be carried out by a walk that begins soon, by this server's own time when `isStale`. */
   walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void
+  /** A write of it was applied; it stands at `index` in the log, or before. */
+  wrote(index: number): void
   /** The answer is there. */
   settled(command: ClientCommand): void
 }
@@ -46,8 +49,12 @@ export class ClientCommand implements Proposal, Read, Walker {
   version: ProtocolVersion | null = null
   /** Undefined until it is known. */
   reply: Reply | undefined = undefined
+  /** What the data set must hold when it reads. */
+  consistency: Consistency = 'linearizable'
   /** Whether it is under way as a read, and holds up the client's writes behind it. */
   isRead = false
+  /** Whether it is under way as a write. */
+  isWrite = false
 
   constructor(
     owner: CommandOwner,
@@ -81,7 +88,8 @@ export class ClientCommand implements Proposal, Read, Walker {
     return key === null ? 0 : keySlot(key)
   }
 
-  applied(reply: Reply): void {
+  applied(reply: Reply, index: number): void {
+    this.owner.wrote(index)
     this.settle(reply)
   }
 
@@ -92,8 +100,10 @@ export class ClientCommand implements Proposal, Read, Walker {
   execute(data: DataSet, now: number): void {
     if (this.row?.type !== 'data') return this.settle(null)
     const { command } = this.row
-    if (command.walkOf !== null) return this.walk(command.walkOf(this.words), false)
-    this.settle(command.run(data, this.words, now))
+    const isLesser = this.consistency !== 'linearizable'
+    if (command.walkOf !== null) return this.walk(command.walkOf(this.words), isLesser)
+    const run = (at: number): Reply => command.run(data, this.words, at)
+    this.settle(isLesser ? data.readAt(now, run) : run(now))
   }
 
   /** Carries it out by a walk. */

@@ -4,6 +4,7 @@
  */
 
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
+import type { ReadMode } from './read-mode.js'
 
 export class ClientSession {
   /** Unique in this process; grows. */
@@ -17,8 +18,9 @@ export class ClientSession {
   libraryName = ''
   libraryVersion = ''
   version: ProtocolVersion = 2
-  /** READONLY was said: a follower may answer reads, which may be old. */
-  readonly = false
+  readMode: ReadMode = 'leader'
+  /** Every write that was answered stands here in the log, or before; 0: none was. */
+  writtenIndex = 0
   noEvict = false
   replies: 'on' | 'off' = 'on'
   /** So many answers more are not written (CLIENT REPLY SKIP). */
@@ -52,7 +54,7 @@ export class ClientSession {
   reset(): void {
     this.name = ''
     this.version = 2
-    this.readonly = false
+    this.readMode = 'leader'
     this.noEvict = false
     this.replies = 'on'
     this.skips = 0

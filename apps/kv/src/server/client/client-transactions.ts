@@ -10,10 +10,10 @@
 import type { LocalContext } from '../../commands/local-command.js'
 import type { CommandRow } from '../../commands/command-table.js'
 import type { DataSet } from '../../data-set/data-set.js'
-import { ENTRY_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
+import { ENTRY_BYTES_MAX, FORWARDED_ANSWER_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX } from '../../limits.js'
 import { failure, nullArray, ok, queued, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { moved, outOfMemory } from '../raft-answers.js'
+import { answerTooLarge, elsewhere, outOfMemory } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { ClientCommand } from './client-command.js'
 import { Transaction } from './transaction.js'
@@ -103,10 +103,14 @@ export class ClientTransactions implements Watching {
     const needsLeader = transaction.hasData || watched.length > 0
     // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
     if (transaction.isRefused) return failure('EXECABORT Transaction discarded because of previous errors.')
-    if (needsLeader && !this.#leadership.isLeader) return moved(this.#leadership, 0)
+    if (needsLeader && !this.#leadership.canServe) return elsewhere(this.#leadership, 0)
     if (transaction.grows && this.#local.server.isMemoryFull) return this.abort(outOfMemory)
     if (isChanged) return nullArray
     if (!needsLeader) return transaction.answers([], this.#local)
+    const travels = !this.#leadership.isLeader
+    if (travels && transaction.answerBytes(this.#local.server.data) > FORWARDED_ANSWER_BYTES_MAX) {
+      return this.abort(answerTooLarge)
+    }
     const entry = transaction.encode(watched)
     if (entry.length <= ENTRY_BYTES_MAX) return new Execution(command, entry, transaction, this.#local)
     const bytes = `${entry.length} bytes with its watched keys, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
@@ -116,7 +120,7 @@ export class ClientTransactions implements Watching {
   /** Its answer, or what is to be read for it. */
   watch(command: ClientCommand): ErrorReply | WatchRead {
     if (this.#open !== null) return failure('ERR WATCH inside MULTI is not allowed')
-    if (!this.#leadership.isLeader) return moved(this.#leadership, command.slot)
+    if (!this.#leadership.canServe) return elsewhere(this.#leadership, command.slot)
     const keys = command.keys ?? []
     const bytes = keys.reduce((sum, key) => sum + watchedBytes(key), 0)
     if (this.#watchedKeys + keys.length > WATCHED_KEYS_MAX || this.#watchedBytes + bytes > WATCHED_BYTES_MAX) {
@@ -189,7 +193,8 @@ export class Execution implements Proposal {
   }
 
   /** `reply` is no array when a watched key had changed. */
-  applied(reply: Reply): void {
+  applied(reply: Reply, index: number): void {
+    this.#command.owner.wrote(index)
     const isDone = Array.isArray(reply)
     this.#command.settle(isDone ? this.#transaction.answers(reply as readonly Reply[], this.#local) : reply)
   }
@@ -207,6 +212,7 @@ const watchedBytes = (key: string): number => 12 + key.length
 
 /** WATCH on its way, as a read. */
 export class WatchRead implements Read {
+  readonly consistency = 'linearizable'
   readonly #command: ClientCommand
   readonly #transactions: ClientTransactions
 

@@ -84,7 +84,8 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     this.#socket = socket
     this.#turn = new ClientTurn(turns, this)
     this.#answers = new ClientAnswers(socket, this.session, server.counters, memory)
-    this.#ordering = new Ordering(replicator, walks, () => server.entryTime, this.#turn, this.#answers)
+    const room = { replicator, walks, entryTime: () => server.entryTime, leadership: server.leadership }
+    this.#ordering = new Ordering(room, this.session, this.#turn, this.#answers)
     const local: LocalContext = { client: this, server }
     this.#transactions = new ClientTransactions(watchers, server.leadership, local)
     this.#dispatcher = new Dispatcher(local, this.#turn, this.#transactions, this.#ordering, this.#answers)
@@ -131,6 +132,10 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
       walksUnderWay: walks,
       keysSetAside: this.#transactions.setAside,
     }
+  }
+
+  get hasLeft(): boolean {
+    return this.#inputEnded || this.#isGone
   }
 
   get isSpared(): boolean {
@@ -255,7 +260,10 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
 
   /** Commands wait: reads on only if it is the client that they wait for. */
   #holdBack(): void {
-    if (!this.#answers.isUnread) {
+    if (this.#ordering.isCalling) {
+      // It may take for ever, and only who reads hears that the client has gone.
+      this.#socket.resume()
+    } else if (!this.#answers.isUnread) {
       this.#socket.pause()
     } else if (this.#memory.isTight) {
       this.#socket.pause()

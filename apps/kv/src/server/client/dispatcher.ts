@@ -7,11 +7,11 @@ import { answerLocally, callOf, checkCommand, unknownCommand, walkOf } from '../
 import type { CommandRow, ControlName } from '../../commands/command-table.js'
 import type { LocalCall, LocalContext, ServerState } from '../../commands/local-command.js'
 import type { KeyWalkOf } from '../../data-set/key-walk.js'
-import { ENTRY_BYTES_MAX } from '../../limits.js'
+import { ENTRY_BYTES_MAX, FORWARDED_ANSWER_BYTES_MAX } from '../../limits.js'
 import { commandBytes, encodeCommand } from '../../replication/entry-codec.js'
 import { failure, ok, status, type ErrorReply, type Reply } from '../../resp/reply.js'
 import type { Leadership } from '../leadership.js'
-import { callFailure, loading, moved, outOfMemory } from '../raft-answers.js'
+import { answerTooLarge, callFailure, elsewhere, loading, outOfMemory } from '../raft-answers.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
@@ -19,6 +19,7 @@ import type { ClientSession } from './client-session.js'
 import { expectedAnswerBytes } from './expected-answer.js'
 import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
 import type { Ordering } from './ordering.js'
+import { consistencyOf, type Consistency, type ReadMode } from './read-mode.js'
 
 type DataRow = CommandRow & { readonly type: 'data' }
 type ControlRow = CommandRow & { readonly type: 'control' }
@@ -93,47 +94,68 @@ export class Dispatcher {
   #waitsForLeader(row: CommandRow): boolean {
     const { isBehind, isChanging } = this.#leadership
     if (row.type === 'control') return isChanging && (row.control === 'exec' || row.control === 'watch')
-    return row.type === 'data' && (this.#isStaleRead(row) ? isBehind : isChanging)
+    if (row.type !== 'data') return false
+    const mode = this.#modeOf(row)
+    if (mode === 'leader') return isChanging
+    return mode === 'replica' && isBehind
   }
 
-  #isStaleRead(row: DataRow): boolean {
-    return this.#session.readonly && !row.command.writes && !this.#transactions.isOpen
+  /** Only a read by itself may be of another mode than `leader`. */
+  #modeOf(row: DataRow): ReadMode {
+    return row.command.writes || this.#transactions.isOpen ? 'leader' : this.#session.readMode
   }
 
   #data(command: ClientCommand, row: DataRow): Dispatched {
     const { words } = command
     words[0] = row.name
-    const { isLeader } = this.#leadership
-    if (!isLeader && !this.#isStaleRead(row)) {
+    const { canServe, isLeader } = this.#leadership
+    const mode = this.#modeOf(row)
+    if (mode === 'leader' && !canServe) {
       this.#count(row.name)
       this.#transactions.refuse()
-      return this.#answer(command, moved(this.#leadership, command.slot))
+      return this.#answer(command, elsewhere(this.#leadership, command.slot))
     }
     if (row.grows && this.#server.isMemoryFull) return this.#refuse(command, outOfMemory)
     if (this.#transactions.isOpen) {
       this.#count(row.name)
       return this.#answer(command, this.#transactions.queue(row, command))
     }
-    const inTheLog = row.command.writes || this.#ordering.readsInTheLog(command)
+    command.consistency = this.#consistencyOf(mode)
+    // What it must have seen of its own writes is known when these are answered.
+    if (command.consistency !== 'linearizable' && !this.#ordering.mayReadHere) return 'waits'
+    if (command.consistency === 'stale') return this.#readHere(command, row)
+    const isCurrent = command.consistency === 'linearizable'
+    const inTheLog = row.command.writes || (isCurrent && this.#ordering.readsInTheLog(command))
     if (inTheLog ? !this.#ordering.mayWrite : !this.#ordering.mayRead) return 'waits'
     this.#count(row.name)
-    if (!isLeader) {
-      if (row.command.walkOf !== null) return this.#walkHere(command, row.command.walkOf, true)
-      const { data, entryTime } = this.#server
-      if (data.isRestoring) return this.#answer(command, loading)
-      return this.#answer(
-        command,
-        data.readAt(entryTime, (now) => row.command.run(data, words, now)),
-      )
-    }
     if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`
       return this.#answer(command, failure(`ERR command is too large: ${bytes}`))
     }
-    this.#answers.expect(command, expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax))
-    if (inTheLog) this.#ordering.write(encodeCommand(words), command)
+    const bytes = expectedAnswerBytes(row, words, this.#server.data, this.#ordering.writtenBytesMax)
+    if (inTheLog && !isLeader && bytes > FORWARDED_ANSWER_BYTES_MAX) return this.#answer(command, answerTooLarge)
+    this.#answers.expect(command, bytes)
+    if (inTheLog) this.#ordering.write(command, encodeCommand(words))
     else this.#ordering.read(command)
     return 'begun'
+  }
+
+  #consistencyOf(mode: ReadMode): Consistency {
+    if (mode === 'replica' && this.#leadership.isLeader) return 'linearizable'
+    const { writtenIndex } = this.#session
+    return consistencyOf(mode, writtenIndex > this.#server.data.index ? writtenIndex : 0)
+  }
+
+  /** With what is here, at once. */
+  #readHere(command: ClientCommand, row: DataRow): Dispatched {
+    this.#count(row.name)
+    if (row.command.walkOf !== null) return this.#walkHere(command, row.command.walkOf, true)
+    const { data, entryTime } = this.#server
+    if (data.isRestoring) return this.#answer(command, loading)
+    return this.#answer(
+      command,
+      data.readAt(entryTime, (now) => row.command.run(data, command.words, now)),
+    )
   }
 
   /** Over what this server holds. */
@@ -163,7 +185,7 @@ export class Dispatcher {
     const result = this.#steer(command, row, row.control)
     if (result instanceof Execution) {
       this.#answers.expect(command)
-      this.#ordering.write(result.entry, result)
+      this.#ordering.write(command, result.entry, result)
     } else if (result instanceof WatchRead) {
       this.#answers.expect(command)
       this.#ordering.read(command, result)

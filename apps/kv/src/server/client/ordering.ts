@@ -6,8 +6,9 @@
  *   later (walks.ts). Of all other reads the later one is carried out later (turn-batch.ts, expiry-clock.ts).
  * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not
  *   stop at each turn from reads to writes, a read of single keys that has a write behind it in what has arrived goes
- *   into the log like a write, and is answered in its place there.
- * - A call of the library (RAFT) waits for the reads before it, and all but what is answered at once waits for it.
+ *   into the log like a write, and is answered in its place there: on the leader alone, as answers that travel are
+ *   bounded.
+ * - A call (RAFT, WAIT) waits for all before it, and all but what is answered at once waits for it.
  * - A command that steers the connection waits for the reads before it, as a write does. Not WATCH, which is a read
  *   itself, nor MULTI, which only begins. EXEC with watched keys waits for the client's own writes too: only when they
  *   are applied is it known whether they touched such a key.
@@ -16,22 +17,32 @@
  * anything may be answered at once.
  */
 
-import type { CommandRow, ControlName } from '../../commands/command-table.js'
+import { callOf, type CommandRow, type ControlName } from '../../commands/command-table.js'
 import type { KeyWalk } from '../../data-set/key-walk.js'
 import { ENTRY_BYTES_MAX } from '../../limits.js'
 import { commandBytes } from '../../replication/entry-codec.js'
+import type { Leadership } from '../leadership.js'
 import type { Replicator } from '../replicator.js'
 import type { Proposal, Read, TurnBatch } from '../turn-batch.js'
 import type { Walks } from '../walks.js'
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand, CommandOwner } from './client-command.js'
+import type { ClientSession } from './client-session.js'
 import { removeFirst } from './remove-first.js'
 
+/** What all clients share. */
+export interface OrderingHost {
+  readonly replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
+  readonly walks: Walks
+  /** By which this server judges deadlines for stale reads. */
+  readonly entryTime: () => number
+  readonly leadership: Pick<Leadership, 'isLeader'>
+}
+
 export class Ordering implements CommandOwner {
-  readonly #replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
-  readonly #walks: Walks
-  readonly #entryTime: () => number
+  readonly #shared: OrderingHost
+  readonly #session: ClientSession
   readonly #turn: ClientTurn
   readonly #answers: Pick<ClientAnswers, 'settled'>
   /** Its client is; then it never begins another command. */
@@ -45,6 +56,8 @@ export class Ordering implements CommandOwner {
   #lastWrite = -1
   /** Invariant: as many as there are commands with `isRead`. */
   #readsUnderWay = 0
+  /** Invariant: as many as there are commands with `isWrite`. */
+  #writesUnderWay = 0
   /** The one walk or call that is under way; null: none is. */
   #walk: ClientCommand | null = null
   /** Holds the client's latest write. */
@@ -52,17 +65,9 @@ export class Ordering implements CommandOwner {
   /** Bytes of the largest of the client's writes since none was under way. */
   #largestWrite = 0
 
-  /** `entryTime`: by which this server judges deadlines for stale reads. */
-  constructor(
-    replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>,
-    walks: Walks,
-    entryTime: () => number,
-    turn: ClientTurn,
-    answers: Pick<ClientAnswers, 'settled'>,
-  ) {
-    this.#replicator = replicator
-    this.#walks = walks
-    this.#entryTime = entryTime
+  constructor(shared: OrderingHost, session: ClientSession, turn: ClientTurn, answers: Pick<ClientAnswers, 'settled'>) {
+    this.#shared = shared
+    this.#session = session
     this.#turn = turn
     this.#answers = answers
   }
@@ -108,7 +113,7 @@ export class Ordering implements CommandOwner {
 
   /** False: the server has no room for a command; the client's turn comes when it has. */
   mayBegin(): boolean {
-    if (this.#replicator.hasRoom) return true
+    if (this.#shared.replicator.hasRoom) return true
     this.#turn.waitForRoom()
     return false
   }
@@ -123,13 +128,23 @@ export class Ordering implements CommandOwner {
     return this.#walk === null
   }
 
-  /** Whether a call of the library may begin: one of a client at a time, behind its reads. */
+  /** Whether a read that need not be linearizable may begin: behind the walk and all writes of the client. */
+  get mayReadHere(): boolean {
+    return this.#walk === null && !this.#isWriting
+  }
+
+  /** Whether a call may begin: one of a client at a time, behind all that it has under way. */
   get mayCall(): boolean {
-    return this.#readsUnderWay === 0
+    return this.#readsUnderWay === 0 && !this.#isWriting
+  }
+
+  /** Whether one is under way. */
+  get isCalling(): boolean {
+    return this.#walk?.row !== undefined && callOf(this.#walk.row, this.#walk.words) !== null
   }
 
   get #isWriting(): boolean {
-    return this.#batch !== null && this.#batch.state !== 'settled'
+    return this.#writesUnderWay > 0
   }
 
   /** As many bytes as any value may have that a write of this client under way will leave. */
@@ -146,14 +161,17 @@ export class Ordering implements CommandOwner {
 
   /** Whether a read is better carried out in its place in the log: a write is behind it. */
   readsInTheLog({ row, words, place }: ClientCommand): boolean {
+    if (!this.#shared.leadership.isLeader) return false
     return row !== undefined && row.firstKey > 0 && place < this.#lastWrite && commandBytes(words) <= ENTRY_BYTES_MAX
   }
 
   /** `owner`: the command, or what settles it. */
-  write(entry: Uint8Array, owner: Proposal): void {
+  write(command: ClientCommand, entry: Uint8Array, owner: Proposal = command): void {
     if (!this.#isWriting) this.#largestWrite = 0
     this.#largestWrite = Math.max(this.#largestWrite, entry.length)
-    this.#batch = this.#replicator.write(entry, owner)
+    command.isWrite = true
+    this.#writesUnderWay += 1
+    this.#batch = this.#shared.replicator.write(entry, owner)
   }
 
   /** `read`: the command, or what settles it. */
@@ -161,7 +179,7 @@ export class Ordering implements CommandOwner {
     command.isRead = true
     this.#readsUnderWay += 1
     if (command.row?.type === 'data' && command.row.command.walkOf !== null) this.#walk = command
-    this.#replicator.read(read, this.#batch)
+    this.#shared.replicator.read(read, this.#batch)
   }
 
   /** A walk over what is here, which needs nobody's word that it is current, or a call: all behind it wait. */
@@ -172,7 +190,11 @@ export class Ordering implements CommandOwner {
   }
 
   walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void {
-    this.#walks.add(command, keyWalk, isStale ? this.#entryTime : () => 0)
+    this.#shared.walks.add(command, keyWalk, isStale ? this.#shared.entryTime : () => 0)
+  }
+
+  wrote(index: number): void {
+    this.#session.writtenIndex = Math.max(this.#session.writtenIndex, index)
   }
 
   settled(command: ClientCommand): void {
@@ -181,6 +203,10 @@ export class Ordering implements CommandOwner {
       command.isRead = false
       this.#readsUnderWay -= 1
       if (this.#walk === command) this.#walk = null
+    }
+    if (command.isWrite) {
+      command.isWrite = false
+      this.#writesUnderWay -= 1
     }
     if (this.isAnyWaiting) this.#turn.askRun()
     this.#turn.askFlush()

@@ -2,10 +2,12 @@
 
 import { answerLocally, isWide, type CommandRow } from '../../commands/command-table.js'
 import type { LocalContext } from '../../commands/local-command.js'
+import type { DataSet } from '../../data-set/data-set.js'
 import { WORD_GROWTH_BYTES } from '../../data-set/item.js'
 import { COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, ENTRY_BYTES_MAX, TRANSACTION_COMMANDS_MAX } from '../../limits.js'
 import { commandBytes, encodeTransaction, type WatchedKey } from '../../replication/entry-codec.js'
 import { failure, type ErrorReply, type Reply } from '../../resp/reply.js'
+import { expectedAnswerBytes } from './expected-answer.js'
 
 const tooLarge = failure(
   `ERR transaction is too large: one Raft entry holds ${ENTRY_BYTES_MAX} bytes, ${COMMAND_WORDS_MAX} words and ${TRANSACTION_COMMANDS_MAX} commands, and what is queued may take ${COMMAND_BYTES_MAX} bytes`,
@@ -13,6 +15,9 @@ const tooLarge = failure(
 const wideError = failure(
   'ERR Command not allowed inside a transaction: it looks at more than its words name. Call it outside of MULTI',
 )
+
+/** What an answer takes beside its value where it travels (replication/reply-codec.ts), a short one all of it. */
+const ANSWER_HEAD_BYTES = 8
 
 interface QueuedCommand {
   readonly row: CommandRow
@@ -88,6 +93,13 @@ export class Transaction {
   #refuse(error: ErrorReply): ErrorReply {
     this.refuse()
     return error
+  }
+
+  /** What its answers are expected to take. */
+  answerBytes(data: DataSet): number {
+    let bytes = 0
+    for (const { row, words } of this.#commands) bytes += ANSWER_HEAD_BYTES + expectedAnswerBytes(row, words, data, 0)
+    return bytes
   }
 
   /** The entry that carries it out, all or nothing. */
