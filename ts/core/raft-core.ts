@@ -155,6 +155,11 @@ export class RaftCore {
     return this.#hardState.votedFor
   }
 
+  /** Of whoever leads, as this server knows. */
+  get leaderId(): ServerId | null {
+    return this.#leader
+  }
+
   get leader(): LeaderHint | null {
     if (this.#leader === null) return null
     // One that was removed leads on until that is committed.

@@ -141,7 +141,7 @@ export class AnyServer {
     this.#bytes += length
     try {
       for (let tries = 0; ; tries += 1) {
-        const tried = this.#core.leader?.id ?? null
+        const tried = this.#core.leaderId
         try {
           return await this.#proposeOnce(submission, tries === 0 ? options : this.#rest(options, since))
         } catch (error) {
@@ -184,7 +184,7 @@ export class AnyServer {
   async #readIndexTrying(options: WaitOptions): Promise<void> {
     const since = this.#clock.now()
     for (let tries = 0; ; tries += 1) {
-      const tried = this.#core.leader?.id ?? null
+      const tried = this.#core.leaderId
       const askedAt = this.#clock.now()
       try {
         await this.#readIndexOnce(tries === 0 ? options : this.#rest(options, since))
