@@ -150,7 +150,7 @@ export class GuardedResultCodec<Result> {
     if (length === 0 && isDetached(answer)) {
       throw resultLost(`resultCodec's encode answered with a Uint8Array whose memory is detached`)
     }
-    return Uint8Array.prototype.slice.call(answer)
+    return new Uint8Array(answer)
   }
 
   /** `bytes` may be written to. Throws ERR_RAFT_ENCODE. */

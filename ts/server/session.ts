@@ -24,6 +24,10 @@ export interface SessionDoor<Command> {
   readonly codec: GuardedCodec<Command>
 }
 
+/** Where a header is written before it is put before its command. */
+const HEADER = new Uint8Array(SESSION_HEADER_BYTES)
+const HEADER_VIEW = viewOf(HEADER)
+
 /** The command is applied, and nobody can tell its answer. */
 const ANSWER_GONE: ReadonlySet<string> = new Set(['ERR_RAFT_ANSWER_LOST', 'ERR_RAFT_ENCODE', 'ERR_RAFT_TOO_LARGE'])
 
@@ -119,9 +123,11 @@ export class Session<Command, Result> {
     while (this.#unanswered < this.#next && !this.#pending.has(this.#unanswered)) this.#unanswered += 1
   }
 
+  // Hot path: once per command of a session.
   #send(bytes: Uint8Array, sequence: number, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     this.#settle()
-    writeSessionHeader(viewOf(bytes), 0, this.id, sequence, this.#unanswered)
+    writeSessionHeader(HEADER_VIEW, 0, this.id, sequence, this.#unanswered)
+    bytes.set(HEADER)
     return this.#door.any.propose({ kind: 'session', bytes, retry: 'session' }, options)
   }
 
