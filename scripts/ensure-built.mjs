@@ -70,6 +70,7 @@ function removeOrphans() {
     ['build/support', 'support'],
     ['build/test', 'test'],
     ['build/bench', 'bench'],
+    ['build/examples', 'examples'],
     ...readdirSync(join(root, 'apps')).map((app) => [`apps/${app}/dist`, `apps/${app}/src`]),
   ]
   let removed = 0

@@ -133,6 +133,8 @@ proofs('a transport is written with what is behind its door', () => {
 proofs('apps use the library by its name', () => {
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '../../../ts/index.js'")
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '#balsa/raft.js'")
+  rejects(appImportRule, 'examples/queue/service.ts', "import { freePort } from '../../support/free-addresses.js'")
+  accepts(appImportRule, 'examples/check/cluster.ts', "import { freePort } from '../../support/free-addresses.js'")
   accepts(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from 'balsa-raft'\nimport { x } from './x.js'")
 })
 

@@ -17,7 +17,18 @@ const STUMBLE = /Cannot (?:read|set) properties of|is not (?:a function|iterable
 
 /** Sources, what is built of them, and packages of which those of this tree are the copy's own. */
 export function copyTree(target) {
-  for (const name of ['ts', 'dist', 'apps', 'test', 'support', 'scripts', 'build/test', 'build/support']) {
+  for (const name of [
+    'ts',
+    'dist',
+    'apps',
+    'test',
+    'support',
+    'examples',
+    'scripts',
+    'build/test',
+    'build/support',
+    'build/examples',
+  ]) {
     duplicate(join(root, name), join(target, name))
   }
   for (const name of ['package.json', 'tsconfig.base.json', 'tsconfig.json'])

@@ -194,9 +194,9 @@ export const transportRule: Rule = (file) => {
   })
 }
 
-/** Apps use the library as everyone does: by its name, through what it exports. */
+/** Apps and examples use the library as everyone does: by its name, through what it exports. */
 export const appImportRule: Rule = (file) => {
-  const app = /^apps\/[^/]+\//.exec(file.path)?.[0]
+  const app = /^(?:apps|examples(?!\/check\/))\/[^/]+\//.exec(file.path)?.[0]
   if (app === undefined || !isTypeScript(file)) return []
   return importsOf(file.text).flatMap((specifier) => {
     const target = posix.normalize(posix.join(posix.dirname(file.path), specifier))
