@@ -185,8 +185,8 @@ export class Connector {
     const before = this.#link
     this.#link = link
     if (before !== null) this.#leave(before)
-    this.#quiet.forget('server not reached', address)
-    logger.info('connected to a server', { server: serverId, address })
+    this.#quiet.forget('client.not-connected', address)
+    logger.info('client.connected', { server: serverId, address })
     moved()
     return link
   }
@@ -216,7 +216,7 @@ export class Connector {
     this.#told = link.addresses
     this.#link = null
     this.#failures.set(link.address, { reason, code: null })
-    this.#parts.logger.warn('connection to a server lost', { server: link.serverId, address: link.address, reason })
+    this.#parts.logger.warn('client.disconnected', { server: link.serverId, address: link.address, reason })
     // Not all clients of a server that is gone at the same instant.
     if (this.#underWay === null) this.#later(this.#parts.random() * this.#parts.backoffMinMs)
   }
@@ -226,7 +226,7 @@ export class Connector {
     const failure = failureOf(reason, refusal)
     this.#underWay = null
     this.#failures.set(address, failure)
-    this.#quiet.warn('server not reached', address, failure.reason, { address })
+    this.#quiet.warn('client.not-connected', address, failure.reason, { address })
     if (this.#link !== null) {
       if (address === this.#link.leader?.address) this.#vain = address
       this.#leaderlessSince = Infinity
