@@ -166,12 +166,7 @@ export class Calls implements Room<RemoteAnswer> {
   }
 
   // Hot path: once per call.
-  async #counted(
-    asked: Asked,
-    trying: Trying,
-    options: WaitOptions | undefined,
-    retry: Retry,
-  ): Promise<RemoteAnswer> {
+  async #counted(asked: Asked, trying: Trying, options: WaitOptions | undefined, retry: Retry): Promise<RemoteAnswer> {
     const { bytes } = asked
     this.checkRoom(bytes.length)
     this.#count += 1
