@@ -7,6 +7,7 @@ export { defineStateMachine } from './machine/state-machine.js'
 export type { ApplyContext, Codec, Entry, StateMachine } from './machine/state-machine.js'
 export type {
   BootstrapOptions,
+  ClientsOptions,
   FolderOptions,
   JoinAs,
   RaftOptions,
@@ -17,7 +18,7 @@ export type {
   SnapshotOptions,
 } from './options.js'
 export { Raft } from './raft.js'
-export type { ChangeOptions, MembershipTarget, NewServer, SessionOptions } from './raft.js'
+export type { ChangeOptions, MembershipTarget, NewServer } from './raft.js'
 export type { RaftEvents } from './observe/events.js'
 export type { Distribution, Labels, Metric, MetricName, MetricType, Sample } from './observe/metric.js'
 export type { EventName, Watch, WatchedEvent, WatchOptions } from './observe/watch.js'
@@ -30,7 +31,7 @@ export type { FolderState } from './server/open/folder-state.js'
 export type { Recovery } from './server/open/recover.js'
 export type { SeededFolder } from './server/open/seed.js'
 export type { Health } from './server/health.js'
-export type { Session } from './server/session.js'
+export type { Session, SessionOptions } from './server/session.js'
 export type { ClockStatus, ConfigurationAnswer, PeerStatus, Status } from './server/status.js'
 export { fileStore, nativeStore } from './storage/index.js'
 export type { LogStore, StoreFactory, StoreStats } from './storage/log-store.js'

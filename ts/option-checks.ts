@@ -61,3 +61,19 @@ function distance(from: string, to: string): number {
   }
   return row[to.length] ?? 0
 }
+
+/** Whether a value has these functions. */
+export function has(value: unknown, ...names: readonly string[]): boolean {
+  return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
+}
+
+export function checkNumber(name: string, value: unknown, min: number, max: number): void {
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    fail(name, `is ${shown(value)}; must be a number of ${min} .. ${max}`)
+  }
+}
+
+/** Refuses an option by its name. */
+export function fail(name: string, reason: string): never {
+  throw optionsError(`option ${name} ${reason}`)
+}

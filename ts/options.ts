@@ -3,6 +3,7 @@
  * that come of it. A default stands here and nowhere else.
  */
 
+import { CALL_OPTION_NAMES, checkWait, isSignal } from './call-options.js'
 import { guardedClock, systemClock } from './clock.js'
 import { isOurs } from './errors.js'
 import { textOf } from './foreign-values.js'
@@ -11,18 +12,19 @@ import { areRecoveries, RECOVERIES_MAX } from './format/recovery.js'
 import { metaFlaw } from './format/server-meta.js'
 import { msgpackCodec } from './machine/msgpack-codec.js'
 import type { Codec, StateMachine } from './machine/state-machine.js'
+import { GuardedQueryCodec } from './machine/query-codec.js'
 import { GuardedCodec, GuardedMachine, GuardedResultCodec } from './machine/user-code.js'
 import { guardedLogger } from './observe/guarded-logger.js'
 import { loggerOf } from './observe/loggers.js'
-import { checkOptionNames, optionsError, shown } from './option-checks.js'
+import { checkNumber, checkOptionNames, fail, has, optionsError, shown } from './option-checks.js'
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
 import { nativeStore } from './storage/index.js'
 import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
-import { ELECTION_PRIORITY_MAX, isPosition, logIndex } from './types.js'
-import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta, SessionToken } from './types.js'
+import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
+import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
 
 /** What `Raft.open` takes. What is not given has its default; an unknown name is refused. */
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
@@ -82,6 +84,16 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    */
   readonly resultCodec?: Codec<Result>
   /**
+   * Whether this server takes clients (`balsa-raft/client`) where its peers dial it: processes that are no members,
+   * without a vote or a name. true: up to 256 at a time. Whoever reaches the address may be one. Default false: they
+   * are refused with ERR_RAFT_CLIENT_REFUSED.
+   */
+  readonly clients?: boolean | ClientsOptions
+  /** Turns queries into bytes and back, where clients ask them; at most 1 MiB each. Default `msgpackCodec()`. */
+  readonly queryCodec?: Codec<Query>
+  /** The same of what queries are answered with. Default `msgpackCodec()`. */
+  readonly answerCodec?: Codec<Answer>
+  /**
    * Takes a folder that was copied or restored for the one that this server left, once: nobody can tell whether it is
    * older than what the server acknowledged. Default false: such a folder is refused (ERR_RAFT_COPIED_FOLDER).
    */
@@ -131,6 +143,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
 export interface JoinAs {
   readonly address: string
   readonly meta?: ServerMeta
+}
+
+/** Which clients a server takes. */
+export interface ClientsOptions {
+  /** So many at a time: each takes up to some 300 KiB here, and what it has under way. 1 .. 4096, default 256. */
+  readonly max?: number
 }
 
 /** When a snapshot is taken, what stays of the log behind it, and how many are kept. */
@@ -197,12 +215,16 @@ type Checked<Command, Result, Query, Answer> = Required<Omit<RaftOptions<Command
 /** Checked options, every one of them there, and what users bring behind its guard. */
 export interface Settings<Command, Result, Query = never, Answer = never> extends Omit<
   Checked<Command, Result, Query, Answer>,
-  'stateMachine' | 'codec' | 'resultCodec' | 'snapshots'
+  'stateMachine' | 'codec' | 'resultCodec' | 'queryCodec' | 'answerCodec' | 'clients' | 'snapshots'
 > {
   readonly snapshots: Required<SnapshotOptions> & { readonly isAutomatic: boolean }
   readonly stateMachine: GuardedMachine<Command, Result, Query, Answer>
   readonly codec: GuardedCodec<Command>
   readonly resultCodec: GuardedResultCodec<Result>
+  readonly queryCodec: GuardedQueryCodec<Query>
+  readonly answerCodec: GuardedQueryCodec<Answer>
+  /** 0 for none. */
+  readonly clients: Required<ClientsOptions>
 }
 
 /** Every name that `Raft.open` takes. */
@@ -222,6 +244,9 @@ const OPTION_NAMES = Object.keys({
   stateMachine: true,
   codec: true,
   resultCodec: true,
+  clients: true,
+  queryCodec: true,
+  answerCodec: true,
   acceptCopiedFolder: true,
   acceptPeerBoot: true,
   onRemoved: true,
@@ -237,15 +262,9 @@ const OPTION_NAMES = Object.keys({
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
 const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'logger', 'clock']
 const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
-/** Every name that a call takes which can be waited for. */
-const CALL_OPTION_NAMES: readonly string[] = ['signal', 'timeoutMs']
-const SESSION_OPTION_NAMES = [...CALL_OPTION_NAMES, 'expiresAfterMs']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
 const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
-const READ_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'consistency']
-const SUBMIT_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'retry']
-
 /** What the options say of a server. */
 /** What a question has room for beside the incarnation. */
 const JOIN_AS_BYTES_MAX = QUESTION_BYTES_MAX - 128
@@ -297,6 +316,9 @@ function readSettings<Command, Result, Query, Answer>(
     stateMachine: options.stateMachine,
     codec: options.codec,
     resultCodec: options.resultCodec ?? msgpackCodec(),
+    clients: options.clients ?? false,
+    queryCodec: options.queryCodec ?? msgpackCodec(),
+    answerCodec: options.answerCodec ?? msgpackCodec(),
     acceptCopiedFolder: options.acceptCopiedFolder ?? false,
     acceptPeerBoot: options.acceptPeerBoot ?? [],
     onRemoved: options.onRemoved ?? 'observe',
@@ -319,6 +341,9 @@ function readSettings<Command, Result, Query, Answer>(
     stateMachine,
     codec: new GuardedCodec(checked.codec, stateMachine),
     resultCodec: new GuardedResultCodec(checked.resultCodec),
+    queryCodec: new GuardedQueryCodec('queryCodec', checked.queryCodec),
+    answerCodec: new GuardedQueryCodec('answerCodec', checked.answerCodec),
+    clients: clientsSettings(checked.clients),
     snapshots: snapshotSettings(checked.snapshots),
     // The clock of the system never falls, and is asked several times in each turn.
     clock: checked.clock === SYSTEM_CLOCK ? SYSTEM_CLOCK : guardedClock(checked.clock),
@@ -433,6 +458,17 @@ function snapshotSettings(options: SnapshotOptions | false): Settings<unknown, u
   return settings
 }
 
+const CLIENTS_MAX = 256
+const CLIENTS_MAX_MAX = 4096
+
+function clientsSettings(clients: boolean | ClientsOptions): Required<ClientsOptions> {
+  if (typeof clients === 'boolean') return { max: clients ? CLIENTS_MAX : 0 }
+  checkOptionNames('clients', clients, ['max'])
+  const { max = CLIENTS_MAX } = clients
+  checkNumber('clients.max', max, 1, CLIENTS_MAX_MAX)
+  return { max: Math.floor(max) }
+}
+
 function check(options: Checked<unknown, unknown, unknown, unknown>): void {
   const { id, dir, cluster, bootstrap, heartbeatMs, electionTimeoutMs, transport } = options
   checkName('id', id)
@@ -464,7 +500,7 @@ function check(options: Checked<unknown, unknown, unknown, unknown>): void {
 
 /** Of what is called later: that it can be called. */
 function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void {
-  const { stateMachine, codec, resultCodec, transport, random } = options
+  const { stateMachine, codec, transport, random } = options
   if (!has(stateMachine, 'apply')) fail('stateMachine', 'must have an apply function')
   for (const name of ['validate', 'query', 'configured', 'snapshot', 'restore', 'hash', 'appliedIndex'] as const) {
     if (stateMachine[name] === undefined || has(stateMachine, name)) continue
@@ -474,7 +510,9 @@ function checkForms(options: Checked<unknown, unknown, unknown, unknown>): void 
     fail('stateMachine', 'has one of snapshot and restore: it must have both, or none')
   }
   if (!has(codec, 'encode', 'decode')) fail('codec', 'must have encode and decode functions')
-  if (!has(resultCodec, 'encode', 'decode')) fail('resultCodec', 'must have encode and decode functions')
+  for (const name of ['resultCodec', 'queryCodec', 'answerCodec'] as const) {
+    if (!has(options[name], 'encode', 'decode')) fail(name, 'must have encode and decode functions')
+  }
   if (!has(transport, 'start', 'setPeers', 'send', 'respond', 'flush', 'reject', 'close')) {
     fail('transport', 'must be a transport, such as tcp({ listen })')
   }
@@ -508,54 +546,6 @@ function checkTells(clock: Clock, name: 'now' | 'wallNow'): void {
   fail('clock', `has a function ${name} that ${what}; it must answer a finite number of milliseconds`)
 }
 
-function has(value: unknown, ...names: readonly string[]): boolean {
-  return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
-}
-
-/** Throws ERR_RAFT_OPTIONS when the options of a call that can be waited for are wrong; `call` is its name. */
-export function checkCallOptions(call: string, options: object | undefined): void {
-  if (options !== undefined) checkWait(call, options, CALL_OPTION_NAMES)
-}
-
-/** As `checkCallOptions`, for a read. */
-export function checkReadOptions(call: string, options: object | undefined): void {
-  if (options === undefined) return
-  checkWait(call, options, READ_OPTION_NAMES)
-  const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
-  if (consistency !== 'linearizable' && consistency !== 'stale') {
-    fail('consistency', `is ${shown(consistency)}; must be linearizable or stale`)
-  }
-}
-
-/** As `checkCallOptions`, for a query. */
-export function checkQueryOptions(call: string, options: object | undefined): void {
-  if (options === undefined) return
-  checkWait(call, options, READ_OPTION_NAMES)
-  const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
-  if (consistency === 'linearizable' || consistency === 'stale') return
-  const names = typeof consistency === 'object' && consistency !== null ? Object.keys(consistency) : []
-  const { maxStalenessMs, minIndex } = (consistency ?? {}) as Readonly<Record<string, unknown>>
-  if (names.length !== 1 || (maxStalenessMs === undefined && minIndex === undefined)) {
-    const kinds = 'linearizable, stale, { maxStalenessMs } or { minIndex }'
-    fail(
-      'consistency',
-      `is ${shown(consistency)}${names.length === 0 ? '' : ` with ${names.join(', ')}`}; must be ${kinds}`,
-    )
-  }
-  if (maxStalenessMs !== undefined) checkNumber('maxStalenessMs', maxStalenessMs, 0, 2 ** 31 - 1)
-  else if (!isPosition(minIndex)) fail('minIndex', `is ${shown(minIndex)}; must be an index, such as propose tells`)
-}
-
-/** As `checkCallOptions`, for a command that any server takes. */
-export function checkSubmitOptions(call: string, options: object | undefined): void {
-  if (options === undefined) return
-  checkWait(call, options, SUBMIT_OPTION_NAMES)
-  const { retry = 'safe' } = options as { readonly retry?: unknown }
-  if (retry !== 'safe' && retry !== 'idempotent' && retry !== false) {
-    fail('retry', `is ${shown(retry)}; must be safe, idempotent or false`)
-  }
-}
-
 /** As `checkCallOptions`, for a change of the members. */
 export function checkChangeOptions(call: string, options: object | undefined): void {
   if (options === undefined) return
@@ -567,47 +557,9 @@ export function checkChangeOptions(call: string, options: object | undefined): v
   if (force !== undefined) checkFlag('force', force)
 }
 
-/** Of entry time, without an entry of a session: an hour, or what is asked for. */
-const SESSION_EXPIRES_MS = 3_600_000
-const SESSION_EXPIRES_MS_MIN = 1000
-const SESSION_EXPIRES_MS_MAX = 30 * 24 * 3_600_000
-/** Above it must be room for all that are still to come. */
-const SEQUENCE_MAX = 2 ** 52
-
-/** As `checkCallOptions`, for a session that is opened. Answers with when it expires. */
-export function checkSessionOptions(call: string, options: object | undefined): number {
-  if (options === undefined) return SESSION_EXPIRES_MS
-  checkWait(call, options, SESSION_OPTION_NAMES)
-  const { expiresAfterMs = SESSION_EXPIRES_MS } = options as { readonly expiresAfterMs?: number }
-  checkNumber('expiresAfterMs', expiresAfterMs, SESSION_EXPIRES_MS_MIN, SESSION_EXPIRES_MS_MAX)
-  return Math.floor(expiresAfterMs)
-}
-
-/** What a session is resumed with. */
-export function checkSessionToken(call: string, token: unknown): SessionToken {
-  const { id, sequence } = (typeof token === 'object' && token !== null ? token : {}) as Partial<SessionToken>
-  if (isPosition(id) && id > 0 && isPosition(sequence, SEQUENCE_MAX) && sequence > 0)
-    return { id: logIndex(id), sequence }
-  throw optionsError(`${call} takes the token of a session, { id, sequence }, and was given ${shown(token)}`)
-}
-
 /** The id of a server, as every call takes it. */
 export function checkServerId(call: string, id: unknown): void {
   checkName(`id of ${call}`, id)
-}
-
-function checkWait(call: string, options: object, names: readonly string[]): void {
-  checkOptionNames(call, options, names)
-  const { signal, timeoutMs } = options as { readonly signal?: unknown; readonly timeoutMs?: unknown }
-  // What setTimeout can hold.
-  if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
-  if (signal !== undefined && !isSignal(signal)) fail('signal', 'must be an AbortSignal')
-}
-
-/** Told by what it has: a signal of another realm is none of this one's AbortSignals. */
-function isSignal(value: unknown): boolean {
-  if (!has(value, 'addEventListener', 'removeEventListener')) return false
-  return typeof (value as { readonly aborted?: unknown }).aborted === 'boolean'
 }
 
 /** Throws ERR_RAFT_OPTIONS when the options of a transfer are wrong. */
@@ -758,14 +710,4 @@ function checkName(name: string, value: unknown): void {
   const bytes = typeof value === 'string' ? new TextEncoder().encode(value).length : 0
   if (bytes === 0 || bytes > NAME_BYTES_MAX) fail(name, `must be a string of 1 .. ${NAME_BYTES_MAX} bytes`)
   if (/\p{Surrogate}/u.test(String(value))) fail(name, 'must be well-formed text')
-}
-
-function checkNumber(name: string, value: unknown, min: number, max: number): void {
-  if (typeof value !== 'number' || !(value >= min && value <= max)) {
-    fail(name, `is ${shown(value)}; must be a number of ${min} .. ${max}`)
-  }
-}
-
-function fail(name: string, reason: string): never {
-  throw optionsError(`option ${name} ${reason}`)
 }

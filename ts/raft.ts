@@ -2,6 +2,14 @@
  * One server of a cluster, as its users see it: encodes what they ask, and asks the server behind it.
  */
 
+import {
+  checkCallOptions,
+  checkQueryOptions,
+  checkReadOptions,
+  checkSessionOptions,
+  checkSessionToken,
+  checkSubmitOptions,
+} from './call-options.js'
 import { RaftError } from './errors.js'
 import type { LeaderHint } from './errors.js'
 import type { Payload } from './format/block.js'
@@ -16,17 +24,11 @@ import type { EventName, Watch, WatchOptions } from './observe/watch.js'
 import { checkOptionNames, optionsError, shown } from './option-checks.js'
 import {
   bootstrapSettingsOf,
-  checkCallOptions,
   checkChangeOptions,
   checkCloseOptions,
   checkDescription,
   checkIds,
-  checkQueryOptions,
-  checkReadOptions,
   checkServerId,
-  checkSessionOptions,
-  checkSessionToken,
-  checkSubmitOptions,
   checkTransferOptions,
   importSettingsOf,
   recoverSettingsOf,
@@ -61,7 +63,7 @@ import type { SeededFolder } from './server/open/seed.js'
 import type { Health } from './server/health.js'
 import type { Server } from './server/server.js'
 import { openSession, Session } from './server/session.js'
-import type { SessionDoor } from './server/session.js'
+import type { SessionDoor, SessionOptions } from './server/session.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
 import type { Transport } from './transport/transport.js'
 import { logIndex } from './types.js'
@@ -90,15 +92,6 @@ export interface ChangeOptions extends WaitOptions {
   readonly ifIndex?: number
   /** Also where too few voters would be heard to commit anything. Default false. */
   readonly force?: boolean
-}
-
-/** What `openSession` takes. */
-export interface SessionOptions extends WaitOptions {
-  /**
-   * So many milliseconds of entry time without an entry of it end the session, whatever the clocks of machines say: 1
-   * second .. 30 days, default 1 hour.
-   */
-  readonly expiresAfterMs?: number
 }
 
 /** One server of a cluster. Every call settles, and every error says what became of the command (docs/errors.md). */

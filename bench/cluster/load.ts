@@ -69,7 +69,8 @@ function operationOf(raft: MeasuredRaft, work: Work, command: Uint8Array): () =>
   }
 }
 
-async function closedLoop(
+/** `turnAfter`: after so many operations of one caller the event loop runs. */
+export async function closedLoop(
   operation: () => Promise<unknown>,
   inFlight: number,
   milliseconds: number,

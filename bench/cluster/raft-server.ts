@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Raft } from 'balsa-raft'
-import type { Codec } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
+import { bytes, numbers } from './codecs.js'
 import { countingMachine } from './counting-machine.js'
 import { Recorder, runLoad } from './load.js'
 import type { FromServer, ToServer, Usage } from './messages.js'
@@ -17,13 +17,6 @@ const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
 })
-
-const bytes: Codec<Uint8Array> = { encode: (command) => command, decode: (command) => command }
-
-const numbers: Codec<number> = {
-  encode: (result) => new Uint8Array(Float64Array.of(result).buffer),
-  decode: (encoded) => new DataView(encoded.buffer, encoded.byteOffset).getFloat64(0, true),
-}
 
 let recorder = new Recorder()
 let load = new AbortController()
@@ -44,6 +37,7 @@ const raft = await Raft.open({
   logger: false,
   codec: bytes,
   resultCodec: numbers,
+  clients: true,
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.

@@ -32,12 +32,15 @@ export interface ServerOptions {
 }
 
 export class RaftServers {
+  /** Where their peers and clients dial them. */
+  readonly addresses: readonly string[]
   readonly #folder: string
   readonly #processes: ChildProcess[]
   readonly #start: (at: number) => ChildProcess
 
-  private constructor(folder: string, start: (at: number) => ChildProcess) {
+  private constructor(folder: string, addresses: readonly string[], start: (at: number) => ChildProcess) {
     this.#folder = folder
+    this.addresses = addresses
     this.#start = start
     this.#processes = Array.from({ length: SERVERS }, (_, at) => start(at))
   }
@@ -49,11 +52,12 @@ export class RaftServers {
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
-    const list = ports.map((port, at) => `s${at + 1}=127.0.0.1:${port}`).join(',')
+    const addresses = ports.map((port) => `127.0.0.1:${port}`)
+    const list = addresses.map((address, at) => `s${at + 1}=${address}`).join(',')
     const script = fileURLToPath(new URL('raft-server.js', import.meta.url))
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
-    const servers = new RaftServers(folder, (at) => {
+    const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
       return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv, env })
     })

@@ -1,13 +1,16 @@
 /**
- * Commands that are called on a follower and travel to the leader, beside those that are called on the leader; and what
- * a round trip over loopback costs on this machine, of which one is to be the difference.
+ * Commands that are called on a follower and travel to the leader, beside those that are called on the leader; commands
+ * of clients in this process, which go to the leader and to a follower; and what a round trip over loopback costs on
+ * this machine, of which one is to be the difference.
  */
 
 import { createServer, connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { ChildProcess } from 'node:child_process'
+import { RaftClient } from 'balsa-raft/client'
+import { bytes, numbers } from '../cluster/codecs.js'
 import { RaftServers } from '../cluster/raft-servers.js'
-import { Recorder } from '../cluster/load.js'
+import { closedLoop, Recorder } from '../cluster/load.js'
 import type { Work } from '../cluster/messages.js'
 import type { Settings } from '../settings.js'
 import type { Case, OpenSuite, Suite } from '../suite.js'
@@ -49,17 +52,64 @@ async function open(settings: Settings): Promise<OpenSuite> {
     })
   const onLeader = one('apply, leader', 'apply', () => servers.leader())
   const onFollower = one('submit, follower', 'submit', () => servers.follower())
+  const ofClient =
+    (contender: string, prefer: 'leader' | 'any') =>
+    (callers: number): Case => ({
+      contender,
+      at: { 'in flight': callers },
+      measure: () => measureClient(servers, prefer, callers, seconds * 1000, new Uint8Array(payloadBytes).fill(0x62)),
+    })
+  const direct = ofClient('submit, client of the leader', 'leader')
+  const forwarded = ofClient('submit, client of a follower', 'any')
   const roundTrip: Case = {
     contender: 'round trip over loopback, two sockets of one process',
     at: { 'in flight': 1 },
     measure: () => measureRoundTrips(seconds * 1000, payloadBytes),
   }
   return {
-    cases: [roundTrip, ...[onLeader, onFollower].flatMap((each) => inFlight.map(each))],
+    cases: [roundTrip, ...[onLeader, onFollower, direct, forwarded].flatMap((each) => inFlight.map(each))],
     skipped: [],
-    notes: ['CPU: user and system time of all three processes, the load included'],
+    notes: [
+      'CPU: user and system time of all three processes; the load included, but that of a client, a fourth process',
+    ],
     close: () => servers.close(),
   }
+}
+
+/** One client in this process, which is none of those whose time is counted. */
+async function measureClient(
+  servers: RaftServers,
+  prefer: 'leader' | 'any',
+  callers: number,
+  milliseconds: number,
+  command: Uint8Array,
+): Promise<Readonly<Record<string, number>>> {
+  const client = await clientOf(servers, prefer)
+  try {
+    const submitted = (): Promise<number> => client.submit(command)
+    await closedLoop(submitted, callers, APPLY_WARM_UP_MS, Infinity, new Recorder())
+    const recorder = new Recorder()
+    const before = await servers.usages()
+    const { operations, milliseconds: took } = await closedLoop(submitted, callers, milliseconds, Infinity, recorder)
+    const after = await servers.usages()
+    const cpu = after.reduce((sum, usage, at) => sum + usage.cpuMicroseconds - (before[at]?.cpuMicroseconds ?? 0), 0)
+    const { p50, p99 } = recorder.summary()
+    return { perSecond: operations / (took / 1000), p50, p99, cpuPerEntry: cpu / operations }
+  } finally {
+    await client.close()
+  }
+}
+
+/** Connected to the leader, or to another server. */
+async function clientOf(servers: RaftServers, prefer: 'leader' | 'any'): Promise<RaftClient<Uint8Array, number>> {
+  for (const address of servers.addresses) {
+    const endpoints = prefer === 'leader' ? servers.addresses : [address]
+    const client = await RaftClient.connect({ endpoints, prefer, codec: bytes, resultCodec: numbers })
+    const leader = await client.waitForLeader()
+    if (prefer === 'leader' || leader.address !== address) return client
+    await client.close()
+  }
+  throw new Error('no follower')
 }
 
 async function measureRoundTrips(milliseconds: number, bytes: number): Promise<Readonly<Record<string, number>>> {

@@ -3,6 +3,7 @@
 /** Uses the public API as an application does; only ever type-checked. */
 export const typedConsumer = `import { defineStateMachine, msgpackCodec, Raft, RaftError } from 'balsa-raft'
 import type { Entry, LogIndex, Outcome, RaftOptions, Status, WaitOptions } from 'balsa-raft'
+import { RaftClient } from 'balsa-raft/client'
 import { RaftCore } from 'balsa-raft/core'
 import { memoryStore, nativeStore } from 'balsa-raft/storage'
 import type { StoreFactory } from 'balsa-raft/storage'
@@ -31,7 +32,7 @@ export const options: RaftOptions<Add, number, 'total', number> = {
   }),
 }
 export const stores: readonly StoreFactory[] = [nativeStore(), memoryStore()]
-export const others = [RaftCore, MemoryNetwork, observeMetrics, traceCalls]
+export const others = [RaftClient, RaftCore, MemoryNetwork, observeMetrics, traceCalls]
 export const transports: readonly Transport[] = [tcp({ listen: '127.0.0.1:0' })]
 export const isRead = (message: Request, handlers: TransportHandlers, self: Introduction): boolean =>
   decodeFrame(frameMemory(encodeMessage(message, commonFeatures(FEATURES)))).type === message.type &&

@@ -55,7 +55,7 @@ export const EXPECTED = {
 const NAME = /^(?<id>[A-Z]\d*(?:\.\d+)?|\d(?:\.\d+)*)-[a-z0-9-]+$/
 /** The bug goes where the product is; what looks for it stays as it is. */
 const PLACE =
-  /^(?:ts\/(?:core|disk|format|machine|observe|server|snapshot|storage|transport)|apps\/kv\/src)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
+  /^(?:ts\/(?:client|core|disk|format|machine|observe|server|snapshot|storage|transport)|apps\/kv\/src)\/(?!invariants\.ts$)(?:[\w-]+\/)*[\w-]+\.ts$/
 
 /**
  * Every patch, by name, with its head: what it breaks (`scenario`), and what is meant to notice: what the worlds of raft

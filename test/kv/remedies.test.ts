@@ -181,6 +181,9 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
   ERR_RAFT_PEER_REPLACED: 'told by test/server/peer-pins.test.ts, and below',
   ERR_RAFT_BOOT_UNPROVEN: 'told by test/server/peer-pins.test.ts, and below',
   ERR_RAFT_LISTEN: 'told by what opens a folder',
+  ERR_RAFT_UNREACHABLE: 'told by a RaftClient',
+  ERR_RAFT_CLIENT_REFUSED: 'told by a RaftClient',
+  ERR_RAFT_QUERY_FAILED: 'told by a RaftClient',
   ERR_RAFT_CHANGE_REFUSED: () => [
     ...flaws.map(flaw),
     refused({ kind: 'otherIndex', expected: logIndex(3), index: logIndex(7) }),

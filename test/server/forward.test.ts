@@ -102,7 +102,10 @@ test('what validate of the leader refuses of a follower, and what its codec cann
     const { token } = session
     for (const [command, message] of [
       ['bad', /validate refused the command: not any more; nothing was appended/],
-      ['strange', /the codec's decode threw on a command of another server: .*what is this\?; nothing was appended/],
+      [
+        'strange',
+        /the codec's decode threw on a command that was encoded elsewhere: .*what is this\?; nothing was appended/,
+      ],
     ] as const) {
       isNew = false
       const calls = [failure(follower.submit(command)), failure(session.apply(command))]

@@ -9,6 +9,7 @@ import { assertDeterministic, logStoreConformance, simulate, snapshotStoreConfor
 import { stateMachineConformance, transportConformance } from 'balsa-raft/testing'
 import { Stage } from 'balsa-raft/testing/stage'
 import { dump, migrate } from 'balsa-raft/tools'
+import { RaftClient } from 'balsa-raft/client'
 import { MemoryNetwork } from 'balsa-raft/transport/memory'
 import { tcp } from 'balsa-raft/transport/tcp'
 import { checkOptionNames, meant } from '#balsa/option-checks.js'
@@ -53,6 +54,8 @@ const plan = drawPlan(1)
 const takers: Readonly<Record<string, readonly (readonly [misspelt: string, meant: string, take: Taker])[]>> = {
   RaftOptions: [['electionTimeout', 'electionTimeoutMs', (options) => Raft.open(options)]],
   SnapshotOptions: [['retian', 'retain', (snapshots) => openSingle(joining.stateMachine, undefined, { snapshots })]],
+  ClientsOptions: [['maximum', 'max', (clients) => openSingle(joining.stateMachine, undefined, { clients })]],
+  ClientOptions: [['endpoint', 'endpoints', (options) => RaftClient.connect(options)]],
   BootstrapOptions: [['boostrap', 'bootstrap', (options) => Raft.bootstrap(options)]],
   ImportOptions: [['anyClusters', 'anyCluster', (options) => Raft.importSnapshot(options, (async function* () {})())]],
   FolderOptions: [['store', 'storage', (options) => Raft.hasState('/x', options)]],

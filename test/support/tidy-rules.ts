@@ -18,10 +18,11 @@ export type Rule = (file: SourceFile) => readonly string[]
 const rooms: Readonly<Record<string, readonly string[]>> = {
   index: ['raft', 'options', 'server', 'storage', 'transport', 'machine', 'observe', 'types', 'errors'],
   raft: [
-    ...['options', 'option-checks', 'server', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
-    'errors',
+    ...['options', 'call-options', 'option-checks', 'server', 'storage', 'transport', 'machine', 'format', 'observe'],
+    ...['types', 'errors'],
   ],
   options: [
+    'call-options',
     'option-checks',
     'clock',
     'storage',
@@ -34,9 +35,15 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'types',
     'errors',
   ],
+  'call-options': ['option-checks', 'types'],
   'option-checks': ['errors'],
+  client: [
+    ...['server', 'transport', 'machine', 'observe', 'format', 'call-options', 'option-checks', 'clock'],
+    ...['foreign-values', 'types', 'errors'],
+  ],
   server: [
     ...[
+      'call-options',
       'options',
       'option-checks',
       'core',

@@ -58,7 +58,16 @@ test('what is behind the door stays there: a name that goes breaks the transport
     ],
     ...['MESSAGE_HEAD_BYTES_MAX', 'NO_ANSWER', 'NO_FEATURES', 'PROTOCOL', 'QUESTION_BYTES_MAX', 'QuietLog'],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
-    ...['encodeAnswer', 'encodeChannelFrame', 'encodeGoodbye', 'encodeHead', 'encodeHello', 'encodeMessage'],
+    ...[
+      'encodeAnswer',
+      'encodeChannelFrame',
+      'encodeClientHello',
+      'encodeClientWelcome',
+      'encodeGoodbye',
+      'encodeHead',
+      'encodeHello',
+      'encodeMessage',
+    ],
     ...['encodePing', 'encodeQuestion', 'encodeRefusal', 'encodeWelcome'],
     ...[
       'foreignRefusal',
@@ -74,7 +83,15 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'notAPeer',
       'notNew',
     ],
-    ...['peerChanged', 'refusalOf', 'refusedByPeer', 'serverCloses', 'takesNoChannels', 'tooManyChannels'],
+    ...[
+      'peerChanged',
+      'refusalOf',
+      'refusedByPeer',
+      'serverCloses',
+      'takesNoChannels',
+      'takesNoClients',
+      'tooManyChannels',
+    ],
   ])
 })
 

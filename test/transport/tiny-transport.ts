@@ -36,6 +36,7 @@ import {
   refusalOf,
   refusedByPeer,
   serverCloses,
+  takesNoClients,
 } from 'balsa-raft/transport'
 import type {
   CancelTimer,
@@ -205,6 +206,12 @@ class Line {
       case 'channelFrame':
       case 'ping':
         return this.refuse('MALFORMED', `a ${frame.type}, and there are no channels`)
+      case 'clientHello': {
+        const { code, reason } = takesNoClients(this.#started.self.serverId)
+        return this.refuse(code, reason)
+      }
+      case 'clientWelcome':
+        return this.refuse('MALFORMED', 'a welcome out of place')
       case 'question':
       case 'answer':
         return this.refuse(NO_ANSWER.code, NO_ANSWER.reason)

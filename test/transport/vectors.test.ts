@@ -14,6 +14,8 @@ import {
   decodeFrame,
   encodeChannelFrame,
   encodeAnswer,
+  encodeClientHello,
+  encodeClientWelcome,
   encodeGoodbye,
   encodeHello,
   encodeMessage,
@@ -72,7 +74,19 @@ test('every frame that this version has is among those that it writes, with each
   const types = new Set(written.map(({ reads }) => reads.type))
   assert.equal([...types].sort(), [
     ...['AppendEntries', 'AppendEntriesResult', 'PreVote', 'PreVoteResult', 'RequestVote', 'RequestVoteResult'],
-    ...['TimeoutNow', 'answer', 'channelFrame', 'goodbye', 'hello', 'ping', 'question', 'refusal', 'welcome'],
+    ...[
+      'TimeoutNow',
+      'answer',
+      'channelFrame',
+      'clientHello',
+      'clientWelcome',
+      'goodbye',
+      'hello',
+      'ping',
+      'question',
+      'refusal',
+      'welcome',
+    ],
   ])
   assert.ok(written.some(({ reads }) => String(reads['features']) === String(FEATURES)))
   for (const field of ['lastIndex', 'acceptedIndex']) {
@@ -103,6 +117,10 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
       return encodeQuestion(frame.data)
     case 'answer':
       return encodeAnswer(frame.data)
+    case 'clientHello':
+      return encodeClientHello(frame)
+    case 'clientWelcome':
+      return encodeClientWelcome(frame)
     case 'foreignHello':
     case 'Malformed':
       throw new Error(`no server writes a ${frame.type}`)

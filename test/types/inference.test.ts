@@ -7,6 +7,8 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { defineStateMachine, msgpackCodec, Raft } from 'balsa-raft'
+import { RaftClient } from 'balsa-raft/client'
+import type { Session } from 'balsa-raft/client'
 import type { ApplyContext, Codec, Entry, RaftEvents, RaftOptions, StateMachine } from 'balsa-raft'
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -122,6 +124,30 @@ test('calls and events have the types of the machine', () => {
     same<ReturnType<typeof raft.read>, Promise<string>>(true)
     raft.on('applied', (event) => same<typeof event, RaftEvents<Add, number>['applied']>(true))
     raft.on('applied', ({ entries, results }) => entries.map(({ command }, n) => command.add + (results[n] ?? 0)))
+  }
+  assert.type(use, 'function')
+})
+
+test('a client is told its types by its codecs, and what no codec tells is unknown', () => {
+  const endpoints = ['127.0.0.1:7600']
+  const told = () =>
+    RaftClient.connect({
+      ...{ endpoints, codec, resultCodec: msgpackCodec<number>() },
+      ...{ queryCodec: msgpackCodec<'total'>(), answerCodec: msgpackCodec<string>() },
+    })
+  same<Opened<typeof told>, RaftClient<Add, number, 'total', string>>(true)
+  const untold = () => RaftClient.connect({ endpoints, codec })
+  same<Opened<typeof untold>, RaftClient<Add, unknown>>(true)
+  const use = async (client: RaftClient<Add, number, 'total', string>) => {
+    same<ReturnType<typeof client.submit>, Promise<number>>(true)
+    same<ReturnType<typeof client.query>, Promise<string>>(true)
+    same<ReturnType<typeof client.openSession>, Promise<Session<Add, number>>>(true)
+    // @ts-expect-error a command of another type
+    await client.submit({ add: 'one' })
+    // @ts-expect-error another query
+    await client.query('sum')
+    // @ts-expect-error there is no such way to try again
+    await client.submit({ add: 1 }, { retry: 'always' })
   }
   assert.type(use, 'function')
 })

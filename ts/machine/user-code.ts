@@ -63,8 +63,8 @@ export class GuardedCodec<Command> {
     return this.#rule.validates
   }
 
-  /** Why what another server has encoded is not to be appended; null if it may be. Writes nothing to `bytes`. */
-  // Hot path: once per command that is forwarded to a machine with `validate`.
+  /** Why what others have encoded is not to be appended; null if it may be. Writes nothing to `bytes`. */
+  // Hot path: once per command of a client, and per one that is forwarded to a machine with `validate`.
   refusalOf(bytes: Uint8Array): RaftError | null {
     try {
       // No Buffer, whose `slice` is no copy.
@@ -404,7 +404,7 @@ function halting(what: string, culprit: string, cause?: unknown): RaftError {
 }
 
 const encodedIn = (index: LogIndex | null): string =>
-  index === null ? 'a command of another server' : `entry ${index}`
+  index === null ? 'a command that was encoded elsewhere' : `entry ${index}`
 
 function undecoded(how: string, index: LogIndex | null, cause?: unknown): RaftError {
   const what = `the codec's decode ${how}`

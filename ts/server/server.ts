@@ -126,6 +126,8 @@ export interface Counters {
   readonly forwarded: number
   /** What peers have asked for and has no answer yet. */
   readonly served: number
+  /** What clients have asked for and has no answer yet. */
+  readonly clientCalls: number
   /** Calls that wait for a leader, and reads that wait for an index. */
   readonly leaderWaits: number
   readonly indexWaits: number

@@ -6,21 +6,30 @@
  * to forget has been answered, or given up.
  */
 
+import { checkCallOptions } from '../call-options.js'
 import { RaftError } from '../errors.js'
 import { viewOf } from '../format/little-endian.js'
 import { SESSION_HEADER_BYTES, writeSessionHeader } from '../format/session.js'
 import { SESSION_WINDOW } from '../machine/sessions.js'
 import type { GuardedCodec } from '../machine/user-code.js'
-import { checkCallOptions } from '../options.js'
 import type { LogIndex, SessionToken } from '../types.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import type { AnyServer } from './forward/any-server.js'
 import type { Proposed } from './forward/asking.js'
 import { overloaded, sentBefore, sessionLost } from './refusals.js'
 
+/** What `openSession` takes. */
+export interface SessionOptions extends WaitOptions {
+  /**
+   * So many milliseconds of entry time without an entry of it end the session, whatever the clocks of machines say: 1
+   * second .. 30 days, default 1 hour.
+   */
+  readonly expiresAfterMs?: number
+}
+
 /** What a session is used through. */
 export interface SessionDoor<Command> {
-  readonly any: AnyServer
+  readonly any: Pick<AnyServer, 'checkRoom' | 'propose'>
   readonly codec: GuardedCodec<Command>
 }
 

@@ -43,17 +43,20 @@ export {
   refusedByPeer,
   serverCloses,
   takesNoChannels,
+  takesNoClients,
   tooManyChannels,
 } from './refusal.js'
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
 export type { Channel, ChannelHandlers } from './channel.js'
-export type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
+export type { ClientOpening, ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from './transport.js'
 export { ANSWER_BYTES_MAX, QUESTION_BYTES_MAX } from './transport.js'
 export { CHANNEL_FRAME_BYTES_MAX, channelFrameFlaw, CHANNELS_MAX } from './channel.js'
 export { decodeFrame } from './wire/codec.js'
 export type { Frame } from './wire/codec.js'
 export { CHANNEL_WIRE_BYTES_MAX, encodeChannelFrame, encodePing } from './wire/channel-codec.js'
 export type { ChannelFrame, Ping } from './wire/channel-codec.js'
+export { encodeClientHello, encodeClientWelcome } from './wire/client-handshake.js'
+export type { ClientHello, ClientWelcome } from './wire/client-handshake.js'
 export { CHANNEL_REQUIRES, commonFeatures, FEATURES, NO_FEATURES } from './wire/features.js'
 export type { Feature, FeatureSet } from './wire/features.js'
 export {

@@ -49,6 +49,12 @@ export const tooManyChannels = (dialler: ServerId, acceptor: ServerId): string =
 /** Why a channel ends at once that nobody waits for. */
 export const takesNoChannels = (self: ServerId): string => `server ${self} takes no channels`
 
+/** Why a client is not served. */
+export const takesNoClients = (self: ServerId): Refusal => ({
+  code: 'ERR_RAFT_CLIENT_REFUSED',
+  reason: `server ${self} takes no clients: open it with the option clients, or ask another server`,
+})
+
 /** Why a question has no answer. */
 export const NO_ANSWER: Refusal = { code: 'NO_ANSWER', reason: 'this server has no answer to that question' }
 

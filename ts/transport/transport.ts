@@ -27,7 +27,8 @@ import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
 import type { Clock, Identity, Introduction, Logger, Server, ServerId } from '../types.js'
 import type { Channel, ChannelHandlers } from './channel.js'
-import type { ConnectionRefusal } from './refusal.js'
+import type { ConnectionRefusal, Refusal } from './refusal.js'
+import type { ClientHello } from './wire/client-handshake.js'
 
 /** Counts the dials to one peer; a later session has a higher number. */
 export type Session = number
@@ -49,6 +50,9 @@ export const QUESTION_BYTES_MAX = 3072
 
 /** The answer to it: a first entry that fits into a fact, 64 recoveries and some names, as text. */
 export const ANSWER_BYTES_MAX = 16 * 1024
+
+/** Takes the channel of a client that is let in, on which frames may be sent at once. */
+export type ClientOpening = (channel: Channel) => ChannelHandlers
 
 /** What a transport tells its server; given to `start`. */
 export interface TransportHandlers {
@@ -95,6 +99,11 @@ export interface TransportHandlers {
    * closed at once.
    */
   onChannel?(from: ServerId, channel: Channel): ChannelHandlers | null
+  /**
+   * A client asks to be served: a process that is no server, has no name, and is believed nothing. Why it is refused,
+   * or who takes the channel on which it is served; null, or no such handler: this server takes no clients.
+   */
+  onClient?(client: ClientHello): ClientOpening | Refusal | null
   /**
    * Somebody who may belong to no cluster asks; at most QUESTION_BYTES_MAX. What is answered goes back, at most
    * ANSWER_BYTES_MAX, and the connection ends. Null, or no such handler: there is no answer.

@@ -3,13 +3,12 @@
  * where that can do no harm.
  *
  * Invariants: a command is tried again only when the try before is known not to be applied, unless its caller has said
- * that it is idempotent, or it is of a session. No try begins after the deadline of its call, or after RETRIES_MS_MAX
- * where it has none. What is under way is bounded in number and in bytes, also while it waits for its next try.
+ * that it is idempotent, or it is of a session. What is under way is bounded in number and in bytes, also while it
+ * waits for its next try.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import { RaftError } from '../../errors.js'
-import type { LeaderHint, Outcome } from '../../errors.js'
+import type { LeaderHint } from '../../errors.js'
 import type { Payload } from '../../format/block.js'
 import { PayloadSlabs } from '../../format/payload.js'
 import type { Clock, LogIndex, ServerId } from '../../types.js'
@@ -18,20 +17,17 @@ import type { IndexQueue } from '../calls/index-queue.js'
 import type { LeaderQueue } from '../calls/leader-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
-import { overloaded, sentBefore, timedOutTrying } from '../refusals.js'
+import { overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { ForwardedCommand } from './asking.js'
 import type { Proposed } from './asking.js'
 import type { Forwards } from './forwards.js'
+import { Trying } from './trying.js'
+import type { Retry } from './trying.js'
 
 /** Commands under way in one server, and their bytes; above that they are refused. */
 export const SUBMITTED_COUNT_MAX = 8192
 export const SUBMITTED_BYTES_MAX = 8 * 1024 * 1024
-/** So long a call without a deadline is tried again. */
-export const RETRIES_MS_MAX = 30_000
-/** From one try to the next, where the same server leads: half of it to one and a half; doubled each time. */
-const BACKOFF_MS = 10
-const BACKOFF_MS_MAX = 500
 
 /** What `submit` and `propose` take. */
 export interface SubmitOptions extends WaitOptions {
@@ -47,11 +43,8 @@ export interface Submission {
   readonly kind: CommandKind
   /** Encoded; begins with its header if it is of a session. Nobody writes to it any more. */
   readonly bytes: Uint8Array
-  /** `session`: also when it was applied, and its answer is not known: it is applied once. */
   readonly retry: Retry
 }
-
-type Retry = NonNullable<SubmitOptions['retry']> | 'session'
 
 /** What `query` takes. */
 export interface QueryOptions extends WaitOptions {
@@ -97,7 +90,7 @@ export class AnyServer {
   readonly #forwards: Forwards
   readonly #leaders: LeaderQueue
   readonly #indexes: IndexQueue
-  readonly #random: () => number
+  readonly #trying: Trying
   /** Made after this. */
   readonly #local: () => Local
   readonly #slabs = new PayloadSlabs()
@@ -113,7 +106,10 @@ export class AnyServer {
     this.#forwards = parts.forwards
     this.#leaders = parts.leaders
     this.#indexes = parts.indexes
-    this.#random = parts.random
+    this.#trying = new Trying(parts.clock, parts.random, {
+      current: () => this.#core.leaderId,
+      next: (other, options) => this.#leader(other, options),
+    })
     this.#local = parts.local
   }
 
@@ -135,23 +131,10 @@ export class AnyServer {
   async propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     const { length } = submission.bytes
     this.checkRoom(length)
-    const since = this.#clock.now()
-    let outcome: Outcome = 'not-applied'
     this.#count += 1
     this.#bytes += length
     try {
-      for (let tries = 0; ; tries += 1) {
-        const tried = this.#core.leaderId
-        try {
-          return await this.#proposeOnce(submission, tries === 0 ? options : this.#rest(options, since))
-        } catch (error) {
-          if (!(error instanceof RaftError)) throw error
-          const told = sentBefore(error, outcome)
-          if (!mayTryAgain(error, submission.retry)) throw told
-          ;({ outcome } = told)
-          await this.#pause(told, { tries, tried, since }, options)
-        }
-      }
+      return await this.#trying.run(this.#proposeOnce, submission, options, submission.retry)
     } finally {
       this.#count -= 1
       this.#bytes -= length
@@ -165,7 +148,7 @@ export class AnyServer {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
       else if (!(since - this.#currentAt <= consistency.maxStalenessMs)) await this.#readIndexTrying(wait)
     }
-    return this.#local().staleRead(ask, this.#rest(wait, since))
+    return this.#local().staleRead(ask, this.#trying.rest(wait, since))
   }
 
   /** Resolves with whoever leads, once anybody does. */
@@ -173,7 +156,8 @@ export class AnyServer {
     return this.#leader(null, options)
   }
 
-  #proposeOnce({ kind, bytes }: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+  readonly #proposeOnce = (submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> => {
+    const { kind, bytes } = submission
     if (this.#core.role === 'leader') return this.#local().proposePlaced(kind, this.#slabs.copy(bytes), options)
     const call = new ForwardedCommand(kind, bytes)
     if (this.#local().begin(call, options)) this.#forwards.addCommand(call)
@@ -182,19 +166,13 @@ export class AnyServer {
 
   /** Resolves when the state machine of this server has all that was acknowledged before the call. */
   async #readIndexTrying(options: WaitOptions): Promise<void> {
-    const since = this.#clock.now()
-    for (let tries = 0; ; tries += 1) {
-      const tried = this.#core.leaderId
-      const askedAt = this.#clock.now()
-      try {
-        await this.#readIndexOnce(tries === 0 ? options : this.#rest(options, since))
-        this.#currentAt = Math.max(this.#currentAt, askedAt)
-        return
-      } catch (error) {
-        if (!(error instanceof RaftError) || !mayTryAgain(error, 'safe')) throw error
-        await this.#pause(error, { tries, tried, since }, options)
-      }
-    }
+    await this.#trying.run(this.#readIndexNoting, null, options, 'safe')
+  }
+
+  readonly #readIndexNoting = async (_: null, options: WaitOptions | undefined): Promise<void> => {
+    const askedAt = this.#clock.now()
+    await this.#readIndexOnce(options)
+    this.#currentAt = Math.max(this.#currentAt, askedAt)
   }
 
   #readIndexOnce(options: WaitOptions | undefined): Promise<LogIndex> {
@@ -226,45 +204,4 @@ export class AnyServer {
     else call.reject(refusal)
     return call.promise
   }
-
-  /** Until another server leads than the one that was tried, or for a while. Throws `error` when no time is left. */
-  async #pause(error: RaftError, { tries, tried, since }: Attempt, options: WaitOptions | undefined): Promise<void> {
-    const endsAt = since + (options?.timeoutMs ?? RETRIES_MS_MAX)
-    const leftMs = endsAt - this.#clock.now()
-    const isLed = this.#core.leader !== null
-    const backoffMs = Math.min(BACKOFF_MS * 2 ** tries, BACKOFF_MS_MAX) * (0.5 + this.#random())
-    const timeoutMs = isLed ? Math.min(leftMs, backoffMs) : leftMs
-    const signal = options?.signal
-    try {
-      await this.#leader(isLed ? tried : null, signal === undefined ? { timeoutMs } : { timeoutMs, signal })
-    } catch (ended) {
-      if (!(ended instanceof RaftError) || ended.code !== 'ERR_RAFT_TIMEOUT') {
-        throw ended instanceof RaftError ? sentBefore(ended, error.outcome) : ended
-      }
-    }
-    if (this.#clock.now() >= endsAt) throw options?.timeoutMs === undefined ? error : timedOutTrying(error)
-  }
-
-  /** What is left of the deadline. */
-  #rest(options: WaitOptions | undefined, since: number): WaitOptions | undefined {
-    if (options?.timeoutMs === undefined) return options
-    return { ...options, timeoutMs: since + options.timeoutMs - this.#clock.now() }
-  }
-}
-
-interface Attempt {
-  /** Those before it. */
-  readonly tries: number
-  /** Who was asked; null where nobody led. */
-  readonly tried: ServerId | null
-  /** When the call began. */
-  readonly since: number
-}
-
-/** Whoever gave up is not served on, and a server that has ended tries nothing. */
-function mayTryAgain({ code, outcome, retryable }: RaftError, retry: Retry): boolean {
-  if (retry === false || code === 'ERR_RAFT_TIMEOUT' || code === 'ERR_RAFT_ABORTED') return false
-  if (outcome === 'not-applied') return retryable
-  if (code !== 'ERR_RAFT_LEADERSHIP_LOST') return false
-  return retry === 'session' || (retry === 'idempotent' && outcome === 'unknown')
 }

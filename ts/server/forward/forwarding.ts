@@ -1,17 +1,22 @@
 /**
  * The rooms of what is called on one server and done by another, put together: `any` takes the calls that every server
- * takes, `forwards` asks the leader, `serving` is asked where this server leads, and two queues hold who waits.
+ * takes, `forwards` asks the leader, `serving` is asked where this server leads, `clients` are asked by who is no
+ * server, and two queues hold who waits.
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { GuardedCodec, GuardedResultCodec } from '../../machine/user-code.js'
+import type { GuardedQueryCodec } from '../../machine/query-codec.js'
+import type { GuardedCodec, GuardedMachine, GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
-import type { Transport } from '../../transport/transport.js'
-import type { Clock } from '../../types.js'
+import type { Refusal } from '../../transport/refusal.js'
+import type { ClientOpening, Transport } from '../../transport/transport.js'
+import type { ClientHello } from '../../transport/wire/client-handshake.js'
+import type { Clock, Identity } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import { IndexQueue } from '../calls/index-queue.js'
 import { LeaderQueue } from '../calls/leader-queue.js'
 import type { ReadQueue } from '../calls/read-queue.js'
+import { Clients } from '../clients/clients.js'
 import type { Life } from '../life.js'
 import type { ErrorOf } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
@@ -33,6 +38,15 @@ export interface ForwardingParts {
   readonly electionTimeoutMs: number
   readonly random: () => number
   readonly local: () => Local
+  readonly identity: Identity
+  /** What is there for clients alone. */
+  readonly clients: {
+    readonly clusterName: string
+    readonly clientsMax: number
+    readonly machine: GuardedMachine<unknown, unknown, unknown, unknown>
+    readonly queryCodec: GuardedQueryCodec<unknown>
+    readonly answerCodec: GuardedQueryCodec<unknown>
+  }
 }
 
 /** A leader that cannot be heard finds out, and steps down, within so many election timeouts. */
@@ -43,6 +57,7 @@ export class Forwarding {
   readonly #core: RaftCore
   readonly #forwards: Forwards
   readonly #serving: Serving
+  readonly #clients: Clients
   readonly #leaders = new LeaderQueue()
   readonly #indexes = new IndexQueue()
 
@@ -52,6 +67,7 @@ export class Forwarding {
     this.#serving = new Serving(parts)
     const rooms = { forwards: this.#forwards, leaders: this.#leaders, indexes: this.#indexes }
     this.any = new AnyServer({ ...parts, ...rooms })
+    this.#clients = new Clients({ ...parts, ...parts.clients, serving: this.#serving, any: this.any })
   }
 
   get counts() {
@@ -59,6 +75,7 @@ export class Forwarding {
       submitted: this.any.count,
       forwarded: this.#forwards.count,
       served: this.#serving.count,
+      clientCalls: this.#clients.due,
       leaderWaits: this.#leaders.count,
       indexWaits: this.#indexes.count,
     }
@@ -67,6 +84,11 @@ export class Forwarding {
   /** A peer has opened a channel, and its first word was one of forwarding. */
   onChannel(channel: Channel): ChannelHandlers {
     return this.#serving.onChannel(channel)
+  }
+
+  /** A client asks to be let in; null: there is no room for clients at all. */
+  onClient(client: ClientHello): ClientOpening | Refusal | null {
+    return this.#clients.admit(client)
   }
 
   /** Before this server decides anything in a turn. */
@@ -81,11 +103,13 @@ export class Forwarding {
     this.#indexes.applied(appliedIndex)
     this.#leaders.settle(this.#core)
     this.#serving.flush()
+    this.#clients.turned()
   }
 
   /** Every call ends: this server does. Those of peers have ended by now. */
   close(reason: string, errorOf: ErrorOf): void {
     this.#serving.close(reason)
+    this.#clients.close(reason)
     this.#forwards.close(reason, errorOf)
     this.#leaders.failAll(errorOf('not-applied'))
     this.#indexes.failAll(errorOf('not-applied'))

@@ -107,19 +107,29 @@ export function encodeForward(message: ForwardMessage): readonly Uint8Array[] {
   }
 }
 
-/** Puts the parts of messages together again. */
-export class ForwardReader {
+/** Puts the parts of messages together again, whatever language `decode` reads. */
+export class PartReader<Message> {
+  readonly #decode: (word: number, body: Uint8Array) => Message | null
   #parts: Uint8Array[] = []
   #bytes = 0
+
+  constructor(read: (word: number, body: Uint8Array) => Message | null) {
+    this.#decode = read
+  }
+
+  /** Bytes of parts whose last one has not come. */
+  get bytes(): number {
+    return this.#bytes
+  }
 
   /**
    * Null for what no server sends, and what was changed on its way; `more`: it is a part. Bytes in a message that came
    * whole are views of `frame`.
    */
-  read(frame: Uint8Array): ForwardMessage | 'more' | null {
+  read(frame: Uint8Array): Message | 'more' | null {
     if (frame.length < FRAME_HEAD_BYTES || !isSealed(frame)) return null
     const word = wordOf(frame)
-    if (word !== PART && this.#parts.length === 0) return decode(word, frame.subarray(FRAME_HEAD_BYTES))
+    if (word !== PART && this.#parts.length === 0) return this.#decode(word, frame.subarray(FRAME_HEAD_BYTES))
     this.#bytes += frame.length - FRAME_HEAD_BYTES
     if (this.#bytes > MESSAGE_BYTES_MAX) return null
     // No Buffer, whose `slice` is no copy.
@@ -128,7 +138,13 @@ export class ForwardReader {
     const body = join(this.#parts, this.#bytes)
     this.#parts = []
     this.#bytes = 0
-    return decode(word, body)
+    return this.#decode(word, body)
+  }
+}
+
+export class ForwardReader extends PartReader<ForwardMessage> {
+  constructor() {
+    super(decodeForward)
   }
 }
 
@@ -187,7 +203,7 @@ function encodeAnswers(answers: readonly ForwardAnswer[]): Uint8Array {
 }
 
 /** `whole` is complete but for its checksum. */
-function framesOf(whole: Uint8Array): readonly Uint8Array[] {
+export function framesOf(whole: Uint8Array): readonly Uint8Array[] {
   const frames: Uint8Array[] = []
   let at = FRAME_HEAD_BYTES
   if (whole.length <= CHANNEL_FRAME_BYTES_MAX) return [sealFrame(whole)]
@@ -205,7 +221,8 @@ function partOf(whole: Uint8Array, word: number, from: number, to: number): Uint
   return sealFrame(frame)
 }
 
-function decode(word: number, body: Uint8Array): ForwardMessage | null {
+/** What stands in a frame of that word. Total. */
+export function decodeForward(word: number, body: Uint8Array): ForwardMessage | null {
   const view = viewOf(body)
   if (word === COMMANDS) return decodeCommands('command', body, view)
   if (word === SESSION_COMMANDS) return decodeCommands('session', body, view)
@@ -279,7 +296,8 @@ function decodeError(bytes: Uint8Array): RaftError {
   )
 }
 
-function hintOf(value: unknown): LeaderHint | null {
+/** Total: null for what is no hint. */
+export function hintOf(value: unknown): LeaderHint | null {
   if (typeof value !== 'object' || value === null) return null
   const { id, address, meta } = value as Readonly<Record<string, unknown>>
   if (typeof id !== 'string' || typeof address !== 'string') return null
@@ -287,7 +305,8 @@ function hintOf(value: unknown): LeaderHint | null {
   return meta === undefined || metaFlaw(meta) !== null ? hint : { ...hint, meta: meta as ServerMeta }
 }
 
-function objectOf(text: string): Readonly<Record<string, unknown>> {
+/** Total: empty for what is no object. */
+export function objectOf(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}

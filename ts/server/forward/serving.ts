@@ -17,6 +17,7 @@ import { readSessionHeader, SESSION_HEADER_BYTES } from '../../format/session.js
 import { NoAnswer } from '../../machine/session-batch.js'
 import type { GuardedCodec, GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
+import { logIndex, termOf } from '../../types.js'
 import type { LogIndex, Term } from '../../types.js'
 import { ProposalCall } from '../calls/apply-queue.js'
 import type { ApplyQueue, CommandKind } from '../calls/apply-queue.js'
@@ -81,7 +82,7 @@ export class Serving {
     const onFrame = (frame: Uint8Array): void => {
       const message = reader.read(frame)
       if (message === 'more') return
-      if (message?.type === 'commands') this.#commands(customer, message)
+      if (message?.type === 'commands') this.take(customer, message)
       else if (message?.type === 'read') this.#read(customer, message.id)
       else return this.#leave(customer, 'it makes no sense, or came damaged')
       this.#mailbox.schedule()
@@ -100,14 +101,15 @@ export class Serving {
     for (const customer of this.#customers) this.#leave(customer, reason)
   }
 
+  /** Takes commands into the log of this server, which leads; whoever has them is told what becomes of each. */
   // Hot path: once per message.
-  #commands(customer: Customer, { kind, firstId, commands }: ForwardedCommands): void {
+  take(customer: Customer, { kind, firstId, commands }: ForwardedCommands): void {
     const refusal = this.#refusal ?? customer.refusal(commands.length)
     const ids: number[] = []
     const payloads: Payload[] = []
     for (let at = 0; at < commands.length; at += 1) {
       const command = commands[at] as Uint8Array
-      const error = refusal ?? this.#invalid(kind, command)
+      const error = refusal ?? this.#invalid(customer, kind, command)
       if (error === null) {
         ids.push(firstId + at)
         payloads.push(this.#slabs.copy(command))
@@ -120,7 +122,8 @@ export class Serving {
   }
 
   /** Whoever encoded it may be of another version; what cannot be decoded would halt everybody once it is applied. */
-  #invalid(kind: CommandKind, command: Uint8Array): RaftError | null {
+  #invalid({ judge }: Customer, kind: CommandKind, command: Uint8Array): RaftError | null {
+    if (judge !== null) return judge(kind, command)
     if (!this.#codec.validates) return null
     if (kind === 'command') return this.#codec.refusalOf(command)
     const { session, sequence } = readSessionHeader(viewOf(command), 0)
@@ -153,9 +156,17 @@ export class Serving {
   }
 }
 
+const NO_PLACE = logIndex(0)
+const NO_TERM = termOf(0)
+
+/** Why a command is not taken; null when it may be. */
+export type Judge = (kind: CommandKind, command: Uint8Array) => RaftError | null
+
 /** Whoever asks on one channel. */
-class Customer {
+export class Customer {
   readonly channel: Channel
+  /** Why a command of it is not taken; null: it is a peer, and asked no more than a peer is. */
+  readonly judge: Judge | null
   readonly #codec: GuardedResultCodec<unknown>
   /** Nobody is there to be answered. */
   isGone = false
@@ -166,8 +177,9 @@ class Customer {
   #answerBytes = 0
   #readAnswers: ForwardMessage[] = []
 
-  constructor(channel: Channel, codec: GuardedResultCodec<unknown>) {
+  constructor(channel: Channel, codec: GuardedResultCodec<unknown>, judge: Judge | null = null) {
     this.channel = channel
+    this.judge = judge
     this.#codec = codec
   }
 
@@ -201,6 +213,11 @@ class Customer {
 
   failed(id: number, error: RaftError): void {
     if (!this.isGone) this.#answer({ id, error })
+  }
+
+  /** Of what was no command. */
+  answered(id: number, answer: Uint8Array): void {
+    if (!this.isGone) this.#answer({ id, index: NO_PLACE, term: NO_TERM, result: answer })
   }
 
   readAt(id: number, index: LogIndex): void {
@@ -304,12 +321,14 @@ class FarRead extends PendingCall<LogIndex> {
   }
 }
 
-/** That this server closes or has halted is nothing that a caller elsewhere can do anything about: it leads no more. */
+/**
+ * That this server closes or has halted is nothing that a caller elsewhere can do anything about: it leads no more.
+ */
 const OF_THIS_SERVER: ReadonlySet<string> = new Set([
   ...['ERR_RAFT_CLOSED', 'ERR_RAFT_APPLY_FAILED', 'ERR_RAFT_STORE_CORRUPT', 'ERR_RAFT_STORE_POISONED'],
 ])
 
-function asHeardAfar(error: RaftError, outcome: Outcome): RaftError {
+export function asHeardAfar(error: RaftError, outcome: Outcome): RaftError {
   const { code, message, retryable, leader } = error
   if (OF_THIS_SERVER.has(code)) return outcome === 'not-applied' ? notLeader(null) : leadershipLost(outcome)
   if (outcome === error.outcome) return error

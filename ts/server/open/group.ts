@@ -114,8 +114,14 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const reads = new ReadQueue()
   const forwarding = new Forwarding({
     ...{ core, transport, clock, life, mailbox, proposals, reads, resultCodec: settings.resultCodec },
-    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server },
+    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server, identity },
     codec: settings.codec,
+    clients: {
+      ...settings,
+      clusterName: settings.cluster,
+      clientsMax: settings.clients.max,
+      machine: settings.stateMachine,
+    },
   })
   const runner = new ReadyRunner({
     ...{ core, store, transport, applier, replay, pins, refusals },

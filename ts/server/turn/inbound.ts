@@ -10,9 +10,17 @@ import { lastEntryTime, MILLISECONDS_BELIEVED_END } from '../../format/block.js'
 import type { Events } from '../../observe/events.js'
 import type { LogStore } from '../../storage/log-store.js'
 import { BOOT_UNPROVEN } from '../../transport/refusal.js'
-import type { ConnectionRefusal } from '../../transport/refusal.js'
+import type { ConnectionRefusal, Refusal } from '../../transport/refusal.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
-import type { ConnectionEnd, LinkId, Session, Transport, TransportHandlers } from '../../transport/transport.js'
+import type {
+  ClientOpening,
+  ConnectionEnd,
+  LinkId,
+  Session,
+  Transport,
+  TransportHandlers,
+} from '../../transport/transport.js'
+import type { ClientHello } from '../../transport/wire/client-handshake.js'
 import type { Block, Identity, Introduction, Logger, LogIndex, ServerId, StoreIdentity } from '../../types.js'
 import { Departures } from '../departures.js'
 import type { Forwarding } from '../forward/forwarding.js'
@@ -173,6 +181,10 @@ export class Inbound implements TransportHandlers {
   #userOf(first: Uint8Array, channel: Channel): ChannelHandlers | null {
     if (isRepair(first)) return this.#repairs.onChannel(channel)
     return isForward(first) ? this.#forwarding.onChannel(channel) : null
+  }
+
+  onClient(client: ClientHello): ClientOpening | Refusal | null {
+    return this.#life.isRunning ? this.#forwarding.onClient(client) : null
   }
 
   onQuestion(question: Uint8Array): Uint8Array | null {

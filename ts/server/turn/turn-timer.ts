@@ -1,6 +1,6 @@
 /**
- * The one timer of a server: asks for a turn when something is due. Moved only to an earlier time; one that fires early
- * costs an empty turn.
+ * The one timer of a server, or of a client: asks for a turn when something is due. Moved only to an earlier time; one
+ * that fires early costs an empty turn.
  */
 
 import type { CancelTimer, Clock } from '../../types.js'

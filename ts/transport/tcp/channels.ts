@@ -1,6 +1,6 @@
 /**
- * The channels of one transport: those that it has dialled, and those that peers have. Invariant: of either at most
- * CHANNELS_MAX with one peer are open.
+ * The channels of one transport: those that it has dialled, those that peers have, and those of clients. Invariant: of
+ * the first two at most CHANNELS_MAX with one peer are open; how many clients there are, whoever lets them in decides.
  */
 
 import {
@@ -8,6 +8,7 @@ import {
   type ChannelFrame,
   type ChannelHandlers,
   CHANNELS_MAX,
+  type ClientOpening,
   type Identity,
   peerChanged,
   type Ping,
@@ -81,6 +82,14 @@ export class Channels {
     const taken = handlers.onChannel?.(from, channel) ?? null
     if (taken === null) channel.close(takesNoChannels(self.serverId))
     else channel.open(taken)
+  }
+
+  /** A client has been let in. */
+  openedToClient(connection: Connection, opening: ClientOpening, context: DiallerContext): void {
+    const channel = new TcpChannel(connection, context)
+    this.#accepted.set(connection, channel)
+    context.logger.debug('transport.client-up', { link: connection.link, remote: connection.remote })
+    channel.open(opening(channel))
   }
 
   receivedFrame(connection: Connection, frame: ChannelFrame | Ping): void {

@@ -7,6 +7,8 @@
  * The accepting side says welcome when its has resolved; the connection opens on the dialling side with the welcome and
  * its own `admit`, so that no request is on its way before both sides want it. On a channel, where both sides may send,
  * the dialling side then says welcome too, and the accepting side opens with that.
+ *
+ * A client says a hello of its own, and is taken or refused at once; nobody is the peer of such a connection.
  */
 
 import type { Socket } from 'node:net'
@@ -16,12 +18,16 @@ import {
   CHANNEL_REQUIRES,
   CHANNEL_WIRE_BYTES_MAX,
   type ChannelFrame,
+  type ClientHello,
+  type ClientWelcome,
   type Clock,
   closedByPeer,
   commonFeatures,
   type ConnectionEnd,
   decodeFrame,
   encodeAnswer,
+  encodeClientHello,
+  encodeClientWelcome,
   encodeGoodbye,
   encodeHello,
   encodeRefusal,
@@ -47,6 +53,7 @@ import {
   type Request,
   type Response,
   type ServerId,
+  takesNoClients,
 } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
@@ -99,6 +106,10 @@ export interface ConnectionOwner {
   arriving?(connection: Connection): void
   /** Somebody asks in the place of a hello, on an accepted connection; null: there is no answer. */
   asked?(question: Uint8Array): Uint8Array | null
+  /** A client has dialled an accepted connection: why it is refused, or what is called once it is open to it. */
+  client?(hello: ClientHello): Refusal | ((connection: Connection) => void)
+  /** The server has taken the client that this side is. */
+  welcomed?(connection: Connection, welcome: ClientWelcome): void
   /** Right before `ended`, when one side refuses the other and it was not `admit` that did. */
   refused(connection: Connection, by: 'self' | 'peer', refusal: Refusal): void
   /** `wasOpen`: whether `opened` was called before. */
@@ -121,6 +132,10 @@ export class Connection {
   readonly #dialled: ServerId | null
   /** On an accepted connection known with the hello of the peer. */
   #isChannel: boolean
+  /** What this side says as a client; null: it is a server. */
+  readonly #asClient: Omit<ClientHello, 'type'> | null
+  /** One side is a client; on an accepted connection known with its hello. */
+  #isOfClient: boolean
   /** Of the handshake until it is open, then of all connections with this peer. */
   #traffic: Counted = { sent: 0, received: 0 }
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
@@ -145,7 +160,7 @@ export class Connection {
   #arrivedBytes = 0
 
   static dial(address: Address, dialled: ServerId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(address, { dialled, link: 0, isChannel: false }, context, owner)
+    return new Connection(address, { dialled, link: 0, isChannel: false, asClient: null }, context, owner)
   }
 
   static dialChannel(
@@ -154,16 +169,30 @@ export class Connection {
     context: ConnectionContext,
     owner: ConnectionOwner,
   ): Connection {
-    return new Connection(address, { dialled, link: 0, isChannel: true }, context, owner)
+    return new Connection(address, { dialled, link: 0, isChannel: true, asClient: null }, context, owner)
+  }
+
+  static dialAsClient(
+    address: Address,
+    asClient: Omit<ClientHello, 'type'>,
+    context: ConnectionContext,
+    owner: ConnectionOwner,
+  ): Connection {
+    return new Connection(address, { dialled: null, link: 0, isChannel: true, asClient }, context, owner)
   }
 
   static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(socket, { dialled: null, link, isChannel: false }, context, owner)
+    return new Connection(socket, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
   }
 
   private constructor(
     from: Address | Socket,
-    side: { readonly dialled: ServerId | null; readonly link: LinkId; readonly isChannel: boolean },
+    side: {
+      readonly dialled: ServerId | null
+      readonly link: LinkId
+      readonly isChannel: boolean
+      readonly asClient: Omit<ClientHello, 'type'> | null
+    },
     context: ConnectionContext,
     owner: ConnectionOwner,
   ) {
@@ -172,6 +201,8 @@ export class Connection {
     this.#dialled = side.dialled
     this.link = side.link
     this.#isChannel = side.isChannel
+    this.#asClient = side.asClient
+    this.#isOfClient = side.asClient !== null
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
     if (!('host' in from)) {
@@ -206,6 +237,10 @@ export class Connection {
 
   get isChannel(): boolean {
     return this.#isChannel
+  }
+
+  get isOfClient(): boolean {
+    return this.#isOfClient
   }
 
   get isAnswered(): boolean {
@@ -340,10 +375,11 @@ export class Connection {
   }
 
   #connected(): void {
-    if (this.#isEnded || this.#dialled === null) return
+    if (this.#isEnded) return
     this.#cancelTimer()
     this.#cancelTimer = this.#handshakeTimer()
-    this.#sayHello(this.#dialled)
+    if (this.#asClient !== null) this.#begin(encodeClientHello(this.#asClient))
+    else if (this.#dialled !== null) this.#sayHello(this.#dialled)
   }
 
   #handshakeTimer(): CancelTimer {
@@ -366,6 +402,10 @@ export class Connection {
       targetId,
       address,
     })
+    this.#begin(hello)
+  }
+
+  #begin(hello: Uint8Array): void {
     this.#magicSent = true
     this.#socket.write(Buffer.concat([MAGIC, hello]))
   }
@@ -457,9 +497,16 @@ export class Connection {
       case 'goodbye':
         return this.#end(closedByPeer(frame.reason), null, 'goodbye')
       case 'foreignHello':
+        if (this.#isOfClient) return this.#cut('a hello out of place')
         return this.refuse(foreignRefusal(this.#context.self.serverId, frame))
       case 'hello':
-        return this.peer === null ? this.#takeHello(frame) : this.#cut('a second hello')
+        return this.#isUnknown ? this.#takeHello(frame) : this.#cut('a second hello')
+      case 'clientHello':
+        return this.#takeClientHello(frame)
+      case 'clientWelcome':
+        if (this.#asClient === null || this.#isOpen) return this.#cut('a welcome of a client out of place')
+        this.#openToClient(frame.features)
+        return this.#owner.welcomed?.(this, frame)
       case 'question':
         return this.#takeQuestion(frame.data)
       case 'answer':
@@ -478,11 +525,35 @@ export class Connection {
   }
 
   #takeQuestion(question: Uint8Array): void {
-    if (this.#dialled !== null || this.peer !== null) return this.#cut('a question out of place')
+    if (this.#dialled !== null || !this.#isUnknown) return this.#cut('a question out of place')
     const answer = this.#owner.asked?.(question.slice()) ?? null
     if (answer === null) return this.end(NO_ANSWER.reason, NO_ANSWER)
     this.#isAnswered = true
     this.#end('a question was answered', encodeAnswer(answer))
+  }
+
+  /** The other side has not said who it is. */
+  get #isUnknown(): boolean {
+    return this.peer === null && !this.#isOfClient
+  }
+
+  #takeClientHello(hello: ClientHello): void {
+    if (this.#dialled !== null || !this.#isUnknown) return this.#cut('a hello of a client out of place')
+    const { serverId, clusterId } = this.#context.self
+    this.#isOfClient = true
+    this.#isChannel = true
+    const taken = this.#owner.client?.(hello) ?? takesNoClients(serverId)
+    if (typeof taken !== 'function') return this.refuse(taken)
+    this.#begin(encodeClientWelcome({ protocol: PROTOCOL, features: FEATURES, clusterId, serverId }))
+    this.#openToClient(hello.features)
+    taken(this)
+  }
+
+  #openToClient(features: readonly string[]): void {
+    this.#writer.features = commonFeatures(features)
+    this.#isOpen = true
+    this.#cancelTimer()
+    this.#reader.frameBytesMax = CHANNEL_WIRE_BYTES_MAX
   }
 
   /** The dialling side says it only on a channel, and when it has heard that of the other side. */

@@ -9,6 +9,7 @@ import {
   type Channel,
   type ChannelFrame,
   type ChannelHandlers,
+  type ClientHello,
   type Clock,
   type ConnectionEnd,
   type Hello,
@@ -31,6 +32,7 @@ import {
   serverCloses,
   type Session,
   type Transport,
+  takesNoClients,
   type TransportHandlers,
 } from '../index.js'
 import { type Address, formatAddress, parseAddress } from './address.js'
@@ -247,6 +249,16 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return this.#started().handlers.onQuestion?.(question) ?? null
   }
 
+  client(hello: ClientHello): Refusal | ((connection: Connection) => void) {
+    const context = this.#started()
+    const taken = context.handlers.onClient?.(hello) ?? takesNoClients(context.self.serverId)
+    if (typeof taken !== 'function') return taken
+    return (connection) => {
+      this.#strangers.delete(connection)
+      this.#channels.openedToClient(connection, taken, context)
+    }
+  }
+
   opened(connection: Connection, hello: Hello): void {
     if (connection.isChannel) {
       this.#strangers.delete(connection)
@@ -324,6 +336,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     if (connection.isLingering) this.#lingers(connection)
     const { isChannel } = connection
     if (connection.isAnswered) logger.debug('transport.question-answered', fields)
+    else if (wasOpen && connection.isOfClient) logger.debug('transport.client-down', { ...fields, reason })
     else if (wasOpen) logger.info(isChannel ? 'transport.channel-down' : 'transport.link-down', { ...fields, reason })
     else quiet.warn('transport.link-refused', peer ?? connection.remoteHost, reason, fields)
     if (isChannel) this.#channels.ended(connection, reason)

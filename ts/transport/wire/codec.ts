@@ -2,6 +2,7 @@
 
 import type { Request, Response } from '../../core/messages.js'
 import { type ChannelFrame, decodeChannelFrame, type Ping } from './channel-codec.js'
+import { type ClientHello, type ClientWelcome, decodeClientHandshake, isOfClients } from './client-handshake.js'
 import { frameFlaw, type FrameMemory, frameTypeAt, FrameType, type Malformed, malformed } from './frame.js'
 import {
   decodeHandshake,
@@ -16,7 +17,19 @@ import { type Answer, decodeQuestionOrAnswer, isOfQuestions, type Question } fro
 
 /** Every frame of the wire, read. */
 export type Frame =
-  Request | Response | Hello | ForeignHello | Welcome | RefusalFrame | Goodbye | Question | Answer | ChannelFrame | Ping
+  | Request
+  | Response
+  | Hello
+  | ForeignHello
+  | Welcome
+  | RefusalFrame
+  | Goodbye
+  | Question
+  | Answer
+  | ClientHello
+  | ClientWelcome
+  | ChannelFrame
+  | Ping
 
 /**
  * Reads the frame at [start, end); blocks, and what goes over a channel, are views of the memory. Total: any bytes give
@@ -27,6 +40,7 @@ export function decodeFrame(memory: FrameMemory, start = 0, end = memory.bytes.l
   if (flaw !== null) return malformed(flaw)
   const type = frameTypeAt(memory, start)
   if (type < FrameType.appendEntries) {
+    if (isOfClients(type)) return decodeClientHandshake(memory, start, end)
     return isOfQuestions(type) ? decodeQuestionOrAnswer(memory, start, end) : decodeHandshake(memory, start, end)
   }
   return type < FrameType.channelFrame ? decodeMessage(memory, start, end) : decodeChannelFrame(memory, start, end)

@@ -38,6 +38,8 @@ export const FrameType = {
   goodbye: 4,
   question: 5,
   answer: 6,
+  clientHello: 7,
+  clientWelcome: 8,
   appendEntries: 16,
   appendEntriesResult: 17,
   requestVote: 18,

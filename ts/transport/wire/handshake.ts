@@ -146,7 +146,7 @@ export function encodeGoodbye(reason: string): Uint8Array {
   return encodeMap(FrameType.goodbye, { reason: reason.slice(0, REASON_LENGTH_MAX) })
 }
 
-function encodeMap(type: number, map: Readonly<Record<string, unknown>>): Uint8Array {
+export function encodeMap(type: number, map: Readonly<Record<string, unknown>>): Uint8Array {
   const body = packr.pack(map)
   const length = FRAME_BYTES_MIN + body.byteLength
   assert(length <= HEAD_BYTES_MAX, `a frame of type ${type} has ${length} bytes, over ${HEAD_BYTES_MAX}`)
@@ -266,7 +266,7 @@ function helloOf(map: ReadonlyMap<unknown, unknown>): Hello | ForeignHello | Mal
   }
 }
 
-function hexField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
+export function hexField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
   const value = map.get(key)
   return isHex(value) ? value : null
 }
@@ -287,7 +287,7 @@ function bootsField(map: ReadonlyMap<unknown, unknown>): readonly Boot[] | null 
   return boots
 }
 
-function idField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
+export function idField(map: ReadonlyMap<unknown, unknown>, key: string): string | null {
   const value = map.get(key)
   if (typeof value !== 'string') return null
   const length = Buffer.byteLength(value)
@@ -295,7 +295,7 @@ function idField(map: ReadonlyMap<unknown, unknown>, key: string): string | null
 }
 
 /** Null when the bytes are not exactly one MessagePack map. */
-function readMap(bytes: Uint8Array): ReadonlyMap<unknown, unknown> | null {
+export function readMap(bytes: Uint8Array): ReadonlyMap<unknown, unknown> | null {
   try {
     const value: unknown = packr.unpack(bytes)
     return value instanceof Map ? value : null

@@ -133,6 +133,9 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_PEER_REPLACED':
     case 'ERR_RAFT_BOOT_UNPROVEN':
     case 'ERR_RAFT_LISTEN':
+    case 'ERR_RAFT_UNREACHABLE':
+    case 'ERR_RAFT_CLIENT_REFUSED':
+    case 'ERR_RAFT_QUERY_FAILED':
     case 'ERR_RAFT_CHANGE_REFUSED':
     case 'ERR_RAFT_REMOVED':
     case 'ERR_RAFT_SESSION_LOST':
