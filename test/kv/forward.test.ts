@@ -133,6 +133,27 @@ test('a read of a key that is due has the leader put the time into the log, and 
   )
 })
 
+test('a read of a key that is due by a clock ahead of its leader asks for the time again until it is dead', () => {
+  let now = 1_000_000
+  return withServer(
+    async ({ raft }, client) => {
+      await client.ask(pipeline(['SET', 'k', 'v', 'PX', '50']), '+OK\r\n')
+      now += 60
+      const propose = raft.propose.bind(raft)
+      let early = 0
+      raft.propose = (entry) => {
+        early += 1
+        // By the clock of the leader the key lives on.
+        if (early < 3) return Promise.resolve({ index: raft.status.lastIndex, term: raft.status.term, result: ok })
+        return propose(entry)
+      }
+      assert.is(await client.ask(command('GET', 'k'), '$-1\r\n'), '$-1\r\n')
+      assert.is(early, 3)
+    },
+    { forwards: true, entryTime: () => now, prepare: (raft: SingleServerRaft) => raft.follow(leader) },
+  )
+})
+
 test('a command whose answer could not travel is refused before it is sent', () =>
   withFollower(async ({ raft, data }, client) => {
     const half = 'x'.repeat(600_000)

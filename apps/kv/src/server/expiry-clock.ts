@@ -89,11 +89,13 @@ export class ExpiryClock implements Proposal {
     if (!this.#leadership.isLeader && this.#dueReads.length === 0) return
     const wanted = this.#dueReads.length > 0 ? 0 : this.#data.nextDeadline
     if (wanted === Number.POSITIVE_INFINITY) return
-    const at = Math.max(wanted, this.#timeEntryAt + TIME_ENTRY_INTERVAL_MS)
+    const now = this.#raft.entryTime
+    // A follower may find that its time was ahead.
+    const at = Math.max(wanted, Math.min(this.#timeEntryAt, now) + TIME_ENTRY_INTERVAL_MS)
     if (at >= this.#timerAt) return
     this.#cancelTimer?.()
     this.#timerAt = at
-    const delay = Math.min(Math.max(0, at - this.#raft.entryTime), TIMER_MAX_MS)
+    const delay = Math.min(Math.max(0, at - now), TIMER_MAX_MS)
     this.#cancelTimer = this.#clock.setTimer(delay, () => this.#onTimer())
   }
 
@@ -115,6 +117,8 @@ export class ExpiryClock implements Proposal {
     // Of all keys some may be due at any moment, so a read of all waits once.
     const now = this.#now()
     this.#executeOrWait(reads, now, (read) => read.keys !== null && this.#isDue(read, now))
+    // By the clock of this server, which may be ahead of the one that made the entry.
+    if (this.#dueReads.length > 0) this.watch()
   }
 
   failed(error: unknown): void {
