@@ -76,7 +76,9 @@ function leaderOf(cluster: KvCluster): number {
   const terms = cluster.ports.map((_, at) =>
     Math.max(
       0,
-      ...cluster.log(at).map(({ event, role, term }) => (event === 'role' && role === 'leader' ? Number(term) : 0)),
+      ...cluster
+        .log(at)
+        .map(({ event, role, term }) => (event === 'raft.role' && role === 'leader' ? Number(term) : 0)),
     ),
   )
   return terms.indexOf(Math.max(...terms))
