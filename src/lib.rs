@@ -160,6 +160,12 @@ fn float(value: u64) -> f64 {
     f64::from(high).mul_add(4_294_967_296.0, f64::from(low))
 }
 
+/// Milliseconds on a clock that goes on while the machine is suspended; infinity where there is none. Never falls.
+#[napi(catch_unwind)]
+pub fn boot_now() -> f64 {
+    balsa_log::boot_now().map_or(f64::INFINITY, |time| time.as_secs_f64() * 1000.0)
+}
+
 /// Makes a handle for a store that `open` fills.
 #[napi(catch_unwind)]
 pub fn create(env: &Env) -> Result<u32> {

@@ -23,8 +23,8 @@ export function checkReadOptions(call: string, options: object | undefined): voi
   if (options === undefined) return
   checkWait(call, options, READ_OPTION_NAMES)
   const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
-  if (consistency !== 'linearizable' && consistency !== 'stale') {
-    fail('consistency', `is ${shown(consistency)}; must be linearizable or stale`)
+  if (consistency !== 'linearizable' && consistency !== 'lease' && consistency !== 'stale') {
+    fail('consistency', `is ${shown(consistency)}; must be linearizable, lease or stale`)
   }
 }
 
@@ -33,11 +33,11 @@ export function checkQueryOptions(call: string, options: object | undefined): vo
   if (options === undefined) return
   checkWait(call, options, READ_OPTION_NAMES)
   const { consistency = 'linearizable' } = options as { readonly consistency?: unknown }
-  if (consistency === 'linearizable' || consistency === 'stale') return
+  if (consistency === 'linearizable' || consistency === 'lease' || consistency === 'stale') return
   const names = typeof consistency === 'object' && consistency !== null ? Object.keys(consistency) : []
   const { maxStalenessMs, minIndex } = (consistency ?? {}) as Readonly<Record<string, unknown>>
   if (names.length !== 1 || (maxStalenessMs === undefined && minIndex === undefined)) {
-    const kinds = 'linearizable, stale, { maxStalenessMs } or { minIndex }'
+    const kinds = 'linearizable, lease, stale, { maxStalenessMs } or { minIndex }'
     fail(
       'consistency',
       `is ${shown(consistency)}${names.length === 0 ? '' : ` with ${names.join(', ')}`}; must be ${kinds}`,

@@ -26,6 +26,7 @@ export function guardedClock(clock: Clock): Clock {
   /** What is added to its time: the sum of all steps back. */
   let lostMs = 0
   return {
+    ...(clock.bootNow === undefined ? {} : { bootNow: () => clock.bootNow?.() ?? Infinity }),
     now() {
       const at = clock.now() + lostMs
       if (at >= last && at < Infinity) last = at

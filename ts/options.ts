@@ -20,6 +20,7 @@ import { checkNumber, checkOptionNames, fail, has, optionsError, shown } from '.
 import { fileSnapshotStore } from './snapshot/file-snapshot-store.js'
 import type { SnapshotStoreFactory } from './snapshot/snapshot-store.js'
 import { nativeStore } from './storage/index.js'
+import { bootNow } from './storage/native/boot-clock.js'
 import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
@@ -282,7 +283,7 @@ const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
 
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
-const SYSTEM_CLOCK = systemClock()
+const SYSTEM_CLOCK: Clock = { ...systemClock(), bootNow }
 
 /** Throws ERR_RAFT_OPTIONS on the first thing that is wrong, also when a getter or a Proxy of the caller throws. */
 export function settingsOf<Command, Result, Query, Answer>(
@@ -556,6 +557,19 @@ export function checkChangeOptions(call: string, options: object | undefined): v
   }
   if (force !== undefined) checkFlag('force', force)
 }
+
+/** As `checkCallOptions`, for how long leases are to last: `timing` is that of the server that is asked. */
+export function checkLease(leaseMs: unknown, { heartbeatMs, electionTimeoutMs }: LeaseTiming): void {
+  if (leaseMs === 0) return
+  checkNumber('leaseMs', leaseMs, LEASE_HEARTBEATS_MIN * heartbeatMs, electionTimeoutMs)
+  if (!Number.isInteger(leaseMs)) fail('leaseMs', `is ${shown(leaseMs)}; must be a whole number, or 0 for no leases`)
+}
+
+/** What bounds a lease. */
+export type LeaseTiming = Pick<Settings<unknown, unknown, unknown, unknown>, 'heartbeatMs' | 'electionTimeoutMs'>
+
+/** A shorter lease would often end before the next heartbeat is answered. */
+const LEASE_HEARTBEATS_MIN = 2
 
 /** The id of a server, as every call takes it. */
 export function checkServerId(call: string, id: unknown): void {

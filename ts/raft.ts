@@ -28,6 +28,7 @@ import {
   checkCloseOptions,
   checkDescription,
   checkIds,
+  checkLease,
   checkServerId,
   checkTransferOptions,
   importSettingsOf,
@@ -38,6 +39,7 @@ import {
 import type {
   BootstrapOptions,
   FolderOptions,
+  LeaseTiming,
   RaftOptions,
   ImportOptions,
   RecoveredServer,
@@ -100,6 +102,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
   readonly #codec: GuardedCodec<Command>
   readonly #transport: Transport
+  readonly #timing: LeaseTiming
 
   /**
    * Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as
@@ -110,6 +113,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     this.#machine = settings.stateMachine
     this.#codec = settings.codec
     this.#transport = settings.transport
+    this.#timing = settings
   }
 
   /** Opens the folder, joins the cluster, starts to take part. Rejects with a RaftError that names what to do. */
@@ -255,18 +259,20 @@ export class Raft<Command, Result, Query = never, Answer = never> {
 
   /**
    * Asks the state machine. `linearizable`, the default, first does what `readIndex` does, so that only the leader
-   * answers (`query` does on every server); `stale` asks at once. What
-   * the query throws or rejects with, this rejects with, as it is; the server goes on. Deadline and signal hold for all
+   * answers (`query` does on every server); `lease` is the same without a round, while this server holds a lease
+   * (`setLease`; docs/reads.md says what that assumes), and may ask the query twice; `stale` asks at once. What the
+   * query throws or rejects with, this rejects with, as it is; the server goes on. Deadline and signal hold for all
    * of it: also for an answer that the query has promised. A server that has ended answers nothing.
    */
   async read(
     query: Query,
-    options?: WaitOptions & { readonly consistency?: 'linearizable' | 'stale' },
+    options?: WaitOptions & { readonly consistency?: 'linearizable' | 'lease' | 'stale' },
   ): Promise<Answer> {
     checkReadOptions('read', options)
     this.#checkQuery('read')
     const ask = (): Answer | PromiseLike<Answer> => this.#machine.query(query)
-    return options?.consistency === 'stale' ? this.#server.staleRead(ask, options) : this.#server.read(ask, options)
+    if (options?.consistency === 'stale') return this.#server.staleRead(ask, options)
+    return options?.consistency === 'lease' ? this.#server.leaseRead(ask, options) : this.#server.read(ask, options)
   }
 
   /**
@@ -395,6 +401,17 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     checkIds('voters of changeMembership', voters)
     checkIds('nonvoters of changeMembership', nonvoters)
     return this.#change('changeMembership', { type: 'set', voters: [...voters], nonvoters: [...nonvoters] }, options)
+  }
+
+  /**
+   * From now on leaders hold leases of `leaseMs` milliseconds, by which they read with `consistency: 'lease'`; 0: none
+   * do. A whole number, two heartbeats to an election timeout of this server. Resolves when that is committed. While
+   * there are leases nobody else leads before they have run out: docs/reads.md says what they cost and assume. Every
+   * member must know of leases: one of a version that does not refuses the configuration.
+   */
+  async setLease(leaseMs: number, options?: ChangeOptions): Promise<ConfigurationAnswer> {
+    checkLease(leaseMs, this.#timing)
+    return this.#change('setLease', { type: 'lease', leaseMs }, options)
   }
 
   /** The members, as the newest configuration in the log of this server has them; its index is for `ifIndex`. */

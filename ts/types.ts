@@ -73,6 +73,8 @@ export interface Configuration {
   readonly voters: readonly Server[]
   readonly outgoing: readonly Server[] | null
   readonly nonvoters: readonly Nonvoter[]
+  /** How long a leader's lease lasts (docs/reads.md), in whole milliseconds; absent: there are no leases. */
+  readonly leaseMs?: number
   /** Absent when there is none. */
   readonly extensions?: readonly Extension[]
 }
@@ -92,6 +94,8 @@ export interface ConfigurationStatus {
   readonly outgoing: readonly Member[] | null
   /** `promote`: whoever leads makes it a voter once it has caught up. */
   readonly nonvoters: readonly (Member & { readonly promote: boolean })[]
+  /** How long a leader's lease lasts, in milliseconds (`setLease`); absent: there are no leases. */
+  readonly leaseMs?: number
 }
 
 /** What an entry is for. `apply` of the state machine is given commands, its `configured` configurations. */
@@ -256,6 +260,11 @@ export type CancelTimer = () => void
 export interface Clock {
   /** Monotonic milliseconds, with fractions. */
   now(): number
+  /**
+   * As `now`, and goes on while the machine is suspended: by it a leader counts its lease. Never falls; called for
+   * reads. Absent, or Infinity: there is no such clock, and reads by lease are as linearizable ones.
+   */
+  bootNow?(): number
   /** Milliseconds since 1970, as the machine believes. */
   wallNow(): number
   setTimer(delayMs: number, callback: () => void): CancelTimer

@@ -12,7 +12,9 @@ import type { Latencies, Load, Loaded, Work } from './messages.js'
 export type MeasuredRaft = Raft<Uint8Array, number, null, number>
 
 /** Reads that are answered at once never let the event loop run by themselves: after so many of them it runs. */
-const STALE_READS_PER_TURN = 64
+const READS_PER_TURN = 64
+/** Half an election timeout of the default. */
+const LEASE_MS = 500
 /** An open loop that is further behind than this gives up on what is due, and counts it as refused. */
 const OPEN_LOOP_WAITING_MAX = 16_384
 
@@ -46,11 +48,15 @@ export class Recorder {
 }
 
 /** `ended`: ends an open loop before its time. */
-export function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder, ended: AbortSignal): Promise<Loaded> {
+export async function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder, ended: AbortSignal): Promise<Loaded> {
+  // Once: other loads do not ask by leases.
+  const hasLeases = raft.configuration().configuration.leaseMs !== undefined
+  if (load.work === 'leaseRead' && !hasLeases) await raft.setLease(LEASE_MS)
   const operation = operationOf(raft, load.work, new Uint8Array(load.payloadBytes).fill(0x62))
   const { pace, milliseconds } = load
   if ('perSecond' in pace) return openLoop(operation, pace.perSecond, milliseconds, recorder, ended)
-  const turnAfter = load.work === 'staleRead' ? STALE_READS_PER_TURN : Infinity
+  const isAtOnce = load.work === 'staleRead' || load.work === 'leaseRead'
+  const turnAfter = isAtOnce ? READS_PER_TURN : Infinity
   return closedLoop(operation, pace.inFlight, milliseconds, turnAfter, recorder)
 }
 
@@ -64,6 +70,8 @@ function operationOf(raft: MeasuredRaft, work: Work, command: Uint8Array): () =>
       return () => raft.query(null)
     case 'linearizableRead':
       return () => raft.read(null)
+    case 'leaseRead':
+      return () => raft.read(null, { consistency: 'lease' })
     case 'staleRead':
       return () => raft.read(null, { consistency: 'stale' })
   }

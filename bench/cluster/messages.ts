@@ -2,7 +2,7 @@
 
 import type { StoreStats } from 'balsa-raft'
 
-export type Work = 'apply' | 'submit' | 'linearizableRead' | 'query' | 'staleRead'
+export type Work = 'apply' | 'submit' | 'linearizableRead' | 'leaseRead' | 'query' | 'staleRead'
 
 /**
  * Closed loop: that many callers, each with one operation at a time. Open loop: operations begin at a fixed rate, come

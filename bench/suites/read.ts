@@ -1,5 +1,6 @@
 /**
- * Reads: linearizable ones on the leader (thesis 6.4: one confirmed round for all that wait), stale ones on a follower.
+ * Reads: linearizable ones on the leader (thesis 6.4: one confirmed round for all that wait, or its lease, 6.4.1),
+ * stale ones on a follower.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -12,7 +13,7 @@ const WARM_UP_MS = 500
 
 export const read: Suite = {
   name: 'read',
-  purpose: 'linearizable reads on the leader and on a follower, stale reads on a follower',
+  purpose: 'linearizable reads on the leader, by its lease and on a follower, stale reads on a follower',
   minutes: 2,
   rounds: 5,
   seconds: 2,
@@ -44,14 +45,15 @@ async function open(settings: Settings): Promise<OpenSuite> {
       },
     })
   const linearizable = one('linearizable, leader', 'linearizableRead', () => servers.leader())
+  const leased = one('by lease, leader', 'leaseRead', () => servers.leader())
   const far = one('linearizable, follower', 'query', () => servers.follower())
   const stale = one('stale, follower', 'staleRead', () => servers.follower())
   return {
-    cases: [linearizable, far, stale].flatMap((each) => settings.inFlight.map(each)),
+    cases: [linearizable, leased, far, stale].flatMap((each) => settings.inFlight.map(each)),
     skipped: [],
     notes: [
       'the state machine answers with a number it has at hand: what is measured is the way to it',
-      'a stale read is a call within the process; the event loop runs after every 64 reads of a caller',
+      'a stale read, and one by lease, is a call within the process; the event loop runs after every 64 reads of a caller',
     ],
     close: () => servers.close(),
   }

@@ -48,6 +48,7 @@ export const EXPECTED = {
   32: 'a recovered cluster is another one',
   33: 'a repair is what was sealed',
   34: 'a replay ends once',
+  35: 'a lease is of the newest leader',
   judge: 'what the clients of kv are told',
 }
 

@@ -347,8 +347,8 @@ test('options that are wrong are refused by their name', async ({ site }) => {
     [() => follower.submit(1, { retry: 'always' as never }), /^option retry is always; must be safe, idempotent or/],
     [() => follower.propose(1, { retires: false } as never), /option retires is unknown: did you mean retry\?/],
     [
-      () => follower.query(null, { consistency: 'lease' as never }),
-      /^option consistency is lease; must be linearizable/,
+      () => follower.query(null, { consistency: 'leased' as never }),
+      /^option consistency is leased; must be linearizable, lease, stale/,
     ],
     [() => follower.query(null, { consistency: null as never }), /^option consistency is null; must be/],
     [

@@ -200,7 +200,7 @@ test('options of a call are refused with a promise, by name', async ({ raft }) =
 test('a consistency that there is not is refused, and a reader is told of those that there are', async ({ raft }) => {
   const error = await failure(raft.read('total', { consistency: 'eventual' }) as Promise<unknown>)
   assert.is(error.code, 'ERR_RAFT_OPTIONS')
-  assert.match(error.message, /^option consistency is eventual; must be linearizable or stale/)
+  assert.match(error.message, /^option consistency is eventual; must be linearizable, lease or stale/)
   const other = await failure(raft.apply({ add: 1 }, { consistency: 'stale' }) as Promise<unknown>)
   assert.match(other.message, /^apply: option consistency is unknown/)
 })

@@ -31,6 +31,7 @@ const plan: Plan = {
       refusedMs: 11,
       keys: 1,
       anywhere: 0,
+      leases: 0,
       paddingMax: 0,
       deadlines: 0,
       signals: 0,

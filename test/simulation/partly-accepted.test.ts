@@ -29,6 +29,7 @@ const plan: Plan = {
       refusedMs: 10,
       keys: 1,
       anywhere: 0,
+      leases: 0,
       paddingMax: 0,
       deadlines: 0,
       deadlineMs: 1,

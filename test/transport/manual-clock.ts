@@ -10,6 +10,8 @@ interface Timer {
 export class ManualClock implements Clock {
   /** How far the wall clock is ahead of the monotonic one: a test sets the date with it. */
   wallOffsetMs = 0
+  /** How long the machine has slept: only the clock of leases counts that. Infinity: there is none. */
+  sleptMs = 0
   #now = 1000
   readonly #timers = new Set<Timer>()
 
@@ -19,6 +21,10 @@ export class ManualClock implements Clock {
 
   now(): number {
     return this.#now
+  }
+
+  bootNow(): number {
+    return this.#now + this.sleptMs
   }
 
   wallNow(): number {

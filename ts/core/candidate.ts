@@ -29,7 +29,13 @@ abstract class Campaign extends RoleBehaviour {
   }
 
   tick(): void {
-    if (this.core.now < this.#electionAt) return
+    const { now, pledge } = this.core
+    if (now < this.#electionAt) return
+    // It may stand for election because its leader has asked it to, and for another one only later.
+    if (pledge.isKept(now)) {
+      this.#electionAt = pledge.until
+      return
+    }
     if (this.mayCampaign) return this.core.becomePreCandidate()
     this.core.becomeFollower(this.core.hardState.term, null, 'it calls for elections only when it is asked to')
   }

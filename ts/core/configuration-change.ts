@@ -24,6 +24,8 @@ export type ConfigurationChange =
   | { readonly type: 'replace'; readonly id: ServerId; readonly by: ServerId }
   /** Another address, or other extensions. */
   | { readonly type: 'update'; readonly server: Server }
+  /** Leases of so many milliseconds; 0: none. */
+  | { readonly type: 'lease'; readonly leaseMs: number }
   /** These members and no others, all of them members already; through a joint configuration where it must be. */
   | { readonly type: 'set'; readonly voters: readonly ServerId[]; readonly nonvoters: readonly ServerId[] }
 
@@ -94,6 +96,8 @@ function changedBy(current: Configuration, change: ConfigurationChange): Changed
       return replaced(current, change.id, change.by)
     case 'update':
       return updated(current, change.server)
+    case 'lease':
+      return leased(current, change.leaseMs)
     case 'set':
       return set(current, change.voters, change.nonvoters)
   }
@@ -165,6 +169,12 @@ function updated(current: Configuration, server: Server): Changed {
     nonvoter.id === id ? { ...server, promote: nonvoter.promote } : nonvoter,
   )
   return { configuration: { ...current, voters, nonvoters } }
+}
+
+function leased(current: Configuration, leaseMs: number): Changed {
+  const { leaseMs: before = 0, ...rest } = current
+  if (leaseMs === before) return { flaw: leaseMs === 0 ? 'there are no leases' : `leases last ${leaseMs} ms already` }
+  return { configuration: leaseMs === 0 ? rest : { ...rest, leaseMs } }
 }
 
 function set(current: Configuration, voterIds: readonly ServerId[], nonvoterIds: readonly ServerId[]): Changed {

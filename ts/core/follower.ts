@@ -74,7 +74,12 @@ export class Follower extends RoleBehaviour {
   }
 
   tick(): void {
-    if (this.core.now < this.#electionAt || !this.mayCampaign) return
+    const { now, pledge } = this.core
+    if (now < this.#electionAt || !this.mayCampaign) return
+    if (pledge.isKept(now)) {
+      this.#electionAt = pledge.until
+      return
+    }
     // A slow disk is not a dead leader (scenario E14): onPersisted starts the timer again.
     if (this.core.tickets.hasPendingAppends && !this.#isLeaderGone) this.#resetElectionTimer()
     else this.core.becomePreCandidate()
@@ -89,7 +94,9 @@ export class Follower extends RoleBehaviour {
     if (peer !== this.#leader || this.#isLeaderGone) return
     this.#isLeaderGone = true
     if (!this.mayCampaign) return
-    this.#electionAt = Math.min(this.#electionAt, this.core.losses.attemptAt(this.core, peer))
+    const { losses, pledge, now } = this.core
+    const pledgedMs = Math.max(0, pledge.until - now)
+    this.#electionAt = Math.min(this.#electionAt, losses.attemptAt(this.core, peer) + pledgedMs)
   }
 
   /** The leader wants this server to follow it (thesis 3.10). Late, or meant for another log: it leads on (T4). */

@@ -38,6 +38,7 @@ import { LeaderLoss } from './leader-loss.js'
 import { messageFlaw, termFlaw } from './message-check.js'
 import type { AppendEntries, Request, Response } from './messages.js'
 import { Outbox } from './outbox.js'
+import { Pledge } from './pledge.js'
 import { RaftLog } from './raft-log.js'
 import type { BlockMaker, LogStart } from './raft-log.js'
 import type { Admission, Input, Ready } from './ready.js'
@@ -105,6 +106,7 @@ export class RaftCore {
   readonly #intake: Intake
   readonly #outbox = new Outbox()
   readonly #configurations: ConfigurationNews
+  readonly #pledge: Pledge
   readonly #succession = new Succession(this.#outbox)
   /** Connections that are up, by the peer that was dialled; a later session of a peer replaces the earlier one. */
   readonly #sessions = new Map<ServerId, PeerSession>()
@@ -119,6 +121,8 @@ export class RaftCore {
   #leaderTerm = termOf(0)
   /** The time of this turn, on the clock of the inputs. Never goes back. */
   #now: number
+  /** The time of this turn on the clock that counts through suspend; -Infinity where it was not told. */
+  #bootNow = -Infinity
   /** Names each attempt to ask for pre-votes. */
   #preVoteRound = 0
   /** What was received while the state machine was busy: it becomes the log's when that is over (scenario N9). */
@@ -133,6 +137,7 @@ export class RaftCore {
     this.#tailBytesMax = options.tailBytesMax ?? TAIL_BYTES_MAX
     this.#hardState = new TermAndVote(hardState.term, hardState.votedFor)
     this.#log = new RaftLog(options.log, options.maker)
+    this.#pledge = new Pledge(this.#log, options.now)
     this.#tickets = new Tickets(this.#log, this.#hardState, hardState.commitIndex)
     this.#feed = new MachineFeed(this.#log, this.#tickets)
     this.#intake = new Intake(this.#log, this.#hardState, this.#tickets)
@@ -180,6 +185,24 @@ export class RaftCore {
 
   get configuration(): Configuration {
     return this.#log.configuration
+  }
+
+  /** Whether this server counts a lease: then each turn is told the time on the clock of leases. */
+  get countsLease(): boolean {
+    return this.#role.role === 'leader' && this.#log.configuration.leaseMs !== undefined
+  }
+
+  /**
+   * Whether what the state machine holds is a linearizable read at that time, on the clock of leases, without another
+   * word (docs/reads.md).
+   */
+  mayReadByLease(bootNow: number): boolean {
+    return this.#role.mayReadByLease(bootNow)
+  }
+
+  /** Until when this server helps nobody to lead, but whom its leader asks to; on the clock of the inputs. */
+  get pledgedUntil(): number {
+    return this.#pledge.until
   }
 
   /** Whom this server talks to: the members, and for a moment those that were removed; not itself. */
@@ -269,7 +292,7 @@ export class RaftCore {
     }
     switch (input.type) {
       case 'turn':
-        return this.#beginTurn(input.now)
+        return this.#beginTurn(input.now, input.bootNow)
       case 'tick':
         return this.#tick(input.now)
       case 'request':
@@ -351,11 +374,15 @@ export class RaftCore {
       outbox: this.#outbox,
       maker: options.maker,
       losses: new LeaderLoss(),
+      pledge: this.#pledge,
       succession: this.#succession,
       sessions: this.#sessions,
       electorate: new Electorate(options.id, options.store, this.#sessions, options.maker),
       get now() {
         return core.#now
+      },
+      get bootNow() {
+        return core.#bootNow
       },
       get configuration() {
         return core.#log.configuration
@@ -370,8 +397,9 @@ export class RaftCore {
     }
   }
 
-  #beginTurn(now: number): void {
+  #beginTurn(now: number, bootNow = this.#bootNow): void {
     this.#advance(now)
+    this.#bootNow = bootNow
     // A deadline passed unnoticed: the event loop was away, and what peers sent meanwhile may still be on its way in.
     const wasAway = now - this.#role.nextDeadline() > this.#settings.heartbeatMs
     if (wasAway) this.#role.grace(now + this.#settings.heartbeatMs)
@@ -408,12 +436,13 @@ export class RaftCore {
   }
 
   /**
-   * Nobody gets a vote while a live leader is heard, unless that leader itself hands over (thesis 4.2.3); and no
+   * Nobody gets a vote while a live leader is heard, or may hold a lease by what this server has pledged, unless that
+   * leader itself hands over (thesis 4.2.3); and no
    * stranger gets one of a voter: only what leads is heard of one (H1-13). A server that is no voter by what it knows
    * may be one all the same, by an entry that only the asker has, and nobody else could be elected (M8).
    */
   #deniesVotes(from: ServerId, isTransfer = false): boolean {
-    if (this.#role.hearsLeader && !isTransfer) return true
+    if (!isTransfer && (this.#role.hearsLeader || this.#pledge.isKept(this.#now))) return true
     const isVoterHere = this.#context.electorate.isVoterHere(this.configuration)
     return isVoterHere && !this.#configurations.servers.some(({ id }) => id === from)
   }
@@ -447,6 +476,7 @@ export class RaftCore {
       this.#becomeFollower(message.term, from, `${from} leads term ${message.term}`)
     }
     this.#role.handleAppendEntries(from, link, message)
+    this.#pledge.renew(this.#now)
   }
 
   /** Leaves once the term and vote of now are durable. */

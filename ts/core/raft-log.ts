@@ -208,6 +208,18 @@ export class RaftLog {
     return this.#configurations.slice(Math.max(settled, 0))
   }
 
+  /** The longest lease of those. Hot path: once per message of a leader. */
+  get leaseMsInQuestion(): number {
+    const { settledIndex } = this
+    let longest = 0
+    for (let at = this.#configurations.length - 1; at >= 0; at -= 1) {
+      const { index, configuration } = this.#configurations[at] ?? this.#newest
+      longest = Math.max(longest, configuration.leaseMs ?? 0)
+      if (index <= settledIndex) break
+    }
+    return longest
+  }
+
   /** The last entry that no leader may replace: what is committed, and what every log of the cluster begins with. */
   get settledIndex(): LogIndex {
     return logIndex(Math.max(this.commitIndex, this.#baseIndex))

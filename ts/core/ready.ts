@@ -25,7 +25,12 @@ export type Input =
    * A turn of the shell begins. Sets the time and fires nothing: what has arrived must be seen before a timer may
    * expire (scenario E15).
    */
-  | { readonly type: 'turn'; readonly now: number }
+  | {
+      readonly type: 'turn'
+      readonly now: number
+      /** On the clock that counts through suspend; absent: as before. Needed while the core `countsLease`. */
+      readonly bootNow?: number
+    }
   /** Everything that had arrived is in: deadlines may expire now. */
   | { readonly type: 'tick'; readonly now: number }
   | { readonly type: 'request'; readonly from: ServerId; readonly link: number; readonly message: Request }

@@ -9,6 +9,7 @@ import type { Progress } from './leader/progress.js'
 import type { LeaderLoss } from './leader-loss.js'
 import type { AppendEntries, Response, TimeoutNow } from './messages.js'
 import type { Outbox } from './outbox.js'
+import type { Pledge } from './pledge.js'
 import type { BlockMaker, RaftLog } from './raft-log.js'
 import type { Admission, ChangeRequest, Fetch } from './ready.js'
 import type { Succession } from './succession.js'
@@ -42,12 +43,15 @@ export interface CoreContext {
   readonly outbox: Outbox
   readonly maker: BlockMaker
   readonly losses: LeaderLoss
+  readonly pledge: Pledge
   readonly succession: Succession
   /** Live connections by peer; shared by all roles, kept by the core. */
   readonly sessions: ReadonlyMap<ServerId, PeerSession>
   readonly electorate: Electorate
   /** The time of this turn. */
   readonly now: number
+  /** The same on the clock that counts through suspend, or earlier; -Infinity where nobody asks for it. */
+  readonly bootNow: number
   /** In force from the moment it is appended (thesis 4.1). */
   readonly configuration: Configuration
   /** In [0, 1). */
@@ -134,6 +138,11 @@ export abstract class RoleBehaviour {
 
   readIndex(id: number): void {
     this.core.outbox.read({ id, status: 'notLeader' })
+  }
+
+  /** Whether what the state machine has is all that is committed anywhere, at that time of the clock of leases. */
+  mayReadByLease(_bootNow: number): boolean {
+    return false
   }
 
   configure(id: number, _request: ChangeRequest): void {

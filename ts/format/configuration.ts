@@ -25,6 +25,11 @@ export interface ConfigurationPayload {
 const VERSION = 1
 const PARTS = 6
 
+/** Of a configuration: u32, little endian, the milliseconds of a lease. Required. */
+const LEASE = 'read-lease'
+/** Ten minutes: the longest election timeout. */
+const LEASE_MS_MAX = 600_000
+
 const EXTENSION_NAME = /^[a-z][a-z0-9-]{0,63}$/
 
 const packr = new Packr({ useRecords: false })
@@ -44,7 +49,7 @@ export function encodeBootstrap(clusterName: string, servers: readonly Server[])
 
 export function encodeConfiguration(payload: ConfigurationPayload): Uint8Array {
   const { clusterName, configuration } = payload
-  const { voters, outgoing, nonvoters, extensions } = configuration
+  const { voters, outgoing, nonvoters } = configuration
   assert(!LONE_SURROGATE.test(clusterName), `cluster name ${JSON.stringify(clusterName)} is not well-formed`)
   const packed = packr.encode([
     VERSION,
@@ -52,7 +57,7 @@ export function encodeConfiguration(payload: ConfigurationPayload): Uint8Array {
     sortById(voters).map(serverRow),
     outgoing === null ? null : sortById(outgoing).map(serverRow),
     sortById(nonvoters).map(nonvoterRow),
-    extensionRows(extensions),
+    extensionRows(withLease(configuration)),
   ])
   return new Uint8Array(packed)
 }
@@ -71,7 +76,7 @@ export function decodeConfiguration(bytes: Uint8Array): ConfigurationPayload {
       voters: asArray(parts[2], null, 'voters').map(asServer),
       outgoing: parts[3] === null ? null : asArray(parts[3], null, 'outgoing').map(asServer),
       nonvoters: asArray(parts[4], null, 'nonvoters').map(asNonvoter),
-      ...asExtensions(parts[5], 'the configuration'),
+      ...withoutLease(asExtensions(parts[5], 'the configuration')),
     },
   }
   const { voters, outgoing, nonvoters } = payload.configuration
@@ -171,7 +176,29 @@ function asExtension(value: unknown): Extension {
   return { name, isRequired, value: new Uint8Array(bytes) }
 }
 
-/** This version knows no extension: one that must be understood is refused, whatever it is. */
+/** What is said of leases, beside the other extensions: who does not understand it must not take part. */
+function withLease({ leaseMs, extensions = [] }: Configuration): readonly Extension[] {
+  if (leaseMs === undefined) return extensions
+  assert(isLease(leaseMs), `a lease of ${leaseMs} ms cannot be written`)
+  const value = new Uint8Array(4)
+  new DataView(value.buffer).setUint32(0, leaseMs, true)
+  return [...extensions, { name: LEASE, isRequired: true, value }]
+}
+
+/** Of an optional one of that name, from whoever knows why, nothing is read, as of any. */
+function withoutLease({ extensions = [] }: Pick<Configuration, 'extensions'>): Partial<Configuration> {
+  const lease = extensions.find(({ name, isRequired }) => name === LEASE && isRequired)
+  if (lease === undefined) return extensions.length === 0 ? {} : { extensions }
+  const { byteLength, byteOffset, buffer } = lease.value
+  const leaseMs = byteLength === 4 ? new DataView(buffer, byteOffset).getUint32(0, true) : 0
+  if (!isLease(leaseMs)) fail(`the value of the extension ${LEASE} is no number of milliseconds`)
+  const others = extensions.filter((each) => each !== lease)
+  return { leaseMs, ...(others.length === 0 ? {} : { extensions: others }) }
+}
+
+const isLease = (leaseMs: number): boolean => Number.isInteger(leaseMs) && leaseMs > 0 && leaseMs <= LEASE_MS_MAX
+
+/** Of others than these this version knows none: one that must be understood is refused, whatever it is. */
 function refuseRequired(configuration: Configuration): void {
   const { voters, outgoing, nonvoters } = configuration
   for (const { extensions } of [configuration, ...voters, ...(outgoing ?? []), ...nonvoters]) {

@@ -1,5 +1,8 @@
 /** The addon as TypeScript sees it: generated from src/lib.rs when it is built. `npm run fix` copies it here. */
 
+/** Milliseconds on a clock that goes on while the machine is suspended; infinity where there is none. Never falls. */
+export declare function bootNow(): number
+
 /**
  * Waits until everything submitted is durable, or the store is poisoned, then releases the directory. `stats` and
  * `fault` answer until `release`.

@@ -45,6 +45,7 @@ const CODES: Readonly<Record<string, RaftErrorCode>> = {
 
 /** Every export of the addon, no more and no fewer: by them an addon of another version is told. */
 const EXPORTS: Readonly<Record<keyof NativeBinding, true>> = {
+  bootNow: true,
   create: true,
   open: true,
   look: true,

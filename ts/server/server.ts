@@ -302,6 +302,24 @@ export class Server implements Changing, Local {
     return isThenable(answer) ? this.#untilAnswered(answer, options, since) : answer
   }
 
+  /**
+   * The same by the lease of this server, where it holds one before and after, and `otherwise` where it does not: an
+   * answer that took long, or a process that slept meanwhile, is no reason to answer with what was true long ago. Hot
+   * path: once per read.
+   */
+  async leaseRead<Answer>(
+    ask: Ask<Answer>,
+    options: WaitOptions | undefined,
+    otherwise = (left: WaitOptions | undefined) => this.read(ask, left),
+  ): Promise<Answer> {
+    const { term } = this.core
+    if (!this.#mayReadByLease) return otherwise(options)
+    const since = this.#beginOf(options)
+    const answer = await this.staleRead(ask, options)
+    if (this.#mayReadByLease && this.core.term === term) return answer
+    return otherwise(this.#rest(options, since))
+  }
+
   ready(options: WaitOptions | undefined): Promise<void> {
     const call = new PendingCall<void>()
     if (!this.begin(call, options)) return call.promise
@@ -523,6 +541,10 @@ export class Server implements Changing, Local {
     else if (options === undefined) return true
     else call.arm(options, this.#alarms, since ?? this.#clock.now())
     return !call.settled
+  }
+
+  get #mayReadByLease(): boolean {
+    return this.core.countsLease && this.core.mayReadByLease(this.#clock.bootNow?.() ?? Infinity)
   }
 
   get #alarms(): Alarms {

@@ -68,7 +68,7 @@ export interface SnapshotStatus {
 }
 
 /** The core's own configuration is not given away. */
-export function describe({ voters, outgoing, nonvoters }: Configuration): ConfigurationStatus {
+export function describe({ voters, outgoing, nonvoters, leaseMs }: Configuration): ConfigurationStatus {
   const memberOf = (server: Server): Member => {
     const { id, address } = server
     const meta = metaOf(server)
@@ -78,6 +78,7 @@ export function describe({ voters, outgoing, nonvoters }: Configuration): Config
     voters: voters.map(memberOf),
     outgoing: outgoing?.map(memberOf) ?? null,
     nonvoters: nonvoters.map((nonvoter) => ({ ...memberOf(nonvoter), promote: nonvoter.promote })),
+    ...(leaseMs === undefined ? {} : { leaseMs }),
   }
 }
 

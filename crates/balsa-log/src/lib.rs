@@ -17,7 +17,8 @@
 //! meanwhile. `opening` puts the two together again.
 //!
 //! Around the directory stand `directory` (whose it is), `lock` (who has it open), `watch` (whether it is still there)
-//! and `filesystem` (whether a flush means anything there, and which file is which).
+//! and `filesystem` (whether a flush means anything there, and which file is which). `boot_clock` has nothing to do
+//! with stores: it is the one thing that leases need of the system.
 //!
 //! `verify` reads all of it, and goes on where an open ends.
 //!
@@ -26,6 +27,7 @@
 #![deny(unsafe_code)]
 
 mod backlog;
+mod boot_clock;
 mod directory;
 mod error;
 mod fault;
@@ -54,6 +56,7 @@ mod verify;
 mod watch;
 mod writer;
 
+pub use boot_clock::boot_now;
 pub use directory::Seed;
 pub use error::Error;
 pub use fault::{FaultPoint, Faults};

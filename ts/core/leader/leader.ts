@@ -7,8 +7,7 @@
  * - `read-index`: proves to readers that it still leads
  * - `transfer`: hands over to another voter
  * - `membership`: who belongs to the cluster
- *
- * The lease of reads will be a further duty beside these.
+ * - `lease`: reads without asking anybody
  *
  * Invariants: it never truncates. Until an entry of its own term is committed, nothing is known of what older terms
  * committed (8).
@@ -21,6 +20,7 @@ import type { Admission, ChangeRequest, Fetch } from '../ready.js'
 import { RoleBehaviour } from '../role.js'
 import type { CoreContext } from '../role.js'
 import { advanceCommit } from './commitment.js'
+import { Lease } from './lease.js'
 import { Membership } from './membership.js'
 import type { Progress } from './progress.js'
 import { QuorumWatch } from './quorum-watch.js'
@@ -41,6 +41,7 @@ export class Leader extends RoleBehaviour {
   readonly #replications = new Map<ServerId, Replication>()
   readonly #quorum: QuorumWatch
   readonly #reads: ReadRounds
+  readonly #lease: Lease
   readonly #membership: Membership
   readonly #transfer: Transfer
   /** The no-op that began this leadership. */
@@ -57,6 +58,7 @@ export class Leader extends RoleBehaviour {
     this.#firstOfTerm = logIndex(core.log.lastIndex + 1)
     this.#quorum = new QuorumWatch(core, this.#peers)
     this.#reads = new ReadRounds(core, this.#peers)
+    this.#lease = new Lease(core, this.#reads, this.#peers)
     this.#transfer = new Transfer(core, this.#peers)
     this.#membership = new Membership(core, this.#quorum, this.#reads, this.#transfer, this.#peers, this.#replications)
   }
@@ -173,6 +175,13 @@ export class Leader extends RoleBehaviour {
   override readIndex(id: number): void {
     const isCommittedInTerm = this.core.log.commitIndex >= this.#firstOfTerm
     this.#reads.ask(id, isCommittedInTerm ? this.core.log.commitIndex : null)
+  }
+
+  /** What a successor was asked for, or may soon be, ends the lease before that (scenario R7). */
+  override mayReadByLease(bootNow: number): boolean {
+    const { commitIndex, appliedIndex } = this.core.log
+    if (commitIndex < this.#firstOfTerm || appliedIndex < commitIndex) return false
+    return !this.#transfer.mayElectAnother && this.#lease.holds(bootNow)
   }
 
   onResponse(from: ServerId, session: number, message: Response): void {

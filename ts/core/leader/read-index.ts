@@ -9,6 +9,7 @@ import type { LogIndex, ServerId } from '../../types.js'
 import { quorumValue } from '../configuration.js'
 import type { CoreContext } from '../role.js'
 import type { Progress } from './progress.js'
+import { RoundTimes } from './round-times.js'
 
 /**
  * Waiting requests; the shell merges all reads of a turn into one, and no round lives longer than a leadership without
@@ -31,6 +32,7 @@ export class ReadRounds {
    * on: with 0 a follower refuses what is of a term that is over.
    */
   #round = 1
+  readonly #times: RoundTimes
   /** Came before an entry of this term was committed: their position is not known yet (scenario R1). */
   #early: number[] = []
   /** Have a position; wait for the round that will be sent in this turn. */
@@ -40,10 +42,17 @@ export class ReadRounds {
   constructor(core: CoreContext, peers: ReadonlyMap<ServerId, Progress>) {
     this.#core = core
     this.#peers = peers
+    this.#times = new RoundTimes(core.settings.heartbeatMs)
+    this.#times.began(this.#round, core.bootNow)
   }
 
   get current(): number {
     return this.#round
+  }
+
+  /** When that round began, or one before it, on the clock that counts through suspend; -Infinity: not known. */
+  beganAt(round: number): number {
+    return this.#times.beganAt(round)
   }
 
   /** Reads without an outcome. */
@@ -70,6 +79,7 @@ export class ReadRounds {
    */
   nextRound(): void {
     this.#round += 1
+    this.#times.began(this.#round, this.#core.bootNow)
   }
 
   /** Begins a round after all the reads that have a position. False: none waits for one. */

@@ -7,7 +7,8 @@
  * Each transfer has one outcome.
  */
 
-import type { ServerId } from '../../types.js'
+import { logIndex } from '../../types.js'
+import type { LogIndex, ServerId } from '../../types.js'
 import type { TransferFailure } from '../ready.js'
 import type { CoreContext } from '../role.js'
 import type { Progress } from './progress.js'
@@ -34,6 +35,8 @@ export class Transfer {
   readonly #core: CoreContext
   readonly #peers: ReadonlyMap<ServerId, Progress>
   #attempt: Attempt | null = null
+  /** Where the log ended when somebody was last asked; 0: nobody was. */
+  #askedAt: LogIndex = logIndex(0)
 
   constructor(core: CoreContext, peers: ReadonlyMap<ServerId, Progress>) {
     this.#core = core
@@ -42,6 +45,15 @@ export class Transfer {
 
   get isUnderWay(): boolean {
     return this.#attempt !== null
+  }
+
+  /**
+   * Whether another may be elected because this server asked it to, or is about to: also by a TimeoutNow that comes
+   * when the transfer has long come to nothing. It counts while the log of the other ends where it was asked, and once
+   * a later entry is committed such a log is not up-to-date enough (5.4.1).
+   */
+  get mayElectAnother(): boolean {
+    return this.#attempt !== null || this.#core.log.commitIndex <= this.#askedAt
   }
 
   /** Whether the other was not asked yet: what the state machine answers may be what is waited for. */
@@ -139,6 +151,7 @@ export class Transfer {
   #ask(to: ServerId, session: number): void {
     const { log, hardState, outbox } = this.#core
     const { lastIndex, lastTerm } = log
+    this.#askedAt = lastIndex
     outbox.request(to, session, { type: 'TimeoutNow', term: hardState.term, lastIndex, lastTerm })
   }
 

@@ -38,7 +38,7 @@ const QUERY_BYTES = 24
 const ADDRESSES_MAX = 64
 
 /** What they are called on the wire. */
-const KINDS: Readonly<Record<Extract<Consistency, string>, number>> = { linearizable: 0, stale: 1 }
+const KINDS: Readonly<Record<Extract<Consistency, string>, number>> = { linearizable: 0, stale: 1, lease: 4 }
 const MAX_STALENESS = 2
 const MIN_INDEX = 3
 

@@ -55,11 +55,13 @@ export interface QueryOptions extends WaitOptions {
  * What an answer has seen at least.
  *
  * - `linearizable`: all that was acknowledged, to anybody, before the query was asked.
+ * - `lease`: the same, and a leader that holds a lease asks nobody (docs/reads.md).
  * - `stale`: nothing is promised.
  * - `maxStalenessMs`: all that was acknowledged until so long before the query, by the monotonic clock of this server.
  * - `minIndex`: the entry there, such as `propose` tells of a write: so whoever wrote it reads it.
  */
-export type Consistency = 'linearizable' | 'stale' | { readonly maxStalenessMs: number } | { readonly minIndex: number }
+export type Consistency =
+  'linearizable' | 'lease' | 'stale' | { readonly maxStalenessMs: number } | { readonly minIndex: number }
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
@@ -70,6 +72,11 @@ export interface Local {
   proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
   readIndex(options: WaitOptions | undefined): Promise<LogIndex>
   staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer>
+  leaseRead<Answer>(
+    ask: Ask<Answer>,
+    options: WaitOptions | undefined,
+    otherwise: (left: WaitOptions | undefined) => Promise<Answer>,
+  ): Promise<Answer>
 }
 
 export interface AnyServerParts {
@@ -143,6 +150,7 @@ export class AnyServer {
 
   async query<Answer>(ask: Ask<Answer>, { consistency = 'linearizable', ...wait }: QueryOptions): Promise<Answer> {
     const since = this.#clock.now()
+    if (consistency === 'lease') return this.#local().leaseRead(ask, wait, (left) => this.query(ask, left ?? {}))
     if (consistency === 'linearizable') await this.#readIndexTrying(wait)
     else if (consistency !== 'stale') {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)

@@ -10,7 +10,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
-import type { Admission, Ready } from '../../core/ready.js'
+import type { Admission, Input, Ready } from '../../core/ready.js'
 import { RaftError } from '../../errors.js'
 import { BlockWriter } from '../../format/block.js'
 import { resultAt } from '../../machine/applier.js'
@@ -170,7 +170,7 @@ export class EventLoop {
   #turn(): void {
     const begin = this.#clock.now()
     this.#meter.turn(begin)
-    this.#core.step({ type: 'turn', now: begin })
+    this.#core.step(this.#turnAt(begin))
     const storeFault = this.#pollStore()
     if (storeFault !== null) return this.#halt(storeFault)
     for (const mail of this.#mailbox.drain()) {
@@ -210,6 +210,12 @@ export class EventLoop {
     const mayGoOn = hasApplied && this.#core.awaitsMachine
     if (mayCut || mayGoOn || this.#mayApplyMore()) this.#mailbox.schedule()
     this.#timer.arm(Math.min(this.#core.nextDeadline(), this.#deadlines.nextAt, this.#snapshots.nextAt))
+  }
+
+  /** Whoever counts a lease is told the time for that as well, before anything of this turn is sent. */
+  #turnAt(now: number): Input {
+    const bootNow = this.#core.countsLease ? this.#clock.bootNow?.() : undefined
+    return bootNow === undefined ? { type: 'turn', now } : { type: 'turn', now, bootNow }
   }
 
   /** Returns the error of a store that has failed. */

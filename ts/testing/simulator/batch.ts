@@ -27,6 +27,8 @@ const MUST_REACH: readonly string[] = [
   'part of a message has arrived',
   'leader with an uncommitted tail',
   'read answered',
+  'lease held',
+  'read by lease answered',
   'read deferred until the first commit of its term',
   'replay from the store',
   'restored from a snapshot',

@@ -30,6 +30,7 @@ export function checkPlan(plan: Plan): void {
   check('clients.refusedMs', clients.refusedMs, 0.001, 600_000)
   checkWhole('clients.keys', clients.keys, 1, 1_000_000)
   for (const [name, weight] of Object.entries(clients.weights)) check(`clients.weights.${name}`, weight, 0, 1_000_000)
+  check('clients.leases', clients.leases, 0, 1)
   checkWhole('clients.paddingMax', clients.paddingMax, 0, 1_000_000)
   check('clients.deadlines', clients.deadlines, 0, 1)
   check('clients.deadlineMs', clients.deadlineMs, 1, 600_000)

@@ -181,11 +181,13 @@ export class SimClient {
     const timeoutMs = this.isPatient ? null : waits
     const deadline = timeoutMs === null ? Infinity : server.clock.now() + timeoutMs
     const signal = this.isPatient ? null : this.#site.signals.draw(server.process, plan.signals)
-    const asked = { server: server.id, epoch: server.epoch }
+    const isRead = kind === 'read' || kind === 'query'
+    const isByLease = isRead && plan.leases > 0 && this.#random.chance(plan.leases)
+    const asked = { server: server.id, epoch: server.epoch, ...(isByLease ? { isByLease } : {}) }
     return { id, kind, client: this.#ordinal, ...asked, key, commands, timeoutMs, deadline, signal }
   }
 
-  async #call(raft: SimRaft, { kind, commands, key, timeoutMs, signal }: Operation): Promise<SimAnswer> {
+  async #call(raft: SimRaft, { kind, commands, key, timeoutMs, signal, isByLease }: Operation): Promise<SimAnswer> {
     const options: WaitOptions = {
       ...(timeoutMs === null ? {} : { timeoutMs }),
       ...(signal === null ? {} : { signal }),
@@ -206,9 +208,9 @@ export class SimClient {
         return result
       }
       case 'read':
-        return raft.read(key, options)
+        return raft.read(key, isByLease ? { ...options, consistency: 'lease' } : options)
       case 'query':
-        return raft.query(key, options)
+        return raft.query(key, isByLease ? { ...options, consistency: 'lease' } : options)
       case 'readIndex':
         return { index: await raft.readIndex(options), value: 0 }
       case 'barrier':

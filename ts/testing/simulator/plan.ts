@@ -18,6 +18,8 @@ export interface ClientPlan {
   readonly weights: Readonly<Record<'write' | 'writes' | 'read' | 'barrier', number>>
   /** How many of the writes and reads are such as every server takes, 0 .. 1. */
   readonly anywhere: number
+  /** How many of the reads are by lease, 0 .. 1. Above 0 there are leases, and no clock is fast by more than 5 %. */
+  readonly leases: number
   readonly paddingMax: number
   /** How many of the calls have a deadline, 0 .. 1, and how late it is at most. */
   readonly deadlines: number

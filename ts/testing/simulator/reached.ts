@@ -115,7 +115,8 @@ export class Reached implements WorldObserver {
     if (message.type === 'AppendEntriesResult' && message.status !== 'matched') this.#refused(message)
   }
 
-  returned({ kind }: Operation, { status, code }: Returned): void {
+  returned({ kind, isByLease }: Operation, { status, code }: Returned): void {
+    if (isByLease && status === 'ok') this.count('read by lease answered')
     if (status === 'ok')
       this.count(ANSWERED[kind] ?? (kind.startsWith('session') ? `${kind} answered` : 'write answered'))
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)

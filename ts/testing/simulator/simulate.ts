@@ -13,6 +13,7 @@ import type { Recovery } from './invariants/liveness.js'
 import { framed } from '../machine-under-test.js'
 import type { MachineUnderTest } from '../machine-under-test.js'
 import { ArrivingInvariants } from './invariants/arriving-invariants.js'
+import { LeaseInvariants } from './invariants/lease-invariants.js'
 import { NarrowPathInvariants } from './invariants/narrow-path-invariants.js'
 import { SendingInvariants } from './invariants/sending-invariants.js'
 import { Nemesis } from './faults/nemesis.js'
@@ -111,11 +112,15 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   const costs = new CostInvariants(() => plan.heartbeatMs)
   const ofLinks = invariantsOfLinks(plan, () => world)
   const timing = [new TimingInvariants(() => plan), new StabilityInvariants(() => plan)]
+  const leases = new LeaseInvariants(
+    () => world.servers,
+    (what) => reached.count(what),
+  )
   const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
   const ofFiles = new SnapshotFileInvariants(
     ({ ordinal }, id) => world.servers[ordinal]?.sim.snapshots.holds(id) === true,
   )
-  const invariants = [work, costs, epochs, clients, ofSessions, ...timing, ...ofLinks, ...ofRooms, ofFiles]
+  const invariants = [work, costs, epochs, leases, clients, ofSessions, ...timing, ...ofLinks, ...ofRooms, ofFiles]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({

@@ -15,13 +15,35 @@ const RARE: Partial<Record<FaultName, number>> = {
   ...{ 'step-down': 0.3, transfer: 0.5, flap: 0.4, 'machine-fails': 0.4, 'file-fails': 0.5, 'file-rot': 0.4 },
   // In worlds of their own.
   ...{ 'member-goes': 0, 'member-comes': 0, 'member-vote': 0, 'members-joint': 0, 'crash-at-transfer': 0 },
-  ...{ 'member-replaced': 0, 'member-anew': 0 },
+  ...{ 'member-replaced': 0, 'member-anew': 0, lease: 0, usurp: 0 },
 }
 const MEMBERSHIP: readonly FaultName[] = [
   ...(['member-goes', 'member-comes', 'member-vote', 'members-joint', 'member-replaced', 'member-anew'] as const),
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawWithoutLeases(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x1ea5e0f0)
+  const isOther = isOnlyNarrow(plan) || plan.clients.anywhere > 0
+  return isOther || !random.chance(0.33) ? plan : withLeases(plan, random)
+}
+
+/**
+ * A quarter of what happens is that leases come and go, and that others would lead meanwhile; clients read all the
+ * time, mostly by them. Nothing is sent again by sessions, which is asked of other worlds.
+ */
+function withLeases(plan: Plan, random: SeededRandom): Plan {
+  const others = Object.values(plan.faults).reduce((sum, weight) => sum + weight, 0)
+  const weights = { ...plan.clients.weights, read: Math.max(plan.clients.weights.read, random.between(0.3, 1.5)) }
+  return {
+    ...plan,
+    clients: { ...plan.clients, weights, sessions: 0, leases: random.between(0.3, 1) },
+    faults: { ...plan.faults, lease: Math.max(others, 0.1) / 5, usurp: Math.max(others, 0.1) / 8 },
+  }
+}
+
+function drawWithoutLeases(seed: number): Plan {
   const plan = drawWithoutForwards(seed)
   // Drawn by itself, so that all other seeds stay the worlds that they were.
   const random = new SeededRandom(seed ^ 0x0f0a4d5e)
@@ -192,6 +214,7 @@ function drawBusyPlan(seed: number): Plan {
         barrier: random.chance(0.3) ? random.between(0, 0.3) : 0,
       },
       anywhere: 0,
+      leases: 0,
       paddingMax: random.chance(0.8) ? 40 : 3000,
       deadlines: random.chance(0.7) ? random.next() : 0,
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),

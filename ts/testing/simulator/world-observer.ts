@@ -18,6 +18,8 @@ export interface Operation {
   readonly server: ServerId
   /** Of that server. */
   readonly epoch: number
+  /** A read that the server may answer by its lease. */
+  readonly isByLease?: true
   readonly key: number
   /** The ids of its commands; empty for all but writes. */
   readonly commands: readonly number[]

@@ -141,7 +141,7 @@ export class StageServer implements ServerView {
       return
     }
     assert(site.turning === null, `${this.id} turns while ${site.turning} does`)
-    this.step({ type: 'turn', now: site.now() })
+    this.step({ type: 'turn', now: site.now(), bootNow: site.now() })
     site.turning = this.id
     try {
       run()

@@ -119,11 +119,15 @@ export function formatEvent(event: CoreEvent): string {
   }
 }
 
-/** `s1 s2 s3`, `s2 s3 (out: s1 s2 s3)`, and nonvoters behind a plus, with a star where they wait to be promoted. */
-export function formatConfiguration({ voters, outgoing, nonvoters }: Configuration): string {
+/**
+ * `s1 s2 s3`, `s2 s3 (out: s1 s2 s3)`, nonvoters behind a plus, with a star where they wait to be promoted, and `lease
+ * 500`.
+ */
+export function formatConfiguration({ voters, outgoing, nonvoters, leaseMs }: Configuration): string {
   const idsOf = (servers: readonly Server[]): string => servers.map(({ id }) => id).join(' ')
   const out = outgoing === null ? '' : ` (out: ${idsOf(outgoing)})`
-  return `${idsOf(voters)}${out}${nonvoters.map(({ id, promote }) => ` +${id}${promote ? '*' : ''}`).join('')}`
+  const more = nonvoters.map(({ id, promote }) => ` +${id}${promote ? '*' : ''}`).join('')
+  return `${idsOf(voters)}${out}${more}${leaseMs === undefined ? '' : ` lease ${leaseMs}`}`
 }
 
 /** `add s4 s4:1 promote`, `promote s4 at-once`, `remove s4`, `set s1,s2 s4`, and so on; `force` at the end. */
@@ -150,6 +154,8 @@ export function parseChange(text: string): ChangeRequest {
       return { ...request, change: { type, id, by: words[0] ?? '' } }
     case 'update':
       return { ...request, change: { type, server: { id, address: words[0] ?? '' } } }
+    case 'lease':
+      return { ...request, change: { type, leaseMs: Number(id) } }
     case 'set':
       return { ...request, change: { type, voters: idsOf(id), nonvoters: idsOf(words[0] ?? '-') } }
     default:
@@ -171,6 +177,8 @@ function wordsOf(change: ConfigurationChange): string {
       return `${change.id} ${change.by}`
     case 'update':
       return `${change.server.id} ${change.server.address}`
+    case 'lease':
+      return String(change.leaseMs)
     case 'set':
       return `${listOf(change.voters)} ${listOf(change.nonvoters)}`
   }

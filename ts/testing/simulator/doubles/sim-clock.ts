@@ -1,6 +1,7 @@
 /**
  * The clock of one simulated machine: it may drift, stand still, and be set to another date. Timers follow it, not the
- * world's time. It outlives the processes of its machine, as a real one does.
+ * world's time. Beside it goes the clock of leases, which drifts by little and never stands still. It outlives the
+ * processes of its machine, as a real one does.
  */
 
 import type { CancelTimer, Clock } from '../../../types.js'
@@ -8,6 +9,9 @@ import type { EventQueue, QueuedEvent } from '../event-queue.js'
 
 /** 2026-01-01: what the wall clocks show when a world begins. */
 const WALL_START_MS = 1_767_225_600_000
+
+/** How slow and how fast the clock of leases is at the most. */
+const BOOT_RATES = { least: 0.95, most: 1.05 } as const
 
 interface Timer {
   /** On this clock. */
@@ -21,6 +25,7 @@ export class SimClock implements Omit<Clock, 'defer'> {
   /** Invariant: this clock showed #shown when the world's time was #since, and has gone at #rate from there. */
   #shown: number
   #since: number
+  #bootShown = 0
   #rate = 1
   #wallOffset = 0
   readonly #timers = new Set<Timer>()
@@ -37,6 +42,11 @@ export class SimClock implements Omit<Clock, 'defer'> {
 
   now(): number {
     return this.#shown + (this.#queue.now - this.#since) * this.#rate
+  }
+
+  bootNow(): number {
+    const rate = Math.min(Math.max(this.#rate, BOOT_RATES.least), BOOT_RATES.most)
+    return this.#bootShown + (this.#queue.now - this.#since) * rate
   }
 
   wallNow(): number {
@@ -57,6 +67,7 @@ export class SimClock implements Omit<Clock, 'defer'> {
   /** 1 is right; 0 stands still. Never backwards: the clock is monotonic. */
   setRate(rate: number): void {
     this.#shown = this.now()
+    this.#bootShown = this.bootNow()
     this.#since = this.#queue.now
     this.#rate = rate
     for (const timer of this.#timers) this.#arm(timer)

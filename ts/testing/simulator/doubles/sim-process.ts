@@ -245,6 +245,7 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
     const { clock } = this.#site
     return {
       now: () => clock.now(),
+      bootNow: () => clock.bootNow(),
       wallNow: () => clock.wallNow(),
       setTimer: (delayMs, callback): CancelTimer => {
         if (!this.isAlive) return () => {}

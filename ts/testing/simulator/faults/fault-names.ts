@@ -55,6 +55,8 @@ export const FAULT_NAMES = [
   'crash-at-transfer',
   'member-replaced',
   'member-anew',
+  'lease',
+  'usurp',
 ] as const
 
 export type FaultName = (typeof FAULT_NAMES)[number]

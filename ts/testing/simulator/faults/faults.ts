@@ -10,6 +10,7 @@ import type { Fault } from './fault.js'
 import type { FaultName } from './fault-names.js'
 import { membershipFaults } from './membership-faults.js'
 import { leadershipFaults } from './leadership-faults.js'
+import { leaseFaults } from './lease-faults.js'
 import { loadFaults } from './load-faults.js'
 import { networkFaults } from './network-faults.js'
 import { processFaults } from './process-faults.js'
@@ -25,4 +26,5 @@ export const faults: Readonly<Record<FaultName, Fault>> = {
   ...membershipFaults,
   ...snapshotFaults,
   ...leadershipFaults,
+  ...leaseFaults,
 }
