@@ -559,7 +559,7 @@ test('a listener that throws or rejects is told in the log with its event, and d
   raft.on('role', (event) => (event as unknown as () => void)())
   raft.on('role', ({ role }) => heard.push(role))
   await raft.ready()
-  const told = (): readonly Line[] => lines.filter(({ event }) => event.startsWith('a listener'))
+  const told = (): readonly Line[] => lines.filter(({ event }) => event.startsWith('listener.'))
   await until('all of it is told', () => told().length >= 12)
   const reasons = [
     /rejected role.*later/,
