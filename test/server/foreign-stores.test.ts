@@ -125,7 +125,10 @@ test('a store that takes long to open is told of once, and no more when it has o
   assert.equal(warnings, [])
   clock.advance(60_000)
   assert.is(warnings.length, 1)
-  assert.match(warnings[0] ?? '', /^store\.warning .*has not opened within 10000 ms: its disk is slow, or does not answer/)
+  assert.match(
+    warnings[0] ?? '',
+    /^store\.warning .*has not opened within 10000 ms: its disk is slow, or does not answer/,
+  )
   answer()
   await (await opening).close()
   assert.is(clock.pending, 0)

@@ -34,7 +34,7 @@ export class ExpiryClock implements Proposal {
   readonly #clock: Pick<KvClock, 'setTimer'>
   readonly #turns: Turns
   readonly #reads: Reads
-  readonly #confirmDead: (reads: readonly Read[]) => void
+  readonly #becomeCurrent: () => Promise<unknown>
   /** Reads of keys that are due but not yet dead, and those of the same owners behind them. */
   #dueReads: Read[] = []
   #cancelTimer: (() => void) | null = null
@@ -45,7 +45,7 @@ export class ExpiryClock implements Proposal {
   #timeEntry: 'none' | 'wanted' | 'inFlight' = 'none'
   #isClosed = false
 
-  /** `confirmDead`: what waited until a key was dead, which the leader says, is to be confirmed again. */
+  /** `becomeCurrent` resolves when the data set here holds what was committed before it was asked. */
   constructor(
     raft: Pick<KvRaft, 'entryTime' | 'propose'>,
     data: DataSet,
@@ -53,7 +53,7 @@ export class ExpiryClock implements Proposal {
     clock: Pick<KvClock, 'setTimer'>,
     turns: Turns,
     reads: Reads,
-    confirmDead: (reads: readonly Read[]) => void,
+    becomeCurrent: () => Promise<unknown>,
   ) {
     this.#raft = raft
     this.#data = data
@@ -61,7 +61,7 @@ export class ExpiryClock implements Proposal {
     this.#clock = clock
     this.#turns = turns
     this.#reads = reads
-    this.#confirmDead = confirmDead
+    this.#becomeCurrent = becomeCurrent
   }
 
   /** Reads that wait until a key is dead, and whether a time entry is on its way. */
@@ -109,16 +109,11 @@ export class ExpiryClock implements Proposal {
   /** The time entry: keys that were due are dead. */
   applied(): void {
     this.#timeEntry = 'none'
-    this.executeWaited(this.#takeDueReads())
-  }
-
-  /** Carries out reads that have waited for a time entry, which is applied here. */
-  executeWaited(reads: readonly Read[]): void {
     // Of all keys some may be due at any moment, so a read of all waits once.
     const now = this.#now()
-    this.#executeOrWait(reads, now, (read) => read.keys !== null && this.#isDue(read, now))
+    this.#executeOrWait(this.#takeDueReads(), now, (read) => read.keys !== null && this.#isDue(read, now))
     // By the clock of this server, which may be ahead of the one that made the entry.
-    if (this.#dueReads.length > 0) this.watch()
+    this.watch()
   }
 
   failed(error: unknown): void {
@@ -147,16 +142,16 @@ export class ExpiryClock implements Proposal {
     this.#turns.ask()
   }
 
+  /** The reads wait here all the while, so that none of the same client overtakes them. */
   #proposeTime(): void {
     this.#timeEntry = 'inFlight'
-    this.#raft.propose(timeEntry, { timeoutMs: LEADER_WAIT_MS }).then(
-      () => {
-        this.#timeEntry = 'none'
-        if (this.#dueReads.length > 0) this.#confirmDead(this.#takeDueReads())
-        this.watch()
-      },
-      (error: unknown) => this.failed(error),
-    )
+    this.#raft
+      .propose(timeEntry, { timeoutMs: LEADER_WAIT_MS })
+      .then(this.#becomeCurrent)
+      .then(
+        () => this.applied(),
+        (error: unknown) => this.failed(error),
+      )
   }
 
   #executeOrWait(reads: readonly Read[], now: number, waits: (read: Read) => boolean): void {

@@ -35,7 +35,6 @@ import { PublishedAddresses } from './published-addresses.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
 import { Saves } from './saves.js'
-import type { Read } from './turn-batch.js'
 import { Turns } from './turns.js'
 import { Walks } from './walks.js'
 
@@ -137,8 +136,8 @@ export class KvServer implements ServerState {
     this.walks = new Walks(data, clock)
     const reads = new Reads(data, clock)
     this.reads = reads
-    const confirmDead = (due: readonly Read[]): void => this.replicator.confirmDead(due)
-    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns, reads, confirmDead)
+    const becomeCurrent = (): Promise<unknown> => this.replicator.becomeCurrent()
+    const expiry = new ExpiryClock(raft, data, this.leadership, clock, this.#turns, reads, becomeCurrent)
     this.replicator = new Replicator({ raft, data, leadership: this.leadership, clock, expiry, turns: this.#turns })
     this.#host = {
       server: this,

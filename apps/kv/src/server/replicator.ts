@@ -64,6 +64,7 @@ export class Replicator {
   /** Whose confirmation is under way. */
   #readsInFlight = 0
   #readIndexCalls = 0
+  #turn = 0
 
   constructor({ raft, data, leadership, clock, expiry, turns }: ReplicatorParts) {
     this.#raft = raft
@@ -76,6 +77,11 @@ export class Replicator {
   /** How often the library was called: what a turn may cost is counted in tests. */
   get calls(): Readonly<Record<'applyAll' | 'readIndex', number>> {
     return { applyAll: this.#proposals.applyAllCalls, readIndex: this.#readIndexCalls }
+  }
+
+  /** Of this turn; what is read in one turn with one consistency is one question. */
+  get turn(): number {
+    return this.#turn
   }
 
   /** False: clients have to wait, until `turns` says that room is back. */
@@ -125,6 +131,7 @@ export class Replicator {
 
   /** Hands over what the turn has gathered. */
   endTurn(): void {
+    this.#turn += 1
     if (this.#expiry.takeTimeEntry()) this.write(timeEntry, this.#expiry)
     if (this.#batch.length > 0) this.#submit()
     this.#askLesser(this.#lesserReads.splice(0))
@@ -174,18 +181,13 @@ export class Replicator {
     if (this.hasRoom) this.#turns.roomIsBack()
   }
 
-  /** These have waited until a key was dead, and the entry that says so may not be applied here yet. */
-  confirmDead(reads: readonly Read[]): void {
-    void this.#confirm(reads, [], true)
-  }
-
   // Hot path: once per turn.
-  async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[], haveWaited = false): Promise<void> {
+  async #confirm(reads: readonly Read[], readsBehind: readonly ReadBehind[]): Promise<void> {
     const count = reads.length + readsBehind.length
     this.#readsInFlight += count
     try {
       this.#readIndexCalls += 1
-      await this.#becomeCurrent()
+      await this.becomeCurrent()
       this.#readsInFlight -= count
     } catch (error) {
       this.#readsInFlight -= count
@@ -193,7 +195,6 @@ export class Replicator {
       for (const { read } of readsBehind) read.failed(error)
       return
     }
-    if (haveWaited) return this.#expiry.executeWaited(reads)
     this.#expiry.execute(reads)
     const free: Read[] = []
     const early: Read[] = []
@@ -207,7 +208,7 @@ export class Replicator {
   }
 
   /** Resolves when the data set holds what was committed before this was asked. */
-  #becomeCurrent(): Promise<unknown> {
+  becomeCurrent(): Promise<unknown> {
     if (this.#leadership.isLeader) return this.#raft.readIndex()
     return this.#raft.query(null, { timeoutMs: LEADER_WAIT_MS })
   }

@@ -122,11 +122,11 @@ export class Dispatcher {
     }
     command.consistency = this.#consistencyOf(mode)
     // What it must have seen of its own writes is known when these are answered.
-    if (command.consistency !== 'linearizable' && !this.#ordering.mayReadHere) return 'waits'
+    if (command.consistency !== 'linearizable' && !this.#ordering.mayRead(command.consistency)) return 'waits'
     if (command.consistency === 'stale') return this.#readHere(command, row)
     const isCurrent = command.consistency === 'linearizable'
     const inTheLog = row.command.writes || (isCurrent && this.#ordering.readsInTheLog(command))
-    if (inTheLog ? !this.#ordering.mayWrite : !this.#ordering.mayRead) return 'waits'
+    if (inTheLog ? !this.#ordering.mayWrite : !this.#ordering.mayRead(command.consistency)) return 'waits'
     this.#count(row.name)
     if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
       const bytes = `${commandBytes(words)} bytes, but one Raft entry holds at most ${ENTRY_BYTES_MAX}`

@@ -2,6 +2,8 @@
  * Who waits for whom. A client's commands take effect, and are answered, in the order in which the client sent them:
  * - Writes follow each other into the log without waiting.
  * - A read behind writes that are under way waits for them (replicator.ts says why that is enough).
+ * - What another server is asked before it is read here, or is asked for less than a linearizable read, is answered in
+ *   any order: of a client only the reads of one such question are under way, behind all of its writes.
  * - A read behind a walk over all keys waits for that, since a walk sees what is there when it begins, which may be
  *   later (walks.ts). Of all other reads the later one is carried out later (turn-batch.ts, expiry-clock.ts).
  * - A write behind reads that are under way waits until they have been executed. So that a pipeline of both does not
@@ -29,11 +31,12 @@ import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand, CommandOwner } from './client-command.js'
 import type { ClientSession } from './client-session.js'
+import type { Consistency } from './read-mode.js'
 import { removeFirst } from './remove-first.js'
 
 /** What all clients share. */
 export interface OrderingHost {
-  readonly replicator: Pick<Replicator, 'hasRoom' | 'read' | 'write'>
+  readonly replicator: Pick<Replicator, 'hasRoom' | 'read' | 'turn' | 'write'>
   readonly walks: Walks
   /** By which this server judges deadlines for stale reads. */
   readonly entryTime: () => number
@@ -58,6 +61,8 @@ export class Ordering implements CommandOwner {
   #readsUnderWay = 0
   /** Invariant: as many as there are commands with `isWrite`. */
   #writesUnderWay = 0
+  /** What the reads under way have in common; null: this leader confirms them itself, in their order. */
+  #question: string | null = null
   /** The one walk or call that is under way; null: none is. */
   #walk: ClientCommand | null = null
   /** Holds the client's latest write. */
@@ -123,14 +128,12 @@ export class Ordering implements CommandOwner {
     return this.#readsUnderWay === 0
   }
 
-  /** Whether a read may be carried out as soon as it is known to be current. */
-  get mayRead(): boolean {
-    return this.#walk === null
-  }
-
-  /** Whether a read that need not be linearizable may begin: behind the walk and all writes of the client. */
-  get mayReadHere(): boolean {
-    return this.#walk === null && !this.#isWriting
+  /** Whether a read may be carried out as soon as it is known to have seen enough. */
+  mayRead(consistency: Consistency): boolean {
+    if (this.#walk !== null) return false
+    const question = this.#questionOf(consistency)
+    if (question !== null && this.#isWriting) return false
+    return this.#readsUnderWay === 0 || question === this.#question
   }
 
   /** Whether a call may begin: one of a client at a time, behind all that it has under way. */
@@ -154,7 +157,7 @@ export class Ordering implements CommandOwner {
 
   /** Whether a command that steers the connection may begin now. */
   maySteer(control: ControlName, isWatching: boolean): boolean {
-    if (control === 'watch') return this.mayRead
+    if (control === 'watch') return this.mayRead('linearizable')
     if (this.#readsUnderWay > 0 && control !== 'multi') return false
     return control !== 'exec' || !isWatching || !this.#isWriting
   }
@@ -178,6 +181,7 @@ export class Ordering implements CommandOwner {
   read(command: ClientCommand, read: Read = command): void {
     command.isRead = true
     this.#readsUnderWay += 1
+    this.#question = this.#questionOf(read.consistency)
     if (command.row?.type === 'data' && command.row.command.walkOf !== null) this.#walk = command
     this.#shared.replicator.read(read, this.#batch)
   }
@@ -191,6 +195,12 @@ export class Ordering implements CommandOwner {
 
   walk(command: ClientCommand, keyWalk: KeyWalk, isStale: boolean): void {
     this.#shared.walks.add(command, keyWalk, isStale ? this.#shared.entryTime : () => 0)
+  }
+
+  #questionOf(consistency: Consistency): string | null {
+    const { leadership, replicator } = this.#shared
+    if (consistency === 'linearizable' && leadership.isLeader) return null
+    return `${replicator.turn} ${JSON.stringify(consistency)}`
   }
 
   wrote(index: number): void {
