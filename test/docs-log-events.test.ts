@@ -8,7 +8,7 @@ const test = suite('log events in docs/watching.md')
 
 const NAME = /^[a-z]+\.[a-z]+(-[a-z]+)*$/
 /** How a line is written: by a logger, or by one that is quiet about what it has said. */
-const LOGGED = /(?:[lL]ogger|quiet|Quiet)\??\.(debug|info|warn|error)\(\s*([^,)]+)/g
+const LOGGED = /(?:[lL]ogger|quiet|Quiet)(?:\??\.(debug|info|warn|error)|\[\w+\])\(\s*([^,)]+)/g
 /** Texts of these forms are events also where they are no argument of such a call. */
 const NAMED = /'((?:raft|apply|clock|store|folder|repair|snapshot|peer|join|listener|transport)\.[a-z]+(?:-[a-z]+)*)'/g
 
@@ -24,10 +24,11 @@ function logged(): ReadonlyMap<string, ReadonlySet<string>> {
     if (!path.endsWith('.ts') || path.startsWith('testing/')) continue
     const source = readFileSync(`ts/${path}`, 'utf8')
     for (const [, event = ''] of source.matchAll(NAMED)) add(event)
-    for (const [call, level = '', argument = ''] of source.matchAll(LOGGED)) {
+    for (const [call, level, argument = ''] of source.matchAll(LOGGED)) {
       for (const [, event = ''] of argument.matchAll(/'([^']*)'/g)) {
         assert.match(event, NAME, `${path}: ${call}`)
-        add(event).add(level)
+        if (level === undefined) add(event)
+        else add(event).add(level)
       }
     }
   }

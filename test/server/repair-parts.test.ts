@@ -198,8 +198,8 @@ class Asker {
     this.repairs = new Repairs(parts as unknown as RepairsParts)
   }
 
-  error(): RaftError {
-    const damaged = { first: logIndex(10), last: logIndex(12) }
+  error(first = 10, last = 12): RaftError {
+    const damaged = { first: logIndex(first), last: logIndex(last) }
     return new RaftError('ERR_RAFT_STORE_CORRUPT', 'data.mdb is damaged.', { damaged })
   }
 
@@ -362,6 +362,16 @@ asking('what the store would not take is read again in a moment, and not before'
   await asker.passes(200)
   assert.is(outcome(), 'read again')
   assert.is(asker.repairs.status.count, 0)
+})
+
+asking('what is found damaged meanwhile does not keep it from being read again', async ({ asker }) => {
+  asker.isReplaced = false
+  const outcome = await asker.begin()
+  await asker.answer(...given(right))
+  asker.repairs.noticed(asker.error(20, 22))
+  await asker.passes(200)
+  assert.is(outcome(), 'read again')
+  assert.is(asker.repairs.counts.repairs, 1, 'the other one is next')
 })
 
 asking('damage that only a peer needs is asked for four times, and then rests for a while', async ({ asker }) => {

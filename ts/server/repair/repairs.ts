@@ -176,9 +176,11 @@ export class Repairs {
 
   /** What somebody waits for comes first. */
   #next(): void {
+    // The timer may be that of the one that is under way.
+    if (this.#isUnderWay || this.#isClosed) return
     this.#cancelTimer?.()
     this.#cancelTimer = null
-    if (this.#isUnderWay || this.#isClosed || this.#repairs.size === 0) return
+    if (this.#repairs.size === 0) return
     const now = this.#clock.now()
     const due = [...this.#repairs.values()].filter(({ dueAt }) => dueAt <= now)
     const repair = due.find(({ waiting }) => waiting.length > 0) ?? due[0]

@@ -245,7 +245,7 @@ export class Inbound implements TransportHandlers {
     if (this.#departures.sessionEnded(peer, end)) this.#mailbox.push({ type: 'peerGone', peer })
     // While this server ends, its connections end as they should.
     const level = this.#life.isRunning ? 'warn' : 'info'
-    this.#logger[level]('peer disconnected', { peer, session, reason })
+    this.#logger[level]('peer.disconnected', { peer, session, reason })
     this.#events.emit('peer', { id: peer, connected: false, reason })
   }
 
