@@ -214,6 +214,23 @@ test('a server that has just come back campaigns only when its pledge is over', 
   assert.is(cluster.core('s2').nextDeadline(), cluster.now + LEASE_MS)
 })
 
+test('who stands for election as its leader has asked calls for no other one before its pledge is over', () => {
+  const cluster = new Stage()
+  cluster.elect('s1')
+  cluster.configure('s1', { type: 'lease', leaseMs: 10 * electionTimeoutMs })
+  cluster.settle()
+  beat(cluster)
+  for (const id of ['s1', 's3']) cluster.cut('s2', id)
+  cluster.transfer('s1', 's2')
+  cluster.run(electionTimeoutMs)
+  const { pledgedUntil } = cluster.core('s2')
+  assert.is(cluster.core('s2').role, 'candidate')
+  cluster.run(pledgedUntil - cluster.now - heartbeatMs)
+  assert.is(cluster.core('s2').role, 'candidate')
+  cluster.run(2 * heartbeatMs)
+  assert.is(cluster.core('s2').role, 'preCandidate')
+})
+
 test('leases that are turned off end at once, and who has pledged keeps the pledge', () => {
   const cluster = leased()
   const { pledgedUntil } = cluster.core('s2')

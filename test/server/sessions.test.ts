@@ -6,11 +6,12 @@
 import { Readable } from 'node:stream'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { msgpackCodec, Raft } from 'balsa-raft'
+import { msgpackCodec, Raft, RaftError } from 'balsa-raft'
 import type { RaftOptions, StateMachine } from 'balsa-raft'
 import { settingsOf } from '#balsa/options.js'
 import { openServer } from '#balsa/server/open/open-server.js'
 import { memoryStore } from '#balsa/storage/memory/memory-log-store.js'
+import type { SnapshotStoreFactory } from '#balsa/snapshot/snapshot-store.js'
 import type { Channel } from '#balsa/transport/channel.js'
 import { ManualClock } from '../transport/manual-clock.js'
 import { failure } from '../support/failure.js'
@@ -293,6 +294,39 @@ test('a cluster that begins with the snapshot of another, or is recovered, has i
   assert.is(await other.raft.resumeSession(token).apply(5), '5 is number 1')
   assert.equal(kept.list, [5])
   await other.raft.close()
+})
+
+test('a recovery whose snapshot cannot be looked at is none, and leaves everything as it was', async () => {
+  const alone = new Alone()
+  const opened = await alone.open(new Kept())
+  const session = await opened.openSession()
+  const { token } = session
+  await session.apply(5)
+  await opened.snapshot()
+  await opened.close()
+  const { clock, storage } = alone
+  const flaw = new RaftError('ERR_RAFT_SNAPSHOT_CORRUPT', 'a read of it failed')
+  const once: SnapshotStoreFactory = {
+    name: 'once',
+    create: (dir) => {
+      const store = storage.snapshots?.create(dir)
+      const open = store.open.bind(store)
+      store.open = async () => {
+        const { whole } = await open()
+        return { whole: [], flawed: whole.map(({ header }) => ({ id: header.id, flaw })) }
+      }
+      return store
+    },
+  }
+  const servers = [{ id: 's1', address: 's1:1' }]
+  const options = { storage, clock, mayLoseData: true }
+  const error = await failure(Raft.recover('/s1', servers, { ...options, snapshotStorage: once }))
+  assert.is(error.message, 'a read of it failed')
+  await Raft.recover('/s1', servers, options)
+  const kept = new Kept()
+  await alone.open(kept)
+  assert.is(await alone.raft.resumeSession(token).apply(5), '5 is number 1')
+  await alone.raft.close()
 })
 
 test('what is no token, and what is no option, is refused in words', async () => {

@@ -212,10 +212,9 @@ export class RaftLog {
   get leaseMsInQuestion(): number {
     const { settledIndex } = this
     let longest = 0
-    for (let at = this.#configurations.length - 1; at >= 0; at -= 1) {
-      const { index, configuration } = this.#configurations[at] ?? this.#newest
-      longest = Math.max(longest, configuration.leaseMs ?? 0)
-      if (index <= settledIndex) break
+    for (const { index, configuration } of this.#configurations) {
+      const { leaseMs = 0 } = configuration
+      longest = index <= settledIndex ? leaseMs : Math.max(longest, leaseMs)
     }
     return longest
   }

@@ -20,6 +20,6 @@ export function advanceCommit(core: CoreContext, peers: ReadonlyMap<ServerId, Pr
 }
 
 /** What a peer has acknowledged, unless it has lost some of it since. */
-function heldBy(progress: Progress | undefined): LogIndex {
+export function heldBy(progress: Progress | undefined): LogIndex {
   return progress === undefined || progress.regressedOn !== null ? logIndex(0) : progress.matchIndex
 }

@@ -10,6 +10,7 @@
 import type { ServerId } from '../../types.js'
 import { quorumValue } from '../configuration.js'
 import type { CoreContext } from '../role.js'
+import { heldBy } from './commitment.js'
 import type { Progress } from './progress.js'
 import type { ReadRounds } from './read-index.js'
 
@@ -44,7 +45,6 @@ export class Lease {
   /** The last round that a voter has answered with this configuration in its log; 0 for none. */
   #pledgedIn(voter: ServerId): number {
     const peer = this.#peers.get(voter)
-    if (peer === undefined || peer.regressedOn !== null) return 0
-    return peer.matchIndex >= this.#core.log.configurationIndex ? peer.ackedRound : 0
+    return heldBy(peer) >= this.#core.log.configurationIndex ? (peer as Progress).ackedRound : 0
   }
 }

@@ -189,7 +189,10 @@ async function standOnCopy(
   boots: OwnBoots,
 ): Promise<readonly StoreOperation[]> {
   if (snapshot === null) return []
-  const { whole } = await stores.openSnapshots()
+  const { whole, flawed } = await stores.openSnapshots()
+  // Its head says where the sessions end: a copy without that would take them for a part of the state.
+  const flaw = flawed.find(({ id: other }) => other === snapshot.id)?.flaw
+  if (flaw !== undefined) throw flaw
   const sessionBytes = whole.find(({ header }) => header.id === snapshot.id)?.header.sessionBytes
   const id = snapshotIdOf(boots.newest, snapshot.index)
   const copy: SnapshotMeta = { ...snapshot, id, configuration, configurationIndex: snapshot.index }
