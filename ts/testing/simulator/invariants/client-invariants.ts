@@ -16,6 +16,13 @@ import type { Operation, Returned, WorldObserver } from '../world-observer.js'
 /** How long after its deadline a call may end: one bucket of `Deadlines`. */
 const GRAIN_MS = 8
 
+/** Of one server: its calls with a deadline, and when deadlines were last looked at, and the time before. */
+interface Due {
+  readonly calls: Map<number, Operation>
+  lookedAt: number
+  lookedBefore: number
+}
+
 /** What writes nothing. */
 const READS: ReadonlySet<Operation['kind']> = new Set(['read', 'query', 'readIndex'])
 
@@ -31,8 +38,7 @@ export class ClientInvariants implements WorldObserver {
   readonly #appliedAt: (number | undefined)[] = []
   readonly #fates: (Fate | undefined)[] = []
   readonly #open = new Map<number, { readonly operation: Operation; readonly floor: number }>()
-  /** By server: its calls with a deadline, and when its deadlines were last looked at. */
-  readonly #due = new Map<string, { readonly calls: Map<number, Operation>; lookedAt: number }>()
+  readonly #due = new Map<string, Due>()
   /** The furthest place in the order that any returned call has proved to be committed. */
   #floor = 0
 
@@ -69,8 +75,13 @@ export class ClientInvariants implements WorldObserver {
     if (input.type !== 'turn' && input.type !== 'tick') return
     const due = this.#due.get(server.id)
     if (due === undefined || due.calls.size === 0) return
-    if (input.type === 'tick') due.lookedAt = input.now
-    else for (const call of due.calls.values()) checkDeadline(call, due.lookedAt)
+    if (input.type === 'tick') {
+      due.lookedBefore = due.lookedAt
+      due.lookedAt = input.now
+      return
+    }
+    // A try may have failed in the very turn in which its deadline was met: the call ends in the next one.
+    for (const call of due.calls.values()) checkDeadline(call, isTriedAgain(call) ? due.lookedBefore : due.lookedAt)
   }
 
   aborted(signal: AbortSignal): void {
@@ -136,8 +147,8 @@ export class ClientInvariants implements WorldObserver {
     }
   }
 
-  #dueOn(server: string): { readonly calls: Map<number, Operation>; lookedAt: number } {
-    const known = this.#due.get(server) ?? { calls: new Map<number, Operation>(), lookedAt: -Infinity }
+  #dueOn(server: string): Due {
+    const known = this.#due.get(server) ?? { calls: new Map(), lookedAt: -Infinity, lookedBefore: -Infinity }
     this.#due.set(server, known)
     return known
   }
@@ -175,6 +186,11 @@ function checkCause(operation: Operation, code: string, lookedAt: number): void 
   } else if (code === 'ERR_RAFT_ABORTED') {
     hold(signal?.aborted === true, 25, () => `a ${said(operation)} ends as aborted, and nobody has aborted it`)
   }
+}
+
+/** Calls on any server (docs/any-server.md). */
+function isTriedAgain({ kind }: Operation): boolean {
+  return kind === 'submit' || kind === 'query' || isOfSession(kind)
 }
 
 function isOfSession(kind: Operation['kind']): boolean {
