@@ -12,6 +12,7 @@ import { Deadlines } from '../server/calls/deadlines.js'
 import { PendingCall } from '../server/calls/pending-call.js'
 import type { Room, WaitOptions } from '../server/calls/pending-call.js'
 import { Signals } from '../server/calls/signals.js'
+import { Waiters } from '../server/calls/waiters.js'
 import { WaitingList } from '../server/calls/waiting-list.js'
 import type { Consistency, Submission } from '../server/forward/any-server.js'
 import { Trying } from '../server/forward/trying.js'
@@ -25,7 +26,6 @@ import type { ClientDialler } from './connector.js'
 import { RemoteCall } from './link.js'
 import type { Asked, Link, RemoteAnswer } from './link.js'
 import type { ConnectionSettings } from './options.js'
-import { Waiters } from './waiters.js'
 
 /** Commands and queries under way in one client, and their bytes; above that they are refused. */
 export const UNDER_WAY_COUNT_MAX = 8192
@@ -40,8 +40,8 @@ export class Calls implements Room<RemoteAnswer> {
   readonly #signals = new Signals()
   /** Not sent yet, in the order in which they came. */
   readonly #waiting = new WaitingList<RemoteCall>()
-  readonly #leaders = new Waiters<LeaderHint>()
-  readonly #links = new Waiters<Link>()
+  readonly #leaders = new Waiters<LeaderHint>('a leader')
+  readonly #links = new Waiters<Link>('a server')
   readonly #commands: Trying
   readonly #queries: Trying
   #count = 0

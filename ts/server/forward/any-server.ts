@@ -14,9 +14,9 @@ import { PayloadSlabs } from '../../format/payload.js'
 import type { Clock, LogIndex, ServerId } from '../../types.js'
 import type { CommandKind } from '../calls/apply-queue.js'
 import type { IndexQueue } from '../calls/index-queue.js'
-import type { LeaderQueue } from '../calls/leader-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
+import type { Waiters } from '../calls/waiters.js'
 import { overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { ForwardedCommand } from './asking.js'
@@ -84,7 +84,7 @@ export interface AnyServerParts {
   readonly clock: Clock
   readonly mailbox: Mailbox
   readonly forwards: Forwards
-  readonly leaders: LeaderQueue
+  readonly leaders: Waiters<LeaderHint>
   readonly indexes: IndexQueue
   readonly random: () => number
   readonly local: () => Local
@@ -95,7 +95,7 @@ export class AnyServer {
   readonly #clock: Clock
   readonly #mailbox: Mailbox
   readonly #forwards: Forwards
-  readonly #leaders: LeaderQueue
+  readonly #leaders: Waiters<LeaderHint>
   readonly #indexes: IndexQueue
   readonly #trying: Trying
   /** Made after this. */

@@ -5,6 +5,7 @@
  */
 
 import type { RaftCore } from '../../core/raft-core.js'
+import type { LeaderHint } from '../../errors.js'
 import type { GuardedQueryCodec } from '../../machine/query-codec.js'
 import type { GuardedCodec, GuardedMachine, GuardedResultCodec } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
@@ -14,8 +15,8 @@ import type { ClientHello } from '../../transport/wire/client-handshake.js'
 import type { Clock, Identity } from '../../types.js'
 import type { ApplyQueue } from '../calls/apply-queue.js'
 import { IndexQueue } from '../calls/index-queue.js'
-import { LeaderQueue } from '../calls/leader-queue.js'
 import type { ReadQueue } from '../calls/read-queue.js'
+import { Waiters } from '../calls/waiters.js'
 import { Clients } from '../clients/clients.js'
 import type { Life } from '../life.js'
 import type { ErrorOf } from '../refusals.js'
@@ -58,7 +59,7 @@ export class Forwarding {
   readonly #forwards: Forwards
   readonly #serving: Serving
   readonly #clients: Clients
-  readonly #leaders = new LeaderQueue()
+  readonly #leaders = new Waiters<LeaderHint>('a leader')
   readonly #indexes = new IndexQueue()
 
   constructor(parts: ForwardingParts) {
@@ -101,7 +102,8 @@ export class Forwarding {
     const { appliedIndex } = this.#core.log
     this.#forwards.applied(appliedIndex)
     this.#indexes.applied(appliedIndex)
-    this.#leaders.settle(this.#core)
+    const leader = this.#leaders.count === 0 ? null : this.#core.leader
+    if (leader !== null) this.#leaders.settle(leader.id, leader)
     this.#serving.flush()
     this.#clients.turned()
   }

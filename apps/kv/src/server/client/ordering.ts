@@ -131,9 +131,8 @@ export class Ordering implements CommandOwner {
   /** Whether a read may be carried out as soon as it is known to have seen enough. */
   mayRead(consistency: Consistency): boolean {
     if (this.#walk !== null) return false
-    const question = this.#questionOf(consistency)
-    if (question !== null && this.#isWriting) return false
-    return this.#readsUnderWay === 0 || question === this.#question
+    if (this.#isWriting && !this.#confirms(consistency)) return false
+    return this.#readsUnderWay === 0 || this.#questionOf(consistency) === this.#question
   }
 
   /** Whether a call may begin: one of a client at a time, behind all that it has under way. */
@@ -198,9 +197,12 @@ export class Ordering implements CommandOwner {
   }
 
   #questionOf(consistency: Consistency): string | null {
-    const { leadership, replicator } = this.#shared
-    if (consistency === 'linearizable' && leadership.isLeader) return null
-    return `${replicator.turn} ${JSON.stringify(consistency)}`
+    return this.#confirms(consistency) ? null : `${this.#shared.replicator.turn} ${JSON.stringify(consistency)}`
+  }
+
+  /** Whether this leader confirms such reads itself, in their order. */
+  #confirms(consistency: Consistency): boolean {
+    return consistency === 'linearizable' && this.#shared.leadership.isLeader
   }
 
   wrote(index: number): void {
