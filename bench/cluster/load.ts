@@ -4,8 +4,10 @@
  * coordinated omission).
  */
 
+import { subscribe, tracingChannel, unsubscribe } from 'node:diagnostics_channel'
 import type { Raft } from 'balsa-raft'
 import { RaftError } from 'balsa-raft'
+import { prometheusText } from 'balsa-raft/observe'
 import { quantile } from '../statistics.js'
 import type { Latencies, Load, Loaded, Work } from './messages.js'
 
@@ -15,6 +17,10 @@ export type MeasuredRaft = Raft<Uint8Array, number, null, number>
 const READS_PER_TURN = 64
 /** Half an election timeout of the default. */
 const LEASE_MS = 500
+/** Half of what a session takes, so that none of it is ever refused. */
+const SESSION_IN_FLIGHT = 256
+/** Far more often than anybody collects metrics. */
+const METRICS_READ_EVERY_MS = 100
 /** An open loop that is further behind than this gives up on what is due, and counts it as refused. */
 const OPEN_LOOP_WAITING_MAX = 16_384
 
@@ -49,20 +55,79 @@ export class Recorder {
 
 /** `ended`: ends an open loop before its time. */
 export async function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder, ended: AbortSignal): Promise<Loaded> {
-  // Once: other loads do not ask by leases.
-  const hasLeases = raft.configuration().configuration.leaseMs !== undefined
-  if (load.work === 'leaseRead' && !hasLeases) await raft.setLease(LEASE_MS)
-  const operation = operationOf(raft, load.work, new Uint8Array(load.payloadBytes).fill(0x62))
+  const { operation, end } = await begin(raft, load)
   const { pace, milliseconds } = load
-  if ('perSecond' in pace) return openLoop(operation, pace.perSecond, milliseconds, recorder, ended)
-  const isAtOnce = load.work === 'staleRead' || load.work === 'leaseRead'
-  const turnAfter = isAtOnce ? READS_PER_TURN : Infinity
-  return closedLoop(operation, pace.inFlight, milliseconds, turnAfter, recorder)
+  try {
+    if ('perSecond' in pace) return await openLoop(operation, pace.perSecond, milliseconds, recorder, ended)
+    const isAtOnce = load.work === 'staleRead' || load.work === 'leaseRead'
+    const turnAfter = isAtOnce ? READS_PER_TURN : Infinity
+    return await closedLoop(operation, pace.inFlight, milliseconds, turnAfter, recorder)
+  } finally {
+    await end()
+  }
 }
 
-function operationOf(raft: MeasuredRaft, work: Work, command: Uint8Array): () => Promise<unknown> {
+/** What a load consists of, and what stands beside it until it has ended. */
+interface Begun {
+  readonly operation: () => Promise<unknown>
+  end(): Promise<void>
+}
+
+async function begin(raft: MeasuredRaft, { work, pace, payloadBytes }: Load): Promise<Begun> {
+  const command = new Uint8Array(payloadBytes).fill(0x62)
+  if (work === 'session') return inSessions(raft, command, 'inFlight' in pace ? pace.inFlight : SESSION_IN_FLIGHT)
+  const operation = operationOf(raft, work, command)
+  if (work === 'observedApply') return { operation, end: observe(raft) }
+  if (work === 'tracedApply') return { operation, end: trace() }
+  // Once: other loads do not ask by leases.
+  const hasLeases = raft.configuration().configuration.leaseMs !== undefined
+  if (work === 'leaseRead' && !hasLeases) await raft.setLease(LEASE_MS)
+  return { operation, end: () => Promise.resolve() }
+}
+
+async function inSessions(raft: MeasuredRaft, command: Uint8Array, inFlight: number): Promise<Begun> {
+  const count = Math.ceil(inFlight / SESSION_IN_FLIGHT)
+  const sessions = await Promise.all(Array.from({ length: count }, () => raft.openSession()))
+  let next = 0
+  const operation = (): Promise<unknown> => {
+    next += 1
+    return (sessions[next % count] as (typeof sessions)[number]).apply(command)
+  }
+  return { operation, end: async () => void (await Promise.all(sessions.map((session) => session.close()))) }
+}
+
+/** Returns what ends it. */
+function observe(raft: MeasuredRaft): () => Promise<void> {
+  const reading = setInterval(() => prometheusText(raft.metrics()), METRICS_READ_EVERY_MS)
+  const channels = ['leader', 'role', 'configuration', 'snapshot', 'peer', 'stall', 'fault'].map(
+    (event) => `balsa:${event}`,
+  )
+  for (const channel of channels) subscribe(channel, ignore)
+  return () => {
+    clearInterval(reading)
+    for (const channel of channels) unsubscribe(channel, ignore)
+    return Promise.resolve()
+  }
+}
+
+/** Returns what ends it. */
+function trace(): () => Promise<void> {
+  const calls = tracingChannel('balsa:apply')
+  const ears = { start: ignore, end: ignore, asyncStart: ignore, asyncEnd: ignore, error: ignore }
+  calls.subscribe(ears)
+  return () => {
+    calls.unsubscribe(ears)
+    return Promise.resolve()
+  }
+}
+
+function ignore(): void {}
+
+function operationOf(raft: MeasuredRaft, work: Exclude<Work, 'session'>, command: Uint8Array): () => Promise<unknown> {
   switch (work) {
     case 'apply':
+    case 'observedApply':
+    case 'tracedApply':
       return () => raft.apply(command)
     case 'submit':
       return () => raft.submit(command)

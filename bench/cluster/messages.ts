@@ -2,7 +2,20 @@
 
 import type { StoreStats } from 'balsa-raft'
 
-export type Work = 'apply' | 'submit' | 'linearizableRead' | 'leaseRead' | 'query' | 'staleRead'
+/**
+ * `session`: commands of sessions of this process, as few as may have so many under way. `observedApply`: metrics are
+ * read meanwhile as text, and everything that is published is listened to but single calls; `tracedApply`: these alone.
+ */
+export type Work =
+  | 'apply'
+  | 'submit'
+  | 'session'
+  | 'observedApply'
+  | 'tracedApply'
+  | 'linearizableRead'
+  | 'leaseRead'
+  | 'query'
+  | 'staleRead'
 
 /**
  * Closed loop: that many callers, each with one operation at a time. Open loop: operations begin at a fixed rate, come

@@ -100,6 +100,20 @@ export class RaftServers {
     return { loaded, latencies, usages }
   }
 
+  /** The same load on each server at the same time: what they did together, and the latencies of each. */
+  async measureAll(
+    load: Load,
+    warmUpMs: number,
+  ): Promise<{ readonly loaded: readonly Loaded[]; readonly latencies: readonly Latencies[] }> {
+    const onAll = (milliseconds: number): Promise<Loaded[]> =>
+      Promise.all(this.#processes.map((server) => this.load(server, { ...load, milliseconds })))
+    await onAll(warmUpMs)
+    const loaded = await onAll(load.milliseconds)
+    const question: ToServer = { type: 'latencies' }
+    const latencies = this.#processes.map((server) => ask<Latencies>(server, 'latencies', question))
+    return { loaded, latencies: await Promise.all(latencies) }
+  }
+
   load(server: ChildProcess, load: Load): Promise<Loaded> {
     return ask(server, 'loaded', { type: 'load', load })
   }

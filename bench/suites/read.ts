@@ -4,8 +4,8 @@
  */
 
 import type { ChildProcess } from 'node:child_process'
-import type { Work } from '../cluster/messages.js'
-import { RaftServers } from '../cluster/raft-servers.js'
+import type { Load, Work } from '../cluster/messages.js'
+import { RaftServers, SERVERS } from '../cluster/raft-servers.js'
 import type { Settings } from '../settings.js'
 import type { Case, OpenSuite, Suite } from '../suite.js'
 
@@ -13,7 +13,7 @@ const WARM_UP_MS = 500
 
 export const read: Suite = {
   name: 'read',
-  purpose: 'linearizable reads on the leader, by its lease and on a follower, stale reads on a follower',
+  purpose: 'linearizable reads on the leader, by its lease, on a follower and on all, stale reads on a follower',
   minutes: 2,
   rounds: 5,
   seconds: 2,
@@ -47,12 +47,33 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const linearizable = one('linearizable, leader', 'linearizableRead', () => servers.leader())
   const leased = one('by lease, leader', 'leaseRead', () => servers.leader())
   const far = one('linearizable, follower', 'query', () => servers.follower())
+  const together = (inFlight: number): Case => ({
+    contender: 'linearizable, on all three together',
+    at: { 'in flight': inFlight },
+    async measure() {
+      const each = Math.ceil(inFlight / SERVERS)
+      const load: Load = {
+        work: 'query',
+        pace: { inFlight: each },
+        payloadBytes: 1,
+        milliseconds: settings.seconds * 1000,
+      }
+      const { loaded, latencies } = await servers.measureAll(load, WARM_UP_MS)
+      const perSecond = loaded.reduce(
+        (sum, { operations, milliseconds }) => sum + operations / (milliseconds / 1000),
+        0,
+      )
+      const worst = (key: 'p50' | 'p99' | 'p999'): number => Math.max(...latencies.map((one) => one[key]))
+      return { perSecond, p50: worst('p50'), p99: worst('p99'), p999: worst('p999') }
+    },
+  })
   const stale = one('stale, follower', 'staleRead', () => servers.follower())
   return {
-    cases: [linearizable, leased, far, stale].flatMap((each) => settings.inFlight.map(each)),
+    cases: [linearizable, leased, far, together, stale].flatMap((each) => settings.inFlight.map(each)),
     skipped: [],
     notes: [
       'the state machine answers with a number it has at hand: what is measured is the way to it',
+      'in flight of all three together: a third of them each; p50, p99 and p99.9: those of the worst server',
       'a stale read, and one by lease, is a call within the process; the event loop runs after every 64 reads of a caller',
     ],
     close: () => servers.close(),

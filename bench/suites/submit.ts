@@ -51,6 +51,9 @@ async function open(settings: Settings): Promise<OpenSuite> {
       },
     })
   const onLeader = one('apply, leader', 'apply', () => servers.leader())
+  const inSession = one('in a session, leader', 'session', () => servers.leader())
+  const observed = one('apply, leader, metrics read 10 times a second', 'observedApply', () => servers.leader())
+  const traced = one('apply, leader, calls traced', 'tracedApply', () => servers.leader())
   const onFollower = one('submit, follower', 'submit', () => servers.follower())
   const ofClient =
     (contender: string, prefer: 'leader' | 'any') =>
@@ -67,7 +70,10 @@ async function open(settings: Settings): Promise<OpenSuite> {
     measure: () => measureRoundTrips(seconds * 1000, payloadBytes),
   }
   return {
-    cases: [roundTrip, ...[onLeader, onFollower, direct, forwarded].flatMap((each) => inFlight.map(each))],
+    cases: [
+      roundTrip,
+      ...[onLeader, inSession, observed, traced, onFollower, direct, forwarded].flatMap((each) => inFlight.map(each)),
+    ],
     skipped: [],
     notes: [
       'CPU: user and system time of all three processes; the load included, but that of a client, a fourth process',
