@@ -23,18 +23,21 @@ export class KvServers {
   readonly #folder: string
   readonly #peerPorts: readonly number[]
   readonly #electionTimeoutMs: number
+  readonly #forward: boolean
   readonly #processes: ChildProcess[]
 
-  private constructor(folder: string, ports: readonly number[], electionTimeoutMs: number) {
+  private constructor(folder: string, ports: readonly number[], electionTimeoutMs: number, forward: boolean) {
     this.#folder = folder
     this.#peerPorts = ports.slice(0, SERVERS)
     this.ports = ports.slice(SERVERS)
     this.#electionTimeoutMs = electionTimeoutMs
+    this.#forward = forward
     this.#processes = this.ports.map((_, at) => this.#spawn(at))
   }
 
-  static async start({ dir, electionTimeoutMs }: Settings): Promise<KvServers> {
-    return new KvServers(mkdtempSync(join(dir, 'kv-')), await freePorts(2 * SERVERS), electionTimeoutMs)
+  /** With `forward` those that do not lead have the leader do what they are asked. */
+  static async start({ dir, electionTimeoutMs }: Settings, forward = false): Promise<KvServers> {
+    return new KvServers(mkdtempSync(join(dir, 'kv-')), await freePorts(2 * SERVERS), electionTimeoutMs, forward)
   }
 
   /** Tries the servers in turn, from `first` on; resolves with the one that took the write: the leader. */
@@ -45,6 +48,17 @@ export class KvServers {
       if (this.after(at) === first) await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
     }
     throw new Error(`no server took a write within ${WRITE_MS_MAX} ms`)
+  }
+
+  /** The one that says so; waits until one does. */
+  async leader(): Promise<number> {
+    const end = performance.now() + WRITE_MS_MAX
+    for (let at = 0; performance.now() < end; at = this.after(at)) {
+      // The answer to ROLE has several lines; the second is the length of the word, the third the word.
+      if ((await this.#ask(at, 'ROLE', 3)) === 'master') return at
+      if (this.after(at) === 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+    }
+    throw new Error(`no server led within ${WRITE_MS_MAX} ms`)
   }
 
   after(at: number): number {
@@ -88,14 +102,15 @@ export class KvServers {
     const list = this.ports.map((port, n) => `s${n + 1}=127.0.0.1:${this.#peerPorts[n]}/127.0.0.1:${port}`).join(',')
     const id = `s${at + 1}`
     const words = ['--servers', list, '--id', id, '--dir', join(this.#folder, id), '--log-level', 'error']
+    if (this.#forward) words.push('--forward')
     const timing = ['--election-timeout-ms', String(this.#electionTimeoutMs), '--stop-with-stdin']
     return spawn(process.execPath, [join(root, 'apps/kv/dist/main.js'), ...words, ...timing], {
       stdio: ['pipe', 'ignore', 'inherit'],
     })
   }
 
-  /** One inline command on a connection of its own; the first line of the answer, or null when there was none. */
-  #ask(at: number, line: string): Promise<string | null> {
+  /** One inline command on a connection of its own; that line of the answer, or null when there was none. */
+  #ask(at: number, line: string, answerLine = 1): Promise<string | null> {
     return new Promise((resolve) => {
       const socket = connect({ port: this.ports[at] ?? 0, host: '127.0.0.1', timeout: ANSWER_MS_MAX })
       const end = (answer: string | null): void => {
@@ -104,7 +119,7 @@ export class KvServers {
       }
       socket.setEncoding('latin1')
       socket.once('connect', () => socket.write(`${line}\r\n`))
-      socket.once('data', (text: string) => end(text.split('\r\n')[0] ?? null))
+      socket.once('data', (text: string) => end(text.split('\r\n')[answerLine - 1] ?? null))
       socket.once('timeout', () => end(null))
       socket.once('error', () => end(null))
       socket.once('close', () => end(null))

@@ -52,16 +52,21 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const noServer = await whyNot('redis-server')
   if (noServer !== null) skipped.push({ what: 'redis-server', reason: noServer })
   const single = noServer === null ? await SingleRedis.start(settings.dir) : null
-  const servers = await KvServers.start(settings)
+  const servers = await KvServers.start(settings, true)
   const close = async (): Promise<void> => {
     await servers.close()
     await single?.close()
   }
   try {
-    const leaderPort = async (): Promise<number> => servers.ports[await servers.write(0)] ?? 0
-    const cases = casesOf(settings, 'balsa-kv, three servers', leaderPort)
+    // Every server takes a write, so who leads is asked otherwise.
+    const leaderPort = async (): Promise<number> => servers.ports[await servers.leader()] ?? 0
+    const followerPort = async (): Promise<number> => servers.ports[servers.after(await servers.leader())] ?? 0
+    const cases = [
+      ...casesOf(settings, 'balsa-kv, three servers', leaderPort),
+      ...casesOf(settings, 'balsa-kv, a follower that forwards', followerPort),
+    ]
     const beside = single === null ? [] : casesOf(settings, 'redis-server, one', async () => single.port)
-    const ports = [await leaderPort(), ...(single === null ? [] : [single.port])]
+    const ports = [await leaderPort(), await followerPort(), ...(single === null ? [] : [single.port])]
     for (const port of ports) await benchmark(port, ['-t', 'set,get', '-c', `${FIRST_CLIENTS}`], FIRST_REQUESTS)
     return { cases: [...cases, ...beside], skipped, notes: notesOf(settings), close }
   } catch (error) {

@@ -243,15 +243,13 @@ export class Server implements Changing, Local {
   }
 
   /** The same with one command, and with its place in the log. Rejects where it came to no answer. */
-  async proposePlaced(
-    kind: CommandKind,
-    payload: Payload,
-    options: WaitOptions | undefined,
-  ): Promise<Proposed<unknown>> {
+  // Hot path: once per command that is submitted, or of a session, on the server that leads.
+  proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     const call = new ProposalCall(kind, [payload])
-    const [result] = await this.#proposed(call, options)
-    if (result instanceof NoAnswer && result.reason !== null) throw noAnswer(result)
-    return { index: call.index, term: call.term, result }
+    return this.#proposed(call, options).then(([result]) => {
+      if (result instanceof NoAnswer && result.reason !== null) throw noAnswer(result)
+      return { index: call.index, term: call.term, result }
+    })
   }
 
   #proposed(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
@@ -275,6 +273,13 @@ export class Server implements Changing, Local {
 
   /** Resolves with an index that is applied here, and at or above everything committed before the call (thesis 6.4). */
   readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
+    if (options === undefined && this.#life.refusal === null && this.core.role === 'leader') {
+      const shared = this.#reads.share()
+      if (shared !== null) {
+        this.#mailbox.schedule()
+        return shared
+      }
+    }
     const call = new PendingCall<LogIndex>()
     if (!this.begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#reads.add(call)

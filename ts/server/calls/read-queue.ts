@@ -1,12 +1,14 @@
 /**
  * Linearizable reads on their way (thesis 6.4): all that begin in one turn share one request to the core, and wait
- * first for the leader's confirmation, then for the state machine to reach the index that it gave.
+ * first for the leader's confirmation, then for the state machine to reach the index that it gave. Those of them that
+ * nothing else can end share one call, too.
  */
 
 import type { Outcome, RaftError } from '../../errors.js'
 import type { LogIndex } from '../../types.js'
 import { overloaded } from '../refusals.js'
-import type { PendingCall, Room } from './pending-call.js'
+import { PendingCall } from './pending-call.js'
+import type { Room } from './pending-call.js'
 
 /** Reads waiting in one server; above that `readIndex` answers OVERLOADED. */
 const READS_MAX = 65_536
@@ -38,7 +40,12 @@ export class ReadQueue {
 
   /** Whether any came since the last request. */
   get hasFresh(): boolean {
-    return this.#fresh.members.size > 0
+    return this.#fresh.count > 0
+  }
+
+  /** The request that is not made yet: another one as soon as it is. Whoever joins it while it is this is in time. */
+  get fresh(): object {
+    return this.#fresh
   }
 
   /** Returns the refusal when there is no room. */
@@ -49,10 +56,21 @@ export class ReadQueue {
     return null
   }
 
+  /**
+   * A read without a deadline and a signal: its round ends it, so it is the same call for all of them. Null when there
+   * is no room.
+   */
+  // Hot path: once per read.
+  share(): Promise<LogIndex> | null {
+    if (this.#count >= READS_MAX) return null
+    this.#count += 1
+    return this.#fresh.share()
+  }
+
   /** The request to put to the core for everything that came since the last; null when nothing did. */
   nextRequest(): number | null {
     const round = this.#fresh
-    if (round.members.size === 0) return null
+    if (round.count === 0) return null
     this.#asked.set(round.id, round)
     this.#fresh = this.#nextRound()
     return round.id
@@ -100,23 +118,25 @@ export class ReadQueue {
   /** A read of that round has ended by itself. */
   #left(round: Round): void {
     this.#count -= 1
-    if (round.members.size === 0) this.#asked.delete(round.id)
+    if (round.count === 0) this.#asked.delete(round.id)
   }
 
   /** The reads of a round that is over: whoever asks for them settles them all. */
-  #take(round: Round | undefined): Iterable<Read> {
+  #take(round: Round | undefined): readonly Read[] {
     if (round === undefined) return []
     this.#asked.delete(round.id)
-    this.#count -= round.members.size
-    return round.members
+    this.#count -= round.count
+    return round.calls()
   }
 }
 
 /** The reads that share one request. */
 class Round implements Room<LogIndex> {
   readonly id: number
-  /** Those that have no outcome yet, until the round is over. */
+  /** Those that have no outcome yet, until the round is over; without those that share. */
   readonly members = new Set<Read>()
+  #shared: Read | null = null
+  #sharing = 0
   /** Null until the leader has confirmed them. */
   index: LogIndex | null = null
   readonly #onLeft: (round: Round) => void
@@ -126,9 +146,23 @@ class Round implements Room<LogIndex> {
     this.#onLeft = onLeft
   }
 
+  get count(): number {
+    return this.members.size + this.#sharing
+  }
+
   add(read: Read): void {
     read.enter(this)
     this.members.add(read)
+  }
+
+  share(): Promise<LogIndex> {
+    this.#shared ??= new PendingCall()
+    this.#sharing += 1
+    return this.#shared.promise
+  }
+
+  calls(): readonly Read[] {
+    return this.#shared === null ? [...this.members] : [this.#shared, ...this.members]
   }
 
   withdraw(read: Read): Outcome {

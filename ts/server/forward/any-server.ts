@@ -16,6 +16,7 @@ import type { CommandKind } from '../calls/apply-queue.js'
 import type { IndexQueue } from '../calls/index-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
+import type { ReadQueue } from '../calls/read-queue.js'
 import type { Waiters } from '../calls/waiters.js'
 import { overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
@@ -28,6 +29,8 @@ import type { Retry } from './trying.js'
 /** Commands under way in one server, and their bytes; above that they are refused. */
 export const SUBMITTED_COUNT_MAX = 8192
 export const SUBMITTED_BYTES_MAX = 8 * 1024 * 1024
+/** Queries that share one question; a further one has its own. */
+const SHARING_MAX = 65_536
 
 /** What `submit` and `propose` take. */
 export interface SubmitOptions extends WaitOptions {
@@ -63,6 +66,14 @@ export interface QueryOptions extends WaitOptions {
 export type Consistency =
   'linearizable' | 'lease' | 'stale' | { readonly maxStalenessMs: number } | { readonly minIndex: number }
 
+/** What queries that nothing else can end wait for together. */
+interface SharedRead {
+  /** Of the queue where it waits to be asked. */
+  readonly round: object
+  readonly done: Promise<void>
+  sharing: number
+}
+
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
 /** What is asked of the server itself. */
@@ -84,6 +95,8 @@ export interface AnyServerParts {
   readonly clock: Clock
   readonly mailbox: Mailbox
   readonly forwards: Forwards
+  /** What this server asks itself while it leads. */
+  readonly reads: ReadQueue
   readonly leaders: Waiters<LeaderHint>
   readonly indexes: IndexQueue
   readonly random: () => number
@@ -95,6 +108,7 @@ export class AnyServer {
   readonly #clock: Clock
   readonly #mailbox: Mailbox
   readonly #forwards: Forwards
+  readonly #reads: ReadQueue
   readonly #leaders: Waiters<LeaderHint>
   readonly #indexes: IndexQueue
   readonly #trying: Trying
@@ -105,12 +119,15 @@ export class AnyServer {
   #bytes = 0
   /** What the state machine holds now has all that was acknowledged before this. Only grows. */
   #currentAt = -Infinity
+  /** Invariant: whoever joins it while its round is the fresh one comes before that is asked. */
+  #shared: SharedRead | null = null
 
   constructor(parts: AnyServerParts) {
     this.#core = parts.core
     this.#clock = parts.clock
     this.#mailbox = parts.mailbox
     this.#forwards = parts.forwards
+    this.#reads = parts.reads
     this.#leaders = parts.leaders
     this.#indexes = parts.indexes
     this.#trying = new Trying(parts.clock, parts.random, {
@@ -134,23 +151,30 @@ export class AnyServer {
     )
   }
 
+  /** Throws at once where there is no room. */
   // Hot path: once per command.
-  async propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
+  propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     const { length } = submission.bytes
     this.checkRoom(length)
     this.#count += 1
     this.#bytes += length
-    try {
-      return await this.#trying.run(this.#proposeOnce, submission, options, submission.retry)
-    } finally {
+    const proposed = this.#trying.run(this.#proposeOnce, submission, options, submission.retry)
+    const left = (): void => {
       this.#count -= 1
       this.#bytes -= length
     }
+    // Before anybody else hears how it ended.
+    proposed.then(left, left)
+    return proposed
   }
 
-  async query<Answer>(ask: Ask<Answer>, { consistency = 'linearizable', ...wait }: QueryOptions): Promise<Answer> {
+  // Hot path: once per query.
+  async query<Answer>(ask: Ask<Answer>, options: QueryOptions): Promise<Answer> {
+    const { consistency = 'linearizable', signal, timeoutMs } = options
+    const wait: WaitOptions | undefined = signal === undefined && timeoutMs === undefined ? undefined : options
     const since = this.#clock.now()
-    if (consistency === 'lease') return this.#local().leaseRead(ask, wait, (left) => this.query(ask, left ?? {}))
+    if (consistency === 'lease')
+      return this.#local().leaseRead(ask, wait, (left) => this.query(ask, { ...left, consistency: 'linearizable' }))
     if (consistency === 'linearizable') await this.#readIndexTrying(wait)
     else if (consistency !== 'stale') {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
@@ -173,8 +197,18 @@ export class AnyServer {
   }
 
   /** Resolves when the state machine of this server has all that was acknowledged before the call. */
-  async #readIndexTrying(options: WaitOptions): Promise<void> {
-    await this.#trying.run(this.#readIndexNoting, null, options, 'safe')
+  #readIndexTrying(options: WaitOptions | undefined): Promise<void> {
+    if (options !== undefined) return this.#trying.run(this.#readIndexNoting, null, options, 'safe')
+    const isLeader = this.#core.role === 'leader'
+    const round = isLeader ? this.#reads.fresh : this.#forwards.freshReads
+    const shared = this.#shared
+    if (shared?.round === round && shared.sharing < SHARING_MAX) {
+      shared.sharing += 1
+      return shared.done
+    }
+    const done = this.#trying.run(this.#readIndexNoting, null, undefined, 'safe')
+    this.#shared = { round, done, sharing: 1 }
+    return done
   }
 
   readonly #readIndexNoting = async (_: null, options: WaitOptions | undefined): Promise<void> => {
@@ -193,7 +227,7 @@ export class AnyServer {
   }
 
   /** Resolves when the state machine of this server is at `index`, or behind it. */
-  async #reach(index: number, options: WaitOptions): Promise<void> {
+  async #reach(index: number, options: WaitOptions | undefined): Promise<void> {
     if (this.#core.log.appliedIndex >= index) return
     const call = new PendingCall<LogIndex>()
     if (this.#local().begin(call, options)) {

@@ -75,6 +75,11 @@ export class Forwards implements Room<Proposed<unknown>> {
     this.#mailbox.schedule()
   }
 
+  /** As that of the queue: the question that is not asked yet. */
+  get freshReads(): object {
+    return this.#reads.fresh
+  }
+
   /** Returns the refusal when there is no room. */
   addRead(call: PendingCall<LogIndex>): RaftError | null {
     const refusal = this.#reads.add(call)

@@ -32,6 +32,9 @@ export interface Target {
   next(other: string | null, options: WaitOptions): Promise<unknown>
 }
 
+/** One try of what is asked. */
+export type Once<Asked, Value> = (asked: Asked, options: WaitOptions | undefined) => Promise<Value>
+
 interface Attempt {
   /** Those before it. */
   readonly tries: number
@@ -52,26 +55,44 @@ export class Trying {
     this.#target = target
   }
 
-  /** `once` is one try of what is asked. */
+  /** What succeeds at the first try, as nearly all do, costs no more than that. */
   // Hot path: once per call.
-  async run<Asked, Value>(
-    once: (asked: Asked, options: WaitOptions | undefined) => Promise<Value>,
+  run<Asked, Value>(
+    once: Once<Asked, Value>,
     asked: Asked,
     options: WaitOptions | undefined,
     retry: Retry,
   ): Promise<Value> {
     const since = this.#clock.now()
+    const tried = this.#target.current()
+    return once(asked, options).catch((error: unknown) =>
+      this.#again(error, { tries: 0, tried, since }, once, asked, options, retry),
+    )
+  }
+
+  /** The first try has failed. */
+  async #again<Asked, Value>(
+    failure: unknown,
+    first: Attempt,
+    once: Once<Asked, Value>,
+    asked: Asked,
+    options: WaitOptions | undefined,
+    retry: Retry,
+  ): Promise<Value> {
+    const { since } = first
     let outcome: Outcome = 'not-applied'
-    for (let tries = 0; ; tries += 1) {
-      const tried = this.#target.current()
+    let error = failure
+    for (let attempt = first; ;) {
+      if (!(error instanceof RaftError)) throw error
+      const told = sentBefore(error, outcome)
+      if (!mayTryAgain(error, retry)) throw told
+      ;({ outcome } = told)
+      await this.#pause(told, attempt, options)
+      attempt = { tries: attempt.tries + 1, tried: this.#target.current(), since }
       try {
-        return await once(asked, tries === 0 ? options : this.rest(options, since))
-      } catch (error) {
-        if (!(error instanceof RaftError)) throw error
-        const told = sentBefore(error, outcome)
-        if (!mayTryAgain(error, retry)) throw told
-        ;({ outcome } = told)
-        await this.#pause(told, { tries, tried, since }, options)
+        return await once(asked, this.rest(options, since))
+      } catch (again) {
+        error = again
       }
     }
   }
