@@ -4,9 +4,12 @@
  * this machine, of which one is to be the difference.
  */
 
-import { createServer, connect } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { RaftClient } from 'balsa-raft/client'
 import { bytes, numbers } from '../cluster/codecs.js'
 import { RaftServers } from '../cluster/raft-servers.js'
@@ -65,7 +68,7 @@ async function open(settings: Settings): Promise<OpenSuite> {
   const direct = ofClient('submit, client of the leader', 'leader')
   const forwarded = ofClient('submit, client of a follower', 'any')
   const roundTrip: Case = {
-    contender: 'round trip over loopback, two sockets of one process',
+    contender: 'round trip over loopback, between two processes',
     at: { 'in flight': 1 },
     measure: () => measureRoundTrips(seconds * 1000, payloadBytes),
   }
@@ -119,11 +122,9 @@ async function clientOf(servers: RaftServers, prefer: 'leader' | 'any'): Promise
 }
 
 async function measureRoundTrips(milliseconds: number, bytes: number): Promise<Readonly<Record<string, number>>> {
-  const echo = createServer((socket) => void socket.setNoDelay(true).pipe(socket))
-  await new Promise<void>((resolve) => {
-    echo.listen(0, '127.0.0.1', resolve)
-  })
-  const socket: Socket = connect((echo.address() as AddressInfo).port, '127.0.0.1')
+  const echo = fork(fileURLToPath(new URL('../cluster/echo-server.js', import.meta.url)))
+  const [port] = (await once(echo, 'message')) as [number]
+  const socket: Socket = connect(port, '127.0.0.1')
   socket.setNoDelay(true)
   const recorder = new Recorder()
   const content = new Uint8Array(bytes)
@@ -147,7 +148,7 @@ async function measureRoundTrips(milliseconds: number, bytes: number): Promise<R
     })
   })
   socket.destroy()
-  echo.close()
+  echo.disconnect()
   const { p50, p99 } = recorder.summary()
   return { perSecond: recorder.count / (milliseconds / 1000), p50, p99 }
 }
