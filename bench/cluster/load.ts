@@ -70,7 +70,7 @@ export async function runLoad(raft: MeasuredRaft, load: Load, recorder: Recorder
 /** What a load consists of, and what stands beside it until it has ended. */
 interface Begun {
   readonly operation: () => Promise<unknown>
-  end(): Promise<void>
+  readonly end: () => Promise<void>
 }
 
 async function begin(raft: MeasuredRaft, { work, pace, payloadBytes }: Load): Promise<Begun> {
