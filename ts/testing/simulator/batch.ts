@@ -29,6 +29,7 @@ const MUST_REACH: readonly string[] = [
   'read answered',
   'lease held',
   'read by lease answered',
+  'query by lease answered',
   'read deferred until the first commit of its term',
   'replay from the store',
   'restored from a snapshot',

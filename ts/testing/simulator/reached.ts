@@ -116,7 +116,7 @@ export class Reached implements WorldObserver {
   }
 
   returned({ kind, isByLease }: Operation, { status, code }: Returned): void {
-    if (isByLease && status === 'ok') this.count('read by lease answered')
+    if (isByLease && status === 'ok') this.count(`${kind} by lease answered`)
     if (status === 'ok')
       this.count(ANSWERED[kind] ?? (kind.startsWith('session') ? `${kind} answered` : 'write answered'))
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)

@@ -66,6 +66,11 @@ export class SessionClients implements Actor, WorldObserver {
   healed(): void {
     for (const client of this.#clients) client.isStopped = true
   }
+
+  /** What they wait for on servers that will answer, at their deadline at the latest; empty for nothing. */
+  underWay(): string {
+    return this.#clients.flatMap(({ waitsFor }) => waitsFor ?? []).join(', ')
+  }
 }
 
 class SessionClient {
@@ -92,6 +97,13 @@ class SessionClient {
     this.#invariants = invariants
     this.#ordinal = ordinal
     this.#random = random
+  }
+
+  /** Null: nothing, or what a server has that is given up and may be paused. */
+  get waitsFor(): string | null {
+    const pending = this.#pending
+    if (pending === null || this.#world.isLeftBroken(pending.server)) return null
+    return `a client waits for ${pending.operation.kind} on ${pending.server.id}`
   }
 
   think(times: number): void {

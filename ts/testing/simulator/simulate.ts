@@ -146,7 +146,7 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
   try {
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || stray.first !== null)
-    if (stray.first === null) recovery = await recover(world, { costs })
+    if (stray.first === null) recovery = await recover(world, { costs, underWay: () => sessions.underWay() })
   } catch (error) {
     failure = error as Error
   } finally {

@@ -22,6 +22,15 @@ const MEMBERSHIP: readonly FaultName[] = [
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawWithLeases(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x1ea5ef0a)
+  if (plan.clients.leases === 0 || plan.servers === 1 || !random.chance(0.5)) return plan
+  const sessions = random.chance(0.6) ? random.int(1, 4) : 0
+  return { ...plan, clients: { ...plan.clients, anywhere: random.between(0.1, 1), sessions } }
+}
+
+function drawWithLeases(seed: number): Plan {
   const plan = drawWithoutLeases(seed)
   // Drawn by itself, so that all other seeds stay the worlds that they were.
   const random = new SeededRandom(seed ^ 0x1ea5e0f0)
@@ -31,7 +40,7 @@ export function drawPlan(seed: number): Plan {
 
 /**
  * A quarter of what happens is that leases come and go, and that others would lead meanwhile; clients read all the
- * time, mostly by them. Nothing is sent again by sessions, which is asked of other worlds.
+ * time, mostly by them.
  */
 function withLeases(plan: Plan, random: SeededRandom): Plan {
   const others = Object.values(plan.faults).reduce((sum, weight) => sum + weight, 0)

@@ -47,7 +47,7 @@ export interface RecoveryOptions {
    * server, so no path stays cut, and what they leave behind may go on writing.
    */
   readonly costs?: CostInvariants | null
-  /** What those others have under way on the mended servers; empty for nothing. */
+  /** What others than the clients of the world have under way on the mended servers; empty for nothing. */
   readonly underWay?: () => string
 }
 
