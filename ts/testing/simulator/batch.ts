@@ -30,6 +30,7 @@ const MUST_REACH: readonly string[] = [
   'lease held',
   'read by lease answered',
   'query by lease answered',
+  'leader asked by lease',
   'read deferred until the first commit of its term',
   'replay from the store',
   'restored from a snapshot',

@@ -6,7 +6,7 @@ import { isVoter } from '../../core/configuration.js'
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
-import { isForward } from '../../server/forward/messages.js'
+import { asksByLease, isForward } from '../../server/forward/messages.js'
 import { decodeRepair } from '../../server/repair/messages.js'
 import { decodeTransfer } from '../../snapshot/transfer/messages.js'
 import type { ServerId, StoreOperation } from '../../types.js'
@@ -98,7 +98,7 @@ export class Reached implements WorldObserver {
 
   framed(_server: ServerView, channel: object, frame: Uint8Array): void {
     if (decodeRepair(frame)?.type === 'refused') this.count('repair refused')
-    if (isForward(frame)) this.count('forwarded')
+    if (isForward(frame)) this.count(asksByLease(frame) ? 'leader asked by lease' : 'forwarded')
     const message = decodeTransfer(frame)
     if (message === null || typeof message === 'string') return
     const isFirst = !this.#framed.has(channel)
