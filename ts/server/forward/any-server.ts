@@ -152,7 +152,8 @@ export class AnyServer {
 
   async query<Answer>(ask: Ask<Answer>, { consistency = 'linearizable', ...wait }: QueryOptions): Promise<Answer> {
     const since = this.#clock.now()
-    if (consistency === 'lease') return this.#local().leaseRead(ask, wait, (left) => this.#queryByLease(ask, left ?? {}))
+    if (consistency === 'lease')
+      return this.#local().leaseRead(ask, wait, (left) => this.#queryByLease(ask, left ?? {}))
     if (consistency === 'linearizable') await this.#readIndexTrying(wait)
     else if (consistency !== 'stale') {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)

@@ -35,6 +35,7 @@ const MUST_REACH: readonly string[] = [
   'replay from the store',
   'restored from a snapshot',
   ...['session', 'sessionAgain', 'sessionRepeat', 'sessionOpen', 'sessionClose'].map((kind) => `${kind} answered`),
+  ...['submit', 'query', 'session', 'sessionAgain'].map((kind) => `${kind} answered outside`),
   'call ended with ERR_RAFT_SESSION_SEQUENCE, unknown',
   'snapshot in the place of a log',
   'transfer begun',

@@ -115,7 +115,8 @@ export class Reached implements WorldObserver {
     if (message.type === 'AppendEntriesResult' && message.status !== 'matched') this.#refused(message)
   }
 
-  returned({ kind, isByLease }: Operation, { status, code }: Returned): void {
+  returned({ kind, isByLease, isOutside }: Operation, { status, code }: Returned): void {
+    if (isOutside && status === 'ok') this.count(`${kind} answered outside`)
     if (isByLease && status === 'ok') this.count(`${kind} by lease answered`)
     if (status === 'ok')
       this.count(ANSWERED[kind] ?? (kind.startsWith('session') ? `${kind} answered` : 'write answered'))

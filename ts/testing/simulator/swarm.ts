@@ -22,6 +22,15 @@ const MEMBERSHIP: readonly FaultName[] = [
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawLeasesWithMore(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x0075de5e)
+  // Of a cluster that is lost, and of the one that is recovered, they would not know which has answered.
+  if (plan.losesQuorumAt !== null || isOnlyNarrow(plan) || !random.chance(0.2)) return plan
+  return { ...plan, clients: { ...plan.clients, outside: random.int(1, 4) } }
+}
+
+function drawLeasesWithMore(seed: number): Plan {
   const plan = drawWithLeases(seed)
   // Drawn by itself, so that all other seeds stay the worlds that they were.
   const random = new SeededRandom(seed ^ 0x1ea5ef0a)
@@ -229,6 +238,7 @@ function drawBusyPlan(seed: number): Plan {
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),
       signals,
       sessions,
+      outside: 0,
     },
     faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
     spellMs: electionTimeoutMs * random.logBetween(0.4, 5),
