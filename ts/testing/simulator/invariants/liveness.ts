@@ -95,11 +95,10 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
-  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since.
-  const isDone = (server: SimServer): boolean => {
-    const { snapshotCalls, transfers } = server.rooms ?? { snapshotCalls: 0, transfers: 0 }
-    return passing(server).length === 0 && snapshotCalls + transfers === 0
-  }
+  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since, and
+  // what a client has asked from outside that has given up, or gone, of a leader that is broken since.
+  const isUnderWay = (room: keyof Rooms): boolean => PASSED_THROUGH.includes(room) || UNDER_WAY.includes(room)
+  const isDone = (server: SimServer): boolean => occupied(server, isUnderWay).length === 0
   const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
   const comeToRest = async (): Promise<void> => {
     for (const client of asking) client.isStopped = true
@@ -291,6 +290,9 @@ const PASSED_THROUGH: readonly (keyof Rooms)[] = [
   ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions'] as const),
   ...(['unwritten', 'creditMissing', 'blocksRead', 'repairs', 'givings'] as const),
 ]
+
+/** What was begun before everything is quiet ends by itself, in a time that is bounded. */
+const UNDER_WAY: readonly (keyof Rooms)[] = ['snapshotCalls', 'transfers', 'submitted', 'forwarded', 'clientCalls']
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
   const rooms = Object.entries(server.rooms ?? {}) as [keyof Rooms, number][]
