@@ -226,7 +226,9 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
     ]),
     failureOf(() => checkChangeOptions('addVoter', { ifIndex: 2 ** 60 })),
     failureOf(() => checkTransferOptions('transferLeadership', { to: '' })),
-    ...[199, 1001].map((leaseMs) => failureOf(() => checkLease(leaseMs, { heartbeatMs: 100, electionTimeoutMs: 1000 }))),
+    ...[199, 1001].map((leaseMs) =>
+      failureOf(() => checkLease(leaseMs, { heartbeatMs: 100, electionTimeoutMs: 1000 })),
+    ),
   ],
 }
 

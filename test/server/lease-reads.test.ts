@@ -165,7 +165,7 @@ test('how long a lease may last is refused in words where it makes no sense', as
   }
 })
 
-/** Three servers over a network in memory, on which nobody is elected a second time, whatever else this machine does. */
+/** Three servers over a network in memory; nobody is elected a second time, whatever else this machine does. */
 class CountedCluster {
   /** AppendEntries that were sent. */
   requests = 0

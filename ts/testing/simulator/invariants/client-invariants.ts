@@ -66,7 +66,8 @@ export class ClientInvariants implements WorldObserver {
 
   invoked(operation: Operation): void {
     this.#open.set(operation.id, { operation, floor: this.#floor })
-    if (operation.timeoutMs !== null && operation.isOutside !== true) this.#dueOn(operation.server).calls.set(operation.id, operation)
+    if (operation.timeoutMs !== null && operation.isOutside !== true)
+      this.#dueOn(operation.server).calls.set(operation.id, operation)
     for (const id of operation.commands) this.#fates[id] = 'open'
   }
 
