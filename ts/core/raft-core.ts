@@ -192,7 +192,7 @@ export class RaftCore {
     return this.#role.role === 'leader' && this.#log.configuration.leaseMs !== undefined
   }
 
-  /** Whether nobody else can lead at that time of the clock of leases, so that what is committed here is all that is. */
+  /** Whether nobody else can lead at that time of the clock of leases: what is committed here is all that is. */
   holdsLease(bootNow: number): boolean {
     return this.#role.holdsLease(bootNow)
   }

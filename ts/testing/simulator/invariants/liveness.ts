@@ -96,7 +96,7 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
   // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since, and
-  // what a client has asked from outside that has given up, or gone, of a leader that is broken since.
+  // what whoever asked has given up, or gone from, on one server that has asked another.
   const isUnderWay = (room: keyof Rooms): boolean => PASSED_THROUGH.includes(room) || UNDER_WAY.includes(room)
   const isDone = (server: SimServer): boolean => occupied(server, isUnderWay).length === 0
   const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
@@ -292,7 +292,9 @@ const PASSED_THROUGH: readonly (keyof Rooms)[] = [
 ]
 
 /** What was begun before everything is quiet ends by itself, in a time that is bounded. */
-const UNDER_WAY: readonly (keyof Rooms)[] = ['snapshotCalls', 'transfers', 'submitted', 'forwarded', 'clientCalls']
+const UNDER_WAY: readonly (keyof Rooms)[] = [
+  ...(['snapshotCalls', 'transfers', 'submitted', 'forwarded', 'clientCalls', 'served', 'reads', 'readRounds'] as const),
+]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
   const rooms = Object.entries(server.rooms ?? {}) as [keyof Rooms, number][]
