@@ -162,8 +162,8 @@ export interface SnapshotHeader extends SnapshotMeta {
 }
 
 /**
- * What a command of a session is known by, on every server. Plain data, to be kept, or sent as JSON: whatever comes back
- * is checked where a session is resumed with it.
+ * What a command of a session is known by, on every server. Plain data, to be kept, or sent as JSON: whatever comes
+ * back is checked where a session is resumed with it.
  */
 export interface SessionToken {
   /** The session: the index of the entry that opened it. */

@@ -43,7 +43,7 @@ export class ForwardedCommand extends PendingCall<Proposed<unknown>> implements 
 
 /** Reads of this server, which wait for the leader's word and then for the state machine. */
 interface Question {
-  readonly reads: ReadQueue
+  readonly queue: ReadQueue
   readonly round: number
 }
 
@@ -114,11 +114,11 @@ export class Asking {
   }
 
   /** For those that have come since the last time, if any have; `committed` as in `ForwardMessage`. */
-  ask(reads: ReadQueue, committed: LogIndex | null): void {
-    const round = reads.nextRequest()
+  ask(queue: ReadQueue, committed: LogIndex | null): void {
+    const round = queue.nextRequest()
     if (round === null) return
     this.#lastQuestion += 1
-    this.#asked.set(this.#lastQuestion, { reads, round })
+    this.#asked.set(this.#lastQuestion, { queue, round })
     this.#say({ type: 'read', id: this.#lastQuestion, committed })
   }
 
@@ -131,7 +131,7 @@ export class Asking {
   giveUpReads(error: RaftError): void {
     const questions = [...this.#asked.values()]
     this.#asked.clear()
-    for (const { reads, round } of questions) reads.failed(round, error)
+    for (const { queue, round } of questions) queue.failed(round, error)
   }
 
   /** Nothing more is asked; commands that were sent and have no answer end with `error`. */
@@ -191,9 +191,9 @@ export class Asking {
     const question = this.#asked.get(message.id)
     if (question === undefined) return
     this.#asked.delete(message.id)
-    const { reads, round } = question
-    if (message.type === 'readAt') reads.confirmed(round, message.index)
-    else reads.failed(round, message.error)
+    const { queue, round } = question
+    if (message.type === 'readAt') queue.confirmed(round, message.index)
+    else queue.failed(round, message.error)
     this.#parts.moved()
   }
 

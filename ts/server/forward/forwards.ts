@@ -78,8 +78,8 @@ export class Forwards implements Room<Proposed<unknown>> {
   }
 
   /**
-   * `byLease`: the leader may answer by its lease. Where there are none it is not asked for that: it may be of a version
-   * that does not know them. Returns the refusal when there is no room.
+   * `byLease`: the leader may answer by its lease. Where there are none it is not asked for that: it may be of a
+   * version that does not know them. Returns the refusal when there is no room.
    */
   addRead(call: PendingCall<LogIndex>, byLease: boolean): RaftError | null {
     const hasLeases = this.#core.configuration.leaseMs !== undefined

@@ -138,8 +138,8 @@ export class Serving {
   }
 
   /**
-   * While the lease holds, what is committed here now is all that anybody was told of, and nobody is asked. Whoever does
-   * not know of all of it hears of it by a round, and would wait for a heartbeat without one.
+   * While the lease holds, what is committed here now is all that anybody was told of, and nobody is asked. Whoever
+   * does not know of all of it hears of it by a round, and would wait for a heartbeat without one.
    */
   #read(customer: Customer, { id, committed }: ReadQuestion): void {
     const refusal = this.#refusal ?? customer.readRefusal()

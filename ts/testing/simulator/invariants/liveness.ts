@@ -95,8 +95,8 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
-  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since, and
-  // what whoever asked has given up, or gone from, on one server that has asked another.
+  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since,
+  // and what whoever asked has given up, or gone from, on one server that has asked another.
   const isUnderWay = (room: keyof Rooms): boolean => PASSED_THROUGH.includes(room) || UNDER_WAY.includes(room)
   const isDone = (server: SimServer): boolean => occupied(server, isUnderWay).length === 0
   const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
