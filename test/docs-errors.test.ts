@@ -3,7 +3,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Outcome } from 'balsa-raft'
+import { httpStatusOf, RaftError } from 'balsa-raft'
+import type { Outcome, RaftErrorCode } from 'balsa-raft'
 
 const test = suite('docs/errors.md')
 
@@ -83,6 +84,24 @@ test('an outcome that is in a row is given to such an error somewhere', () => {
     if (HALTING.includes(code)) assert.equal(outcomes.toSorted(), OUTCOMES.toSorted(), code)
     else assert.equal(outcomes.toSorted(), [...given].toSorted(), code)
   }
+})
+
+test('its table of HTTP statuses is what httpStatusOf answers, for each code and each of its outcomes', () => {
+  const told = new Map<string, number>()
+  for (const [, status = '', cells = ''] of text.matchAll(/^\| (\d{3}) \| (.*) \|$/gm)) {
+    for (const [, code = '', outcome] of cells.matchAll(/`(ERR_RAFT_\w+)`(?: \((not-applied|applied)\))?/g)) {
+      told.set(outcome === undefined ? code : `${code} ${outcome}`, Number(status))
+    }
+  }
+  assert.ok(told.size > 10)
+  for (const [code, outcomes] of outcomesOf) {
+    for (const outcome of outcomes as readonly Outcome[]) {
+      const others = outcome === 'not-applied' ? 503 : 504
+      const error = new RaftError(code as RaftErrorCode, 'x', { outcome })
+      assert.is(httpStatusOf(error), told.get(`${code} ${outcome}`) ?? told.get(code) ?? others, `${code} ${outcome}`)
+    }
+  }
+  assert.is(httpStatusOf(new Error('x')), 500)
 })
 
 test('README.md names it', () => {

@@ -104,6 +104,26 @@ export class RaftError extends Error {
   }
 }
 
+/** Where the request itself is why it failed, or asking again does not help. */
+const HTTP_STATUSES: Partial<Record<RaftErrorCode, number>> = {
+  ...{ ERR_RAFT_INVALID: 400, ERR_RAFT_OPTIONS: 400, ERR_RAFT_ENCODE: 400, ERR_RAFT_TOO_LARGE: 413 },
+  ...{ ERR_RAFT_CHANGE_REFUSED: 409, ERR_RAFT_SESSION_LOST: 410, ERR_RAFT_SESSION_SEQUENCE: 410 },
+  ...{ ERR_RAFT_ANSWER_LOST: 500, ERR_RAFT_QUERY_FAILED: 500 },
+}
+
+/**
+ * The status with which a service over HTTP tells that a call has failed (docs/errors.md, "As HTTP"): 503, nothing was
+ * done, and the same may be sent again; 504, it may be done, so only in a session; 4xx, another request is needed; 500
+ * for what is no error of the library, and for what is done and has no answer.
+ */
+export function httpStatusOf(error: unknown): number {
+  if (!(error instanceof RaftError)) return 500
+  const { code, outcome } = error
+  // Of a result: the command was sound.
+  const isOfResult = outcome === 'applied' && (code === 'ERR_RAFT_ENCODE' || code === 'ERR_RAFT_TOO_LARGE')
+  return isOfResult ? 500 : (HTTP_STATUSES[code] ?? (outcome === 'not-applied' ? 503 : 504))
+}
+
 /** A broken invariant: a defect in Balsa itself. Never caught, never turned into a RaftError. */
 export class AssertionFailure extends Error {
   override readonly name = 'AssertionFailure'

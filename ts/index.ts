@@ -1,6 +1,6 @@
 /** The only public door: named exports, no logic. */
 
-export { RaftError } from './errors.js'
+export { httpStatusOf, RaftError } from './errors.js'
 export type { EntryRange, LeaderHint, Outcome, RaftErrorCode } from './errors.js'
 export { msgpackCodec } from './machine/msgpack-codec.js'
 export { defineStateMachine } from './machine/state-machine.js'

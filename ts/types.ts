@@ -161,10 +161,13 @@ export interface SnapshotHeader extends SnapshotMeta {
   readonly sessionBytes?: number
 }
 
-/** What a command of a session is known by, on every server. Plain data: to be kept, or sent as JSON. */
+/**
+ * What a command of a session is known by, on every server. Plain data, to be kept, or sent as JSON: whatever comes
+ * back is checked where a session is resumed with it.
+ */
 export interface SessionToken {
   /** The session: the index of the entry that opened it. */
-  readonly id: LogIndex
+  readonly id: number
   /** Which command of the session, from 1 on. */
   readonly sequence: number
 }

@@ -1,5 +1,6 @@
 /**
- * A client of a service: asks any server, and sends the same request to the next one when no answer comes, or 503.
+ * A client of a service: asks any server, and sends the same request to the next one when no answer comes, or 503,
+ * or 504.
  * What changes something is sent in a session. That is all that a client of these services has to do.
  */
 
@@ -41,7 +42,7 @@ export class Client {
     while (performance.now() - askedAt < REQUEST_MS_MAX) {
       const url = this.#urls[this.#at % this.#urls.length]
       const answer = await fetch(url + path, { method, signal: AbortSignal.timeout(TRY_MS) }).then(read, () => null)
-      if (answer !== null && answer.status !== 503) return { ...answer, askedAt, answeredAt: performance.now() }
+      if (answer !== null && answer.status < 503) return { ...answer, askedAt, answeredAt: performance.now() }
       this.#at += 1
       await pause(PAUSE_MS)
     }

@@ -13,12 +13,12 @@
  *                             version
  *
  * What changes something is sent with a session, as it was answered, and a `sequence` one higher for each request
- * that was answered. After 503, or no answer, the same request is sent again, to any server. Other paths are health
- * endpoints.
+ * that was answered. After 503 or 504, or no answer, the same request is sent again, to any server. Other paths are
+ * health endpoints.
  */
 
 import { createServer } from 'node:http'
-import { Raft, RaftError } from 'balsa-raft'
+import { httpStatusOf, Raft, RaftError } from 'balsa-raft'
 import { healthHandler } from 'balsa-raft/observe'
 import { tcp } from 'balsa-raft/transport/tcp'
 import { codec, makeSettings } from './machine.js'
@@ -85,5 +85,5 @@ function send(command: Command, { searchParams }: URL) {
 function refusal(error: unknown): Answer {
   if (!(error instanceof RaftError)) return [400, { message: String(error) }]
   const { code, outcome, message } = error
-  return [/INVALID|OPTIONS|SESSION/.test(code) ? 400 : 503, { code, outcome, message }]
+  return [httpStatusOf(error), { code, outcome, message }]
 }

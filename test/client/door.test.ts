@@ -44,7 +44,7 @@ test('the same look finds the addon behind the door of servers', () => {
 })
 
 test('what is behind the door stays there', () => {
-  assert.equal(Object.keys(door).sort(), ['RaftClient', 'RaftError', 'msgpackCodec'])
+  assert.equal(Object.keys(door).sort(), ['RaftClient', 'RaftError', 'httpStatusOf', 'msgpackCodec'])
 })
 
 test.run()

@@ -178,6 +178,7 @@ test('READONLY says of which mode the reads of a connection are, on a follower t
     assert.equal(await asked(), [])
     assert.equal(await asked('STALE'), [])
     assert.equal(await asked('linearizable'), [undefined])
+    assert.equal(await asked('LEASE'), ['lease'])
     assert.equal(await asked('MAXSTALENESS', '250'), [{ maxStalenessMs: 250 }])
     assert.equal(await asked('MININDEX', '1'), [{ minIndex: 1 }])
     for (const undo of ['RESET', 'READWRITE']) {
@@ -200,8 +201,9 @@ test('reads of one mode that come in one turn share one question', () =>
 test('a mode of READONLY that there is not is refused with those that there are, and changes nothing', () =>
   withFollower(async (_fixture, client) => {
     const wrong: readonly (readonly [Words, RegExp])[] = [
-      [['LATEST'], /^-ERR READONLY takes nothing, or LINEARIZABLE, STALE, .*; 'LATEST' is none of them\r\n/],
+      [['LATEST'], /^-ERR READONLY takes nothing, or LINEARIZABLE, LEASE, STALE, .*; 'LATEST' is none of them\r\n/],
       [['STALE', '5'], /^-ERR READONLY .*; STALE stands alone\r\n/],
+      [['lease', '5'], /^-ERR READONLY .*; LEASE stands alone\r\n/],
       [
         ['MAXSTALENESS'],
         /^-ERR MAXSTALENESS takes a whole number of 0 \.\. 9007199254740991, and was given nothing\r\n/,

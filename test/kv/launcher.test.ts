@@ -22,7 +22,7 @@ const options = (line: string): LaunchOptions => {
 }
 
 test('its options have defaults and bounds, and are refused by name', () => {
-  const { members, port, restarts, fresh } = options('')
+  const { members, port, restarts, forwards, fresh } = options('')
   assert.equal(
     members.map(({ peer, redis }) => [peer.port, redis.port]),
     [
@@ -31,7 +31,8 @@ test('its options have defaults and bounds, and are refused by name', () => {
       [7103, 7003],
     ],
   )
-  assert.equal([port, restarts, fresh], [7001, true, false])
+  assert.equal([port, restarts, forwards, fresh], [7001, true, false, false])
+  assert.is(options('--forward').forwards, true)
   assert.is(options('--no-restart').restarts, false)
   assert.throws(() => options('--servers 0'), /^--servers is 0; it must be a whole number of 1 \.\. 9$/)
   assert.throws(() => options('--port 65500'), /^--port is 65500/)
@@ -134,10 +135,11 @@ test('three servers come up, one is killed and comes back, all stop, and their d
   assert.match(stopped.stdout, /all servers have stopped; their data stays\n$/)
   assert.not(stopped.stdout.includes('\x1b'), 'no colours without a terminal')
 
-  const second = start(...words)
+  const second = start(...words, '--forward')
   try {
     await said(second, /stop {3}Ctrl-C/)
-    assert.is(await askLeader(port, 'STRLEN greeting'), ':5\r\n')
+    assert.match(second.output(), new RegExp(`redis-cli -p ${port} set`))
+    for (const at of [port, port + 1, port + 2]) assert.is(await ask(at, 'STRLEN greeting'), ':5\r\n', String(at))
   } finally {
     second.child.kill('SIGTERM')
   }

@@ -13,9 +13,9 @@ const test = suite('RAFT of kv')
 test('RAFT STATUS and MEMBERS are lists of label and value in RESP2, and maps in RESP3', () =>
   withServer(async (_fixture, client) => {
     const [two, last] = [await client.ask(command('RAFT', 'STATUS'), 'fault\r\n$0\r\n\r\n'), 'fault\r\n$0\r\n\r\n']
-    assert.ok(two.startsWith('*48\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
+    assert.ok(two.startsWith('*50\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nrole\r\n$6\r\nleader\r\n$4\r\nterm\r\n:1\r\n'), two)
     await client.ask(command('HELLO', '3'), 'modules\r\n*0\r\n')
-    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%24${two.slice(3)}`)
+    assert.is(await client.ask(command('RAFT', 'STATUS'), last), `%25${two.slice(3)}`)
     const members = await client.ask(command('RAFT', 'MEMBERS'), 'reason\r\n$0\r\n\r\n')
     assert.ok(members.startsWith('*3\r\n%9\r\n$2\r\nid\r\n$2\r\ns1\r\n$4\r\nkind\r\n$5\r\nvoter\r\n'), members)
   }))
@@ -79,11 +79,13 @@ function recorded(calls: unknown[][]): ClusterCalls {
     removeServer: note('removeServer', answer),
     updateServer: note('updateServer', answer),
     replace: note('replace', answer),
+    setLease: note('setLease', { ...answer, configuration: { ...answer.configuration, leaseMs: 500 } }),
     transferLeadership: note('transferLeadership', 's2'),
     snapshot: note('snapshot', { index: 9, term: 2, bytes: 1234 }),
   }
 }
 
+const leased = '*4\r\n$5\r\nindex\r\n:7\r\n$8\r\nlease-ms\r\n:500\r\n'
 const changed = '*6\r\n$5\r\nindex\r\n:7\r\n$6\r\nvoters\r\n$5\r\ns1,s2\r\n$9\r\nnonvoters\r\n$2\r\ns3\r\n'
 
 test('each subcommand that changes something is one call of the library, and tells what is then', () =>
@@ -120,6 +122,8 @@ test('each subcommand that changes something is one call of the library, and tel
         ['replace', 's4', s4, { timeoutMs, ifIndex: 7 }],
         changed,
       ],
+      ['RAFT LEASE 500', ['setLease', 500, { timeoutMs }], leased],
+      ['RAFT LEASE 0 IFINDEX 7', ['setLease', 0, { timeoutMs, ifIndex: 7 }], leased],
       ['RAFT TRANSFER', ['transferLeadership', { timeoutMs }], '*2\r\n$6\r\nleader\r\n$2\r\ns2\r\n'],
       ['RAFT TRANSFER s2', ['transferLeadership', { to: 's2', timeoutMs }], '*2\r\n$6\r\nleader\r\n$2\r\ns2\r\n'],
       ['RAFT SNAPSHOT', ['snapshot'], '*6\r\n$5\r\nindex\r\n:9\r\n$4\r\nterm\r\n:2\r\n$5\r\nbytes\r\n:1234\r\n'],
@@ -171,6 +175,10 @@ test('what RAFT is told wrongly is refused before anything is called', () =>
       ['RAFT REMOVE s4 IFINDEX', /^-ERR RAFT REMOVE takes id \[IFINDEX index\] \[FORCE\]\r$/m],
       ['RAFT REMOVE s4 IFINDEX x', /^-ERR RAFT REMOVE takes id \[IFINDEX index\] \[FORCE\]\r$/m],
       ['RAFT TRANSFER s2 s3', /^-ERR RAFT TRANSFER takes \[id\]\r$/m],
+      ['RAFT LEASE', /^-ERR RAFT LEASE takes ms \[IFINDEX index\] \[FORCE\]\r$/m],
+      ['RAFT LEASE -1', /^-ERR RAFT LEASE takes ms \[IFINDEX index\] \[FORCE\]\r$/m],
+      ['RAFT LEASE half', /^-ERR RAFT LEASE takes ms \[IFINDEX index\] \[FORCE\]\r$/m],
+      ['RAFT LEASE 500 NOW', /^-ERR RAFT LEASE takes ms \[IFINDEX index\] \[FORCE\]\r$/m],
       ['RAFT SNAPSHOT now', /^-ERR RAFT SNAPSHOT takes nothing more\r$/m],
     ] as const) {
       assert.match(await client.ask(command(...line.split(' ')), '\r\n'), refusal)

@@ -18,7 +18,13 @@ import {
 import type { RaftCore } from '#balsa/core/raft-core.js'
 import type { TransferFailure } from '#balsa/core/ready.js'
 import { snapshotFailed } from '#balsa/machine/snapshot-pieces.js'
-import { checkChangeOptions, checkDescription, checkServerId, checkTransferOptions } from '#balsa/options.js'
+import {
+  checkChangeOptions,
+  checkDescription,
+  checkLease,
+  checkServerId,
+  checkTransferOptions,
+} from '#balsa/options.js'
 import { ChangeCall, ChangeQueue } from '#balsa/server/calls/change-queue.js'
 import { replace, type Changing } from '#balsa/server/calls/replacement.js'
 import {
@@ -91,6 +97,11 @@ const flaws: readonly (readonly [Configuration, ConfigurationChange])[] = [
   [
     { ...two, outgoing: [s1] },
     { type: 'remove', id: 's2' },
+  ],
+  [two, { type: 'lease', leaseMs: 0 }],
+  [
+    { ...two, leaseMs: 500 },
+    { type: 'lease', leaseMs: 500 },
   ],
 ]
 
@@ -215,6 +226,9 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
     ]),
     failureOf(() => checkChangeOptions('addVoter', { ifIndex: 2 ** 60 })),
     failureOf(() => checkTransferOptions('transferLeadership', { to: '' })),
+    ...[199, 1001].map((leaseMs) =>
+      failureOf(() => checkLease(leaseMs, { heartbeatMs: 100, electionTimeoutMs: 1000 })),
+    ),
   ],
 }
 

@@ -22,6 +22,7 @@ import { Mailbox } from '#balsa/server/turn/mailbox.js'
 import type { ChannelHandlers } from '#balsa/transport/channel.js'
 import { CHANNEL_FRAME_BYTES_MAX } from '#balsa/transport/channel.js'
 import { logIndex, termOf } from '#balsa/types.js'
+import type { LogIndex } from '#balsa/types.js'
 
 const ERROR = new RaftError('ERR_RAFT_OVERLOADED', 'slow down', {
   retryable: true,
@@ -64,6 +65,7 @@ class Stage {
   readonly serving: Serving
   readonly handlers: ChannelHandlers
   queuedBytes = 0
+  holdsLease = false
 
   constructor(role: 'leader' | 'follower' = 'leader', validate?: (command: Uint8Array) => void) {
     const machine = new GuardedMachine({ apply: () => [], ...(validate === undefined ? {} : { validate }) })
@@ -76,6 +78,7 @@ class Stage {
       codec: new GuardedCodec(new Plain(this.decoded), machine),
       resultCodec: new GuardedResultCodec({ encode: (result) => result as Uint8Array, decode: (result) => result }),
       mailbox: new Mailbox(clock),
+      local: () => this,
     })
     const reader = new ForwardReader()
     const queuedBytes = (): number => this.queuedBytes
@@ -146,7 +149,9 @@ test('each message comes back as it was', () => {
       ],
     },
     { type: 'commands', kind: 'session', firstId: 7, commands: [new Uint8Array(24), new Uint8Array(25)] },
-    { type: 'read', id: 2 ** 40 },
+    { type: 'read', id: 2 ** 40, committed: null },
+    { type: 'read', id: 3, committed: logIndex(0) },
+    { type: 'read', id: 3, committed: logIndex(2 ** 40) },
     { type: 'readAt', id: 1, index: logIndex(2 ** 40) },
     { type: 'readFailed', id: 1, error: ERROR },
   ]
@@ -192,7 +197,7 @@ test('what was changed on its way, or cut, is no message', () => {
 })
 
 test('bodies that make no sense are no message, whatever their checksum says', () => {
-  for (let word = 31; word <= 39; word += 1) {
+  for (let word = 31; word <= 40; word += 1) {
     if (word === 37) continue
     for (let length = 0; length < 80; length += 1) {
       const frame = newFrame(word, length)
@@ -230,8 +235,8 @@ test('an error that makes no sense says that nobody knows what became of the com
 
 test('only what an asker says first makes a channel one of forwarding', () => {
   assert.equal(
-    [0, 1, 16, 31, 32, 33, 34, 35, 36, 37, 38, 39].filter((word) => isForward(newFrame(word, 0))),
-    [32, 34, 37, 38],
+    [0, 1, 16, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40].filter((word) => isForward(newFrame(word, 0))),
+    [32, 34, 37, 38, 39],
   )
   assert.not(isForward(new Uint8Array(7)))
 })
@@ -243,7 +248,7 @@ test('a server that does not lead takes no command and confirms no read, and say
     [1, 'ERR_RAFT_NOT_LEADER', 'not-applied'],
     [2, 'ERR_RAFT_NOT_LEADER', 'not-applied'],
   ])
-  stage.ask({ type: 'read', id: 5 })
+  stage.ask({ type: 'read', id: 5, committed: null })
   stage.serving.flush()
   const [message] = stage.said
   assert.ok(message?.type === 'readFailed' && message.id === 5)
@@ -276,11 +281,27 @@ test('a peer that does not read its answers is refused more of them', () => {
 
 test('questions about reads have a bound, too', () => {
   const stage = new Stage()
-  for (let id = 1; id <= READS_SERVED_MAX + 1; id += 1) stage.ask({ type: 'read', id })
+  for (let id = 1; id <= READS_SERVED_MAX + 1; id += 1) stage.ask({ type: 'read', id, committed: null })
   stage.serving.flush()
   const [message, ...rest] = stage.said
   assert.ok(message?.type === 'readFailed' && message.id === READS_SERVED_MAX + 1)
   assert.equal([message.error.code, rest], ['ERR_RAFT_OVERLOADED', []])
+})
+
+test('a leader answers by its lease at once who asks for that and knows of all that is committed, and nobody else', () => {
+  const stage = new Stage()
+  const answers = (committed: LogIndex | null): readonly ForwardMessage[] => {
+    stage.ask({ type: 'read', id: 5, committed })
+    stage.serving.flush()
+    return stage.said.splice(0)
+  }
+  assert.equal(answers(logIndex(1)), [], 'it holds none')
+  stage.holdsLease = true
+  assert.equal(answers(null), [])
+  assert.equal(answers(logIndex(0)), [])
+  assert.is(stage.serving.count, 3)
+  assert.equal(answers(logIndex(1)), [{ type: 'readAt', id: 5, index: logIndex(1) }])
+  assert.is(stage.serving.count, 3)
 })
 
 test('a channel on which nonsense comes is closed, and nothing more is said on it', () => {

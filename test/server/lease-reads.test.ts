@@ -10,6 +10,8 @@ import { MemoryNetwork } from '#balsa/transport/memory/index.js'
 import { failure } from '../support/failure.js'
 import { LoneServer } from '../support/lone-server.js'
 import { SumMachine, TestCluster } from '../support/raft-cluster.js'
+import { until } from '../support/until.js'
+import type { Transport } from 'balsa-raft'
 import type { ManualClock } from '../transport/manual-clock.js'
 
 const LEASE_MS = 500
@@ -163,15 +165,60 @@ test('how long a lease may last is refused in words where it makes no sense', as
   }
 })
 
+/** Three servers over a network in memory; nobody is elected a second time, whatever else this machine does. */
+class CountedCluster {
+  /** AppendEntries that were sent. */
+  requests = 0
+  readonly cluster: TestCluster
+
+  constructor(heartbeatMs: number) {
+    const network = new MemoryNetwork({ clock: systemClock() })
+    this.cluster = new TestCluster({
+      sites: ['s1', 's2', 's3'].map((id) => ({ id, dir: `/${id}`, address: id })),
+      storage: memoryStore(),
+      transportOf: ({ address }) => this.#counting(network.transport(address)),
+      extra: { heartbeatMs, electionTimeoutMs: 100_000 },
+    })
+  }
+
+  #counting(transport: Transport): Transport {
+    const send = transport.send.bind(transport)
+    transport.send = (to, session, message) => {
+      if (message.type === 'AppendEntries') this.requests += 1
+      send(to, session, message)
+    }
+    return transport
+  }
+}
+
+test('a follower that reads by lease costs its leader no message, once it knows of all that is committed', async () => {
+  // No heartbeat is due while this goes on.
+  const counted = new CountedCluster(30_000)
+  const { cluster } = counted
+  await Promise.all(['s1', 's2', 's3'].map((id) => cluster.open(id)))
+  const leader = await cluster.leader()
+  await leader.setLease(90_000)
+  await leader.apply({ add: 3 })
+  const followers = cluster.followers(leader)
+  const hasAll = ({ matchIndex }: { readonly matchIndex: number }): boolean => matchIndex === leader.status.lastIndex
+  await until('both have everything', () => leader.status.peers.every(hasAll))
+  const costOf = async (consistency: 'lease' | 'linearizable', times: number): Promise<number> => {
+    const before = counted.requests
+    for (let left = times; left > 0; left -= 1) {
+      for (const raft of followers) assert.is((await raft.query('total', { consistency })).total, 3)
+    }
+    return counted.requests - before
+  }
+  assert.is(await costOf('lease', 1), followers.length, 'by one round, with which both hear of the commit')
+  assert.is(await costOf('lease', 50), 0)
+  assert.is(await costOf('linearizable', 1), 2 * followers.length)
+  await leader.setLease(0)
+  assert.is(await costOf('lease', 1), 2 * followers.length)
+  await cluster.closeAll()
+})
+
 test('in a cluster leases are turned on and off, survive a transfer, and followers ask the leader', async () => {
-  const network = new MemoryNetwork({ clock: systemClock() })
-  // Nobody is elected but by the transfer, whatever else this machine does.
-  const cluster = new TestCluster({
-    sites: ['s1', 's2', 's3'].map((id) => ({ id, dir: `/${id}`, address: id })),
-    storage: memoryStore(),
-    transportOf: ({ address }) => network.transport(address),
-    extra: { heartbeatMs: 100, electionTimeoutMs: 10_000 },
-  })
+  const { cluster } = new CountedCluster(100)
   await cluster.openAll()
   const leader = await cluster.leader()
   await leader.setLease(LEASE_MS)

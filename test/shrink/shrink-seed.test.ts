@@ -36,6 +36,7 @@ const plan: Plan = {
       deadlines: 0,
       signals: 0,
       sessions: 0,
+      outside: 0,
       deadlineMs: 100,
     },
     weights: { write: 1, writes: 0, read: 0, barrier: 0 },

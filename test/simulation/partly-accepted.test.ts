@@ -35,6 +35,7 @@ const plan: Plan = {
       deadlineMs: 1,
       signals: 0,
       sessions: 0,
+      outside: 0,
     },
     weights: { write: 1, writes: 0, read: 0, barrier: 0 },
   },

@@ -72,7 +72,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // The simulator looks inside everything; nothing looks into it.
   testing: [
     ...['raft', 'options', 'server', 'core', 'clock', 'storage', 'transport', 'machine', 'format', 'observe', 'types'],
-    ...['snapshot', 'disk', 'foreign-values', 'option-checks', 'errors'],
+    ...['snapshot', 'disk', 'client', 'foreign-values', 'option-checks', 'errors'],
   ],
   native: ['foreign-values', 'types', 'errors'],
   clock: ['types'],

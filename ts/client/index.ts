@@ -1,6 +1,6 @@
 /** The door of balsa-raft/client: for processes that are no member of a cluster. Nothing of stores is behind it. */
 
-export { RaftError } from '../errors.js'
+export { httpStatusOf, RaftError } from '../errors.js'
 export type { LeaderHint, Outcome, RaftErrorCode } from '../errors.js'
 export { msgpackCodec } from '../machine/msgpack-codec.js'
 export type { Codec } from '../machine/state-machine.js'

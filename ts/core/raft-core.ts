@@ -192,6 +192,11 @@ export class RaftCore {
     return this.#role.role === 'leader' && this.#log.configuration.leaseMs !== undefined
   }
 
+  /** Whether nobody else can lead at that time of the clock of leases: what is committed here is all that is. */
+  holdsLease(bootNow: number): boolean {
+    return this.#role.holdsLease(bootNow)
+  }
+
   /**
    * Whether what the state machine holds is a linearizable read at that time, on the clock of leases, without another
    * word (docs/reads.md).

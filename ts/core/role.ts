@@ -140,7 +140,12 @@ export abstract class RoleBehaviour {
     this.core.outbox.read({ id, status: 'notLeader' })
   }
 
-  /** Whether what the state machine has is all that is committed anywhere, at that time of the clock of leases. */
+  /** Whether what is committed here is all that is committed anywhere, at that time of the clock of leases. */
+  holdsLease(_bootNow: number): boolean {
+    return false
+  }
+
+  /** The same of what the state machine has. */
   mayReadByLease(_bootNow: number): boolean {
     return false
   }

@@ -548,6 +548,10 @@ export class Server implements Changing, Local {
     return !call.settled
   }
 
+  get holdsLease(): boolean {
+    return this.core.countsLease && this.core.holdsLease(this.#clock.bootNow?.() ?? Infinity)
+  }
+
   get #mayReadByLease(): boolean {
     return this.core.countsLease && this.core.mayReadByLease(this.#clock.bootNow?.() ?? Infinity)
   }

@@ -12,6 +12,7 @@ import { viewOf } from '../format/little-endian.js'
 import { SESSION_HEADER_BYTES, writeSessionHeader } from '../format/session.js'
 import { SESSION_WINDOW } from '../machine/sessions.js'
 import type { GuardedCodec } from '../machine/user-code.js'
+import { logIndex } from '../types.js'
 import type { LogIndex, SessionToken } from '../types.js'
 import type { WaitOptions } from './calls/pending-call.js'
 import type { AnyServer } from './forward/any-server.js'
@@ -59,7 +60,7 @@ export class Session<Command, Result> {
 
   constructor(door: SessionDoor<Command>, { id, sequence }: SessionToken, isResumed: boolean) {
     this.#door = door
-    this.id = id
+    this.id = logIndex(id)
     this.#resumed = isResumed ? sequence : null
     this.#unanswered = sequence
     // Whoever had it before may have used what follows, up to the window.

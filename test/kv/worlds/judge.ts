@@ -6,7 +6,7 @@
  * - An acknowledged write is in the log, once, and was answered as the model answers it there; one that was refused
  *   never comes.
  * - A read saw the state after one entry: not before anything that was seen by anybody when it was sent, nor before
- *   what its own connection wrote or saw; a stale one (READONLY, but for READONLY LINEARIZABLE) not before the latter.
+ *   what its own connection wrote or saw; a stale one (READONLY, but for LINEARIZABLE and LEASE) not before the latter.
  * - A key is dead for every reader once its deadline has passed by the server's own time, and for no reader before the
  *   time of an entry has reached it.
  * - EXEC is one entry. It answers nothing exactly if a watched key was changed, deleted or died in between.

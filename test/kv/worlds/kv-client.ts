@@ -32,6 +32,9 @@ const PORT = 7001
 const CROWD = 24
 const READ_MODES: readonly Words[] = [[], ['linearizable'], ['stale'], ['maxstaleness', '40'], ['minindex', '2']]
 
+/** The modes of those that see all that was acknowledged. */
+const CURRENT: ReadonlySet<string | undefined> = new Set(['linearizable', 'lease'])
+
 type Words = readonly string[]
 
 export class KvClient {
@@ -63,7 +66,8 @@ export class KvClient {
     this.#ordinal = ordinal
     this.#random = random
     const mode = site.plan.readModes ? READ_MODES[ordinal % READ_MODES.length] : undefined
-    this.#readonly = random.chance(0.2) ? ['readonly', ...(mode ?? [])] : null
+    const drawn = random.chance(0.2) ? ['readonly', ...(mode ?? [])] : null
+    this.#readonly = site.plan.leaseReads && ordinal % 2 === 1 ? ['readonly', 'lease'] : drawn
   }
 
   /** The server that owes it an answer. */
@@ -126,7 +130,7 @@ export class KvClient {
     const { process } = server
     if (process === null) return false
     this.#connections += 1
-    const isStale = this.#readonly !== null && this.#readonly[1] !== 'linearizable'
+    const isStale = this.#readonly !== null && !CURRENT.has(this.#readonly[1])
     const dialogue = new Dialogue(`c${this.#ordinal}.${this.#connections}@${server.id}`, isStale)
     const reader = new AnswerReader()
     const kv = host.serverOf(server.id)

@@ -23,6 +23,8 @@ export interface KvPlan {
   readonly forwards: boolean
   /** Connections that say READONLY say of which mode; without, none says one. */
   readonly readModes: boolean
+  /** Every second connection reads by lease, whatever it would say else. */
+  readonly leaseReads: boolean
   readonly memoryMax: number
   readonly clientsMemoryMax: number
   /** What a look at the clock costs a server. */
@@ -70,6 +72,7 @@ export function drawKvPlan(seed: number): KvPlan {
   const apart = new SeededRandom(~seed ^ 0x6b76)
   weights.flushall = apart.chance(0.3) ? apart.logBetween(0.01, 0.2) : 0
   const [forwards, readModes] = [apart.chance(0.4), apart.chance(0.5)]
+  const leaseReads = drawn.clients.leases > 0 && apart.chance(0.8)
   return {
     world,
     clients: random.int(1, 6),
@@ -82,6 +85,7 @@ export function drawKvPlan(seed: number): KvPlan {
     leaderWaitMs: random.pick([0, electionTimeoutMs, 5 * electionTimeoutMs]),
     forwards,
     readModes,
+    leaseReads,
     memoryMax: random.chance(0.2) ? random.int(300, 4000) : 2 ** 30,
     clientsMemoryMax: random.chance(0.1) ? random.int(4000, 40_000) : 2 ** 30,
     lookMs: random.pick([0, 0, 0.5, 4]),

@@ -9,6 +9,7 @@ import { Truth } from '#balsa/testing/invariants/truth.js'
 import { SealedEntries } from '#balsa/testing/simulator/doubles/sealed-entries.js'
 import type { SimServer } from '#balsa/testing/simulator/doubles/sim-server.js'
 import { Nemesis } from '#balsa/testing/simulator/faults/nemesis.js'
+import { LeaseInvariants } from '#balsa/testing/simulator/invariants/lease-invariants.js'
 import { EntryTimeInvariants } from '#balsa/testing/simulator/invariants/entry-time-invariants.js'
 import { recover } from '#balsa/testing/simulator/invariants/liveness.js'
 import { RoomInvariants } from '#balsa/testing/simulator/invariants/room-invariants.js'
@@ -75,6 +76,10 @@ export async function runKvWorld({
       ...[host, hash, ...invariantsOf(truth, () => world.servers)],
       ...[new TimingInvariants(() => plan.world), new StabilityInvariants(() => plan.world)],
       ...[new EntryTimeInvariants(), new RoomInvariants()],
+      new LeaseInvariants(
+        () => world.servers,
+        (what) => judge.reached.set(what, (judge.reached.get(what) ?? 0) + 1),
+      ),
     ],
     actors: [new Nemesis(), new Supervisor()],
   })

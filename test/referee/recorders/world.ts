@@ -24,7 +24,7 @@ export async function recordWorld(seed: number, steps: number): Promise<WorldRec
   const calls: ClientEvent[] = []
   const drawn = drawPlan(seed)
   // To the referee a trace is of one cluster, and in a history a command is sent once.
-  const plan = { ...drawn, losesQuorumAt: null, clients: { ...drawn.clients, sessions: 0 } }
+  const plan = { ...drawn, losesQuorumAt: null, clients: { ...drawn.clients, sessions: 0, outside: 0 } }
   const voters = Array.from({ length: plan.servers }, (_, at) => `s${at + 1}`)
   const recorder = new ServerRecorder({ voters, outgoing: null }, hashesByBlock(), (event) => trace.push(event))
   const clients: WorldObserver = {

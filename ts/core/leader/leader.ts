@@ -178,10 +178,14 @@ export class Leader extends RoleBehaviour {
   }
 
   /** What a successor was asked for, or may soon be, ends the lease before that (scenario R7). */
+  override holdsLease(bootNow: number): boolean {
+    if (this.core.log.commitIndex < this.#firstOfTerm) return false
+    return !this.#transfer.mayElectAnother && this.#lease.holds(bootNow)
+  }
+
   override mayReadByLease(bootNow: number): boolean {
     const { commitIndex, appliedIndex } = this.core.log
-    if (commitIndex < this.#firstOfTerm || appliedIndex < commitIndex) return false
-    return !this.#transfer.mayElectAnother && this.#lease.holds(bootNow)
+    return appliedIndex >= commitIndex && this.holdsLease(bootNow)
   }
 
   onResponse(from: ServerId, session: number, message: Response): void {

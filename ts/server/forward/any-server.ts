@@ -78,6 +78,8 @@ type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
 /** What is asked of the server itself. */
 export interface Local {
+  /** It leads, and what is committed here is all that is committed anywhere (docs/reads.md). */
+  readonly holdsLease: boolean
   /** False: the call has ended before it began. */
   begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean
   proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
@@ -174,12 +176,19 @@ export class AnyServer {
     const wait: WaitOptions | undefined = signal === undefined && timeoutMs === undefined ? undefined : options
     const since = this.#clock.now()
     if (consistency === 'lease')
-      return this.#local().leaseRead(ask, wait, (left) => this.query(ask, { ...left, consistency: 'linearizable' }))
+      return this.#local().leaseRead(ask, wait, (left) => this.#queryByLease(ask, left))
     if (consistency === 'linearizable') await this.#readIndexTrying(wait)
     else if (consistency !== 'stale') {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
       else if (!(since - this.#currentAt <= consistency.maxStalenessMs)) await this.#readIndexTrying(wait)
     }
+    return this.#local().staleRead(ask, this.#trying.rest(wait, since))
+  }
+
+  /** By the lease of the leader, if that is another server. */
+  async #queryByLease<Answer>(ask: Ask<Answer>, wait: WaitOptions | undefined): Promise<Answer> {
+    const since = this.#clock.now()
+    await this.#trying.run(this.#leaseIndex, null, wait, 'safe')
     return this.#local().staleRead(ask, this.#trying.rest(wait, since))
   }
 
@@ -213,15 +222,20 @@ export class AnyServer {
 
   readonly #readIndexNoting = async (_: null, options: WaitOptions | undefined): Promise<void> => {
     const askedAt = this.#clock.now()
-    await this.#readIndexOnce(options)
+    await this.#readIndexOnce(false, options)
     this.#currentAt = Math.max(this.#currentAt, askedAt)
   }
 
-  #readIndexOnce(options: WaitOptions | undefined): Promise<LogIndex> {
+  /** Nothing is noted: how current this server is, is told to those as well who believe in no clocks. */
+  readonly #leaseIndex = (_: null, options: WaitOptions | undefined): Promise<LogIndex> => {
+    return this.#readIndexOnce(true, options)
+  }
+
+  #readIndexOnce(byLease: boolean, options: WaitOptions | undefined): Promise<LogIndex> {
     if (this.#core.role === 'leader') return this.#local().readIndex(options)
     const call = new PendingCall<LogIndex>()
     if (!this.#local().begin(call, options)) return call.promise
-    const refusal = this.#forwards.addRead(call)
+    const refusal = this.#forwards.addRead(call, byLease)
     if (refusal !== null) call.reject(refusal)
     return call.promise
   }

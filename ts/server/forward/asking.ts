@@ -41,12 +41,16 @@ export class ForwardedCommand extends PendingCall<Proposed<unknown>> implements 
   }
 }
 
+/** Reads of this server, which wait for the leader's word and then for the state machine. */
+interface Question {
+  readonly queue: ReadQueue
+  readonly round: number
+}
+
 export interface AskingParts {
   readonly leader: ServerId
   readonly transport: Transport
   readonly resultCodec: GuardedResultCodec<unknown>
-  /** Reads of this server that wait for the leader's word, and then for the state machine. */
-  readonly reads: ReadQueue
   /** The channel is open, or a read was answered. */
   readonly moved: () => void
   /** Called once, when the channel was not opened, or has ended by itself. */
@@ -59,9 +63,10 @@ export class Asking {
   readonly #reader = new ForwardReader()
   /** By id: commands that were sent and have no outcome. */
   readonly #sent = new Map<number, ForwardedCommand>()
-  /** Rounds of reads that the leader was asked about. */
-  readonly #asked = new Set<number>()
+  /** By id: what was asked and has no answer. */
+  readonly #asked = new Map<number, Question>()
   #lastId = 0
+  #lastQuestion = 0
   #channel: Channel | null = null
   #isOver = false
 
@@ -108,10 +113,13 @@ export class Asking {
     }
   }
 
-  /** For all reads of a round. */
-  ask(round: number): void {
-    this.#asked.add(round)
-    this.#say({ type: 'read', id: round })
+  /** For those that have come since the last time, if any have; `committed` as in `ForwardMessage`. */
+  ask(queue: ReadQueue, committed: LogIndex | null): void {
+    const round = queue.nextRequest()
+    if (round === null) return
+    this.#lastQuestion += 1
+    this.#asked.set(this.#lastQuestion, { queue, round })
+    this.#say({ type: 'read', id: this.#lastQuestion, committed })
   }
 
   /** Whether it was sent here. */
@@ -121,9 +129,9 @@ export class Asking {
 
   /** Reads are asked of whoever leads now. */
   giveUpReads(error: RaftError): void {
-    const rounds = [...this.#asked]
+    const questions = [...this.#asked.values()]
     this.#asked.clear()
-    for (const round of rounds) this.#parts.reads.failed(round, error)
+    for (const { queue, round } of questions) queue.failed(round, error)
   }
 
   /** Nothing more is asked; commands that were sent and have no answer end with `error`. */
@@ -180,9 +188,12 @@ export class Asking {
   }
 
   #readAnswered(message: Extract<ForwardMessage, { readonly type: 'readAt' | 'readFailed' }>): void {
-    if (!this.#asked.delete(message.id)) return
-    if (message.type === 'readAt') this.#parts.reads.confirmed(message.id, message.index)
-    else this.#parts.reads.failed(message.id, message.error)
+    const question = this.#asked.get(message.id)
+    if (question === undefined) return
+    this.#asked.delete(message.id)
+    const { queue, round } = question
+    if (message.type === 'readAt') queue.confirmed(round, message.index)
+    else queue.failed(round, message.error)
     this.#parts.moved()
   }
 

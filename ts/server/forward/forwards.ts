@@ -51,6 +51,8 @@ export class Forwards implements Room<Proposed<unknown>> {
   readonly #waiting = new WaitingList<ForwardedCommand>()
   #waitingCount = 0
   readonly #reads = new ReadQueue()
+  /** Those that the leader may answer by its lease: they wait behind none of the others. */
+  readonly #leaseReads = new ReadQueue()
   readonly #ways = new Map<ServerId, Way>()
 
   constructor(parts: ForwardsParts) {
@@ -63,7 +65,7 @@ export class Forwards implements Room<Proposed<unknown>> {
 
   /** Calls that have no outcome yet. */
   get count(): number {
-    let count = this.#waitingCount + this.#reads.count
+    let count = this.#waitingCount + this.#reads.count + this.#leaseReads.count
     for (const { asking } of this.#ways.values()) count += asking.count
     return count
   }
@@ -75,14 +77,18 @@ export class Forwards implements Room<Proposed<unknown>> {
     this.#mailbox.schedule()
   }
 
-  /** As that of the queue: the question that is not asked yet. */
+  /** As that of the queue: the question that is not asked yet; of those that no lease answers. */
   get freshReads(): object {
     return this.#reads.fresh
   }
 
-  /** Returns the refusal when there is no room. */
-  addRead(call: PendingCall<LogIndex>): RaftError | null {
-    const refusal = this.#reads.add(call)
+  /**
+   * `byLease`: the leader may answer by its lease. Where there are none it is not asked for that: it may be of a
+   * version that does not know them. Returns the refusal when there is no room.
+   */
+  addRead(call: PendingCall<LogIndex>, byLease: boolean): RaftError | null {
+    const hasLeases = this.#core.configuration.leaseMs !== undefined
+    const refusal = (byLease && hasLeases ? this.#leaseReads : this.#reads).add(call)
     if (refusal === null) this.#mailbox.schedule()
     return refusal
   }
@@ -99,7 +105,7 @@ export class Forwards implements Room<Proposed<unknown>> {
   /** Hot path: once per turn. What has come since the last leaves; ways that are not needed any more end. */
   turn(now: number): void {
     if (this.#ways.size > 0) this.#tidy(now)
-    if (this.#waitingCount === 0 && !this.#reads.hasFresh) return
+    if (this.#waitingCount === 0 && !this.#reads.hasFresh && !this.#leaseReads.hasFresh) return
     const { leader } = this.#core
     // One that has come to lead since they came tries them here.
     if (leader === null || this.#core.role === 'leader') return this.#refuse(notLeader(null))
@@ -107,19 +113,20 @@ export class Forwards implements Room<Proposed<unknown>> {
     const { asking } = this.#wayTo(leader.id, now)
     if (!asking.isOpen) return
     asking.send(this.#takeWaiting())
-    const round = this.#reads.nextRequest()
-    if (round !== null) asking.ask(round)
+    asking.ask(this.#reads, null)
+    asking.ask(this.#leaseReads, this.#core.log.commitIndex)
   }
 
   /** The state machine of this server has come so far. */
   applied(index: LogIndex): void {
     if (this.#reads.count > 0) this.#reads.applied(index)
+    if (this.#leaseReads.count > 0) this.#leaseReads.applied(index)
   }
 
   /** Every call ends: this server does. */
   close(reason: string, errorOf: ErrorOf): void {
     for (const call of this.#takeWaiting()) call.reject(errorOf('not-applied'))
-    this.#reads.failAll(errorOf('not-applied'))
+    for (const reads of [this.#reads, this.#leaseReads]) reads.failAll(errorOf('not-applied'))
     for (const { asking } of this.#ways.values()) asking.end(reason, errorOf('unknown'))
     this.#ways.clear()
   }
@@ -145,7 +152,6 @@ export class Forwards implements Room<Proposed<unknown>> {
       leader,
       transport: this.#transport,
       resultCodec: this.#resultCodec,
-      reads: this.#reads,
       moved: () => this.#mailbox.schedule(),
       ended: (reason) => this.#ended(asking, reason),
     })
@@ -163,8 +169,10 @@ export class Forwards implements Room<Proposed<unknown>> {
 
   #refuse(error: RaftError): void {
     for (const call of this.#takeWaiting()) call.reject(error)
-    const round = this.#reads.nextRequest()
-    if (round !== null) this.#reads.failed(round, error)
+    for (const reads of [this.#reads, this.#leaseReads]) {
+      const round = reads.nextRequest()
+      if (round !== null) reads.failed(round, error)
+    }
   }
 
   #takeWaiting(): readonly ForwardedCommand[] {

@@ -30,9 +30,12 @@ export type ForwardMessage =
   | ForwardedCommands
   /** Leader: what became of commands, in the order in which they ended. */
   | { readonly type: 'answers'; readonly answers: readonly ForwardAnswer[] }
-  /** Asker: how far must a server be that reads now? */
-  | { readonly type: 'read'; readonly id: number }
-  /** Leader: so far; a quorum has confirmed, after the question had come, that it leads. */
+  /**
+   * Asker: how far must a server be that reads now? `committed`: so much it knows to be committed, and a leader that
+   * holds a lease, and has nothing more to tell it, may answer by that; null: a quorum is to be asked.
+   */
+  | { readonly type: 'read'; readonly id: number; readonly committed: LogIndex | null }
+  /** Leader: so far; a quorum has confirmed, after the question had come, that it leads, or its lease says so. */
   | { readonly type: 'readAt'; readonly id: number; readonly index: LogIndex }
   | { readonly type: 'readFailed'; readonly id: number; readonly error: RaftError }
 
@@ -62,6 +65,7 @@ const READ_AT = 35
 const READ_FAILED = 36
 const PART = 37
 const SESSION_COMMANDS = 38
+const READ_BY_LEASE = 39
 
 const COMMANDS_HEAD_BYTES = FRAME_HEAD_BYTES + 16
 const ANSWERS_HEAD_BYTES = FRAME_HEAD_BYTES + 8
@@ -76,7 +80,12 @@ const NOTHING = new Uint8Array(0)
 export function isForward(frame: Uint8Array): boolean {
   if (frame.length < FRAME_HEAD_BYTES) return false
   const word = wordOf(frame)
-  return word === COMMANDS || word === SESSION_COMMANDS || word === READ || word === PART
+  return word === COMMANDS || word === SESSION_COMMANDS || word === READ || word === PART || word === READ_BY_LEASE
+}
+
+/** Whether it is the question of a read that a leader may answer by its lease. */
+export function asksByLease(frame: Uint8Array): boolean {
+  return frame.length >= FRAME_HEAD_BYTES && wordOf(frame) === READ_BY_LEASE
 }
 
 /** The frames of a message, in their order. Hot path: once per turn. */
@@ -87,8 +96,10 @@ export function encodeForward(message: ForwardMessage): readonly Uint8Array[] {
     case 'answers':
       return framesOf(encodeAnswers(message.answers))
     case 'read': {
-      const bytes = newFrame(READ, 8)
-      writeU64(viewOf(bytes), FRAME_HEAD_BYTES, message.id)
+      const { id, committed } = message
+      const bytes = committed === null ? newFrame(READ, 8) : newFrame(READ_BY_LEASE, 16)
+      writeU64(viewOf(bytes), FRAME_HEAD_BYTES, id)
+      if (committed !== null) writeU64(viewOf(bytes), FRAME_HEAD_BYTES + 8, committed)
       return [sealFrame(bytes)]
     }
     case 'readAt': {
@@ -230,11 +241,13 @@ export function decodeForward(word: number, body: Uint8Array): ForwardMessage | 
   if (body.length < 8) return null
   const id = readU64(view, 0)
   if (!isPosition(id)) return null
-  if (word === READ) return body.length === 8 ? { type: 'read', id } : null
+  if (word === READ) return body.length === 8 ? { type: 'read', id, committed: null } : null
   if (word === READ_FAILED) return { type: 'readFailed', id, error: decodeError(body.subarray(8)) }
-  if (word !== READ_AT || body.length !== 16) return null
-  const index = readU64(view, 8)
-  return isPosition(index) ? { type: 'readAt', id, index: logIndex(index) } : null
+  const isKnown = word === READ_AT || word === READ_BY_LEASE
+  const index = isKnown && body.length === 16 ? readU64(view, 8) : -1
+  if (!isPosition(index)) return null
+  if (word === READ_AT) return { type: 'readAt', id, index: logIndex(index) }
+  return { type: 'read', id, committed: logIndex(index) }
 }
 
 function decodeCommands(kind: CommandKind, body: Uint8Array, view: DataView): ForwardMessage | null {

@@ -1,6 +1,6 @@
 /**
  * What this server, while it leads, does for peers on which somebody called: it takes their commands into its log,
- * confirms their reads, and answers over the channel on which they asked.
+ * confirms their reads, by its lease where it may, and answers over the channel on which they asked.
  *
  * Invariants: each command and each question that has come is answered once, unless its channel has ended. What is
  * answered in one turn leaves in one message. What a peer may have unanswered is bounded, and so is what waits to be
@@ -26,6 +26,7 @@ import type { ReadQueue } from '../calls/read-queue.js'
 import type { Life } from '../life.js'
 import { leadershipLost, noAnswer, notLeader, overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
+import type { Local } from './any-server.js'
 import { BATCH_BYTES_MAX, BATCH_COUNT_MAX, encodeForward, ForwardReader } from './messages.js'
 import type { ForwardAnswer, ForwardedCommands, ForwardMessage } from './messages.js'
 
@@ -44,6 +45,7 @@ export interface ServingParts {
   readonly codec: GuardedCodec<unknown>
   readonly resultCodec: GuardedResultCodec<unknown>
   readonly mailbox: Mailbox
+  readonly local: () => Pick<Local, 'holdsLease'>
 }
 
 export class Serving {
@@ -54,6 +56,8 @@ export class Serving {
   readonly #codec: GuardedCodec<unknown>
   readonly #resultCodec: GuardedResultCodec<unknown>
   readonly #mailbox: Mailbox
+  /** Made after this. */
+  readonly #local: ServingParts['local']
   readonly #slabs = new PayloadSlabs()
   readonly #customers = new Set<Customer>()
 
@@ -65,6 +69,7 @@ export class Serving {
     this.#codec = parts.codec
     this.#resultCodec = parts.resultCodec
     this.#mailbox = parts.mailbox
+    this.#local = parts.local
   }
 
   /** Commands and questions of peers that have no answer yet. */
@@ -83,7 +88,7 @@ export class Serving {
       const message = reader.read(frame)
       if (message === 'more') return
       if (message?.type === 'commands') this.take(customer, message)
-      else if (message?.type === 'read') this.#read(customer, message.id)
+      else if (message?.type === 'read') this.#read(customer, message)
       else return this.#leave(customer, 'it makes no sense, or came damaged')
       this.#mailbox.schedule()
     }
@@ -132,8 +137,15 @@ export class Serving {
     return this.#codec.refusalOf(command.subarray(SESSION_HEADER_BYTES))
   }
 
-  #read(customer: Customer, id: number): void {
+  /**
+   * While the lease holds, what is committed here now is all that anybody was told of, and nobody is asked. Whoever
+   * does not know of all of it hears of it by a round, and would wait for a heartbeat without one.
+   */
+  #read(customer: Customer, { id, committed }: ReadQuestion): void {
     const refusal = this.#refusal ?? customer.readRefusal()
+    const { commitIndex } = this.#core.log
+    const isKnown = committed !== null && committed >= commitIndex
+    if (refusal === null && isKnown && this.#local().holdsLease) return customer.readAt(id, commitIndex)
     const read = new FarRead(id, customer)
     const error = refusal ?? this.#reads.add(read)
     if (error !== null) read.reject(error)
@@ -155,6 +167,8 @@ export class Serving {
     this.#customers.delete(customer)
   }
 }
+
+type ReadQuestion = Extract<ForwardMessage, { readonly type: 'read' }>
 
 const NO_PLACE = logIndex(0)
 const NO_TERM = termOf(0)

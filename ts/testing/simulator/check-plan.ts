@@ -36,6 +36,7 @@ export function checkPlan(plan: Plan): void {
   check('clients.deadlineMs', clients.deadlineMs, 1, 600_000)
   check('clients.signals', clients.signals, 0, 1)
   checkWhole('clients.sessions', clients.sessions, 0, 100)
+  checkWhole('clients.outside', clients.outside, 0, 100)
   check('faultEveryMs', plan.faultEveryMs, 1, Number.MAX_SAFE_INTEGER)
   check('spellMs', plan.spellMs, 1, 6_000_000)
   check('restartMs', plan.restartMs, 0, 600_000)

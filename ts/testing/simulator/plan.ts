@@ -28,6 +28,8 @@ export interface ClientPlan {
   readonly signals: number
   /** How many clients there are besides that have sessions. */
   readonly sessions: number
+  /** How many there are besides outside, that speak through a `RaftClient`, with sessions and without. */
+  readonly outside: number
 }
 
 export interface Plan {

@@ -6,7 +6,7 @@ import { isVoter } from '../../core/configuration.js'
 import type { AppendEntriesResult, Request, Response } from '../../core/messages.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { CoreEvent, Input, Ready } from '../../core/ready.js'
-import { isForward } from '../../server/forward/messages.js'
+import { asksByLease, isForward } from '../../server/forward/messages.js'
 import { decodeRepair } from '../../server/repair/messages.js'
 import { decodeTransfer } from '../../snapshot/transfer/messages.js'
 import type { ServerId, StoreOperation } from '../../types.js'
@@ -98,7 +98,7 @@ export class Reached implements WorldObserver {
 
   framed(_server: ServerView, channel: object, frame: Uint8Array): void {
     if (decodeRepair(frame)?.type === 'refused') this.count('repair refused')
-    if (isForward(frame)) this.count('forwarded')
+    if (isForward(frame)) this.count(asksByLease(frame) ? 'leader asked by lease' : 'forwarded')
     const message = decodeTransfer(frame)
     if (message === null || typeof message === 'string') return
     const isFirst = !this.#framed.has(channel)
@@ -115,8 +115,9 @@ export class Reached implements WorldObserver {
     if (message.type === 'AppendEntriesResult' && message.status !== 'matched') this.#refused(message)
   }
 
-  returned({ kind, isByLease }: Operation, { status, code }: Returned): void {
-    if (isByLease && status === 'ok') this.count('read by lease answered')
+  returned({ kind, isByLease, isOutside }: Operation, { status, code }: Returned): void {
+    if (isOutside && status === 'ok') this.count(`${kind} answered outside`)
+    if (isByLease && status === 'ok') this.count(`${kind} by lease answered`)
     if (status === 'ok')
       this.count(ANSWERED[kind] ?? (kind.startsWith('session') ? `${kind} answered` : 'write answered'))
     else this.count(code === null ? 'call lost with its process' : `call ended with ${code}, ${status}`)

@@ -1,7 +1,7 @@
 /**
  * Clients of a world that have sessions: what may have been done they send again, on whichever server, until they know;
  * now and then also what was answered already, or another command as what was answered long ago. They mostly ask
- * whoever leads, and where other clients ask on any server, any.
+ * whoever leads, and where other clients ask on any server, any. Those outside ask through a `RaftClient`.
  */
 
 import { RaftError } from '../../errors.js'
@@ -12,6 +12,7 @@ import type { SimAnswer, SimCommand } from './doubles/sim-machine.js'
 import { SESSION_COMMANDS } from './doubles/sim-machine.js'
 import type { SimRaft } from './doubles/sim-process.js'
 import type { SimServer } from './doubles/sim-server.js'
+import { OUTSIDE } from './outside-clients.js'
 import type { SessionInvariants } from './invariants/session-invariants.js'
 import { SeededRandom } from './random.js'
 import type { Operation, Returned, WorldObserver } from './world-observer.js'
@@ -31,10 +32,19 @@ type Step =
   | { readonly kind: 'sessionClose'; readonly token: SessionToken }
   | ({ readonly kind: 'session' | 'sessionAgain' | 'sessionRepeat' | 'sessionBack' } & Sent)
 
+/** Where sessions are opened, and gone on with. */
+export type SessionDoor = Pick<SimRaft, 'openSession' | 'resumeSession'>
+
+/** Whom a client asks: a server, or from outside whichever its `RaftClient` has found; then `server` is null. */
+interface Asked {
+  readonly door: SessionDoor
+  readonly server: SimServer | null
+}
+
 interface Pending {
   readonly operation: Operation
   readonly step: Step
-  readonly server: SimServer
+  readonly server: SimServer | null
 }
 
 const NOTHING = { index: 0, applied: 0, value: 0 }
@@ -44,16 +54,20 @@ const EMPTY = new Uint8Array(0)
 export class SessionClients implements Actor, WorldObserver {
   readonly #invariants: SessionInvariants
   readonly #clients: SessionClient[] = []
+  /** Doors outside; asked once the world has begun. */
+  readonly #outside: () => readonly SessionDoor[]
 
-  constructor(invariants: SessionInvariants) {
+  constructor(invariants: SessionInvariants, outside: () => readonly SessionDoor[]) {
     this.#invariants = invariants
+    this.#outside = outside
   }
 
   start(world: World): void {
     const { clients, seed } = world.plan
     const random = new SeededRandom(seed ^ 0x5e551045)
-    for (let count = 0; count < clients.sessions; count += 1) {
-      const client = new SessionClient(world, this.#invariants, count, random.fork())
+    const doors = [...Array.from({ length: clients.sessions }, () => null), ...this.#outside()]
+    for (const [ordinal, door] of doors.entries()) {
+      const client = new SessionClient(world, this.#invariants, ordinal, random.fork(), door)
       this.#clients.push(client)
       client.think(1)
     }
@@ -65,6 +79,11 @@ export class SessionClients implements Actor, WorldObserver {
 
   healed(): void {
     for (const client of this.#clients) client.isStopped = true
+  }
+
+  /** What they wait for on servers that will answer, at their deadline at the latest; empty for nothing. */
+  underWay(): string {
+    return this.#clients.flatMap(({ waitsFor }) => waitsFor ?? []).join(', ')
   }
 }
 
@@ -79,19 +98,35 @@ class SessionClient {
   #pending: Pending | null = null
   /** As what the next command is sent; null: there is no session. */
   #token: SessionToken | null = null
-  /** The session as that process has it; null: it is resumed. */
-  #live: { readonly session: SimSession; readonly raft: SimRaft } | null = null
+  /** The session as it was opened or resumed there; null: it is resumed. */
+  #live: { readonly session: SimSession; readonly door: SessionDoor } | null = null
   /** What may have been done. */
   #doubt: Sent | null = null
   /** What was answered last, and before that. */
   #last: Sent | null = null
   #older: Sent | null = null
 
-  constructor(world: World, invariants: SessionInvariants, ordinal: number, random: SeededRandom) {
+  readonly #outside: SessionDoor | null
+
+  constructor(
+    world: World,
+    invariants: SessionInvariants,
+    ordinal: number,
+    random: SeededRandom,
+    outside: SessionDoor | null,
+  ) {
     this.#world = world
     this.#invariants = invariants
     this.#ordinal = ordinal
     this.#random = random
+    this.#outside = outside
+  }
+
+  /** Null: nothing, or what a server has that is given up and may be paused. */
+  get waitsFor(): string | null {
+    const pending = this.#pending
+    if (pending === null || (pending.server !== null && this.#world.isLeftBroken(pending.server))) return null
+    return `a client waits for ${pending.operation.kind} on ${pending.operation.server}`
   }
 
   think(times: number): void {
@@ -101,24 +136,24 @@ class SessionClient {
 
   gone(ordinal: number): void {
     const pending = this.#pending
-    if (pending?.server.ordinal === ordinal) this.#end(pending, { status: 'lost', code: null, ...NOTHING }, null)
+    if (pending?.server?.ordinal === ordinal) this.#end(pending, { status: 'lost', code: null, ...NOTHING }, null)
   }
 
   #act(): void {
     if (this.isStopped || this.#pending !== null) return
-    const server = this.#choose()
-    const raft = server?.process?.raft ?? null
-    if (server === null || raft === null) return this.think(3)
+    const asked = this.#choose()
+    if (asked === null) return this.think(3)
+    const { door, server } = asked
     const step = this.#draw()
     const operation = this.#operation(server, step)
     const pending = { operation, step, server }
     this.#pending = pending
     this.#world.observers.invoked(operation)
     this.#world.promised()
-    this.#call(raft, step, operation.timeoutMs ?? 1)
+    this.#call(door, step, operation.timeoutMs ?? 1)
       .then(
         (answer) => {
-          const applied = server.core?.log.appliedIndex ?? 0
+          const applied = server?.core?.log.appliedIndex ?? 0
           this.#end(
             pending,
             { status: 'ok', code: null, applied, index: answer?.index ?? 0, value: answer?.value ?? 0 },
@@ -133,7 +168,14 @@ class SessionClient {
       .catch((error: unknown) => this.#world.failed(error))
   }
 
-  #choose(): SimServer | null {
+  #choose(): Asked | null {
+    if (this.#outside !== null) return { door: this.#outside, server: null }
+    const server = this.#chooseServer()
+    const door = server?.process?.raft ?? null
+    return door === null ? null : { door, server }
+  }
+
+  #chooseServer(): SimServer | null {
     const candidates = this.#world.servers.filter((server) => server.isUp && !server.paused)
     const leader = this.#believes
     const { anywhere } = this.#world.plan.clients
@@ -163,39 +205,40 @@ class SessionClient {
     return { id, key: this.#random.int(0, this.#world.plan.clients.keys), inner: EMPTY }
   }
 
-  #operation(server: SimServer, { kind }: Step): Operation {
+  #operation(server: SimServer | null, { kind }: Step): Operation {
     const { plan } = this.#world
     // Commands of sessions are judged by invariant 15, not as those that are sent once.
     const timeoutMs = Math.ceil(plan.electionTimeoutMs * this.#random.logBetween(0.2, 5))
-    const deadline = server.clock.now() + timeoutMs
-    const asked = { server: server.id, epoch: server.epoch, client: plan.clients.count + 1000 + this.#ordinal }
+    const client = plan.clients.count + 1000 + this.#ordinal
+    const deadline = (server?.clock.now() ?? 0) + timeoutMs
+    const asked = { ...(server === null ? OUTSIDE : { server: server.id, epoch: server.epoch }), client }
     return { id: this.#world.nextId(), kind, ...asked, key: 0, commands: [], timeoutMs, deadline, signal: null }
   }
 
-  async #call(raft: SimRaft, step: Step, timeoutMs: number): Promise<SimAnswer | null> {
+  async #call(door: SessionDoor, step: Step, timeoutMs: number): Promise<SimAnswer | null> {
     if (step.kind === 'sessionOpen') {
       const expiresAfterMs = this.#random.pick([1000, 10_000, 3_600_000])
-      const session = await raft.openSession({ timeoutMs, expiresAfterMs })
-      this.#live = { session, raft }
+      const session = await door.openSession({ timeoutMs, expiresAfterMs })
+      this.#live = { session, door }
       this.#token = session.token
       return null
     }
     if (step.kind === 'sessionClose') {
-      await this.#sessionOn(raft, step.token).close({ timeoutMs })
+      await this.#sessionOn(door, step.token).close({ timeoutMs })
       return null
     }
     const { command, token } = step
-    const session = step.kind === 'session' ? this.#sessionOn(raft, token) : raft.resumeSession(token)
+    const session = step.kind === 'session' ? this.#sessionOn(door, token) : door.resumeSession(token)
     const answer = await session.apply(command, { timeoutMs })
     // From here on it is gone on with as what was sent again.
-    if (step.kind === 'session' || step.kind === 'sessionAgain') this.#live = { session, raft }
+    if (step.kind === 'session' || step.kind === 'sessionAgain') this.#live = { session, door }
     return answer
   }
 
-  #sessionOn(raft: SimRaft, token: SessionToken): SimSession {
+  #sessionOn(door: SessionDoor, token: SessionToken): SimSession {
     const live = this.#live
-    if (live !== null && live.raft === raft) return live.session
-    return raft.resumeSession(token)
+    if (live !== null && live.door === door) return live.session
+    return door.resumeSession(token)
   }
 
   #end(pending: Pending, returned: Returned, error: RaftError | null): void {
@@ -204,7 +247,7 @@ class SessionClient {
     const { operation, step, server } = pending
     this.#world.observers.returned(operation, returned)
     this.#learn(step, returned, error)
-    const leader = error?.leader ?? server.core?.leader ?? null
+    const leader = error?.leader ?? server?.core?.leader ?? null
     if (leader !== null) this.#believes = this.#world.servers.find(({ id }) => id === leader.id) ?? null
     else if (this.#random.chance(0.3)) this.#believes = null
     if (this.isStopped) return

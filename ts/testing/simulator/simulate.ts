@@ -14,6 +14,7 @@ import { framed } from '../machine-under-test.js'
 import type { MachineUnderTest } from '../machine-under-test.js'
 import { ArrivingInvariants } from './invariants/arriving-invariants.js'
 import { LeaseInvariants } from './invariants/lease-invariants.js'
+import { OutsideClients } from './outside-clients.js'
 import { NarrowPathInvariants } from './invariants/narrow-path-invariants.js'
 import { SendingInvariants } from './invariants/sending-invariants.js'
 import { Nemesis } from './faults/nemesis.js'
@@ -105,31 +106,29 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   )
   const clients = new ClientInvariants((epoch) => epochs.truthOf(epoch))
   const ofSessions = new SessionInvariants((epoch) => epochs.truthOf(epoch))
-  const sessions = new SessionClients(ofSessions)
+  const outside = new OutsideClients()
+  const sessions = new SessionClients(ofSessions, () => outside.doors)
   const work = new WorkInvariants(() => {
     return { servers: world.servers.length, heartbeatMs: world.plan.heartbeatMs, now: () => world.queue.now }
   })
   const costs = new CostInvariants(() => plan.heartbeatMs)
   const ofLinks = invariantsOfLinks(plan, () => world)
   const timing = [new TimingInvariants(() => plan), new StabilityInvariants(() => plan)]
-  const leases = new LeaseInvariants(
-    () => world.servers,
-    (what) => reached.count(what),
-  )
-  const ofRooms = [new EntryTimeInvariants(), new RoomInvariants()]
+  const count = (what: string): void => reached.count(what)
+  const ofRooms = [new EntryTimeInvariants(), new RoomInvariants(), new LeaseInvariants(() => world.servers, count)]
   const ofFiles = new SnapshotFileInvariants(
     ({ ordinal }, id) => world.servers[ordinal]?.sim.snapshots.holds(id) === true,
   )
-  const invariants = [work, costs, epochs, leases, clients, ofSessions, ...timing, ...ofLinks, ...ofRooms, ofFiles]
+  const invariants = [work, costs, epochs, clients, ofSessions, ...timing, ...ofLinks, ...ofRooms, ofFiles]
   const { trace } = options
   const traces = trace === undefined ? [] : [new Trace(() => world.queue.now, trace)]
   const world: World = new World({
     plan,
     tested: options.machine === undefined ? null : framed(options.machine),
     // Who only tells goes first, so that a trace ends with what broke the invariant.
-    observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants, sessions],
+    observers: [...traces, ...(options.observers ?? []), hash, reached, ...invariants, outside, sessions],
     actors: [
-      ...(options.machine === undefined ? [sessions] : []),
+      ...(options.machine === undefined ? [outside, sessions] : []),
       new Nemesis(),
       new Supervisor(),
       new LostQuorum(steps),
@@ -146,7 +145,8 @@ export async function simulate<Command = never>(options: SimulateOptions<Command
   if (options.stacks !== true && trace === undefined) Error.stackTraceLimit = 0
   try {
     await world.run(() => world.steps >= steps || world.queue.now >= endMs || stray.first !== null)
-    if (stray.first === null) recovery = await recover(world, { costs })
+    if (stray.first === null)
+      recovery = await recover(world, { costs, underWay: () => sessions.underWay() || outside.underWay() })
   } catch (error) {
     failure = error as Error
   } finally {

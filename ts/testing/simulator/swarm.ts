@@ -22,6 +22,24 @@ const MEMBERSHIP: readonly FaultName[] = [
 ]
 
 export function drawPlan(seed: number): Plan {
+  const plan = drawLeasesWithMore(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x0075de5e)
+  // Of a cluster that is lost, and of the one that is recovered, they would not know which has answered.
+  if (plan.losesQuorumAt !== null || isOnlyNarrow(plan) || !random.chance(0.2)) return plan
+  return { ...plan, clients: { ...plan.clients, outside: random.int(1, 4) } }
+}
+
+function drawLeasesWithMore(seed: number): Plan {
+  const plan = drawWithLeases(seed)
+  // Drawn by itself, so that all other seeds stay the worlds that they were.
+  const random = new SeededRandom(seed ^ 0x1ea5ef0a)
+  if (plan.clients.leases === 0 || plan.servers === 1 || !random.chance(0.5)) return plan
+  const sessions = random.chance(0.6) ? random.int(1, 4) : 0
+  return { ...plan, clients: { ...plan.clients, anywhere: random.between(0.1, 1), sessions } }
+}
+
+function drawWithLeases(seed: number): Plan {
   const plan = drawWithoutLeases(seed)
   // Drawn by itself, so that all other seeds stay the worlds that they were.
   const random = new SeededRandom(seed ^ 0x1ea5e0f0)
@@ -31,7 +49,7 @@ export function drawPlan(seed: number): Plan {
 
 /**
  * A quarter of what happens is that leases come and go, and that others would lead meanwhile; clients read all the
- * time, mostly by them. Nothing is sent again by sessions, which is asked of other worlds.
+ * time, mostly by them.
  */
 function withLeases(plan: Plan, random: SeededRandom): Plan {
   const others = Object.values(plan.faults).reduce((sum, weight) => sum + weight, 0)
@@ -220,6 +238,7 @@ function drawBusyPlan(seed: number): Plan {
       deadlineMs: electionTimeoutMs * random.logBetween(0.1, 3),
       signals,
       sessions,
+      outside: 0,
     },
     faultEveryMs: isCalm ? electionTimeoutMs * 1000 : electionTimeoutMs * random.logBetween(0.3, 15),
     spellMs: electionTimeoutMs * random.logBetween(0.4, 5),

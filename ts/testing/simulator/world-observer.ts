@@ -18,6 +18,8 @@ export interface Operation {
   readonly server: ServerId
   /** Of that server. */
   readonly epoch: number
+  /** It was asked from outside, through a `RaftClient`, of whichever server that has found. */
+  readonly isOutside?: true
   /** A read that the server may answer by its lease. */
   readonly isByLease?: true
   readonly key: number

@@ -105,8 +105,8 @@ The command line is the same for all servers of a cluster but for --id, --dir an
 
 Reads are linearizable, except on a connection that has sent READONLY: there a follower answers them too, with what it has,
 at least as new as the beginning of its leader (while that changes it waits for it, ${LEADER_WAIT_MS / 1000} s at most). ioredis sends
-READONLY by itself to replicas, and may try reads there when it has lost the leader. READONLY LINEARIZABLE, STALE, MAXSTALENESS
-<ms> and MININDEX <index> say what the reads of a connection must have seen, on any server.
+READONLY by itself to replicas, and may try reads there when it has lost the leader. READONLY LINEARIZABLE, LEASE, STALE,
+MAXSTALENESS <ms> and MININDEX <index> say what the reads of a connection must have seen, on any server.
 
 Runs in the foreground; SIGINT, SIGTERM and SIGHUP close it cleanly. Logs are one JSON line per event on stderr. There are no
 passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.

@@ -36,6 +36,7 @@ export const raftCalls: ReadonlyMap<string, RaftCall> = new Map<string, RaftCall
     'transfer',
     { arity: -2, usage: '[id]', purpose: 'another server leads', needs: 'transferLeadership', begin: transfer },
   ],
+  ['lease', leasing()],
   ['snapshot', { arity: 2, usage: '', purpose: 'a snapshot of this server, now', needs: 'snapshot', begin: snapshot }],
 ])
 
@@ -108,6 +109,23 @@ function changing(needs: 'promote' | 'demoteVoter' | 'removeServer', purpose: st
     return 'type' in options ? options : calls[needs](nameOf(words[2]), options).then(changed)
   }
   return { arity: -3, usage: `id ${CHANGE_USAGE}`, purpose, needs, begin }
+}
+
+function leasing(): RaftCall {
+  const begin: RaftCall['begin'] = (calls, words) => {
+    const leaseMs = parseInteger(words[2] ?? '')
+    const options = changeOptions(words, 3)
+    if (typeof leaseMs !== 'number' || leaseMs < 0) return usageOf(words)
+    if ('type' in options) return options
+    return calls.setLease(leaseMs, options).then(({ index, configuration }) =>
+      table([
+        ['index', index],
+        ['lease-ms', configuration.leaseMs ?? 0],
+      ]),
+    )
+  }
+  const purpose = 'leaders hold leases of so many ms, for READONLY LEASE; 0: none do'
+  return { arity: -3, usage: `ms ${CHANGE_USAGE}`, purpose, needs: 'setLease', begin }
 }
 
 function transfer(calls: ClusterCalls, words: readonly string[]): Promise<Reply> | ErrorReply {

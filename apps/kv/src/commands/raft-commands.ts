@@ -53,6 +53,7 @@ function raftStatus({ server }: LocalContext): Reply {
     // What IFINDEX of a change is compared with.
     ['configuration-index', raft.configurationIndex],
     ['configuration-committed', raft.configurationIsCommitted ? 1 : 0],
+    ['lease-ms', raft.configuration.leaseMs ?? 0],
     ['snapshot-index', raft.snapshot.last?.index ?? 0],
     ['snapshot-unavailable', raft.snapshot.unavailable],
     ...joinRows(raft.join, server.now()),

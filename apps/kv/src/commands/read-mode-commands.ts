@@ -6,7 +6,7 @@ import type { ErrorReply, Reply } from '../resp/reply.js'
 import type { ReadMode } from '../server/client/read-mode.js'
 import type { LocalContext } from './local-command.js'
 
-const USAGE = 'READONLY takes nothing, or LINEARIZABLE, STALE, MAXSTALENESS <milliseconds> or MININDEX <index>'
+const USAGE = 'READONLY takes nothing, or LINEARIZABLE, LEASE, STALE, MAXSTALENESS <milliseconds> or MININDEX <index>'
 
 export function readonlyOn({ client: { session } }: LocalContext, words: readonly string[]): Reply {
   const mode = readModeOf(words.slice(1))
@@ -22,13 +22,14 @@ export function readonlyOff({ client: { session } }: LocalContext): Reply {
 
 function readModeOf([name, number, ...rest]: readonly string[]): ReadMode | ErrorReply {
   if (rest.length > 0) return failure(`ERR ${USAGE}; there is more behind that`)
-  switch (name?.toLowerCase()) {
+  const mode = name?.toLowerCase()
+  switch (mode) {
     case undefined:
       return 'replica'
     case 'linearizable':
-      return number === undefined ? 'linearizable' : failure(`ERR ${USAGE}; LINEARIZABLE stands alone`)
+    case 'lease':
     case 'stale':
-      return number === undefined ? 'stale' : failure(`ERR ${USAGE}; STALE stands alone`)
+      return number === undefined ? mode : failure(`ERR ${USAGE}; ${mode.toUpperCase()} stands alone`)
     case 'maxstaleness': {
       const maxStalenessMs = wholeNumber(number)
       return maxStalenessMs === null ? notWhole('MAXSTALENESS', number) : { maxStalenessMs }

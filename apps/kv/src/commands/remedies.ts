@@ -24,6 +24,7 @@ const CALL = new RegExp(`(?:${[...commandOf.keys()].map(patternOf).join('|')})(?
 /** Everything else that the library names, and there is by another name here. The first that fit go first. */
 const OTHER_WORDS: readonly (readonly [library: RegExp, here: string])[] = [
   [/\boption to\b/g, 'id of RAFT TRANSFER'],
+  [/\boption leaseMs\b/g, 'ms of RAFT LEASE'],
   [/\b(?:option )?ifIndex\b/g, 'IFINDEX'],
   [/\b(?:the )?option force\b/g, 'FORCE'],
   [/\bits timeoutMs\b/g, `${CLUSTER_CALL_MS} ms`],

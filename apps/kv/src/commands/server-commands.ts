@@ -207,6 +207,7 @@ function raftLines({ leadership, status: raft, now }: ServerState): ReturnType<S
     ['raft_applied_index', raft.appliedIndex],
     ['raft_voters', raft.configuration.voters.map(({ id }) => id).join(',')],
     ['raft_nonvoters', raft.configuration.nonvoters.map(({ id }) => id).join(',')],
+    ['raft_lease_ms', raft.configuration.leaseMs ?? 0],
     ...raft.peers.map((peer): readonly [string, string] => [
       `raft_peer_${peer.id}`,
       `address=${peer.address},connected=${peer.connected ? 1 : 0},match_index=${peer.matchIndex}${lostLine(peer)}${refusedLine(peer)}`,

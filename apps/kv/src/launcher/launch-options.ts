@@ -11,6 +11,8 @@ export interface LaunchOptions {
   readonly dataDir: string
   readonly fresh: boolean
   readonly restarts: boolean
+  /** Followers have the leader carry out what their clients send. */
+  readonly forwards: boolean
   /** One more server for the cluster that runs. */
   readonly adds: boolean
 }
@@ -27,6 +29,8 @@ export const LAUNCH_HELP = `npm start: a cluster of server processes on this mac
   --data <dir>    where folders and log files of the servers lie, default ./data; they are kept from one start to the next
   --fresh         first delete the data of the last start, so far as npm start made it itself
   --no-restart    report a server that ended, and leave it so
+  --forward       followers have the leader carry out what their clients send, so that clients that know no clusters may be at
+                  any of them; goes with every start
   --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data alone
   --help
 
@@ -39,6 +43,7 @@ const specs = {
   data: { takesValue: true },
   fresh: { takesValue: false },
   'no-restart': { takesValue: false },
+  forward: { takesValue: false },
   add: { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -65,6 +70,7 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
     dataDir,
     fresh: given.has('fresh'),
     restarts: !given.has('no-restart'),
+    forwards: given.has('forward'),
     adds: given.has('add'),
   }
 }

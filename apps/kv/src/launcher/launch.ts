@@ -121,8 +121,10 @@ class Cluster {
     this.#screen.say('')
     this.#screen.table(this.#servers, answers)
     const port = this.#servers[0]?.member.redis.port
-    this.#screen.say(`\ntry    redis-cli -c -p ${port} set greeting hello`)
-    this.#screen.say(`       redis-cli -c -p ${this.#servers.at(-1)?.member.redis.port} get greeting`)
+    // `-c`: it goes where MOVED says.
+    const client = this.#options.forwards ? 'redis-cli' : 'redis-cli -c'
+    this.#screen.say(`\ntry    ${client} -p ${port} set greeting hello`)
+    this.#screen.say(`       ${client} -p ${this.#servers.at(-1)?.member.redis.port} get greeting`)
     this.#screen.say('stop   Ctrl-C\n')
     void this.#watchLeader()
   }

@@ -22,6 +22,8 @@ export interface ClusterCalls {
     options: ChangeOptions,
   ): Promise<ConfigurationAnswer>
   replace(oldId: string, server: NewServer, options: ChangeOptions): Promise<ConfigurationAnswer>
+  /** 0: no leases. */
+  setLease(leaseMs: number, options: ChangeOptions): Promise<ConfigurationAnswer>
   /** Resolves with the id of the server that leads then. */
   transferLeadership(options: { readonly to?: string; readonly timeoutMs: number }): Promise<string>
   snapshot(): Promise<{ readonly index: number; readonly term: number; readonly bytes: number }>

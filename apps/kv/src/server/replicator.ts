@@ -14,13 +14,14 @@
  *
  * A server that does not lead asks the leader through `query`, for all linearizable reads of a turn at once, and waits
  * until it has applied that much (docs/any-server.md). A write that was forwarded is not applied here when its outcome
- * comes, so a read behind it always asks then. Reads of a lesser consistency are of the connections that chose it.
+ * comes, so a read behind it always asks then. Reads by lease and of a lesser consistency are of the connections that
+ * chose it, and are put to the library as what they are.
  */
 
 import { IN_FLIGHT_BYTES_MAX, IN_FLIGHT_ENTRIES_MAX, LEADER_WAIT_MS } from '../limits.js'
 import { timeEntry } from '../replication/entry-codec.js'
 import type { DataSet } from '../data-set/data-set.js'
-import type { Consistency } from './client/read-mode.js'
+import { isCurrent, type Consistency } from './client/read-mode.js'
 import type { KvClock } from './clock.js'
 import type { ExpiryClock } from './expiry-clock.js'
 import type { KvRaft } from './kv-raft.js'
@@ -54,8 +55,8 @@ export class Replicator {
   #batch = new TurnBatch()
   #reads: Read[] = []
   #readsBehind: ReadBehind[] = []
-  /** Of a lesser consistency than linearizable; the writes of their clients are answered. */
-  #lesserReads: Read[] = []
+  /** Of a consistency that a connection has chosen; the writes of their clients are answered. */
+  #chosenReads: Read[] = []
   /** Proposed and not settled. */
   readonly #batchesInFlight = new Set<TurnBatch>()
   #entriesInFlight = 0
@@ -101,7 +102,7 @@ export class Replicator {
   get rooms(): Readonly<Record<string, number>> {
     let readsBehind = this.#batch.readers
     for (const batch of this.#batchesInFlight) readsBehind += batch.readers
-    const reads = this.#reads.length + this.#readsBehind.length + this.#lesserReads.length
+    const reads = this.#reads.length + this.#readsBehind.length + this.#chosenReads.length
     return {
       batches: this.#batchesInFlight.size,
       readsBehind,
@@ -123,7 +124,7 @@ export class Replicator {
 
   /** `behind` holds the latest write of the same client. */
   read(read: Read, behind: TurnBatch | null): void {
-    if (read.consistency !== 'linearizable') this.#lesserReads.push(read)
+    if (read.consistency !== 'linearizable') this.#chosenReads.push(read)
     else if (behind === null || behind.state === 'settled') this.#reads.push(read)
     else if (behind.state === 'gathering') behind.addReader(read)
     else this.#readsBehind.push({ read, batch: behind })
@@ -134,7 +135,7 @@ export class Replicator {
     this.#turn += 1
     if (this.#expiry.takeTimeEntry()) this.write(timeEntry, this.#expiry)
     if (this.#batch.length > 0) this.#submit()
-    this.#askLesser(this.#lesserReads.splice(0))
+    this.#askChosen(this.#chosenReads.splice(0))
     if (this.#reads.length === 0 && this.#readsBehind.length === 0) return
     const reads = this.#reads
     const readsBehind = this.#readsBehind
@@ -214,7 +215,7 @@ export class Replicator {
   }
 
   /** One question for all that want the same. */
-  #askLesser(reads: readonly Read[]): void {
+  #askChosen(reads: readonly Read[]): void {
     if (reads.length === 0) return
     const groups = new Map<string, Read[]>()
     for (const read of reads) {
@@ -236,6 +237,7 @@ export class Replicator {
       for (const read of reads) read.failed(error)
       return
     }
-    this.#expiry.executeLesser(reads)
+    if (isCurrent(consistency)) this.#expiry.execute(reads)
+    else this.#expiry.executeLesser(reads)
   }
 }

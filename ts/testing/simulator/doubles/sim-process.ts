@@ -50,6 +50,8 @@ export interface ProcessSite {
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly snapshots: SnapshotOptions | false
+  /** It lets clients in. */
+  readonly takesClients: boolean
   readonly clock: SimClock
   readonly disk: SimDisk
   readonly transport: Transport
@@ -115,6 +117,7 @@ export class SimProcess implements StoreUser, FilesUser, TransportUser, Happenin
       codec: simCodec,
       ...this.#folder(),
       snapshots: site.snapshots,
+      clients: site.takesClients,
       heartbeatMs: site.heartbeatMs,
       electionTimeoutMs: site.electionTimeoutMs,
       random: () => site.random(),

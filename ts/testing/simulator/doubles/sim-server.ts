@@ -311,6 +311,7 @@ export class SimServer implements ServerView {
       heartbeatMs: plan.heartbeatMs,
       electionTimeoutMs: plan.electionTimeoutMs,
       snapshots: this.takesSnapshots ? plan.snapshots : false,
+      takesClients: plan.clients.outside > 0,
       clock: this.clock,
       disk: this.sim,
       transport,

@@ -2,7 +2,9 @@
 
 import type { Request, Response } from '../../../core/messages.js'
 import type { Channel, ChannelHandlers } from '../../../transport/channel.js'
-import type { LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
+import type { Refusal } from '../../../transport/refusal.js'
+import type { ClientOpening, LinkId, Session, Transport, TransportHandlers } from '../../../transport/transport.js'
+import type { ClientHello } from '../../../transport/wire/client-handshake.js'
 import type { Clock, Identity, Logger, Server, ServerId } from '../../../types.js'
 import { assert, type RaftError } from '../../../errors.js'
 import { hold } from '../../invariants/violation.js'
@@ -27,6 +29,7 @@ export class SimTransport implements Transport {
   readonly #peerOf = new Map<LinkId, ServerId>()
   /** By peer: the newest connection on which it was heard. */
   readonly #newest = new Map<ServerId, LinkId>()
+  #handlers: TransportHandlers | null = null
   /** The server has rejected the request that it is being given: it is damaged, and reaches nobody. */
   #isRejected = false
   /** Messages that were handed over since the last flush. */
@@ -38,7 +41,15 @@ export class SimTransport implements Transport {
   }
 
   start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
+    this.#handlers = handlers
     return this.#inner.start(self, this.#watched(handlers), clock, logger)
+  }
+
+  /** A client outside has come to this process, over no connection of peers. */
+  admitClient(hello: ClientHello): ClientOpening | Refusal | null {
+    const opening = this.#handlers?.onClient?.(hello) ?? null
+    if (typeof opening !== 'function') return opening
+    return (channel) => this.#watchedChannel(opening(this.#mortal(channel)))
   }
 
   setPeers(peers: readonly Server[]): void {

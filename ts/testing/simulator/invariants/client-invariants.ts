@@ -66,7 +66,8 @@ export class ClientInvariants implements WorldObserver {
 
   invoked(operation: Operation): void {
     this.#open.set(operation.id, { operation, floor: this.#floor })
-    if (operation.timeoutMs !== null) this.#dueOn(operation.server).calls.set(operation.id, operation)
+    if (operation.timeoutMs !== null && operation.isOutside !== true)
+      this.#dueOn(operation.server).calls.set(operation.id, operation)
     for (const id of operation.commands) this.#fates[id] = 'open'
   }
 
@@ -104,12 +105,13 @@ export class ClientInvariants implements WorldObserver {
     const due = this.#due.get(server)
     due?.calls.delete(id)
     for (const command of commands) this.#settle(command, status, index)
-    if (code !== null) checkCause(operation, code, due?.lookedAt ?? -Infinity)
+    // Deadlines of clients outside are by clocks of their own.
+    if (code !== null && operation.isOutside !== true) checkCause(operation, code, due?.lookedAt ?? -Infinity)
     if (status === 'applied' && !isOfSession(kind)) this.#seen(operation)
     if (status !== 'ok') return
     hold(epoch === this.#epoch, 32, () => `a ${said(operation)}, which took no part in the recovery, is answered`)
     this.succeeded += 1
-    const isHere = kind !== 'submit' && !isOfSession(kind)
+    const isHere = kind !== 'submit' && !isOfSession(kind) && operation.isOutside !== true
     hold(
       !isHere || index <= applied,
       25,

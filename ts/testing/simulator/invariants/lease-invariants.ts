@@ -1,5 +1,5 @@
 /**
- * Invariant 35: whoever may read by its lease is the newest leader that there is. It is asked on its own clock, also
+ * Invariant 35: whoever holds a lease is the newest leader that there is. It is asked on its own clock, also
  * while it is paused, whenever it has turned and whenever another begins to lead: a lease that lasts too long is found
  * before anybody reads by it.
  */
@@ -34,9 +34,9 @@ export class LeaseInvariants implements WorldObserver {
   }
 
   #look({ id, epoch, core, clock }: SimServer): void {
-    if (core === null || !core.countsLease || !core.mayReadByLease(clock.bootNow())) return
+    if (core === null || !core.countsLease || !core.holdsLease(clock.bootNow())) return
     this.#count('lease held')
     const newest = this.#led[epoch] ?? 0
-    hold(core.term >= newest, 35, () => `${id} may read by its lease of term ${core.term}, and term ${newest} is led`)
+    hold(core.term >= newest, 35, () => `${id} holds a lease of term ${core.term}, and term ${newest} is led`)
   }
 }

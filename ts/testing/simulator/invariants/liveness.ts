@@ -47,7 +47,7 @@ export interface RecoveryOptions {
    * server, so no path stays cut, and what they leave behind may go on writing.
    */
   readonly costs?: CostInvariants | null
-  /** What those others have under way on the mended servers; empty for nothing. */
+  /** What others than the clients of the world have under way on the mended servers; empty for nothing. */
   readonly underWay?: () => string
 }
 
@@ -95,11 +95,10 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   const isAnswered = (): boolean => world.clients.every((client) => !client.isWaiting || isStuck(client))
   const isAgreed = (): boolean => agreed(world, core) && isAnswered()
   const reached = (): readonly SimServer[] => reachedBy(world, core, leaderOf(world))
-  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since.
-  const isDone = (server: SimServer): boolean => {
-    const { snapshotCalls, transfers } = server.rooms ?? { snapshotCalls: 0, transfers: 0 }
-    return passing(server).length === 0 && snapshotCalls + transfers === 0
-  }
+  // What was asked for before is still under way: a snapshot on a slow disk, a transfer to one that is broken since,
+  // and what whoever asked has given up, or gone from, on one server that has asked another.
+  const isUnderWay = (room: keyof Rooms): boolean => PASSED_THROUGH.includes(room) || UNDER_WAY.includes(room)
+  const isDone = (server: SimServer): boolean => occupied(server, isUnderWay).length === 0
   const isEmpty = (): boolean => underWay() === '' && reached().every(isDone)
   const comeToRest = async (): Promise<void> => {
     for (const client of asking) client.isStopped = true
@@ -114,9 +113,10 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
   // An answer that comes again may be of long ago, and be taken for a refusal of what is on its way now: no transport
   // brings one, and what it costs is not counted. Nor is what is said because of it: the calm is as long as that takes.
   const { hasStrays } = world.network
-  const isCalm = leader !== null && (await leadsOn(world, core, leader, costs !== null))
+  const isAsked = leader !== null && mayBeAsked(world, core, leader)
+  const isCalm = leader !== null && (await leadsOn(world, core, leader, costs !== null && !isAsked))
   if (!isCalm || costs === null) return { wasPossible: true, ms: world.queue.now - begin }
-  if (!hasStrays) costs.begin(leader, reachedBy(world, core, leader), world.queue.now)
+  if (!hasStrays && !isAsked) costs.begin(leader, reachedBy(world, core, leader), world.queue.now)
   for (const client of asking) client.resume()
   const { term } = leader.core ?? {}
   await leadsOn(world, core, leader, false)
@@ -156,6 +156,16 @@ async function leadsOn(
   if (leader.core?.role === 'follower' && leader.core.term === term && mayDoubt(world, paths)) return false
   if (!stays()) throw late(world, core, `the leader ${leader.id} of term ${term ?? 0} did not stay in the calm after`)
   return !isDoubted()
+}
+
+/**
+ * Whether one that was left broken has still to be heard: what its clients asked it for while it ran may be on a slow
+ * way to the leader, or be sent once more.
+ */
+function mayBeAsked({ network, servers }: World, core: readonly SimServer[], leader: SimServer): boolean {
+  const asks = ({ rooms }: SimServer): boolean => (rooms?.submitted ?? 0) + (rooms?.forwarded ?? 0) > 0
+  const others = servers.filter((server) => !core.includes(server))
+  return others.some((other) => asks(other) || network.backlogMs(other.address, leader.address) > 0)
 }
 
 /**
@@ -290,6 +300,11 @@ function agreed(world: World, core: readonly SimServer[]): boolean {
 const PASSED_THROUGH: readonly (keyof Rooms)[] = [
   ...(['mail', 'messagesHeld', 'readsToConfirm', 'writes', 'admissions'] as const),
   ...(['unwritten', 'creditMissing', 'blocksRead', 'repairs', 'givings'] as const),
+]
+
+/** What was begun before everything is quiet ends by itself, in a time that is bounded. */
+const UNDER_WAY: readonly (keyof Rooms)[] = [
+  ...(['snapshotCalls', 'transfers', 'submitted', 'forwarded', 'clientCalls', 'served', 'reads', 'readRounds'] as const),
 ]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {

@@ -13,7 +13,7 @@ import type { Leadership } from '../leadership.js'
 import { isForLeader, readFailure, writeFailure } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { Walker } from '../walks.js'
-import type { Consistency } from './read-mode.js'
+import { isCurrent, type Consistency } from './read-mode.js'
 
 /** What a command that is under way reports to. */
 export interface CommandOwner {
@@ -100,7 +100,7 @@ export class ClientCommand implements Proposal, Read, Walker {
   execute(data: DataSet, now: number): void {
     if (this.row?.type !== 'data') return this.settle(null)
     const { command } = this.row
-    const isLesser = this.consistency !== 'linearizable'
+    const isLesser = !isCurrent(this.consistency)
     if (command.walkOf !== null) return this.walk(command.walkOf(this.words), isLesser)
     const run = (at: number): Reply => command.run(data, this.words, at)
     this.settle(isLesser ? data.readAt(now, run) : run(now))

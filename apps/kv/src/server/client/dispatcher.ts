@@ -19,7 +19,7 @@ import type { ClientSession } from './client-session.js'
 import { expectedAnswerBytes } from './expected-answer.js'
 import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
 import type { Ordering } from './ordering.js'
-import { consistencyOf, type Consistency, type ReadMode } from './read-mode.js'
+import { consistencyOf, isCurrent, type Consistency, type ReadMode } from './read-mode.js'
 
 type DataRow = CommandRow & { readonly type: 'data' }
 type ControlRow = CommandRow & { readonly type: 'control' }
@@ -122,10 +122,10 @@ export class Dispatcher {
     }
     command.consistency = this.#consistencyOf(mode)
     // What it must have seen of its own writes is known when these are answered.
-    if (command.consistency !== 'linearizable' && !this.#ordering.mayRead(command.consistency)) return 'waits'
+    if (!isCurrent(command.consistency) && !this.#ordering.mayRead(command.consistency)) return 'waits'
     if (command.consistency === 'stale') return this.#readHere(command, row)
-    const isCurrent = command.consistency === 'linearizable'
-    const inTheLog = row.command.writes || (isCurrent && this.#ordering.readsInTheLog(command))
+    const readsInTheLog = isCurrent(command.consistency) && this.#ordering.readsInTheLog(command)
+    const inTheLog = row.command.writes || readsInTheLog
     if (inTheLog ? !this.#ordering.mayWrite : !this.#ordering.mayRead(command.consistency)) return 'waits'
     this.#count(row.name)
     if (inTheLog && commandBytes(words) > ENTRY_BYTES_MAX) {
