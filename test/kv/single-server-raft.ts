@@ -46,6 +46,8 @@ export class SingleServerRaft implements KvRaft {
   readIndexCalls = 0
   /** The next calls of `propose` fail with these. */
   readonly foreignFailures: RaftError[] = []
+  /** Why a call of `propose` fails with which those have nothing to do; undefined: it does not. */
+  foreignRefusal: (command: Uint8Array) => RaftError | undefined = () => undefined
   proposals = 0
   /** What `query` was asked for. */
   readonly queries: Parameters<KvRaft['query']>[1][] = []
@@ -90,7 +92,8 @@ export class SingleServerRaft implements KvRaft {
   /** Taken by whoever leads; `foreignFailures` come first. */
   async propose(command: Uint8Array): Promise<Awaited<ReturnType<KvRaft['propose']>>> {
     this.proposals += 1
-    const failure = this.#leader === null ? this.#refusal() : this.foreignFailures.shift()
+    const failure =
+      this.#leader === null ? this.#refusal() : (this.foreignFailures.shift() ?? this.foreignRefusal(command))
     if (failure !== undefined) throw failure
     const [result = null] = await this.replicate([command])
     // As it travels.
