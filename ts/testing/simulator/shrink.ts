@@ -94,6 +94,8 @@ const SMALLER: readonly Smaller[] = [
   ),
   withClients((clients) => (clients.deadlines > 0 ? { ...clients, deadlines: 0 } : null)),
   withClients((clients) => (clients.sessions > 0 ? { ...clients, sessions: clients.sessions >> 1 } : null)),
+  withClients((clients) => (clients.outside > 0 ? { ...clients, outside: clients.outside >> 1 } : null)),
+  withClients((clients) => (clients.anywhere > 0 ? { ...clients, anywhere: 0 } : null)),
   withClients((clients) => (clients.signals > 0 ? { ...clients, signals: 0 } : null)),
   withClients((clients) =>
     clients.paddingMax > 0 || clients.keys > 1 ? { ...clients, paddingMax: 0, keys: 1 } : null,

@@ -304,7 +304,16 @@ const PASSED_THROUGH: readonly (keyof Rooms)[] = [
 
 /** What was begun before everything is quiet ends by itself, in a time that is bounded. */
 const UNDER_WAY: readonly (keyof Rooms)[] = [
-  ...(['snapshotCalls', 'transfers', 'submitted', 'forwarded', 'clientCalls', 'served', 'reads', 'readRounds'] as const),
+  ...([
+    'snapshotCalls',
+    'transfers',
+    'submitted',
+    'forwarded',
+    'clientCalls',
+    'served',
+    'reads',
+    'readRounds',
+  ] as const),
 ]
 
 function occupied(server: SimServer, isMeant: (room: keyof Rooms) => boolean): readonly string[] {
