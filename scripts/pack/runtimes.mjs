@@ -1,7 +1,7 @@
 /**
  * The packages under other runtimes and through bundlers, as a stranger meets them: a small service (consumer.mjs) runs
  * from what was installed, and where something does not work the library says so when it is opened, with a way out. The
- * tools are no dependency of the tree: `npm ci` would fetch 300 MB more for what only this check asks for. They are
+ * tools are no dependency of the tree: `npm ci` would fetch 250 MB more for what only this check asks for. They are
  * pinned in runtimes/, installed into build/runtimes when they are first asked for, and kept there.
  */
 
@@ -45,6 +45,7 @@ export async function checkRuntimes({ full, work, addon, tarballs, packages, run
   for (const [name, bundle] of Object.entries(bundlers)) {
     await step(name, () => checkBundle(name, bundle, { full, work, addon }))
   }
+  await step('bun build --compile', () => checkBunProgram({ full, work, addon }))
   await step('Yarn with Plug and Play', () => checkYarn({ work, tarballs, packages }))
   await step('Electron', () => checkElectron(full))
 }
@@ -96,8 +97,12 @@ async function refuse(command, args, folder, remedies) {
   }
 }
 
+function bunProgram() {
+  return toolProgram('@oven', process.platform === 'win32' ? 'bin/bun.exe' : 'bin/bun')
+}
+
 async function checkBun(full, runSample) {
-  const bun = toolProgram('@oven', process.platform === 'win32' ? 'bin/bun.exe' : 'bin/bun')
+  const bun = bunProgram()
   await serve(bun, ['service.mjs'], full)
   await runSample([bun], full)
   return `${run(bun, ['--version'], full)}: service and sample`
@@ -120,9 +125,8 @@ const bundlers = {
   'webpack, CommonJS': (full, outfile, external) => bundleByWebpack('cjs', full, outfile, external),
   'webpack, module': (full, outfile, external) => bundleByWebpack('esm', full, outfile, external),
   'bun build': (full, outfile, external) => {
-    const bun = toolProgram('@oven', process.platform === 'win32' ? 'bin/bun.exe' : 'bin/bun')
     const left = external ? ['--external', 'balsa-raft'] : []
-    run(bun, ['build', 'service.mjs', '--target=node', ...left, `--outfile=${outfile}`], full)
+    run(bunProgram(), ['build', 'service.mjs', '--target=node', ...left, `--outfile=${outfile}`], full)
   },
 }
 
@@ -175,6 +179,18 @@ async function checkBundle(name, bundle, { full, work, addon }) {
     await serve(process.execPath, [file], moved)
   })
   return 'in place, with the library left out, and elsewhere with the addon beside it; without, it says what to do'
+}
+
+/** One file with the runtime in it: it finds the addon beside itself, and no package. */
+async function checkBunProgram({ full, work, addon }) {
+  const folder = join(work, 'moved', 'bun-program')
+  const program = join(folder, process.platform === 'win32' ? 'service.exe' : 'service')
+  mkdirSync(folder, { recursive: true })
+  run(bunProgram(), ['build', '--compile', 'service.mjs', `--outfile=${program}`], full)
+  await refuse(program, [], folder, ['this program is bundled', addonName(here.name)])
+  copyFileSync(addon, join(folder, addonName(here.name)))
+  await serve(program, [], folder)
+  return 'with the addon beside it; without, it says what to do'
 }
 
 async function without(folder, body) {

@@ -27,10 +27,12 @@ const require = nodeModule.createRequire(here)
 
 /**
  * What bundles a program as CommonJS leaves no address, and others write down the one that the file had where they ran:
- * where that is not there, the program that was started is the bundle.
+ * where that is not there, the program that was started is the bundle. Bun makes a bundle the runtime itself, with files
+ * that no other process sees.
  */
 function addressOfThisFile(): string {
   const said = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href
+  if (/\/(?:\$bunfs|~BUN)\//.test(said)) return pathToFileURL(process.execPath).href
   const program = process.argv[1]
   return program === undefined || existsSync(fileURLToPath(said)) ? said : pathToFileURL(program).href
 }
