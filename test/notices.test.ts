@@ -14,7 +14,7 @@ const notices = readFileSync(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8')
 
 const test = suite('notices')
 
-/** Where an addon was put in place ready-made there may be no cargo, and without a network no crate of another platform. */
+/** Where the addon came ready-made there may be no cargo, and without a network no crate of another platform. */
 const fetched = spawnSync('cargo', ['metadata', '--locked', '--offline', '--format-version', '1'], { cwd: root })
 const missing = fetched.status === 0 ? null : 'cargo fetch --locked has not been run here'
 

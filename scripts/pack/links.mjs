@@ -6,8 +6,6 @@
 
 import { posix } from 'node:path'
 
-const { dirname, join } = posix
-
 /** Of Markdown, `](target)`, and of HTML, `src="target"`: what stands before the target, the target, its anchor. */
 const LINK = /(\]\(|\b(?:src|href|srcset)=")([^)"#\s]*)(#[^)"\s]*)?/g
 const CODE = /^(?:```|~~~)[\s\S]*?^(?:```|~~~)|`[^`\n]*`/gm
@@ -17,7 +15,7 @@ export function packedText(path, text, { packed, tree, repository, version }) {
   return outsideCode(text, (part) =>
     part.replaceAll(LINK, (whole, before, target, anchor = '') => {
       if (target === '' || isAddress(target)) return whole
-      const file = join(dirname(path), target).replace(/\/$/, '')
+      const file = posix.join(posix.dirname(path), target).replace(/\/$/, '')
       if (packed.has(file)) return whole
       if (!tree.has(file)) throw new Error(`${path} links to ${target}, which is not in the tree`)
       const kind = tree.get(file) === 'folder' ? 'tree' : 'blob'
@@ -51,7 +49,7 @@ export function lostLinks(documents, { files, tree, repository, version }) {
       const is = tree.get(file)
       return is !== undefined && kind === (is === 'folder' ? 'tree' : 'blob') ? null : 'is not in the tree'
     }
-    const file = target === '' ? path : join(dirname(path), target)
+    const file = target === '' ? path : posix.join(posix.dirname(path), target)
     if (!files.has(file)) return 'is not in the package'
     const page = documents.get(file)
     if (anchor === '' || page === undefined || anchorsOf(page).has(anchor)) return null
@@ -82,7 +80,7 @@ export function treeOf(paths) {
   const tree = new Map()
   for (const path of paths) {
     tree.set(path, 'file')
-    for (let folder = dirname(path); folder !== '.'; folder = dirname(folder)) tree.set(folder, 'folder')
+    for (let folder = posix.dirname(path); folder !== '.'; folder = posix.dirname(folder)) tree.set(folder, 'folder')
   }
   return tree
 }

@@ -150,7 +150,7 @@ async function bundleByWebpack(format, full, outfile, external) {
         externals: external ? [/^balsa-raft/] : [],
         externalsType: isModule ? 'module' : 'import',
       },
-      (error, made) => (error === null ? resolve(made) : reject(error)),
+      (error, made) => (error === null ? resolve(made) : reject(new Error(`webpack: ${error.message}`))),
     )
   })
   if (stats.hasErrors()) throw new Error(stats.toString({ all: false, errors: true }))

@@ -37,7 +37,7 @@ test('D8 each directory that got a new entry is flushed when directories are mad
   }
 })
 
-/** What Yarn's Plug and Play does to a process: its handles throw where Node's flush. Says in which order things happen. */
+/** What Yarn's Plug and Play does: its handles throw where Node's flush. Says what happens, in which order. */
 const PLUG_AND_PLAY = `
 const fs = require('node:fs')
 const { fdatasync, fsync } = fs

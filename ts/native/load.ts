@@ -27,7 +27,7 @@ const require = nodeModule.createRequire(here)
 
 /**
  * What bundles a program as CommonJS leaves no address, and others write down the one that the file had where they ran:
- * where that is not there, the program that was started is the bundle. Bun makes a bundle the runtime itself, with files
+ * where that is not there, the program that was started is the bundle. Bun makes one of bundle and runtime, with files
  * that no other process sees.
  */
 function addressOfThisFile(): string {
