@@ -118,16 +118,22 @@ const { Raft, RaftError } = require('balsa-raft')
 console.log(typeof Raft.open, new RaftError('ERR_RAFT_CLOSED', 'x', { outcome: 'not-applied' }).code)
 `
 
-/** A process that is no server: no addon may be loaded, there or not. Nobody listens where it dials. */
-export const clientConsumer = `process.dlopen = (_, path) => {
-  throw new Error('loaded ' + path)
+/**
+ * A process that is no server: of ours no addon may be loaded, there or not. What is tried is counted, for what fails to
+ * load may be done without. Nobody listens where it dials.
+ */
+export const clientConsumer = `const tried = []
+process.dlopen = (_, path) => {
+  tried.push(path)
+  throw new Error('switched off')
 }
 const { msgpackCodec, RaftClient } = await import('balsa-raft/client')
 const endpoints = ['127.0.0.1:1']
-await RaftClient.connect({ endpoints, codec: msgpackCodec(), timeoutMs: 200, logger: false }).then(
-  () => console.log('connected'),
-  (error) => console.log(error.code),
+const failed = await RaftClient.connect({ endpoints, codec: msgpackCodec(), timeoutMs: 200, logger: false }).then(
+  () => 'connected',
+  (error) => error.code,
 )
+console.log(failed, tried.filter((path) => path.includes('balsa')).length)
 `
 
 /** Opens one server, which must fail for want of the addon. */
