@@ -1,8 +1,9 @@
 /**
  * `npm run pack:check`: are the packages what a stranger can use? Brings the clone up to date, then makes and tries
- * them (pack/check.mjs, which needs what is installed here first). `-- --here` leaves the other platforms out, `--
- * --only <platform>` (may be repeated) all but those named; `-- --all-tests` runs all tests under each Node, not only
- * those of store and server.
+ * them (pack/check.mjs, which needs what is installed here first). `-- --here` leaves the other platforms out; `-- --only
+ * <platform or part>` (may be repeated) builds none but the platforms that are named, and does none but the parts that
+ * are: contents, nodes, platforms, runtimes; `-- --all-tests` runs all tests under each Node, not only those of store and
+ * server.
  */
 
 import { ensureBuilt } from './ensure-built.mjs'

@@ -5,7 +5,6 @@
  * this machine.
  */
 
-import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
   existsSync,
@@ -17,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
@@ -25,12 +24,13 @@ import { root } from '../ensure-built.mjs'
 import { stage } from '../stage.mjs'
 import { addonFolder, addonName, napi, tracesOfBuilder } from './addon.mjs'
 import { buildOne, foreignAddon } from './build-all.mjs'
-import { cjsConsumer, esmConsumer, openConsumer, typedConsumer, typeSettings } from './consumer.mjs'
+import { cjsConsumer, clientConsumer, esmConsumer, openConsumer, typedConsumer, typeSettings } from './consumer.mjs'
+import { checkContents } from './contents.mjs'
 import { packageName, platforms, thisPlatform as here } from './platforms.mjs'
+import { checkRuntimes } from './runtimes.mjs'
 import { expect, freePorts, npm, print, results, run, Skipped, step, withAddon } from './steps.mjs'
 import { foreignNode } from './toolbox.mjs'
 
-const ROOT_BYTES_MAX = 400_000
 const ADDON_BYTES_MAX = 2_000_000
 const OTHER_NODES = [22, 24]
 // Under an emulator everything takes some twenty times as long.
@@ -38,10 +38,15 @@ const TEST_FILE_DEADLINE_S = 600
 const TESTS_DEADLINE_MS = 1_800_000
 const FOREIGN_NODE = 24
 const GLIBC_MAX = [2, 17]
-const FILES_OF_ROOT =
-  /^package\/(?:package\.json|LICENSE|README\.md|CHANGELOG\.md|ts\/testing\/README\.md|dist\/.+\.(?:js|d\.ts))$/
+/** Where the packages are said to come from when the tree does not say it: nobody's address. */
+const REPOSITORY = 'https://example.org/balsa/balsa'
+/** What can be asked for by itself. */
+const PARTS = ['contents', 'nodes', 'platforms', 'runtimes']
 
-let options = { here: false, only: [], 'all-tests': false }
+let options = { here: false, 'all-tests': false }
+/** The parts that run, and the names of the platforms that are built. */
+let parts = PARTS
+let built = []
 const nodesSeen = []
 /** Platform name to what was seen: built, bytes, tested. */
 const seen = new Map()
@@ -53,7 +58,8 @@ const packages = join(work, 'packages')
 const full = join(work, 'full')
 const bare = join(work, 'bare')
 let rootPackage = ''
-let dependencyPackages = []
+/** The name of a package that it depends on to its file. */
+let dependencyPackages = {}
 
 /** All steps run; resolves to whether none of them failed. */
 export async function checkPackages(args) {
@@ -61,11 +67,12 @@ export async function checkPackages(args) {
     args,
     options: {
       here: { type: 'boolean', default: false },
-      only: { type: 'string', multiple: true, default: platforms.map(({ name }) => name) },
+      only: { type: 'string', multiple: true, default: [] },
       'all-tests': { type: 'boolean', default: false },
     },
   })
   options = values
+  chooseParts(values.only)
   if (here === undefined) throw new Error(`there is no platform package for ${process.platform} ${process.arch}`)
   try {
     await runSteps()
@@ -78,24 +85,47 @@ export async function checkPackages(args) {
   return failed.length === 0
 }
 
+/** Platforms that are named limit what is built, parts what is done; a platform belongs to every part. */
+function chooseParts(names) {
+  const known = platforms.map(({ name }) => name)
+  const unknown = names.filter((name) => !PARTS.includes(name) && !known.includes(name))
+  if (unknown.length > 0) {
+    throw new Error(`--only ${unknown.join(', ')}: no such platform or part; the parts are ${PARTS.join(', ')}`)
+  }
+  const named = names.filter((name) => PARTS.includes(name))
+  const wanted = names.filter((name) => known.includes(name))
+  parts = named.length > 0 ? named : PARTS
+  if (options.here) built = []
+  else if (wanted.length > 0) built = wanted
+  else built = parts.includes('platforms') ? known : []
+}
+
 async function runSteps() {
-  if (!options.here) await buildOthers()
-  await step('the packages, made by napi', makePackages)
+  await buildOthers()
+  const isMade =
+    (await step('the packages, made by napi', makePackages)) &&
+    (await step('install, with no scripts and no network', installBoth))
+  if (!isMade) return
+  if (parts.includes('contents')) await checkUse()
+  if (parts.includes('nodes')) await checkNodes()
+  if (parts.includes('platforms')) {
+    for (const platform of platforms) if (platform !== here && addons.has(platform.name)) await checkOther(platform)
+  }
+  if (parts.includes('runtimes')) {
+    const tarballs = { ...dependencyPackages, 'balsa-raft': rootPackage, [packageName(here)]: platformPackage(here) }
+    await checkRuntimes({ full, work, packages, tarballs, addon: addons.get(here.name), runSample })
+  }
+}
+
+/** What is in the packages, what tools say of them, and every door. */
+async function checkUse() {
   await step('sizes and contents', checkTarballs)
-  await step('install, with no scripts and no network', installBoth)
-  await step('import and require', () => {
-    expect(run(process.execPath, ['esm.mjs'], full), 'same')
-    expect(run(process.execPath, ['cjs.cjs'], full), 'function ERR_RAFT_CLOSED')
-    return `all six doors, Node ${process.version}`
+  await step('import and require', checkDoors)
+  await step('the door of clients loads no addon', () => {
+    for (const folder of [full, bare]) expect(run(process.execPath, ['client.mjs'], folder), 'ERR_RAFT_UNREACHABLE 0')
+    return 'with the package of the platform, and without it'
   })
   for (const name of Object.keys(typeSettings)) await step(`types under ${name}`, () => checkTypes(name))
-  await step('the README sample and tests, this Node', () => checkNode(process.execPath))
-  for (const major of OTHER_NODES) {
-    await step(`the README sample and tests, Node ${major}, same binary`, () => checkNode(otherNode(major)))
-  }
-  const isFine = results.every(({ state }) => state !== 'failed')
-  seen.get(here.name).tested = isFine ? `README sample and ${testsNamed()}: Node ${nodesSeen.join(', ')}` : 'FAILED'
-  for (const platform of platforms) if (platform !== here && addons.has(platform.name)) await checkOther(platform)
   await step('without the platform package, the error says what to do', checkMissing)
   await step('publint', lintPackages)
   await step('are the types wrong', checkResolution)
@@ -105,11 +135,18 @@ async function runSteps() {
   })
 }
 
+async function checkNodes() {
+  await step('the README sample and tests, this Node', () => checkNode(process.execPath))
+  for (const major of OTHER_NODES) {
+    await step(`the README sample and tests, Node ${major}, same binary`, () => checkNode(otherNode(major)))
+  }
+  const isFine = results.every(({ state }) => state !== 'failed')
+  seen.get(here.name).tested = isFine ? `README sample and ${testsNamed()}: Node ${nodesSeen.join(', ')}` : 'FAILED'
+}
+
 /** A build that fails is a failed step; one that cannot be made here is none. */
 async function buildOthers() {
-  const unknown = options.only.filter((name) => !platforms.some((platform) => platform.name === name))
-  if (unknown.length > 0) throw new Error(`--only ${unknown.join(', ')}: no such platform`)
-  for (const platform of platforms.filter(({ name }) => options.only.includes(name))) {
+  for (const platform of platforms.filter(({ name }) => built.includes(name))) {
     await step(`build ${platform.name}`, () => {
       const { state, text } = buildOne(platform)
       seen.set(platform.name, { built: state === 'built' ? 'yes' : `no: ${text}`, tested: 'untested' })
@@ -153,14 +190,14 @@ function makePackages() {
     if (addons.has(name)) copyFileSync(addons.get(name), place)
     else writeFileSync(place, '')
   }
-  stage(packages)
+  stage(packages, readJson(join(root, 'package.json')).repository?.url ?? REPOSITORY)
   const commands = [
-    ['create-npm-dirs'],
     ['artifacts', '--output-dir', gathered],
     ['pre-publish', '--tag-style', 'npm', '--no-gh-release', '--skip-optional-publish'],
   ]
   for (const command of commands) run(process.execPath, [napi, ...command, '--cwd', packages], root)
   rootPackage = pack(packages)
+  seen.set(here.name, { built: 'yes', bytes: statSync(addons.get(here.name)).size, tested: 'untested' })
   const { optionalDependencies, version } = readJson(join(packages, 'package.json'))
   const names = platforms.map(packageName).toSorted().join(' ')
   const pinned = Object.keys(optionalDependencies).filter((name) => optionalDependencies[name] === version)
@@ -173,30 +210,41 @@ function makePackages() {
 
 function checkTarballs() {
   const addon = addons.get(here.name)
-  const addonBytes = statSync(addon).size
   checkAddon(here, addon)
-  seen.set(here.name, { built: 'yes', bytes: addonBytes, tested: 'FAILED' })
-  const files = filesIn(rootPackage)
-  const stranger = files.find((path) => !FILES_OF_ROOT.test(path))
-  if (stranger !== undefined) throw new Error(`${stranger} does not belong in the package`)
-  const ofPlatform = filesIn(platformPackage(here))
-  const expected = ['LICENSE', 'README.md', addonName(here.name), 'package.json']
-  expect(ofPlatform.toSorted().join(' '), expected.map((name) => `package/${name}`).join(' '))
-  const bytes = statSync(rootPackage).size
-  if (bytes >= ROOT_BYTES_MAX) throw new Error(`the root package has ${bytes} bytes, at most ${ROOT_BYTES_MAX}`)
-  const packed = statSync(platformPackage(here)).size
-  return `root ${bytes} bytes packed, addon ${addonBytes} (${packed} packed), ${files.length} + 4 files, no path of the builder`
+  const { text, bytes } = checkContents({
+    work,
+    rootPackage,
+    platformPackage: platformPackage(here),
+    addon: addonName(here.name),
+  })
+  return `${text}; addon ${statSync(addon).size} bytes (${bytes} packed), no path of the builder`
+}
+
+/** Those of package.json: a new one is tried as soon as it is there. */
+function doors() {
+  return Object.keys(readJson(join(packages, 'package.json')).exports).map((path) => path.replace('.', 'balsa-raft'))
+}
+
+function checkDoors() {
+  expect(run(process.execPath, ['esm.mjs'], full), 'same')
+  expect(run(process.execPath, ['cjs.cjs'], full), 'function ERR_RAFT_CLOSED')
+  const untyped = doors().filter((door) => !typedConsumer.includes(`from '${door}'`))
+  if (untyped.length > 0) throw new Error(`the types of ${untyped.join(', ')} are used by nothing in consumer.mjs`)
+  return `all ${doors().length} doors, Node ${process.version}`
 }
 
 /** The dependencies are packed from the tree's own install, so that nothing is asked of a registry. */
 function installBoth() {
   const { dependencies } = readJson(join(root, 'package.json'))
-  dependencyPackages = Object.keys(dependencies).map((name) => pack(join(root, 'node_modules', name)))
+  const names = Object.keys(dependencies)
+  dependencyPackages = Object.fromEntries(names.map((name) => [name, pack(join(root, 'node_modules', name))]))
+  const others = Object.values(dependencyPackages)
   for (const folder of [full, bare]) consumerFolder(folder)
-  npm([...install, rootPackage, platformPackage(here), ...dependencyPackages], full)
-  npm([...install, '--omit=optional', rootPackage, ...dependencyPackages], bare)
-  writeFileSync(join(full, 'esm.mjs'), esmConsumer)
-  writeFileSync(join(full, 'cjs.cjs'), cjsConsumer)
+  npm([...install, rootPackage, platformPackage(here), ...others], full)
+  npm([...install, '--omit=optional', rootPackage, ...others], bare)
+  writeFileSync(join(full, 'esm.mjs'), esmConsumer(doors()))
+  writeFileSync(join(full, 'cjs.cjs'), cjsConsumer(doors()))
+  for (const folder of [full, bare]) writeFileSync(join(folder, 'client.mjs'), clientConsumer)
   writeFileSync(join(bare, 'open.mjs'), openConsumer)
   return Object.keys(JSON.parse(npm(['ls', '--json'], full)).dependencies).join(', ')
 }
@@ -245,8 +293,8 @@ function checkTypes(name) {
   return endings.map((ending) => `.${ending}`).join(' and ')
 }
 
-/** Runs the sample of the README in the folder, on ports that are free; returns the version of Node. */
-async function runSample(node, folder) {
+/** Runs the sample of the README in the folder, on ports that are free, by the command, whose last word it becomes. */
+async function runSample([program, ...args], folder) {
   const [, sample = ''] = /```js\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8')) ?? []
   const said = /console\.log\(.*\) \/\/ (.*)\n/.exec(sample)?.[1]
   const address = '`127.0.0.1:${7600 + n}`'
@@ -255,8 +303,7 @@ async function runSample(node, folder) {
   const ports = JSON.stringify(await freePorts(4))
   writeFileSync(join(folder, 'sample.mjs'), sample.replace(address, `\`127.0.0.1:\${${ports}[n]}\``))
   rmSync(join(folder, 'data'), { recursive: true, force: true })
-  expect(run(node, ['sample.mjs'], folder), said)
-  return run(node, ['--version'], folder)
+  expect(run(program, [...args, 'sample.mjs'], folder), said)
 }
 
 /**
@@ -272,7 +319,8 @@ function runTests({ name }, node, pattern) {
 
 async function checkNode(node) {
   expect(run(node, ['esm.mjs'], full), 'same')
-  const version = await runSample(node, full)
+  await runSample([node], full)
+  const version = run(node, ['--version'], full)
   const tests = await runTests(here, node, options['all-tests'] ? [] : ['/(storage|server)/'])
   nodesSeen.push(version)
   return `${version}: sample; ${testsNamed()}: ${tests}`
@@ -293,7 +341,7 @@ async function checkOther(platform) {
     consumerFolder(folder)
     // npm refuses what is for another machine, unless it is forced.
     const target = ['--force', `--os=${platform.os}`, `--cpu=${platform.cpu}`, `--libc=${platform.libc}`]
-    npm([...install, ...target, rootPackage, platformPackage(platform), ...dependencyPackages], folder)
+    npm([...install, ...target, rootPackage, platformPackage(platform), ...Object.values(dependencyPackages)], folder)
     const emulated = platform.cpu === process.arch ? '' : ', emulated by qemu'
     const place = `Node ${run(node, ['--version'], folder)} on ${platform.libc}${emulated}`
     if (platform.libc === 'musl' && emulated !== '') {
@@ -301,7 +349,7 @@ async function checkOther(platform) {
       const script = `console.log(Object.keys(require('${packageName(platform)}')).length)`
       it.tested = `loaded only (${run(node, ['-e', script], folder)} exports): ${place}, which has no robust mutexes`
     } else {
-      await runSample(node, folder)
+      await runSample([node], folder)
       const tests = await runTests(platform, node, ['/storage/'])
       it.tested = `README sample and tests of the store (${tests}): ${place}`
     }
@@ -377,11 +425,4 @@ function printPlatforms() {
     const { built, bytes, tested } = seen.get(name) ?? { built: 'no: not asked for', tested: 'untested' }
     print(`| ${name} | ${built} | ${bytes ?? ''} | ${tested} |`)
   }
-}
-
-/** By its name alone: to some tars `C:` is a host. */
-function filesIn(tarball) {
-  return execFileSync('tar', ['-tzf', basename(tarball)], { cwd: dirname(tarball), encoding: 'utf8' })
-    .trim()
-    .split('\n')
 }

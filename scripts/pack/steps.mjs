@@ -5,7 +5,8 @@ import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 
 const COMMAND_DEADLINE_MS = 120_000
-const environment = { ...process.env, BALSA_NATIVE_PATH: '' }
+/** Without what would load another addon, and with what makes Electron's program run a script as Node does. */
+const environment = { ...process.env, BALSA_NATIVE_PATH: '', ELECTRON_RUN_AS_NODE: '1', DENO_NO_UPDATE_CHECK: '1' }
 
 /** What this machine lacks for a step: it is skipped with the reason, and nothing is wrong. */
 export class Skipped extends Error {}
@@ -28,14 +29,26 @@ export async function step(name, body) {
 
 /** What the command wrote, without the space around it. Throws with all it said unless it exits with 0. */
 export function run(command, args, cwd, deadlineMs = COMMAND_DEADLINE_MS) {
-  // On Windows npm is a .cmd file, which only a shell starts.
-  const shell = process.platform === 'win32' && command === 'npm'
-  const options = { cwd, env: environment, shell, encoding: 'utf8', timeout: deadlineMs, maxBuffer: 1 << 26 }
-  const { error, status, signal, stdout, stderr } = spawnSync(command, args, options)
-  if (error !== undefined) throw new Error(`${command} could not be run: ${error.message}`)
+  const { status, signal, stdout, stderr } = ended(command, args, cwd, deadlineMs)
   if (status !== 0)
     throw new Error(`${[command, ...args].join(' ')} ended with ${status ?? signal}:\n${stdout}${stderr}`)
   return stdout.trim()
+}
+
+/** All that a command said which is to fail. Throws when it does not end, or ends well. */
+export function answer(command, args, cwd, deadlineMs = COMMAND_DEADLINE_MS) {
+  const { status, stdout, stderr } = ended(command, args, cwd, deadlineMs)
+  if (status === null || status === 0) throw new Error(`it was to fail, and said: ${stdout}${stderr}`)
+  return `${stdout}${stderr}`.trim()
+}
+
+function ended(command, args, cwd, timeout) {
+  // On Windows npm is a .cmd file, which only a shell starts.
+  const shell = process.platform === 'win32' && command === 'npm'
+  const options = { cwd, env: environment, shell, encoding: 'utf8', timeout, maxBuffer: 1 << 26 }
+  const result = spawnSync(command, args, options)
+  if (result.error === undefined) return result
+  throw new Error(`${[command, ...args].join(' ')} could not be run, or did not end: ${result.error.message}`)
 }
 
 export function npm(args, cwd) {
@@ -65,6 +78,10 @@ export async function freePorts(count) {
   const ports = servers.map((server) => server.address().port)
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
   return ports
+}
+
+export async function freeAddresses(count) {
+  return (await freePorts(count)).map((port) => `127.0.0.1:${port}`)
 }
 
 export function expect(actual, expected) {

@@ -1,8 +1,10 @@
 /** The real filesystem under the stores: what a model of a disk takes for granted. */
 
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
@@ -33,6 +35,42 @@ test('D8 each directory that got a new entry is flushed when directories are mad
   } finally {
     nodeFiles.syncDirectory = syncDirectory
   }
+})
+
+/** What Yarn's Plug and Play does: its handles throw where Node's flush. Says what happens, in which order. */
+const PLUG_AND_PLAY = `
+const fs = require('node:fs')
+const { fdatasync, fsync } = fs
+process.versions.pnp = '3'
+fs.fsync = (fd, done) => fsync(fd, (error) => (console.log('directory'), done(error)))
+fs.fdatasync = (fd, done) => setImmediate(() => fdatasync(fd, (error) => (console.log('flushed'), done(error))))
+const { open } = fs.promises
+fs.promises.open = async (...args) => {
+  const handle = await open(...args)
+  const { close } = handle
+  handle.sync = handle.datasync = () => { throw new Error('Method not implemented.') }
+  handle.close = () => (console.log('closed'), close())
+  return handle
+}
+require('node:module').syncBuiltinESMExports()
+`
+
+test('where handles cannot flush it is done by number, and no file is closed while it is flushed', async ({ dir }) => {
+  await writeFile(join(dir, 'pnp.cjs'), PLUG_AND_PLAY)
+  const script = `
+    const { nodeFiles } = await import('${pathToFileURL(join(process.cwd(), 'dist/disk/files.js')).href}')
+    const file = await nodeFiles.createFile('${join(dir, 'a')}')
+    const flushed = file.datasync()
+    await file.close()
+    await flushed
+    await nodeFiles.syncDirectory('${dir}')
+  `
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--require', join(dir, 'pnp.cjs'), '--input-type=module', '-e', script],
+    { encoding: 'utf8' },
+  )
+  assert.is(stdout, 'flushed\nclosed\ndirectory\nclosed\n', stderr)
 })
 
 test('a file that is renamed over or removed is read on by whoever has it open', async ({ dir }) => {

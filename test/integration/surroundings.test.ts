@@ -3,12 +3,12 @@
  * runtime whose sockets are not Node's inside; in workers that share what they listen on.
  */
 
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { buildSync } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -63,6 +63,31 @@ test('a bundle runs, as CommonJS and as a module', async () => {
       assert.is(ran(outfile, dir, [], await freeAddresses(2)), 'said\nsaid\n', format)
       rmSync(join(dir, 'data'), { recursive: true })
     }
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('a bundle finds the addon as a file beside it, and says without it what to do when a server is opened', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'balsa-bundle-'))
+  const run = async (): Promise<string> => {
+    const env = { ...process.env, BALSA_NATIVE_PATH: '' }
+    const args = ['bundle.cjs', ...(await freeAddresses(2))]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: dir, env, encoding: 'utf8', timeout: 30_000 })
+    rmSync(join(dir, 'data'), { recursive: true })
+    return stdout + stderr
+  }
+  try {
+    buildSync({
+      stdin: { contents: PROGRAM, resolveDir: process.cwd() },
+      ...{ bundle: true, platform: 'node', format: 'cjs', outfile: join(dir, 'bundle.cjs'), logLevel: 'error' },
+    })
+    const said = await run()
+    assert.match(said, /^said\n[\s\S]*ERR_RAFT_NATIVE_UNAVAILABLE/)
+    const remedies = ['a bundle carries no .node file', 'esbuild --external:balsa-raft', 'webpack externals']
+    for (const part of [...remedies, `copy ${basename(ADDON)} out of`]) assert.ok(said.includes(part), part)
+    copyFileSync(ADDON, join(dir, basename(ADDON)))
+    assert.is(await run(), 'said\nsaid\n')
   } finally {
     rmSync(dir, { recursive: true })
   }

@@ -229,6 +229,18 @@ test('on a platform that has no package the error says so, and offers no package
   })
 })
 
+test('where addons are switched off the error says how they are switched on', async () => {
+  await inDirectory(async (dir) => {
+    await libraryWithoutAddon(dir)
+    const built = `balsa-native.${platformName()}.node`
+    await symlink(join(dist, 'native', built), join(dir, 'native', built))
+    const { code, message } = failureIn(dir, '', ['--no-addons'])
+    assert.is(code, 'ERR_RAFT_NATIVE_UNAVAILABLE')
+    assert.match(message, 'run Node with --allow-addons (under --permission), and without --no-addons')
+    assert.not.match(message, 'bundled')
+  })
+})
+
 test('to tell the libc no report is made that resolves the names of peers', () => {
   const watched = `const { report } = process
     const { getReport } = report
@@ -300,7 +312,7 @@ test('BALSA_NATIVE_PATH is loaded instead of everything else, and nothing else i
 /** The built library as far as the loader needs it, without its .node file. */
 async function libraryWithoutAddon(dir: string): Promise<void> {
   await mkdir(join(dir, 'native'))
-  for (const name of ['errors.js', 'foreign-values.js', 'native/load.js'])
+  for (const name of ['errors.js', 'foreign-values.js', 'native/load.js', 'native/unavailable.js'])
     await copyFile(join(dist, name), join(dir, name))
   await writeFile(join(dir, 'package.json'), '{ "type": "module" }')
   await withDetectLibc(dir)
@@ -316,12 +328,13 @@ async function withDetectLibc(dir: string): Promise<void> {
 function failureIn(
   dir: string,
   before = '',
+  flags: readonly string[] = [],
 ): { readonly code: string; readonly message: string; readonly causes: number } {
   const report =
     'console.log(JSON.stringify({ code: e.code, message: e.message, causes: e.cause.errors?.length ?? 1 }))'
   const script = `${before};import('${join(dir, 'native/load.js')}').then((m) => m.loadNative()).catch((e) => ${report})`
   const env = { ...process.env, BALSA_NATIVE_PATH: '' }
-  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: dir, env })
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, '-e', script], { encoding: 'utf8', cwd: dir, env })
   if (stdout === '') throw new Error(`nothing failed: ${stderr}`)
   return JSON.parse(stdout) as { code: string; message: string; causes: number }
 }

@@ -3,9 +3,11 @@
  * power; and the real one, over node:fs. No call blocks the event loop.
  */
 
+import { fdatasync, fsync } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { promisify } from 'node:util'
 
 import { systemCodeOf } from '../foreign-values.js'
 
@@ -37,6 +39,11 @@ export interface Files {
   syncDirectory(dir: string): Promise<void>
 }
 
+/** Yarn's Plug and Play opens every file by a handle of its own, which cannot flush; there it is done by number. */
+const IS_PLUG_AND_PLAY = process.versions['pnp'] !== undefined
+const syncNumber = promisify(fsync)
+const datasyncNumber = promisify(fdatasync)
+
 export const nodeFiles: Files = {
   openFile: (path) => unlessAbsent(async () => new NodeFile(await open(path, 'r+'))),
   createFile: async (path) => new NodeFile(await open(path, 'w+')),
@@ -54,7 +61,7 @@ export const nodeFiles: Files = {
     if (process.platform === 'win32') return
     const handle = await open(dir, 'r')
     try {
-      await handle.sync()
+      await (IS_PLUG_AND_PLAY ? syncNumber(handle.fd) : handle.sync())
     } finally {
       await handle.close()
     }
@@ -63,6 +70,8 @@ export const nodeFiles: Files = {
 
 class NodeFile implements DiskFile {
   readonly #handle: FileHandle
+  /** Flushes by number that are under way: until they end the number must stay that of this file. */
+  #flushing: Promise<unknown> = Promise.resolve()
 
   constructor(handle: FileHandle) {
     this.#handle = handle
@@ -77,7 +86,10 @@ class NodeFile implements DiskFile {
   }
 
   datasync(): Promise<void> {
-    return this.#handle.datasync()
+    if (!IS_PLUG_AND_PLAY) return this.#handle.datasync()
+    const flushed = datasyncNumber(this.#handle.fd)
+    this.#flushing = Promise.allSettled([this.#flushing, flushed])
+    return flushed
   }
 
   truncate(length: number): Promise<void> {
@@ -88,8 +100,10 @@ class NodeFile implements DiskFile {
     return (await this.#handle.stat()).size
   }
 
-  close(): Promise<void> {
-    return this.#handle.close()
+  async close(): Promise<void> {
+    // Node's handles wait by themselves.
+    if (IS_PLUG_AND_PLAY) await this.#flushing
+    await this.#handle.close()
   }
 }
 

@@ -4,7 +4,8 @@
  * instead, and then nothing else is tried: who sets it wants that file or an error.
  */
 
-import { createRequire } from 'node:module'
+import { existsSync } from 'node:fs'
+import * as nodeModule from 'node:module'
 import { resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isNonGlibcLinuxSync } from 'detect-libc'
@@ -13,13 +14,28 @@ import { AssertionFailure, RaftError } from '../errors.js'
 import type { EntryRange, RaftErrorCode } from '../errors.js'
 import { messageOf } from '../foreign-values.js'
 import type * as binding from './binding.js'
+import { nativeUnavailable } from './unavailable.js'
+import type { Attempt, Source } from './unavailable.js'
 
 /** Functions throw errors with the message `CODE: text`; `nativeError` makes them what they are. */
 export type NativeBinding = typeof binding
 
-/** Of this file; what bundles a program as CommonJS leaves none of it, and then it is the bundle's. */
-const here = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href
-const require = createRequire(here)
+/** Of this file; in a bundle it is that of the bundle. */
+const here = addressOfThisFile()
+/** Not imported by its name: of such a call webpack makes `undefined`, unless it can compute the argument. */
+const require = nodeModule.createRequire(here)
+
+/**
+ * What bundles a program as CommonJS leaves no address, and others write down the one that the file had where they ran:
+ * where that is not there, the program that was started is the bundle. Bun makes one of bundle and runtime, with files
+ * that no other process sees.
+ */
+function addressOfThisFile(): string {
+  const said = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href
+  if (/\/(?:\$bunfs|~BUN)\//.test(said)) return pathToFileURL(process.execPath).href
+  const program = process.argv[1]
+  return program === undefined || existsSync(fileURLToPath(said)) ? said : pathToFileURL(program).href
+}
 
 /** Literal names, so that bundlers see them. */
 const PACKAGES: Readonly<Record<string, () => unknown>> = {
@@ -99,17 +115,6 @@ function isGlibc(): boolean {
   return !isNonGlibcLinuxSync()
 }
 
-/** One place where the addon may be: what to call it in an error, and how to load it. */
-interface Source {
-  readonly name: string
-  load(): unknown
-}
-
-interface Attempt {
-  readonly source: Source
-  readonly cause: Error
-}
-
 function find(platform: string): NativeBinding {
   const override = process.env['BALSA_NATIVE_PATH'] ?? ''
   const attempts: Attempt[] = []
@@ -122,10 +127,9 @@ function find(platform: string): NativeBinding {
       attempts.push({ source, cause: new Error(messageOf(error), { cause: error }) })
     }
   }
-  const causes = attempts.map(({ cause }) => cause)
-  throw new RaftError('ERR_RAFT_NATIVE_UNAVAILABLE', complaint(platform, attempts, override), {
-    cause: causes.length > 1 ? new AggregateError(causes, 'every place of the addon failed') : causes[0],
-  })
+  const libc = process.platform === 'linux' ? (isGlibc() ? 'glibc' : 'musl') : null
+  const published = PACKAGES[platform] === undefined ? null : packageName(platform)
+  throw nativeUnavailable({ platform, libc, packageName: published, here, override, attempts })
 }
 
 /** The package first; then the file of the source tree, which published packages do not have. */
@@ -138,32 +142,6 @@ function usualSources(platform: string): readonly Source[] {
 
 function overridingSource(override: string): Source {
   return { name: `BALSA_NATIVE_PATH (${override})`, load: () => require(resolve(override)) as unknown }
-}
-
-function complaint(platform: string, attempts: readonly Attempt[], override: string): string {
-  // Node appends the whole require stack to its message.
-  const tried = attempts.map(({ source, cause }) => `${source.name}: ${cause.message.split('\n', 1)[0]}`)
-  const known = PACKAGES[platform] !== undefined
-  const missing = known ? `the package ${packageName(platform)}` : 'there is no package for it'
-  const install = known
-    ? `install ${packageName(platform)} beside balsa-raft, of the same version (npm does it unless optional dependencies are omitted: npm install --include=optional)`
-    : null
-  const build =
-    'let BALSA_NATIVE_PATH name an addon built for this platform (npm run build in the source tree, with Rust)'
-  const named = 'let BALSA_NATIVE_PATH name an addon built for this platform and this version, or unset it'
-  const remedies = [
-    override === '' ? install : null,
-    override === '' ? build : named,
-    'for a fresh directory: storage: fileStore()',
-  ]
-  return `The native store did not load on ${systemSeen()}; it needs ${missing}. Tried: ${tried.join('; ')}. Remedies: ${remedies.filter((each) => each !== null).join('; or ')}.`
-}
-
-/** What decides which addon fits: os, cpu, libc. */
-function systemSeen(): string {
-  const { platform, arch, version } = process
-  const libc = platform === 'linux' ? `, libc ${isGlibc() ? 'glibc' : 'musl'}` : ''
-  return `os ${platform}, cpu ${arch}${libc} (Node ${version})`
 }
 
 function packageName(platform: string): string {
