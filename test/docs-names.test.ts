@@ -61,7 +61,7 @@ function flagsIn(which: RegExp): ReadonlySet<string> {
 
 const FOREIGN_FLAGS = new Set([
   ...['import', 'input-type', 'experimental-vm-modules', 'heap-growing-percent', 'max-old-space-size', 'trace-gc'],
-  ...['ignore-scripts', 'install-links', 'no-save', 'tag-style', 'cwd', 'output-dir', 'cross-compile'],
+  ...['ignore-scripts', 'no-save', 'tag-style', 'cwd', 'output-dir', 'cross-compile'],
   ...['use-napi-cross', 'skip-optional-publish', 'no-gh-release', 'appendonly', 'appendfsync', 'inplace'],
   ...['data-urlencode', 'features', 'locked', 'workspace'],
 ])
