@@ -105,6 +105,16 @@ test('every metric, in tables and in queries', () => {
   assert.equal(unknown(/\b(balsa_(?!version\b|log\b|native\b|rigs\b)[a-z0-9_]*[a-z0-9])/g, isKnown), [])
 })
 
+test('every label of a query is one of its metric, with a value that it has', () => {
+  const rows = read('docs/watching.md').split('\n')
+  const queries = read('docs/operations.md').matchAll(/\b(balsa_\w+)\{(\w+)="(\w+)"\}/g)
+  const wrong = [...queries].filter(([, metric, label, value]) => {
+    const row = rows.find((line) => line.startsWith(`| \`${metric}\` |`)) ?? ''
+    return !row.includes(`\`${label}\``) || !new RegExp(`\\b${value}\\b`).test(row)
+  })
+  assert.equal(wrong, [])
+})
+
 test('every event of the logs, of the library and of apps/kv', () => {
   const logged = new Set(sourceText.match(/'[a-z]+\.[a-z]+(?:-[a-z]+)*'/g))
   const prefixes = new Set([...logged].map((event) => event.slice(1).split('.')[0]))
