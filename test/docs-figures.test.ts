@@ -55,7 +55,10 @@ test('bugs that are planted are counted', () => {
     [...text.matchAll(/\b(\d+) (?:planted bugs|of them, one at a time)/g)].map(([, count]) => `${path}: ${count}`),
   )
   assert.ok(counts.length >= 2, counts.join())
-  assert.equal(counts, counts.map((count) => count.replace(/\d+$/, String(planted))))
+  assert.equal(
+    counts,
+    counts.map((count) => count.replace(/\d+$/, String(planted))),
+  )
 })
 
 test('the share of branches is that of the page about it', () => {
@@ -64,14 +67,20 @@ test('the share of branches is that of the page about it', () => {
 })
 
 test('how many worlds have held is said on one line, in one page', () => {
-  const line = /^Every invariant held in [\d,]+ such worlds with [\d,]+ million inputs to the consensus core \(20\d\d-\d\d-\d\d\)\.$/m
+  const line =
+    /^Every invariant held in [\d,]+ such worlds with [\d,]+ million inputs to the consensus core \(20\d\d-\d\d-\d\d\)\.$/m
   assert.match(readme, line)
   const told = pages().filter(({ text }) => /million inputs to the (?:consensus )?core/.test(text))
-  assert.equal(told.map(({ path }) => path), ['README.md'])
+  assert.equal(
+    told.map(({ path }) => path),
+    ['README.md'],
+  )
 })
 
 test('the suites of the bench are those that its page lists', () => {
-  const named = trackedFiles('bench/suites/*.ts').map((path) => /\bname: '([a-z-]+)',\n {2}purpose/.exec(read(path))?.[1])
+  const named = trackedFiles('bench/suites/*.ts').map(
+    (path) => /\bname: '([a-z-]+)',\n {2}purpose/.exec(read(path))?.[1],
+  )
   const table = performance.slice(0, performance.indexOf('Each run leaves'))
   const listed = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name]) => name)
   assert.equal(listed.toSorted(), named.filter((name) => name !== undefined).toSorted())

@@ -32,7 +32,10 @@ test('every relative link and picture leads to a file', () => {
   )
   assert.equal(lost, [])
   for (const path of ['README.md', PARITY, INDEX, 'examples/README.md', 'ts/testing/README.md']) {
-    assert.ok(all.some((page) => page.path === path), path)
+    assert.ok(
+      all.some((page) => page.path === path),
+      path,
+    )
   }
 })
 
@@ -60,10 +63,23 @@ test('a test that is linked by its title has that title', () => {
 })
 
 test('docs/README.md lists every page of docs, and the README leads to it', () => {
-  const listed = new Set(all.filter(({ path }) => path === INDEX).flatMap(linksOf).map(({ path }) => path))
+  const listed = new Set(
+    all
+      .filter(({ path }) => path === INDEX)
+      .flatMap(linksOf)
+      .map(({ path }) => path),
+  )
   const own = all.map(({ path }) => path).filter((path) => /^docs\/[^/]+\.md$/.test(path) && path !== INDEX)
-  assert.equal(own.filter((path) => !listed.has(path)), [])
-  assert.ok(all.filter(({ path }) => path === 'README.md').flatMap(linksOf).some(({ path }) => path === INDEX))
+  assert.equal(
+    own.filter((path) => !listed.has(path)),
+    [],
+  )
+  assert.ok(
+    all
+      .filter(({ path }) => path === 'README.md')
+      .flatMap(linksOf)
+      .some(({ path }) => path === INDEX),
+  )
 })
 
 test('what a person reads first leads from page to page', () => {
@@ -71,8 +87,14 @@ test('what a person reads first leads from page to page', () => {
   const [readme] = all.filter(({ path }) => path === 'README.md')
   assert.ok(readme)
   const places = order.map((path) => readme.text.indexOf(`**[${path}](${path})`) + readme.text.indexOf(`| [${path}](`))
-  assert.ok(places.every((place) => place > 0), String(places))
-  assert.equal(places, places.toSorted((a, b) => a - b))
+  assert.ok(
+    places.every((place) => place > 0),
+    String(places),
+  )
+  assert.equal(
+    places,
+    places.toSorted((a, b) => a - b),
+  )
 })
 
 function linksOf({ path, text }: Page): readonly Link[] {
@@ -88,13 +110,16 @@ function withoutCode(text: string): string {
   return text.replace(/^```[\s\S]*?^```/gm, '').replace(/`[^`\n]*\[[^`\n]*`/g, '')
 }
 
-/** As GitHub makes them: lower case, without punctuation, a hyphen for each blank, and a number for one that is there. */
+/** As GitHub makes them: lower case, no punctuation, a hyphen for each blank, a number for one that was there before. */
 function anchorsOf(text: string): readonly string[] {
   const seen = new Map<string, number>()
   const prose = text.replace(/^```[\s\S]*?^```/gm, '')
   return [...prose.matchAll(/^#{1,6} (.*)$/gm)].map(([, heading = '']) => {
     const words = heading.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase()
-    const anchor = words.replace(/[^\p{L}\p{N}\s_-]/gu, '').trim().replace(/\s/g, '-')
+    const anchor = words
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .trim()
+      .replace(/\s/g, '-')
     const times = seen.get(anchor) ?? 0
     seen.set(anchor, times + 1)
     return times === 0 ? anchor : `${anchor}-${times}`

@@ -23,7 +23,10 @@ const OTHER_TIMES = /^(?:CHANGELOG\.md|docs\/adr\/|docs\/roadmap\.md|bench\/peer
 const all = pages().filter(({ path }) => !OTHER_TIMES.test(path))
 const sources = trackedFiles('*.ts', '*.mjs', '*.rs', '*.go', 'package.json', '*.yml', '.ci/run')
 const isOwnTest = (path: string): boolean => /^test\/docs-/.test(path)
-const sourceText = sources.filter((path) => !isOwnTest(path)).map(read).join('\n')
+const sourceText = sources
+  .filter((path) => !isOwnTest(path))
+  .map(read)
+  .join('\n')
 const words = new Set(sourceText.match(/[A-Za-z_][A-Za-z0-9_]*/g))
 
 /** Each name that `pattern` finds in what `of` makes of a page, and `isKnown` does not know, with its page. */
@@ -40,7 +43,10 @@ const codeIn = ({ text }: Page): readonly string[] => codeOf(text)
 
 test('every npm script', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
-  assert.equal(unknown(/\bnpm run ([a-z][a-z:-]*[a-z])/g, (name) => Object.hasOwn(scripts, name)), [])
+  assert.equal(
+    unknown(/\bnpm run ([a-z][a-z:-]*[a-z])/g, (name) => Object.hasOwn(scripts, name)),
+    [],
+  )
 })
 
 /** By what stands before `--`: where its flags are read. */
@@ -88,12 +94,18 @@ function commandLines({ text }: Page): readonly string[] {
 }
 
 test('every environment variable', () => {
-  assert.equal(unknown(/\b(BALSA_[A-Z_]+[A-Z])/g, (name) => words.has(name)), [])
+  assert.equal(
+    unknown(/\b(BALSA_[A-Z_]+[A-Z])/g, (name) => words.has(name)),
+    [],
+  )
 })
 
 test('every error code', () => {
   const [, union = ''] = /export type RaftErrorCode =\n((?: {2}\| '\w+'\n)+)/.exec(read('ts/errors.ts')) ?? []
-  assert.equal(unknown(/\b(ERR_RAFT_[A-Z_]*[A-Z])/g, (name) => union.includes(`'${name}'`)), [])
+  assert.equal(
+    unknown(/\b(ERR_RAFT_[A-Z_]*[A-Z])/g, (name) => union.includes(`'${name}'`)),
+    [],
+  )
 })
 
 /** A histogram is three in the text of Prometheus, and in every query. */
@@ -142,7 +154,9 @@ test('every call of a server or client, and of the class', () => {
 const FOREIGN_NAMES = new Set(['createReadStream', 'createWriteStream', 'maxUnavailable'])
 
 test('every option and every other name that is written as one', () => {
-  const declared = all.flatMap(({ text }) => [...text.matchAll(/\b(?:const|let|function) (\w+)/g)].map(([, own]) => own))
+  const declared = all.flatMap(({ text }) =>
+    [...text.matchAll(/\b(?:const|let|function) (\w+)/g)].map(([, own]) => own),
+  )
   const own = new Set(declared)
   const isKnown = (name: string): boolean => words.has(name) || own.has(name) || FOREIGN_NAMES.has(name)
   const isOne = /(?:^|[^\w.$/-])([a-z]+(?:[A-Z][a-z0-9]*)+)\b(?![/-])/g
@@ -160,7 +174,10 @@ test('the exit codes of kv, and those after which a unit of systemd starts nothi
   const told = [...table.matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code))
   assert.equal(told, Object.values(exitCodes))
   const [, prevented = ''] = /^RestartPreventExitStatus=(.*)$/m.exec(text) ?? []
-  assert.equal(prevented.split(' ').map(Number), [...neverRestarted].toSorted((a, b) => a - b))
+  assert.equal(
+    prevented.split(' ').map(Number),
+    [...neverRestarted].toSorted((a, b) => a - b),
+  )
 })
 
 test.run()
