@@ -110,7 +110,7 @@ function withoutCode(text: string): string {
   return text.replace(/^```[\s\S]*?^```/gm, '').replace(/`[^`\n]*\[[^`\n]*`/g, '')
 }
 
-/** As GitHub makes them: lower case, no punctuation, a hyphen for each blank, a number for one that was there before. */
+/** As GitHub makes them: lower case, no punctuation, a hyphen for each blank, a number for one that was there. */
 function anchorsOf(text: string): readonly string[] {
   const seen = new Map<string, number>()
   const prose = text.replace(/^```[\s\S]*?^```/gm, '')
