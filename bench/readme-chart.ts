@@ -140,10 +140,10 @@ function panelOf(panel: Panel, rows: readonly Row[], steps: readonly number[]): 
     text(left + PANEL_WIDTH / 2, BOTTOM + 38, 'axis middle', 'commands in flight'),
     ...rows.flatMap((row) => {
       const { median, min, max } = panel.figureOf(row)
-      const [name, place] = row.contender === OURS ? ['a', -OFFSET] : ['b', OFFSET]
-      const middle = x(row.inFlight) + Number(place)
+      const [name, place] = row.contender === OURS ? (['a', -OFFSET] as const) : (['b', OFFSET] as const)
+      const middle = x(row.inFlight) + place
       const line = `<line class="range ${name}" x1="${at(middle)}" x2="${at(middle)}" y1="${at(y(min))}" y2="${at(y(max))}"/>`
-      return [line, dot(String(name), middle, y(median))]
+      return [line, dot(name, middle, y(median))]
     }),
   ]
 }

@@ -82,8 +82,8 @@ test('the suites of the bench are those that its page lists', () => {
     (path) => /\bname: '([a-z-]+)',\n {2}purpose/.exec(read(path))?.[1],
   )
   const table = performance.slice(0, performance.indexOf('Each run leaves'))
-  const listed = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name]) => name)
-  assert.equal(listed.toSorted(), named.filter((name) => name !== undefined).toSorted())
+  const listed = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name = '']) => name)
+  assert.equal(new Set(listed), new Set(named.filter((name) => name !== undefined)))
 })
 
 test.run()

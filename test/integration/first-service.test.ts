@@ -25,11 +25,12 @@ const PATIENCE_MS = 15_000
 
 /** The page with ports that are free: those of peers stand in two places, those of clients in one. */
 async function withFreePorts(): Promise<{ readonly script: string; readonly ports: readonly number[] }> {
-  const [peers, ports] = [await freePorts(3), await freePorts(3)]
+  const ports = await freePorts(3)
+  const [ofPeers, ofClients] = [(await freePorts(3)).join(), ports.join()]
   const places = [
-    ['`127.0.0.1:${7600 + n}`', `\`127.0.0.1:\${[${peers}][n - 1]}\``],
-    ['`127.0.0.1:${7600 + number}`', `\`127.0.0.1:\${[${peers}][number - 1]}\``],
-    ['8000 + number', `[${ports}][number - 1]`],
+    ['`127.0.0.1:${7600 + n}`', `\`127.0.0.1:\${[${ofPeers}][n - 1]}\``],
+    ['`127.0.0.1:${7600 + number}`', `\`127.0.0.1:\${[${ofPeers}][number - 1]}\``],
+    ['8000 + number', `[${ofClients}][number - 1]`],
   ] as const
   const script = places.reduce((text, [before, after]) => {
     assert.is(text.split(before).length, 2, `the page names its addresses otherwise than this test expects: ${before}`)
