@@ -25,7 +25,7 @@ export async function makeReference({ isCheck }) {
   const { Application } = await import(pathToFileURL(createRequire(join(HOME, 'package.json')).resolve('typedoc')).href)
   const app = await Application.bootstrap({
     name: 'balsa-raft',
-    entryPoints: doors(),
+    entryPoints: [...doors().keys()],
     tsconfig: join(HOME, 'tsconfig.json'),
     readme: join(HOME, 'front.md'),
     out: OUT,
@@ -39,16 +39,22 @@ export async function makeReference({ isCheck }) {
   })
   const project = await app.convert()
   if (project === undefined) throw new Error('TypeDoc could not read the declarations; it says why above')
+  // TypeDoc calls a door by its file.
+  for (const door of project.children ?? []) door.name = doors().get(fileOf(door.name)) ?? door.name
   app.validate(project)
   if (!isCheck) await app.generateOutputs(project)
   return app.logger.errorCount + app.logger.warningCount
 }
 
-/** The declarations behind each door of the package. */
+/** By the declarations behind it, the name of each door of the package. */
 function doors() {
-  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  return Object.values(exports).map((path) => join(root, path.replace(/\.js$/, '.d.ts')))
+  const { name, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  return new Map(
+    Object.entries(exports).map(([door, path]) => [fileOf(path.replace(/\/index\.js$/, '')), name + door.slice(1)]),
+  )
 }
+
+const fileOf = (folder) => join(root, folder, 'index.d.ts')
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
