@@ -17,6 +17,7 @@ const steps = {
   border: checkBorder,
   format: () => tool('prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'),
   lint: () => tool('oxlint/bin/oxlint', '--type-aware', '--deny-warnings'),
+  reference: checkReference,
   tidy: () => run(process.execPath, ['scripts/test.mjs', '/tidy.test.js$'], 'see above'),
   unused: () => tool('knip/bin/knip.js', '--no-progress'),
   rustfmt: () => cargo('fmt', '--all', '--check'),
@@ -37,6 +38,13 @@ for (const [name, step] of Object.entries(steps)) {
 }
 process.stdout.write(broken.length === 0 ? '\ncheck: all ok\n' : `\ncheck: FAILED: ${broken.join(', ')}\n`)
 process.exitCode = broken.length === 0 ? 0 : 1
+
+/** What an editor and `npm run docs` show of every public name: each has a comment, and every link in one leads somewhere. */
+async function checkReference() {
+  const { makeReference } = await import('./reference.mjs')
+  const found = await makeReference({ isCheck: true })
+  if (found > 0) throw new Error(`${found} gaps in the comments of public names`)
+}
 
 /**
  * The types of the addon that git keeps are those that its build has written: a change of the border is seen in the

@@ -270,6 +270,7 @@ export interface Clock {
   bootNow?(): number
   /** Milliseconds since 1970, as the machine believes. */
   wallNow(): number
+  /** Calls back once, after so long at the earliest, unless it is cancelled. */
   setTimer(delayMs: number, callback: () => void): CancelTimer
   /**
    * Runs `callback` once, later, when everything that has arrived by then was handed over; the turns of a server run
@@ -283,9 +284,13 @@ export interface Clock {
  * warning of the process.
  */
 export interface Logger {
+  /** What helps who looks for a defect. */
   debug(event: string, fields?: Readonly<Record<string, unknown>>): void
+  /** What happens in the life of a server. */
   info(event: string, fields?: Readonly<Record<string, unknown>>): void
+  /** What somebody may want to look at. */
   warn(event: string, fields?: Readonly<Record<string, unknown>>): void
+  /** What somebody must look at. */
   error(event: string, fields?: Readonly<Record<string, unknown>>): void
 }
 

@@ -337,6 +337,27 @@ test('a server that was down while all that it knew were replaced hears of it fr
   })
 })
 
+test('a server that follows one that its log does not name yet is told who leads as soon as it does', async () => {
+  await inTown(async (town) => {
+    const first = await town.begin()
+    const away = town.cluster.followers(first)[0]?.status.id ?? ''
+    await town.cluster.close(away)
+    const leader = await town.cluster.leader()
+    const added = await town.open('s4')
+    await leader.addVoter({ id: 's4', address: 's4:1' })
+    await leader.transferLeadership({ to: 's4' })
+    await until('the added server leads', () => added.status.role === 'leader')
+
+    const back = await town.open(away)
+    const told: RaftEvents['leader'][] = []
+    back.on('leader', (event) => told.push(event))
+    await back.ready()
+    assert.is(back.status.leader?.id, 's4')
+    await until('it was told so', () => told.at(-1)?.leader?.id === 's4', 5000)
+    assert.is(told.at(-1)?.leader?.address, 's4:1')
+  })
+})
+
 test('what is refused says what is in the way, and what helps', async () => {
   await inTown(async (town) => {
     const leader = await town.begin()

@@ -119,6 +119,8 @@ export class RaftCore {
   #leader: ServerId | null = null
   /** The term in which a leader was last told. */
   #leaderTerm = termOf(0)
+  /** There is a leader, told as none: the log does not name it as a member yet, so nobody knows where it is. */
+  #isLeaderUnplaced = false
   /** The time of this turn, on the clock of the inputs. Never goes back. */
   #now: number
   /** The time of this turn on the clock that counts through suspend; -Infinity where it was not told. */
@@ -148,18 +150,22 @@ export class RaftCore {
     this.#role = new Follower(this.#context, null, options.now + timeoutMs)
   }
 
+  /** What it is in its term. */
   get role(): Role {
     return this.#role.role
   }
 
+  /** The current term. */
   get term(): Term {
     return this.#hardState.term
   }
 
+  /** Whom it voted for in this term; null for nobody. */
   get votedFor(): ServerId | null {
     return this.#hardState.votedFor
   }
 
+  /** The leader of this term and its address; null while it knows none. */
   get leader(): LeaderHint | null {
     if (this.#leader === null) return null
     // One that was removed leads on until that is committed.
@@ -183,6 +189,7 @@ export class RaftCore {
     return this.#role.leaderContactAt
   }
 
+  /** The newest one in its log, which is in force. */
   get configuration(): Configuration {
     return this.#log.configuration
   }
@@ -358,6 +365,7 @@ export class RaftCore {
     if (this.#halted) return this.#outbox.drain(null, null, null)
     this.#role.flush()
     this.#configurations.tell(this.#role.leaving, this.#role.role === 'leader')
+    if (this.#isLeaderUnplaced) this.#tellLeader()
     const ticket = this.#tickets.take(this.#now)
     this.#outbox.release(this.#tickets.durable)
     const restore = this.#feed.nextRestore()
@@ -544,7 +552,16 @@ export class RaftCore {
     this.#leader = leader
     this.#leaderTerm = term
     if (leader !== null) this.#succession.leads(leader)
+    this.#isLeaderUnplaced = leader !== null && this.leader === null
     this.#outbox.event({ type: 'leader', leader: this.leader, term })
+  }
+
+  /** A server that was away may follow one that joined meanwhile: it is told again, once its log has come so far. */
+  #tellLeader(): void {
+    const { leader } = this
+    if (leader === null) return
+    this.#isLeaderUnplaced = false
+    this.#outbox.event({ type: 'leader', leader, term: this.#leaderTerm })
   }
 
   #becomeFollower(term: Term, leader: ServerId | null, reason: string): RoleBehaviour {

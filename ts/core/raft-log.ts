@@ -26,6 +26,7 @@ import type {
  * how to cut a block and how to keep some. Injected.
  */
 export interface BlockMaker {
+  /** An entry that changes nothing: the first of a leader. */
   noop(first: LogIndex, term: Term): Block
   /** An entry that puts this configuration in force. */
   configuration(first: LogIndex, term: Term, configuration: Configuration): Block

@@ -34,6 +34,7 @@ export interface HealthSource {
     readonly peers: readonly PeerSource[]
     readonly snapshot: { readonly last: { readonly index: LogIndex; readonly bytes: number } | null }
   }
+  /** What `/metrics` tells. */
   metrics(): readonly Metric[]
 }
 

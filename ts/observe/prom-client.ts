@@ -6,12 +6,15 @@ import { linesOf } from './prometheus.js'
 
 /** So much of `Raft` as is needed. */
 export interface MetricSource {
+  /** What is told, each time that it is read. */
   metrics(): readonly Metric[]
 }
 
 /** So much of the `Registry` of prom-client. */
 export interface PromRegistry {
+  /** Takes a metric in. */
   registerMetric(metric: never): void
+  /** Takes it out again. */
   removeSingleMetric(name: string): void
 }
 

@@ -31,9 +31,11 @@ export interface WatchOptions<Name extends EventName = EventName> {
 
 /** Ends, when all that came before is taken, with the server, by `return`, or by the signal. */
 export interface Watch<Name extends EventName = EventName> extends AsyncIterableIterator<WatchedEvent<Name>> {
+  /** The next event, or the end of all once the server has ended. */
   next(): Promise<IteratorResult<WatchedEvent<Name>, undefined>>
   /** Nothing more is told, and nothing that waits. */
   return(): Promise<IteratorResult<WatchedEvent<Name>, undefined>>
+  /** As `return`. */
   [Symbol.asyncDispose](): Promise<void>
 }
 

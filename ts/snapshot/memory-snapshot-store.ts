@@ -136,6 +136,7 @@ export class MemorySnapshotDisk implements Files {
     })
   }
 
+  /** The names in a folder. */
   list(dir: string): Promise<readonly string[]> {
     return this.#call(() =>
       [...this.#names.keys()].filter((path) => dirname(path) === dir).map((path) => basename(path)),
@@ -223,6 +224,7 @@ export class MemorySnapshotDisk implements Files {
 
 /** Disks by directory name: a store made again for the same directory finds what was kept. */
 export interface MemorySnapshotStoreFactory extends SnapshotStoreFactory {
+  /** The disk of this folder, made when it is first asked for. */
   disk(dir: string): MemorySnapshotDisk
   /** Whoever opens that folder next finds a new, empty disk. */
   wipe(dir: string): void

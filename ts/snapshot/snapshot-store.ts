@@ -84,6 +84,7 @@ export interface SnapshotIntake {
 export interface SnapshotStore {
   /** Once, before all else; when nobody else uses the directory. Removes what was cut off. */
   open(): Promise<FoundSnapshots>
+  /** Begins a snapshot, which is there once its sink has finished. */
   create(header: SnapshotHeader): Promise<SnapshotSink>
   /**
    * `bytes` is what the sender says that all of it has. What comes must be that snapshot and have that length. One that
@@ -116,5 +117,6 @@ export interface SnapshotStore {
 /** Makes a store for the server whose folder is `dir`; the stores that users pass in options are these. */
 export interface SnapshotStoreFactory {
   readonly name: string
+  /** The store of this folder, which nothing opens yet. */
   create(dir: string): SnapshotStore
 }

@@ -134,6 +134,7 @@ export interface LogStore {
    * again. Another failure poisons the store. Absent in a store that repairs nothing.
    */
   repair?(first: LogIndex, last: LogIndex, blocks: readonly Block[]): Promise<boolean>
+  /** What it has used and written so far. */
   stats(): StoreStats
   /**
    * Waits until everything submitted is durable, then releases the directory. Idempotent. `poll` still tells a fault
@@ -147,5 +148,6 @@ export interface StoreFactory {
   readonly name: string
   /** Where snapshots lie that belong to its logs, unless another place is given. Absent: files beside the log. */
   readonly snapshots?: SnapshotStoreFactory
+  /** The store of this folder, which nothing opens yet. */
   create(dir: string): LogStore
 }

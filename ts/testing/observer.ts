@@ -78,8 +78,11 @@ export interface Observer {
   cloned?(server: ServerView): void
   /** A message leaves, whatever becomes of it. */
   sent?(server: ServerView, to: ServerId, message: Request | Response): void
+  /** A message has reached a server. */
   delivered?(from: ServerId, server: ServerView, message: Request | Response): void
+  /** A server has given a ticket to its store. */
   submitted?(server: ServerView, ticket: number, operations: readonly StoreOperation[]): void
+  /** A ticket of a server is durable. */
   durable?(server: ServerView, ticket: number): void
   /** A batch reached the state machine, which is now current up to `last`; `hash` is its content's. */
   applied?(server: ServerView, commands: readonly AppliedCommand[], last: LogIndex, hash: number): void

@@ -72,6 +72,7 @@ export interface TransportHandlers {
    * link is not taken for a dead peer. A transport that cannot tell does not call it.
    */
   onArriving?(from: ServerId, link: LinkId): void
+  /** An answer of a peer, over a session that is up. */
   onResponse(from: ServerId, session: Session, message: Response): void
   /** A dialled connection is ready for requests. */
   onPeerUp(peer: ServerId, session: Session): void

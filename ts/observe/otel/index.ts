@@ -14,6 +14,7 @@ import { linesOf } from '../prometheus.js'
 
 /** So much of `Raft` as is needed. */
 export interface MetricSource {
+  /** What is told, each time that it is read. */
   metrics(): readonly Metric[]
 }
 
@@ -30,14 +31,19 @@ type ObserveAll<Instrument> = (observer: Observer<Instrument>) => void
 
 /** So much of the `Meter` of OpenTelemetry. */
 export interface OtelMeter<Instrument> {
+  /** Makes a counter that is asked for its value. */
   createObservableCounter(name: string, options: Described): Instrument
+  /** Makes a gauge that is asked for its value. */
   createObservableGauge(name: string, options: Described): Instrument
+  /** Asks for the values of all of these at once, from now on. */
   addBatchObservableCallback(observe: ObserveAll<Instrument>, instruments: Instrument[]): void
+  /** Asks no more. */
   removeBatchObservableCallback(observe: ObserveAll<Instrument>, instruments: Instrument[]): void
 }
 
 /** So much of its `Tracer`. */
 export interface OtelTracer {
+  /** Begins a span, as a child of the one that is active. */
   startSpan(name: string, options: { readonly attributes: Readonly<Record<string, string | number>> }): OtelSpan
 }
 

@@ -101,6 +101,7 @@ export class MemoryDisk {
     return this.#user?.pendingTickets ?? 0
   }
 
+  /** How often a store of it was opened. */
   get bootCounter(): number {
     return this.#boots
   }
@@ -136,6 +137,7 @@ export class MemoryDisk {
     this.#full = true
   }
 
+  /** There is room again: what waits is tried once more. */
   resume(): void {
     this.#full = false
     this.#user?.retry()
@@ -185,7 +187,9 @@ export class MemoryDisk {
 
 /** Disks by directory name: a store made again for the same directory finds what was kept. */
 export interface MemoryStoreFactory extends StoreFactory {
+  /** The disk of this folder, made when it is first asked for. */
   disk(dir: string): MemoryDisk
+  /** A store on that disk. */
   create(dir: string): MemoryLogStore
   readonly snapshots: MemorySnapshotStoreFactory
   /** Whoever opens that folder next finds a new, empty disk with another incarnation, and no snapshots. */

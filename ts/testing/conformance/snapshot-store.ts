@@ -25,6 +25,7 @@ export interface SnapshotStoreConformanceOptions {
   readonly create: (dir: string) => SnapshotStore
   /** An empty directory for one case. */
   readonly makeDir: () => Promise<string>
+  /** Removes a folder that `makeDir` made, and all in it. */
   readonly removeDir: (dir: string) => Promise<void>
   /** Changes one bit of the snapshot that lies in `dir` under that id, counted from its first byte. */
   readonly flipBit: ((dir: string, id: string, bit: number) => Promise<void>) | null

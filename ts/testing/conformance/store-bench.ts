@@ -20,6 +20,7 @@ export interface LogStoreConformanceOptions {
   readonly create: (dir: string) => LogStore
   /** An empty directory for one case. */
   readonly makeDir: () => Promise<string>
+  /** Removes a folder that `makeDir` made, and all in it. */
   readonly removeDir: (dir: string) => Promise<void>
   /** Makes the next write of the store that is open in `dir` fail. */
   readonly failNextWrite: ((dir: string) => void) | null

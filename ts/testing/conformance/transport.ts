@@ -24,6 +24,7 @@ import { checkOptionNames } from '../../option-checks.js'
 
 /** What `transportConformance` takes; a hook that is null skips the cases that need it. */
 export interface TransportConformanceOptions<World extends TransportWorld> {
+  /** Makes a network of its own for each case. */
   readonly makeWorld: () => Promise<World>
   /** Ends every connection that `from` has dialled to `to`. New ones may come up. */
   readonly cut: ((world: World, from: ServerId, to: ServerId) => void) | null

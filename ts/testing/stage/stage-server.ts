@@ -88,6 +88,7 @@ export class StageServer implements ServerView {
     return this.core
   }
 
+  /** Begins, with what its disk has. */
   start(): void {
     assert(this.core === null, `${this.id} is up`)
     const { id, disk } = this
@@ -103,6 +104,7 @@ export class StageServer implements ServerView {
     this.step({ type: 'credit', bytes: CREDIT_BYTES })
   }
 
+  /** Ends at once: what was not durable is lost. */
   crash(): void {
     this.#say(() => `crashes; ${this.disk.pendingTickets} unwritten tickets are lost`)
     this.#site.observers().crashed(this, 'crash')
@@ -128,12 +130,14 @@ export class StageServer implements ServerView {
     this.#site.observers().stepped(this, core, input)
   }
 
+  /** These inputs in one turn: what comes of them leaves at its end. */
   turn(inputs: readonly Input[]): void {
     this.inOneTurn(() => {
       for (const input of inputs) this.step(input)
     })
   }
 
+  /** What `run` gives it, it is given in one turn. */
   inOneTurn(run: () => void): void {
     const site = this.#site
     if (site.turning === this.id) {
@@ -239,6 +243,7 @@ export class StageServer implements ServerView {
     this.inOneTurn(() => this.reportInTurn())
   }
 
+  /** Has it report, in the turn that is under way. */
   reportInTurn(): void {
     this.reported = this.disk.written
     this.step({ type: 'persisted', ticket: this.reported })
@@ -329,6 +334,7 @@ export class StageServer implements ServerView {
     return payloads
   }
 
+  /** Has it read, in the turn that is under way; answers with which read it is. */
   readInTurn(): number {
     const read = this.#site.clients.asked(this.id)
     this.step({ type: 'readIndex', id: read })

@@ -139,16 +139,19 @@ export class Stage {
     this.#observers = new Observers(this.#watching)
   }
 
+  /** The server of that id. */
   server(id: ServerId): StageServer {
     const server = this.servers.get(id)
     assert(server !== undefined, `no server ${id}`)
     return server
   }
 
+  /** Its core. */
   core(id: ServerId): RaftCore {
     return this.server(id).up
   }
 
+  /** Who stands on the stage. */
   get ids(): readonly ServerId[] {
     return [...this.servers.keys()]
   }
@@ -407,6 +410,7 @@ export class Stage {
     return this.network.inFlight
   }
 
+  /** Everybody reaches everybody. */
   connectAll(): void {
     for (const from of this.ids) for (const to of this.ids) if (from !== to) this.connect(from, to)
   }
@@ -420,6 +424,7 @@ export class Stage {
     this.turn(from, { type: 'peerUp', peer: to, session, store: this.server(to).disk })
   }
 
+  /** Ends the connection from one to the other. */
   disconnect(from: ServerId, to: ServerId): void {
     const dialer = this.server(from)
     const session = dialer.sessions.get(to)

@@ -93,6 +93,7 @@ export class MemoryNetwork implements MemoryWire {
     this.#path(from, to).isHeld = true
   }
 
+  /** Nothing is held there any more, and what was arrives. */
   release(from: string, to: string): void {
     this.#path(from, to).isHeld = false
     this.arm()
@@ -157,6 +158,7 @@ export class MemoryNetwork implements MemoryWire {
     return true
   }
 
+  /** Of a transport that ends: its address is free again. */
   unlisten(transport: MemoryTransport): void {
     if (this.#listening.get(transport.address) === transport) this.#listening.delete(transport.address)
   }
@@ -165,6 +167,7 @@ export class MemoryNetwork implements MemoryWire {
     return this.#listening.get(address) ?? null
   }
 
+  /** Whether nothing passes from one to the other. */
   isCut(from: string, to: string): boolean {
     return this.#path(from, to).isCut
   }
@@ -197,6 +200,7 @@ export class MemoryNetwork implements MemoryWire {
     this.arm()
   }
 
+  /** Calls back after so long, on the clock of this network. */
   timer(delayMs: number, callback: () => void): CancelTimer {
     const timer = {
       due: this.clock.now() + delayMs,

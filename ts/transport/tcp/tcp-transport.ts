@@ -239,6 +239,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return this.#started().handlers.introduce(peer)
   }
 
+  /** Asks the server whether this peer may talk to it. */
   admit(peer: Introduction, connection: Connection): Promise<void> {
     this.#strangers.named(connection)
     if (connection.isChannel) this.#channels.named(connection)
@@ -259,6 +260,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     }
   }
 
+  /** A connection whose handshake is done. */
   opened(connection: Connection, hello: Hello): void {
     if (connection.isChannel) {
       this.#strangers.delete(connection)
@@ -289,6 +291,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     this.#diallers.get(hello.serverId)?.dial()
   }
 
+  /** A message of a peer, handed on. */
   received(connection: Connection, message: Request | Response): void {
     const { handlers } = this.#started()
     const from = connection.peer?.serverId

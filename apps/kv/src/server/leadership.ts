@@ -60,7 +60,7 @@ export class Leadership {
         this.#isLeader = event.role === 'leader'
         this.#changed(false)
       }),
-      // Once for each term of a leader.
+      // Once for each term of a leader, and again when it is named by the log of this server.
       raft.on('leader', (event) => {
         this.#leader = this.member(event.leader)
         this.#lastLeader = this.#leader ?? this.#lastLeader
