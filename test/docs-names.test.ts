@@ -69,7 +69,8 @@ const FOREIGN_FLAGS = new Set([
   ...['import', 'input-type', 'experimental-vm-modules', 'heap-growing-percent', 'max-old-space-size', 'trace-gc'],
   ...['ignore-scripts', 'no-save', 'tag-style', 'cwd', 'output-dir', 'cross-compile'],
   ...['use-napi-cross', 'skip-optional-publish', 'no-gh-release', 'appendonly', 'appendfsync', 'inplace'],
-  ...['data-urlencode', 'features', 'locked', 'workspace'],
+  ...['data-urlencode', 'features', 'locked', 'workspace', 'no-addons', 'permission', 'target', 'compile'],
+  ...['allow-addons', 'allow-all', 'allow-ffi'],
 ])
 
 test('every flag, of the command before it where one stands there', () => {
@@ -131,10 +132,15 @@ test('every event of the logs, of the library and of apps/kv', () => {
   const logged = new Set(sourceText.match(/'[a-z]+\.[a-z]+(?:-[a-z]+)*'/g))
   const prefixes = new Set([...logged].map((event) => event.slice(1).split('.')[0]))
   const members = new Set(Object.getOwnPropertyNames(Raft.prototype).map((name) => `raft.${name}`))
-  // Files, and a field of a summary of worlds.
-  const others = new Set(['raft.ts', 'server.mjs', 'clients.anywhere'])
+  // A field of a summary of worlds.
+  const others = new Set(['clients.anywhere'])
+  const isFile = (name: string): boolean => /\.(?:ts|js|mjs)$/.test(name)
   const isKnown = (name: string): boolean =>
-    !prefixes.has(name.split('.', 1)[0]) || logged.has(`'${name}'`) || members.has(name) || others.has(name)
+    !prefixes.has(name.split('.', 1)[0]) ||
+    logged.has(`'${name}'`) ||
+    members.has(name) ||
+    others.has(name) ||
+    isFile(name)
   assert.equal(unknown(/^([a-z]+\.[a-z]+(?:-[a-z]+)*)$/g, isKnown, codeIn), [])
 })
 
