@@ -18,7 +18,7 @@ interface Link {
 }
 
 test('every relative link of the documents resolves', () => {
-  const pages = ['.', 'docs', 'docs/adr'].flatMap((folder) =>
+  const pages = ['.', 'docs', 'docs/adr', 'packages/grpc'].flatMap((folder) =>
     readdirSync(join(ROOT, folder))
       .filter((name) => name.endsWith('.md'))
       .map((name) => join(folder, name)),

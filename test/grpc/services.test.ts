@@ -1,0 +1,236 @@
+/**
+ * Three servers over gRPC, each with its health and its admin service, asked by clients that were made of the .proto
+ * files: so what this package writes and reads by hand is what others write and read.
+ */
+
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { credentials, Server, status } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
+import { addAdmin, addHealth, followLeadership, METADATA_KEYS, OPEN_SERVICE, statusOf } from '@balsa-raft/grpc'
+import type { Leadership } from '@balsa-raft/grpc'
+import { msgpackCodec, Raft, RaftError } from 'balsa-raft'
+import { memorySnapshotStore, memoryStore } from 'balsa-raft/storage'
+import { listMachine } from '../support/list-machine.js'
+import type { List } from '../support/list-machine.js'
+import { until } from '../support/until.js'
+import { boundServer, plainTransport } from './grpc-world.js'
+import type { Bound } from './grpc-world.js'
+import { ProtoClient } from './proto-client.js'
+
+const plain = credentials.createInsecure()
+
+interface Members {
+  readonly index: number
+  readonly isCommitted: boolean
+  readonly members: readonly {
+    readonly id: string
+    readonly address: string
+    readonly isVoter: boolean
+    readonly promote: boolean
+    readonly meta: Readonly<Record<string, string>>
+  }[]
+  readonly outgoing: readonly unknown[]
+}
+
+class Cluster {
+  readonly bound: readonly Bound[]
+  readonly rafts: List[] = []
+  readonly admins: readonly ProtoClient[]
+  readonly healths: readonly ProtoClient[]
+
+  constructor(bound: readonly Bound[]) {
+    this.bound = bound
+    this.admins = bound.map(({ address }) => new ProtoClient('balsa.admin.v1.Admin', address, plain))
+    this.healths = bound.map(({ address }) => new ProtoClient('grpc.health.v1.Health', address, plain))
+  }
+
+  static async open(): Promise<Cluster> {
+    const cluster = new Cluster(await Promise.all([boundServer(), boundServer(), boundServer()]))
+    const bootstrap = cluster.bound.map(({ address }, at) => ({ id: `s${at + 1}`, address }))
+    const opening = cluster.bound.map(async (bound, at) => {
+      const raft = await Raft.open<number, number, void, readonly number[]>({
+        ...{ id: `s${at + 1}`, dir: `/s${at + 1}`, bootstrap, logger: false, codec: msgpackCodec<number>() },
+        ...{ transport: plainTransport(bound), storage: memoryStore(), electionTimeoutMs: 500 },
+        snapshotStorage: memorySnapshotStore(),
+        stateMachine: listMachine(),
+      })
+      addAdmin(bound.server, raft)
+      addHealth(bound.server, raft, { services: ['', 'app.v1.Orders'] })
+      return raft
+    })
+    cluster.rafts.push(...(await Promise.all(opening)))
+    await Promise.all(cluster.rafts.map((raft) => raft.ready({ timeoutMs: 20_000 })))
+    return cluster
+  }
+
+  get leader(): number {
+    return this.rafts.findIndex(({ status: { role } }) => role === 'leader')
+  }
+
+  async close(): Promise<void> {
+    for (const client of [...this.admins, ...this.healths]) client.close()
+    await Promise.all(this.rafts.map((raft) => raft.close({ transferLeadership: false })))
+    for (const { server } of this.bound) server.forceShutdown()
+  }
+}
+
+async function failureOf(asked: Promise<unknown>): Promise<ServiceError> {
+  const error = await asked.then(
+    () => null,
+    (failed: unknown) => failed as ServiceError,
+  )
+  if (error === null) throw new Error('it was answered')
+  return error
+}
+
+const said = (error: ServiceError, key: keyof typeof METADATA_KEYS): string | undefined =>
+  error.metadata.get(METADATA_KEYS[key])[0]?.toString()
+
+const test = suite<{ cluster: Cluster }>('services over gRPC')
+
+test.before(async (context) => {
+  context.cluster = await Cluster.open()
+})
+test.after(({ cluster }) => cluster.close())
+
+test('health says SERVING on the leader only, and who watches it is told when that changes', async ({ cluster }) => {
+  const askAll = async (service: string): Promise<readonly string[]> => {
+    const answers = cluster.healths.map((health) => health.call<{ readonly status: string }>('Check', { service }))
+    return (await Promise.all(answers)).map((answer) => answer.status)
+  }
+  const { leader } = cluster
+  const expected = cluster.rafts.map((_, at) => (at === leader ? 'SERVING' : 'NOT_SERVING'))
+  for (const service of ['', 'app.v1.Orders']) assert.equal(await askAll(service), expected)
+  assert.equal(await askAll(OPEN_SERVICE), ['SERVING', 'SERVING', 'SERVING'])
+  assert.is((await failureOf(askAll('app.v1.Nothing'))).code, status.NOT_FOUND)
+
+  const heard: string[] = []
+  const watch = cluster.healths[leader]?.stream<{ readonly status: string }>('Watch', { service: '' })
+  watch?.on('data', (answer: { readonly status: string }) => heard.push(answer.status))
+  watch?.on('error', () => {})
+  const unknown: string[] = []
+  const other = cluster.healths[leader]?.stream<{ readonly status: string }>('Watch', { service: 'app.v1.Nothing' })
+  other?.on('data', (answer: { readonly status: string }) => unknown.push(answer.status))
+  other?.on('error', () => {})
+  await until('both have heard', () => heard.length === 1 && unknown.length === 1)
+  const to = `s${((leader + 1) % 3) + 1}`
+  const { leaderId } = (await cluster.admins[leader]?.call<{ readonly leaderId: string }>('TransferLeadership', {
+    to,
+  })) ?? { leaderId: '' }
+  assert.is(leaderId, to)
+  await until('it is told', () => heard.length === 2)
+  assert.equal([heard, unknown], [['SERVING', 'NOT_SERVING'], ['SERVICE_UNKNOWN']])
+  watch?.cancel()
+  other?.cancel()
+  await until('the new leader says so', async () => (await askAll('')).includes('SERVING'))
+})
+
+test('a follower refuses what only a leader does, with code, outcome and the way to the leader', async ({
+  cluster,
+}) => {
+  const follower = (cluster.leader + 1) % 3
+  const error = await failureOf(cluster.admins[follower]?.call('TransferLeadership') ?? Promise.resolve())
+  assert.is(error.code, status.FAILED_PRECONDITION)
+  assert.is(said(error, 'code'), 'ERR_RAFT_NOT_LEADER')
+  assert.is(said(error, 'outcome'), 'not-applied')
+  assert.is(said(error, 'leaderId'), `s${cluster.leader + 1}`)
+  assert.is(said(error, 'leaderAddress'), cluster.bound[cluster.leader]?.address)
+})
+
+test('members are listed, added, demoted, promoted and removed', async ({ cluster }) => {
+  const admin = cluster.admins[cluster.leader]
+  const ask = (method: string, request: object = {}): Promise<Members> =>
+    admin?.call<Members>(method, request) ?? Promise.reject(new Error('no leader'))
+  const before = await ask('ListMembers')
+  assert.equal(
+    before.members.map(({ id, address, isVoter }) => [id, address, isVoter]),
+    cluster.bound.map(({ address }, at) => [`s${at + 1}`, address, true]),
+  )
+  const refused = await failureOf(ask('RemoveMember', { id: 's1', ifIndex: before.index + 1000 }))
+  assert.is(refused.code, status.FAILED_PRECONDITION)
+  assert.is(said(refused, 'code'), 'ERR_RAFT_CHANGE_REFUSED')
+
+  const meta = { zone: 'b', 'http.address': 'k4:80' }
+  const added = await ask('AddMember', {
+    id: 's4',
+    address: '127.0.0.1:9',
+    meta,
+    nonvoter: true,
+    ifIndex: before.index,
+  })
+  const s4 = added.members.find(({ id }) => id === 's4')
+  assert.equal(s4, { id: 's4', address: '127.0.0.1:9', isVoter: false, promote: false, meta })
+  assert.ok(added.index > before.index && added.isCommitted)
+  const late = await failureOf(admin?.call('PromoteMember', { id: 's4' }, 300) ?? Promise.resolve())
+  assert.is(late.code, status.DEADLINE_EXCEEDED)
+  assert.is(said(late, 'code'), 'ERR_RAFT_TIMEOUT', 'the answer is there before the deadline')
+  assert.equal(
+    (await ask('RemoveMember', { id: 's4' })).members.map(({ id }) => id),
+    ['s1', 's2', 's3'],
+  )
+
+  const id = `s${((cluster.leader + 1) % 3) + 1}`
+  const isVoter = ({ members }: Members): boolean | undefined => members.find((member) => member.id === id)?.isVoter
+  assert.is(isVoter(await ask('DemoteMember', { id })), false)
+  assert.is(isVoter(await ask('PromoteMember', { id })), true)
+})
+
+test('a server tells its status, and takes a snapshot', async ({ cluster }) => {
+  const leader = cluster.rafts[cluster.leader]
+  await leader?.apply(1)
+  const admin = cluster.admins[cluster.leader]
+  const told = await admin?.call<Readonly<Record<string, unknown>>>('Status')
+  assert.is(told?.['role'], 'leader')
+  assert.is(told?.['leaderId'], leader?.status.id)
+  assert.is(told?.['isReady'], true)
+  assert.is(told?.['reason'], '')
+  assert.is(told?.['term'], leader?.status.term)
+  const peers = told?.['peers']
+  assert.is(Array.isArray(peers) ? peers.length : null, 2)
+  const taken = await admin?.call<Readonly<Record<string, unknown>>>('TakeSnapshot')
+  assert.equal({ ...taken }, { ...leader?.status.snapshot.last })
+})
+
+test('a second service of a kind is refused, and what was taken away can be added again', ({ cluster }) => {
+  const [raft] = cluster.rafts
+  if (raft === undefined) throw new Error('no server')
+  const server = new Server()
+  const [removeAdmin, removeHealth] = [addAdmin(server, raft), addHealth(server, raft)]
+  assert.throws(() => addAdmin(server, raft), /has an admin service already/)
+  assert.throws(() => addHealth(server, raft), /has a health service already: tell it by followLeadership/)
+  assert.throws(() => addHealth(new Server(), raft, { services: 'x' } as never), /services must be a list of names/)
+  removeAdmin()
+  removeHealth()
+  addAdmin(server, raft)()
+  addHealth(server, raft)()
+})
+
+test('a status carries no words of what is no RaftError, and any id', () => {
+  const foreign = statusOf(new Error('the password is xyzzy'))
+  assert.is(foreign.code, status.UNKNOWN)
+  assert.not.match(foreign.details, /xyzzy/)
+  const leader = { id: 'größe 100%', address: '[::1]:7600' }
+  const told = statusOf(new RaftError('ERR_RAFT_NOT_LEADER', 'half a pair: \ud800', { leader }))
+  assert.is(told.details, 'half a pair: \ufffd')
+  assert.is(decodeURIComponent(String(told.metadata.get(METADATA_KEYS.leaderId)[0])), leader.id)
+  assert.is(String(told.metadata.get(METADATA_KEYS.leaderAddress)[0]), leader.address)
+})
+
+test('who follows leadership is told of its end when the server closes', async ({ cluster }) => {
+  const heard: Leadership[] = []
+  const [raft] = cluster.rafts
+  if (raft === undefined) throw new Error('no server')
+  const stop = followLeadership(raft, (leadership) => heard.push(leadership))
+  const unheard: Leadership[] = []
+  followLeadership(raft, (leadership) => unheard.push(leadership))()
+  await raft.close()
+  await until('it is told', () => heard.at(-1)?.isOpen === false)
+  assert.is(heard.at(-1)?.isLeader, false)
+  assert.is(unheard.length, 1)
+  stop()
+  const health = await cluster.healths[0]?.call<{ readonly status: string }>('Check', { service: OPEN_SERVICE })
+  assert.is(health?.status, 'NOT_SERVING')
+})
+
+test.run()
