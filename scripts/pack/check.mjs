@@ -26,6 +26,7 @@ import { stage } from '../stage.mjs'
 import { addonFolder, addonName, napi, tracesOfBuilder } from './addon.mjs'
 import { buildOne, foreignAddon } from './build-all.mjs'
 import { cjsConsumer, esmConsumer, openConsumer, typedConsumer, typeSettings } from './consumer.mjs'
+import { checkGrpcPackage, grpcFolder } from './grpc-package.mjs'
 import { packageName, platforms, thisPlatform as here } from './platforms.mjs'
 import { expect, freePorts, npm, print, results, run, Skipped, step, withAddon } from './steps.mjs'
 import { foreignNode } from './toolbox.mjs'
@@ -97,6 +98,7 @@ async function runSteps() {
   seen.get(here.name).tested = isFine ? `README sample and ${testsNamed()}: Node ${nodesSeen.join(', ')}` : 'FAILED'
   for (const platform of platforms) if (platform !== here && addons.has(platform.name)) await checkOther(platform)
   await step('without the platform package, the error says what to do', checkMissing)
+  await step('the package for gRPC', () => checkGrpcPackage(pack(grpcFolder), full))
   await step('publint', lintPackages)
   await step('are the types wrong', checkResolution)
   await step('SBOM', () => {
