@@ -1,9 +1,10 @@
 /** Whoever comes over gRPC with what is not wanted is told why in one line, which is in the log, and leaves nothing. */
 
+import type { ServerHttp2Session } from 'node:http2'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { Client, credentials, Server, ServerCredentials, status } from '@grpc/grpc-js'
-import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js'
+import { Client, credentials, Server, ServerCredentials, ServerInterceptingCall, status } from '@grpc/grpc-js'
+import type { ClientDuplexStream, ServerInterceptor, StatusObject } from '@grpc/grpc-js'
 import type { GrpcTransport, GrpcTransportOptions } from '@balsa-raft/grpc'
 import { grpcTransport } from '@balsa-raft/grpc'
 import {
@@ -104,6 +105,23 @@ class Stranger {
 
 const refusals = (site: Site): readonly string[] =>
   site.lines.filter(({ event }) => event === 'transport.link-refused').map(({ fields }) => String(fields['reason']))
+
+/** What comes from others at a time, by connection. */
+const windowsOf = (server: Server): readonly number[] =>
+  [...(server as unknown as { readonly sessions: ReadonlyMap<ServerHttp2Session, unknown> }).sessions.keys()].map(
+    ({ state }) => state.effectiveLocalWindowSize ?? 0,
+  )
+
+/** An application's, which lets everybody pass. */
+const asking: ServerInterceptor = (_, call) => new ServerInterceptingCall(call)
+
+const refusing: ServerInterceptor = (_, call) =>
+  new ServerInterceptingCall(call, {
+    start: (next) =>
+      next({
+        onReceiveMetadata: () => call.sendStatus({ code: status.PERMISSION_DENIED, details: 'who are you' }),
+      }),
+  })
 
 const helloOf = (id: string, targetId: string): Uint8Array =>
   encodeHello({
@@ -276,6 +294,35 @@ test('a server that dials in the clear where TLS is spoken fails with a reason, 
   await until('the dial with TLS has failed', () => t.failedDials.some(({ peer }) => peer === 'b'))
   await t.transport.close()
   secured.forceShutdown()
+})
+
+for (const interceptors of [[], [asking], [asking, asking]]) {
+  test(`a peer may send 4 MiB at a time once it is admitted, behind ${interceptors.length} interceptors`, async ({
+    world,
+  }) => {
+    const bound = await world.bound({ interceptors })
+    const stranger = world.stranger(bound.address)
+    await world.site('a', bound)
+    stranger.say(Uint8Array.of(1))
+    await until('its connection is there', () => windowsOf(bound.server).length === 1)
+    const peer = await world.site('b', await world.bound())
+    peer.transport.setPeers([{ id: 'a', address: bound.address }])
+    await peer.up('a')
+    await until('it may', () => windowsOf(bound.server).filter((bytes) => bytes >= 4 * 2 ** 20).length === 1)
+    // Of the stranger, and of the transport that asks for itself.
+    assert.ok(windowsOf(bound.server).filter((bytes) => bytes < 2 ** 17).length >= 1)
+  })
+}
+
+test('who is turned away by an interceptor of the application never reaches the transport', async ({ world }) => {
+  const bound = await world.bound({ interceptors: [refusing] })
+  const site = await world.site('a', bound)
+  const peer = await world.site('b', await world.bound())
+  peer.transport.setPeers([{ id: 'a', address: bound.address }])
+  await until('its dial has failed', () => peer.failedDials.length > 0)
+  const reason = 'PERMISSION_DENIED: who are you; let its gRPC server accept the credentials of this one'
+  assert.is(peer.failedDials[0]?.reason, reason)
+  assert.equal([site.calls, refusals(site)], [0, []])
 })
 
 test('each option out of bounds is refused by its name', async ({ world }) => {

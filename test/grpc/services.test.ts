@@ -126,6 +126,33 @@ test('health says SERVING on the leader only, and who watches it is told when th
   await until('the new leader says so', async () => (await askAll('')).includes('SERVING'))
 })
 
+test('watches have a bound, over which the next is told so, and those that end make room', async ({ cluster }) => {
+  const [health] = cluster.healths
+  const heard: string[] = []
+  const watch = (): ReturnType<ProtoClient['stream']> | undefined => {
+    const stream = health?.stream<{ readonly status: string }>('Watch', { service: OPEN_SERVICE })
+    stream?.on('data', (answer: { readonly status: string }) => heard.push(answer.status))
+    stream?.on('error', ({ details }: ServiceError) => heard.push(details))
+    return stream
+  }
+  const open = Array.from({ length: 1024 }, watch)
+  await until('all are told', () => heard.length === 1024)
+  watch()
+  await until('the next is told', () => heard.length === 1025)
+  assert.equal(
+    heard.filter((text) => text !== 'SERVING'),
+    ['there are 1024 watches already: ask by Check'],
+  )
+  for (const stream of open) stream?.cancel()
+  await until('there is room again', async () => {
+    const before = heard.length
+    const again = watch()
+    await until('it is told', () => heard.slice(before).some((text) => !text.startsWith('Cancelled')))
+    again?.cancel()
+    return heard.slice(before).includes('SERVING')
+  })
+})
+
 test('a follower refuses what only a leader does, with code, outcome and the way to the leader', async ({
   cluster,
 }) => {
