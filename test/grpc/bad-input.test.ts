@@ -314,6 +314,19 @@ for (const interceptors of [[], [asking], [asking, asking]]) {
   })
 }
 
+test('a session and a channel to one peer have an HTTP/2 connection each', async ({ world }) => {
+  const bound = await world.bound()
+  const site = await world.site('a', bound)
+  const peer = await world.site('b', await world.bound())
+  await until('it has reached itself', () => site.lines.some(({ event }) => event === 'transport.reached'))
+  await until('that is over', () => windowsOf(bound.server).length === 0)
+  peer.transport.setPeers([{ id: 'a', address: bound.address }])
+  await peer.up('a')
+  assert.is(windowsOf(bound.server).length, 1)
+  await peer.open('a')
+  assert.is(windowsOf(bound.server).length, 2)
+})
+
 test('who is turned away by an interceptor of the application never reaches the transport', async ({ world }) => {
   const bound = await world.bound({ interceptors: [refusing] })
   const site = await world.site('a', bound)

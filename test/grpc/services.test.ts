@@ -208,13 +208,25 @@ test('a server tells its status, and takes a snapshot', async ({ cluster }) => {
   await leader?.apply(1)
   const admin = cluster.admins[cluster.leader]
   const told = await admin?.call<Readonly<Record<string, unknown>>>('Status')
-  assert.is(told?.['role'], 'leader')
-  assert.is(told?.['leaderId'], leader?.status.id)
-  assert.is(told?.['isReady'], true)
-  assert.is(told?.['reason'], '')
-  assert.is(told?.['term'], leader?.status.term)
-  const peers = told?.['peers']
-  assert.is(Array.isArray(peers) ? peers.length : null, 2)
+  if (leader === undefined) throw new Error('no leader')
+  const { id, clusterId, role, term, firstIndex, lastIndex, commitIndex, appliedIndex, peers } = leader.status
+  assert.equal(told, {
+    ...{ id, clusterId, role, term, firstIndex, lastIndex, commitIndex, appliedIndex },
+    ...{
+      leaderId: id,
+      leaderAddress: cluster.bound[cluster.leader]?.address,
+      isAlive: true,
+      isReady: true,
+      reason: '',
+    },
+    peers: peers.map(({ id, address, connected, matchIndex }) => ({
+      id,
+      address,
+      connected,
+      matchIndex,
+      downReason: '',
+    })),
+  })
   const taken = await admin?.call<Readonly<Record<string, unknown>>>('TakeSnapshot')
   assert.equal({ ...taken }, { ...leader?.status.snapshot.last })
 })
