@@ -211,7 +211,7 @@ test('strangers beyond the bound of one address make room for each other, and a 
   world,
 }) => {
   const bound = await world.bound()
-  const site = await world.site('a', bound, { acceptedMax: 32 })
+  const site = await world.site('a', bound, { acceptedMax: 32, handshakeTimeoutMs: 60_000 })
   const strangers = Array.from({ length: 40 }, () => world.stranger(bound.address))
   await until('the oldest are ended', () => strangers.filter(({ ended }) => ended !== null).length >= 32)
   assert.ok(((site.transport as GrpcTransport).rooms['strangers'] ?? 0) <= 8)

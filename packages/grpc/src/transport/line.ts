@@ -246,8 +246,12 @@ function reasonOf({ code, details }: StatusObject, settings: GrpcSettings): stri
   return remedy === undefined ? said : `${said}; ${remedy}`
 }
 
+/** The other side has written it. */
+const DETAILS_LENGTH_MAX = 500
+
 /** Without what differs each time, so that the same trouble is the same text. */
 function plain(details: string): string {
   const [first = ''] = details.split('\n')
-  return first.replace(/ \(\d{4}-\d\d-\d\dT[^)]*\)/g, '').replace(/\. Resolution note: *$/, '')
+  const same = first.replace(/ \(\d{4}-\d\d-\d\dT[^)]*\)/g, '').replace(/\. Resolution note: *$/, '')
+  return same.slice(0, DETAILS_LENGTH_MAX)
 }
