@@ -71,7 +71,9 @@ function removeOrphans() {
     ['build/test', 'test'],
     ['build/bench', 'bench'],
     ['build/examples', 'examples'],
-    ...readdirSync(join(root, 'apps')).map((app) => [`apps/${app}/dist`, `apps/${app}/src`]),
+    ...['apps', 'packages'].flatMap((folder) =>
+      readdirSync(join(root, folder)).map((name) => [`${folder}/${name}/dist`, `${folder}/${name}/src`]),
+    ),
   ]
   let removed = 0
   for (const [outputs, sources] of projects) {

@@ -133,6 +133,7 @@ proofs('a transport is written with what is behind its door', () => {
 proofs('apps use the library by its name', () => {
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '../../../ts/index.js'")
   rejects(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from '#balsa/raft.js'")
+  rejects(appImportRule, 'packages/grpc/src/index.ts', "import { x } from '../../../ts/transport/index.js'")
   rejects(appImportRule, 'examples/queue/service.ts', "import { freePort } from '../../support/free-addresses.js'")
   accepts(appImportRule, 'examples/check/cluster.ts', "import { freePort } from '../../support/free-addresses.js'")
   accepts(appImportRule, 'apps/kv/src/main.ts', "import { Raft } from 'balsa-raft'\nimport { x } from './x.js'")
@@ -188,6 +189,7 @@ proofs('the stage is browser-safe', () => {
 proofs('timers and dates are in one file', () => {
   rejects(clockRule, 'ts/transport/tcp/link.ts', 'setTimeout(f, 1)')
   rejects(clockRule, 'ts/server/turn/event-loop.ts', 'const now = performance.now()')
+  rejects(clockRule, 'packages/grpc/src/transport/line.ts', 'setTimeout(f, 1)')
   accepts(clockRule, 'ts/clock.ts', 'const now = performance.now()')
   accepts(clockRule, 'ts/server/turn/event-loop.ts', 'setImmediate(turn)')
   rejects(clockRule, 'ts/storage/file/file-log-store.ts', 'setTimeout(f, 1)')

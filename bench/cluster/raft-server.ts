@@ -2,7 +2,10 @@
 
 import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
+import { credentials, Server, ServerCredentials } from '@grpc/grpc-js'
+import { grpcTransport } from '@balsa-raft/grpc'
 import { Raft } from 'balsa-raft'
+import type { Transport } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
 import { bytes, numbers } from './codecs.js'
 import { countingMachine } from './counting-machine.js'
@@ -12,7 +15,7 @@ import type { FromServer, ToServer, Usage } from './messages.js'
 const LOOP_DELAY_RESOLUTION_MS = 10
 
 /** `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. */
-const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked'] = process.argv.slice(2)
+const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked', carrier = 'tcp'] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
@@ -32,12 +35,12 @@ const raft = await Raft.open({
   id,
   dir,
   bootstrap,
-  transport: tcp({ listen }),
+  transport: carrier === 'grpc' ? await overGrpc(listen) : tcp({ listen }),
   stateMachine: countingMachine(Number(snapshotBytes)),
   logger: false,
   codec: bytes,
   resultCodec: numbers,
-  clients: true,
+  clients: carrier !== 'grpc',
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.
@@ -92,6 +95,17 @@ function usage(): Usage {
     rssBytes: process.memoryUsage.rss(),
     mappedBytes: mappedBytes(),
   }
+}
+
+/** As an application has it: its own server, bound by itself. */
+async function overGrpc(address: string): Promise<Transport> {
+  const server = new Server()
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error) =>
+      error === null ? resolve() : reject(error),
+    )
+  })
+  return grpcTransport({ server, address, credentials: credentials.createInsecure() })
 }
 
 function mappedBytes(): number {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NativeStoreMode } from 'balsa-raft/storage'
 import { freePorts } from '../../support/free-addresses.js'
-import type { Settings } from '../settings.js'
+import type { Settings, TransportName } from '../settings.js'
 import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly taken?: 'asked' | 'automatic'
   /** Of their stores; default: as the environment or the library says. */
   readonly mode?: NativeStoreMode
+  /** What carries their messages; default: tcp. */
+  readonly transport?: TransportName
 }
 
 export class RaftServers {
@@ -48,7 +50,7 @@ export class RaftServers {
   /** Over empty folders; resolves when all three are ready. */
   static async start(
     { dir, profile }: Settings,
-    { snapshotBytes = 0, taken = 'asked', mode }: ServerOptions = {},
+    { snapshotBytes = 0, taken = 'asked', mode, transport = 'tcp' }: ServerOptions = {},
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
@@ -59,7 +61,8 @@ export class RaftServers {
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
-      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv, env })
+      const words = [id, join(folder, id), list, String(snapshotBytes), taken, transport]
+      return fork(script, words, { execArgv, env })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))

@@ -50,9 +50,11 @@ export async function openApply(settings: Settings): Promise<OpenSuite> {
   }
   try {
     for (const mode of settings.modes) {
-      const servers = await RaftServers.start(settings, { mode })
-      opened.push(servers)
-      cases.push(...casesOf(`balsa ${mode}`, servers, settings))
+      for (const transport of settings.transports) {
+        const servers = await RaftServers.start(settings, { mode, transport })
+        opened.push(servers)
+        cases.push(...casesOf(transport === 'tcp' ? `balsa ${mode}` : `balsa ${mode} ${transport}`, servers, settings))
+      }
     }
   } catch (error) {
     await close()

@@ -26,6 +26,7 @@ import { addonFolder, addonName, napi, tracesOfBuilder } from './addon.mjs'
 import { buildOne, foreignAddon } from './build-all.mjs'
 import { cjsConsumer, clientConsumer, esmConsumer, openConsumer, typedConsumer, typeSettings } from './consumer.mjs'
 import { checkContents } from './contents.mjs'
+import { checkGrpcPackage, grpcFolder } from './grpc-package.mjs'
 import { packageName, platforms, thisPlatform as here } from './platforms.mjs'
 import { checkRuntimes } from './runtimes.mjs'
 import { expect, freePorts, npm, print, results, run, Skipped, step, withAddon } from './steps.mjs'
@@ -127,6 +128,7 @@ async function checkUse() {
   })
   for (const name of Object.keys(typeSettings)) await step(`types under ${name}`, () => checkTypes(name))
   await step('without the platform package, the error says what to do', checkMissing)
+  await step('the package for gRPC', () => checkGrpcPackage(pack(grpcFolder), full))
   await step('publint', lintPackages)
   await step('are the types wrong', checkResolution)
   await step('SBOM', () => {

@@ -201,9 +201,9 @@ export const transportRule: Rule = (file) => {
   })
 }
 
-/** Apps and examples use the library as everyone does: by its name, through what it exports. */
+/** Apps, packages and examples use the library as everyone does: by its name, through what it exports. */
 export const appImportRule: Rule = (file) => {
-  const app = /^(?:apps|examples(?!\/check\/))\/[^/]+\//.exec(file.path)?.[0]
+  const app = /^(?:apps|packages|examples(?!\/check\/))\/[^/]+\//.exec(file.path)?.[0]
   if (app === undefined || !isTypeScript(file)) return []
   return importsOf(file.text).flatMap((specifier) => {
     const target = posix.normalize(posix.join(posix.dirname(file.path), specifier))
@@ -269,7 +269,7 @@ const timeKeepers = new Set([
  * machine's clocks; dates are values that commands may hold.
  */
 export const clockRule: Rule = (file) => {
-  if (!file.path.startsWith('ts/') || timeKeepers.has(file.path)) return []
+  if (!/^(?:ts|packages\/[^/]+\/src\/transport)\//.test(file.path) || timeKeepers.has(file.path)) return []
   const banned = /\b(?:Date|performance|hrtime|(?:set|clear)(?:Timeout|Interval))\b|node:timers/g
   return matches(file, codeOnly(file.text), banned, 'belongs in ts/clock.ts alone')
 }
@@ -352,7 +352,7 @@ export const handwritingRule: Rule = (file) => {
   if (!isTypeScript(file)) return []
   const code = codeOnly(file.text)
   const keyword = /^[ ]+(?:private|public)[ ](?!constructor\b)/gm
-  const isProduct = /^(?:ts|apps)\//.test(file.path)
+  const isProduct = /^(?:ts|apps|packages)\//.test(file.path)
   const constant = /^(?:export )?const [a-z]\w*(?:: number)? = -?\d[\d_.e*+ ]*$/gm
   const wide = /^(?=.{121,}$)[ ]*(?:\/\*\*|\*|\/\/)(?!.*(?:oxlint-disable|https?:)).*$/gm
   return [
