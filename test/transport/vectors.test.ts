@@ -20,6 +20,7 @@ import {
   encodeHello,
   encodeMessage,
   encodePing,
+  encodeProof,
   encodeQuestion,
   encodeRefusal,
   encodeWelcome,
@@ -117,6 +118,8 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
       return encodeQuestion(frame.data)
     case 'answer':
       return encodeAnswer(frame.data)
+    case 'proof':
+      return encodeProof(frame.data)
     case 'clientHello':
       return encodeClientHello(frame)
     case 'clientWelcome':

@@ -28,6 +28,8 @@ export const LEAVING_MS_MAX = 10_000
 /** Dials servers as a client, over TCP or, in a test, over whatever it likes. */
 export interface ClientDialler {
   dial(address: string, hello: Omit<ClientHello, 'type'>, dialling: ClientDialling): ClientDial
+  /** Ends what would not be connected now. */
+  judge?(): void
 }
 
 export interface ConnectorParts {
@@ -125,6 +127,11 @@ export class Connector {
     if (link.leader !== null) return
     if (now - this.#leaderlessSince >= LEADERLESS_MS_MAX && this.#addresses.length > 1) return this.#dialNext()
     this.#later(LEADERLESS_MS_MAX)
+  }
+
+  /** Goes on with another connection to the same server; what is under way on that of now is answered there. */
+  renew(): void {
+    if (this.#link !== null && this.#underWay === null) this.#dial(this.#link.address)
   }
 
   /** Resolves when no socket is left. What has no outcome ends with one of those errors. */
@@ -265,6 +272,7 @@ export class Connector {
 function failureOf(reason: string, refusal: { readonly by: string; readonly code: string } | null): Failure {
   switch (refusal?.code) {
     case 'ERR_RAFT_CLIENT_REFUSED':
+    case 'ERR_RAFT_UNAUTHENTICATED':
     case 'ERR_RAFT_CLUSTER_MISMATCH':
       return { reason, code: refusal.code }
     case 'PROTOCOL':

@@ -4,23 +4,31 @@
  */
 
 import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import {
   ANSWER_WIRE_BYTES_MAX,
   type CancelTimer,
   type Clock,
   decodeFrame,
+  encodeProof,
   encodeQuestion,
+  encodeRefusal,
   HEAD_BYTES_MAX,
   QUESTION_BYTES_MAX,
   refusedByPeer,
+  unauthenticated,
 } from '../index.js'
 import type { Address } from './address.js'
-import { MAGIC } from './connection.js'
+import { FAREWELL_MS, MAGIC } from './connection.js'
 import { FrameReader } from './frame-reader.js'
+import { handshakeFlaw, type Material, NO_TLS } from './material.js'
 import type { TcpSettings } from './options.js'
 
 /** What a server says that knows no questions. */
 const OLDER = 'MALFORMED'
+
+/** With what a record begins in which TLS says what is wrong. */
+const TLS_ALERT = 0x15
 
 export class Asking {
   /** Rejects with an Error that says why there is none. */
@@ -28,6 +36,9 @@ export class Asking {
   /** The socket is gone. */
   readonly closed: Promise<void>
   readonly #socket: Socket
+  readonly #address: Address
+  readonly #question: Uint8Array
+  readonly #clock: Clock
   readonly #reader = new FrameReader(Math.max(ANSWER_WIRE_BYTES_MAX, HEAD_BYTES_MAX))
   #magicRead = false
   #isEnded = false
@@ -37,13 +48,18 @@ export class Asking {
   #failed: (reason: string) => void = () => {}
 
   constructor(address: Address, question: Uint8Array, settings: TcpSettings, clock: Clock) {
-    const { dialTimeoutMs, handshakeTimeoutMs, sockets } = settings
+    const { dialTimeoutMs, handshakeTimeoutMs, sockets, credentials } = settings
+    this.#address = address
+    this.#question = question
+    this.#clock = clock
     this.answer = new Promise((resolve, reject) => {
       this.#answered = resolve
       this.#failed = (reason) => reject(new Error(reason))
     })
     const onread = { buffer: () => this.#reader.space(), callback: (count: number) => this.#filled(count) }
-    this.#socket = sockets.dial(address, onread)
+    const material = credentials?.material ?? null
+    const secured = material?.dial(address, onread) ?? null
+    this.#socket = secured ?? sockets.dial(address, onread)
     this.#cancelTimer = clock.setTimer(dialTimeoutMs, () => this.end(`not connected within ${dialTimeoutMs} ms`))
     this.#socket.on('connect', () => {
       if (this.#isEnded) return
@@ -51,14 +67,18 @@ export class Asking {
       this.#cancelTimer = clock.setTimer(handshakeTimeoutMs, () =>
         this.end(`no answer within ${handshakeTimeoutMs} ms`),
       )
-      if (question.byteLength > QUESTION_BYTES_MAX) return this.end(`a question of over ${QUESTION_BYTES_MAX} bytes`)
-      this.#socket.write(Buffer.concat([MAGIC, encodeQuestion(question)]))
+      if (secured === null) this.#ask(null)
     })
-    this.#socket.on('error', ({ code, message }: NodeJS.ErrnoException) => this.end(code ?? message))
+    if (secured !== null && material !== null) secured.on('secureConnect', () => this.#secured(secured, material))
+    this.#socket.on('error', (error: NodeJS.ErrnoException) => {
+      const { code, message } = error
+      this.end((secured === null ? null : handshakeFlaw(error)) ?? code ?? message)
+    })
     this.#socket.on('end', () => this.end('closed by the other side'))
     this.closed = new Promise((resolve) => {
       this.#socket.on('close', () => {
         this.end('closed by the other side')
+        this.#cancelTimer()
         resolve()
       })
     })
@@ -67,6 +87,25 @@ export class Asking {
   /** Does nothing once there is an answer, or none. */
   end(reason: string): void {
     if (this.#hangUp()) this.#failed(reason)
+  }
+
+  /** Hands of TLS are shaken, and nothing was said. */
+  #secured(socket: TLSSocket, material: Material): void {
+    if (this.#isEnded) return
+    const flaw = material.flawOfDialled(socket, { address: this.#address, id: null })
+    if (flaw === null) return this.#ask(material.proofFor(socket))
+    this.#isEnded = true
+    this.#cancelTimer()
+    socket.end(Buffer.concat([MAGIC, encodeRefusal(unauthenticated(flaw))]))
+    this.#cancelTimer = this.#clock.setTimer(FAREWELL_MS, () => socket.destroy())
+    this.#failed(flaw)
+  }
+
+  #ask(proof: Uint8Array | null): void {
+    const { byteLength } = this.#question
+    if (byteLength > QUESTION_BYTES_MAX) return this.end(`a question of over ${QUESTION_BYTES_MAX} bytes`)
+    const pieces = [MAGIC, ...(proof === null ? [] : [encodeProof(proof)]), encodeQuestion(this.#question)]
+    this.#socket.write(Buffer.concat(pieces))
   }
 
   /** False: it has ended before. */
@@ -94,7 +133,7 @@ export class Asking {
     const { slab, start, available } = this.#reader
     const length = Math.min(available, MAGIC.length)
     if (slab.compare(MAGIC, 0, length, start, start + length) !== 0) {
-      this.end('this is not the protocol of Balsa')
+      this.end(slab[start] === TLS_ALERT ? NO_TLS : 'this is not the protocol of Balsa')
     } else if (length === MAGIC.length) {
       this.#reader.consume(length)
       this.#magicRead = true

@@ -12,6 +12,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { assert, RaftError } from '../../errors.js'
 import {
   type CancelTimer,
@@ -30,10 +31,12 @@ import {
   encodeClientWelcome,
   encodeGoodbye,
   encodeHello,
+  encodeProof,
   encodeRefusal,
   encodeWelcome,
   FEATURES,
   foreignRefusal,
+  type Frame,
   FRAME_BYTES_MAX,
   HEAD_BYTES_MAX,
   type Hello,
@@ -44,6 +47,7 @@ import {
   isSameBoot,
   isUnderstood,
   type LinkId,
+  type Malformed,
   NO_ANSWER,
   type Ping,
   PROTOCOL,
@@ -54,11 +58,14 @@ import {
   type Response,
   type ServerId,
   takesNoClients,
+  unauthenticated,
 } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
 import { FrameWriter, writeTogether } from './frame-writer.js'
+import { type Dialled, handshakeFlaw, type Material, NO_TLS, NO_TOKEN } from './material.js'
 import type { TcpSettings } from './options.js'
+import type { Secret } from './secret.js'
 import type { Counted, TcpStats } from './stats.js'
 
 /**
@@ -66,8 +73,11 @@ import type { Counted, TcpStats } from './stats.js'
  */
 export const MAGIC = Buffer.from('BALSA\r\n\0', 'latin1')
 
+/** What TLS begins with: a record of a handshake, or of an alert. */
+const TLS_RECORDS: ReadonlySet<number> = new Set([0x15, 0x16])
+
 /** How long a connection that ends with words for the peer may stay, so that they arrive. */
-const FAREWELL_MS = 1000
+export const FAREWELL_MS = 1000
 
 /**
  * After so much silence the kernel asks whether the peer is still there: finds a half-open connection on which nothing
@@ -141,6 +151,14 @@ export class Connection {
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
+  /** What it was made with, or has been found to be good for since; null: nothing is encrypted. */
+  #material: Material | null
+  /** Dialled, and hands of TLS are not shaken. */
+  #isSecuring = false
+  /** Whether whoever has dialled must still prove the token, or may, or no more. */
+  #proof: 'awaited' | 'allowed' | 'past' = 'past'
+  /** The token that was proven. */
+  #proven: Secret | null = null
   #magicSent = false
   #magicRead = false
   #admitted = false
@@ -181,12 +199,18 @@ export class Connection {
     return new Connection(address, { dialled: null, link: 0, isChannel: true, asClient }, context, owner)
   }
 
-  static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+  /** Of TLS, the socket of a handshake that is over, and what it was made with. */
+  static accept(
+    socket: Socket | { readonly socket: TLSSocket; readonly material: Material },
+    link: LinkId,
+    context: ConnectionContext,
+    owner: ConnectionOwner,
+  ): Connection {
     return new Connection(socket, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
   }
 
   private constructor(
-    from: Address | Socket,
+    from: Address | Socket | { readonly socket: TLSSocket; readonly material: Material },
     side: {
       readonly dialled: ServerId | null
       readonly link: LinkId
@@ -205,24 +229,28 @@ export class Connection {
     this.#isOfClient = side.asClient !== null
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
-    if (!('host' in from)) {
-      this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
-      this.#socket = settings.sockets.takeOver(from, onread) ?? from
-      if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
+    if (side.link !== 0) {
+      const { socket, material } = 'material' in from ? from : { socket: from as Socket, material: null }
+      this.#material = material
+      this.#remote = { host: socket.remoteAddress ?? 'unknown', port: socket.remotePort ?? 0 }
+      this.#socket = (material === null ? settings.sockets.takeOver(socket, onread) : null) ?? socket
+      if (this.#socket === socket) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
       this.#cancelTimer = this.#handshakeTimer()
+      if (material !== null) this.#proof = material.needsProof ? 'awaited' : 'allowed'
     } else {
-      this.#remote = from
-      this.#socket = settings.sockets.dial(from, onread)
+      this.#remote = from as Address
+      this.#material = settings.credentials?.material ?? null
+      this.#isSecuring = this.#material !== null
+      this.#socket = this.#material?.dial(this.#remote, onread) ?? settings.sockets.dial(this.#remote, onread)
       this.#socket.on('connect', () => this.#connected())
+      this.#socket.on('secureConnect', () => this.#secured())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
         this.end(`not connected within ${settings.dialTimeoutMs} ms`),
       )
     }
     this.#socket.setNoDelay(true)
     this.#socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    this.#socket.on('error', ({ code, message }: NodeJS.ErrnoException) =>
-      this.#end(code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear'),
-    )
+    this.#socket.on('error', (error) => this.#failed(error))
     this.#socket.on('end', () => this.#end('closed by the other side', null, 'gone'))
     this.#socket.on('close', () => {
       this.end('closed by the other side')
@@ -346,7 +374,7 @@ export class Connection {
     this.#isOpen = false
     this.#cancelTimer()
     this.#writer.clear()
-    if (lastWords === null || this.#socket.connecting) {
+    if (lastWords === null || this.#socket.connecting || this.#isSecuring) {
       this.#socket.destroy()
     } else {
       // The other side's bytes are still read, into nothing: a reset for unread bytes could overtake the last words.
@@ -378,8 +406,61 @@ export class Connection {
     if (this.#isEnded) return
     this.#cancelTimer()
     this.#cancelTimer = this.#handshakeTimer()
+    if (this.#material === null) this.#introduce()
+  }
+
+  /** Hands of TLS are shaken with whom this side has dialled; nothing was said. */
+  #secured(): void {
+    if (this.#isEnded) return
+    this.#isSecuring = false
+    const { settings } = this.#context
+    // What the handshake was judged by is no more.
+    if (this.#material !== settings.credentials?.material) return this.end('the certificates were reloaded meanwhile')
+    const flaw = this.#material?.flawOfDialled(this.#tlsSocket, this.#whom) ?? null
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
+    this.#introduce()
+  }
+
+  #introduce(): void {
     if (this.#asClient !== null) this.#begin(encodeClientHello(this.#asClient))
     else if (this.#dialled !== null) this.#sayHello(this.#dialled)
+  }
+
+  /** Invariant: there is a material. */
+  get #tlsSocket(): TLSSocket {
+    assert(this.#socket instanceof TLSSocket, 'a connection with a material that is not encrypted')
+    return this.#socket
+  }
+
+  /** Whom this side has dialled. */
+  get #whom(): Dialled {
+    return { address: this.#remote, id: this.#dialled }
+  }
+
+  #failed(error: NodeJS.ErrnoException): void {
+    if (this.#isEnded) return
+    const { code, message } = error
+    const flaw = this.#isOpen || this.#material === null ? null : handshakeFlaw(error)
+    if (flaw !== null) this.#owner.refused(this, 'self', unauthenticated(flaw))
+    this.#end(flaw ?? code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear')
+  }
+
+  /** Ends an accepted connection if whoever dials is not believed. Once, before anything is read. */
+  judgeDialling(): void {
+    const flaw = this.#material?.flawOfDialling(this.#tlsSocket) ?? null
+    if (flaw !== null) this.refuse(unauthenticated(flaw))
+  }
+
+  /** Ends the connection if it would not be made with that material. */
+  judge(material: Material): void {
+    const before = this.#material
+    if (this.#isEnded || this.#isSecuring || before === null) return
+    const dialled = this.link === 0 ? this.#whom : null
+    const side = { dialled, id: this.peer?.serverId ?? null, proven: this.#proven, isAsked: this.#proof !== 'past' }
+    const flaw = material.flawNow(this.#tlsSocket, side, before, this.#context.clock.wallNow())
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
+    this.#material = material
+    if (this.#proof !== 'past') this.#proof = material.needsProof ? 'awaited' : 'allowed'
   }
 
   #handshakeTimer(): CancelTimer {
@@ -407,7 +488,8 @@ export class Connection {
 
   #begin(hello: Uint8Array): void {
     this.#magicSent = true
-    this.#socket.write(Buffer.concat([MAGIC, hello]))
+    const proof = this.link === 0 ? (this.#material?.proofFor(this.#tlsSocket) ?? null) : null
+    this.#socket.write(Buffer.concat(proof === null ? [MAGIC, hello] : [MAGIC, encodeProof(proof), hello]))
   }
 
   #space(): Uint8Array {
@@ -476,7 +558,8 @@ export class Connection {
     const { slab, start, available } = this.#reader
     const length = Math.min(available, MAGIC.length)
     if (slab.compare(MAGIC, 0, length, start, start + length) !== 0) {
-      this.#cut('this is not the protocol of Balsa')
+      const speaksTls = this.#material === null && TLS_RECORDS.has(slab[start] ?? 0)
+      this.#cut(speaksTls ? NO_TLS : 'this is not the protocol of Balsa')
       return false
     }
     if (length < MAGIC.length) return false
@@ -488,6 +571,7 @@ export class Connection {
   #takeFrame(length: number): void {
     const { memory, start } = this.#reader
     const frame = decodeFrame(memory, start, start + length)
+    if (this.#proof !== 'past' && this.#takeFirst(frame)) return
     switch (frame.type) {
       case 'Malformed':
         return this.#cut(frame.what)
@@ -505,12 +589,13 @@ export class Connection {
         return this.#takeClientHello(frame)
       case 'clientWelcome':
         if (this.#asClient === null || this.#isOpen) return this.#cut('a welcome of a client out of place')
-        this.#openToClient(frame.features)
-        return this.#owner.welcomed?.(this, frame)
+        return this.#takeClientWelcome(frame)
       case 'question':
         return this.#takeQuestion(frame.data)
       case 'answer':
         return this.#cut('an answer to no question')
+      case 'proof':
+        return this.#cut('a proof of a token out of place')
       case 'welcome':
         if (!this.#isWelcomeInPlace) return this.#cut('a welcome out of place')
         this.#welcomed = true
@@ -522,6 +607,17 @@ export class Connection {
       default:
         return this.#takeMessage(frame)
     }
+  }
+
+  /** Of the first frame from whoever has dialled: whether that was all there is to do with it. */
+  #takeFirst(frame: Frame | Malformed): boolean {
+    const isAwaited = this.#proof === 'awaited'
+    // Refused by the other side, which need not prove anything for that.
+    if (frame.type === 'refusal' || frame.type === 'Malformed') return false
+    this.#proof = 'past'
+    if (frame.type === 'proof') this.#proven = this.#material?.provenBy(frame.data, this.#tlsSocket) ?? null
+    if (isAwaited && this.#proven === null) this.refuse(unauthenticated(NO_TOKEN))
+    return frame.type === 'proof' || this.#isEnded
   }
 
   #takeQuestion(question: Uint8Array): void {
@@ -547,6 +643,13 @@ export class Connection {
     this.#begin(encodeClientWelcome({ protocol: PROTOCOL, features: FEATURES, clusterId, serverId }))
     this.#openToClient(hello.features)
     taken(this)
+  }
+
+  #takeClientWelcome(welcome: ClientWelcome): void {
+    const flaw = this.#material?.flawOfId(this.#tlsSocket, welcome.serverId, true) ?? null
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
+    this.#openToClient(welcome.features)
+    this.#owner.welcomed?.(this, welcome)
   }
 
   #openToClient(features: readonly string[]): void {
@@ -594,6 +697,8 @@ export class Connection {
     this.#isChannel = isChannel
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.refuse(refusal)
+    const flaw = this.#material?.flawOfId(this.#tlsSocket, hello.serverId, this.link === 0) ?? null
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
     const admitted = this.#owner.admit(introductionOf(hello), this)

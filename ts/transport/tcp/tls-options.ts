@@ -1,5 +1,9 @@
 /** What TLS and the token of a cluster take: their shapes, and the check of what is given or was read. */
 
+import type { RaftError } from '../../errors.js'
+import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
+import { patternFlaw, pemText } from './certificates.js'
+
 /** Certificates or a key in PEM, as text or as its bytes; several certificates stand one behind the other. */
 export type Pem = string | Uint8Array
 
@@ -49,3 +53,63 @@ export type TokenSource = Token | (() => Token | Promise<Token>)
 
 /** One token, or those that are accepted while one replaces another; the first is shown. */
 export type Token = string | readonly string[]
+
+/** Within this a function must have read what it was asked for. */
+export const READ_MS_MAX = 10_000
+
+const TLS_NAMES = Object.keys({
+  ...{ cert: true, key: true, passphrase: true, ca: true, crl: true, san: true },
+  ...{ requestCert: true, rejectUnauthorized: true, minVersion: true },
+} satisfies Record<keyof TlsOptions, true>)
+
+const TOKEN_BYTES = { min: 16, max: 1024 } as const
+const TOKENS_MAX = 8
+
+/**
+ * Throws ERR_RAFT_OPTIONS on the first thing that is wrong with their shape. No message has a value of them in it.
+ * `isServer`: whoever takes them is dialled, too.
+ */
+export function checkTls(taker: string, given: unknown, isServer: boolean): TlsOptions {
+  checkOptionNames(`${taker}: tls`, given, TLS_NAMES)
+  const tls = given as TlsOptions
+  const flaw = (name: string, what: string): RaftError => optionsError(`${taker}: tls.${name} ${what}`)
+  for (const name of ['cert', 'key', 'ca', 'crl'] as const) {
+    if (tls[name] !== undefined && !isPem(tls[name])) throw flaw(name, 'must be PEM: a string, or its bytes')
+  }
+  if (tls.ca === undefined) throw flaw('ca', 'is missing: give the certificates, in PEM, of the CAs that are believed')
+  if ((tls.cert === undefined) !== (tls.key === undefined)) {
+    throw flaw(tls.key === undefined ? 'key' : 'cert', 'is missing: a certificate and its private key go together')
+  }
+  if (isServer && tls.cert === undefined) throw flaw('cert', 'is missing: a server needs cert and key')
+  for (const name of ['requestCert', 'rejectUnauthorized'] as const) {
+    if (tls[name] !== undefined && typeof tls[name] !== 'boolean') throw flaw(name, 'must be true or false')
+  }
+  const { passphrase, minVersion, san } = tls
+  if (passphrase !== undefined && typeof passphrase !== 'string') throw flaw('passphrase', 'must be a string')
+  if (minVersion !== undefined && minVersion !== 'TLSv1.2' && minVersion !== 'TLSv1.3') {
+    throw flaw('minVersion', `is ${shown(minVersion)}; must be TLSv1.2 or TLSv1.3`)
+  }
+  if (san === undefined) return tls
+  const wrong = patternFlaw(san)
+  if (wrong !== null) throw flaw('san', `is ${shown(san)}; it ${wrong}`)
+  if (tls.rejectUnauthorized === false) throw flaw('san', 'means nothing with rejectUnauthorized: false; leave one out')
+  return tls
+}
+
+/** The same of what is given as a token; none of them is in a message. */
+export function checkToken(taker: string, given: unknown): readonly string[] {
+  const tokens: readonly unknown[] = Array.isArray(given) ? given : [given]
+  const { min, max } = TOKEN_BYTES
+  const areTokens = tokens.every((token) => {
+    const bytes = typeof token === 'string' ? Buffer.byteLength(token) : 0
+    return bytes >= min && bytes <= max
+  })
+  if (areTokens && tokens.length >= 1 && tokens.length <= TOKENS_MAX) return tokens as readonly string[]
+  const remedy = 'make one with: openssl rand -base64 32'
+  throw optionsError(`${taker}: token must be a string of ${min} .. ${max} bytes, or 1 .. ${TOKENS_MAX} of them; ${remedy}`)
+}
+
+function isPem(value: unknown): value is Pem {
+  const isBytes = ArrayBuffer.isView(value) && (value as Uint8Array)[Symbol.toStringTag] === 'Uint8Array'
+  return (typeof value === 'string' || isBytes) && pemText(value as Pem).includes('-----BEGIN ')
+}
