@@ -1,6 +1,7 @@
 /** One measured server, as a process of its own: a state machine that only counts, and a load when asked for. */
 
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Raft } from 'balsa-raft'
 import { tcp } from 'balsa-raft/transport/tcp'
@@ -11,8 +12,11 @@ import type { FromServer, ToServer, Usage } from './messages.js'
 
 const LOOP_DELAY_RESOLUTION_MS = 10
 
-/** `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. */
-const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked'] = process.argv.slice(2)
+/**
+ * `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. `certificates`:
+ * where they lie with which all is encrypted; empty: nothing is.
+ */
+const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked', certificates = ''] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
@@ -27,12 +31,14 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) gcMilliseconds += entry.duration
 }).observe({ entryTypes: ['gc'] })
 
+const read = (name: string): string => readFileSync(join(certificates, name), 'utf8')
+const tls = () => ({ cert: read('cert'), key: read('key'), ca: read('ca'), san: 'DNS:{id}.bench' })
 const listen = bootstrap.find((server) => server.id === id)?.address ?? ''
 const raft = await Raft.open({
   id,
   dir,
   bootstrap,
-  transport: tcp({ listen }),
+  transport: tcp({ listen, ...(certificates !== '' && { tls }) }),
   stateMachine: countingMachine(Number(snapshotBytes)),
   logger: false,
   codec: bytes,

@@ -2,10 +2,11 @@
 
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NativeStoreMode } from 'balsa-raft/storage'
+import { Authority } from '../../support/certificates.js'
 import { freePorts } from '../../support/free-addresses.js'
 import type { Settings } from '../settings.js'
 import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
@@ -29,6 +30,8 @@ export interface ServerOptions {
   readonly taken?: 'asked' | 'automatic'
   /** Of their stores; default: as the environment or the library says. */
   readonly mode?: NativeStoreMode
+  /** Whether their peers have to show certificates, and all is encrypted. Default false. */
+  readonly tls?: boolean
 }
 
 export class RaftServers {
@@ -48,7 +51,7 @@ export class RaftServers {
   /** Over empty folders; resolves when all three are ready. */
   static async start(
     { dir, profile }: Settings,
-    { snapshotBytes = 0, taken = 'asked', mode }: ServerOptions = {},
+    { snapshotBytes = 0, taken = 'asked', mode, tls = false }: ServerOptions = {},
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
@@ -56,10 +59,11 @@ export class RaftServers {
     const list = addresses.map((address, at) => `s${at + 1}=${address}`).join(',')
     const script = fileURLToPath(new URL('raft-server.js', import.meta.url))
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+    const certificates = tls ? certificatesIn(folder) : ''
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
-      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv, env })
+      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken, certificates], { execArgv, env })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))
@@ -149,6 +153,17 @@ export class RaftServers {
     await Promise.all(this.#processes.map(stop))
     rmSync(this.#folder, { recursive: true })
   }
+}
+
+/** One certificate for all servers, its key and that of who has issued it; returns where. */
+function certificatesIn(folder: string): string {
+  const authority = new Authority()
+  const { cert, key } = authority.issue({ names: ['s1', 's2', 's3'].map((id) => `DNS:${id}.bench`) })
+  authority.close()
+  const path = join(folder, 'certificates')
+  mkdirSync(path)
+  for (const [name, pem] of Object.entries({ cert, key, ca: authority.pem })) writeFileSync(join(path, name), pem)
+  return path
 }
 
 function diskBytesOf(path: string): number {

@@ -15,12 +15,14 @@ import { sim } from './sim.js'
 import { soak } from './soak.js'
 import { store } from './store.js'
 import { submit } from './submit.js'
+import { tls } from './tls.js'
 
 export const suites: readonly Suite[] = [
   core,
   store,
   apply,
   submit,
+  tls,
   hashicorp,
   read,
   failover,

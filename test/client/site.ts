@@ -22,9 +22,10 @@ export class Site {
   readonly #storage = memoryStore()
   readonly #clients: ListClient[] = []
   readonly #extra: Options
-  readonly #tcp: Partial<TcpOptions>
+  readonly #tcp: (id: string) => Partial<TcpOptions>
 
-  constructor(extra: Options = {}, ofTcp: Partial<TcpOptions> = {}) {
+  /** `ofTcp`: what the transport of that server is given besides. */
+  constructor(extra: Options = {}, ofTcp: (id: string) => Partial<TcpOptions> = () => ({})) {
     this.#extra = extra
     this.#tcp = ofTcp
   }
@@ -39,7 +40,7 @@ export class Site {
 
   async open(id: string, more: Options = {}): Promise<ListRaft> {
     const list: unknown[] = []
-    const transport = tcp({ listen: this.address(id), ...this.#tcp })
+    const transport = tcp({ listen: this.address(id), ...this.#tcp(id) })
     this.transports.set(id, transport)
     const server: ListRaft = await Raft.open<unknown, unknown, unknown, unknown>({
       // A busy machine is seldom a reason for an election.

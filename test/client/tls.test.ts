@@ -6,7 +6,6 @@ import * as assert from 'uvu/assert'
 import { msgpackCodec, RaftError } from 'balsa-raft'
 import { RaftClient } from 'balsa-raft/client'
 import type { ClientOptions, TlsOptions } from 'balsa-raft/client'
-import type { TcpOptions } from 'balsa-raft/transport/tcp'
 import { Authority, noCertificates } from '../../support/certificates.js'
 import { testUnless } from '../support/skip.js'
 import { until } from '../support/until.js'
@@ -21,8 +20,8 @@ class World {
   readonly files = { tls: this.#good(['s1', 's2', 's3'].map((id) => `DNS:${id}.test`)), token: TOKEN }
   readonly site: Site
 
-  constructor(more: Partial<TcpOptions> = {}) {
-    this.site = new Site({}, { tls: () => this.files.tls, token: () => this.files.token, ...more })
+  constructor() {
+    this.site = new Site({}, () => ({ tls: () => this.files.tls, token: () => this.files.token }))
   }
 
   /** What a client has when all is well: a certificate that is no server's. */
