@@ -91,10 +91,12 @@ export function namesOf(one: X509Certificate): string {
   const names = alternativeNames(one)
   if (names.length === 0) return 'no alternative name'
   const more = names.length > SHOWN_MAX ? ` and ${names.length - SHOWN_MAX} more` : ''
-  return names.slice(0, SHOWN_MAX).join(', ') + more
+  const shown = names.slice(0, SHOWN_MAX).map((name) => name.slice(0, SHOWN_LENGTH_MAX))
+  return shown.join(', ') + more
 }
 
 const SHOWN_MAX = 4
+const SHOWN_LENGTH_MAX = 100
 
 /**
  * Node.js puts a name in quotes that has a comma, a quote or a control character in it; such a one is kept with its

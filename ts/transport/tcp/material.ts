@@ -82,7 +82,11 @@ export class Material {
     } catch (error) {
       throw optionsError(`${taker}: tls cannot be used: ${codeOf(error)}`)
     }
-    this.#server?.on('secureConnection', (socket) => this.#taken(socket, (handshake) => handshake.done(socket)))
+    this.#server?.on('secureConnection', (socket) => {
+      // Of TLS 1.2: nobody becomes another one in the midst of a connection.
+      socket.disableRenegotiation()
+      this.#taken(socket, (handshake) => handshake.done(socket))
+    })
     this.#server?.on('tlsClientError', (error, socket) => this.#taken(socket, (handshake) => handshake.failed(error)))
   }
 
@@ -106,12 +110,14 @@ export class Material {
 
   /** A socket on its way to that address. Judged by `flawOfDialled` at its `secureConnect`. */
   dial({ host, port }: Address, onread: OnReadOpts): TLSSocket {
-    return connect({
+    const socket = connect({
       ...{ host, port, onread, secureContext: this.#context, ALPNProtocols: PROTOCOLS },
       servername: isIP(host) === 0 ? host : '',
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
     })
+    socket.disableRenegotiation()
+    return socket
   }
 
   /** Shakes hands on an accepted socket; what has been read of it was put back. Judged by `flawOfDialling`. */

@@ -159,7 +159,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
       untrack: (connection) => this.closed(connection),
     }
     const { credentials } = this.#settings
-    logger.info('transport.listening', { address: bound, tls: credentials !== null })
+    const expires = credentials?.material.expires
+    logger.info('transport.listening', { address: bound, ...(expires !== undefined && { expires }) })
     if (credentials?.material.isClosedToStrangers !== true && !isLoopback(this.#server)) {
       logger.warn('transport.unprotected', { address: bound, reason: unprotected(credentials !== null) })
     }
