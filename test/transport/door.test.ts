@@ -56,7 +56,15 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'FRAME_HEADER_BYTES',
       'HEAD_BYTES_MAX',
     ],
-    ...['MESSAGE_HEAD_BYTES_MAX', 'NO_ANSWER', 'NO_FEATURES', 'PROOF_BYTES', 'PROTOCOL', 'QUESTION_BYTES_MAX', 'QuietLog'],
+    ...[
+      'MESSAGE_HEAD_BYTES_MAX',
+      'NO_ANSWER',
+      'NO_FEATURES',
+      'PROOF_BYTES',
+      'PROTOCOL',
+      'QUESTION_BYTES_MAX',
+      'QuietLog',
+    ],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...[
       'encodeAnswer',

@@ -282,7 +282,11 @@ check('a proof for one connection proves nothing on another, nor does one that i
 
 check('with a token and requestCert: false, who dials needs no certificate, but the token', async (context) => {
   const tls = (id: string): TlsOptions => good(id, { requestCert: false })
-  const { a, b } = await two(context, { tls: tls('a'), token: TOKEN }, { tls: tls('b'), token: [TOKEN, 'a newer token'.repeat(2)] })
+  const { a, b } = await two(
+    context,
+    { tls: tls('a'), token: TOKEN },
+    { tls: tls('b'), token: [TOKEN, 'a newer token'.repeat(2)] },
+  )
   await b.up('a')
   assert.is(a.admitted[0]?.serverId, 'b')
 })

@@ -92,21 +92,25 @@ const reloadBoth = async (...servers: readonly Server[]): Promise<void> => {
   await Promise.all(servers.map(({ transport }) => transport.reload()))
 }
 
-check('one authority replaces another by way of both, and only what is left of the old one is made anew', async (context) => {
-  const [a, b] = await connected(context)
-  for (const { files } of [a, b]) files.believe(old, fresh)
-  await reloadBoth(a, b)
-  for (const { files } of [a, b]) files.issue(fresh)
-  await reloadBoth(a, b)
-  assert.equal([ends(a), ends(b)], [0, 0], 'all that was connected is still believed')
-  for (const { files } of [a, b]) files.believe(fresh)
-  await reloadBoth(a, b)
-  await until('all is made anew', () => ends(a) === 1 && ends(b) === 1 && isUp(a) && isUp(b))
-  const reasons = [a, b].flatMap(({ site }) =>
-    site.lines.filter(({ event }) => event === 'transport.peer-down').map(({ fields }) => String(fields['reason'])),
-  )
-  for (const reason of reasons) assert.match(reason, /the certificate of who .* is no longer believed: no CA in tls\.ca/)
-})
+check(
+  'one authority replaces another by way of both, and only what is left of the old one is made anew',
+  async (context) => {
+    const [a, b] = await connected(context)
+    for (const { files } of [a, b]) files.believe(old, fresh)
+    await reloadBoth(a, b)
+    for (const { files } of [a, b]) files.issue(fresh)
+    await reloadBoth(a, b)
+    assert.equal([ends(a), ends(b)], [0, 0], 'all that was connected is still believed')
+    for (const { files } of [a, b]) files.believe(fresh)
+    await reloadBoth(a, b)
+    await until('all is made anew', () => ends(a) === 1 && ends(b) === 1 && isUp(a) && isUp(b))
+    const reasons = [a, b].flatMap(({ site }) =>
+      site.lines.filter(({ event }) => event === 'transport.peer-down').map(({ fields }) => String(fields['reason'])),
+    )
+    for (const reason of reasons)
+      assert.match(reason, /the certificate of who .* is no longer believed: no CA in tls\.ca/)
+  },
+)
 
 check('whoever is believed no more is cut off at once, and let in again with a new certificate', async (context) => {
   const [a, b] = await connected(context)
@@ -119,7 +123,11 @@ check('whoever is believed no more is cut off at once, and let in again with a n
   await until('b has ended what was made with the old one', () => ends(b) === 1 && isUp(b))
   a.files.believe(fresh)
   await a.transport.reload()
-  await until('a refuses b', () => b.site.lines.some(({ event, fields }) => event === 'transport.dial-failed' && /is not believed/.test(String(fields['reason']))))
+  await until('a refuses b', () =>
+    b.site.lines.some(
+      ({ event, fields }) => event === 'transport.dial-failed' && /is not believed/.test(String(fields['reason'])),
+    ),
+  )
   b.files.issue(fresh)
   await b.transport.reload()
   await until('all is well', () => isUp(a) && isUp(b))
@@ -230,8 +238,16 @@ const misgiven: readonly (readonly [string, () => unknown, string])[] = [
   ['a path in the place of PEM', () => ({ tls: { ca: '/etc/ca.pem' } }), 'tls.ca must be PEM'],
   ['a name of nobody', () => ({ tls: { ...anything(), san: 'DNS:kv.test' } }), 'tls.san is DNS:kv.test; it must be'],
   ['a name of a kind that there is not', () => ({ tls: { ...anything(), san: 'IP:{id}' } }), 'tls.san is IP:{id}'],
-  ['a name that nobody asks for', () => ({ tls: { ...anything(), san: 'DNS:{id}', rejectUnauthorized: false } }), 'leave one out'],
-  ['an old version', () => ({ tls: { ...anything(), minVersion: 'TLSv1.1' } }), 'minVersion is TLSv1.1; must be TLSv1.2 or TLSv1.3'],
+  [
+    'a name that nobody asks for',
+    () => ({ tls: { ...anything(), san: 'DNS:{id}', rejectUnauthorized: false } }),
+    'leave one out',
+  ],
+  [
+    'an old version',
+    () => ({ tls: { ...anything(), minVersion: 'TLSv1.1' } }),
+    'minVersion is TLSv1.1; must be TLSv1.2 or TLSv1.3',
+  ],
   ['a short token', () => ({ tls: anything(), token: 'short' }), 'token must be a string of 16 .. 1024 bytes'],
   ['no token', () => ({ tls: anything(), token: [] }), 'or 1 .. 8 of them'],
 ]
@@ -242,7 +258,8 @@ for (const [what, options, words] of misgiven) {
   test(`${what} is refused where it is given`, () => {
     assert.throws(
       () => tcp({ listen: '127.0.0.1:0', ...(options() as object) }),
-      (error: unknown) => error instanceof RaftError && error.code === 'ERR_RAFT_OPTIONS' && error.message.includes(words),
+      (error: unknown) =>
+        error instanceof RaftError && error.code === 'ERR_RAFT_OPTIONS' && error.message.includes(words),
     )
   })
 }

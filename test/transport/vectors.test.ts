@@ -84,6 +84,7 @@ test('every frame that this version has is among those that it writes, with each
       'goodbye',
       'hello',
       'ping',
+      'proof',
       'question',
       'refusal',
       'welcome',

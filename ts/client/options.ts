@@ -94,7 +94,16 @@ export interface ConnectionSettings {
 }
 
 const OPTION_NAMES = Object.keys({
-  ...{ endpoints: true, cluster: true, tls: true, token: true, codec: true, resultCodec: true, queryCodec: true, answerCodec: true },
+  ...{
+    endpoints: true,
+    cluster: true,
+    tls: true,
+    token: true,
+    codec: true,
+    resultCodec: true,
+    queryCodec: true,
+    answerCodec: true,
+  },
   ...{ prefer: true, timeoutMs: true, signal: true, dialTimeoutMs: true, handshakeTimeoutMs: true },
   ...{ backoffMinMs: true, backoffMaxMs: true, logger: true, clock: true, random: true },
 } satisfies Record<keyof ClientOptions<unknown>, true>)

@@ -243,7 +243,8 @@ function chainFlaw(socket: TLSSocket, whose: string): string | null {
   return `${whose} is not believed (${code}): ${REMEDIES[code] ?? 'have it issued anew, by a CA that is in tls.ca of both sides'}`
 }
 
-const FOREIGN = 'no CA in tls.ca of the side that refuses has issued it. Have it issued by one of them, or add its CA there'
+const FOREIGN =
+  'no CA in tls.ca of the side that refuses has issued it. Have it issued by one of them, or add its CA there'
 
 /** By what OpenSSL says of a certificate. */
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -252,7 +253,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   CERT_REVOKED: 'it is in tls.crl of the side that refuses. Have another one issued',
   UNABLE_TO_GET_CRL: 'tls.crl of the side that refuses has no list of the CA that has issued it. Add it there',
   CRL_HAS_EXPIRED: 'the list of its CA in tls.crl of the side that refuses has expired. Renew that list and reload',
-  INVALID_PURPOSE: 'its extended key usage forbids it. Issue it with serverAuth and clientAuth, or without the extension',
+  INVALID_PURPOSE:
+    'its extended key usage forbids it. Issue it with serverAuth and clientAuth, or without the extension',
   DEPTH_ZERO_SELF_SIGNED_CERT: FOREIGN,
   SELF_SIGNED_CERT_IN_CHAIN: FOREIGN,
   UNABLE_TO_GET_ISSUER_CERT: FOREIGN,
@@ -267,7 +269,8 @@ export function handshakeFlaw(error: NodeJS.ErrnoException): string | null {
   if (/UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|NO_PROTOCOLS_AVAILABLE/.test(code)) {
     return `the two sides have no version of TLS in common (${code}): compare tls.minVersion, and upgrade the older side`
   }
-  if (/APPLICATION_PROTOCOL/.test(code)) return `the other side speaks TLS, but not with servers of Balsa: correct the address`
+  if (/APPLICATION_PROTOCOL/.test(code))
+    return `the other side speaks TLS, but not with servers of Balsa: correct the address`
   if (!/^(?:ERR_SSL_|ERR_TLS_|EPROTO)/.test(code)) return null
   return `the handshake of TLS has failed (${code}): compare the option tls of both sides`
 }

@@ -106,7 +106,9 @@ export function checkToken(taker: string, given: unknown): readonly string[] {
   })
   if (areTokens && tokens.length >= 1 && tokens.length <= TOKENS_MAX) return tokens as readonly string[]
   const remedy = 'make one with: openssl rand -base64 32'
-  throw optionsError(`${taker}: token must be a string of ${min} .. ${max} bytes, or 1 .. ${TOKENS_MAX} of them; ${remedy}`)
+  throw optionsError(
+    `${taker}: token must be a string of ${min} .. ${max} bytes, or 1 .. ${TOKENS_MAX} of them; ${remedy}`,
+  )
 }
 
 function isPem(value: unknown): value is Pem {
