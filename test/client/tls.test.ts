@@ -110,10 +110,13 @@ for (const [what, [options, words]] of Object.entries(refused)) {
   })
 }
 
-check('what is under way when a client reloads is answered', async (world) => {
+check('what is under way when a client reloads is answered, and it goes on over another connection', async (world) => {
   let token = TOKEN
+  let connected = 0
   const tls = world.client
-  const client = await world.site.connect({ tls: () => tls, token: () => token })
+  const info = (event: string): void => void (connected += Number(event === 'client.connected'))
+  const logger = { debug: () => {}, info, warn: () => {}, error: () => {} }
+  const client = await world.site.connect({ tls: () => tls, token: () => token, logger })
   const submitted: Promise<unknown>[] = []
   for (let round = 0; round < 20; round += 1) {
     for (let one = 0; one < 20; one += 1) submitted.push(client.submit(`${round}.${one}`, { retry: false }))
@@ -122,6 +125,7 @@ check('what is under way when a client reloads is answered', async (world) => {
   const outcomes = await Promise.all(submitted.map((each) => each.then(String, String)))
   assert.is(outcomes.filter((outcome) => outcome.includes('ERR')).length, 0)
   assert.is(new Set(outcomes).size, 400)
+  await until('each reload has dialled, or found it done', () => connected > 2)
   token = 'short'
   assert.match((await refusal(client.reload())).message, 'RaftClient.connect: token must be a string of 16')
   assert.is(await client.submit('after that'), 'after that')

@@ -104,10 +104,12 @@ testUnless(test, noCertificates, 'nothing that was acknowledged is lost, and nob
     assert.is(written[2]?.unknown.length, 0, 'a session knows what became of each')
     // The old authority counts for nothing any more.
     const late = new Files(['DNS:client.test'], old)
-    const refused = await site
-      .connect({ tls: { ...late.tls, ca: fresh.pem } })
-      .then(String, (error: RaftError) => error)
+    late.believe(old, fresh)
+    const refused = await site.connect({ tls: late.tls }).then(String, (error: unknown) => error)
     assert.is(refused instanceof RaftError && refused.code, 'ERR_RAFT_UNAUTHENTICATED')
+    late.issue(fresh)
+    late.believe(fresh)
+    await site.connect({ tls: late.tls })
   } finally {
     await site.closeAll()
     old.close()

@@ -5,7 +5,9 @@
 
 import { X509Certificate } from 'node:crypto'
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
-import type { Pem } from './tls-options.js'
+
+/** Certificates or a key in PEM, as text or as its bytes; several certificates stand one behind the other. */
+export type Pem = string | Uint8Array
 
 /** From a certificate to that of its CA, both included: longer than any that is in use. */
 const CHAIN_LENGTH_MAX = 10

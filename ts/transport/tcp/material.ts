@@ -32,10 +32,11 @@ import {
   isIssuedBy,
   nameFor,
   namesOf,
+  type Pem,
   pemText,
 } from './certificates.js'
 import { Secret } from './secret.js'
-import type { Pem, TlsOptions } from './tls-options.js'
+import type { TlsOptions } from './tls-options.js'
 
 const PROTOCOLS = ['balsa']
 
@@ -239,7 +240,7 @@ function chainFlaw(socket: TLSSocket, whose: string): string | null {
   if (certificatesOf(socket).length === 0) return `${whose} is missing: give it the options cert and key of tls`
   if (socket.authorized) return null
   // It is a code, whatever its type says.
-  const code = String(socket.authorizationError as unknown)
+  const code = String(socket.authorizationError)
   return `${whose} is not believed (${code}): ${REMEDIES[code] ?? 'have it issued anew, by a CA that is in tls.ca of both sides'}`
 }
 
@@ -320,4 +321,7 @@ function checkKey(taker: string, pem: Pem, passphrase: string | undefined, own: 
 const keyOf = ({ remoteAddress, remotePort, localAddress }: Socket): string =>
   `${remoteAddress} ${remotePort} ${localAddress}`
 
-const codeOf = (error: unknown): string => String((error as { readonly code?: unknown } | null)?.code ?? 'no code')
+function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { readonly code?: unknown }
+  return typeof code === 'string' ? code : 'no code'
+}

@@ -2,10 +2,7 @@
 
 import type { RaftError } from '../../errors.js'
 import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
-import { patternFlaw, pemText } from './certificates.js'
-
-/** Certificates or a key in PEM, as text or as its bytes; several certificates stand one behind the other. */
-export type Pem = string | Uint8Array
+import { patternFlaw, type Pem, pemText } from './certificates.js'
 
 /** What connections are encrypted with, and who is believed; names that `node:tls` has mean the same here. */
 export interface TlsOptions {
