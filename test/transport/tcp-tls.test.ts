@@ -10,6 +10,8 @@ import * as assert from 'uvu/assert'
 import { RaftError } from '#balsa/errors.js'
 import type { Site } from '#balsa/testing/conformance/site.js'
 import { heartbeat, SiteChannel } from '#balsa/testing/conformance/site.js'
+import { Turnstile } from '#balsa/transport/tcp/turnstile.js'
+import type { Clock } from '#balsa/types.js'
 import { MAGIC } from '#balsa/transport/tcp/connection.js'
 import { tcp, type TcpOptions, type TlsOptions } from '#balsa/transport/tcp/index.js'
 import {
@@ -361,6 +363,31 @@ check('a handshake that is under way when the transport closes ends with it', as
   await transport.close()
   await until('they are gone', () => sockets.every(({ destroyed }) => destroyed))
   assert.is(transport.rooms['securing'], 0)
+})
+
+test('what passes a turnstile is so many in a turn, in their order, and all in the end', () => {
+  const deferred: (() => void)[] = []
+  const clock: Clock = {
+    now: () => 0,
+    wallNow: () => 0,
+    setTimer: () => () => {},
+    defer: (next) => void deferred.push(next),
+  }
+  const turnstile = new Turnstile(4)
+  const passed: number[] = []
+  for (let at = 0; at < 10; at += 1) turnstile.pass(() => passed.push(at), clock)
+  // Those who do not wait any more take nobody's place.
+  for (const leave of Array.from({ length: 8 }, () => turnstile.pass(() => passed.push(-1), clock))) leave()
+  assert.equal(passed, [0, 1, 2, 3])
+  deferred.shift()?.()
+  turnstile.pass(() => passed.push(10), clock)
+  assert.equal(passed, [0, 1, 2, 3, 4, 5, 6, 7])
+  deferred.shift()?.()
+  assert.equal(passed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  deferred.shift()?.()
+  assert.equal(deferred, [])
+  turnstile.pass(() => passed.push(11), clock)
+  assert.is(passed.length, 12)
 })
 
 const foreign: readonly (readonly [string, Buffer | string])[] = [

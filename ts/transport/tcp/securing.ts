@@ -13,6 +13,7 @@ import { type Address, formatAddress } from './address.js'
 import { type ConnectionContext, FAREWELL_MS, MAGIC } from './connection.js'
 import { handshakeFlaw, type Material, NO_TLS } from './material.js'
 import type { Stranger } from './strangers.js'
+import type { Turnstile } from './turnstile.js'
 
 /** The type of the record that TLS begins with. */
 const HANDSHAKE = 0x16
@@ -29,15 +30,19 @@ export interface SecuringOwner {
 export class Securing implements Stranger {
   readonly #raw: Socket
   readonly #context: ConnectionContext
+  readonly #turnstile: Turnstile
   readonly #owner: SecuringOwner
   readonly #remote: Address
   #isOver = false
   #isClosed = false
   #cancelTimer: CancelTimer
+  #leaveTurnstile: () => void = () => {}
 
-  constructor(raw: Socket, context: ConnectionContext, owner: SecuringOwner) {
+  /** The handshake begins behind the turnstile. */
+  constructor(raw: Socket, turnstile: Turnstile, context: ConnectionContext, owner: SecuringOwner) {
     this.#raw = raw
     this.#context = context
+    this.#turnstile = turnstile
     this.#owner = owner
     this.#remote = { host: raw.remoteAddress ?? 'unknown', port: raw.remotePort ?? 0 }
     const { handshakeTimeoutMs } = context.settings
@@ -67,6 +72,7 @@ export class Securing implements Stranger {
     if (this.#isOver) return
     this.#isOver = true
     this.#cancelTimer()
+    this.#leaveTurnstile()
     if (lastWords === null) {
       this.#raw.destroy()
     } else {
@@ -84,10 +90,14 @@ export class Securing implements Stranger {
       const words = isOurs ? Buffer.concat([MAGIC, encodeRefusal(unauthenticated(NO_TLS))]) : null
       return this.end(isOurs ? NO_TLS : 'what came is not TLS', words)
     }
-    const material = this.#context.settings.credentials?.material
-    if (material === undefined) return this.end('there is nothing to encrypt with')
     this.#raw.pause()
     this.#raw.unshift(chunk)
+    this.#leaveTurnstile = this.#turnstile.pass(() => this.#shakeHands(), this.#context.clock)
+  }
+
+  #shakeHands(): void {
+    const material = this.#context.settings.credentials?.material
+    if (this.#isOver || this.#raw.destroyed || material === undefined) return
     material.accept(this.#raw, {
       done: (socket) => this.#done(socket, material),
       failed: (error) => this.end(handshakeFlaw(error) ?? error.code ?? ENDED),

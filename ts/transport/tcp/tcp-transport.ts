@@ -46,11 +46,15 @@ import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { type Counted, emptyStats, type TcpStats } from './stats.js'
 import { Securing } from './securing.js'
 import { type Stranger, Strangers } from './strangers.js'
+import { Turnstile } from './turnstile.js'
 
 /**
  * Connections that have not shaken hands may be as many as this from one address, or a quarter of all, if that is more.
  */
 const SHARE_MIN = 8
+
+/** Handshakes of TLS that begin in one turn, of half a millisecond or more each: strangers may ask for any number. */
+const HANDSHAKES_PER_TURN = 4
 
 /** Connections that a reload looks at in one turn: some milliseconds. */
 const JUDGED_AT_ONCE = 16
@@ -80,6 +84,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   readonly #strangers = new Strangers()
   /** Accepted sockets on which hands of TLS are being shaken; strangers all of them. */
   readonly #securing = new Set<Securing>()
+  readonly #turnstile = new Turnstile(HANDSHAKES_PER_TURN)
   /** Accepted connections that have ended and stay for their last words, the oldest first. */
   readonly #leaving = new Set<Connection>()
   /** Questions of this side that are on their way. */
@@ -415,7 +420,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   }
 
   #secure(raw: Socket, context: DiallerContext): void {
-    const securing = new Securing(raw, context, {
+    const securing = new Securing(raw, this.#turnstile, context, {
       secured: (secured) => {
         this.#strangers.delete(securing)
         const connection = Connection.accept(secured, ++this.#linkCount, context, this)
