@@ -168,14 +168,16 @@ const refusals: Readonly<Record<string, Refused>> = {
 for (const [what, { a: ofA, b: ofB, atA, atB }] of Object.entries(refusals)) {
   check(`${what} is refused with one clear line on both sides`, async (context) => {
     const { a, b } = await two(context, ofA(), ofB())
-    await until('both have said why', () =>
-      [reasonOf(a, 'transport.link-refused'), reasonOf(b, 'transport.dial-failed')].every((one) => one !== undefined),
-    )
+    const isLetIn = (): boolean => a.admitted.length + b.admitted.length > 0
+    const haveSaid = (): boolean =>
+      reasonOf(a, 'transport.link-refused') !== undefined && reasonOf(b, 'transport.dial-failed') !== undefined
+    await until('both have said why', () => haveSaid() || isLetIn())
+    assert.not.ok(isLetIn(), 'somebody was let in')
     await until('it was dialled again', () => b.failedDials.length > 2)
     assert.match(reasonOf(b, 'transport.dial-failed') ?? '', atB)
     assert.match(reasonOf(a, 'transport.link-refused') ?? '', atA)
     assert.is(b.lines.filter(({ event, level }) => event === 'transport.dial-failed' && level === 'warn').length, 1)
-    assert.equal([a.admitted, b.admitted], [[], []], 'nobody was believed anything')
+    assert.not.ok(isLetIn(), 'somebody was let in')
     const { by, code } = b.refusals[0] ?? {}
     assert.ok(code === 'ERR_RAFT_UNAUTHENTICATED', `${by} ${code}`)
     const said = inspect([a.lines, b.lines], { depth: 9 })
@@ -250,8 +252,9 @@ check('an expired certificate is refused by whichever side sees it', async (cont
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const b = await start(context, 'b', { tls: good('b') })
   b.transport.setPeers([{ id: 'a', address: addressOf(server) }])
-  await until('it is refused', () => reasonOf(b.site, 'transport.dial-failed')?.includes('CERT_HAS_EXPIRED') === true)
-  await until('and told', () => told.includes('CERT_HAS_EXPIRED'))
+  await until('it is told something', () => told !== '')
+  assert.match(reasonOf(b.site, 'transport.dial-failed') ?? '', 'CERT_HAS_EXPIRED')
+  await until('why', () => told.includes('CERT_HAS_EXPIRED'))
   assert.ok(told.startsWith(MAGIC.toString('latin1')))
   assert.not.ok(told.includes('incarnation'), 'before that, nothing of a hello was said')
 })
@@ -282,6 +285,8 @@ check('a proof for one connection proves nothing on another, nor does one that i
   assert.not.ok(shown.includes(TOKEN))
   const peer = await raw(context, address, { ...certificate(of('c')) })
   peer.socket.write(Buffer.concat([shown.subarray(0, proofEnd), encodeHello(helloOf('b', 'a'))]))
+  await until('it is answered', () => peer.read().length > 0)
+  assert.is(peer.read()[0]?.type, 'refusal')
   assert.match(await peer.refusal(), 'has not proven the token')
   const guess = Buffer.concat([MAGIC, encodeProof(new Uint8Array(PROOF_BYTES)), encodeQuestion(Uint8Array.of(1))])
   const other = await raw(context, address, { ...certificate(of('c')) })
