@@ -125,7 +125,7 @@ check('what is under way when a client reloads is answered, and it goes on over 
   const outcomes = await Promise.all(submitted.map((each) => each.then(String, String)))
   assert.is(outcomes.filter((outcome) => outcome.includes('ERR')).length, 0)
   assert.is(new Set(outcomes).size, 400)
-  await until('each reload has dialled, or found it done', () => connected > 2)
+  await until('it has dialled anew', () => connected >= 2)
   token = 'short'
   assert.match((await refusal(client.reload())).message, 'RaftClient.connect: token must be a string of 16')
   assert.is(await client.submit('after that'), 'after that')

@@ -78,6 +78,7 @@ export class Connector {
   /** Of the link of now: since when its server knows no leader, and which leader was not reached. */
   #leaderlessSince = Infinity
   #vain: string | null = null
+  #isToRenew = false
   /** When a link was left last. */
   #leftAt = -Infinity
   #isClosed = false
@@ -131,7 +132,17 @@ export class Connector {
 
   /** Goes on with another connection to the same server; what is under way on that of now is answered there. */
   renew(): void {
+    // What is under way began before.
+    this.#isToRenew = this.#underWay !== null
     if (this.#link !== null && this.#underWay === null) this.#dial(this.#link.address)
+  }
+
+  /** Whether it was to be done once the dial that was under way is over; it is begun. */
+  #renewed(): boolean {
+    const isDue = this.#isToRenew && this.#link !== null
+    this.#isToRenew = false
+    if (isDue) this.renew()
+    return isDue
   }
 
   /** Resolves when no socket is left. What has no outcome ends with one of those errors. */
@@ -194,6 +205,7 @@ export class Connector {
     if (before !== null) this.#leave(before)
     this.#quiet.forget('client.not-connected', address)
     logger.info('client.connected', { server: serverId, address })
+    this.#renewed()
     moved()
     return link
   }
@@ -234,6 +246,7 @@ export class Connector {
     this.#underWay = null
     this.#failures.set(address, failure)
     this.#quiet.warn('client.not-connected', address, failure.reason, { address })
+    if (this.#renewed()) return
     if (this.#link !== null) {
       if (address === this.#link.leader?.address) this.#vain = address
       this.#leaderlessSince = Infinity

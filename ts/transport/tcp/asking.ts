@@ -4,7 +4,6 @@
  */
 
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import {
   ANSWER_WIRE_BYTES_MAX,
   type CancelTimer,
@@ -21,8 +20,9 @@ import {
 import type { Address } from './address.js'
 import { FAREWELL_MS, MAGIC } from './connection.js'
 import { FrameReader } from './frame-reader.js'
-import { handshakeFlaw, type Material, NO_TLS } from './material.js'
+import { handshakeFlaw, NO_TLS } from './material.js'
 import type { TcpSettings } from './options.js'
+import { Trust } from './trust.js'
 
 /** What a server says that knows no questions. */
 const OLDER = 'MALFORMED'
@@ -36,7 +36,6 @@ export class Asking {
   /** The socket is gone. */
   readonly closed: Promise<void>
   readonly #socket: Socket
-  readonly #address: Address
   readonly #question: Uint8Array
   readonly #clock: Clock
   readonly #reader = new FrameReader(Math.max(ANSWER_WIRE_BYTES_MAX, HEAD_BYTES_MAX))
@@ -49,7 +48,6 @@ export class Asking {
 
   constructor(address: Address, question: Uint8Array, settings: TcpSettings, clock: Clock) {
     const { dialTimeoutMs, handshakeTimeoutMs, sockets, credentials } = settings
-    this.#address = address
     this.#question = question
     this.#clock = clock
     this.answer = new Promise((resolve, reject) => {
@@ -57,9 +55,8 @@ export class Asking {
       this.#failed = (reason) => reject(new Error(reason))
     })
     const onread = { buffer: () => this.#reader.space(), callback: (count: number) => this.#filled(count) }
-    const material = credentials?.material ?? null
-    const secured = material?.dial(address, onread) ?? null
-    this.#socket = secured ?? sockets.dial(address, onread)
+    const trust = credentials === null ? null : Trust.dial(credentials.material, { address, id: null }, onread)
+    this.#socket = trust?.socket ?? sockets.dial(address, onread)
     this.#cancelTimer = clock.setTimer(dialTimeoutMs, () => this.end(`not connected within ${dialTimeoutMs} ms`))
     this.#socket.on('connect', () => {
       if (this.#isEnded) return
@@ -67,12 +64,12 @@ export class Asking {
       this.#cancelTimer = clock.setTimer(handshakeTimeoutMs, () =>
         this.end(`no answer within ${handshakeTimeoutMs} ms`),
       )
-      if (secured === null) this.#ask(null)
+      if (trust === null) this.#ask(null)
     })
-    if (secured !== null && material !== null) secured.on('secureConnect', () => this.#secured(secured, material))
+    if (trust !== null) this.#socket.on('secureConnect', () => this.#secured(trust))
     this.#socket.on('error', (error: NodeJS.ErrnoException) => {
       const { code, message } = error
-      this.end((secured === null ? null : handshakeFlaw(error)) ?? code ?? message)
+      this.end((trust === null ? null : handshakeFlaw(error)) ?? code ?? message)
     })
     this.#socket.on('end', () => this.end('closed by the other side'))
     this.closed = new Promise((resolve) => {
@@ -90,14 +87,14 @@ export class Asking {
   }
 
   /** Hands of TLS are shaken, and nothing was said. */
-  #secured(socket: TLSSocket, material: Material): void {
+  #secured(trust: Trust): void {
     if (this.#isEnded) return
-    const flaw = material.flawOfDialled(socket, { address: this.#address, id: null })
-    if (flaw === null) return this.#ask(material.proofFor(socket))
+    const flaw = trust.flaw()
+    if (flaw === null) return this.#ask(trust.proof())
     this.#isEnded = true
     this.#cancelTimer()
-    socket.end(Buffer.concat([MAGIC, encodeRefusal(unauthenticated(flaw))]))
-    this.#cancelTimer = this.#clock.setTimer(FAREWELL_MS, () => socket.destroy())
+    this.#socket.end(Buffer.concat([MAGIC, encodeRefusal(unauthenticated(flaw))]))
+    this.#cancelTimer = this.#clock.setTimer(FAREWELL_MS, () => this.#socket.destroy())
     this.#failed(flaw)
   }
 

@@ -109,7 +109,7 @@ class Dial implements ClientDial, ConnectionOwner {
   }
 
   judge(material: Material): void {
-    this.#connection.judge(material)
+    this.#connection.judgeAgain(material)
   }
 
   welcomed(connection: Connection, welcome: ClientWelcome): void {

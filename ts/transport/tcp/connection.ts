@@ -12,7 +12,6 @@
  */
 
 import type { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
 import { assert, RaftError } from '../../errors.js'
 import {
   type CancelTimer,
@@ -36,7 +35,6 @@ import {
   encodeWelcome,
   FEATURES,
   foreignRefusal,
-  type Frame,
   FRAME_BYTES_MAX,
   HEAD_BYTES_MAX,
   type Hello,
@@ -47,7 +45,6 @@ import {
   isSameBoot,
   isUnderstood,
   type LinkId,
-  type Malformed,
   NO_ANSWER,
   type Ping,
   PROTOCOL,
@@ -63,10 +60,10 @@ import {
 import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
 import { FrameWriter, writeTogether } from './frame-writer.js'
-import { type Dialled, handshakeFlaw, type Material, NO_TLS, NO_TOKEN } from './material.js'
+import { handshakeFlaw, type Material, NO_TLS } from './material.js'
 import type { TcpSettings } from './options.js'
-import type { Secret } from './secret.js'
 import type { Counted, TcpStats } from './stats.js'
+import { Trust } from './trust.js'
 
 /**
  * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
@@ -151,14 +148,10 @@ export class Connection {
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
-  /** What it was made with, or has been found to be good for since; null: nothing is encrypted. */
-  #material: Material | null
+  /** Null: nothing is encrypted, and whatever the other side says is believed. */
+  readonly #trust: Trust | null
   /** Dialled, and hands of TLS are not shaken. */
   #isSecuring = false
-  /** Whether whoever has dialled must still prove the token, or may, or no more. */
-  #proof: 'awaited' | 'allowed' | 'past' = 'past'
-  /** The token that was proven. */
-  #proven: Secret | null = null
   #magicSent = false
   #magicRead = false
   #admitted = false
@@ -199,18 +192,13 @@ export class Connection {
     return new Connection(address, { dialled: null, link: 0, isChannel: true, asClient }, context, owner)
   }
 
-  /** Of TLS, the socket of a handshake that is over, and what it was made with. */
-  static accept(
-    socket: Socket | { readonly socket: TLSSocket; readonly material: Material },
-    link: LinkId,
-    context: ConnectionContext,
-    owner: ConnectionOwner,
-  ): Connection {
-    return new Connection(socket, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
+  /** With TLS, once hands of it are shaken. */
+  static accept(from: Socket | Trust, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(from, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
   }
 
   private constructor(
-    from: Address | Socket | { readonly socket: TLSSocket; readonly material: Material },
+    from: Address | Socket | Trust,
     side: {
       readonly dialled: ServerId | null
       readonly link: LinkId
@@ -229,19 +217,19 @@ export class Connection {
     this.#isOfClient = side.asClient !== null
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
-    if (side.link !== 0) {
-      const { socket, material } = 'material' in from ? from : { socket: from as Socket, material: null }
-      this.#material = material
+    if (!('host' in from)) {
+      this.#trust = from instanceof Trust ? from : null
+      const socket = from instanceof Trust ? from.socket : from
       this.#remote = { host: socket.remoteAddress ?? 'unknown', port: socket.remotePort ?? 0 }
-      this.#socket = (material === null ? settings.sockets.takeOver(socket, onread) : null) ?? socket
+      this.#socket = (this.#trust === null ? settings.sockets.takeOver(socket, onread) : null) ?? socket
       if (this.#socket === socket) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
       this.#cancelTimer = this.#handshakeTimer()
-      if (material !== null) this.#proof = material.needsProof ? 'awaited' : 'allowed'
     } else {
-      this.#remote = from as Address
-      this.#material = settings.credentials?.material ?? null
-      this.#isSecuring = this.#material !== null
-      this.#socket = this.#material?.dial(this.#remote, onread) ?? settings.sockets.dial(this.#remote, onread)
+      this.#remote = from
+      const material = settings.credentials?.material
+      this.#trust = material === undefined ? null : Trust.dial(material, { address: from, id: side.dialled }, onread)
+      this.#isSecuring = this.#trust !== null
+      this.#socket = this.#trust?.socket ?? settings.sockets.dial(from, onread)
       this.#socket.on('connect', () => this.#connected())
       this.#socket.on('secureConnect', () => this.#secured())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
@@ -406,19 +394,33 @@ export class Connection {
     if (this.#isEnded) return
     this.#cancelTimer()
     this.#cancelTimer = this.#handshakeTimer()
-    if (this.#material === null) this.#introduce()
+    if (this.#trust === null) this.#introduce()
   }
 
   /** Hands of TLS are shaken with whom this side has dialled; nothing was said. */
   #secured(): void {
     if (this.#isEnded) return
     this.#isSecuring = false
-    const { settings } = this.#context
-    // What the handshake was judged by is no more.
-    if (this.#material !== settings.credentials?.material) return this.end('the certificates were reloaded meanwhile')
-    const flaw = this.#material?.flawOfDialled(this.#tlsSocket, this.#whom) ?? null
-    if (flaw !== null) return this.refuse(unauthenticated(flaw))
-    this.#introduce()
+    if (this.judge()) this.#introduce()
+  }
+
+  /** Once hands of TLS are shaken, before anything was said or read: false ends the connection. */
+  judge(): boolean {
+    const trust = this.#trust
+    const flaw = trust?.flaw() ?? null
+    if (flaw !== null) this.refuse(unauthenticated(flaw))
+    else if (trust?.isMadeWith(this.#context.settings.credentials?.material) === false) {
+      this.end('certificates or tokens were reloaded meanwhile')
+    }
+    return !this.#isEnded
+  }
+
+  /** Ends the connection if it would not be made with that material. */
+  judgeAgain(material: Material): void {
+    if (this.#isEnded || this.#isSecuring) return
+    const { clock } = this.#context
+    const flaw = this.#trust?.flawUnder(material, this.peer?.serverId ?? null, clock.wallNow()) ?? null
+    if (flaw !== null) this.refuse(unauthenticated(flaw))
   }
 
   #introduce(): void {
@@ -426,41 +428,12 @@ export class Connection {
     else if (this.#dialled !== null) this.#sayHello(this.#dialled)
   }
 
-  /** Invariant: there is a material. */
-  get #tlsSocket(): TLSSocket {
-    assert(this.#socket instanceof TLSSocket, 'a connection with a material that is not encrypted')
-    return this.#socket
-  }
-
-  /** Whom this side has dialled. */
-  get #whom(): Dialled {
-    return { address: this.#remote, id: this.#dialled }
-  }
-
   #failed(error: NodeJS.ErrnoException): void {
     if (this.#isEnded) return
     const { code, message } = error
-    const flaw = this.#isOpen || this.#material === null ? null : handshakeFlaw(error)
+    const flaw = this.#isOpen || this.#trust === null ? null : handshakeFlaw(error)
     if (flaw !== null) this.#owner.refused(this, 'self', unauthenticated(flaw))
     this.#end(flaw ?? code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear')
-  }
-
-  /** Ends an accepted connection if whoever dials is not believed. Once, before anything is read. */
-  judgeDialling(): void {
-    const flaw = this.#material?.flawOfDialling(this.#tlsSocket) ?? null
-    if (flaw !== null) this.refuse(unauthenticated(flaw))
-  }
-
-  /** Ends the connection if it would not be made with that material. */
-  judge(material: Material): void {
-    const before = this.#material
-    if (this.#isEnded || this.#isSecuring || before === null) return
-    const dialled = this.link === 0 ? this.#whom : null
-    const side = { dialled, id: this.peer?.serverId ?? null, proven: this.#proven, isAsked: this.#proof !== 'past' }
-    const flaw = material.flawNow(this.#tlsSocket, side, before, this.#context.clock.wallNow())
-    if (flaw !== null) return this.refuse(unauthenticated(flaw))
-    this.#material = material
-    if (this.#proof !== 'past') this.#proof = material.needsProof ? 'awaited' : 'allowed'
   }
 
   #handshakeTimer(): CancelTimer {
@@ -488,7 +461,7 @@ export class Connection {
 
   #begin(hello: Uint8Array): void {
     this.#magicSent = true
-    const proof = this.link === 0 ? (this.#material?.proofFor(this.#tlsSocket) ?? null) : null
+    const proof = this.link === 0 ? (this.#trust?.proof() ?? null) : null
     this.#socket.write(Buffer.concat(proof === null ? [MAGIC, hello] : [MAGIC, encodeProof(proof), hello]))
   }
 
@@ -558,7 +531,7 @@ export class Connection {
     const { slab, start, available } = this.#reader
     const length = Math.min(available, MAGIC.length)
     if (slab.compare(MAGIC, 0, length, start, start + length) !== 0) {
-      const speaksTls = this.#material === null && TLS_RECORDS.has(slab[start] ?? 0)
+      const speaksTls = this.#trust === null && TLS_RECORDS.has(slab[start] ?? 0)
       this.#cut(speaksTls ? NO_TLS : 'this is not the protocol of Balsa')
       return false
     }
@@ -571,7 +544,11 @@ export class Connection {
   #takeFrame(length: number): void {
     const { memory, start } = this.#reader
     const frame = decodeFrame(memory, start, start + length)
-    if (this.#proof !== 'past' && this.#takeFirst(frame)) return
+    if (this.#trust?.isToProve === true) {
+      const flaw = this.#trust.flawOfFirst(frame)
+      if (flaw !== null) return this.refuse(unauthenticated(flaw))
+      if (frame.type === 'proof') return
+    }
     switch (frame.type) {
       case 'Malformed':
         return this.#cut(frame.what)
@@ -609,17 +586,6 @@ export class Connection {
     }
   }
 
-  /** Of the first frame from whoever has dialled: whether that was all there is to do with it. */
-  #takeFirst(frame: Frame | Malformed): boolean {
-    const isAwaited = this.#proof === 'awaited'
-    // Refused by the other side, which need not prove anything for that.
-    if (frame.type === 'refusal' || frame.type === 'Malformed') return false
-    this.#proof = 'past'
-    if (frame.type === 'proof') this.#proven = this.#material?.provenBy(frame.data, this.#tlsSocket) ?? null
-    if (isAwaited && this.#proven === null) this.refuse(unauthenticated(NO_TOKEN))
-    return frame.type === 'proof' || this.#isEnded
-  }
-
   #takeQuestion(question: Uint8Array): void {
     if (this.#dialled !== null || !this.#isUnknown) return this.#cut('a question out of place')
     const answer = this.#owner.asked?.(question.slice()) ?? null
@@ -646,7 +612,7 @@ export class Connection {
   }
 
   #takeClientWelcome(welcome: ClientWelcome): void {
-    const flaw = this.#material?.flawOfId(this.#tlsSocket, welcome.serverId, true) ?? null
+    const flaw = this.#trust?.flawOfId(welcome.serverId) ?? null
     if (flaw !== null) return this.refuse(unauthenticated(flaw))
     this.#openToClient(welcome.features)
     this.#owner.welcomed?.(this, welcome)
@@ -697,7 +663,7 @@ export class Connection {
     this.#isChannel = isChannel
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.refuse(refusal)
-    const flaw = this.#material?.flawOfId(this.#tlsSocket, hello.serverId, this.link === 0) ?? null
+    const flaw = this.#trust?.flawOfId(hello.serverId) ?? null
     if (flaw !== null) return this.refuse(unauthenticated(flaw))
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)

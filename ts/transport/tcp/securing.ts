@@ -7,12 +7,12 @@
  */
 
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { type CancelTimer, encodeRefusal, unauthenticated } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { type ConnectionContext, FAREWELL_MS, MAGIC } from './connection.js'
-import { handshakeFlaw, type Material, NO_TLS } from './material.js'
+import { handshakeFlaw, NO_TLS } from './material.js'
 import type { Stranger } from './strangers.js'
+import { Trust } from './trust.js'
 import type { Turnstile } from './turnstile.js'
 
 /** The type of the record that TLS begins with. */
@@ -20,7 +20,7 @@ const HANDSHAKE = 0x16
 
 export interface SecuringOwner {
   /** Hands are shaken; whether the other side is to be believed, nobody has asked. */
-  secured(connection: { readonly socket: TLSSocket; readonly material: Material }): void
+  secured(trust: Trust): void
   /** They are not, and why. Not called after `secured`. */
   ended(reason: string): void
   /** It has no socket any more. The last call, also after `secured`. */
@@ -99,18 +99,18 @@ export class Securing implements Stranger {
     const material = this.#context.settings.credentials?.material
     if (this.#isOver || this.#raw.destroyed || material === undefined) return
     material.accept(this.#raw, {
-      done: (socket) => this.#done(socket, material),
+      done: (socket) => this.#done(new Trust(socket, material, null)),
       failed: (error) => this.end(handshakeFlaw(error) ?? error.code ?? ENDED),
     })
   }
 
-  #done(socket: TLSSocket, material: Material): void {
-    if (this.#isOver || material !== this.#context.settings.credentials?.material) {
-      socket.destroy()
-      return this.end('the certificates were reloaded meanwhile')
+  #done(trust: Trust): void {
+    if (this.#isOver) {
+      trust.socket.destroy()
+      return
     }
     this.#isOver = true
-    this.#owner.secured({ socket, material })
+    this.#owner.secured(trust)
     this.#close()
   }
 

@@ -421,12 +421,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   #secure(raw: Socket, context: DiallerContext): void {
     const securing = new Securing(raw, this.#turnstile, context, {
-      secured: (secured) => {
+      secured: (trust) => {
         this.#strangers.delete(securing)
-        const connection = Connection.accept(secured, ++this.#linkCount, context, this)
+        const connection = Connection.accept(trust, ++this.#linkCount, context, this)
         this.#connections.add(connection)
         this.#strangers.add(connection)
-        connection.judgeDialling()
+        connection.judge()
       },
       ended: (reason) => {
         const { remoteHost, remote } = securing
@@ -504,7 +504,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 async function judgeAll(connections: Iterable<Connection>, material: Material, clock: Clock): Promise<void> {
   let judged = 0
   for (const connection of [...connections]) {
-    connection.judge(material)
+    connection.judgeAgain(material)
     judged += 1
     if (judged % JUDGED_AT_ONCE === 0) await new Promise<void>((resolve) => clock.defer(resolve))
   }
