@@ -43,7 +43,7 @@ export interface CommandLine {
 
 const MODES = ['lmdb', 'journal'] as const
 
-const TRANSPORTS = ['tcp', 'grpc'] as const
+const TRANSPORTS = ['tcp', 'tls', 'grpc'] as const
 
 export type TransportName = (typeof TRANSPORTS)[number]
 

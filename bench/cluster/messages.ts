@@ -1,6 +1,7 @@
 /** What the bench and its servers say to each other over the channel between parent and child process. */
 
 import type { StoreStats } from 'balsa-raft'
+import type { TransportName } from '../settings.js'
 
 /**
  * `session`: commands of sessions of this process, as few as may have so many under way. `observedApply`: metrics are
@@ -28,6 +29,20 @@ export interface Load {
   readonly pace: Pace
   readonly payloadBytes: number
   readonly milliseconds: number
+}
+
+/** With what a server is started. */
+export interface ServerWords {
+  readonly id: string
+  readonly dir: string
+  readonly bootstrap: readonly { readonly id: string; readonly address: string }[]
+  readonly transport: TransportName
+  /** The folder with what TLS needs, where `transport` is that. */
+  readonly certificates: string
+  /** What its snapshots have; 0 for none. */
+  readonly snapshotBytes: number
+  /** When there are snapshots. */
+  readonly taken: 'asked' | 'automatic'
 }
 
 export type ToServer =

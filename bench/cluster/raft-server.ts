@@ -1,6 +1,7 @@
 /** One measured server, as a process of its own: a state machine that only counts, and a load when asked for. */
 
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { credentials, Server, ServerCredentials } from '@grpc/grpc-js'
 import { grpcTransport } from '@balsa-raft/grpc'
@@ -10,17 +11,13 @@ import { tcp } from 'balsa-raft/transport/tcp'
 import { bytes, numbers } from './codecs.js'
 import { countingMachine } from './counting-machine.js'
 import { Recorder, runLoad } from './load.js'
-import type { FromServer, ToServer, Usage } from './messages.js'
+import type { FromServer, ServerWords, ToServer, Usage } from './messages.js'
 
 const LOOP_DELAY_RESOLUTION_MS = 10
 
-/** `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. */
-const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked', carrier = 'tcp'] = process.argv.slice(2)
-const bootstrap = servers.split(',').map((server) => {
-  const [serverId = '', address = ''] = server.split('=')
-  return { id: serverId, address }
-})
-
+const { id, dir, bootstrap, transport, certificates, snapshotBytes, taken } = JSON.parse(
+  process.argv[2] ?? '',
+) as ServerWords
 let recorder = new Recorder()
 let load = new AbortController()
 const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
@@ -35,12 +32,12 @@ const raft = await Raft.open({
   id,
   dir,
   bootstrap,
-  transport: carrier === 'grpc' ? await overGrpc(listen) : tcp({ listen }),
-  stateMachine: countingMachine(Number(snapshotBytes)),
+  transport: await transportOf(listen),
+  stateMachine: countingMachine(snapshotBytes),
   logger: false,
   codec: bytes,
   resultCodec: numbers,
-  clients: carrier !== 'grpc',
+  clients: transport !== 'grpc',
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.
@@ -98,6 +95,13 @@ function usage(): Usage {
 }
 
 /** As an application has it: its own server, bound by itself. */
+async function transportOf(address: string): Promise<Transport> {
+  if (transport === 'grpc') return overGrpc(address)
+  const read = (name: string): string => readFileSync(join(certificates, name), 'utf8')
+  const tls = () => ({ cert: read('cert'), key: read('key'), ca: read('ca'), san: 'DNS:{id}.bench' })
+  return tcp({ listen: address, ...(transport === 'tls' && { tls }) })
+}
+
 async function overGrpc(address: string): Promise<Transport> {
   const server = new Server()
   await new Promise<void>((resolve, reject) => {

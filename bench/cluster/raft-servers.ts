@@ -2,13 +2,14 @@
 
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NativeStoreMode } from 'balsa-raft/storage'
+import { Authority } from '../../support/certificates.js'
 import { freePorts } from '../../support/free-addresses.js'
 import type { Settings, TransportName } from '../settings.js'
-import type { FromServer, Latencies, Load, Loaded, SnapshotTaken, ToServer, Usage } from './messages.js'
+import type { FromServer, Latencies, Load, Loaded, ServerWords, SnapshotTaken, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
 /** The unit of `blocks` in what the system says of a file. */
@@ -55,14 +56,15 @@ export class RaftServers {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
     const addresses = ports.map((port) => `127.0.0.1:${port}`)
-    const list = addresses.map((address, at) => `s${at + 1}=${address}`).join(',')
+    const bootstrap = addresses.map((address, at) => ({ id: `s${at + 1}`, address }))
     const script = fileURLToPath(new URL('raft-server.js', import.meta.url))
     const execArgv = profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+    const certificates = transport === 'tls' ? certificatesIn(folder) : ''
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
-      const words = [id, join(folder, id), list, String(snapshotBytes), taken, transport]
-      return fork(script, words, { execArgv, env })
+      const words: ServerWords = { id, dir: join(folder, id), bootstrap, transport, certificates, snapshotBytes, taken }
+      return fork(script, [JSON.stringify(words)], { execArgv, env })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))
@@ -166,6 +168,17 @@ export class RaftServers {
     await Promise.all(this.#processes.map(stop))
     rmSync(this.#folder, { recursive: true })
   }
+}
+
+/** One certificate for all servers, its key and that of who has issued it; returns where. */
+function certificatesIn(folder: string): string {
+  const authority = new Authority()
+  const { cert, key } = authority.issue({ names: ['s1', 's2', 's3'].map((id) => `DNS:${id}.bench`) })
+  authority.close()
+  const path = join(folder, 'certificates')
+  mkdirSync(path)
+  for (const [name, pem] of Object.entries({ cert, key, ca: authority.pem })) writeFileSync(join(path, name), pem)
+  return path
 }
 
 function diskBytesOf(path: string): number {

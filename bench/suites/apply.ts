@@ -23,7 +23,7 @@ export const APPLY_METRICS: readonly Metric[] = [
   { key: 'refused', head: 'refused', digits: 0 },
 ]
 
-const NOTES = [
+export const APPLY_NOTES = [
   'CPU: user and system time of all three processes, the load included; flushes and group commits: of one server, counted by the store',
   'drain: from the end of the time, after which nothing is begun, to the last answer; with many in flight it shows whether the end of a burst stalls',
   'refused: too much waited in the leader (8192 commands or 16 MiB); a closed loop asks again after the next answer while the latency runs on, an open loop gives the command up',
@@ -60,9 +60,10 @@ export async function openApply(settings: Settings): Promise<OpenSuite> {
     await close()
     throw error
   }
-  return { cases, skipped: [], notes: NOTES, close }
+  return { cases, skipped: [], notes: APPLY_NOTES, close }
 }
 
+/** Closed loops, and the open ones that are asked for. */
 function casesOf(
   contender: string,
   servers: RaftServers,

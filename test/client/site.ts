@@ -6,7 +6,7 @@ import { RaftClient } from 'balsa-raft/client'
 import type { ClientOptions } from 'balsa-raft/client'
 import { memoryStore } from 'balsa-raft/storage'
 import { tcp } from 'balsa-raft/transport/tcp'
-import type { TcpTransport } from 'balsa-raft/transport/tcp'
+import type { TcpOptions, TcpTransport } from 'balsa-raft/transport/tcp'
 import { freeAddresses } from '../../support/free-addresses.js'
 import { until } from '../support/until.js'
 
@@ -22,9 +22,12 @@ export class Site {
   readonly #storage = memoryStore()
   readonly #clients: ListClient[] = []
   readonly #extra: Options
+  readonly #tcp: (id: string) => Partial<TcpOptions>
 
-  constructor(extra: Options = {}) {
+  /** `ofTcp`: what the transport of that server is given besides. */
+  constructor(extra: Options = {}, ofTcp: (id: string) => Partial<TcpOptions> = () => ({})) {
     this.#extra = extra
+    this.#tcp = ofTcp
   }
 
   async openAll(): Promise<this> {
@@ -37,7 +40,7 @@ export class Site {
 
   async open(id: string, more: Options = {}): Promise<ListRaft> {
     const list: unknown[] = []
-    const transport = tcp({ listen: this.address(id) })
+    const transport = tcp({ listen: this.address(id), ...this.#tcp(id) })
     this.transports.set(id, transport)
     const server: ListRaft = await Raft.open<unknown, unknown, unknown, unknown>({
       // A busy machine is seldom a reason for an election.

@@ -194,6 +194,7 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
   ERR_RAFT_LISTEN: 'told by what opens a folder',
   ERR_RAFT_UNREACHABLE: 'told by a RaftClient',
   ERR_RAFT_CLIENT_REFUSED: 'told by a RaftClient',
+  ERR_RAFT_UNAUTHENTICATED: 'told by a transport, or a RaftClient',
   ERR_RAFT_QUERY_FAILED: 'told by a RaftClient',
   ERR_RAFT_CHANGE_REFUSED: () => [
     ...flaws.map(flaw),

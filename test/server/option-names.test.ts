@@ -100,6 +100,7 @@ const takers: Readonly<Record<string, readonly (readonly [misspelt: string, mean
     ['completions', 'completion', (options) => new MemorySnapshotDisk(options)],
   ],
   TcpOptions: [['listens', 'listen', (options) => tcp(options)]],
+  TlsOptions: [['certs', 'cert', (tls) => tcp({ listen: '127.0.0.1:0', tls })]],
   MemoryNetworkOptions: [['manuel', 'manual', (options) => new MemoryNetwork(options)]],
   MigrateOptions: [['engin', 'engine', (options) => migrate('/x', '/y', options)]],
   DumpRange: [['frist', 'first', (range) => dump('/x', range)]],

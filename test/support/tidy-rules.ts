@@ -260,13 +260,13 @@ export const stageRule: Rule = (file) => {
 
 const timeKeepers = new Set([
   ...['ts/clock.ts', 'ts/storage/file/disk.ts', 'ts/testing/determinism/ambient.ts'],
-  ...['ts/machine/msgpack/encoder.ts', 'ts/machine/msgpack/decoder.ts'],
+  ...['ts/machine/msgpack/encoder.ts', 'ts/machine/msgpack/decoder.ts', 'ts/transport/tcp/certificates.ts'],
 ])
 
 /**
  * Time comes from the clock that was injected, so that tests and the simulator can bring their own. The disk of the
  * file store is injected as a whole, with its one pause; `ambient` watches whether a user's state machine reads the
- * machine's clocks; dates are values that commands may hold.
+ * machine's clocks; dates are values that commands may hold, and certificates.
  */
 export const clockRule: Rule = (file) => {
   if (!/^(?:ts|packages\/[^/]+\/src\/transport)\//.test(file.path) || timeKeepers.has(file.path)) return []

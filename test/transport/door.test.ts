@@ -56,7 +56,15 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'FRAME_HEADER_BYTES',
       'HEAD_BYTES_MAX',
     ],
-    ...['MESSAGE_HEAD_BYTES_MAX', 'NO_ANSWER', 'NO_FEATURES', 'PROTOCOL', 'QUESTION_BYTES_MAX', 'QuietLog'],
+    ...[
+      'MESSAGE_HEAD_BYTES_MAX',
+      'NO_ANSWER',
+      'NO_FEATURES',
+      'PROOF_BYTES',
+      'PROTOCOL',
+      'QUESTION_BYTES_MAX',
+      'QuietLog',
+    ],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...[
       'encodeAnswer',
@@ -68,7 +76,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'encodeHello',
       'encodeMessage',
     ],
-    ...['encodePing', 'encodeQuestion', 'encodeRefusal', 'encodeWelcome'],
+    ...['encodePing', 'encodeProof', 'encodeQuestion', 'encodeRefusal', 'encodeWelcome'],
     ...[
       'foreignRefusal',
       'frameLengthAt',
@@ -91,6 +99,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'takesNoChannels',
       'takesNoClients',
       'tooManyChannels',
+      'unauthenticated',
     ],
   ])
 })

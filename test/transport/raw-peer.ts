@@ -75,10 +75,10 @@ export class RawPeer {
     return frames
   }
 
-  /** The reason with which this peer was refused. */
+  /** The reason with which this peer was refused; empty when the connection has ended without one. */
   async refusal(): Promise<string> {
     const find = () => this.read().find((frame) => frame.type === 'refusal')
-    await until('the other side refuses', () => find() !== undefined)
+    await until('the other side refuses', () => find() !== undefined || this.isClosed)
     const frame = find()
     return frame?.type === 'refusal' ? `${frame.code}: ${frame.reason}` : ''
   }

@@ -212,6 +212,8 @@ class Line {
       }
       case 'clientWelcome':
         return this.refuse('MALFORMED', 'a welcome out of place')
+      case 'proof':
+        return this.refuse('MALFORMED', 'a proof of a token, and there are no tokens')
       case 'question':
       case 'answer':
         return this.refuse(NO_ANSWER.code, NO_ANSWER.reason)

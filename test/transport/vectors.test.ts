@@ -20,6 +20,7 @@ import {
   encodeHello,
   encodeMessage,
   encodePing,
+  encodeProof,
   encodeQuestion,
   encodeRefusal,
   encodeWelcome,
@@ -83,6 +84,7 @@ test('every frame that this version has is among those that it writes, with each
       'goodbye',
       'hello',
       'ping',
+      'proof',
       'question',
       'refusal',
       'welcome',
@@ -117,6 +119,8 @@ function encode(frame: Frame | Malformed, features: FeatureSet): Uint8Array {
       return encodeQuestion(frame.data)
     case 'answer':
       return encodeAnswer(frame.data)
+    case 'proof':
+      return encodeProof(frame.data)
     case 'clientHello':
       return encodeClientHello(frame)
     case 'clientWelcome':

@@ -76,6 +76,11 @@ export class Calls implements Room<RemoteAnswer> {
     return this.#connector.link
   }
 
+  /** As of a Connector. */
+  renew(): void {
+    this.#connector.renew()
+  }
+
   /** How much stands in each room: 0 in all of them when nothing is asked. */
   get counts() {
     const waits = this.#leaders.count + this.#links.count

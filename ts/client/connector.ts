@@ -28,6 +28,8 @@ export const LEAVING_MS_MAX = 10_000
 /** Dials servers as a client, over TCP or, in a test, over whatever it likes. */
 export interface ClientDialler {
   dial(address: string, hello: Omit<ClientHello, 'type'>, dialling: ClientDialling): ClientDial
+  /** Ends what would not be connected now. */
+  judge?(): void
 }
 
 export interface ConnectorParts {
@@ -76,6 +78,7 @@ export class Connector {
   /** Of the link of now: since when its server knows no leader, and which leader was not reached. */
   #leaderlessSince = Infinity
   #vain: string | null = null
+  #isToRenew = false
   /** When a link was left last. */
   #leftAt = -Infinity
   #isClosed = false
@@ -125,6 +128,21 @@ export class Connector {
     if (link.leader !== null) return
     if (now - this.#leaderlessSince >= LEADERLESS_MS_MAX && this.#addresses.length > 1) return this.#dialNext()
     this.#later(LEADERLESS_MS_MAX)
+  }
+
+  /** Goes on with another connection to the same server; what is under way on that of now is answered there. */
+  renew(): void {
+    // What is under way began before.
+    this.#isToRenew = this.#underWay !== null
+    if (this.#link !== null && this.#underWay === null) this.#dial(this.#link.address)
+  }
+
+  /** Whether it was to be done once the dial that was under way is over; it is begun. */
+  #renewed(): boolean {
+    const isDue = this.#isToRenew && this.#link !== null
+    this.#isToRenew = false
+    if (isDue) this.renew()
+    return isDue
   }
 
   /** Resolves when no socket is left. What has no outcome ends with one of those errors. */
@@ -187,6 +205,7 @@ export class Connector {
     if (before !== null) this.#leave(before)
     this.#quiet.forget('client.not-connected', address)
     logger.info('client.connected', { server: serverId, address })
+    this.#renewed()
     moved()
     return link
   }
@@ -227,6 +246,7 @@ export class Connector {
     this.#underWay = null
     this.#failures.set(address, failure)
     this.#quiet.warn('client.not-connected', address, failure.reason, { address })
+    if (this.#renewed()) return
     if (this.#link !== null) {
       if (address === this.#link.leader?.address) this.#vain = address
       this.#leaderlessSince = Infinity
@@ -265,6 +285,7 @@ export class Connector {
 function failureOf(reason: string, refusal: { readonly by: string; readonly code: string } | null): Failure {
   switch (refusal?.code) {
     case 'ERR_RAFT_CLIENT_REFUSED':
+    case 'ERR_RAFT_UNAUTHENTICATED':
     case 'ERR_RAFT_CLUSTER_MISMATCH':
       return { reason, code: refusal.code }
     case 'PROTOCOL':

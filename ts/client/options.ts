@@ -11,7 +11,8 @@ import { GuardedCodec, GuardedResultCodec } from '../machine/user-code.js'
 import { guardedLogger } from '../observe/guarded-logger.js'
 import { loggerOf } from '../observe/loggers.js'
 import { checkNumber, checkOptionNames, fail, has, optionsError, shown } from '../option-checks.js'
-import { clientAddressFlaw } from '../transport/tcp/client-dial.js'
+import { clientAddressFlaw, Credentials } from '../transport/tcp/client-dial.js'
+import type { TlsSource, TokenSource } from '../transport/tcp/tls-options.js'
 import type { Clock, Logger } from '../types.js'
 
 /** What `RaftClient.connect` takes. What is not given has its default; an unknown name is refused. */
@@ -23,6 +24,13 @@ export interface ClientOptions<Command, Result = unknown, Query = unknown, Answe
   readonly endpoints: readonly string[]
   /** The name of the cluster, as the servers have it. Default 'balsa'. */
   readonly cluster?: string
+  /**
+   * With what connections are encrypted, and which servers are believed: as of the servers (docs/security.md).
+   * Default: nothing is encrypted.
+   */
+  readonly tls?: TlsSource
+  /** The token of the servers, if they have one. Needs `tls`. */
+  readonly token?: TokenSource
   /** That of the servers. */
   readonly codec: Codec<Command>
   /** That of the servers. Default `msgpackCodec()`. */
@@ -78,13 +86,24 @@ export interface ConnectionSettings {
   readonly handshakeTimeoutMs: number
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
+  /** Null: nothing is encrypted. */
+  readonly credentials: Credentials | null
   readonly logger: Logger
   readonly clock: Clock
   readonly random: () => number
 }
 
 const OPTION_NAMES = Object.keys({
-  ...{ endpoints: true, cluster: true, codec: true, resultCodec: true, queryCodec: true, answerCodec: true },
+  ...{
+    endpoints: true,
+    cluster: true,
+    tls: true,
+    token: true,
+    codec: true,
+    resultCodec: true,
+    queryCodec: true,
+    answerCodec: true,
+  },
   ...{ prefer: true, timeoutMs: true, signal: true, dialTimeoutMs: true, handshakeTimeoutMs: true },
   ...{ backoffMinMs: true, backoffMaxMs: true, logger: true, clock: true, random: true },
 } satisfies Record<keyof ClientOptions<unknown>, true>)
@@ -142,6 +161,7 @@ function readSettings<Command, Result, Query, Answer>(
   return {
     ...{ endpoints: [...endpoints], cluster, prefersLeader: prefer === 'leader', timeoutMs, signal },
     ...{ dialTimeoutMs, handshakeTimeoutMs, backoffMinMs, backoffMaxMs, random },
+    credentials: Credentials.of('RaftClient.connect', options, false),
     codec: new GuardedCodec(codec),
     resultCodec: new GuardedResultCodec(codecs.resultCodec),
     queryCodec: new GuardedQueryCodec('queryCodec', codecs.queryCodec),

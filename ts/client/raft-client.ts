@@ -11,6 +11,7 @@ import {
   checkSubmitOptions,
 } from '../call-options.js'
 import type { LeaderHint } from '../errors.js'
+import { optionsError } from '../option-checks.js'
 import type { WaitOptions } from '../server/calls/pending-call.js'
 import type { QueryOptions, Submission, SubmitOptions } from '../server/forward/any-server.js'
 import type { Proposed } from '../server/forward/asking.js'
@@ -40,10 +41,12 @@ export interface ClientStatus {
 export class RaftClient<Command, Result = unknown, Query = unknown, Answer = unknown> {
   readonly #settings: ClientSettings<Command, Result, Query, Answer>
   readonly #calls: Calls
+  readonly #dialler: ClientDialler
 
   /** Over a dialler that is there already: `RaftClient.connect` makes one for TCP. */
   constructor(settings: ClientSettings<Command, Result, Query, Answer>, dialler: ClientDialler) {
     this.#settings = settings
+    this.#dialler = dialler
     this.#calls = new Calls(settings, dialler)
   }
 
@@ -55,6 +58,7 @@ export class RaftClient<Command, Result = unknown, Query = unknown, Answer = unk
     options: ClientOptions<Command, Result, Query, Answer>,
   ): Promise<RaftClient<Command, Result, Query, Answer>> {
     const settings = clientSettingsOf(options)
+    await settings.credentials?.load(settings.clock)
     const client = new RaftClient(settings, new TcpClientDialler(settings.clock, settings))
     try {
       await client.#calls.connected(waitOf(settings))
@@ -111,6 +115,20 @@ export class RaftClient<Command, Result = unknown, Query = unknown, Answer = unk
   async waitForLeader(options?: WaitOptions): Promise<LeaderHint> {
     checkCallOptions('waitForLeader', options)
     return this.#calls.waitForLeader(options)
+  }
+
+  /**
+   * Calls the functions given as `tls` and `token` again, and goes on with another connection, made with what they
+   * read; what is under way is answered on the one before, unless its server is believed no more. Rejects with
+   * ERR_RAFT_OPTIONS when something cannot be read or used, and what was in force stays.
+   */
+  async reload(): Promise<void> {
+    const { credentials, clock } = this.#settings
+    if (credentials === null) throw optionsError('RaftClient: nothing to reload: it was connected without tls')
+    this.#calls.checkRoom(0)
+    await credentials.reload(clock)
+    this.#dialler.judge?.()
+    this.#calls.renew()
   }
 
   /** How things stand here and now; nothing waits for it. */

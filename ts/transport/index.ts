@@ -45,6 +45,7 @@ export {
   takesNoChannels,
   takesNoClients,
   tooManyChannels,
+  unauthenticated,
 } from './refusal.js'
 export type { ConnectionRefusal, Refusal, StoreBoot } from './refusal.js'
 export type { Channel, ChannelHandlers } from './channel.js'
@@ -80,5 +81,7 @@ export {
 } from './wire/handshake.js'
 export type { ForeignHello, Goodbye, Hello, ProtocolRange, RefusalFrame, Welcome } from './wire/handshake.js'
 export { encodeHead, encodeMessage, isUnderstood, MESSAGE_HEAD_BYTES_MAX } from './wire/message-codec.js'
+export { encodeProof, PROOF_BYTES } from './wire/proof-codec.js'
+export type { Proof } from './wire/proof-codec.js'
 export { ANSWER_WIRE_BYTES_MAX, encodeAnswer, encodeQuestion } from './wire/question-codec.js'
 export type { Answer, Question } from './wire/question-codec.js'

@@ -55,6 +55,12 @@ export const takesNoClients = (self: ServerId): Refusal => ({
   reason: `server ${self} takes no clients: open it with the option clients, or ask another server`,
 })
 
+/** Why a side is not believed: what is wrong with its certificate or its token, and what helps. */
+export const unauthenticated = (reason: string): Refusal & { readonly code: RaftErrorCode } => ({
+  code: 'ERR_RAFT_UNAUTHENTICATED',
+  reason,
+})
+
 /** Why a question has no answer. */
 export const NO_ANSWER: Refusal = { code: 'NO_ANSWER', reason: 'this server has no answer to that question' }
 

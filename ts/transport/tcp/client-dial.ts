@@ -16,9 +16,13 @@ import {
 } from '../index.js'
 import { parseAddress } from './address.js'
 import { Connection, type ConnectionContext, type ConnectionOwner } from './connection.js'
+import type { Credentials } from './credentials.js'
+import type { Material } from './material.js'
 import { tcpSettings, type TcpOptions } from './options.js'
 import { emptyStats } from './stats.js'
 import { TcpChannel } from './tcp-channel.js'
+
+export { Credentials } from './credentials.js'
 
 /** What becomes of a dial: `opened` or `failed`, once, and never before it has been answered. */
 export interface ClientDialling {
@@ -36,22 +40,36 @@ export interface ClientDial {
   readonly gone: Promise<void>
 }
 
+type Bounds = Required<Pick<TcpOptions, 'dialTimeoutMs' | 'handshakeTimeoutMs'>> & {
+  /** Null: nothing is encrypted. Loaded before the first dial. */
+  readonly credentials: Credentials | null
+}
+
 /** Dials servers as a client, within the bounds that `tcp` has for a dial. */
 export class TcpClientDialler {
   readonly #context: ConnectionContext
+  readonly #dials = new Set<Dial>()
 
-  constructor(clock: Clock, bounds: Required<Pick<TcpOptions, 'dialTimeoutMs' | 'handshakeTimeoutMs'>>) {
-    const { dialTimeoutMs, handshakeTimeoutMs } = bounds
+  constructor(clock: Clock, { dialTimeoutMs, handshakeTimeoutMs, credentials }: Bounds) {
     this.#context = {
       ...{ self: NO_SERVER, address: '', clock, stats: emptyStats() },
-      settings: tcpSettings({ listen: '', dialTimeoutMs, handshakeTimeoutMs }),
+      settings: { ...tcpSettings({ listen: '', dialTimeoutMs, handshakeTimeoutMs }), credentials },
       trafficOf: () => ({ sent: 0, received: 0 }),
     }
   }
 
   /** Invariant: the address has no flaw. */
   dial(address: string, hello: Omit<ClientHello, 'type'>, dialling: ClientDialling): ClientDial {
-    return new Dial(address, hello, dialling, this.#context)
+    const dial = new Dial(address, hello, dialling, this.#context)
+    this.#dials.add(dial)
+    void dial.gone.then(() => this.#dials.delete(dial))
+    return dial
+  }
+
+  /** Ends the connections that would not be made with what has been loaded since. */
+  judge(): void {
+    const { credentials } = this.#context.settings
+    if (credentials !== null) for (const dial of this.#dials) dial.judge(credentials.material)
   }
 }
 
@@ -88,6 +106,10 @@ class Dial implements ClientDial, ConnectionOwner {
   stop(reason: string): void {
     this.#isStopped = true
     this.#connection.leave(reason)
+  }
+
+  judge(material: Material): void {
+    this.#connection.judgeAgain(material)
   }
 
   welcomed(connection: Connection, welcome: ClientWelcome): void {

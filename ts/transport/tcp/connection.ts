@@ -30,6 +30,7 @@ import {
   encodeClientWelcome,
   encodeGoodbye,
   encodeHello,
+  encodeProof,
   encodeRefusal,
   encodeWelcome,
   FEATURES,
@@ -54,20 +55,26 @@ import {
   type Response,
   type ServerId,
   takesNoClients,
+  unauthenticated,
 } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { FrameReader } from './frame-reader.js'
 import { FrameWriter, writeTogether } from './frame-writer.js'
+import { handshakeFlaw, type Material, NO_TLS } from './material.js'
 import type { TcpSettings } from './options.js'
 import type { Counted, TcpStats } from './stats.js'
+import { Trust } from './trust.js'
 
 /**
  * Each direction of a connection begins with these bytes; the line end in them shows a connection that rewrites text.
  */
 export const MAGIC = Buffer.from('BALSA\r\n\0', 'latin1')
 
+/** What TLS begins with: a record of a handshake, or of an alert. */
+const TLS_RECORDS: ReadonlySet<number> = new Set([0x15, 0x16])
+
 /** How long a connection that ends with words for the peer may stay, so that they arrive. */
-const FAREWELL_MS = 1000
+export const FAREWELL_MS = 1000
 
 /**
  * After so much silence the kernel asks whether the peer is still there: finds a half-open connection on which nothing
@@ -141,6 +148,10 @@ export class Connection {
   readonly #reader = new FrameReader(HEAD_BYTES_MAX)
   readonly #writer = new FrameWriter()
   readonly #remote: Address
+  /** Null: nothing is encrypted, and whatever the other side says is believed. */
+  readonly #trust: Trust | null
+  /** Dialled, and hands of TLS are not shaken. */
+  #isSecuring = false
   #magicSent = false
   #magicRead = false
   #admitted = false
@@ -181,12 +192,13 @@ export class Connection {
     return new Connection(address, { dialled: null, link: 0, isChannel: true, asClient }, context, owner)
   }
 
-  static accept(socket: Socket, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
-    return new Connection(socket, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
+  /** With TLS, once hands of it are shaken. */
+  static accept(from: Socket | Trust, link: LinkId, context: ConnectionContext, owner: ConnectionOwner): Connection {
+    return new Connection(from, { dialled: null, link, isChannel: false, asClient: null }, context, owner)
   }
 
   private constructor(
-    from: Address | Socket,
+    from: Address | Socket | Trust,
     side: {
       readonly dialled: ServerId | null
       readonly link: LinkId
@@ -206,23 +218,27 @@ export class Connection {
     const { settings, clock } = context
     const onread = { buffer: () => this.#space(), callback: (count: number) => this.#filled(count) }
     if (!('host' in from)) {
-      this.#remote = { host: from.remoteAddress ?? 'unknown', port: from.remotePort ?? 0 }
-      this.#socket = settings.sockets.takeOver(from, onread) ?? from
-      if (this.#socket === from) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
+      this.#trust = from instanceof Trust ? from : null
+      const socket = from instanceof Trust ? from.socket : from
+      this.#remote = { host: socket.remoteAddress ?? 'unknown', port: socket.remotePort ?? 0 }
+      this.#socket = (this.#trust === null ? settings.sockets.takeOver(socket, onread) : null) ?? socket
+      if (this.#socket === socket) this.#socket.on('data', (chunk: Buffer) => this.#copy(chunk)).resume()
       this.#cancelTimer = this.#handshakeTimer()
     } else {
       this.#remote = from
-      this.#socket = settings.sockets.dial(from, onread)
+      const material = settings.credentials?.material
+      this.#trust = material === undefined ? null : Trust.dial(material, { address: from, id: side.dialled }, onread)
+      this.#isSecuring = this.#trust !== null
+      this.#socket = this.#trust?.socket ?? settings.sockets.dial(from, onread)
       this.#socket.on('connect', () => this.#connected())
+      this.#socket.on('secureConnect', () => this.#secured())
       this.#cancelTimer = clock.setTimer(settings.dialTimeoutMs, () =>
         this.end(`not connected within ${settings.dialTimeoutMs} ms`),
       )
     }
     this.#socket.setNoDelay(true)
     this.#socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    this.#socket.on('error', ({ code, message }: NodeJS.ErrnoException) =>
-      this.#end(code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear'),
-    )
+    this.#socket.on('error', (error) => this.#failed(error))
     this.#socket.on('end', () => this.#end('closed by the other side', null, 'gone'))
     this.#socket.on('close', () => {
       this.end('closed by the other side')
@@ -346,7 +362,7 @@ export class Connection {
     this.#isOpen = false
     this.#cancelTimer()
     this.#writer.clear()
-    if (lastWords === null || this.#socket.connecting) {
+    if (lastWords === null || this.#socket.connecting || this.#isSecuring) {
       this.#socket.destroy()
     } else {
       // The other side's bytes are still read, into nothing: a reset for unread bytes could overtake the last words.
@@ -378,8 +394,46 @@ export class Connection {
     if (this.#isEnded) return
     this.#cancelTimer()
     this.#cancelTimer = this.#handshakeTimer()
+    if (this.#trust === null) this.#introduce()
+  }
+
+  /** Hands of TLS are shaken with whom this side has dialled; nothing was said. */
+  #secured(): void {
+    if (this.#isEnded) return
+    this.#isSecuring = false
+    if (this.judge()) this.#introduce()
+  }
+
+  /** Once hands of TLS are shaken, before anything was said or read: false ends the connection. */
+  judge(): boolean {
+    const trust = this.#trust
+    const flaw = trust?.flaw() ?? null
+    if (flaw !== null) this.refuse(unauthenticated(flaw))
+    else if (trust?.isMadeWith(this.#context.settings.credentials?.material) === false) {
+      this.end('certificates or tokens were reloaded meanwhile')
+    }
+    return !this.#isEnded
+  }
+
+  /** Ends the connection if it would not be made with that material. */
+  judgeAgain(material: Material): void {
+    if (this.#isEnded || this.#isSecuring) return
+    const { clock } = this.#context
+    const flaw = this.#trust?.flawUnder(material, this.peer?.serverId ?? null, clock.wallNow()) ?? null
+    if (flaw !== null) this.refuse(unauthenticated(flaw))
+  }
+
+  #introduce(): void {
     if (this.#asClient !== null) this.#begin(encodeClientHello(this.#asClient))
     else if (this.#dialled !== null) this.#sayHello(this.#dialled)
+  }
+
+  #failed(error: NodeJS.ErrnoException): void {
+    if (this.#isEnded) return
+    const { code, message } = error
+    const flaw = this.#isOpen || this.#trust === null ? null : handshakeFlaw(error)
+    if (flaw !== null) this.#owner.refused(this, 'self', unauthenticated(flaw))
+    this.#end(flaw ?? code ?? message, null, code !== undefined && ENDED_THERE.has(code) ? 'gone' : 'unclear')
   }
 
   #handshakeTimer(): CancelTimer {
@@ -407,7 +461,8 @@ export class Connection {
 
   #begin(hello: Uint8Array): void {
     this.#magicSent = true
-    this.#socket.write(Buffer.concat([MAGIC, hello]))
+    const proof = this.link === 0 ? (this.#trust?.proof() ?? null) : null
+    this.#socket.write(Buffer.concat(proof === null ? [MAGIC, hello] : [MAGIC, encodeProof(proof), hello]))
   }
 
   #space(): Uint8Array {
@@ -476,7 +531,8 @@ export class Connection {
     const { slab, start, available } = this.#reader
     const length = Math.min(available, MAGIC.length)
     if (slab.compare(MAGIC, 0, length, start, start + length) !== 0) {
-      this.#cut('this is not the protocol of Balsa')
+      const speaksTls = this.#trust === null && TLS_RECORDS.has(slab[start] ?? 0)
+      this.#cut(speaksTls ? NO_TLS : 'this is not the protocol of Balsa')
       return false
     }
     if (length < MAGIC.length) return false
@@ -488,6 +544,11 @@ export class Connection {
   #takeFrame(length: number): void {
     const { memory, start } = this.#reader
     const frame = decodeFrame(memory, start, start + length)
+    if (this.#trust?.isToProve === true) {
+      const flaw = this.#trust.flawOfFirst(frame)
+      if (flaw !== null) return this.refuse(unauthenticated(flaw))
+      if (frame.type === 'proof') return
+    }
     switch (frame.type) {
       case 'Malformed':
         return this.#cut(frame.what)
@@ -505,12 +566,13 @@ export class Connection {
         return this.#takeClientHello(frame)
       case 'clientWelcome':
         if (this.#asClient === null || this.#isOpen) return this.#cut('a welcome of a client out of place')
-        this.#openToClient(frame.features)
-        return this.#owner.welcomed?.(this, frame)
+        return this.#takeClientWelcome(frame)
       case 'question':
         return this.#takeQuestion(frame.data)
       case 'answer':
         return this.#cut('an answer to no question')
+      case 'proof':
+        return this.#cut('a proof of a token out of place')
       case 'welcome':
         if (!this.#isWelcomeInPlace) return this.#cut('a welcome out of place')
         this.#welcomed = true
@@ -547,6 +609,13 @@ export class Connection {
     this.#begin(encodeClientWelcome({ protocol: PROTOCOL, features: FEATURES, clusterId, serverId }))
     this.#openToClient(hello.features)
     taken(this)
+  }
+
+  #takeClientWelcome(welcome: ClientWelcome): void {
+    const flaw = this.#trust?.flawOfId(welcome.serverId) ?? null
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
+    this.#openToClient(welcome.features)
+    this.#owner.welcomed?.(this, welcome)
   }
 
   #openToClient(features: readonly string[]): void {
@@ -594,6 +663,8 @@ export class Connection {
     this.#isChannel = isChannel
     const refusal = identityRefusal(this.#context.self, hello, hello.targetId, this.#dialled)
     if (refusal !== null) return this.refuse(refusal)
+    const flaw = this.#trust?.flawOfId(hello.serverId) ?? null
+    if (flaw !== null) return this.refuse(unauthenticated(flaw))
     this.peer = hello
     this.#writer.features = commonFeatures(hello.features)
     const admitted = this.#owner.admit(introductionOf(hello), this)

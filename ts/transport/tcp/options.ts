@@ -2,7 +2,9 @@
 
 import { checkOptionNames, optionsError, shown } from '../../option-checks.js'
 import { parseAddress } from './address.js'
+import { Credentials } from './credentials.js'
 import { nodeSockets, type Sockets } from './sockets.js'
+import type { TlsSource, TokenSource } from './tls-options.js'
 
 /** What `tcp` takes. */
 export interface TcpOptions {
@@ -10,6 +12,13 @@ export interface TcpOptions {
   readonly listen: string
   /** Where this server says that it is dialled, shown in its peers' logs. Default: the address to which it is bound. */
   readonly advertise?: string
+  /**
+   * With what connections are encrypted, and who is believed: certificate, key and CAs, or a function that reads them
+   * (docs/security.md). All servers of a cluster and their clients have it, or none. Default: nothing is encrypted.
+   */
+  readonly tls?: TlsSource
+  /** The secret of the cluster that whoever dials must have, too, or a function that reads it. Needs `tls`. */
+  readonly token?: TokenSource
   /** A dial that has not connected by then has failed. 10 .. 60000, default 2000. */
   readonly dialTimeoutMs?: number
   /** From connecting to the end of the handshake, `admit` of both sides included. 10 .. 60000, default 5000. */
@@ -37,14 +46,18 @@ export interface TcpOptions {
   readonly random?: () => number
 }
 
-export type TcpSettings = Required<Omit<TcpOptions, 'advertise'>> & {
+export type TcpSettings = Required<Omit<TcpOptions, 'advertise' | 'tls' | 'token'>> & {
   readonly advertise: string | null
   readonly sockets: Sockets
+  /** Null: nothing is encrypted. */
+  readonly credentials: Credentials | null
 }
 
 const OPTION_NAMES = Object.keys({
   listen: true,
   advertise: true,
+  tls: true,
+  token: true,
   dialTimeoutMs: true,
   handshakeTimeoutMs: true,
   backoffMinMs: true,
@@ -76,6 +89,7 @@ export function tcpSettings(options: TcpOptions): TcpSettings {
     acceptedMax: bounded('acceptedMax', options.acceptedMax ?? 256, { min: 1, max: 65_536 }),
     random: drawn(options.random),
     sockets: nodeSockets,
+    credentials: Credentials.of('tcp', options, true),
   }
 }
 

@@ -7,7 +7,7 @@ import { takeOver } from './take-over.js'
 export interface Sockets {
   /** A server that hands over what it accepts before anything is read from it. */
   server(onConnection: (socket: Socket) => void): Server
-  /** A socket on its way to that address, which reads through `onread`. */
+  /** A socket on its way to that address, which reads through `onread`; not one for TLS. */
   dial(address: Address, onread: OnReadOpts): Socket
   /** A socket in place of an accepted one that reads through `onread`, or null: then what it reads is copied. */
   takeOver(accepted: Socket, onread: OnReadOpts): Socket | null

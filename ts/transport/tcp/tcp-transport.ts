@@ -5,6 +5,7 @@
 
 import type { Server as NetServer, Socket } from 'node:net'
 import { assert, RaftError } from '../../errors.js'
+import { optionsError } from '../../option-checks.js'
 import {
   type Channel,
   type ChannelFrame,
@@ -40,14 +41,23 @@ import { Asking } from './asking.js'
 import { Channels, noChannel } from './channels.js'
 import { Connection, type ConnectionOwner } from './connection.js'
 import { Dialler, type DiallerContext } from './dialler.js'
+import type { Material } from './material.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { type Counted, emptyStats, type TcpStats } from './stats.js'
-import { Strangers } from './strangers.js'
+import { Securing } from './securing.js'
+import { type Stranger, Strangers } from './strangers.js'
+import { Turnstile } from './turnstile.js'
 
 /**
  * Connections that have not shaken hands may be as many as this from one address, or a quarter of all, if that is more.
  */
 const SHARE_MIN = 8
+
+/** Handshakes of TLS that begin in one turn, of half a millisecond or more each: strangers may ask for any number. */
+const HANDSHAKES_PER_TURN = 4
+
+/** Connections that a reload looks at in one turn: some milliseconds. */
+const JUDGED_AT_ONCE = 16
 
 /** A transport over TCP that will listen on `listen`. Throws ERR_RAFT_OPTIONS when a bound is out of its own. */
 export function tcp(options: TcpOptions): TcpTransport {
@@ -72,6 +82,9 @@ export class TcpTransport implements Transport, ConnectionOwner {
   /** Links given out so far. */
   #linkCount = 0
   readonly #strangers = new Strangers()
+  /** Accepted sockets on which hands of TLS are being shaken; strangers all of them. */
+  readonly #securing = new Set<Securing>()
+  readonly #turnstile = new Turnstile(HANDSHAKES_PER_TURN)
   /** Accepted connections that have ended and stay for their last words, the oldest first. */
   readonly #leaving = new Set<Connection>()
   /** Questions of this side that are on their way. */
@@ -114,6 +127,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
       linkedPeers: this.#linkOfPeer.size,
       channels: this.#channels.count,
       strangers: this.#strangers.count,
+      securing: this.#securing.size,
       leaving: this.#leaving.size,
       asking: this.#asking.size,
       unflushed: this.#dirty.length,
@@ -124,7 +138,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
   async start(self: Identity, handlers: TransportHandlers, clock: Clock, logger: Logger): Promise<string> {
     if (this.#phase !== 'new') throw notNew(this.#phase === 'closed')
     this.#phase = 'started'
-    const bound = await this.#listen().catch((error: unknown) => {
+    const bound = await this.#bind(self.serverId, clock).catch((error: unknown) => {
       if (!this.#isClosed()) this.#phase = 'new'
       throw error
     })
@@ -149,8 +163,30 @@ export class TcpTransport implements Transport, ConnectionOwner {
       track: (connection) => this.#connections.add(connection),
       untrack: (connection) => this.closed(connection),
     }
-    logger.info('transport.listening', { address: bound })
+    const { credentials } = this.#settings
+    const expires = credentials?.material.expires
+    logger.info('transport.listening', { address: bound, ...(expires !== undefined && { expires }) })
+    if (credentials?.material.isClosedToStrangers !== true && !isLoopback(this.#server)) {
+      logger.warn('transport.unprotected', { address: bound, reason: unprotected(credentials !== null) })
+    }
     return bound
+  }
+
+  /**
+   * Calls the functions given as `tls` and `token` again. Connections that are made from then on are made with what
+   * they read; those that are there stay if they could be made so again, and are ended and, by whoever dials, made anew
+   * if not. Rejects with ERR_RAFT_OPTIONS when something cannot be read or used, and what was in force stays.
+   */
+  async reload(): Promise<void> {
+    const { credentials } = this.#settings
+    if (this.#isClosed()) throw new RaftError('ERR_RAFT_CLOSED', 'this transport is closed: nothing is reloaded')
+    if (credentials === null) throw optionsError('tcp: nothing to reload: it was made without tls')
+    if (this.#context === null) throw optionsError('tcp: not started: what tls and token say is read at the start')
+    const { clock, logger } = this.#context
+    await credentials.reload(clock)
+    const { material } = credentials
+    logger.info('transport.reloaded', { expires: material.expires })
+    await judgeAll(this.#connections, material, clock)
   }
 
   setPeers(peers: readonly Server[]): void {
@@ -188,6 +224,8 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const parsed = parseAddress(address)
     if (this.#isClosed()) throw new Error('this transport is closed')
     if (parsed === null) throw new Error(`the address ${address} is not host:port`)
+    await this.#settings.credentials?.load(clock)
+    if (this.#isClosed()) throw new Error('this transport is closed')
     const asking = new Asking(parsed, question, this.#settings, clock)
     this.#asking.add(asking)
     void asking.closed.then(() => {
@@ -229,7 +267,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
     const wasListening = this.#server.listening
     if (this.#context !== null) this.#leaveAll(serverCloses(this.#context.self.serverId))
     this.#phase = 'closed'
-    for (const asking of this.#asking) asking.end('this transport is closed')
+    for (const one of [...this.#asking, ...this.#securing]) one.end('this transport is closed')
     if (wasListening) await new Promise((resolve) => this.#server.close(resolve))
     if (this.#openCount === 0) return
     await new Promise<void>((resolve) => (this.#onLastClosed = resolve))
@@ -358,7 +396,7 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   /** Sockets that are not gone. */
   get #openCount(): number {
-    return this.#connections.size + this.#asking.size
+    return this.#connections.size + this.#asking.size + this.#securing.size
   }
 
   #leaveAll(reason: string): void {
@@ -377,17 +415,42 @@ export class TcpTransport implements Transport, ConnectionOwner {
       socket.destroy()
       return
     }
+    if (this.#settings.credentials !== null) return this.#secure(socket, context)
     const connection = Connection.accept(socket, ++this.#linkCount, context, this)
     this.#connections.add(connection)
     this.#strangers.add(connection)
     this.#makeRoom(connection)
   }
 
+  #secure(raw: Socket, context: DiallerContext): void {
+    const securing = new Securing(raw, this.#turnstile, context, {
+      secured: (trust) => {
+        this.#strangers.delete(securing)
+        const connection = Connection.accept(trust, ++this.#linkCount, context, this)
+        this.#connections.add(connection)
+        this.#strangers.add(connection)
+        connection.judge()
+      },
+      ended: (reason) => {
+        const { remoteHost, remote } = securing
+        context.quiet.warn('transport.link-refused', remoteHost, reason, { peer: null, link: null, remote })
+      },
+      closed: () => {
+        this.#strangers.delete(securing)
+        this.#securing.delete(securing)
+        this.#maybeLastClosed()
+      },
+    })
+    this.#securing.add(securing)
+    this.#strangers.add(securing)
+    this.#makeRoom(securing)
+  }
+
   /**
    * Whoever says nothing must not keep a member out: the oldest goes, of the newcomer's address when that has more than
    * its share. A member that has shaken hands has a place of its own, and keeps it.
    */
-  #makeRoom({ remoteHost }: Connection): void {
+  #makeRoom({ remoteHost }: Stranger): void {
     const { acceptedMax } = this.#settings
     const shareMax = Math.max(Math.floor(acceptedMax / 4), SHARE_MIN)
     if (this.#strangers.countOf(remoteHost) > shareMax) {
@@ -415,6 +478,13 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return this.#context
   }
 
+  async #bind(self: ServerId, clock: Clock): Promise<string> {
+    const { credentials } = this.#settings
+    await credentials?.load(clock)
+    credentials?.bind(self)
+    return this.#listen()
+  }
+
   async #listen(): Promise<string> {
     const { listen } = this.#settings
     const address = parseAddress(listen)
@@ -432,6 +502,26 @@ export class TcpTransport implements Transport, ConnectionOwner {
     return formatAddress({ host: address.host, port: bound.port })
   }
 }
+
+/** In slices: with thousands of connections it would else hold up a turn for longer than an election may wait. */
+async function judgeAll(connections: Iterable<Connection>, material: Material, clock: Clock): Promise<void> {
+  let judged = 0
+  for (const connection of [...connections]) {
+    connection.judgeAgain(material)
+    judged += 1
+    if (judged % JUDGED_AT_ONCE === 0) await new Promise<void>((resolve) => clock.defer(resolve))
+  }
+}
+
+function isLoopback(server: NetServer): boolean {
+  const bound = server.address()
+  return typeof bound === 'object' && bound !== null && /^(?:::ffff:)?127\.|^::1$/.test(bound.address)
+}
+
+const unprotected = (isEncrypted: boolean): string =>
+  isEncrypted
+    ? 'whoever reaches this port may call itself a server: leave tls.requestCert and tls.rejectUnauthorized out, or give a token'
+    : 'whoever reaches this port reads everything and may call itself a server: give tcp the option tls, or listen on 127.0.0.1'
 
 function listening(server: NetServer, address: Address): Promise<void> {
   return new Promise((resolve, reject) => {

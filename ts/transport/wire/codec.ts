@@ -13,6 +13,7 @@ import {
   type Welcome,
 } from './handshake.js'
 import { decodeMessage } from './message-codec.js'
+import { decodeProof, type Proof } from './proof-codec.js'
 import { type Answer, decodeQuestionOrAnswer, isOfQuestions, type Question } from './question-codec.js'
 
 /** Every frame of the wire, read. */
@@ -28,6 +29,7 @@ export type Frame =
   | Answer
   | ClientHello
   | ClientWelcome
+  | Proof
   | ChannelFrame
   | Ping
 
@@ -41,6 +43,7 @@ export function decodeFrame(memory: FrameMemory, start = 0, end = memory.bytes.l
   const type = frameTypeAt(memory, start)
   if (type < FrameType.appendEntries) {
     if (isOfClients(type)) return decodeClientHandshake(memory, start, end)
+    if (type === FrameType.proof) return decodeProof(memory, start, end)
     return isOfQuestions(type) ? decodeQuestionOrAnswer(memory, start, end) : decodeHandshake(memory, start, end)
   }
   return type < FrameType.channelFrame ? decodeMessage(memory, start, end) : decodeChannelFrame(memory, start, end)

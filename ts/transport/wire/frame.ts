@@ -40,6 +40,7 @@ export const FrameType = {
   answer: 6,
   clientHello: 7,
   clientWelcome: 8,
+  proof: 10,
   appendEntries: 16,
   appendEntriesResult: 17,
   requestVote: 18,

@@ -135,6 +135,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_LISTEN':
     case 'ERR_RAFT_UNREACHABLE':
     case 'ERR_RAFT_CLIENT_REFUSED':
+    case 'ERR_RAFT_UNAUTHENTICATED':
     case 'ERR_RAFT_QUERY_FAILED':
     case 'ERR_RAFT_CHANGE_REFUSED':
     case 'ERR_RAFT_REMOVED':

@@ -369,6 +369,9 @@ export class Connection implements LineUser {
         return this.#takeQuestion(frame.data)
       case 'answer':
         return this.#cut('an answer to no question')
+      case 'proof':
+        // Of a token; who may dial here is for the credentials of gRPC to say.
+        return this.#cut('a proof of a token out of place')
       case 'welcome':
         if (!this.#isWelcomeInPlace) return this.#cut('a welcome out of place')
         this.#welcomed = true
