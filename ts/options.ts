@@ -264,7 +264,7 @@ const OPTION_NAMES = Object.keys({
 const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'logger', 'clock']
 const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
-const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
+const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot', 'drainMs']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 /** What the options say of a server. */
 /** What a question has room for beside the incarnation. */
@@ -592,6 +592,8 @@ export function checkCloseOptions(call: string, options: object | undefined): vo
     const flag = (options as Readonly<Record<string, unknown>>)[name]
     if (flag !== undefined) checkFlag(name, flag)
   }
+  const { drainMs } = options as { readonly drainMs?: unknown }
+  if (drainMs !== undefined) checkNumber('drainMs', drainMs, 0, 2 ** 31 - 1)
 }
 
 function checkFlag(name: string, value: unknown): void {

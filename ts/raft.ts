@@ -469,11 +469,12 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Settles every call, makes the commit index durable and releases the folder. A leader with a voter that is connected
-   * first hands leadership over, which takes `timeoutMs` at most (default: an election timeout); with `snapshot` one is
-   * then taken of what is applied, in what is left of that time (default: 30 s). From the call on nothing new is taken.
-   * Idempotent. Whatever fails on the way, the rest is done; it rejects with a RaftError only when the folder may not
-   * be free, as when the disk does not answer within 30 s.
+   * Settles every call, makes the commit index durable and releases the folder. From the call on nothing new is taken;
+   * what was asked before may finish, for `drainMs` at most (default 0: it ends as it stands). A leader with a voter
+   * that is connected then hands leadership over, which takes `timeoutMs` at most (default: an election timeout); with
+   * `snapshot` one is taken of what is applied, in what is left of that time (default: 30 s). Idempotent. Whatever
+   * fails on the way, the rest is done; it rejects with a RaftError only when the folder may not be free, as when the
+   * disk does not answer within 30 s.
    */
   close(options?: CloseOptions): Promise<void> {
     checkCloseOptions('close', options)

@@ -9,14 +9,15 @@
 
 import type { RaftCore } from '../../core/raft-core.js'
 import type { LeaderHint } from '../../errors.js'
-import type { Payload } from '../../format/block.js'
 import { PayloadSlabs } from '../../format/payload.js'
 import type { Clock, LogIndex, ServerId } from '../../types.js'
+import { ProposalCall } from '../calls/apply-queue.js'
 import type { CommandKind } from '../calls/apply-queue.js'
 import type { IndexQueue } from '../calls/index-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
 import type { Waiters } from '../calls/waiters.js'
+import type { Life } from '../life.js'
 import { overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { ForwardedCommand } from './asking.js'
@@ -44,6 +45,8 @@ export interface Submission {
   /** Encoded; begins with its header if it is of a session. Nobody writes to it any more. */
   readonly bytes: Uint8Array
   readonly retry: Retry
+  /** By which another thread knows the call; none for 0, the default. */
+  readonly tag?: number
 }
 
 /** What `query` takes. */
@@ -69,7 +72,7 @@ type Ask<Answer> = () => Answer | PromiseLike<Answer>
 export interface Local {
   /** False: the call has ended before it began. */
   begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean
-  proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
+  proposePlaced(call: ProposalCall, options: WaitOptions | undefined): Promise<Proposed<unknown>>
   readIndex(options: WaitOptions | undefined): Promise<LogIndex>
   staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer>
   leaseRead<Answer>(
@@ -82,6 +85,7 @@ export interface Local {
 export interface AnyServerParts {
   readonly core: RaftCore
   readonly clock: Clock
+  readonly life: Life
   readonly mailbox: Mailbox
   readonly forwards: Forwards
   readonly leaders: Waiters<LeaderHint>
@@ -93,6 +97,7 @@ export interface AnyServerParts {
 export class AnyServer {
   readonly #core: RaftCore
   readonly #clock: Clock
+  readonly #life: Life
   readonly #mailbox: Mailbox
   readonly #forwards: Forwards
   readonly #leaders: Waiters<LeaderHint>
@@ -103,12 +108,14 @@ export class AnyServer {
   readonly #slabs = new PayloadSlabs()
   #count = 0
   #bytes = 0
+  #asked = 0
   /** What the state machine holds now has all that was acknowledged before this. Only grows. */
   #currentAt = -Infinity
 
   constructor(parts: AnyServerParts) {
     this.#core = parts.core
     this.#clock = parts.clock
+    this.#life = parts.life
     this.#mailbox = parts.mailbox
     this.#forwards = parts.forwards
     this.#leaders = parts.leaders
@@ -125,6 +132,11 @@ export class AnyServer {
     return this.#count
   }
 
+  /** Queries under way. */
+  get asked(): number {
+    return this.#asked
+  }
+
   /** Throws why so many bytes more are not taken now. Asked before a command is encoded, with 0. */
   checkRoom(bytes: number): void {
     if (this.#count < SUBMITTED_COUNT_MAX && this.#bytes + bytes <= SUBMITTED_BYTES_MAX) return
@@ -137,6 +149,7 @@ export class AnyServer {
   // Hot path: once per command.
   async propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     const { length } = submission.bytes
+    this.#checkTaken()
     this.checkRoom(length)
     this.#count += 1
     this.#bytes += length
@@ -148,9 +161,19 @@ export class AnyServer {
     }
   }
 
-  async query<Answer>(ask: Ask<Answer>, { consistency = 'linearizable', ...wait }: QueryOptions): Promise<Answer> {
+  async query<Answer>(ask: Ask<Answer>, options: QueryOptions): Promise<Answer> {
+    this.#checkTaken()
+    this.#asked += 1
+    try {
+      return await this.#query(ask, options)
+    } finally {
+      this.#asked -= 1
+    }
+  }
+
+  async #query<Answer>(ask: Ask<Answer>, { consistency = 'linearizable', ...wait }: QueryOptions): Promise<Answer> {
     const since = this.#clock.now()
-    if (consistency === 'lease') return this.#local().leaseRead(ask, wait, (left) => this.query(ask, left ?? {}))
+    if (consistency === 'lease') return this.#local().leaseRead(ask, wait, (left) => this.#query(ask, left ?? {}))
     if (consistency === 'linearizable') await this.#readIndexTrying(wait)
     else if (consistency !== 'stale') {
       if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
@@ -160,13 +183,22 @@ export class AnyServer {
   }
 
   /** Resolves with whoever leads, once anybody does. */
-  waitForLeader(options: WaitOptions | undefined): Promise<LeaderHint> {
+  async waitForLeader(options: WaitOptions | undefined): Promise<LeaderHint> {
+    this.#checkTaken()
     return this.#leader(null, options)
   }
 
+  /** What was taken goes on while this server leaves; what comes new does not. */
+  #checkTaken(): void {
+    const { refusal } = this.#life
+    if (refusal !== null) throw refusal
+  }
+
   readonly #proposeOnce = (submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> => {
-    const { kind, bytes } = submission
-    if (this.#core.role === 'leader') return this.#local().proposePlaced(kind, this.#slabs.copy(bytes), options)
+    const { kind, bytes, tag } = submission
+    if (this.#core.role === 'leader') {
+      return this.#local().proposePlaced(new ProposalCall(kind, [this.#slabs.copy(bytes)], tag), options)
+    }
     const call = new ForwardedCommand(kind, bytes)
     if (this.#local().begin(call, options)) this.#forwards.addCommand(call)
     return call.promise
