@@ -16,6 +16,8 @@ export interface Settings {
   readonly clients: readonly number[]
   /** Of the stores of Balsa's servers in the suites apply and hashicorp, side by side. */
   readonly modes: readonly NativeStoreMode[]
+  /** Where Balsa's servers run in the suite apply, side by side. */
+  readonly threads: readonly ('main' | 'worker')[]
   /** Stores and settings of hashicorp/raft: some of PEERS. */
   readonly peers: readonly string[]
   readonly electionTimeoutMs: number
@@ -41,6 +43,8 @@ export interface CommandLine {
 
 const MODES = ['lmdb', 'journal'] as const
 
+const THREADS = ['main', 'worker'] as const
+
 const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
 
 export const HELP = `npm run bench -- [suites] [options]
@@ -55,6 +59,7 @@ export const HELP = `npm run bench -- [suites] [options]
   --rate 1000,10000      open loop as well: commands per second, 1 .. 1000000
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
   --mode lmdb,journal    apply, hashicorp: the native store of our servers, side by side
+  --thread main,worker   apply: where our servers run, side by side (main)
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the suites failover and rolling, 300 .. 600000 (1000)
   --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
@@ -75,6 +80,7 @@ const OPTIONS = {
   rate: { type: 'string' },
   clients: { type: 'string', default: '50,64,256' },
   mode: { type: 'string', default: 'lmdb,journal' },
+  thread: { type: 'string', default: 'main' },
   peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   entries: { type: 'string', default: '10000000' },
@@ -104,6 +110,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       rates: values.rate === undefined ? [] : wholeNumbers('--rate', values.rate, 1e6),
       clients: wholeNumbers('--clients', values.clients, 10_000),
       modes: oneOf('mode', values.mode, MODES),
+      threads: oneOf('thread', values.thread, THREADS),
       peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
       entries: wholeNumber('--entries', values.entries, 1, 1e9),

@@ -57,13 +57,13 @@ import { bootstrapFolder } from './server/open/bootstrap.js'
 import type { BootstrappedFolder } from './server/open/bootstrap.js'
 import { folderState } from './server/open/folder-state.js'
 import type { FolderState } from './server/open/folder-state.js'
-import { openServer } from './server/open/open-server.js'
+import { openDoor } from './server/thread/open-door.js'
 import { recover } from './server/open/recover.js'
 import type { Recovery } from './server/open/recover.js'
 import { seedFolder } from './server/open/seed.js'
 import type { SeededFolder } from './server/open/seed.js'
 import type { Health } from './server/health.js'
-import type { Server } from './server/server.js'
+import type { Door } from './server/door.js'
 import { openSession, Session } from './server/session.js'
 import type { SessionDoor, SessionOptions } from './server/session.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
@@ -98,7 +98,7 @@ export interface ChangeOptions extends WaitOptions {
 
 /** One server of a cluster. Every call settles, and every error says what became of the command (docs/errors.md). */
 export class Raft<Command, Result, Query = never, Answer = never> {
-  readonly #server: Server
+  readonly #server: Door
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
   readonly #codec: GuardedCodec<Command>
   readonly #transport: Transport
@@ -108,7 +108,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    * Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as
    * well.
    */
-  constructor(server: Server, settings: Settings<Command, Result, Query, Answer>) {
+  constructor(server: Door, settings: Settings<Command, Result, Query, Answer>) {
     this.#server = server
     this.#machine = settings.stateMachine
     this.#codec = settings.codec
@@ -121,7 +121,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options: RaftOptions<Command, Result, Query, Answer>,
   ): Promise<Raft<Command, Result, Asked<Query, Answer>, Answer>> {
     const settings = settingsOf(options as RaftOptions<Command, Result, Asked<Query, Answer>, Answer>)
-    return new Raft(await openServer(settings), settings)
+    return new Raft(await openDoor(settings), settings)
   }
 
   /**

@@ -12,7 +12,7 @@ import type { FromServer, ToServer, Usage } from './messages.js'
 const LOOP_DELAY_RESOLUTION_MS = 10
 
 /** `snapshotBytes`: what its snapshots have; 0 for none. They are taken when asked for, or `automatic`. */
-const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked'] = process.argv.slice(2)
+const [id = '', dir = '', servers = '', snapshotBytes = '0', taken = 'asked', thread = 'main'] = process.argv.slice(2)
 const bootstrap = servers.split(',').map((server) => {
   const [serverId = '', address = ''] = server.split('=')
   return { id: serverId, address }
@@ -38,6 +38,7 @@ const raft = await Raft.open({
   codec: bytes,
   resultCodec: numbers,
   clients: true,
+  thread: thread === 'worker' ? 'worker' : 'main',
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.

@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly taken?: 'asked' | 'automatic'
   /** Of their stores; default: as the environment or the library says. */
   readonly mode?: NativeStoreMode
+  /** Where they run; default: in the thread of their process. */
+  readonly thread?: 'main' | 'worker'
 }
 
 export class RaftServers {
@@ -48,7 +50,7 @@ export class RaftServers {
   /** Over empty folders; resolves when all three are ready. */
   static async start(
     { dir, profile }: Settings,
-    { snapshotBytes = 0, taken = 'asked', mode }: ServerOptions = {},
+    { snapshotBytes = 0, taken = 'asked', mode, thread = 'main' }: ServerOptions = {},
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
@@ -59,7 +61,7 @@ export class RaftServers {
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
-      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken], { execArgv, env })
+      return fork(script, [id, join(folder, id), list, String(snapshotBytes), taken, thread], { execArgv, env })
     })
     try {
       await Promise.all(servers.#processes.map((server) => next(server, 'ready')))

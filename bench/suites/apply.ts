@@ -50,9 +50,11 @@ export async function openApply(settings: Settings): Promise<OpenSuite> {
   }
   try {
     for (const mode of settings.modes) {
-      const servers = await RaftServers.start(settings, { mode })
-      opened.push(servers)
-      cases.push(...casesOf(`balsa ${mode}`, servers, settings))
+      for (const thread of settings.threads) {
+        const servers = await RaftServers.start(settings, { mode, thread })
+        opened.push(servers)
+        cases.push(...casesOf(`balsa ${mode}${thread === 'main' ? '' : ' in a worker'}`, servers, settings))
+      }
     }
   } catch (error) {
     await close()
