@@ -132,12 +132,19 @@ test('thousands of commands at once are applied in their order, and more than th
   assert.is((await failure(raft.applyAll([...list, 'y']))).code, 'ERR_RAFT_TOO_LARGE')
 })
 
-test('what validate refuses is not appended, and a command that is too large is told as such', async (context) => {
+test('what validate refuses is not appended, and what a query throws its caller gets as it is', async (context) => {
   const raft = await context.open()
   await raft.ready()
   await refusal(raft.apply('bad'), 'ERR_RAFT_INVALID')
   await refusal(raft.submit('bad'), 'ERR_RAFT_INVALID')
   await refusal(raft.apply('x'.repeat(2 ** 20)), 'ERR_RAFT_TOO_LARGE')
+  for (const call of [raft.read('throw'), raft.query('throw')]) {
+    const error = await call.then(
+      () => null,
+      (thrown: unknown) => thrown,
+    )
+    assert.instance(error, RangeError)
+  }
   assert.equal(context.machine.list, [])
 })
 
@@ -160,18 +167,6 @@ test('a deadline and a signal end a wait with what became of the command, and wi
   later.abort(reason)
   assert.is((await waits).cause, reason)
   assert.equal(context.machine.list, [])
-})
-
-test('what a query throws its caller gets as it is', async (context) => {
-  const raft = await context.open()
-  await raft.ready()
-  for (const call of [raft.read('throw'), raft.query('throw')]) {
-    const error = await call.then(
-      () => null,
-      (thrown: unknown) => thrown,
-    )
-    assert.instance(error, RangeError)
-  }
 })
 
 test('sessions apply a command once, and keep its answer as bytes where it can be bytes', async (context) => {

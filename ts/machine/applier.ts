@@ -200,7 +200,8 @@ export class Applier<Command> {
       const skipped = cursor.hasSession ? SESSION_HEADER_BYTES : 0
       if (skipped > 0 && !this.#admit(collected)) continue
       copy ??= this.#copy(block.data)
-      const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset, skipped), cursor.index)
+      const at = this.#copyOffset + cursor.payloadOffset + skipped
+      const command = this.#codec.decodeIn(copy, at, cursor.payloadLength - skipped, cursor.index)
       batch.push({ index: cursor.index, term: block.term, time, command })
     }
   }
@@ -234,7 +235,8 @@ export class Applier<Command> {
   /** Answers with the memory in which the copy begins at `#copyOffset`. */
   #copy(data: Uint8Array): ArrayBufferLike {
     const { length } = data
-    if (length > SHARED_BYTES_MAX) {
+    // What another thread decodes is given away.
+    if (length > SHARED_BYTES_MAX || this.#codec.isElsewhere) {
       this.#copyOffset = 0
       return new Uint8Array(data).buffer
     }

@@ -56,8 +56,8 @@ export class ProposalCall extends PendingCall<readonly unknown[]> implements Mem
   /** Results that are still missing. */
   #left: number
 
-  constructor(kind: ProposalKind, payloads: readonly Payload[], tag = 0) {
-    super()
+  constructor(kind: ProposalKind, payloads: readonly Payload[], tag = 0, isTold = true) {
+    super(isTold)
     this.kind = kind
     this.tag = tag
     this.count = payloads.length

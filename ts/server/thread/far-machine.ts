@@ -20,6 +20,7 @@ import type { ApplyContext, Codec, Entry, StateMachine } from '../../machine/sta
 import type { ConfigurationStatus, LogIndex, SnapshotMeta } from '../../types.js'
 import { overloaded } from '../refusals.js'
 import { isWanted, packBatch } from './batches.js'
+import type { FarCommand } from './batches.js'
 import { owned } from './line.js'
 import type { Line } from './line.js'
 import type { ErrorWire } from './wire-error.js'
@@ -83,8 +84,10 @@ export class FarMachine extends GuardedMachine<unknown, unknown, unknown, unknow
     range: BatchRange,
     waits: BatchWaits,
   ): Promise<readonly unknown[]> {
-    const far = packBatch(batch as readonly Entry<Uint8Array>[], context, range, waits)
-    const bytes = await this.#line.ask('apply', far, far.slabs).answer
+    const far = packBatch(batch as readonly Entry<FarCommand>[], context, range, waits)
+    // A configuration may have cut a block in two: then its copy is needed once more.
+    const given = this.hearsConfigurations ? [] : far.memories
+    const bytes = await this.#line.ask('apply', far, given).answer
     const results: FarResult[] = batch.map(() => KEPT)
     if (bytes === null) return results
     let next = 0
@@ -182,8 +185,8 @@ export class FarCodec extends GuardedCodec<unknown> {
     return this.#validates
   }
 
-  override decode(bytes: Uint8Array): unknown {
-    return bytes
+  override decodeIn(memory: ArrayBuffer, at: number, length: number): FarCommand {
+    return { memory, at, length }
   }
 
   override async refusalsOf(commands: readonly Uint8Array[]): Promise<Refusals> {

@@ -5,7 +5,6 @@
 
 import { RaftError } from '../../errors.js'
 import { isBytes } from '../../foreign-values.js'
-import { PayloadSlabs } from '../../format/payload.js'
 import type { RaftEvents } from '../../observe/events.js'
 import type { Metric } from '../../observe/metric.js'
 import type { LogIndex } from '../../types.js'
@@ -48,19 +47,17 @@ const TOLD: readonly (keyof RaftEvents)[] = [
 type CallAsks = Omit<AskHandlers<ToServer>, 'open' | 'close' | 'restoreNext'>
 type CallNews = Omit<NewsHandlers<ToServer>, 'newsTaken'>
 
-/** A call of the other thread: it has its results there. */
+/** A call of the other thread: it has its results there, and nobody waits for its promise here. */
 class FarProposal extends ProposalCall {
   readonly #line: MachineLine
   readonly #errors: ErrorWire
   readonly #over: (tag: number) => void
 
   constructor({ tag, kind, payloads }: FarCall, line: MachineLine, errors: ErrorWire, over: (tag: number) => void) {
-    super(kind, payloads, tag)
+    super(kind, payloads, tag, false)
     this.#line = line
     this.#errors = errors
     this.#over = over
-    // It is told by `reject`.
-    this.promise.catch(ignore)
   }
 
   override resolve(results: readonly unknown[]): void {
@@ -86,7 +83,6 @@ export class FarServer {
   readonly #errors: ErrorWire
   /** Tells an event; false when too many wait. */
   readonly #tellEvent: (name: string, event: unknown) => void
-  readonly #slabs = new PayloadSlabs()
   /** By id or tag: what gives a call up. */
   readonly #aborts = new Map<number, AbortController>()
   readonly #exports = new Map<number, AsyncGenerator<Uint8Array, void, undefined>>()
@@ -152,11 +148,8 @@ export class FarServer {
 
   // Hot path: once per message.
   #propose(proposals: FarProposals): void {
-    for (const call of unpackProposals(proposals, this.#slabs)) {
-      const proposal = new FarProposal(call, this.#line, this.#errors, this.#over)
-      void this.#server.proposeCall(proposal, this.#waitOf(call, call.tag))
-      this.#takenCount += call.payloads.length
-    }
+    unpackProposals(proposals, this.#proposeOne)
+    this.#takenCount += proposals.lengths.length
     this.#takenBytes += proposals.bytes.length
     if (this.#takenCount < TAKEN_COUNT && this.#takenBytes < TAKEN_BYTES) return
     this.#line.tell('proposalsTaken', { count: this.#takenCount, bytes: this.#takenBytes })
@@ -218,6 +211,12 @@ export class FarServer {
     return { ...timed, signal: controller.signal }
   }
 
+  // Hot path: once per call.
+  readonly #proposeOne = (call: FarCall): void => {
+    const proposal = new FarProposal(call, this.#line, this.#errors, this.#over)
+    void this.#server.proposeCall(proposal, this.#waitOf(call, call.tag))
+  }
+
   readonly #over = (tag: number): void => void this.#aborts.delete(tag)
 
   #hearApplied(): void {
@@ -246,5 +245,3 @@ export class FarServer {
 }
 
 function nothing(): void {}
-
-function ignore(): void {}

@@ -54,8 +54,10 @@ export class NearProposal implements TaggedCall {
   /** Null once the call is settled; both go together. */
   #resolve: ((results: readonly unknown[]) => void) | null = null
   #reject: ((error: unknown) => void) | null = null
-  readonly #results: unknown[] = []
-  readonly #aborting: Aborting
+  /** In the order of its commands; null while there is none. */
+  #results: unknown[] | null = null
+  /** Null: no signal may end it. */
+  #aborting: Aborting | null = null
   /** Called once, when the call is settled. */
   readonly #over: (call: NearProposal) => void
   #disarm: (() => void) | null = null
@@ -64,13 +66,11 @@ export class NearProposal implements TaggedCall {
   constructor(
     tag: number,
     { kind, count }: { readonly kind: ProposalKind; readonly count: number },
-    callOff: CallOff,
     over: (call: NearProposal) => void,
   ) {
     this.tag = tag
     this.kind = kind
     this.count = count
-    this.#aborting = new Aborting(tag, callOff)
     this.#over = over
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -78,21 +78,24 @@ export class NearProposal implements TaggedCall {
     })
   }
 
-  arm(signal: AbortSignal, signals: Signals): void {
-    signals.add(signal, this.#aborting)
-    this.#disarm = () => signals.remove(signal, this.#aborting)
+  arm(signal: AbortSignal, signals: Signals, callOff: CallOff): void {
+    const aborting = new Aborting(this.tag, callOff)
+    this.#aborting = aborting
+    signals.add(signal, aborting)
+    this.#disarm = () => signals.remove(signal, aborting)
   }
 
   /** In the order of its commands. */
   applied(result: unknown): void {
-    this.#results.push(result)
-    if (this.#results.length === this.count) this.#end()?.(this.#results)
+    const results = (this.#results ??= [])
+    results.push(result)
+    if (results.length === this.count) this.#end()?.(results)
   }
 
   reject(error: unknown): void {
     const reject = this.#reject
     this.#end()
-    reject?.(this.#aborting.told(error))
+    reject?.(this.#aborting?.told(error) ?? error)
   }
 
   #end(): ((results: readonly unknown[]) => void) | null {

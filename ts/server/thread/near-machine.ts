@@ -78,7 +78,7 @@ export class NearMachine {
   #apply(batch: FarBatch): ToMachine['asks']['apply']['answer'] | Promise<ToMachine['asks']['apply']['answer']> {
     const { stateMachine: machine, codec } = this.#parts
     const { range, appliedIndex, replaying } = batch
-    const entries = unpackBatch(batch, (bytes, index) => codec.decode(bytes, index))
+    const entries = unpackBatch(batch, (memory, at, length, index) => codec.decodeIn(memory, at, length, index))
     const places = placesOf(entries)
     const isWaitedFor = (index: LogIndex): boolean => isAwaited(batch, index - places.first)
     const context = { appliedIndex, replaying, isAwaited: places.isDense ? isWaitedFor : awaitedOf(batch, entries) }

@@ -87,7 +87,8 @@ export class ThreadedServer implements Door {
   readonly #outbox = new ProposalOutbox()
   /** By tag. */
   readonly #tagged = new Map<number, TaggedCall>()
-  readonly #proposals = new Set<NearProposal>()
+  /** Proposals among them. */
+  #proposalCount = 0
   readonly #signals = new Signals()
   readonly #deadlines = new Deadlines()
   readonly #queries = new QueriesUnderWay()
@@ -144,12 +145,12 @@ export class ThreadedServer implements Door {
       if (kind !== 'barrier') for (const { slab } of payloads) slab.release()
       return Promise.reject(refusal)
     }
-    const call = new NearProposal(this.#line.newId(), { kind, count: payloads.length }, this.#callOff, this.#over)
+    const call = new NearProposal(this.#line.newId(), { kind, count: payloads.length }, this.#over)
     this.#tagged.set(call.tag, call)
-    this.#proposals.add(call)
+    this.#proposalCount += 1
     this.#untakenCount += payloads.length
     this.#untakenBytes += bytes
-    if (options?.signal !== undefined) call.arm(options.signal, this.#signals)
+    if (options?.signal !== undefined) call.arm(options.signal, this.#signals, this.#callOff)
     this.#outbox.add(call.tag, kind, payloads, options?.timeoutMs ?? 0, options?.signal !== undefined)
     this.#line.due()
     return call.promise
@@ -324,7 +325,7 @@ export class ThreadedServer implements Door {
     this.#parts.glance.end()
     const wasRunning = this.#life.isRunning
     if (wasRunning) this.#life.halt(error)
-    for (const call of this.#proposals) call.reject(halted(error)('unknown'))
+    this.#rejectProposals(halted(error)('unknown'))
     this.#endQueries(halted(error)('not-applied'))
     if (wasRunning) this.#events.emit('fault', { error })
     this.#life.end(error)
@@ -346,7 +347,7 @@ export class ThreadedServer implements Door {
       glance.end()
       this.#endQueries(this.#life.over ?? closed('not-applied'))
       await terminate()
-      for (const call of this.#proposals) call.reject(closed('unknown'))
+      this.#rejectProposals(closed('unknown'))
       this.#line.end(() => closed('not-applied'))
       this.#life.end()
     }
@@ -356,7 +357,7 @@ export class ThreadedServer implements Door {
   async #drain(endsAt: number): Promise<void> {
     for (;;) {
       const leftMs = endsAt - this.#clock.now()
-      const waits = this.#proposals.size + this.#line.count + this.#queries.count
+      const waits = this.#proposalCount + this.#line.count + this.#queries.count
       if (!this.#life.isRunning || !(leftMs > 0) || waits === 0) return
       await new Promise<void>((resolve) => {
         this.#clock.setTimer(Math.min(leftMs, DRAIN_LOOK_MS), resolve)
@@ -515,6 +516,10 @@ export class ThreadedServer implements Door {
     return this.#parts.machine.isRestoring ? overloaded('the state machine is being restored from a snapshot') : null
   }
 
+  #rejectProposals(error: RaftError): void {
+    for (const call of this.#tagged.values()) if (call instanceof NearProposal) call.reject(error)
+  }
+
   #sayProposals(): void {
     const proposals = this.#outbox.take()
     if (proposals !== null) this.#line.tell('proposals', proposals, [proposals.bytes.buffer])
@@ -528,7 +533,7 @@ export class ThreadedServer implements Door {
 
   readonly #over = (call: NearProposal): void => {
     this.#tagged.delete(call.tag)
-    this.#proposals.delete(call)
+    this.#proposalCount -= 1
   }
 }
 
