@@ -103,7 +103,12 @@ test('commands, reads and queries are answered by the machine of the caller, wit
   for (const consistency of ['linearizable', 'lease', 'stale'] as const) {
     assert.is(await raft.read('list', { consistency }), context.machine.list)
   }
-  for (const consistency of ['linearizable', 'stale', { minIndex: index }, { maxStalenessMs: 1 }] as const) {
+  for (const consistency of [
+    'linearizable',
+    'stale',
+    new Proxy({ minIndex: index }, {}),
+    { maxStalenessMs: 1 },
+  ] as const) {
     assert.is(await raft.query('list', { consistency }), context.machine.list)
   }
   assert.ok((await raft.barrier()) > index)
@@ -162,6 +167,10 @@ test('a deadline and a signal end a wait with what became of the command, and wi
   await refusal(raft.apply('never', { signal: controller.signal }), 'ERR_RAFT_ABORTED')
   const error = await refusal(raft.query('list', { consistency: { minIndex: 1e9 }, timeoutMs: 20 }), 'ERR_RAFT_TIMEOUT')
   assert.is(error.outcome, 'not-applied')
+  const atOnce = new AbortController()
+  const withdrawn = refusal(raft.apply('never', { signal: atOnce.signal }), 'ERR_RAFT_ABORTED')
+  atOnce.abort(reason)
+  assert.equal([(await withdrawn).outcome, (await withdrawn).cause], ['not-applied', reason])
   const later = new AbortController()
   const waits = failure(raft.query('list', { consistency: { minIndex: 1e9 }, signal: later.signal }))
   later.abort(reason)
@@ -277,12 +286,13 @@ test('what cannot cross to a thread is refused by its name, and leaves nothing b
     ['transport', { transport: Object.assign(tcp({ listen: address }), { recipe: undefined }) }],
     ['storage', { storage: { name: 'mine', create: nativeStore().create } }],
     ['snapshotStorage', { snapshotStorage: { name: 'mine', create: () => ({}) } }],
+    ['acceptPeerBoot', { acceptPeerBoot: new Proxy(['s1'], {}) }],
     ['storage', { storage: { ...fileStore(), recipe: { module: 'no:where', make: 'x', options: null } } }],
     ['storage', { storage: { ...fileStore(), recipe: { module: import.meta.url, make: 'x', options: null } } }],
   ]
   for (const [name, extra] of refused) {
     const error = await refusal(context.open(extra), 'ERR_RAFT_OPTIONS')
-    assert.match(error.message, `option ${name}`)
+    assert.match(error.message, name === 'acceptPeerBoot' ? 'an option cannot be copied' : `option ${name}`)
   }
   assert.is(await Raft.hasState(dir), null)
 })

@@ -114,7 +114,7 @@ class Thread {
     const options = signal === null ? undefined : { signal }
     const refusal = abortedBefore(options)
     if (refusal !== null) throw refusal
-    const { id, answer } = this.#line.ask('open', openArgOf(this.#settings, this.#machine))
+    const { id, answer } = this.#line.ask('open', copied(openArgOf(this.#settings, this.#machine)))
     const aborting = new Aborting(id, (call) => this.#line.tell('abort', call))
     const onAbort = (): void => aborting.abort(signal?.reason)
     signal?.addEventListener('abort', onAbort)
@@ -199,6 +199,15 @@ function spawn(id: string, workerData: WorkerData): Worker {
     workerData,
     transferList: [workerData.facts],
   })
+}
+
+/** Options that are read through a Proxy, or have more in them than was asked for, may be none that can be copied. */
+function copied(arg: OpenArg): OpenArg {
+  try {
+    return structuredClone(arg)
+  } catch (cause) {
+    throw optionsError(`an option cannot be copied to the worker thread: ${textOf(cause)}; give plain data`, cause)
+  }
 }
 
 function openArgOf(settings: GroupSettings, { abilities }: NearMachine): OpenArg {

@@ -430,7 +430,9 @@ export class ThreadedServer implements Door {
     const { consistency = 'linearizable', ...wait } = options
     const since = this.#clock.now()
     if (consistency === 'stale') return this.staleRead(ask, wait)
-    await this.#call('query', { consistency }, wait)
+    // What was checked may be more than plain data.
+    const plain = typeof consistency === 'string' ? consistency : { ...consistency }
+    await this.#call('query', { consistency: plain }, wait)
     const { over } = this.#life
     const refusal = over ?? this.#restoring
     if (refusal !== null) throw refusal
