@@ -18,6 +18,8 @@ export interface Settings {
   readonly modes: readonly NativeStoreMode[]
   /** What carries their messages in the suite apply, side by side. */
   readonly transports: readonly TransportName[]
+  /** Where Balsa's servers run in the suite apply, side by side. */
+  readonly threads: readonly ThreadName[]
   /** Stores and settings of hashicorp/raft: some of PEERS. */
   readonly peers: readonly string[]
   readonly electionTimeoutMs: number
@@ -47,6 +49,10 @@ const TRANSPORTS = ['tcp', 'tls', 'grpc'] as const
 
 export type TransportName = (typeof TRANSPORTS)[number]
 
+const THREADS = ['main', 'worker'] as const
+
+export type ThreadName = (typeof THREADS)[number]
+
 const PEERS = ['wal', 'bolt', 'memory'].flatMap((store) => [store, `${store}-tuned`, `${store}-best`])
 
 export const HELP = `npm run bench -- [suites] [options]
@@ -62,6 +68,7 @@ export const HELP = `npm run bench -- [suites] [options]
   --clients 50,64,256    connections of redis-benchmark, 1 .. 10000
   --mode lmdb,journal    apply, hashicorp: the native store of our servers, side by side
   --transport tcp        apply: what carries the messages of our servers, side by side: ${TRANSPORTS.join(', ')}
+  --thread main,worker   apply: where our servers run, side by side (main)
   --peer wal,wal-best    hashicorp/raft: ${PEERS.join(', ')}
   --election-timeout-ms  of the suites failover and rolling, 300 .. 600000 (1000)
   --entries 10000000     of the log, in the restart suite, 1 .. 1000000000
@@ -83,6 +90,7 @@ const OPTIONS = {
   clients: { type: 'string', default: '50,64,256' },
   mode: { type: 'string', default: 'lmdb,journal' },
   transport: { type: 'string', default: 'tcp' },
+  thread: { type: 'string', default: 'main' },
   peer: { type: 'string', default: 'wal,wal-best' },
   'election-timeout-ms': { type: 'string', default: '1000' },
   entries: { type: 'string', default: '10000000' },
@@ -113,6 +121,7 @@ export function readCommandLine(words: readonly string[], suites: readonly strin
       clients: wholeNumbers('--clients', values.clients, 10_000),
       modes: oneOf('mode', values.mode, MODES),
       transports: oneOf('transport', values.transport, TRANSPORTS),
+      threads: oneOf('thread', values.thread, THREADS),
       peers: oneOf('peer', values.peer, PEERS),
       electionTimeoutMs: wholeNumber('--election-timeout-ms', values['election-timeout-ms'], 300, 600_000),
       entries: wholeNumber('--entries', values.entries, 1, 1e9),

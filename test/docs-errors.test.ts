@@ -81,6 +81,8 @@ test('an outcome that is in a row is given to such an error somewhere', () => {
     const given = made.get(code)
     // Made by a function that is told the code, or the outcome; or told with what tries before have come to.
     if (given === undefined || given.has('told') || code === 'ERR_RAFT_SESSION_LOST') continue
+    // It ends the calls of a server as what halts it does, and nobody is left to say that a command was applied.
+    if (code === 'ERR_RAFT_THREAD_LOST') continue
     if (HALTING.includes(code)) assert.equal(outcomes.toSorted(), OUTCOMES.toSorted(), code)
     else assert.equal(outcomes.toSorted(), [...given].toSorted(), code)
   }

@@ -49,6 +49,7 @@ export type RaftErrorCode =
   | 'ERR_RAFT_SESSION_LOST'
   | 'ERR_RAFT_SESSION_SEQUENCE'
   | 'ERR_RAFT_ANSWER_LOST'
+  | 'ERR_RAFT_THREAD_LOST'
   | 'ERR_RAFT_OPTIONS'
 
 /** Where to send the command instead. */

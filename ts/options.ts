@@ -25,7 +25,7 @@ import type { StoreFactory } from './storage/log-store.js'
 import { QUESTION_BYTES_MAX } from './transport/transport.js'
 import type { Transport } from './transport/transport.js'
 import { ELECTION_PRIORITY_MAX, isPosition } from './types.js'
-import type { Clock, JoinStatus, Logger, Server, ServerId, ServerMeta } from './types.js'
+import type { Clock, JoinStatus, Logger, Recipe, Server, ServerId, ServerMeta } from './types.js'
 
 /** What `Raft.open` takes. What is not given has its default; an unknown name is refused. */
 export interface RaftOptions<Command, Result, Query = never, Answer = never> {
@@ -134,6 +134,12 @@ export interface RaftOptions<Command, Result, Query = never, Answer = never> {
    * a cluster whose quorum is made up of such servers finds no leader.
    */
   readonly electionPriority?: number
+  /**
+   * Where this server runs: `worker`, in a thread of its own, with its log, its transport and its timers, so that what
+   * blocks the thread of the caller costs no leadership; state machine and codecs stay there. docs/threads.md says what
+   * it costs, and what cannot cross: then `Raft.open` rejects with ERR_RAFT_OPTIONS. Default `main`.
+   */
+  readonly thread?: 'main' | 'worker'
   /** Default: the machine's clocks and timers. */
   readonly clock?: Clock
   /** In [0, 1). Default `Math.random`. */
@@ -258,13 +264,14 @@ const OPTION_NAMES = Object.keys({
   heartbeatMs: true,
   electionTimeoutMs: true,
   electionPriority: true,
+  thread: true,
   clock: true,
   random: true,
 } satisfies Record<keyof RaftOptions<unknown, unknown>, true>)
 const FOLDER_OPTION_NAMES: readonly string[] = ['storage', 'snapshotStorage', 'logger', 'clock']
 const RECOVER_OPTION_NAMES: readonly string[] = [...FOLDER_OPTION_NAMES, 'mayLoseData', 'acceptCopiedFolder']
 const TRANSFER_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'to']
-const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot']
+const CLOSE_OPTION_NAMES: readonly string[] = ['timeoutMs', 'transferLeadership', 'snapshot', 'drainMs']
 const CHANGE_OPTION_NAMES: readonly string[] = [...CALL_OPTION_NAMES, 'ifIndex', 'force']
 /** What the options say of a server. */
 /** What a question has room for beside the incarnation. */
@@ -283,7 +290,8 @@ const SNAPSHOT_DEFAULTS: Required<SnapshotOptions> = {
 
 const NAME_BYTES_MAX = 255
 const SERVERS_MAX = 64
-const SYSTEM_CLOCK: Clock = { ...systemClock(), bootNow }
+/** The machine's own: what users have who bring none. */
+export const SYSTEM_CLOCK: Clock = { ...systemClock(), bootNow }
 
 /** Throws ERR_RAFT_OPTIONS on the first thing that is wrong, also when a getter or a Proxy of the caller throws. */
 export function settingsOf<Command, Result, Query, Answer>(
@@ -330,10 +338,12 @@ function readSettings<Command, Result, Query, Answer>(
     heartbeatMs: options.heartbeatMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
     electionPriority: options.electionPriority ?? ELECTION_PRIORITY_MAX,
+    thread: options.thread ?? 'main',
     clock: options.clock ?? SYSTEM_CLOCK,
     random: options.random ?? Math.random,
   }
   check(checked)
+  if (checked.thread !== 'main') checkCrossing(checked)
   const stateMachine = new GuardedMachine(checked.stateMachine)
   return {
     ...checked,
@@ -591,6 +601,34 @@ export function checkCloseOptions(call: string, options: object | undefined): vo
   for (const name of ['transferLeadership', 'snapshot'] as const) {
     const flag = (options as Readonly<Record<string, unknown>>)[name]
     if (flag !== undefined) checkFlag(name, flag)
+  }
+  const { drainMs } = options as { readonly drainMs?: unknown }
+  if (drainMs !== undefined) checkNumber('drainMs', drainMs, 0, 2 ** 31 - 1)
+}
+
+/** Of what is to run in a worker thread: that it can be made there. */
+function checkCrossing(options: Checked<unknown, unknown, unknown, unknown>): void {
+  const { thread, clock, random, transport, storage, snapshotStorage } = options
+  if (thread !== 'worker') fail('thread', `is ${shown(thread)}; must be main or worker`)
+  if (clock !== SYSTEM_CLOCK) fail('clock', `is given, and ${STAYS}: leave it out, or thread`)
+  if (random !== Math.random) fail('random', `is given, and ${STAYS}: leave it out, or thread`)
+  checkRecipe('transport', transport, 'tcp({ listen })')
+  checkRecipe('storage', storage, 'nativeStore() or fileStore()')
+  checkRecipe('snapshotStorage', snapshotStorage, 'fileSnapshotStore()')
+}
+
+const STAYS = 'no function of yours is called in the worker thread of thread'
+
+function checkRecipe(name: string, of: { readonly recipe?: Recipe }, such: string): void {
+  const { recipe } = of
+  const remedy = `take ${such}, give it a recipe (docs/threads.md), or leave thread out`
+  if (recipe === undefined || typeof recipe.module !== 'string' || typeof recipe.make !== 'string') {
+    fail(name, `does not say how it is made again in the worker thread of thread: ${remedy}`)
+  }
+  try {
+    structuredClone(recipe.options)
+  } catch (cause) {
+    fail(name, `was made with what cannot be copied to the worker thread of thread (${textOf(cause)}): ${remedy}`)
   }
 }
 

@@ -57,13 +57,13 @@ import { bootstrapFolder } from './server/open/bootstrap.js'
 import type { BootstrappedFolder } from './server/open/bootstrap.js'
 import { folderState } from './server/open/folder-state.js'
 import type { FolderState } from './server/open/folder-state.js'
-import { openServer } from './server/open/open-server.js'
+import { openDoor } from './server/thread/open-door.js'
 import { recover } from './server/open/recover.js'
 import type { Recovery } from './server/open/recover.js'
 import { seedFolder } from './server/open/seed.js'
 import type { SeededFolder } from './server/open/seed.js'
 import type { Health } from './server/health.js'
-import type { Server } from './server/server.js'
+import type { Door } from './server/door.js'
 import { openSession, Session } from './server/session.js'
 import type { SessionDoor, SessionOptions } from './server/session.js'
 import type { ConfigurationAnswer, SnapshotInfo, Status } from './server/status.js'
@@ -98,7 +98,7 @@ export interface ChangeOptions extends WaitOptions {
 
 /** One server of a cluster. Every call settles, and every error says what became of the command (docs/errors.md). */
 export class Raft<Command, Result, Query = never, Answer = never> {
-  readonly #server: Server
+  readonly #server: Door
   readonly #machine: GuardedMachine<Command, Result, Query, Answer>
   readonly #codec: GuardedCodec<Command>
   readonly #transport: Transport
@@ -108,7 +108,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
    * Over a server that is open already: `Raft.open` opens one, and so does the simulator, which looks inside it as
    * well.
    */
-  constructor(server: Server, settings: Settings<Command, Result, Query, Answer>) {
+  constructor(server: Door, settings: Settings<Command, Result, Query, Answer>) {
     this.#server = server
     this.#machine = settings.stateMachine
     this.#codec = settings.codec
@@ -121,7 +121,7 @@ export class Raft<Command, Result, Query = never, Answer = never> {
     options: RaftOptions<Command, Result, Query, Answer>,
   ): Promise<Raft<Command, Result, Asked<Query, Answer>, Answer>> {
     const settings = settingsOf(options as RaftOptions<Command, Result, Asked<Query, Answer>, Answer>)
-    return new Raft(await openServer(settings), settings)
+    return new Raft(await openDoor(settings), settings)
   }
 
   /**
@@ -469,11 +469,12 @@ export class Raft<Command, Result, Query = never, Answer = never> {
   }
 
   /**
-   * Settles every call, makes the commit index durable and releases the folder. A leader with a voter that is connected
-   * first hands leadership over, which takes `timeoutMs` at most (default: an election timeout); with `snapshot` one is
-   * then taken of what is applied, in what is left of that time (default: 30 s). From the call on nothing new is taken.
-   * Idempotent. Whatever fails on the way, the rest is done; it rejects with a RaftError only when the folder may not
-   * be free, as when the disk does not answer within 30 s.
+   * Settles every call, makes the commit index durable and releases the folder. From the call on nothing new is taken;
+   * what was asked before may finish, for `drainMs` at most (default 0: it ends as it stands). A leader with a voter
+   * that is connected then hands leadership over, which takes `timeoutMs` at most (default: an election timeout); with
+   * `snapshot` one is taken of what is applied, in what is left of that time (default: 30 s). Idempotent. Whatever
+   * fails on the way, the rest is done; it rejects with a RaftError only when the folder may not be free, as when the
+   * disk does not answer within 30 s.
    */
   close(options?: CloseOptions): Promise<void> {
     checkCloseOptions('close', options)

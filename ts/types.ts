@@ -280,6 +280,16 @@ export interface Clock {
 }
 
 /**
+ * How something is made again in another thread: `make`, exported by the module at that URL, called with `options`,
+ * which are plain data.
+ */
+export interface Recipe {
+  readonly module: string
+  readonly make: string
+  readonly options: unknown
+}
+
+/**
  * One line per event; `fields` is plain data. What it throws or rejects with goes nowhere, and is noted once, as a
  * warning of the process.
  */

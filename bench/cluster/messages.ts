@@ -1,7 +1,7 @@
 /** What the bench and its servers say to each other over the channel between parent and child process. */
 
 import type { StoreStats } from 'balsa-raft'
-import type { TransportName } from '../settings.js'
+import type { ThreadName, TransportName } from '../settings.js'
 
 /**
  * `session`: commands of sessions of this process, as few as may have so many under way. `observedApply`: metrics are
@@ -39,6 +39,7 @@ export interface ServerWords {
   readonly transport: TransportName
   /** The folder with what TLS needs, where `transport` is that. */
   readonly certificates: string
+  readonly thread: ThreadName
   /** What its snapshots have; 0 for none. */
   readonly snapshotBytes: number
   /** When there are snapshots. */

@@ -15,7 +15,7 @@ import type { FromServer, ServerWords, ToServer, Usage } from './messages.js'
 
 const LOOP_DELAY_RESOLUTION_MS = 10
 
-const { id, dir, bootstrap, transport, certificates, snapshotBytes, taken } = JSON.parse(
+const { id, dir, bootstrap, transport, certificates, thread, snapshotBytes, taken } = JSON.parse(
   process.argv[2] ?? '',
 ) as ServerWords
 let recorder = new Recorder()
@@ -38,6 +38,7 @@ const raft = await Raft.open({
   codec: bytes,
   resultCodec: numbers,
   clients: transport !== 'grpc',
+  thread,
   snapshots: taken === 'automatic' ? {} : false,
 })
 // One that must be given a snapshot is ready when it has it, and is looked at before.

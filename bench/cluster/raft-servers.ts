@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { NativeStoreMode } from 'balsa-raft/storage'
 import { Authority } from '../../support/certificates.js'
 import { freePorts } from '../../support/free-addresses.js'
-import type { Settings, TransportName } from '../settings.js'
+import type { Settings, ThreadName, TransportName } from '../settings.js'
 import type { FromServer, Latencies, Load, Loaded, ServerWords, SnapshotTaken, ToServer, Usage } from './messages.js'
 
 export const SERVERS = 3
@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly mode?: NativeStoreMode
   /** What carries their messages; default: tcp. */
   readonly transport?: TransportName
+  /** Where they run; default: in the thread of their process. */
+  readonly thread?: ThreadName
 }
 
 export class RaftServers {
@@ -51,7 +53,7 @@ export class RaftServers {
   /** Over empty folders; resolves when all three are ready. */
   static async start(
     { dir, profile }: Settings,
-    { snapshotBytes = 0, taken = 'asked', mode, transport = 'tcp' }: ServerOptions = {},
+    { snapshotBytes = 0, taken = 'asked', mode, transport = 'tcp', thread = 'main' }: ServerOptions = {},
   ): Promise<RaftServers> {
     const folder = mkdtempSync(join(dir, 'bench-'))
     const ports = await freePorts(SERVERS)
@@ -63,7 +65,8 @@ export class RaftServers {
     const env = mode === undefined ? process.env : { ...process.env, BALSA_STORE_MODE: mode }
     const servers = new RaftServers(folder, addresses, (at) => {
       const id = `s${at + 1}`
-      const words: ServerWords = { id, dir: join(folder, id), bootstrap, transport, certificates, snapshotBytes, taken }
+      const dir = join(folder, id)
+      const words: ServerWords = { id, dir, bootstrap, transport, certificates, thread, snapshotBytes, taken }
       return fork(script, [JSON.stringify(words)], { execArgv, env })
     })
     try {

@@ -51,9 +51,17 @@ export async function openApply(settings: Settings): Promise<OpenSuite> {
   try {
     for (const mode of settings.modes) {
       for (const transport of settings.transports) {
-        const servers = await RaftServers.start(settings, { mode, transport })
-        opened.push(servers)
-        cases.push(...casesOf(transport === 'tcp' ? `balsa ${mode}` : `balsa ${mode} ${transport}`, servers, settings))
+        for (const thread of settings.threads) {
+          const servers = await RaftServers.start(settings, { mode, transport, thread })
+          opened.push(servers)
+          const contender = [
+            'balsa',
+            mode,
+            ...(transport === 'tcp' ? [] : [transport]),
+            ...(thread === 'main' ? [] : [thread]),
+          ]
+          cases.push(...casesOf(contender.join(' '), servers, settings))
+        }
       }
     }
   } catch (error) {

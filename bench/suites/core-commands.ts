@@ -80,7 +80,7 @@ function applying<Command>(codec: Codec<Command>, payload: Uint8Array): () => vo
     new GuardedCodec(codec),
     new GuardedResultCodec(msgpackCodec<unknown>()),
     { machineIndex: logIndex(0), sessions: [] },
-    { isAwaited: () => true, isReplay: () => false, readConfiguration: () => configuration },
+    { tagAt: () => 0, isReplay: () => false, readConfiguration: () => configuration },
   )
   const blocks = packBlocks(new BlockWriter(), 1, COMMANDS, payload, sealBlock)
   return () => void applier.apply(logIndex(1), logIndex(COMMANDS), blocks)

@@ -210,6 +210,7 @@ const told: Readonly<Record<RaftErrorCode, string | (() => readonly (RaftError |
   ERR_RAFT_SESSION_LOST: 'RAFT opens no session',
   ERR_RAFT_SESSION_SEQUENCE: 'RAFT opens no session',
   ERR_RAFT_ANSWER_LOST: 'RAFT opens no session',
+  ERR_RAFT_THREAD_LOST: 'its servers run in no worker thread',
   ERR_RAFT_OPTIONS: () => [
     ...['promote', 'demoteVoter', 'removeServer', 'updateServer', 'replace'].map((call) =>
       failureOf(() => checkServerId(call, '')),

@@ -65,7 +65,7 @@ class Stage {
   readonly serving: Serving
   readonly handlers: ChannelHandlers
   queuedBytes = 0
-  holdsLease = false
+  hasLease = false
 
   constructor(role: 'leader' | 'follower' = 'leader', validate?: (command: Uint8Array) => void) {
     const machine = new GuardedMachine({ apply: () => [], ...(validate === undefined ? {} : { validate }) })
@@ -78,7 +78,7 @@ class Stage {
       codec: new GuardedCodec(new Plain(this.decoded), machine),
       resultCodec: new GuardedResultCodec({ encode: (result) => result as Uint8Array, decode: (result) => result }),
       mailbox: new Mailbox(clock),
-      local: () => this,
+      local: () => ({ holdsLease: () => this.hasLease }),
     })
     const reader = new ForwardReader()
     const queuedBytes = (): number => this.queuedBytes
@@ -296,7 +296,7 @@ test('a leader answers by its lease at once who asks for that and knows of all t
     return stage.said.splice(0)
   }
   assert.equal(answers(logIndex(1)), [], 'it holds none')
-  stage.holdsLease = true
+  stage.hasLease = true
   assert.equal(answers(null), [])
   assert.equal(answers(logIndex(0)), [])
   assert.is(stage.serving.count, 3)

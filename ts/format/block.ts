@@ -432,13 +432,16 @@ export class RecordCursor {
 
   /** A view of the payload, made at each call; it keeps the block's memory alive. */
   get payload(): Uint8Array {
-    return this.payloadIn(this.#data.buffer, this.#data.byteOffset)
+    return new Uint8Array(this.#data.buffer, this.#data.byteOffset + this.payloadOffset, this.#payloadLength)
   }
 
-  /** The same of a copy of the block, which begins there; without its first `skipped` bytes. */
-  payloadIn(buffer: ArrayBufferLike, blockOffset: number, skipped = 0): Uint8Array {
-    const start = blockOffset + this.#at + RECORD_HEADER_BYTES + skipped
-    return new Uint8Array(buffer, start, this.#payloadLength - skipped)
+  /** Where in the block the payload begins. */
+  get payloadOffset(): number {
+    return this.#at + RECORD_HEADER_BYTES
+  }
+
+  get payloadLength(): number {
+    return this.#payloadLength
   }
 }
 

@@ -10,8 +10,8 @@ import type { Block, ConfigurationStatus, LogIndex } from '../types.js'
 import { passThrough, SessionBatch } from './session-batch.js'
 import { Sessions } from './sessions.js'
 import type { Session } from './sessions.js'
-import type { ApplyContext, Entry } from './state-machine.js'
-import type { BatchRange, GuardedCodec, GuardedMachine, GuardedResultCodec } from './user-code.js'
+import type { Entry } from './state-machine.js'
+import type { BatchRange, BatchWaits, GuardedCodec, GuardedMachine, GuardedResultCodec } from './user-code.js'
 
 /** The machine's answers for one range of the log. */
 export interface Applied {
@@ -52,7 +52,8 @@ interface Collected<Command> {
 
 /** What an applier asks of the server around it. */
 export interface ApplierQuestions {
-  readonly isAwaited: ApplyContext['isAwaited']
+  /** The tag of the call that waits for that entry; null for nobody. */
+  readonly tagAt: (index: LogIndex) => number | null
   readonly isReplay: (index: LogIndex) => boolean
   readonly readConfiguration: (payload: Uint8Array) => ConfigurationStatus
 }
@@ -70,7 +71,8 @@ export class Applier<Command> {
   readonly #machine: GuardedMachine<Command, unknown, unknown, unknown>
   readonly #codec: GuardedCodec<Command>
   readonly #resultCodec: GuardedResultCodec<unknown>
-  readonly #isAwaited: ApplyContext['isAwaited']
+  /** Of a batch without commands of sessions. */
+  readonly #waits: BatchWaits
   readonly #isReplay: (index: LogIndex) => boolean
   readonly #readConfiguration: (payload: Uint8Array) => ConfigurationStatus
   readonly #cursor = new RecordCursor()
@@ -95,7 +97,7 @@ export class Applier<Command> {
     this.#resultCodec = resultCodec
     this.#machineIndex = start.machineIndex
     this.sessions = new Sessions(start.sessions)
-    this.#isAwaited = ask.isAwaited
+    this.#waits = { isAwaited: (index) => ask.tagAt(index) !== null, tagAt: ask.tagAt, isKept: () => false }
     this.#isReplay = ask.isReplay
     this.#readConfiguration = ask.readConfiguration
   }
@@ -141,22 +143,20 @@ export class Applier<Command> {
     { batch, configurations, sessions }: Collected<Command>,
     range: BatchRange,
   ): readonly unknown[] | Promise<readonly unknown[]> {
-    const isAwaited =
-      sessions === null
-        ? this.#isAwaited
-        : (index: LogIndex): boolean => sessions.isApplied(index) || this.#isAwaited(index)
-    if (configurations.length === 0) return this.#applyBatch(batch, range, isAwaited)
-    return this.#applyBetween(configurations, batch, range, isAwaited)
+    const waits = sessions === null ? this.#waits : withSessions(this.#waits, sessions)
+    if (configurations.length === 0) return this.#applyBatch(batch, range, waits)
+    return this.#applyBetween(configurations, batch, range, waits)
   }
 
   #applyBatch(
     batch: readonly Entry<Command>[],
     range: BatchRange,
-    isAwaited: ApplyContext['isAwaited'],
+    waits: BatchWaits,
   ): readonly unknown[] | Promise<readonly unknown[]> {
     if (batch.length === 0) return NONE
     const replaying = this.#isReplay(range.last)
-    return this.#machine.apply(batch, { appliedIndex: range.last, isAwaited, replaying }, range)
+    const context = { appliedIndex: range.last, isAwaited: waits.isAwaited, replaying }
+    return this.#machine.apply(batch, context, range, waits)
   }
 
   /** The machine hears of each configuration behind the commands before it. */
@@ -164,17 +164,17 @@ export class Applier<Command> {
     configurations: readonly PlacedConfiguration[],
     batch: readonly Entry<Command>[],
     { first, last }: BatchRange,
-    isAwaited: ApplyContext['isAwaited'],
+    waits: BatchWaits,
   ): Promise<readonly unknown[]> {
     let results: readonly unknown[] = []
     let from = first
     for (const { before, index, configuration } of configurations) {
       const range = { first: from, last: logIndex(index - 1) }
-      results = results.concat(await this.#applyBatch(batch.slice(results.length, before), range, isAwaited))
+      results = results.concat(await this.#applyBatch(batch.slice(results.length, before), range, waits))
       await this.#machine.configured(configuration, index)
       from = logIndex(index + 1)
     }
-    return results.concat(await this.#applyBatch(batch.slice(results.length), { first: from, last }, isAwaited))
+    return results.concat(await this.#applyBatch(batch.slice(results.length), { first: from, last }, waits))
   }
 
   /**
@@ -200,7 +200,8 @@ export class Applier<Command> {
       const skipped = cursor.hasSession ? SESSION_HEADER_BYTES : 0
       if (skipped > 0 && !this.#admit(collected)) continue
       copy ??= this.#copy(block.data)
-      const command = this.#codec.decode(cursor.payloadIn(copy, this.#copyOffset, skipped), cursor.index)
+      const at = this.#copyOffset + cursor.payloadOffset + skipped
+      const command = this.#codec.decodeIn(copy, at, cursor.payloadLength - skipped, cursor.index)
       batch.push({ index: cursor.index, term: block.term, time, command })
     }
   }
@@ -234,7 +235,8 @@ export class Applier<Command> {
   /** Answers with the memory in which the copy begins at `#copyOffset`. */
   #copy(data: Uint8Array): ArrayBufferLike {
     const { length } = data
-    if (length > SHARED_BYTES_MAX) {
+    // What another thread decodes is given away.
+    if (length > SHARED_BYTES_MAX || this.#codec.isElsewhere) {
       this.#copyOffset = 0
       return new Uint8Array(data).buffer
     }
@@ -247,6 +249,12 @@ export class Applier<Command> {
     this.#free += length
     return this.#slab.buffer
   }
+}
+
+/** The answers to commands of sessions are kept, so they are made on every server. */
+function withSessions({ isAwaited, tagAt }: BatchWaits, sessions: SessionBatch): BatchWaits {
+  const isKept = (index: LogIndex): boolean => sessions.isApplied(index)
+  return { isAwaited: (index) => isKept(index) || isAwaited(index), tagAt, isKept }
 }
 
 /** The answer for a command of the range. */

@@ -32,6 +32,9 @@ interface CommandRule<Command> {
 
 const ANY_COMMAND: CommandRule<unknown> = { validates: false, validate: ignore }
 
+/** By command, why it is not to be appended; null where it may be, and in place of all where all may. */
+export type Refusals = readonly (RaftError | null)[] | null
+
 export class GuardedCodec<Command> {
   readonly #codec: Codec<Command>
   readonly #rule: CommandRule<Command>
@@ -58,6 +61,11 @@ export class GuardedCodec<Command> {
     return bytes
   }
 
+  /** Whether it runs in another thread: then `refusalsOf` answers with a promise. */
+  get isElsewhere(): boolean {
+    return false
+  }
+
   /** Whether there is anything to ask of what another server has encoded. */
   get validates(): boolean {
     return this.#rule.validates
@@ -74,6 +82,18 @@ export class GuardedCodec<Command> {
       if (error instanceof RaftError) return error
       throw error
     }
+  }
+
+  /** The same of many; null where none is refused. Of a codec in another thread, a promise of it. */
+  refusalsOf(commands: readonly Uint8Array[]): Refusals | Promise<Refusals> {
+    let refusals: (RaftError | null)[] | null = null
+    for (const [at, command] of commands.entries()) {
+      const refusal = this.refusalOf(command)
+      if (refusal === null) continue
+      refusals ??= commands.map(() => null)
+      refusals[at] = refusal
+    }
+    return refusals
   }
 
   /** What the codec answers with: memory of a user's. */
@@ -102,6 +122,12 @@ export class GuardedCodec<Command> {
   // Hot path: once per command.
   decode(bytes: Uint8Array, index: LogIndex): Command {
     return this.#decoded(bytes, index)
+  }
+
+  /** The same of bytes that lie in there. */
+  // Hot path: once per command.
+  decodeIn(memory: ArrayBufferLike, at: number, length: number, index: LogIndex): Command {
+    return this.#decoded(new Uint8Array(memory, at, length), index)
   }
 
   /** `index` is null before it is in the log: then ERR_RAFT_INVALID. */
@@ -174,6 +200,15 @@ export interface BatchRange {
   readonly last: LogIndex
 }
 
+/** Who waits for the answers to a batch. */
+export interface BatchWaits {
+  readonly isAwaited: ApplyContext['isAwaited']
+  /** By which another thread knows the call that waits for that entry, 0 for one of this thread; null for nobody. */
+  readonly tagAt: (index: LogIndex) => number | null
+  /** Whether the answer is kept with its session. */
+  readonly isKept: (index: LogIndex) => boolean
+}
+
 type Results = readonly unknown[]
 
 /** What a snapshot is to hold. */
@@ -215,7 +250,12 @@ export class GuardedMachine<Command, Result, Query, Answer> {
    * ERR_RAFT_APPLY_FAILED.
    */
   // Hot path: once per batch.
-  apply(batch: readonly Entry<Command>[], context: ApplyContext, range: BatchRange): Results | Promise<Results> {
+  apply(
+    batch: readonly Entry<Command>[],
+    context: ApplyContext,
+    range: BatchRange,
+    _waits: BatchWaits,
+  ): Results | Promise<Results> {
     const count = batch.length
     let answer: unknown
     try {

@@ -15,7 +15,7 @@ export class Life {
   readonly ended: Promise<RaftError | null>
   /** What halted this server: its store is poisoned, or its state machine threw. Set once, by `halt`. */
   #fault: RaftError | null = null
-  /** Nothing new is taken, and what is under way goes on: leadership is handed over before the close. */
+  /** Nothing new is taken, and what was taken goes on: it may finish, and leadership is handed over. */
   #isLeaving = false
   /** What is under way has ended, or ends now; stays so. */
   #isClosing = false
@@ -32,10 +32,15 @@ export class Life {
     return this.#fault
   }
 
-  /** Why nothing can be taken any more; null while the server runs. */
+  /** Why nothing new can be taken any more; null while the server runs. */
   get refusal(): RaftError | null {
+    return this.over ?? (this.#isLeaving ? closed('not-applied') : null)
+  }
+
+  /** Why what was taken cannot go on either; null while it can. */
+  get over(): RaftError | null {
     if (this.#fault !== null) return halted(this.#fault)('not-applied')
-    return this.#isLeaving || this.#isClosing ? closed('not-applied') : null
+    return this.#isClosing ? closed('not-applied') : null
   }
 
   get isRunning(): boolean {

@@ -20,7 +20,7 @@ import type { LogStore, StoredState } from '../storage/log-store.js'
 import type { Transport } from '../transport/transport.js'
 import type { Clock, Identity, JoinStatus, LogIndex, Server as Peer, ServerId } from '../types.js'
 import { ProposalCall } from './calls/apply-queue.js'
-import type { ApplyQueue, CommandKind } from './calls/apply-queue.js'
+import type { ApplyQueue } from './calls/apply-queue.js'
 import { ChangeCall } from './calls/change-queue.js'
 import type { ChangeQueue } from './calls/change-queue.js'
 import type { Deadlines } from './calls/deadlines.js'
@@ -96,6 +96,15 @@ export interface ServerParts {
 /** Of a close that says nothing else. */
 const LAST_SNAPSHOT_MS_MAX = 30_000
 
+/** From one look at what is left to the next: in most cases one is enough. */
+const DRAIN_LOOK_MS = 5
+
+/** Of the rooms, those in which somebody's call stands, also a peer's or a client's. */
+const CALLS = [
+  ...(['waiting', 'accepted', 'reads', 'readies', 'changes', 'queries', 'snapshotCalls', 'leadership'] as const),
+  ...(['submitted', 'asked', 'served', 'clientCalls', 'leaderWaits', 'indexWaits'] as const),
+] satisfies readonly (keyof Counters)[]
+
 /** How much stands in each room of the shell: all of them are empty when nothing is asked of the server. */
 export interface Counters {
   /** What has come since the last turn. */
@@ -123,6 +132,8 @@ export interface Counters {
   readonly givings: number
   /** Commands that were submitted and have no outcome, and what only the leader can do and was asked for here. */
   readonly submitted: number
+  /** Queries of `query` that have no answer yet. */
+  readonly asked: number
   readonly forwarded: number
   /** What peers have asked for and has no answer yet. */
   readonly served: number
@@ -147,7 +158,16 @@ export interface Counters {
 
 type Ask<Answer> = () => Answer | PromiseLike<Answer>
 
-export class Server implements Changing, Local {
+export class Server implements Changing {
+  /** What the calls that every server takes ask of this one: they were taken, so they go on while it leaves. */
+  readonly local: Local = {
+    holdsLease: () => this.#holdsLease(),
+    begin: (call, options) => this.#begin(call, options),
+    proposePlaced: (call, options) => this.#proposePlaced(call, options),
+    readIndex: (options) => this.#readIndex(options),
+    staleRead: (ask, options) => this.#staleRead(ask, options),
+    leaseRead: (ask, options, otherwise) => this.#leaseRead(ask, options, otherwise),
+  }
   /** For the simulator, which watches its two doors; nobody else looks at it. */
   readonly core: RaftCore
   readonly #store: LogStore
@@ -239,13 +259,17 @@ export class Server implements Changing, Local {
     kind: ProposalCall['kind'],
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
-    return this.#proposed(new ProposalCall(kind, payloads), options)
+    return this.proposeCall(new ProposalCall(kind, payloads), options)
+  }
+
+  /** The same with a call that was made elsewhere. */
+  proposeCall(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
+    return this.#isTaken(call) ? this.#proposed(call, options) : call.promise
   }
 
   /** The same with one command, and with its place in the log. Rejects where it came to no answer. */
   // Hot path: once per command that is submitted, or of a session, on the server that leads.
-  proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
-    const call = new ProposalCall(kind, [payload])
+  #proposePlaced(call: ProposalCall, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     return this.#proposed(call, options).then(([result]) => {
       if (result instanceof NoAnswer && result.reason !== null) throw noAnswer(result)
       return { index: call.index, term: call.term, result }
@@ -259,7 +283,7 @@ export class Server implements Changing, Local {
   }
 
   #propose(call: ProposalCall, options: WaitOptions | undefined): Promise<readonly unknown[]> {
-    if (!this.begin(call, options)) return call.promise
+    if (!this.#begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#noRoom(this.#proposals.add(call))
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -273,15 +297,20 @@ export class Server implements Changing, Local {
 
   /** Resolves with an index that is applied here, and at or above everything committed before the call (thesis 6.4). */
   readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
-    if (options === undefined && this.#life.refusal === null && this.core.role === 'leader') {
-      const shared = this.#reads.share()
-      if (shared !== null) {
-        this.#mailbox.schedule()
-        return shared
-      }
+    const { refusal } = this.#life
+    return refusal === null ? this.#readIndex(options) : Promise.reject(refusal)
+  }
+
+  /** Also for what was taken before this server left. */
+  #readIndex(options: WaitOptions | undefined): Promise<LogIndex> {
+    const mayShare = options === undefined && this.#life.over === null && this.core.role === 'leader'
+    const shared = mayShare ? this.#reads.share() : null
+    if (shared !== null) {
+      this.#mailbox.schedule()
+      return shared
     }
     const call = new PendingCall<LogIndex>()
-    if (!this.begin(call, options)) return call.promise
+    if (!this.#begin(call, options)) return call.promise
     const refusal = this.#notLeader() ?? this.#reads.add(call)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -295,12 +324,28 @@ export class Server implements Changing, Local {
   async read<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Promise<Answer> {
     const since = this.#beginOf(options)
     await this.readIndex(options)
+    return this.#answerOf(ask, options, since)
+  }
+
+  async #readOn<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Promise<Answer> {
+    const since = this.#beginOf(options)
+    await this.#readIndex(options)
+    return this.#answerOf(ask, options, since)
+  }
+
+  #answerOf<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined, since: number): Answer | Promise<Answer> {
     const answer = ask()
     return isThenable(answer) ? this.#untilAnswered(answer, options, since) : answer
   }
 
   /** The same at once, without a proof: an answer that is there is no promise. Throws what `read` rejects with. */
   staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer> {
+    const { refusal } = this.#life
+    if (refusal !== null) throw refusal
+    return this.#staleRead(ask, options)
+  }
+
+  #staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer> {
     const since = this.#beginOf(options)
     this.#checkStale(options)
     const answer = ask()
@@ -312,22 +357,28 @@ export class Server implements Changing, Local {
    * answer that took long, or a process that slept meanwhile, is no reason to answer with what was true long ago. Hot
    * path: once per read.
    */
-  async leaseRead<Answer>(
+  leaseRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Promise<Answer> {
+    const { refusal } = this.#life
+    if (refusal !== null) return Promise.reject(refusal)
+    return this.#leaseRead(ask, options, (left) => this.#readOn(ask, left))
+  }
+
+  async #leaseRead<Answer>(
     ask: Ask<Answer>,
     options: WaitOptions | undefined,
-    otherwise = (left: WaitOptions | undefined) => this.read(ask, left),
+    otherwise: (left: WaitOptions | undefined) => Promise<Answer>,
   ): Promise<Answer> {
     const { term } = this.core
     if (!this.#mayReadByLease) return otherwise(options)
     const since = this.#beginOf(options)
-    const answer = await this.staleRead(ask, options)
+    const answer = await this.#staleRead(ask, options)
     if (this.#mayReadByLease && this.core.term === term) return answer
     return otherwise(this.#rest(options, since))
   }
 
   ready(options: WaitOptions | undefined): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.begin(call, options)) return call.promise
+    if (!this.#isTaken(call) || !this.#begin(call, options)) return call.promise
     this.#readies.add(call)
     this.#mailbox.schedule()
     return call.promise
@@ -336,7 +387,7 @@ export class Server implements Changing, Local {
   /** Resolves with a snapshot that is durable, and covers what was applied here when it was asked for. */
   snapshot(options: WaitOptions | undefined): Promise<SnapshotInfo> {
     const call = new PendingCall<SnapshotInfo>()
-    if (!this.begin(call, options)) return call.promise
+    if (!this.#isTaken(call) || !this.#begin(call, options)) return call.promise
     const refusal = this.#snapshots.ask(call, this.core.log.appliedIndex)
     if (refusal === null) this.#mailbox.schedule()
     else call.reject(refusal)
@@ -352,7 +403,7 @@ export class Server implements Changing, Local {
   /** Resolves with the id of the server that leads now. */
   transferLeadership(to: ServerId | null, options: WaitOptions | undefined): Promise<ServerId> {
     const call = new TransferCall()
-    if (!this.begin(call, options)) return call.promise
+    if (!this.#isTaken(call) || !this.#begin(call, options)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) this.#transfer(call, to)
     else call.reject(refusal)
@@ -362,7 +413,7 @@ export class Server implements Changing, Local {
   /** Resolves when this server leads no more. */
   stepDown(): Promise<void> {
     const call = new PendingCall<void>()
-    if (!this.begin(call, undefined)) return call.promise
+    if (!this.#isTaken(call) || !this.#begin(call, undefined)) return call.promise
     const refusal = this.#notLeader()
     if (refusal === null) {
       this.#leadership.addStepDown(call)
@@ -408,7 +459,7 @@ export class Server implements Changing, Local {
     options: WaitOptions | undefined,
     add: () => RaftError | null,
   ): Promise<ConfigurationAnswer> {
-    if (this.begin(call, options)) {
+    if (this.#isTaken(call) && this.#begin(call, options)) {
       const refusal = this.#notLeader() ?? add()
       if (refusal === null) this.#mailbox.schedule()
       else call.reject(refusal)
@@ -515,10 +566,12 @@ export class Server implements Changing, Local {
   }
 
   watch<Name extends EventName>(options: WatchOptions<Name> | undefined): Watch<Name> {
-    const dropped = (): void => {
-      this.#meter.droppedEvents += 1
-    }
-    return watch({ events: this.#events, ended: this.ended, dropped }, options)
+    return watch({ events: this.#events, ended: this.ended, dropped: () => this.watchDropped() }, options)
+  }
+
+  /** An event was lost to a watcher. */
+  watchDropped(): void {
+    this.#meter.droppedEvents += 1
   }
 
   on<Name extends keyof RaftEvents>(name: Name, listener: (event: RaftEvents[Name]) => void): () => void {
@@ -539,16 +592,23 @@ export class Server implements Changing, Local {
     return this.#life.fault
   }
 
-  /** False: the call has ended before it began. `since`: what its deadline is counted from. */
-  begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
+  /** False: nothing new is taken, and the call has ended. */
+  #isTaken<Value>(call: PendingCall<Value>): boolean {
     const { refusal } = this.#life
     if (refusal !== null) call.reject(refusal)
+    return refusal === null
+  }
+
+  /** False: the call has ended before it began. `since`: what its deadline is counted from. */
+  #begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean {
+    const { over } = this.#life
+    if (over !== null) call.reject(over)
     else if (options === undefined) return true
     else call.arm(options, this.#alarms, since ?? this.#clock.now())
     return !call.settled
   }
 
-  get holdsLease(): boolean {
+  #holdsLease(): boolean {
     return this.core.countsLease && this.core.holdsLease(this.#clock.bootNow?.() ?? Infinity)
   }
 
@@ -576,8 +636,8 @@ export class Server implements Changing, Local {
 
   /** What is asked at once waits for nothing, but is not asked of a server that has ended, nor by who has given up. */
   #checkStale(options: WaitOptions | undefined): void {
-    const { refusal } = this.#life
-    if (refusal !== null) throw refusal
+    const { over } = this.#life
+    if (over !== null) throw over
     if (this.#snapshots.isRestoring) throw overloaded('the state machine is being restored from a snapshot')
     if (options?.signal?.aborted === true) throw aborted('not-applied', options.signal.reason)
   }
@@ -589,7 +649,7 @@ export class Server implements Changing, Local {
     since: number,
   ): Promise<Answer> {
     const call = new PendingCall<Answer>()
-    if (!this.begin(call, options, since)) {
+    if (!this.#begin(call, options, since)) {
       onRejection(answer, ignore)
       return call.promise
     }
@@ -599,19 +659,51 @@ export class Server implements Changing, Local {
     return call.promise
   }
 
-  async #close({ transferLeadership = true, snapshot = false, timeoutMs }: CloseOptions, since: number): Promise<void> {
+  async #close(options: CloseOptions, since: number): Promise<void> {
+    const { transferLeadership = true, snapshot = false, timeoutMs, drainMs = 0 } = options
+    if (drainMs > 0) await this.#finishAsLeader(since + drainMs)
+    const leaves = this.#clock.now()
     if (transferLeadership && this.#life.isRunning && this.#isFollowed) {
       const call = new TransferCall()
-      call.arm({ timeoutMs: timeoutMs ?? this.#electionTimeoutMs }, this.#alarms, since)
+      call.arm({ timeoutMs: timeoutMs ?? this.#electionTimeoutMs }, this.#alarms, leaves)
       this.#transfer(call, null)
       this.#life.leave()
       // Why it came to nothing no longer matters: the others find a leader by themselves.
       await call.promise.catch(ignore)
     }
-    if (snapshot && this.#life.isRunning) {
-      await this.#takeLast(timeoutMs === undefined ? LAST_SNAPSHOT_MS_MAX : this.#msLeft(timeoutMs, since))
-    }
+    const snapshotMs = timeoutMs === undefined ? LAST_SNAPSHOT_MS_MAX : this.#msLeft(timeoutMs, leaves)
+    if (drainMs > 0) await this.#finish(since + drainMs)
+    if (snapshot && this.#life.isRunning) await this.#takeLast(snapshotMs)
     await this.#loop.close()
+  }
+
+  /** What nobody else can finish: what waits for the log of this server, or for a proof that it leads. */
+  #finishAsLeader(endsAt: number): Promise<void> {
+    this.#life.leave()
+    return this.#drain(endsAt, ({ waiting, accepted, reads, leadership, changes }) => {
+      const { configurationIndex, settledIndex } = this.core.log
+      // One that waits for a server to catch up may take long, and whoever leads then goes on with it.
+      const isChanging = changes > 0 && configurationIndex > settledIndex
+      return waiting + accepted + reads + leadership + Number(isChanging)
+    })
+  }
+
+  async #finish(endsAt: number): Promise<void> {
+    if (callsOf(this.counters) === 0 || !(this.#clock.now() < endsAt)) return
+    // It takes no commands any more, so it must not lead while it waits.
+    if (this.#life.isRunning && this.#isFollowed) this.#mailbox.push({ type: 'stepDown', reason: 'it closes' })
+    await this.#drain(endsAt, callsOf)
+  }
+
+  /** Until none of those calls is under way, or that time has come, or this server has ended by itself. */
+  async #drain(endsAt: number, countOf: (counters: Counters) => number): Promise<void> {
+    for (;;) {
+      const leftMs = endsAt - this.#clock.now()
+      if (!this.#life.isRunning || !(leftMs > 0) || countOf(this.counters) === 0) return
+      await new Promise<void>((resolve) => {
+        this.#clock.setTimer(Math.min(leftMs, DRAIN_LOOK_MS), resolve)
+      })
+    }
   }
 
   /** A snapshot with which the next start begins. What keeps it from being taken is told, and keeps nothing waiting. */
@@ -650,6 +742,11 @@ export class Server implements Changing, Local {
   #notLeader(): RaftError | null {
     return this.core.role === 'leader' ? null : notLeader(this.core.leader)
   }
+}
+
+/** All that was asked here and has no outcome. */
+function callsOf(counters: Counters): number {
+  return CALLS.reduce((sum, room) => sum + counters[room], 0)
 }
 
 function ignore(): void {}

@@ -50,7 +50,8 @@ const START_BYTES = 16
  */
 export function fileSnapshotStore(options: Readonly<Record<string, never>> = {}): SnapshotStoreFactory {
   checkOptionNames('fileSnapshotStore', options, [])
-  return { name: 'file', create: (dir) => new FileSnapshotStore(resolve(dir)) }
+  const recipe = { module: import.meta.url, make: 'fileSnapshotStore', options: {} }
+  return { name: 'file', recipe, create: (dir) => new FileSnapshotStore(resolve(dir)) }
 }
 
 export class FileSnapshotStore implements SnapshotStore {

@@ -13,7 +13,7 @@
  */
 
 import type { RaftError } from '../errors.js'
-import type { SnapshotHeader } from '../types.js'
+import type { Recipe, SnapshotHeader } from '../types.js'
 
 /** A snapshot that is there. */
 export interface StoredSnapshot {
@@ -117,6 +117,8 @@ export interface SnapshotStore {
 /** Makes a store for the server whose folder is `dir`; the stores that users pass in options are these. */
 export interface SnapshotStoreFactory {
   readonly name: string
+  /** How another one like it is made, for a server that runs in a worker thread (docs/threads.md). */
+  readonly recipe?: Recipe
   /** The store of this folder, which nothing opens yet. */
   create(dir: string): SnapshotStore
 }

@@ -15,6 +15,7 @@ import type {
   Configuration,
   HardState,
   LogIndex,
+  Recipe,
   SnapshotMeta,
   StoreOperation,
   Term,
@@ -148,6 +149,8 @@ export interface StoreFactory {
   readonly name: string
   /** Where snapshots lie that belong to its logs, unless another place is given. Absent: files beside the log. */
   readonly snapshots?: SnapshotStoreFactory
+  /** How another one like it is made, for a server that runs in a worker thread (docs/threads.md). */
+  readonly recipe?: Recipe
   /** The store of this folder, which nothing opens yet. */
   create(dir: string): LogStore
 }

@@ -23,6 +23,7 @@ export type {
   Introduction,
   Logger,
   LogIndex,
+  Recipe,
   Server,
   ServerId,
   Term,

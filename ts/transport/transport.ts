@@ -25,7 +25,7 @@
 
 import type { RaftError } from '../errors.js'
 import type { Request, Response } from '../core/messages.js'
-import type { Clock, Identity, Introduction, Logger, Server, ServerId } from '../types.js'
+import type { Clock, Identity, Introduction, Logger, Recipe, Server, ServerId } from '../types.js'
 import type { Channel, ChannelHandlers } from './channel.js'
 import type { ConnectionRefusal, Refusal } from './refusal.js'
 import type { ClientHello } from './wire/client-handshake.js'
@@ -123,6 +123,11 @@ export interface Traffic {
  * (docs/transports.md).
  */
 export interface Transport {
+  /**
+   * How another one like it is made, for a server whose transport is to run in a worker thread (docs/threads.md): then
+   * this one is never started. Without it such a server is refused.
+   */
+  readonly recipe?: Recipe
   /**
    * What is wrong with an address at which a peer is to be dialled, with the remedy; null when nothing is. Without it
    * every text is taken.

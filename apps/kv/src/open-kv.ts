@@ -25,6 +25,9 @@ export interface OpenKv {
   readonly over: Promise<RaftError | 'removed' | null>
 }
 
+/** What clients are still owed when they have gone, or were told to, may finish for so long. */
+const DRAIN_MS = 1000
+
 /** Entries are bytes already; they are taken apart where they are applied. */
 const bytesCodec: Codec<Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
 
@@ -89,7 +92,7 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   let closing: Promise<void> | null = null
   const close = async (): Promise<void> => {
     await server.depart()
-    await server.close(raft.close({ transferLeadership: false }))
+    await server.close(raft.close({ transferLeadership: false, drainMs: DRAIN_MS }))
   }
   return { close: () => (closing ??= close()), over: Promise.race([removed, raft.closed]) }
 }

@@ -36,6 +36,8 @@ export type ProposalKind = CommandKind | 'barrier'
 export class ProposalCall extends PendingCall<readonly unknown[]> implements Member {
   place = -1
   readonly kind: ProposalKind
+  /** By which another thread knows the call; 0 for none. */
+  readonly tag: number
   readonly count: number
   /**
    * How many of its commands are in the log, in their order; moved by `ApplyQueue.seal` alone, up to `count`. When any
@@ -54,9 +56,10 @@ export class ProposalCall extends PendingCall<readonly unknown[]> implements Mem
   /** Results that are still missing. */
   #left: number
 
-  constructor(kind: ProposalKind, payloads: readonly Payload[]) {
-    super()
+  constructor(kind: ProposalKind, payloads: readonly Payload[], tag = 0, isTold = true) {
+    super(isTold)
     this.kind = kind
+    this.tag = tag
     this.count = payloads.length
     this.payloads = payloads
     this.#results = new Array<unknown>(payloads.length)
@@ -214,8 +217,8 @@ export class ApplyQueue implements Room<readonly unknown[]> {
     return blocks
   }
 
-  /** Whether the command at this index was proposed here, and its caller still waits. */
-  isAwaited(index: LogIndex): boolean {
+  /** The tag of the call of this server that waits for the command at this index; null for nobody. */
+  tagAt(index: LogIndex): number | null {
     let from = this.#head
     let to = this.#accepted.length
     while (from < to) {
@@ -224,7 +227,7 @@ export class ApplyQueue implements Room<readonly unknown[]> {
       else to = middle
     }
     const run = this.#accepted[from]
-    return run !== undefined && run.first <= index && !run.call.settled
+    return run !== undefined && run.first <= index && !run.call.settled ? run.call.tag : null
   }
 
   /** Entries up to `last` are applied; `resultAt` gives the state machine's answer to a command. */

@@ -23,6 +23,11 @@ export interface CloseOptions {
   readonly snapshot?: boolean
   /** 1 .. 2^31 - 1: how long both may take. Default: an election timeout, and 30 s for the snapshot. */
   readonly timeoutMs?: number
+  /**
+   * 0 .. 2^31 - 1, default 0: so long what was asked before may finish; what has not by then ends as it stands. A
+   * leader finishes what only it can, and then hands over; until then the others know it, and it takes no commands.
+   */
+  readonly drainMs?: number
 }
 
 /** Resolved with the id of the server that leads now. */

@@ -33,6 +33,8 @@ export interface Alarms {
   readonly signals: Signals
 }
 
+const NEVER = new Promise<never>(() => {})
+
 export class PendingCall<Value> implements Expirable, Abortable {
   /** What the caller was given. */
   readonly promise: Promise<Value>
@@ -44,7 +46,13 @@ export class PendingCall<Value> implements Expirable, Abortable {
   /** Who is to forget the call when its wait is given up; null before a room has taken it, and once it is settled. */
   #room: Room<Value> | null = null
 
-  constructor() {
+  /** `isTold` false: nobody is given the promise, and there is none. */
+  constructor(isTold = true) {
+    if (!isTold) {
+      this.promise = NEVER
+      this.#resolve = ignore
+      return
+    }
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -103,3 +111,5 @@ export class PendingCall<Value> implements Expirable, Abortable {
     this.#disarm = null
   }
 }
+
+function ignore(): void {}

@@ -18,7 +18,8 @@ import { Customer } from '../forward/serving.js'
 import type { Serving } from '../forward/serving.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { encodeClientMessage } from './messages.js'
-import { judgeOf, Seat } from './seat.js'
+import { judgeOfClients } from '../forward/judging.js'
+import { Seat } from './seat.js'
 import type { SeatParts } from './seat.js'
 
 /** What is kept for all clients together: commands that came in part, and answers that they have not read. */
@@ -61,7 +62,7 @@ export class Clients {
     this.#clientsMax = parts.clientsMax
     this.#resultCodec = parts.resultCodec
     const leads = (): boolean => core.role === 'leader'
-    const judge = judgeOf(codec)
+    const judge = judgeOfClients(codec)
     this.#seatParts = { serving, any, judge, machine, queryCodec, answerCodec, leads, moved: () => mailbox.schedule() }
   }
 

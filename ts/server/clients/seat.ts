@@ -6,19 +6,17 @@
  * could decode it. What a client may have unanswered is bounded; beyond that it is refused.
  */
 
-import { SEQUENCE_MAX, SESSION_EXPIRES_MS_MAX, SESSION_EXPIRES_MS_MIN } from '../../call-options.js'
 import { RaftError } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
-import { viewOf } from '../../format/little-endian.js'
-import { readSessionHeader, SESSION_HEADER_BYTES } from '../../format/session.js'
 import type { GuardedQueryCodec } from '../../machine/query-codec.js'
-import type { GuardedCodec, GuardedMachine } from '../../machine/user-code.js'
+import type { GuardedMachine } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
-import { isPosition } from '../../types.js'
 import type { AnyServer } from '../forward/any-server.js'
 import { PartReader } from '../forward/messages.js'
 import { asHeardAfar } from '../forward/serving.js'
-import type { Customer, Judge, Serving } from '../forward/serving.js'
+import { refuseAll } from '../forward/judging.js'
+import type { Judge } from '../forward/judging.js'
+import type { Customer, Serving } from '../forward/serving.js'
 import { overloaded } from '../refusals.js'
 import { decodeClientMessage } from './messages.js'
 import type { ClientMessage, ClientQuery } from './messages.js'
@@ -101,14 +99,18 @@ export class Seat implements ChannelHandlers {
 
   // Hot path: once per message.
   #take(message: Commands): void {
-    if (this.#parts.leads()) return this.#parts.serving.take(this.#customer, message)
-    const { kind, firstId, commands } = message
-    const refusal = this.#customer.refusal(commands.length)
-    for (const [at, command] of commands.entries()) {
-      const error = refusal ?? this.#parts.judge(kind, command)
-      if (error === null) void this.#relay(firstId + at, kind, command)
-      else this.#customer.failed(firstId + at, error)
-    }
+    const { serving } = this.#parts
+    const customer = this.#customer
+    if (this.#parts.leads()) return serving.take(customer, message)
+    const refusal = customer.refusal(message.commands.length)
+    if (refusal !== null) return refuseAll(customer, message, refusal)
+    serving.judging.judge(customer, message, ({ kind, firstId, commands }, refusals) => {
+      for (const [at, command] of commands.entries()) {
+        const error = refusals?.[at] ?? null
+        if (error === null) void this.#relay(firstId + at, kind, command)
+        else customer.failed(firstId + at, error)
+      }
+    })
   }
 
   /** To the leader, once: whether it is tried again, the client says. */
@@ -156,28 +158,6 @@ export class Seat implements ChannelHandlers {
     const wait = timeoutMs === null ? {} : { timeoutMs }
     return answerCodec.encode(await any.query(() => machine.query(query), { consistency, ...wait }))
   }
-}
-
-/**
- * Judges the commands of clients, who may be anybody: what cannot be decoded would halt every server once it is
- * applied, and no snapshot could hold some of the numbers that a header of a session has room for.
- */
-export function judgeOf(codec: GuardedCodec<unknown>): Judge {
-  return (kind, command) => {
-    if (kind === 'command') return codec.refusalOf(command)
-    const { session, sequence, third } = readSessionHeader(viewOf(command), 0)
-    if (session === 0) return sequence === 0 && isExpiry(third) ? null : noHeader()
-    if (![session, sequence, third].every((number) => isPosition(number, SEQUENCE_MAX))) return noHeader()
-    return sequence === 0 ? null : codec.refusalOf(command.subarray(SESSION_HEADER_BYTES))
-  }
-}
-
-function isExpiry(milliseconds: number): boolean {
-  return milliseconds >= SESSION_EXPIRES_MS_MIN && milliseconds <= SESSION_EXPIRES_MS_MAX
-}
-
-function noHeader(): RaftError {
-  return new RaftError('ERR_RAFT_INVALID', 'the header of a command of a session makes no sense; nothing was appended')
 }
 
 function tooManyQueries(): RaftError {

@@ -7,17 +7,19 @@
  * waits for its next try.
  */
 
+import { isThenable } from '../../foreign-values.js'
 import type { RaftCore } from '../../core/raft-core.js'
 import type { LeaderHint } from '../../errors.js'
-import type { Payload } from '../../format/block.js'
 import { PayloadSlabs } from '../../format/payload.js'
 import type { Clock, LogIndex, ServerId } from '../../types.js'
+import { ProposalCall } from '../calls/apply-queue.js'
 import type { CommandKind } from '../calls/apply-queue.js'
 import type { IndexQueue } from '../calls/index-queue.js'
 import { PendingCall } from '../calls/pending-call.js'
 import type { WaitOptions } from '../calls/pending-call.js'
 import type { ReadQueue } from '../calls/read-queue.js'
 import type { Waiters } from '../calls/waiters.js'
+import type { Life } from '../life.js'
 import { overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import { ForwardedCommand } from './asking.js'
@@ -47,6 +49,8 @@ export interface Submission {
   /** Encoded; begins with its header if it is of a session. Nobody writes to it any more. */
   readonly bytes: Uint8Array
   readonly retry: Retry
+  /** By which another thread knows the call; none for 0, the default. */
+  readonly tag?: number
 }
 
 /** What `query` takes. */
@@ -79,10 +83,10 @@ type Ask<Answer> = () => Answer | PromiseLike<Answer>
 /** What is asked of the server itself. */
 export interface Local {
   /** It leads, and what is committed here is all that is committed anywhere (docs/reads.md). */
-  readonly holdsLease: boolean
+  holdsLease(): boolean
   /** False: the call has ended before it began. */
   begin<Value>(call: PendingCall<Value>, options: WaitOptions | undefined, since?: number): boolean
-  proposePlaced(kind: CommandKind, payload: Payload, options: WaitOptions | undefined): Promise<Proposed<unknown>>
+  proposePlaced(call: ProposalCall, options: WaitOptions | undefined): Promise<Proposed<unknown>>
   readIndex(options: WaitOptions | undefined): Promise<LogIndex>
   staleRead<Answer>(ask: Ask<Answer>, options: WaitOptions | undefined): Answer | Promise<Answer>
   leaseRead<Answer>(
@@ -95,6 +99,7 @@ export interface Local {
 export interface AnyServerParts {
   readonly core: RaftCore
   readonly clock: Clock
+  readonly life: Life
   readonly mailbox: Mailbox
   readonly forwards: Forwards
   /** What this server asks itself while it leads. */
@@ -108,6 +113,7 @@ export interface AnyServerParts {
 export class AnyServer {
   readonly #core: RaftCore
   readonly #clock: Clock
+  readonly #life: Life
   readonly #mailbox: Mailbox
   readonly #forwards: Forwards
   readonly #reads: ReadQueue
@@ -119,6 +125,7 @@ export class AnyServer {
   readonly #slabs = new PayloadSlabs()
   #count = 0
   #bytes = 0
+  #asked = 0
   /** What the state machine holds now has all that was acknowledged before this. Only grows. */
   #currentAt = -Infinity
   /** Invariant: whoever joins it while its round is the fresh one comes before that is asked. */
@@ -127,6 +134,7 @@ export class AnyServer {
   constructor(parts: AnyServerParts) {
     this.#core = parts.core
     this.#clock = parts.clock
+    this.#life = parts.life
     this.#mailbox = parts.mailbox
     this.#forwards = parts.forwards
     this.#reads = parts.reads
@@ -144,6 +152,11 @@ export class AnyServer {
     return this.#count
   }
 
+  /** Queries under way. */
+  get asked(): number {
+    return this.#asked
+  }
+
   /** Throws why so many bytes more are not taken now. Asked before a command is encoded, with 0. */
   checkRoom(bytes: number): void {
     if (this.#count < SUBMITTED_COUNT_MAX && this.#bytes + bytes <= SUBMITTED_BYTES_MAX) return
@@ -157,6 +170,7 @@ export class AnyServer {
   // Hot path: once per command.
   propose(submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> {
     const { length } = submission.bytes
+    this.#checkTaken()
     this.checkRoom(length)
     this.#count += 1
     this.#bytes += length
@@ -172,17 +186,24 @@ export class AnyServer {
 
   // Hot path: once per query.
   async query<Answer>(ask: Ask<Answer>, options: QueryOptions): Promise<Answer> {
+    this.#checkTaken()
     const { consistency = 'linearizable', signal, timeoutMs } = options
     const wait: WaitOptions | undefined = signal === undefined && timeoutMs === undefined ? undefined : options
     const since = this.#clock.now()
-    if (consistency === 'lease')
-      return this.#local().leaseRead(ask, wait, (left) => this.#queryByLease(ask, left))
-    if (consistency === 'linearizable') await this.#readIndexTrying(wait)
-    else if (consistency !== 'stale') {
-      if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
-      else if (!(since - this.#currentAt <= consistency.maxStalenessMs)) await this.#readIndexTrying(wait)
+    this.#asked += 1
+    try {
+      if (consistency === 'lease')
+        return await this.#local().leaseRead(ask, wait, (left) => this.#queryByLease(ask, left))
+      if (consistency === 'linearizable') await this.#readIndexTrying(wait)
+      else if (consistency !== 'stale') {
+        if ('minIndex' in consistency) await this.#reach(consistency.minIndex, wait)
+        else if (!(since - this.#currentAt <= consistency.maxStalenessMs)) await this.#readIndexTrying(wait)
+      }
+      const answer = this.#local().staleRead(ask, this.#trying.rest(wait, since))
+      return isThenable(answer) ? await answer : answer
+    } finally {
+      this.#asked -= 1
     }
-    return this.#local().staleRead(ask, this.#trying.rest(wait, since))
   }
 
   /** By the lease of the leader, if that is another server. */
@@ -193,13 +214,22 @@ export class AnyServer {
   }
 
   /** Resolves with whoever leads, once anybody does. */
-  waitForLeader(options: WaitOptions | undefined): Promise<LeaderHint> {
+  async waitForLeader(options: WaitOptions | undefined): Promise<LeaderHint> {
+    this.#checkTaken()
     return this.#leader(null, options)
   }
 
+  /** What was taken goes on while this server leaves; what comes new does not. */
+  #checkTaken(): void {
+    const { refusal } = this.#life
+    if (refusal !== null) throw refusal
+  }
+
   readonly #proposeOnce = (submission: Submission, options: WaitOptions | undefined): Promise<Proposed<unknown>> => {
-    const { kind, bytes } = submission
-    if (this.#core.role === 'leader') return this.#local().proposePlaced(kind, this.#slabs.copy(bytes), options)
+    const { kind, bytes, tag } = submission
+    if (this.#core.role === 'leader') {
+      return this.#local().proposePlaced(new ProposalCall(kind, [this.#slabs.copy(bytes)], tag), options)
+    }
     const call = new ForwardedCommand(kind, bytes)
     if (this.#local().begin(call, options)) this.#forwards.addCommand(call)
     return call.promise

@@ -74,6 +74,7 @@ export class Forwarding {
   get counts() {
     return {
       submitted: this.any.count,
+      asked: this.any.asked,
       forwarded: this.#forwards.count,
       served: this.#serving.count,
       clientCalls: this.#clients.due,

@@ -11,11 +11,9 @@ import type { RaftCore } from '../../core/raft-core.js'
 import { RaftError } from '../../errors.js'
 import type { Outcome } from '../../errors.js'
 import type { Payload } from '../../format/block.js'
-import { viewOf } from '../../format/little-endian.js'
 import { PayloadSlabs } from '../../format/payload.js'
-import { readSessionHeader, SESSION_HEADER_BYTES } from '../../format/session.js'
 import { NoAnswer } from '../../machine/session-batch.js'
-import type { GuardedCodec, GuardedResultCodec } from '../../machine/user-code.js'
+import type { GuardedCodec, GuardedResultCodec, Refusals } from '../../machine/user-code.js'
 import type { Channel, ChannelHandlers } from '../../transport/channel.js'
 import { logIndex, termOf } from '../../types.js'
 import type { LogIndex, Term } from '../../types.js'
@@ -27,6 +25,8 @@ import type { Life } from '../life.js'
 import { leadershipLost, noAnswer, notLeader, overloaded } from '../refusals.js'
 import type { Mailbox } from '../turn/mailbox.js'
 import type { Local } from './any-server.js'
+import { Judging, judgeOfPeers, refuseAll } from './judging.js'
+import type { Judge, Judged } from './judging.js'
 import { BATCH_BYTES_MAX, BATCH_COUNT_MAX, encodeForward, ForwardReader } from './messages.js'
 import type { ForwardAnswer, ForwardedCommands, ForwardMessage } from './messages.js'
 
@@ -53,7 +53,8 @@ export class Serving {
   readonly #life: Life
   readonly #proposals: ApplyQueue
   readonly #reads: ReadQueue
-  readonly #codec: GuardedCodec<unknown>
+  readonly judging: Judging
+  readonly #judge: Judge
   readonly #resultCodec: GuardedResultCodec<unknown>
   readonly #mailbox: Mailbox
   /** Made after this. */
@@ -66,7 +67,8 @@ export class Serving {
     this.#life = parts.life
     this.#proposals = parts.proposals
     this.#reads = parts.reads
-    this.#codec = parts.codec
+    this.judging = new Judging(parts.codec, parts.mailbox)
+    this.#judge = judgeOfPeers(parts.codec)
     this.#resultCodec = parts.resultCodec
     this.#mailbox = parts.mailbox
     this.#local = parts.local
@@ -81,7 +83,7 @@ export class Serving {
 
   /** A peer has opened a channel, and its first word was one of forwarding. */
   onChannel(channel: Channel): ChannelHandlers {
-    const customer = new Customer(channel, this.#resultCodec)
+    const customer = new Customer(channel, this.#resultCodec, this.#judge)
     const reader = new ForwardReader()
     this.#customers.add(customer)
     const onFrame = (frame: Uint8Array): void => {
@@ -108,33 +110,30 @@ export class Serving {
 
   /** Takes commands into the log of this server, which leads; whoever has them is told what becomes of each. */
   // Hot path: once per message.
-  take(customer: Customer, { kind, firstId, commands }: ForwardedCommands): void {
-    const refusal = this.#refusal ?? customer.refusal(commands.length)
+  take(customer: Customer, message: ForwardedCommands): void {
+    const refusal = this.#refusal ?? customer.refusal(message.commands.length)
+    if (refusal !== null) return refuseAll(customer, message, refusal)
+    this.judging.judge(customer, message, (judged, refusals) => this.#takeJudged(customer, judged, refusals))
+  }
+
+  #takeJudged(customer: Customer, message: ForwardedCommands, refusals: Refusals): void {
+    const { kind, firstId, commands } = message
+    // It may have taken a while.
+    const refusal = this.#refusal
+    if (refusal !== null) return refuseAll(customer, message, refusal)
     const ids: number[] = []
     const payloads: Payload[] = []
     for (let at = 0; at < commands.length; at += 1) {
-      const command = commands[at] as Uint8Array
-      const error = refusal ?? this.#invalid(customer, kind, command)
+      const error = refusals?.[at] ?? null
       if (error === null) {
         ids.push(firstId + at)
-        payloads.push(this.#slabs.copy(command))
+        payloads.push(this.#slabs.copy(commands[at] as Uint8Array))
       } else customer.failed(firstId + at, error)
     }
     if (ids.length === 0) return
     const batch = new CommandBatch(kind, payloads, ids, customer)
     const error = this.#proposals.add(batch)
     if (error !== null) batch.reject(error)
-  }
-
-  /** Whoever encoded it may be of another version; what cannot be decoded would halt everybody once it is applied. */
-  #invalid({ judge }: Customer, kind: CommandKind, command: Uint8Array): RaftError | null {
-    if (judge !== null) return judge(kind, command)
-    if (!this.#codec.validates) return null
-    if (kind === 'command') return this.#codec.refusalOf(command)
-    const { session, sequence } = readSessionHeader(viewOf(command), 0)
-    // What opens a session, and what closes it, has no command.
-    if (session === 0 || sequence === 0) return null
-    return this.#codec.refusalOf(command.subarray(SESSION_HEADER_BYTES))
   }
 
   /**
@@ -145,7 +144,7 @@ export class Serving {
     const refusal = this.#refusal ?? customer.readRefusal()
     const { commitIndex } = this.#core.log
     const isKnown = committed !== null && committed >= commitIndex
-    if (refusal === null && isKnown && this.#local().holdsLease) return customer.readAt(id, commitIndex)
+    if (refusal === null && isKnown && this.#local().holdsLease()) return customer.readAt(id, commitIndex)
     const read = new FarRead(id, customer)
     const error = refusal ?? this.#reads.add(read)
     if (error !== null) read.reject(error)
@@ -173,14 +172,11 @@ type ReadQuestion = Extract<ForwardMessage, { readonly type: 'read' }>
 const NO_PLACE = logIndex(0)
 const NO_TERM = termOf(0)
 
-/** Why a command is not taken; null when it may be. */
-export type Judge = (kind: CommandKind, command: Uint8Array) => RaftError | null
-
 /** Whoever asks on one channel. */
-export class Customer {
+export class Customer implements Judged {
   readonly channel: Channel
-  /** Why a command of it is not taken; null: it is a peer, and asked no more than a peer is. */
-  readonly judge: Judge | null
+  readonly judge: Judge
+  judging: Promise<void> | null = null
   readonly #codec: GuardedResultCodec<unknown>
   /** Nobody is there to be answered. */
   isGone = false
@@ -191,7 +187,7 @@ export class Customer {
   #answerBytes = 0
   #readAnswers: ForwardMessage[] = []
 
-  constructor(channel: Channel, codec: GuardedResultCodec<unknown>, judge: Judge | null = null) {
+  constructor(channel: Channel, codec: GuardedResultCodec<unknown>, judge: Judge) {
     this.channel = channel
     this.judge = judge
     this.#codec = codec

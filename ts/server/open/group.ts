@@ -114,7 +114,7 @@ export function makeGroup(settings: GroupSettings, host: Host, state: GroupState
   const reads = new ReadQueue()
   const forwarding = new Forwarding({
     ...{ core, transport, clock, life, mailbox, proposals, reads, resultCodec: settings.resultCodec },
-    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server, identity },
+    ...{ electionTimeoutMs: settings.electionTimeoutMs, random: settings.random, local: () => server.local, identity },
     codec: settings.codec,
     clients: {
       ...settings,
@@ -165,9 +165,9 @@ function makeCalls() {
 function makeApplier(settings: GroupSettings, { machine }: GroupState, core: RaftCore, proposals: ApplyQueue) {
   const { stateMachine, codec, resultCodec } = settings
   const replay = new Replay(core)
-  const isAwaited = (index: LogIndex): boolean => proposals.isAwaited(index)
+  const tagAt = (index: LogIndex): number | null => proposals.tagAt(index)
   const isReplay = (index: LogIndex): boolean => replay.has(index)
-  const ask = { isAwaited, isReplay, readConfiguration }
+  const ask = { tagAt, isReplay, readConfiguration }
   return { replay, applier: new Applier(stateMachine, codec, resultCodec, machine, ask) }
 }
 

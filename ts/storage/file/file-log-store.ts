@@ -50,7 +50,8 @@ const BATCH_BYTES = 1024 * 1024
  */
 export function fileStore(options: Readonly<Record<string, never>> = {}): StoreFactory {
   checkOptionNames('fileStore', options, [])
-  return { name: 'file', create: (dir) => new FileLogStore(dir) }
+  const recipe = { module: import.meta.url, make: 'fileStore', options: {} }
+  return { name: 'file', recipe, create: (dir) => new FileLogStore(dir) }
 }
 
 interface QueuedTicket {

@@ -71,7 +71,12 @@ export function nativeStore(options: NativeStoreOptions = {}): StoreFactory {
   checkOptionNames('nativeStore', options, ['mapBytes', 'mode'])
   const mapBytes = options.mapBytes === undefined ? null : checkMapBytes('option mapBytes', options.mapBytes)
   const mode = options.mode === undefined ? modeOfEnvironment() : checkMode('option mode', options.mode)
-  return { name: mode, create: (dir) => new NativeLogStore(dir, mapBytes, mode) }
+  const recipe = {
+    module: import.meta.url,
+    make: 'nativeStore',
+    options: { mode, ...(mapBytes === null ? {} : { mapBytes }) },
+  }
+  return { name: mode, recipe, create: (dir) => new NativeLogStore(dir, mapBytes, mode) }
 }
 
 /** While it is open it keeps the process alive, as an open socket does. */

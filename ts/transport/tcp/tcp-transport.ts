@@ -24,6 +24,7 @@ import {
   peerChanged,
   type Ping,
   QuietLog,
+  type Recipe,
   type Refusal,
   refusalOf,
   type Request,
@@ -61,11 +62,12 @@ const JUDGED_AT_ONCE = 16
 
 /** A transport over TCP that will listen on `listen`. Throws ERR_RAFT_OPTIONS when a bound is out of its own. */
 export function tcp(options: TcpOptions): TcpTransport {
-  return new TcpTransport(tcpSettings(options))
+  return new TcpTransport(tcpSettings(options), { module: import.meta.url, make: 'tcp', options })
 }
 
 /** Messages over TCP: one connection that each server dials to each peer, made anew when it breaks. */
 export class TcpTransport implements Transport, ConnectionOwner {
+  readonly recipe?: Recipe
   readonly #settings: TcpSettings
   readonly #stats: TcpStats = emptyStats()
   /** By peer. Invariant: nobody is in it but those that are dialled. */
@@ -94,8 +96,9 @@ export class TcpTransport implements Transport, ConnectionOwner {
   #phase: 'new' | 'started' | 'closed' = 'new'
   #onLastClosed: () => void = () => {}
 
-  constructor(settings: TcpSettings) {
+  constructor(settings: TcpSettings, recipe?: Recipe) {
     this.#settings = settings
+    if (recipe !== undefined) this.recipe = recipe
     this.#server = settings.sockets.server((socket) => this.#accept(socket))
   }
 

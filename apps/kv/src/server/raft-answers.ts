@@ -142,6 +142,7 @@ function refusal(error: RaftError, leadership: Leadership, slot: number): ErrorR
     case 'ERR_RAFT_SESSION_LOST':
     case 'ERR_RAFT_SESSION_SEQUENCE':
     case 'ERR_RAFT_ANSWER_LOST':
+    case 'ERR_RAFT_THREAD_LOST':
     case 'ERR_RAFT_OPTIONS':
       return told(error)
   }
