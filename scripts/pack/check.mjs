@@ -128,7 +128,7 @@ async function checkUse() {
   })
   for (const name of Object.keys(typeSettings)) await step(`types under ${name}`, () => checkTypes(name))
   await step('without the platform package, the error says what to do', checkMissing)
-  await step('the package for gRPC', () => checkGrpcPackage(pack(grpcFolder), full))
+  await step('the package for gRPC', () => checkGrpcPackage(pack(grpcFolder), full, join(work, 'grpc')))
   await step('publint', lintPackages)
   await step('are the types wrong', checkResolution)
   await step('SBOM', () => {

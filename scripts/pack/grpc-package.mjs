@@ -1,7 +1,7 @@
 /** The package for gRPC, as a stranger has it: packed, and used beside the root package that was installed in a folder. */
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
@@ -13,8 +13,11 @@ export const grpcFolder = join(root, 'packages/grpc')
 const FILES = /^package\/(?:package\.json|LICENSE|README\.md|proto\/.+\.proto|dist\/.+\.(?:js|d\.ts))$/
 const ADDRESS = '`127.0.0.1:${7600 + n}`'
 
-/** `folder` has the root package; `tarball` is that of the package. Resolves to what was seen. */
-export async function checkGrpcPackage(tarball, folder) {
+/**
+ * In a folder of its own, which must not be there yet: `full` has the root package installed, and stays as it is;
+ * `tarball` is that of the package. Resolves to what was seen.
+ */
+export async function checkGrpcPackage(tarball, full, folder) {
   const options = { cwd: dirname(tarball), encoding: 'utf8' }
   const files = execFileSync('tar', ['-tzf', basename(tarball)], options)
     .trim()
@@ -24,10 +27,11 @@ export async function checkGrpcPackage(tarball, folder) {
   const place = join(folder, 'node_modules/@balsa-raft/grpc')
   mkdirSync(place, { recursive: true })
   execFileSync('tar', ['-xzf', basename(tarball), '-C', place, '--strip-components', '1'], options)
+  const link = (from, name) =>
+    symlinkSync(join(from, 'node_modules', name), join(folder, 'node_modules', name), 'junction')
+  link(full, 'balsa-raft')
   // With what it needs in turn: as in the tree.
-  if (!existsSync(join(folder, 'node_modules/@grpc'))) {
-    symlinkSync(join(root, 'node_modules/@grpc'), join(folder, 'node_modules/@grpc'), 'junction')
-  }
+  link(root, '@grpc')
   await runSample(folder)
   const attw = join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js')
   const words = [tarball, '--profile', 'esm-only', '--no-definitely-typed', '--no-color']
