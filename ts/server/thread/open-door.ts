@@ -4,7 +4,8 @@
  * Invariant: an open that fails leaves no thread behind.
  */
 
-import { Worker, MessageChannel } from 'node:worker_threads'
+import { existsSync } from 'node:fs'
+import { MessageChannel, Worker } from 'node:worker_threads'
 
 import { RaftError } from '../../errors.js'
 import { textOf } from '../../foreign-values.js'
@@ -191,14 +192,12 @@ class Thread {
 
 function spawn(id: string, workerData: WorkerData): Worker {
   const here = import.meta.url as string | undefined
-  if (here === undefined) {
-    throw optionsError('option thread is worker, and a program that was bundled to CommonJS does not have its file')
+  const script = here === undefined ? null : new URL('./worker.js', here)
+  if (script === null || !existsSync(script)) {
+    const why = 'the file of the worker, server/thread/worker.js, does not lie beside the rest of the library'
+    throw optionsError(`option thread is worker, and ${why}: keep balsa-raft out of the bundle, or leave thread out`)
   }
-  return new Worker(new URL('./worker.js', here), {
-    name: `balsa-raft ${id}`,
-    workerData,
-    transferList: [workerData.facts],
-  })
+  return new Worker(script, { name: `balsa-raft ${id}`, workerData, transferList: [workerData.facts] })
 }
 
 /** Options that are read through a Proxy, or have more in them than was asked for, may be none that can be copied. */
