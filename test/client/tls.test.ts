@@ -1,11 +1,15 @@
 /** Clients over TLS: whom they believe, who believes them, and what a reload does to what is under way. */
 
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:tls'
 import { inspect } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { msgpackCodec, RaftError } from 'balsa-raft'
 import { RaftClient } from 'balsa-raft/client'
 import type { ClientOptions, TlsOptions } from 'balsa-raft/client'
+import { encodeClientWelcome, FEATURES, PROTOCOL } from 'balsa-raft/transport'
+import { MAGIC } from '#balsa/transport/tcp/connection.js'
 import { Authority, noCertificates } from '../../support/certificates.js'
 import { testUnless } from '../support/skip.js'
 import { until } from '../support/until.js'
@@ -109,6 +113,25 @@ for (const [what, [options, words]] of Object.entries(refused)) {
     assert.not.ok(inspect(error, { depth: Infinity }).includes(TOKEN))
   })
 }
+
+check('a server with the certificate of another one is not the one that it says it is', async (world) => {
+  const impostor = createServer({ ...world.authority.issue({ names: ['DNS:s9.test'] }), ALPNProtocols: ['balsa'] })
+  const welcome = { protocol: PROTOCOL, features: FEATURES, clusterId: '1'.repeat(32), serverId: 's1' }
+  impostor.on('secureConnection', (socket) => {
+    socket.on('error', () => {})
+    socket.write(Buffer.concat([MAGIC, encodeClientWelcome(welcome)]))
+    socket.resume()
+  })
+  await new Promise<void>((resolve) => impostor.listen(0, '127.0.0.1', resolve))
+  try {
+    const endpoints = [`127.0.0.1:${(impostor.address() as AddressInfo).port}`]
+    const error = await refusal(world.site.connect({ endpoints, tls: world.client, token: TOKEN }))
+    assert.is(error.code, 'ERR_RAFT_UNAUTHENTICATED')
+    assert.match(error.message, 'who calls itself s1 must have the alternative name DNS:s1.test, and has DNS:s9.test')
+  } finally {
+    await new Promise((resolve) => impostor.close(resolve))
+  }
+})
 
 check('what is under way when a client reloads is answered, and it goes on over another connection', async (world) => {
   let token = TOKEN
