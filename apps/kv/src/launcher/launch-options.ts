@@ -3,6 +3,8 @@
 import { makeMember, type Member } from '../cluster/members.js'
 import { readArguments, wholeNumber } from '../cli/arguments.js'
 import { UsageError } from '../cli/exit-codes.js'
+import { PASSWORD_VARIABLE, readPassword } from '../cli/security-options.js'
+import type { UserSources } from '../security/security.js'
 
 export interface LaunchOptions {
   readonly members: readonly Member[]
@@ -13,6 +15,8 @@ export interface LaunchOptions {
   readonly restarts: boolean
   /** One more server for the cluster that runs. */
   readonly adds: boolean
+  /** What clients say; null: nothing. */
+  readonly password: UserSources['password']
 }
 
 export const SERVERS_MAX = 9
@@ -27,7 +31,9 @@ export const LAUNCH_HELP = `npm start: a cluster of server processes on this mac
   --data <dir>    where folders and log files of the servers lie, default ./data; they are kept from one start to the next
   --fresh         first delete the data of the last start, so far as npm start made it itself
   --no-restart    report a server that ended, and leave it so
-  --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data alone
+  --password-file <file>  clients say this password (AUTH), the one line of the file; or the variable ${PASSWORD_VARIABLE}
+  --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data and
+                  --password-file alone
   --help
 
 Ctrl-C closes all servers cleanly; a second Ctrl-C kills them.
@@ -39,6 +45,7 @@ const specs = {
   data: { takesValue: true },
   fresh: { takesValue: false },
   'no-restart': { takesValue: false },
+  'password-file': { takesValue: true },
   add: { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -51,8 +58,9 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
   const given = readArguments(words, specs)
   if (given.has('help')) return null
   if (given.has('add')) {
-    const other = [...given.keys()].find((name) => name !== 'add' && name !== 'data')
-    if (other !== undefined) throw new UsageError(`--add goes with --data alone, and --${other} is given`)
+    const other = [...given.keys()].find((name) => !['add', 'data', 'password-file'].includes(name))
+    if (other !== undefined)
+      throw new UsageError(`--add goes with --data and --password-file alone, and --${other} is given`)
   }
   const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: SERVERS_MAX })
   const highest = 65_535 - PEER_PORT_OFFSET - SERVERS_MAX
@@ -66,6 +74,7 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
     fresh: given.has('fresh'),
     restarts: !given.has('no-restart'),
     adds: given.has('add'),
+    password: readPassword(given, process.env),
   }
 }
 

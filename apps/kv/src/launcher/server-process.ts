@@ -71,11 +71,13 @@ export class ServerProcess {
       this.#ended(`could not be started: ${(error as Error).message}`, null)
       return
     }
-    const { members } = this.#options
+    const { members, password } = this.#options
     const { id, peer, redis } = this.member
     const isFirst = members.some((member) => member.id === id)
     const self = isFirst ? [] : ['--self', `${formatAddress(peer)}/${formatAddress(redis)}`]
-    const words = ['--servers', formatServers(members), '--id', id, ...self, '--dir', this.dir]
+    // The variable is passed on as all others are.
+    const asked = password !== null && 'file' in password ? ['--password-file', password.file] : []
+    const words = ['--servers', formatServers(members), '--id', id, ...self, '--dir', this.dir, ...asked]
     // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher
     // is killed.
     const child = spawn(process.execPath, [MAIN_PATH, ...words, '--stop-with-stdin'], {
