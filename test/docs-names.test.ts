@@ -70,7 +70,7 @@ const FOREIGN_FLAGS = new Set([
   ...['ignore-scripts', 'no-save', 'tag-style', 'cwd', 'output-dir', 'cross-compile'],
   ...['use-napi-cross', 'skip-optional-publish', 'no-gh-release', 'appendonly', 'appendfsync', 'inplace'],
   ...['data-urlencode', 'features', 'locked', 'workspace', 'no-addons', 'permission', 'target', 'compile'],
-  ...['allow-addons', 'allow-all', 'allow-ffi'],
+  ...['allow-addons', 'allow-all', 'allow-ffi', 'tls', 'cacert'],
 ])
 
 test('every flag, of the command before it where one stands there', () => {

@@ -3,10 +3,14 @@
 import * as assert from 'uvu/assert'
 import { connect, type Socket } from 'node:net'
 import { formatAddress, makeMember, type Member } from 'balsa-kv/cluster/members.js'
+import { commandCatalog } from 'balsa-kv/commands/command-catalog.js'
 import { DataSet } from 'balsa-kv/data-set/data-set.js'
 import { KvStateMachine } from 'balsa-kv/replication/kv-state-machine.js'
+import { Security, type UserSources } from 'balsa-kv/security/security.js'
+import type { ClientTls } from 'balsa-kv/security/tls-files.js'
 import { machineClock, type KvClock } from 'balsa-kv/server/clock.js'
 import { KvServer } from 'balsa-kv/server/kv-server.js'
+import { countReplies } from './reply-count.js'
 import { SingleServerRaft } from './single-server-raft.js'
 
 export interface Fixture {
@@ -14,8 +18,10 @@ export interface Fixture {
   readonly raft: SingleServerRaft
   readonly data: DataSet
   readonly port: number
-  /** What was logged: event names. */
+  /** What was logged: event names, */
   readonly events: string[]
+  /** and all that was said with them. */
+  readonly logged: string[]
   readonly close: () => Promise<void>
 }
 
@@ -36,6 +42,9 @@ export interface FixtureOptions {
   readonly dir?: string
   readonly leaderWaitMs?: number
   readonly forwards?: boolean
+  /** Who may come in. Default: anybody. */
+  readonly users?: UserSources
+  readonly tls?: ClientTls | null
   /** Brings the double into a state before there is a server on it. */
   readonly prepare?: (raft: SingleServerRaft) => void
 }
@@ -44,6 +53,7 @@ export async function startServer({
   prepare,
   now = Date.now,
   entryTime,
+  users,
   ...options
 }: FixtureOptions = {}): Promise<Fixture> {
   const { clock = { ...machineClock, wallNow: now } } = options
@@ -55,7 +65,11 @@ export async function startServer({
   raft.configuration = { voters, outgoing: null, nonvoters: [] }
   prepare?.(raft)
   const events: string[] = []
-  const log = (event: string): void => void events.push(event)
+  const logged: string[] = []
+  const log = (event: string, fields: Readonly<Record<string, unknown>> = {}): void => {
+    events.push(event)
+    logged.push(`${event} ${JSON.stringify(fields)}`)
+  }
   const server = new KvServer({
     raft,
     data,
@@ -67,10 +81,11 @@ export async function startServer({
     log: { debug: log, info: log, warn: log, error: log },
     leaderWaitMs: 0,
     ...options,
+    ...(users === undefined ? {} : { security: new Security(users, commandCatalog, clock) }),
     clock,
   })
   const { port } = await server.listen()
-  return { server, raft, data, port, events, close: () => server.close(raft.close()) }
+  return { server, raft, data, port, events, logged, close: () => server.close(raft.close()) }
 }
 
 /** One server, and one client of it, for as long as `body` runs. */
@@ -173,6 +188,14 @@ export class RawClient {
     this.#tail = ''
     this.send(text)
     return this.until(() => this.#tail.endsWith(last))
+  }
+
+  /** Sends these, and resolves with what came back, once there are as many answers. */
+  async askEach(...commands: readonly (readonly string[])[]): Promise<string> {
+    this.#received = ''
+    this.#tail = ''
+    this.send(commands.map((words) => command(...words)).join(''))
+    return this.until((received) => countReplies(received) >= commands.length)
   }
 
   /** Ends the sending side and resolves with all that comes until the server closes. */

@@ -214,7 +214,10 @@ test('it goes on when nobody reads any more what it says, and --fresh deletes no
 })
 
 test('--add takes no other option than --data, and says what is in its way', async () => {
-  assert.throws(() => options('--add --servers 5'), /^--add goes with --data alone, and --servers is given$/)
+  assert.throws(
+    () => options('--add --servers 5'),
+    /^--add goes with --data and --password-file alone, and --servers is given$/,
+  )
   assert.is(options('--add').adds, true)
   const dir = temporaryDir()
   const added = async (): Promise<readonly [number | null, string]> => {

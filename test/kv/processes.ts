@@ -87,7 +87,7 @@ export class ProcessCluster {
     const deadline = Date.now() + timeoutMs
     const members = this.members.filter(({ id }) => this.#running.has(id))
     while (Date.now() < deadline) {
-      const leader = agree(await Promise.all(members.map(askServer)), members)
+      const leader = agree(await Promise.all(members.map((member) => askServer(member))), members)
       if (leader !== null) return leader
       await new Promise((resolve) => setTimeout(resolve, 20))
     }

@@ -21,11 +21,12 @@ export interface RealRedis {
   readonly stop: () => Promise<void>
 }
 
-export async function startRedis(): Promise<RealRedis> {
+/** `more`: what else stands on its command line. */
+export async function startRedis(...more: readonly string[]): Promise<RealRedis> {
   const dir = mkdtempSync(join(tmpdir(), 'balsa-redis-'))
   const port = await freePort()
   const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
-  const child = spawn('redis-server', [...options, '--proto-max-bulk-len', '1048576'], {
+  const child = spawn('redis-server', [...options, '--proto-max-bulk-len', '1048576', ...more], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))

@@ -281,7 +281,7 @@ export const clockRule: Rule = (file) => {
 const givenRooms = /^apps\/kv\/src\/(?:cluster|commands|data-set|replication|resp|server)\//
 const kvTimeKeepers = new Set(['clock', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`))
 const kvSocketHolders = new Set(
-  ['client-listener', 'client/client-socket'].map((name) => `apps/kv/src/server/${name}.ts`),
+  ['client-listener', 'client/client-socket', 'tls-door'].map((name) => `apps/kv/src/server/${name}.ts`),
 )
 
 /** The key-value server is given its time, its turns and its sockets. */

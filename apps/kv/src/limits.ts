@@ -72,6 +72,25 @@ export const LOCAL_WORDS_MAX = 128
 export const NAME_BYTES_MAX = 1024
 
 /**
+ * Of a client that has not said who it is: the longest argument and the most words of a command, as in Redis; what it
+ * may leave unread of its answers; and how long it may stay so.
+ */
+export const STRANGER_BULK_BYTES_MAX = 16 * 1024
+export const STRANGER_WORDS_MAX = 10
+export const STRANGER_UNREAD_BYTES_MAX = 64 * 1024
+export const STRANGER_MS_MAX = 60_000
+
+/**
+ * TLS handshakes that may be under way at once; when there are more, or no place for a client is left, the oldest gives
+ * way, so that those that come to nothing keep nobody out. And how long one may take.
+ */
+export const HANDSHAKES_MAX = 1024
+export const HANDSHAKE_MS_MAX = 5000
+
+/** Handshakes that begin in one turn, of half a millisecond or more each: strangers may ask for any number. */
+export const HANDSHAKES_PER_TURN = 8
+
+/**
  * Keys that one client watches, and the bytes that they take in the entry of its EXEC; a quarter of what an entry
  * holds.
  */

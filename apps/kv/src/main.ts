@@ -6,6 +6,7 @@
 
 import { isatty } from 'node:tty'
 import { exitCodeOf, exitCodes, UsageError } from './cli/exit-codes.js'
+import { PASSWORD_VARIABLE, readsFiles } from './cli/security-options.js'
 import { readRecoverOptions, RECOVER_HELP } from './cli/recover-options.js'
 import { readServerOptions, SERVER_HELP, type ServerOptions } from './cli/server-options.js'
 import { jsonLog, loseUnwritableLines, type Log } from './log.js'
@@ -42,7 +43,9 @@ async function recover(words: readonly string[]): Promise<number> {
 async function run(words: readonly string[]): Promise<number> {
   let options: ServerOptions | null
   try {
-    options = readServerOptions(words)
+    options = readServerOptions(words, process.env)
+    // No process that this one starts is to have it.
+    delete process.env[PASSWORD_VARIABLE]
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     process.stderr.write(`balsa-kv: ${error.message}\n`)
@@ -68,7 +71,11 @@ async function run(words: readonly string[]): Promise<number> {
 }
 
 async function serve(options: ServerOptions, log: Log): Promise<number> {
-  const stop = stopRequest(options.stopWithStdin)
+  let reload = (): void => undefined
+  const stop = stopRequest(options.stopWithStdin, () => {
+    reload()
+    return readsFiles(options)
+  })
   // Only now: the loader has all files of a level of imports open at once, and a process may be allowed few of them.
   const { openKv } = await import('./open-kv.js')
   const kv = await Promise.race([openKv(options, log), stop])
@@ -77,6 +84,7 @@ async function serve(options: ServerOptions, log: Log): Promise<number> {
     log.info('server.closed', { reason: `${kv} before it was open` })
     process.exit(exitCodes.ok)
   }
+  reload = () => kv.reload()
   const event = await Promise.race([stop, kv.over])
   if (typeof event === 'string') log.info('server.closing', { reason: event })
   await closeInTime(kv, log)
@@ -104,12 +112,16 @@ async function closeInTime(kv: OpenKv, log: Log): Promise<void> {
   clearTimeout(timer)
 }
 
-/** Resolves with the reason to close. A second signal ends the process at once. */
-function stopRequest(stopWithStdin: boolean): Promise<string> {
+/**
+ * Resolves with the reason to close. A second signal ends the process at once. `onHangup` may make another use of a
+ * SIGHUP.
+ */
+function stopRequest(stopWithStdin: boolean, onHangup: () => boolean): Promise<string> {
   return new Promise((resolve) => {
     let asked = false
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
+        if (signal === 'SIGHUP' && !asked && onHangup()) return
         if (asked) process.exit(exitCodes.defect)
         asked = true
         resolve(signal)

@@ -7,9 +7,11 @@ import { ListenError } from './cli/exit-codes.js'
 import type { ServerOptions } from './cli/server-options.js'
 import { DataSet } from './data-set/data-set.js'
 import type { Log } from './log.js'
+import { readClientSecurity, reloadSecurity, securityFacts, warnOfOpenDoors } from './open-security.js'
 import { KvStateMachine } from './replication/kv-state-machine.js'
 import { replyCodec } from './replication/reply-codec.js'
 import type { Reply } from './resp/reply.js'
+import { peerSecurity } from './security/peer-files.js'
 import { machineClock } from './server/clock.js'
 import { clientsThatFit, openFiles, openFilesMax } from './server/descriptors.js'
 import { JoiningDesk } from './server/joining-desk.js'
@@ -23,6 +25,8 @@ export interface OpenKv {
    * of the cluster any more.
    */
   readonly over: Promise<RaftError | 'removed' | null>
+  /** Reads users and certificates again: what is wrong is logged, and what was there stays. */
+  readonly reload: () => void
 }
 
 /** What clients are still owed when they have gone, or were told to, may finish for so long. */
@@ -36,28 +40,19 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   const { self, members, bind, dir } = options
   const at = (address: HostPort): HostPort => ({ host: bind ?? address.host, port: address.port })
   const listen = { peer: options.listen.peer ?? at(self.peer), redis: options.listen.redis ?? at(self.redis) }
+  const doors = readClientSecurity(options)
   const data = new DataSet()
-  const desk = new JoiningDesk(self.id, listen.redis, machineClock, log)
+  const desk = new JoiningDesk({
+    ...{ id: self.id, address: listen.redis, clock: machineClock, log, tls: doors.tls },
+    isOpen: !doors.security.asksForPassword,
+  })
+  const transport = tcp({
+    ...{ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) },
+    ...peerSecurity(options.peers),
+  })
   const opening = Raft.open<Uint8Array, Reply, null, null>({
-    id: self.id,
-    dir,
-    cluster: options.cluster,
-    transport: tcp({ listen: formatAddress(listen.peer), advertise: formatAddress(self.peer) }),
-    bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
-    stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries, options.memoryMax),
-    codec: bytesCodec,
-    resultCodec: replyCodec,
-    heartbeatMs: options.heartbeatMs,
-    electionTimeoutMs: options.electionTimeoutMs,
-    acceptCopiedFolder: options.acceptCopiedFolder,
-    acceptPeerBoot: options.acceptPeerBoot,
-    recoveries: options.recovered,
-    join: options.join.length > 0 ? options.join : options.joins || options.recovered.length > 0,
-    joinAs:
-      options.joinAs === null
-        ? null
-        : { address: formatAddress(self.peer), meta: { redis: formatAddress(self.redis) } },
-    allowJoin: options.allowJoin,
+    ...raftOptions(options, data),
+    transport,
     onJoin: (status) => desk.tell(status),
     logger: log,
   })
@@ -79,6 +74,8 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
     forwards: options.forwards,
     memoryMax: options.memoryMax,
     clientsMemoryMax: options.clientsMemoryMax,
+    ...doors,
+    facts: securityFacts(options, listen.redis.port),
     ...listen.redis,
   })
   try {
@@ -89,12 +86,40 @@ export async function openKv(options: ServerOptions, log: Log): Promise<OpenKv> 
   }
   const { durability } = raft.status
   log.info('server.open', { redis: formatAddress(self.redis), peer: formatAddress(self.peer), dir, durability })
+  warnOfOpenDoors(doors, listen.redis, log)
   let closing: Promise<void> | null = null
   const close = async (): Promise<void> => {
     await server.depart()
     await server.close(raft.close({ transferLeadership: false, drainMs: DRAIN_MS }))
   }
-  return { close: () => (closing ??= close()), over: Promise.race([removed, raft.closed]) }
+  return {
+    close: () => (closing ??= close()),
+    over: Promise.race([removed, raft.closed]),
+    reload: () => reloadSecurity(options, server, transport, log),
+  }
+}
+
+/** But for what belongs to this process. */
+function raftOptions(options: ServerOptions, data: DataSet) {
+  const { self, members, recovered } = options
+  const meta = { redis: formatAddress(self.redis) }
+  return {
+    id: self.id,
+    dir: options.dir,
+    cluster: options.cluster,
+    bootstrap: members.map(({ id, peer }) => ({ id, address: formatAddress(peer) })),
+    stateMachine: new KvStateMachine(data, machineClock, options.skippedEntries, options.memoryMax),
+    codec: bytesCodec,
+    resultCodec: replyCodec,
+    heartbeatMs: options.heartbeatMs,
+    electionTimeoutMs: options.electionTimeoutMs,
+    acceptCopiedFolder: options.acceptCopiedFolder,
+    acceptPeerBoot: options.acceptPeerBoot,
+    recoveries: recovered,
+    join: options.join.length > 0 ? options.join : options.joins || recovered.length > 0,
+    joinAs: options.joinAs === null ? null : { address: formatAddress(self.peer), meta },
+    allowJoin: options.allowJoin,
+  }
 }
 
 /** As many clients as were asked for, or as there are descriptors for: said once when those are fewer. */

@@ -4,6 +4,7 @@
  */
 
 import { RaftError, type RaftErrorCode } from 'balsa-raft'
+import { SecurityError } from '../security/small-file.js'
 
 export const exitCodes = {
   ok: 0,
@@ -27,7 +28,10 @@ export const exitCodes = {
   locked: 75,
   /** It was removed from the cluster. */
   removed: 77,
-  /** The folder belongs to another cluster or server or is a copy, or a peer is not who it was. */
+  /**
+   * The folder belongs to another cluster or server or is a copy, or a peer is not who it was, or does not believe that
+   * this one is who it says.
+   */
   mismatch: 78,
 } as const
 
@@ -59,10 +63,11 @@ const byError: Partial<Record<RaftErrorCode, number>> = {
   ERR_RAFT_COPIED_FOLDER: exitCodes.mismatch,
   ERR_RAFT_PEER_REPLACED: exitCodes.mismatch,
   ERR_RAFT_BOOT_UNPROVEN: exitCodes.mismatch,
+  ERR_RAFT_UNAUTHENTICATED: exitCodes.mismatch,
 }
 
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof UsageError) return exitCodes.usage
+  if (error instanceof UsageError || error instanceof SecurityError) return exitCodes.usage
   if (error instanceof ListenError) return exitCodes.unavailable
   return error instanceof RaftError ? (byError[error.code] ?? exitCodes.defect) : exitCodes.defect
 }

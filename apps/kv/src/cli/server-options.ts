@@ -10,8 +10,15 @@ import { isLogLevel, type LogLevel } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
 import { byteCount, readArguments, wholeNumber } from './arguments.js'
 import { UsageError } from './exit-codes.js'
+import {
+  readSecurityOptions,
+  SECURITY_HELP,
+  securityFileKeys,
+  securitySpecs,
+  type SecurityOptions,
+} from './security-options.js'
 
-export interface ServerOptions {
+export interface ServerOptions extends SecurityOptions {
   readonly self: Member
   /** The first members; none where `join` says whom to ask for them. */
   readonly members: readonly Member[]
@@ -79,7 +86,7 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --listen-peer <address>, --listen-redis <address>
                      listen there, such as 0.0.0.0:7101, while others go on to use what --servers says of this server:
                      behind a port mapping, in a container, or where a name stands for an address that changes
-  --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
+${SECURITY_HELP}  --cluster <name>   names the cluster; servers of different names never talk. Default balsa-kv
   --max-clients <n>  1 .. 100000, default ${CLIENTS_MAX}
   --maxmemory <bytes>        what the data set may take, as 512mb or 1gb: beyond it commands that make it larger are answered
                      with -OOM, the others go on. Default half of what the heap has room for (node --max-old-space-size, the
@@ -92,7 +99,9 @@ The command line is the same for all servers of a cluster but for --id, --dir an
   --log-level <level>        debug, info, warn or error; default info
   --config <file>    a JSON file with any of these: {"id": "s1", "self", "join", "joinAs", "allowJoin", "forward", "dir": "...", "servers": [{"id": "s1", "peer": "host:port",
                      "redis": "host:port"}, ...], "port", "bind", "listenPeer", "listenRedis", "cluster", "maxClients", "maxmemory",
-                     "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel"}. The command line wins.
+                     "maxmemoryClients", "heartbeatMs", "electionTimeoutMs", "logLevel", "tlsCertFile", "tlsKeyFile", "tlsCaCertFile",
+                     "tlsAuthClients", "passwordFile", "aclfile", "peerTlsCertFile", "peerTlsKeyFile", "peerTlsCaCertFile",
+                     "peerTlsSan", "peerTokenFile"}. The command line wins.
   --recovered <list>         for a server that comes with an empty folder to a cluster that was recovered: what recover told
   --accept-copied-folder     start from a folder that was copied or restored; only once, only if it was copied after this
                      server last ran, and never with the original still in use (README, "Copies of a folder")
@@ -108,8 +117,9 @@ at least as new as the beginning of its leader (while that changes it waits for 
 READONLY by itself to replicas, and may try reads there when it has lost the leader. READONLY LINEARIZABLE, LEASE, STALE,
 MAXSTALENESS <ms> and MININDEX <index> say what the reads of a connection must have seen, on any server.
 
-Runs in the foreground; SIGINT, SIGTERM and SIGHUP close it cleanly. Logs are one JSON line per event on stderr. There are no
-passwords: whoever reaches the Redis address may do everything, and whoever reaches the peer address may vote.
+Runs in the foreground; SIGINT and SIGTERM close it cleanly, and so does SIGHUP where it has no files of security to read again. Logs
+are one JSON line per event on stderr. Without a password whoever reaches the Redis address may do everything, and without
+certificates of peers whoever reaches the peer address may vote.
 
 Exit codes: 0 closed; 1 a defect; 64 wrong options; 65 the log is damaged or of another format;
 69 a port is taken, the addon is missing, or no --join address has answered for a minute; 70 the store is poisoned or an entry could not be applied;
@@ -138,6 +148,7 @@ const specs = {
   'heartbeat-ms': { takesValue: true },
   'election-timeout-ms': { takesValue: true },
   'log-level': { takesValue: true },
+  ...securitySpecs,
   config: { takesValue: true },
   'accept-copied-folder': { takesValue: false },
   'accept-peer-boot': { takesValue: true },
@@ -148,7 +159,10 @@ const specs = {
 } as const
 
 /** Null: help is wanted. Throws UsageError. */
-export function readServerOptions(words: readonly string[]): ServerOptions | null {
+export function readServerOptions(
+  words: readonly string[],
+  environment: Readonly<Record<string, string | undefined>> = {},
+): ServerOptions | null {
   const given = new Map(readArguments(words, specs))
   if (given.has('help')) return null
   const file = given.get('config')
@@ -192,6 +206,7 @@ export function readServerOptions(words: readonly string[]): ServerOptions | nul
     recovered: given.get('recovered')?.split(',') ?? [],
     skippedEntries: indexesGiven(given.get('skip-entry')),
     stopWithStdin: given.has('stop-with-stdin'),
+    ...readSecurityOptions(given, environment),
   }
 }
 
@@ -297,6 +312,7 @@ const fileKeys: Readonly<Record<string, string>> = {
   heartbeatMs: 'heartbeat-ms',
   electionTimeoutMs: 'election-timeout-ms',
   logLevel: 'log-level',
+  ...securityFileKeys,
 }
 
 function readConfigFile(file: string): readonly (readonly [string, string])[] {

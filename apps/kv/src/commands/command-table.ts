@@ -4,11 +4,13 @@ import { dataCommands, type DataCommand } from '../data-set/data-commands.js'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
 import { LOCAL_WORDS_MAX } from '../limits.js'
 import { failure, ok, quote, wrongArity, type ErrorReply, type Reply } from '../resp/reply.js'
-import { clientSubcommands, echo, hello, ping, select } from './connection-commands.js'
+import { aclSubcommands, type LookUp } from './acl-commands.js'
+import { auth, clientSubcommands, echo, hello, ping, select } from './connection-commands.js'
 import { clusterSubcommands } from './cluster-commands.js'
 import { commandSubcommands, everyCommand } from './command-commands.js'
 import { commandTexts } from './command-texts.js'
-import type { CommandFacts, LocalCall, LocalContext, LocalHandler, Subcommand, Subcommands } from './local-command.js'
+import type { CommandFacts, LocalCall, LocalContext, LocalHandler } from './local-command.js'
+import type { LoginHandler, Subcommand, Subcommands } from './local-command.js'
 import { raftSubcommands } from './raft-commands.js'
 import { readonlyOff, readonlyOn } from './read-mode-commands.js'
 import { backgroundSave, lastSave, save } from './save-commands.js'
@@ -28,6 +30,8 @@ export type CommandRow = CommandFacts &
     | { readonly type: 'call'; readonly call: LocalCall; readonly run: LocalHandler | null }
     | { readonly type: 'container'; readonly subcommands: Subcommands; readonly alone: LocalHandler | null }
     | { readonly type: 'control'; readonly control: ControlName }
+    /** May say who the client is, and is done once that is known. */
+    | { readonly type: 'login'; readonly login: LoginHandler }
   )
 
 type Keys = readonly [first: number, last: number, step: number]
@@ -105,7 +109,8 @@ const QUICK = 'loading stale fast'
 const ALWAYS = 'noscript loading stale fast no_auth allow_busy'
 const TRANSACTION = 'noscript loading stale fast allow_busy'
 
-const rows: readonly CommandRow[] = [
+/** What clients can call. */
+export const allRows: readonly CommandRow[] = [
   data('get', 2, 'readonly fast', oneKey),
   data('set', -3, 'write denyoom', oneKey),
   data('setnx', 3, 'write denyoom fast', oneKey),
@@ -134,7 +139,8 @@ const rows: readonly CommandRow[] = [
   data('flushall', -1, 'write', noKeys, 'keyspace dangerous'),
   local('ping', -1, 'fast', 'connection', ping, 'connection'),
   local('echo', 2, QUICK, 'connection', echo, 'connection'),
-  local('hello', -1, ALWAYS, 'connection', hello, 'connection'),
+  { type: 'login', login: auth, ...facts('auth', -2, ALWAYS, noKeys, 'connection', 'connection') },
+  { type: 'login', login: hello, ...facts('hello', -1, ALWAYS, noKeys, 'connection', 'connection') },
   local('select', 2, QUICK, 'connection', select, 'connection'),
   wide(local('info', -1, 'loading stale', 'server', info, 'dangerous')),
   wide(local('role', 1, 'noscript loading stale fast', 'server', role, 'admin dangerous')),
@@ -146,6 +152,7 @@ const rows: readonly CommandRow[] = [
   { type: 'call', call: wait, run: waitNot, ...facts('wait', 3, 'noscript', noKeys, 'connection', 'generic') },
   container('client', 'connection', clientSubcommands),
   container('config', 'server', configSubcommands),
+  container('acl', 'server', aclSubcommands(lookUp)),
   container('cluster', 'cluster', clusterSubcommands),
   {
     type: 'container',
@@ -168,13 +175,17 @@ const rows: readonly CommandRow[] = [
   control('quit', -1, ALWAYS, 'connection'),
 ]
 
-const factsOfAll: ReadonlyMap<string, CommandFacts> = new Map(rows.map((row) => [row.name, row]))
+const factsOfAll: ReadonlyMap<string, CommandFacts> = new Map(allRows.map((row) => [row.name, row]))
 
 /** A browser that was tricked into posting here: its first line must not be followed by commands in its body. */
-const securityRow: CommandRow = { type: 'control', control: 'security', ...facts('post', -1, '', noKeys, '', 'server') }
+const securityRow: CommandRow = {
+  type: 'control',
+  control: 'security',
+  ...facts('post', -1, 'no_auth', noKeys, '', 'server'),
+}
 
 const rowsByName: ReadonlyMap<string, CommandRow> = new Map([
-  ...rows.flatMap((row) => [[row.name, row] as const, [row.name.toUpperCase(), row] as const]),
+  ...allRows.flatMap((row) => [[row.name, row] as const, [row.name.toUpperCase(), row] as const]),
   ['post', securityRow],
   ['host:', securityRow],
 ])
@@ -184,17 +195,22 @@ export function findCommand(name: string): CommandRow | undefined {
   return rowsByName.get(name) ?? rowsByName.get(name.toLowerCase())
 }
 
+function lookUp(words: readonly string[]): ReturnType<LookUp> {
+  const row = findCommand(words[0] ?? '')
+  return row === undefined ? undefined : { facts: row, refusal: checkCommand(row, words) }
+}
+
 type Container = Extract<CommandRow, { readonly type: 'container' }>
 
 /** Undefined: none is named, or there is no such one. */
-function subcommandOf({ subcommands }: Container, words: readonly string[]): Subcommand | undefined {
+export function subcommandOf({ subcommands }: Container, words: readonly string[]): Subcommand | undefined {
   return subcommands.get((words[1] ?? '').toLowerCase())
 }
 
 /** Null: the number of words fits, and a subcommand is one that there is. */
 export function checkCommand(row: CommandRow, words: readonly string[]): ErrorReply | null {
   if (!arityFits(row.arity, words.length)) return wrongArity(row.name)
-  if ((row.type === 'local' || row.type === 'container') && words.length > LOCAL_WORDS_MAX) {
+  if ((row.type === 'local' || row.type === 'container' || row.type === 'login') && words.length > LOCAL_WORDS_MAX) {
     return failure(
       `ERR ${row.name.toUpperCase()} has ${words.length} words, at most ${LOCAL_WORDS_MAX} are allowed: split it`,
     )
@@ -211,6 +227,10 @@ export function checkCommand(row: CommandRow, words: readonly string[]): ErrorRe
 export function answerLocally(row: CommandRow, words: readonly string[], context: LocalContext): Reply {
   if (row.type === 'local') return row.run(context, words)
   if (row.type === 'call') return row.run === null ? ok : row.run(context, words)
+  if (row.type === 'login') {
+    const request = row.login(context, words)
+    return 'type' in request ? request : request.finish(context)
+  }
   if (row.type !== 'container') return ok
   const subcommand = subcommandOf(row, words)
   const run = subcommand !== undefined && 'run' in subcommand ? subcommand.run : row.alone
@@ -250,6 +270,7 @@ export function isWide(row: CommandRow, words: readonly string[]): boolean {
     case 'call':
       return row.run === null
     case 'control':
+    case 'login':
       return false
   }
 }

@@ -32,6 +32,8 @@ export const commandTexts: Readonly<Record<string, readonly [string, string]>> =
   flushall: ['1.0.0', 'Delete all keys'],
   ping: ['1.0.0', 'Answer, to show that the server is there'],
   echo: ['1.0.0', 'Return the message'],
+  auth: ['1.0.0', 'Say who this is, by a password'],
+  acl: ['6.0.0', 'The users of this server, and what they may do'],
   hello: ['6.0.0', 'Choose the version of the protocol'],
   select: ['1.0.0', 'Choose a database; there is only number 0'],
   info: ['1.0.0', 'What there is to know of this server'],

@@ -4,6 +4,7 @@ import type { Status } from 'balsa-raft'
 import type { KeyWalkOf } from '../data-set/key-walk.js'
 import type { DataSet } from '../data-set/data-set.js'
 import type { ErrorReply, Reply } from '../resp/reply.js'
+import type { Security } from '../security/security.js'
 import type { ClientMemory } from '../server/client/client-memory.js'
 import type { ClientSession } from '../server/client/client-session.js'
 import type { ClusterCalls } from '../server/kv-raft.js'
@@ -71,6 +72,24 @@ export interface ServerState {
   /** Where the log lies, and what CONFIG GET tells. */
   readonly dir: string
   readonly config: ReadonlyMap<string, string>
+  /** Who may come in, and as whom. */
+  readonly security: Security
+  /** Null: this server speaks plain. */
+  readonly tls: TlsState | null
+  /**
+   * Reads the users again; connections whose login does not hold any more are closed. Throws SecurityError, and then
+   * nothing has changed.
+   */
+  loadUsers(): void
+}
+
+/** How TLS stands on the clients' port. */
+export interface TlsState {
+  /** Handshakes that are not finished, and those that came to nothing since the server began. */
+  readonly pending: number
+  readonly failed: number
+  /** When the certificate ends, in milliseconds since 1970. */
+  readonly certificateUntil: number
 }
 
 export interface Counters {
@@ -86,6 +105,16 @@ export interface LocalContext {
   readonly client: ClientState
   readonly server: ServerState
 }
+
+/** A command that may say who the client is. */
+export interface LoginRequest {
+  /** Null: it does not. */
+  readonly credentials: { readonly user: string; readonly password: string } | null
+  /** The answer, and what else it does, once the client is known. */
+  readonly finish: (context: LocalContext) => Reply
+}
+
+export type LoginHandler = (context: LocalContext, words: readonly string[]) => LoginRequest | ErrorReply
 
 export type LocalHandler = (context: LocalContext, words: readonly string[]) => Reply
 

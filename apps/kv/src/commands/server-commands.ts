@@ -4,7 +4,7 @@ import type { Status } from 'balsa-raft'
 import type { Capture } from '../data-set/capture.js'
 import { isRefusal, prepareGlob } from '../data-set/glob.js'
 import { formatIfKnown } from '../cluster/members.js'
-import { status, textBytes, type Reply } from '../resp/reply.js'
+import { failure, quote, status, textBytes, type Reply } from '../resp/reply.js'
 import type { LocalContext, ServerState, Subcommand, Subcommands } from './local-command.js'
 import { joinRows } from './join-rows.js'
 import { inOwnWords } from './remedies.js'
@@ -12,6 +12,7 @@ import { BALSA_VERSION, REDIS_VERSION } from './versions.js'
 
 export const configSubcommands: Subcommands = new Map<string, Subcommand>([
   ['get', { arity: -3, isWide: true, run: configGet }],
+  ['set', { arity: -4, run: configSet }],
   ['help', { arity: 2, run: () => ['CONFIG <subcommand>. Subcommands are:', 'GET, HELP'].map(status) }],
 ])
 
@@ -21,6 +22,17 @@ function configGet({ server }: LocalContext, words: readonly string[]): Reply {
   if (refusal !== undefined) return refusal
   const pairs = [...server.config].filter(([name]) => globs.some((accepts) => !isRefusal(accepts) && accepts(name)))
   return { type: 'map', pairs: pairs.map(([name, value]) => [name, textBytes(value)]) }
+}
+
+/** Whatever it is: this server alone would have it, until it ends. */
+function configSet(_context: LocalContext, words: readonly string[]): Reply {
+  const names = words.filter((_, at) => at >= 2 && at % 2 === 0)
+  const isPassword = names.some((name) => /^(?:requirepass|masterauth|masteruser)$/.test(name.toLowerCase()))
+  const name = isPassword ? 'requirepass' : quote(names[0] ?? '')
+  const reason = isPassword
+    ? 'a password is kept in the file of --password-file or --aclfile: change it there, on every server, then ACL LOAD or SIGHUP'
+    : 'options are those of the command line, which CONFIG GET tells: start this server again with another'
+  return failure(`ERR CONFIG SET failed (possibly related to argument '${name}') - ${reason}`)
 }
 
 export function role({ server }: LocalContext): Reply {
@@ -47,6 +59,7 @@ const sections: readonly Section[] = [
   ['Memory', memoryLines],
   ['Persistence', persistenceLines],
   ['Stats', statsLines],
+  ['Security', securityLines],
   ['Replication', replicationLines],
   ['Raft', raftLines],
   ['CPU', cpuLines],
@@ -81,7 +94,7 @@ function serverLines(server: ServerState): ReturnType<Section[1]> {
     ['process_id', process.pid],
     ['run_id', leadership.self.nodeId],
     ['server_id', leadership.self.id],
-    ['tcp_port', server.config.get('port') ?? ''],
+    ['tcp_port', server.config.get(server.tls === null ? 'port' : 'tls-port') ?? ''],
     ['server_time_usec', server.now() * 1000],
     ['uptime_in_seconds', uptime],
     ['uptime_in_days', Math.floor(uptime / 86400)],
@@ -97,9 +110,11 @@ function clientLines({
 }: ServerState): ReturnType<Section[1]> {
   let largestInput = 0
   let largestOutput = 0
+  let strangers = 0
   for (const client of clients) {
     largestInput = Math.max(largestInput, client.buffered)
     largestOutput = Math.max(largestOutput, client.unsent)
+    if (client.session.login === null) strangers += 1
   }
   return [
     ['connected_clients', clientCount],
@@ -108,6 +123,7 @@ function clientLines({
     ['client_recent_max_output_buffer', largestOutput],
     ['maxmemory_clients', clientMemory.most],
     ['mem_clients_normal', clientMemory.held],
+    ['unauthenticated_clients', strangers],
     ['blocked_clients', copyWaits.count],
   ]
 }
@@ -163,6 +179,24 @@ function statsLines({ counters, clientMemory }: ServerState): ReturnType<Section
     ['rejected_connections', counters.rejected],
     ['cut_off_connections', counters.cutOff],
     ['evicted_clients', clientMemory.evicted],
+  ]
+}
+
+function securityLines({ security, tls }: ServerState): ReturnType<Section[1]> {
+  const { denials, guard } = security
+  return [
+    ['acl_users', security.users.size],
+    ['acl_asks_for_password', security.asksForPassword ? 1 : 0],
+    ['acl_access_denied_auth', denials.counts.auth],
+    ['acl_access_denied_cmd', denials.counts.command],
+    ['acl_access_denied_key', denials.counts.key],
+    ['acl_logins_delayed', guard.delayed],
+    ['acl_logins_waiting', guard.waiting],
+    ['tls', tls === null ? 0 : 1],
+    ['tls_handshakes_pending', tls?.pending ?? 0],
+    ['tls_handshakes_refused', tls?.failed ?? 0],
+    // In seconds since 1970.
+    ['tls_certificate_until', tls === null ? 0 : Math.floor(tls.certificateUntil / 1000)],
   ]
 }
 

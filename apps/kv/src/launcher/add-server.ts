@@ -7,6 +7,7 @@
 import { formatAddress, type Member } from '../cluster/members.js'
 import { UsageError } from '../cli/exit-codes.js'
 import { AddError, askFirstLine, askServer, type Answer } from './ask-server.js'
+import type { Secret } from '../security/small-file.js'
 import type { Screen } from './cluster-screen.js'
 import { readState, serverLog, writeState, type DataDirState } from './data-dir.js'
 import { launchedMember, SERVERS_MAX } from './launch-options.js'
@@ -20,11 +21,11 @@ const ADD_MAX_MS = 70_000
 const PAUSE_MS = 100
 
 /** Rejects with UsageError, ListenError or AddError. */
-export async function addServer(dataDir: string, screen: Screen): Promise<void> {
+export async function addServer(dataDir: string, screen: Screen, password: Secret | null): Promise<void> {
   const state = readState(dataDir)
   if (state === null)
     throw new UsageError(`there is no cluster in ${dataDir}: npm start makes one, --data names its folder`)
-  const leader = await findLeader(state, dataDir)
+  const leader = await findLeader(state, dataDir, password)
   const member = chooseServer(state, leader.answer)
   const isNew = !memberIds(state).includes(member.id)
   if (isNew) {
@@ -41,11 +42,12 @@ export async function addServer(dataDir: string, screen: Screen): Promise<void> 
   const log = serverLog(dataDir, id)
   await untilAnswers(
     member,
+    password,
     `${id} does not answer: does npm start still run over ${dataDir}? The log of ${id}: ${log}`,
   )
   screen.say(`${id} runs; the leader, ${leader.member.id}, adds it ...`)
-  await haveAdded(member, state, dataDir)
-  const servers = (await findLeader(readState(dataDir) ?? state, dataDir)).answer.members
+  await haveAdded(member, state, dataDir, password)
+  const servers = (await findLeader(readState(dataDir) ?? state, dataDir, password)).answer.members
   screen.say(`${id} is a voter: the cluster has ${servers.length} servers, ${servers.join(', ')}`)
   if (servers.length % 2 === 0) screen.say('an even number survives no more failures than one less: add another')
 }
@@ -58,10 +60,10 @@ interface Leader {
   readonly answer: Answer
 }
 
-async function findLeader(state: DataDirState, dataDir: string): Promise<Leader> {
+async function findLeader(state: DataDirState, dataDir: string, password: Secret | null): Promise<Leader> {
   const members = memberIds(state).map((id) => launchedMember(id, state.port))
   for (const end = Date.now() + STEP_MAX_MS; ; await pause()) {
-    const answers = await Promise.all(members.map(askServer))
+    const answers = await Promise.all(members.map((member) => askServer(member, password)))
     const at = answers.findIndex((answer) => answer?.role === 'leader')
     const [member, answer] = [members[at], answers[at]]
     if (member !== undefined && answer !== null && answer !== undefined) return { member, answer }
@@ -88,18 +90,18 @@ function chooseServer(state: DataDirState, { members }: Answer): Member {
   return launchedMember(free, state.port)
 }
 
-async function untilAnswers(member: Member, otherwise: string): Promise<void> {
-  for (const end = Date.now() + STEP_MAX_MS; (await askServer(member)) === null; await pause()) {
+async function untilAnswers(member: Member, password: Secret | null, otherwise: string): Promise<void> {
+  for (const end = Date.now() + STEP_MAX_MS; (await askServer(member, password)) === null; await pause()) {
     if (Date.now() > end) throw new AddError(otherwise)
   }
 }
 
-async function haveAdded(member: Member, state: DataDirState, dataDir: string): Promise<void> {
+async function haveAdded(member: Member, state: DataDirState, dataDir: string, password: Secret | null): Promise<void> {
   const line = `RAFT ADD ${member.id} ${formatAddress(member.peer)} ${formatAddress(member.redis)}`
   for (const end = Date.now() + ADD_MAX_MS; ; await pause()) {
-    const leader = await findLeader(state, dataDir)
+    const leader = await findLeader(state, dataDir, password)
     if (leader.answer.members.includes(member.id)) return
-    const reply = await askFirstLine(leader.member, line, ADD_MAX_MS)
+    const reply = await askFirstLine(leader.member, password, line, ADD_MAX_MS)
     if (reply !== null && !reply.startsWith('-')) return
     const mayBeAgain = reply === null || /^-(MOVED|CLUSTERDOWN|TRYAGAIN) /.test(reply)
     if (mayBeAgain && Date.now() < end) continue

@@ -2,6 +2,7 @@
 
 import { connect } from 'node:net'
 import type { Member } from '../cluster/members.js'
+import type { Secret } from '../security/small-file.js'
 
 export interface Answer {
   readonly role: string
@@ -22,21 +23,28 @@ export class AddError extends Error {
 const ASK_TIMEOUT_MS = 1000
 const ANSWER_BYTES_MAX = 64 * 1024
 
-/** Null: no answer. */
-export async function askServer(member: Member): Promise<Answer | null> {
+/** Null: no answer. `password`: of the default user; null: it needs none. */
+export async function askServer(member: Member, password: Secret | null = null): Promise<Answer | null> {
   const isWhole = (text: string): boolean => text.includes('\r\nraft_fault:') && text.endsWith('\r\n\r\n')
-  const text = await ask(member, 'INFO raft', isWhole, ASK_TIMEOUT_MS)
+  const text = await ask(member, password, 'INFO raft', isWhole, ASK_TIMEOUT_MS)
   return text === null ? null : parse(text)
 }
 
 /** The first line of the answer to one inline command; null: no answer in time. */
-export async function askFirstLine(member: Member, line: string, timeoutMs: number): Promise<string | null> {
-  const text = await ask(member, line, (received) => received.includes('\r\n'), timeoutMs)
+export async function askFirstLine(
+  member: Member,
+  password: Secret | null,
+  line: string,
+  timeoutMs: number,
+): Promise<string | null> {
+  const text = await ask(member, password, line, (received) => received.includes('\r\n'), timeoutMs)
   return text?.split('\r\n')[0] ?? null
 }
 
+/** Without the answer to AUTH, where a password is said first. */
 function ask(
   { redis }: Member,
+  password: Secret | null,
   line: string,
   isWhole: (received: string) => boolean,
   timeoutMs: number,
@@ -44,6 +52,7 @@ function ask(
   return new Promise((resolve) => {
     const socket = connect(redis)
     let received = ''
+    let isKnown = password === null
     const finish = (answer: string | null): void => {
       socket.destroy()
       resolve(answer)
@@ -51,13 +60,27 @@ function ask(
     socket.setTimeout(timeoutMs, () => finish(null))
     socket.on('error', () => finish(null))
     socket.on('close', () => finish(null))
-    socket.on('connect', () => socket.write(`${line}\r\n`))
+    socket.on('connect', () => {
+      if (password !== null) socket.write(authCommand(password), 'latin1')
+      socket.write(`${line}\r\n`)
+    })
     socket.on('data', (chunk: Buffer) => {
       received += chunk.toString('latin1')
+      if (!isKnown && received.includes('\r\n')) {
+        if (!received.startsWith('+')) return finish(received)
+        received = received.slice(received.indexOf('\r\n') + 2)
+        isKnown = true
+      }
+      if (!isKnown) return
       if (isWhole(received)) finish(received)
       else if (received.length > ANSWER_BYTES_MAX) finish(null)
     })
   })
+}
+
+function authCommand(password: Secret): string {
+  const text = password.reveal()
+  return `*2\r\n$4\r\nAUTH\r\n$${text.length}\r\n${text}\r\n`
 }
 
 function parse(text: string): Answer {

@@ -3,6 +3,8 @@
 import { makeMember, type Member } from '../cluster/members.js'
 import { readArguments, wholeNumber } from '../cli/arguments.js'
 import { UsageError } from '../cli/exit-codes.js'
+import { PASSWORD_VARIABLE, readPassword } from '../cli/security-options.js'
+import type { UserSources } from '../security/security.js'
 
 export interface LaunchOptions {
   readonly members: readonly Member[]
@@ -15,6 +17,8 @@ export interface LaunchOptions {
   readonly forwards: boolean
   /** One more server for the cluster that runs. */
   readonly adds: boolean
+  /** What clients say; null: nothing. */
+  readonly password: UserSources['password']
 }
 
 export const SERVERS_MAX = 9
@@ -31,7 +35,9 @@ export const LAUNCH_HELP = `npm start: a cluster of server processes on this mac
   --no-restart    report a server that ended, and leave it so
   --forward       followers have the leader carry out what their clients send, so that clients that know no clusters may be at
                   any of them; goes with every start
-  --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data alone
+  --password-file <file>  clients say this password (AUTH), the one line of the file; or the variable ${PASSWORD_VARIABLE}
+  --add           one more server for the cluster that another npm start runs, five in all at most; goes with --data and
+                  --password-file alone
   --help
 
 Ctrl-C closes all servers cleanly; a second Ctrl-C kills them.
@@ -44,6 +50,7 @@ const specs = {
   fresh: { takesValue: false },
   'no-restart': { takesValue: false },
   forward: { takesValue: false },
+  'password-file': { takesValue: true },
   add: { takesValue: false },
   help: { takesValue: false },
 } as const
@@ -56,8 +63,9 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
   const given = readArguments(words, specs)
   if (given.has('help')) return null
   if (given.has('add')) {
-    const other = [...given.keys()].find((name) => name !== 'add' && name !== 'data')
-    if (other !== undefined) throw new UsageError(`--add goes with --data alone, and --${other} is given`)
+    const other = [...given.keys()].find((name) => !['add', 'data', 'password-file'].includes(name))
+    if (other !== undefined)
+      throw new UsageError(`--add goes with --data and --password-file alone, and --${other} is given`)
   }
   const count = wholeNumber('--servers', given.get('servers') ?? '3', { min: 1, max: SERVERS_MAX })
   const highest = 65_535 - PEER_PORT_OFFSET - SERVERS_MAX
@@ -72,6 +80,7 @@ export function readLaunchOptions(words: readonly string[]): LaunchOptions | nul
     restarts: !given.has('no-restart'),
     forwards: given.has('forward'),
     adds: given.has('add'),
+    password: readPassword(given, process.env),
   }
 }
 

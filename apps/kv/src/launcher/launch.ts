@@ -9,6 +9,7 @@ import { addServer } from './add-server.js'
 import { AddError, agree, askServer, type Answer } from './ask-server.js'
 import { clusterScreen, type Screen } from './cluster-screen.js'
 import { loseUnwritableLines } from '../log.js'
+import { readSecretFile, Secret } from '../security/small-file.js'
 import { markRemoved, membersOfLastStart, membersToStart, prepareDataDir } from './data-dir.js'
 import { LAUNCH_HELP, readLaunchOptions, type LaunchOptions } from './launch-options.js'
 import { checkPorts, checkStopped } from './ports.js'
@@ -28,14 +29,14 @@ export async function launch(words: readonly string[]): Promise<number> {
     }
     const screen = clusterScreen(process.stdout)
     if (options.adds) {
-      await addServer(options.dataDir, screen)
+      await addServer(options.dataDir, screen, passwordOf(options))
       return exitCodes.ok
     }
     const members = membersToStart(options)
     await checkPorts(members, '--port can move all of them')
     if (options.fresh) await checkStopped(membersOfLastStart(options.dataDir), options.dataDir)
     prepareDataDir(options)
-    return await new Cluster(options, members, screen).run()
+    return await new Cluster(options, members, screen, passwordOf(options)).run()
   } catch (error) {
     const code = exitCodeOf(error)
     if (code === exitCodes.defect && !isSystemError(error) && !(error instanceof AddError)) throw error
@@ -49,9 +50,16 @@ function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error
 }
 
+/** What the servers are asked with. Throws SecurityError. */
+function passwordOf({ password }: LaunchOptions): Secret | null {
+  if (password === null || password instanceof Secret) return password
+  return new Secret(readSecretFile('--password-file', password.file))
+}
+
 class Cluster {
   readonly #options: LaunchOptions
   readonly #screen: Screen
+  readonly #password: Secret | null
   #servers: readonly ServerProcess[]
   #isStopping = false
   /** Wakes whoever waits for the next look. */
@@ -62,9 +70,10 @@ class Cluster {
   /** Every server ended by itself. */
   #allGone = false
 
-  constructor(options: LaunchOptions, members: readonly Member[], screen: Screen) {
+  constructor(options: LaunchOptions, members: readonly Member[], screen: Screen, password: Secret | null) {
     this.#options = options
     this.#screen = screen
+    this.#password = password
     this.#servers = members.map((member) => this.#serverOf(member))
   }
 
@@ -125,6 +134,8 @@ class Cluster {
     const client = this.#options.forwards ? 'redis-cli' : 'redis-cli -c'
     this.#screen.say(`\ntry    ${client} -p ${port} set greeting hello`)
     this.#screen.say(`       ${client} -p ${this.#servers.at(-1)?.member.redis.port} get greeting`)
+    if (this.#password !== null)
+      this.#screen.say(`       each with the password, as REDISCLI_AUTH=<password> ${client} ...`)
     this.#screen.say('stop   Ctrl-C\n')
     void this.#watchLeader()
   }
@@ -178,7 +189,9 @@ class Cluster {
 
   #ask(): Promise<readonly (Answer | null)[]> {
     return Promise.all(
-      this.#servers.map(({ pid, member }) => (pid === null ? Promise.resolve(null) : askServer(member))),
+      this.#servers.map(({ pid, member }) =>
+        pid === null ? Promise.resolve(null) : askServer(member, this.#password),
+      ),
     )
   }
 

@@ -71,12 +71,15 @@ export class ServerProcess {
       this.#ended(`could not be started: ${(error as Error).message}`, null)
       return
     }
-    const { members, forwards } = this.#options
+    const { members, forwards, password } = this.#options
     const { id, peer, redis } = this.member
     const isFirst = members.some((member) => member.id === id)
     const self = isFirst ? [] : ['--self', `${formatAddress(peer)}/${formatAddress(redis)}`]
     const forward = forwards ? ['--forward'] : []
-    const words = ['--servers', formatServers(members), '--id', id, ...self, '--dir', this.dir, ...forward]
+    // The variable is passed on as all others are.
+    const asked = password !== null && 'file' in password ? ['--password-file', password.file] : []
+    const place = ['--servers', formatServers(members), '--id', id, ...self, '--dir', this.dir]
+    const words = [...place, ...forward, ...asked]
     // A group of its own, so that Ctrl-C reaches only the launcher, which closes it; the pipe ends it when the launcher
     // is killed.
     const child = spawn(process.execPath, [MAIN_PATH, ...words, '--stop-with-stdin'], {

@@ -24,7 +24,13 @@ export interface ParserLimits {
   readonly arguments: number
   /** Of one command. */
   readonly commandBytes: number
+  /** More words than that, or a longer one, end the stream, as Redis does it with clients that have not said AUTH. */
+  readonly isForStrangers?: boolean
 }
+
+/** The fault of a stream that begins as TLS does. */
+export const SPEAKS_TLS =
+  'ERR Protocol error: a TLS handshake came, but this port speaks plain: connect without TLS, or give the server --tls-cert-file'
 
 /** A command that was over a bound, and of which nothing was kept. */
 export class RefusedCommand {
@@ -37,7 +43,7 @@ export class RefusedCommand {
 }
 
 export class RequestParser {
-  readonly #limits: ParserLimits
+  #limits: ParserLimits
   #buffer: Buffer = empty
   /** Whether `#buffer` is ours to write into: the chunks of the socket are not. */
   #owned = false
@@ -61,6 +67,11 @@ export class RequestParser {
   #fault: string | null = null
 
   constructor(limits: ParserLimits) {
+    this.#limits = limits
+  }
+
+  /** For what is read from now on. */
+  set limits(limits: ParserLimits) {
     this.#limits = limits
   }
 
@@ -153,6 +164,9 @@ export class RequestParser {
     const count = this.#readLength('too big mbulk count string', 'invalid multibulk length')
     if (count === null) return false
     if (count > REDIS_ARGUMENTS_MAX) return this.#protocolError('invalid multibulk length')
+    if (count > this.#limits.arguments && this.#limits.isForStrangers === true) {
+      return this.#protocolError('unauthenticated multibulk length')
+    }
     this.#missing = Math.max(0, count)
     if (count > this.#limits.arguments) this.#refuse(this.#tooManyWords(count))
     return true
@@ -206,7 +220,8 @@ export class RequestParser {
     const length = this.#readLength('too big bulk count string', 'invalid bulk length')
     if (length === null) return false
     if (length < 0 || length > REDIS_BULK_BYTES_MAX) return this.#protocolError('invalid bulk length')
-    const { bulkBytes, commandBytes } = this.#limits
+    const { bulkBytes, commandBytes, isForStrangers = false } = this.#limits
+    if (length > bulkBytes && isForStrangers) return this.#protocolError('unauthenticated bulk length')
     if (length > bulkBytes) {
       const most = `a command is one Raft entry of at most ${bulkBytes}`
       this.#refuse(new RefusedCommand(`ERR an argument has ${length} bytes, but ${most}`))
@@ -270,6 +285,11 @@ export class RequestParser {
   }
 
   #readInline(): boolean {
+    if (this.#buffer[this.#start] === TLS_HANDSHAKE) {
+      this.#fault = SPEAKS_TLS
+      this.forget()
+      return false
+    }
     const end = this.#find(LINE_FEED)
     if (end === -1) return this.#lineTooLong('too big inline request')
     const last = end > this.#start && this.#buffer[end - 1] === CARRIAGE_RETURN ? end - 1 : end
@@ -322,6 +342,8 @@ export function ownCopy(bytes: Buffer, start: number, end: number): Buffer {
 
 const empty = Buffer.alloc(0)
 const ASTERISK = 0x2a
+/** The type of the first record of a TLS connection; no command begins so. */
+const TLS_HANDSHAKE = 0x16
 const DOLLAR = 0x24
 const CARRIAGE_RETURN = 13
 const LINE_FEED = 10

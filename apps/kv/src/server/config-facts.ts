@@ -10,12 +10,14 @@ export function configFacts(
     memoryMax,
     takesSnapshots,
     forwards,
+    facts,
   }: {
     readonly clientsMax: number
     readonly clientsMemoryMax: number
     readonly memoryMax: number
     readonly takesSnapshots: boolean
     readonly forwards: boolean
+    readonly facts: ReadonlyMap<string, string>
   },
 ): ReadonlyMap<string, string> {
   return new Map([
@@ -39,5 +41,7 @@ export function configFacts(
     ['client-output-buffer-limit', `normal ${OUTPUT_BYTES_MAX} 0 0`],
     ['timeout', '0'],
     ['tcp-keepalive', String(TCP_KEEPALIVE_MS / 1000)],
+    ['protected-mode', 'no'],
+    ...facts,
   ])
 }

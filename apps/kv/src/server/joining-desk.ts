@@ -1,7 +1,8 @@
 /**
  * Answers at the clients' address while a server asks which cluster it is to join: there is nothing to serve yet, but
  * whoever wonders why is told by RAFT STATUS and INFO. All else, PING too, is LOADING, so that nobody takes it for a
- * server that is ready. It gives up the address before that server listens there.
+ * server that is ready. Where clients are to say a password all is LOADING, for there is nobody yet who could check it
+ * in the way of the server. It gives up the address before that server listens there.
  */
 
 import type { Status } from 'balsa-raft'
@@ -13,13 +14,16 @@ import type { Log } from '../log.js'
 import { encodeReply } from '../resp/reply-encoder.js'
 import { failure, textBytes, type Reply } from '../resp/reply.js'
 import { RefusedCommand, RequestParser } from '../resp/request-parser.js'
+import type { ClientTls } from '../security/tls-files.js'
 import type { KvClock } from './clock.js'
-import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
+import { readAsStream, TcpClientSocket, type ClientSocket } from './client/client-socket.js'
 import { ClientListener } from './client-listener.js'
+import { TlsDoor } from './tls-door.js'
 
 type JoinStatus = NonNullable<Status['join']>
 
 const joining = failure('LOADING this server is joining a cluster; RAFT STATUS says what it waits for')
+const joiningInSilence = failure('LOADING this server is joining a cluster; its log says what it waits for')
 const limits = {
   bulkBytes: DESK_COMMAND_BYTES_MAX,
   inlineBytes: DESK_COMMAND_BYTES_MAX,
@@ -27,24 +31,48 @@ const limits = {
   commandBytes: DESK_COMMAND_BYTES_MAX,
 }
 
+export interface JoiningDeskOptions {
+  readonly id: string
+  readonly address: HostPort
+  readonly clock: KvClock
+  readonly log: Log
+  /** Null: it speaks plain. */
+  readonly tls: ClientTls | null
+  /** Whoever asks is told. */
+  readonly isOpen: boolean
+}
+
 export class JoiningDesk {
   readonly #id: string
   readonly #clock: KvClock
   readonly #log: Log
+  readonly #isOpen: boolean
   readonly #listener: ClientListener
+  readonly #door: TlsDoor | null
   readonly #sockets = new Set<ClientSocket>()
   /** Null: nobody has been asked yet. Invariant: from then on it listens, until it is closed. */
   #status: JoinStatus | null = null
   #isClosed = false
 
-  constructor(id: string, address: HostPort, clock: KvClock, log: Log) {
+  constructor({ id, address, clock, log, tls, isOpen }: JoiningDeskOptions) {
     this.#id = id
+    this.#isOpen = isOpen
     this.#clock = clock
     this.#log = log
     this.#listener = new ClientListener({
       ...{ ...address, connectionsMax: DESK_CLIENTS_MAX, clock, log },
-      onSocket: (socket) => this.#accept(new TcpClientSocket(socket)),
+      onSocket: (socket) => {
+        if (this.#door === null) this.#accept(new TcpClientSocket(socket))
+        else this.#door.take(socket)
+      },
     })
+    this.#door =
+      tls === null
+        ? null
+        : new TlsDoor({
+            ...{ tls, clock, log, hasRoom: () => true },
+            onSocket: (socket) => this.#accept(new TcpClientSocket(socket, readAsStream)),
+          })
   }
 
   /** What the library tells. */
@@ -60,6 +88,7 @@ export class JoiningDesk {
   close(): void {
     this.#isClosed = true
     if (this.#status !== null) this.#listener.close()
+    this.#door?.close()
     for (const socket of [...this.#sockets]) socket.cutOff('the server is open, or has given up')
   }
 
@@ -87,6 +116,7 @@ export class JoiningDesk {
   }
 
   #answer(words: readonly string[]): Reply {
+    if (!this.#isOpen) return joiningInSilence
     const [name, subcommand] = [words[0]?.toLowerCase(), words[1]?.toLowerCase()]
     const rows = [['id', this.#id] as const, ...joinRows(this.#status, this.#clock.wallNow())]
     if (name === 'raft' && subcommand === 'status' && words.length === 2) return table(rows)

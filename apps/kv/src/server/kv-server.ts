@@ -6,6 +6,7 @@
 
 import { RaftError, type Status } from 'balsa-raft'
 import type { Listed } from '../cluster/members.js'
+import { commandCatalog } from '../commands/command-catalog.js'
 import type { Counters, ServerState } from '../commands/local-command.js'
 import type { DataSet } from '../data-set/data-set.js'
 import {
@@ -19,10 +20,12 @@ import {
 } from '../limits.js'
 import type { Log } from '../log.js'
 import { memoryLimits } from '../memory-limits.js'
+import { Security } from '../security/security.js'
+import type { ClientTls } from '../security/tls-files.js'
 import { ClientListener } from './client-listener.js'
 import { Client, type ClientHost } from './client/client.js'
 import { ClientMemory } from './client/client-memory.js'
-import { TcpClientSocket, type ClientSocket } from './client/client-socket.js'
+import { readAsStream, TcpClientSocket, type ClientSocket } from './client/client-socket.js'
 import { Watchers } from './client/watchers.js'
 import { machineClock, type KvClock } from './clock.js'
 import { configFacts } from './config-facts.js'
@@ -35,6 +38,8 @@ import { PublishedAddresses } from './published-addresses.js'
 import { Reads } from './reads.js'
 import { Replicator } from './replicator.js'
 import { Saves } from './saves.js'
+import { Strangers } from './strangers.js'
+import { TlsDoor } from './tls-door.js'
 import { Turns } from './turns.js'
 import { Walks } from './walks.js'
 
@@ -59,6 +64,12 @@ export interface KvServerOptions extends Listed {
   /** While it follows it has the leader carry out what its clients send. Default false. */
   readonly forwards?: boolean
   readonly log: Log
+  /** Who may come in. Default: anybody. */
+  readonly security?: Security
+  /** Clients speak TLS. Default null: they speak plain. */
+  readonly tls?: ClientTls | null
+  /** More facts for CONFIG GET. */
+  readonly facts?: ReadonlyMap<string, string>
   /** Default: the machine's. */
   readonly clock?: KvClock
 }
@@ -79,10 +90,13 @@ export class KvServer implements ServerState {
   readonly replicator: Replicator
   readonly walks: Walks
   readonly reads: Reads
+  readonly security: Security
+  readonly tls: TlsDoor | null
   readonly #options: KvServerOptions
   /** Null until `listen`: whoever brings the clients by `accept` needs no listener. */
   #listener: ClientListener | null = null
   readonly #clients = new Set<Client>()
+  readonly #strangers: Strangers<Client>
   readonly #host: ClientHost
   readonly #clock: KvClock
   readonly #turns: Turns
@@ -103,6 +117,9 @@ export class KvServer implements ServerState {
     this.now = () => clock.wallNow()
     const startedAt = clock.now()
     this.uptime = () => clock.now() - startedAt
+    this.security = options.security ?? new Security(OPEN_TO_ALL, commandCatalog, clock)
+    this.#strangers = new Strangers(clock)
+    this.tls = this.#tlsDoor(options.tls ?? null)
     this.saves = new Saves(raft, clock)
     this.copyWaits = new CopyWaits(raft, clock)
     this.dir = options.dir
@@ -116,6 +133,7 @@ export class KvServer implements ServerState {
       memoryMax: this.memoryMax,
       takesSnapshots: this.saves.unavailable === null,
       forwards: options.forwards ?? false,
+      facts: options.facts ?? new Map(),
     })
     this.leadership = new Leadership(raft, {
       self,
@@ -193,6 +211,8 @@ export class KvServer implements ServerState {
       walks: this.walks.count + this.data.walks,
       reads: this.reads.count,
       copyWaits: this.copyWaits.count,
+      loginWaits: this.security.guard.waiting,
+      handshakes: this.tls?.pending ?? 0,
       leaderWaits: this.leadership.waits + this.#addresses.waits,
       ...this.replicator.rooms,
       ...ofClients,
@@ -208,7 +228,10 @@ export class KvServer implements ServerState {
       connectionsMax: this.clientsMax + REFUSED_AT_ONCE_MAX,
       clock: this.#clock,
       log,
-      onSocket: (socket) => this.accept(new TcpClientSocket(socket)),
+      onSocket: (socket) => {
+        if (this.tls === null) this.accept(new TcpClientSocket(socket))
+        else this.tls.take(socket)
+      },
       onDrop: () => this.#countRejected(),
     })
     return this.#listener.listen()
@@ -217,6 +240,7 @@ export class KvServer implements ServerState {
   /** A client has come; it is turned away when there are too many. */
   accept(socket: ClientSocket): void {
     const isLate = this.#isDeparting || this.#isClosing
+    if (!isLate && this.#clients.size >= this.clientsMax) this.#strangers.giveWay()
     if (isLate || this.#clients.size >= this.clientsMax) {
       this.#countRejected()
       socket.write(isLate ? '-CLUSTERDOWN this server is closing\r\n' : '-ERR max number of clients reached\r\n')
@@ -224,7 +248,9 @@ export class KvServer implements ServerState {
       return
     }
     this.counters.connections += 1
-    this.#clients.add(new Client(this.#nextClient, socket, this.#host))
+    const client = new Client(this.#nextClient, socket, this.#host)
+    this.#clients.add(client)
+    this.#strangers.add(client)
     this.#nextClient += 1
   }
 
@@ -236,6 +262,7 @@ export class KvServer implements ServerState {
   async depart(): Promise<void> {
     this.#isDeparting = true
     this.#listener?.close()
+    this.tls?.close()
     const { raft, log } = this.#options
     if (this.leadership.isLeader && raft.status.peers.some(({ connected }) => connected)) {
       // The others find a leader by themselves then, after an election timeout.
@@ -253,6 +280,9 @@ export class KvServer implements ServerState {
   async close(settled: Promise<unknown>): Promise<void> {
     this.#isClosing = true
     if (!this.#isDeparting) this.#listener?.close()
+    this.tls?.close()
+    this.security.guard.close()
+    this.#strangers.close()
     for (const client of this.#clients) client.leave()
     await settled
     // Nobody will lead any more, as far as this server hears: whoever waits for that is told so.
@@ -271,6 +301,32 @@ export class KvServer implements ServerState {
     this.#addresses.stop()
     this.saves.stop()
     this.data.listener = null
+  }
+
+  loadUsers(): void {
+    this.security.load()
+    const { size } = this.security.users
+    let left = 0
+    for (const client of this.#clients) {
+      const { session } = client
+      if (session.login === null) continue
+      session.login = this.security.stillHolds(session.login)
+      if (session.login !== null) continue
+      left += 1
+      client.leave()
+    }
+    this.#options.log.info('users.loaded', { users: size, closedConnections: left })
+  }
+
+  #tlsDoor(tls: ClientTls | null): TlsDoor | null {
+    if (tls === null) return null
+    return new TlsDoor({
+      tls,
+      clock: this.#clock,
+      log: this.#options.log,
+      onSocket: (socket) => this.accept(new TcpClientSocket(socket, readAsStream)),
+      hasRoom: (pending) => this.#clients.size + pending < this.clientsMax,
+    })
   }
 
   #countRejected(): void {
@@ -301,6 +357,7 @@ export class KvServer implements ServerState {
 
   #onGone(client: Client, reason: string | null): void {
     this.#clients.delete(client)
+    this.#strangers.delete(client)
     if (reason !== null && !this.#isClosing) {
       const { id, address } = client.session
       this.counters.cutOff += 1
@@ -315,3 +372,5 @@ export class KvServer implements ServerState {
     this.#turns.leadershipChanged()
   }
 }
+
+const OPEN_TO_ALL = { aclFile: null, password: null }

@@ -3,19 +3,42 @@
  * many commands are cut out of them as are wanted.
  */
 
-import { BULK_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, INLINE_BYTES_MAX } from '../../limits.js'
+import {
+  BULK_BYTES_MAX,
+  COMMAND_BYTES_MAX,
+  COMMAND_WORDS_MAX,
+  INLINE_BYTES_MAX,
+  STRANGER_BULK_BYTES_MAX,
+  STRANGER_WORDS_MAX,
+} from '../../limits.js'
 import { ownCopy, RequestParser, type RefusedCommand } from '../../resp/request-parser.js'
 
+const limits = {
+  bulkBytes: BULK_BYTES_MAX,
+  inlineBytes: INLINE_BYTES_MAX,
+  arguments: COMMAND_WORDS_MAX,
+  commandBytes: COMMAND_BYTES_MAX,
+}
+const strangerLimits = {
+  ...limits,
+  bulkBytes: STRANGER_BULK_BYTES_MAX,
+  arguments: STRANGER_WORDS_MAX,
+  isForStrangers: true,
+}
+
 export class ClientInput {
-  readonly #parser = new RequestParser({
-    bulkBytes: BULK_BYTES_MAX,
-    inlineBytes: INLINE_BYTES_MAX,
-    arguments: COMMAND_WORDS_MAX,
-    commandBytes: COMMAND_BYTES_MAX,
-  })
+  readonly #parser = new RequestParser(limits)
+  #isLimited = false
   /** Behind what the parser has. */
   #chunks: Buffer[] = []
   #chunkBytes = 0
+
+  /** Whether commands are short from now on: those of a client that has not said who it is. */
+  limit(isStranger: boolean): void {
+    if (isStranger === this.#isLimited) return
+    this.#isLimited = isStranger
+    this.#parser.limits = isStranger ? strangerLimits : limits
+  }
 
   /** Bytes that are held for the command under way. */
   get begun(): number {

@@ -4,6 +4,7 @@
  */
 
 import type { ProtocolVersion } from '../../resp/reply-encoder.js'
+import { DEFAULT_USER, type Login } from '../../security/security.js'
 import type { ReadMode } from './read-mode.js'
 
 export class ClientSession {
@@ -26,6 +27,11 @@ export class ClientSession {
   /** So many answers more are not written (CLIENT REPLY SKIP). */
   skips = 0
   lastCommand = 'NULL'
+  /** Logins that were refused. */
+  loginFailures = 0
+  #login: Login | null = null
+  /** Whether it may do everything: all that a command of such a client looks at. */
+  mayAll = false
 
   constructor(id: number, addresses: { readonly address: string; readonly localAddress: string }, now: number) {
     this.id = id
@@ -33,6 +39,20 @@ export class ClientSession {
     this.localAddress = addresses.localAddress
     this.connectedAt = now
     this.activeAt = now
+  }
+
+  /** As whom it has come in; null: as nobody, and it may only say who it is. */
+  get login(): Login | null {
+    return this.#login
+  }
+
+  set login(login: Login | null) {
+    this.#login = login
+    this.mayAll = login?.user.permissions.mayAll === true
+  }
+
+  get userName(): string {
+    return this.#login?.user.name ?? DEFAULT_USER
   }
 
   /** Bytes that are kept of what it has said of itself. */
@@ -50,8 +70,9 @@ export class ClientSession {
     return null
   }
 
-  /** RESET: as on a new connection, but for what is known of its library. */
-  reset(): void {
+  /** RESET: as on a new connection, but for what is known of its library. `arrival`: as whom one comes in. */
+  reset(arrival: Login | null): void {
+    this.login = arrival
     this.name = ''
     this.version = 2
     this.readMode = 'leader'

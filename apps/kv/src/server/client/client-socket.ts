@@ -146,6 +146,9 @@ export class TcpClientSocket implements ClientSocket {
 /** What one read has brought, until its listener returns; as much as libuv asks for at once. */
 const shared = Buffer.allocUnsafeSlow(64 * 1024)
 
+/** For connections whose handle is not the system's own, as under TLS. */
+export const readAsStream = (): null => null
+
 /**
  * A socket in the place of `accepted` that reads into memory which all clients share, and hands what comes to
  * `received`; null: there is none, and `accepted` is as it was. Invariant: nothing was read yet.

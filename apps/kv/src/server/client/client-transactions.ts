@@ -16,6 +16,7 @@ import type { Leadership } from '../leadership.js'
 import { answerTooLarge, elsewhere, outOfMemory } from '../raft-answers.js'
 import type { Proposal, Read } from '../turn-batch.js'
 import type { ClientCommand } from './client-command.js'
+import type { ClientGate } from './client-gate.js'
 import { Transaction } from './transaction.js'
 import type { Watchers, Watching } from './watchers.js'
 
@@ -23,6 +24,7 @@ export class ClientTransactions implements Watching {
   readonly #watchers: Watchers
   readonly #leadership: Leadership
   readonly #local: LocalContext
+  readonly #refusalNow: ClientGate['refusalNow']
   /** Null: MULTI was not said. */
   #open: Transaction | null = null
   /** The version at which each watched key was found. */
@@ -34,11 +36,15 @@ export class ClientTransactions implements Watching {
   #isChanged = false
   #isClosed = false
 
-  /** `local` is for the commands in a transaction that this server answers by itself. */
-  constructor(watchers: Watchers, leadership: Leadership, local: LocalContext) {
+  /**
+   * `local` is for the commands in a transaction that this server answers by itself. `refusalNow`: what the client may
+   * not do any more at EXEC.
+   */
+  constructor(watchers: Watchers, leadership: Leadership, local: LocalContext, refusalNow: ClientGate['refusalNow']) {
     this.#watchers = watchers
     this.#leadership = leadership
     this.#local = local
+    this.#refusalNow = refusalNow
   }
 
   get isOpen(): boolean {
@@ -100,6 +106,7 @@ export class ClientTransactions implements Watching {
     const isChanged = this.#isChanged
     command.alongBytes = this.held
     this.reset()
+    if (!this.#local.client.session.mayAll) transaction.leaveOut(this.#refusalNow)
     const needsLeader = transaction.hasData || watched.length > 0
     // Also when they were refused with MOVED: cluster clients then send the whole transaction to the leader.
     if (transaction.isRefused) return failure('EXECABORT Transaction discarded because of previous errors.')

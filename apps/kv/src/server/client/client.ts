@@ -10,13 +10,15 @@
 
 import { findCommand } from '../../commands/command-table.js'
 import type { ClientState, LocalContext, ServerState } from '../../commands/local-command.js'
-import { CUT_AHEAD_BYTES_MAX, CUT_AHEAD_MAX } from '../../limits.js'
+import { CUT_AHEAD_BYTES_MAX, CUT_AHEAD_MAX, STRANGER_UNREAD_BYTES_MAX } from '../../limits.js'
 import { failure } from '../../resp/reply.js'
-import { RefusedCommand } from '../../resp/request-parser.js'
+import { encodeReply } from '../../resp/reply-encoder.js'
+import { RefusedCommand, SPEAKS_TLS } from '../../resp/request-parser.js'
 import type { Replicator } from '../replicator.js'
 import { ClientTurn, type Served, type Turns } from '../turns.js'
 import { ClientAnswers } from './client-answers.js'
 import { ClientCommand } from './client-command.js'
+import { ClientGate } from './client-gate.js'
 import { ClientInput } from './client-input.js'
 import type { ClientAccount, ClientMemory, MemoryHolder } from './client-memory.js'
 import { ClientSession } from './client-session.js'
@@ -87,8 +89,10 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     const room = { replicator, walks, entryTime: () => server.entryTime, leadership: server.leadership }
     this.#ordering = new Ordering(room, this.session, this.#turn, this.#answers)
     const local: LocalContext = { client: this, server }
-    this.#transactions = new ClientTransactions(watchers, server.leadership, local)
-    this.#dispatcher = new Dispatcher(local, this.#turn, this.#transactions, this.#ordering, this.#answers)
+    this.session.login = server.security.arrival
+    const gate = new ClientGate(local, this.#turn)
+    this.#transactions = new ClientTransactions(watchers, server.leadership, local, gate.refusalNow)
+    this.#dispatcher = new Dispatcher(local, this.#turn, this.#transactions, this.#ordering, this.#answers, gate)
     this.#memory = memory
     this.#account = memory.open(this)
     socket.open(this)
@@ -202,6 +206,9 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   flush(): void {
     if (this.#isGone) return
     const hasWritten = this.#answers.flush()
+    if (this.session.login === null && this.unsent > STRANGER_UNREAD_BYTES_MAX) {
+      return this.cutOff('it has not said who it is, and reads no answers')
+    }
     this.#account.update()
     if (this.#isGone) return
     if (this.#isLeaving && this.#answers.isEmpty) this.#socket.end()
@@ -227,7 +234,11 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   /** Cuts commands out of what has come, a bounded number ahead of their turn. */
   #cut(): void {
     const { leadership } = this.#server
-    while (this.#ordering.waiting.length < CUT_AHEAD_MAX && this.#ordering.held < CUT_AHEAD_BYTES_MAX) {
+    // What a stranger sends behind its AUTH is looked at when it is known who it is.
+    const isStranger = this.session.login === null
+    this.#input.limit(isStranger)
+    const most = isStranger ? 1 : CUT_AHEAD_MAX
+    while (this.#ordering.waiting.length < most && this.#ordering.held < CUT_AHEAD_BYTES_MAX) {
       const words = this.#input.next()
       if (words === null) return
       const command =
@@ -263,7 +274,7 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
     if (this.#ordering.isCalling) {
       // It may take for ever, and only who reads hears that the client has gone.
       this.#socket.resume()
-    } else if (!this.#answers.isUnread) {
+    } else if (!this.#answers.isUnread || this.session.login === null) {
       this.#socket.pause()
     } else if (this.#memory.isTight) {
       this.#socket.pause()
@@ -292,7 +303,10 @@ export class Client implements ClientState, Served, SocketListener, MemoryHolder
   /** All commands have begun: time to look at why there are no more, or to read on. */
   #onAllBegun(): void {
     const { fault } = this.#input
-    if (fault !== null && !this.#isLeaving) {
+    if (fault === SPEAKS_TLS) {
+      this.#socket.write(encodeReply(failure(fault), 2))
+      this.cutOff('it speaks TLS, and this port does not')
+    } else if (fault !== null && !this.#isLeaving) {
       this.#isLeaving = true
       const nothing = new ClientCommand(this.#ordering, this.#server.leadership, undefined, [])
       this.#answers.answer(nothing, failure(fault))

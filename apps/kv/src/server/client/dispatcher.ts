@@ -15,6 +15,7 @@ import { answerTooLarge, callFailure, elsewhere, loading, outOfMemory } from '..
 import type { ClientTurn } from '../turns.js'
 import type { ClientAnswers } from './client-answers.js'
 import type { ClientCommand } from './client-command.js'
+import type { ClientGate } from './client-gate.js'
 import type { ClientSession } from './client-session.js'
 import { expectedAnswerBytes } from './expected-answer.js'
 import { Execution, WatchRead, type ClientTransactions } from './client-transactions.js'
@@ -22,8 +23,11 @@ import type { Ordering } from './ordering.js'
 import { consistencyOf, isCurrent, type Consistency, type ReadMode } from './read-mode.js'
 
 type DataRow = CommandRow & { readonly type: 'data' }
+type LoginRow = CommandRow & { readonly type: 'login' }
 type ControlRow = CommandRow & { readonly type: 'control' }
 type SteeringName = Exclude<ControlName, 'security'>
+
+const loginInTransaction = failure('ERR Command not allowed inside a transaction')
 
 /**
  * It has begun; it cannot begin yet; it has begun and is the last; it is not a command, but what a web browser says.
@@ -39,6 +43,7 @@ export class Dispatcher {
   readonly #transactions: ClientTransactions
   readonly #ordering: Ordering
   readonly #answers: ClientAnswers
+  readonly #gate: ClientGate
 
   constructor(
     local: LocalContext,
@@ -46,6 +51,7 @@ export class Dispatcher {
     transactions: ClientTransactions,
     ordering: Ordering,
     answers: ClientAnswers,
+    gate: ClientGate,
   ) {
     this.#local = local
     this.#server = local.server
@@ -55,13 +61,14 @@ export class Dispatcher {
     this.#transactions = transactions
     this.#ordering = ordering
     this.#answers = answers
+    this.#gate = gate
   }
 
   /** Begins a command, if it can. */
   begin(command: ClientCommand): Dispatched {
     const { row, words } = command
     if (row === undefined) return this.#refuse(command, command.refusal ?? unknownCommand(words))
-    const refusal = checkCommand(row, words)
+    const refusal = checkCommand(row, words) ?? (this.#session.mayAll ? null : this.#gate.refusal(row, words))
     if (refusal !== null) return this.#refuse(command, refusal)
     if (this.#waitsForLeader(row)) {
       this.#turn.waitForLeader()
@@ -74,6 +81,7 @@ export class Dispatcher {
     if (call !== null && !this.#ordering.mayCall) return 'waits'
     if (row.type === 'data') return this.#data(command, row)
     if (row.type === 'control') return this.#control(command, row)
+    if (row.type === 'login') return this.#login(command, row)
     this.#count(row.name)
     if (walks !== null && !this.#transactions.isOpen) return this.#walkHere(command, walks, false)
     if (call !== null) return this.#call(command, call)
@@ -178,6 +186,25 @@ export class Dispatcher {
     return 'begun'
   }
 
+  #login(command: ClientCommand, row: LoginRow): Dispatched {
+    const request = row.login(this.#local, command.words)
+    if ('type' in request || request.credentials === null) {
+      this.#count(row.name)
+      return this.#answer(
+        command,
+        this.#transactions.isOpen
+          ? this.#transactions.queue(row, command)
+          : answerLocally(row, command.words, this.#local),
+      )
+    }
+    if (this.#transactions.isOpen) return this.#refuse(command, loginInTransaction)
+    if (!this.#gate.mayTry()) return 'waits'
+    this.#count(row.name)
+    const refusal = this.#gate.enter(row.name, request.credentials)
+    this.#answers.answer(command, refusal ?? request.finish(this.#local))
+    return refusal !== null && this.#gate.isTiredOf ? 'quits' : 'begun'
+  }
+
   #control(command: ClientCommand, row: ControlRow): Dispatched {
     if (!this.#ordering.maySteer(row.control, this.#transactions.watching > 0)) return 'waits'
     this.#count(row.name)
@@ -210,7 +237,7 @@ export class Dispatcher {
         return this.#transactions.isOpen ? this.#transactions.queue(row, command) : this.#transactions.unwatch()
       case 'reset':
         this.#transactions.reset()
-        this.#session.reset()
+        this.#session.reset(this.#server.security.arrival)
         return status('RESET')
       case 'quit':
         return ok

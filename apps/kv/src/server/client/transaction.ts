@@ -22,6 +22,8 @@ const ANSWER_HEAD_BYTES = 8
 interface QueuedCommand {
   readonly row: CommandRow
   readonly words: readonly string[]
+  /** Why it is not carried out, while the others are. */
+  readonly refusal: ErrorReply | null
 }
 
 export class Transaction {
@@ -86,13 +88,19 @@ export class Transaction {
       this.#dataCommands += 1
       this.#grows ||= row.grows
     }
-    this.#commands.push({ row, words: [row.name, ...words.slice(1)] })
+    this.#commands.push({ row, words: [row.name, ...words.slice(1)], refusal: null })
     return null
   }
 
   #refuse(error: ErrorReply): ErrorReply {
     this.refuse()
     return error
+  }
+
+  /** Leaves out what the client may not do any more. */
+  leaveOut(refusalOf: (row: CommandRow, words: readonly string[]) => ErrorReply | null): void {
+    this.#commands = this.#commands.map(({ row, words }) => ({ row, words, refusal: refusalOf(row, words) }))
+    this.#dataCommands = this.#commands.filter(isInEntry).length
   }
 
   /** What its answers are expected to take. */
@@ -104,14 +112,15 @@ export class Transaction {
 
   /** The entry that carries it out, all or nothing. */
   encode(watched: readonly WatchedKey[]): Uint8Array {
-    const commands = this.#commands.filter(({ row }) => row.type === 'data').map(({ words }) => words)
+    const commands = this.#commands.filter(isInEntry).map(({ words }) => words)
     return encodeTransaction(watched, commands)
   }
 
   /** Puts the answers of the entry and of the commands that this server answers by itself in their order. */
   answers(replies: readonly Reply[], context: LocalContext): Reply {
     let next = 0
-    return this.#commands.map(({ row, words }) => {
+    return this.#commands.map(({ row, words, refusal }) => {
+      if (refusal !== null) return refusal
       if (row.type === 'data') {
         const reply = replies[next] ?? null
         next += 1
@@ -120,4 +129,8 @@ export class Transaction {
       return answerLocally(row, words, context)
     })
   }
+}
+
+function isInEntry({ row, refusal }: QueuedCommand): boolean {
+  return row.type === 'data' && refusal === null
 }
