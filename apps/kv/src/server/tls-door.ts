@@ -4,8 +4,8 @@
  * line can reach it.
  *
  * Bounds. A handshake takes `HANDSHAKE_MS_MAX`; of `HANDSHAKES_MAX`, or when no place is left, the oldest gives way. A
- * connection of which nothing has come costs no TLS yet; of those of which something has, few begin in a turn, since each
- * costs a signature, and a thousand at once would cost the leader its heartbeats.
+ * connection of which nothing has come costs no TLS yet; of those of which something has, few begin in a turn, since
+ * each costs a signature, and a thousand at once would cost the leader its heartbeats.
  */
 
 import type { Socket } from 'node:net'
