@@ -332,6 +332,7 @@ test('whoever guesses is slowed down, and ends; who knows the password comes in,
   manual.advance(WAIT_MS_MAX)
   assert.is(await honest.until((text) => text.endsWith('PONG\r\n')), '+OK\r\n+PONG\r\n')
   assert.is(server.security.guard.delayed, 1)
+  assert.match(logged.join('\n'), /auth\.slowed {"address":"127\.0\.0\.1"/)
   assert.not.match(logged.join('\n'), /guess|horse/)
   honest.close()
   client.close()

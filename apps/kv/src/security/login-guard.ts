@@ -35,6 +35,8 @@ export class LoginGuard {
   readonly #byAddress = new Map<string, Failures>()
   readonly #waiting = new Set<() => void>()
   #delayed = 0
+  /** Told once when logins from somewhere begin to be slowed down. */
+  onSlowed: (network: string) => void = () => undefined
 
   constructor(clock: Pick<KvClock, 'now' | 'setTimer'>) {
     this.#clock = clock
@@ -54,6 +56,7 @@ export class LoginGuard {
   failed(address: string): void {
     const network = networkOf(address)
     const count = Math.min(FAILURES_COUNTED_MAX, this.#countOf(network) + 1)
+    if (count === FAILURES_FREE) this.onSlowed(network)
     this.#byAddress.delete(network)
     this.#byAddress.set(network, { count, at: this.#clock.now() })
     if (this.#byAddress.size <= ADDRESSES_MAX) return

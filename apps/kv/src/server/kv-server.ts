@@ -118,6 +118,9 @@ export class KvServer implements ServerState {
     const startedAt = clock.now()
     this.uptime = () => clock.now() - startedAt
     this.security = options.security ?? new Security(OPEN_TO_ALL, commandCatalog, clock)
+    this.security.guard.onSlowed = (address) => {
+      options.log.warn('auth.slowed', { address, reason: 'wrong passwords come from there (INFO security, ACL LOG)' })
+    }
     this.#strangers = new Strangers(clock)
     this.tls = this.#tlsDoor(options.tls ?? null)
     this.saves = new Saves(raft, clock)

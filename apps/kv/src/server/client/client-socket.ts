@@ -89,9 +89,15 @@ export class TcpClientSocket implements ClientSocket {
   readonly #received = (bytes: Buffer): void => this.#listener?.received(bytes)
 
   write(out: string): void {
-    this.#socket.write(out, 'latin1')
-    // Nearly everything has left by now. Asked for each time, the callback would cost as much as the write.
-    if (this.#socket.writableLength > 0) this.#awaitLeft()
+    if (this.#isReadInPlace || this.#isAwaited) {
+      this.#socket.write(out, 'latin1')
+      // Nearly everything has left by now. Asked for each time, the callback would cost as much as the write.
+      if (this.#socket.writableLength > 0) this.#awaitLeft()
+    } else {
+      // Under TLS nothing has left when a write returns, and a second one costs more than the callback.
+      this.#isAwaited = true
+      this.#socket.write(out, 'latin1', this.#onLeft)
+    }
     // Only while answers wait to be read, so that idle clients may stay.
     if (this.#socket.writableNeedDrain && !this.#isHurried) this.#socket.setTimeout(UNREAD_ANSWERS_MS)
   }
