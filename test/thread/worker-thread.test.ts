@@ -135,6 +135,13 @@ test('thousands of commands at once are applied in their order, and more than th
   const list = Array.from({ length: 8192 }, () => 'x'.repeat(100))
   assert.is((await raft.applyAll(list)).length, 8192)
   assert.is((await failure(raft.applyAll([...list, 'y']))).code, 'ERR_RAFT_TOO_LARGE')
+  // What has gone the way makes room again, however often: of as many bytes as are taken at once.
+  const long = Array.from({ length: 15 }, () => 'x'.repeat(2 ** 20 - 16))
+  for (let round = 0; round < 3; round += 1) {
+    const [first, second] = await Promise.allSettled([raft.applyAll(long), raft.applyAll(long)])
+    assert.is(first?.status, 'fulfilled')
+    assert.is((second as PromiseRejectedResult).reason.code, 'ERR_RAFT_OVERLOADED')
+  }
 })
 
 test('what validate refuses is not appended, and what a query throws its caller gets as it is', async (context) => {

@@ -5,6 +5,7 @@
 
 import { RaftError } from '../../errors.js'
 import { isThenable, onRejection } from '../../foreign-values.js'
+import { recordLength } from '../../format/block.js'
 import type { Payload } from '../../format/block.js'
 import type { Entry } from '../../machine/state-machine.js'
 import { isTraced, traced } from '../../observe/channels.js'
@@ -42,9 +43,12 @@ import type { NearMachine } from './near-machine.js'
 import type { ErrorWire, WireError } from './wire-error.js'
 import type { FarFacts, FarWait, ToMachine, ToServer } from './words.js'
 
-/** Proposals that the other thread has not taken in yet: what it has room for, and what it may be silent about. */
+/**
+ * Proposals that the other thread has not taken in yet, in number and in bytes of records: the longest list there is,
+ * and what that thread may be silent about.
+ */
 const UNTAKEN_COUNT_MAX = 8192 + 1024
-const UNTAKEN_BYTES_MAX = 17 * 1024 * 1024
+const UNTAKEN_BYTES_MAX = 18 * 1024 * 1024
 /** From one look at what is left to the next, while this server drains. */
 const DRAIN_LOOK_MS = 5
 /** Longer than a server takes to close that is given no time for anything else, whatever hangs. */
@@ -139,7 +143,7 @@ export class ThreadedServer implements Door {
     options: WaitOptions | undefined,
   ): Promise<readonly unknown[]> {
     let bytes = 0
-    for (const { byteLength } of payloads) bytes += byteLength
+    for (const { byteLength } of payloads) bytes += recordLength(byteLength)
     const refusal = this.#life.refusal ?? abortedBefore(options) ?? this.#noRoom(payloads.length, bytes)
     if (refusal !== null) {
       if (kind !== 'barrier') for (const { slab } of payloads) slab.release()

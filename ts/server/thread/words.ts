@@ -133,7 +133,7 @@ export interface ToMachine {
   readonly news: {
     readonly rejected: { readonly tag: number; readonly error: WireError }
     readonly barrier: { readonly tag: number; readonly index: LogIndex }
-    /** So many commands, of so many bytes, have left the way between the threads. */
+    /** So many commands, with records of so many bytes, have left the way between the threads. */
     readonly proposalsTaken: { readonly count: number; readonly bytes: number }
     readonly event: { readonly name: string; readonly event: unknown }
     readonly log: {
