@@ -619,7 +619,7 @@ function checkCrossing(options: Checked<unknown, unknown, unknown, unknown>): vo
 
 const STAYS = 'no function of yours is called in the worker thread of thread'
 
-function checkRecipe(name: string, of: { readonly recipe?: Recipe }, such: string): void {
+function checkRecipe(name: string, of: { readonly recipe?: Recipe | undefined }, such: string): void {
   const { recipe } = of
   const remedy = `take ${such}, give it a recipe (docs/threads.md), or leave thread out`
   if (recipe === undefined || typeof recipe.module !== 'string' || typeof recipe.make !== 'string') {
@@ -627,8 +627,9 @@ function checkRecipe(name: string, of: { readonly recipe?: Recipe }, such: strin
   }
   try {
     structuredClone(recipe.options)
-  } catch (cause) {
-    fail(name, `was made with what cannot be copied to the worker thread of thread (${textOf(cause)}): ${remedy}`)
+  } catch {
+    // What it says of the value may hold a secret.
+    fail(name, `was made with what cannot be copied to the worker thread of thread, such as a function: ${remedy}`)
   }
 }
 

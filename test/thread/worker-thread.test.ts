@@ -290,7 +290,7 @@ test('what cannot cross to a thread is refused by its name, and leaves nothing b
     ['clock', { clock: { now: () => 1, wallNow: () => 1, setTimer: () => () => {}, defer: setImmediate } }],
     ['random', { random: () => 0.5 }],
     ['transport', { transport: tcp({ listen: address, random: () => 0.5 }) }],
-    ['transport', { transport: Object.assign(tcp({ listen: address }), { recipe: undefined }) }],
+    ['transport', { transport: Object.defineProperty(tcp({ listen: address }), 'recipe', { value: undefined }) }],
     ['storage', { storage: { name: 'mine', create: nativeStore().create } }],
     ['snapshotStorage', { snapshotStorage: { name: 'mine', create: () => ({}) } }],
     ['acceptPeerBoot', { acceptPeerBoot: new Proxy(['s1'], {}) }],

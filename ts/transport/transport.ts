@@ -127,7 +127,7 @@ export interface Transport {
    * How another one like it is made, for a server whose transport is to run in a worker thread (docs/threads.md): then
    * this one is never started. Without it such a server is refused.
    */
-  readonly recipe?: Recipe
+  readonly recipe?: Recipe | undefined
   /**
    * What is wrong with an address at which a peer is to be dialled, with the remedy; null when nothing is. Without it
    * every text is taken.

@@ -204,8 +204,11 @@ function spawn(id: string, workerData: WorkerData): Worker {
 function copied(arg: OpenArg): OpenArg {
   try {
     return structuredClone(arg)
-  } catch (cause) {
-    throw optionsError(`an option cannot be copied to the worker thread: ${textOf(cause)}; give plain data`, cause)
+  } catch {
+    // What it says of the value may hold a secret.
+    throw optionsError(
+      'an option cannot be copied to the worker thread, such as a function or a Proxy: give plain data',
+    )
   }
 }
 
@@ -228,5 +231,5 @@ function openArgOf(settings: GroupSettings, { abilities }: NearMachine): OpenArg
 }
 
 /** The options were checked: it has one. */
-const recipeOf = ({ recipe }: { readonly recipe?: Recipe }): Recipe =>
+const recipeOf = ({ recipe }: { readonly recipe?: Recipe | undefined }): Recipe =>
   recipe ?? { module: '', make: '', options: undefined }

@@ -67,7 +67,8 @@ export function tcp(options: TcpOptions): TcpTransport {
 
 /** Messages over TCP: one connection that each server dials to each peer, made anew when it breaks. */
 export class TcpTransport implements Transport, ConnectionOwner {
-  readonly recipe?: Recipe
+  /** With secrets in it, so it is shown to whoever asks for it by name alone. */
+  readonly #recipe: Recipe | undefined
   readonly #settings: TcpSettings
   readonly #stats: TcpStats = emptyStats()
   /** By peer. Invariant: nobody is in it but those that are dialled. */
@@ -98,8 +99,12 @@ export class TcpTransport implements Transport, ConnectionOwner {
 
   constructor(settings: TcpSettings, recipe?: Recipe) {
     this.#settings = settings
-    if (recipe !== undefined) this.recipe = recipe
+    this.#recipe = recipe
     this.#server = settings.sockets.server((socket) => this.#accept(socket))
+  }
+
+  get recipe(): Recipe | undefined {
+    return this.#recipe
   }
 
   addressFlaw(address: string): string | null {
