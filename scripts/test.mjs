@@ -106,7 +106,7 @@ async function runCargo() {
 }
 
 /**
- * Three lanes for two cores: a fifth of the time files wait, for disks and for time to pass. Integration files start
+ * Four lanes for two cores: half of the time files wait, for disks and for time to pass. Integration files start
  * processes and so take the machine: never two of them at once. What cargo has compiled, if it has, is one job more.
  */
 async function runFiles(pattern, how, cargo) {
@@ -130,7 +130,7 @@ async function runFiles(pattern, how, cargo) {
     }
   }
   const nextLight = () => light.shift()
-  await Promise.all([lane(() => heavy.shift() ?? light.shift()), lane(nextLight), lane(nextLight)])
+  await Promise.all([lane(() => heavy.shift() ?? light.shift()), lane(nextLight), lane(nextLight), lane(nextLight)])
 }
 
 /** Runs one file, adds to the totals, and returns what to print: one line, or everything when it failed. */
