@@ -109,6 +109,9 @@ export async function recover(world: World, options: RecoveryOptions = {}): Prom
     for (const server of reached()) checkRest(server, reached())
   }
   await comeToRest()
+  // A command whose caller has given up may still be on its way to whoever leads, who will write it.
+  await whatWasSentArrives(world, allowedMs)
+  await comeToRest()
   const leader = leaderIn(world, core)
   // An answer that comes again may be of long ago, and be taken for a refusal of what is on its way now: no transport
   // brings one, and what it costs is not counted. Nor is what is said because of it: the calm is as long as that takes.
@@ -156,6 +159,16 @@ async function leadsOn(
   if (leader.core?.role === 'follower' && leader.core.term === term && mayDoubt(world, paths)) return false
   if (!stays()) throw late(world, core, `the leader ${leader.id} of term ${term ?? 0} did not stay in the calm after`)
   return !isDoubted()
+}
+
+/** What is on its way to the leader by now. */
+async function whatWasSentArrives(world: World, allowedMs: number): Promise<void> {
+  const leader = leaderOf(world)
+  if (leader === null) return
+  const others = world.servers.filter((server) => server !== leader)
+  const backlogs = others.map((other) => world.network.backlogMs(other.address, leader.address))
+  const end = world.queue.now + Math.min(Math.max(0, ...backlogs), allowedMs)
+  await world.run(() => world.queue.now > end)
 }
 
 /**
