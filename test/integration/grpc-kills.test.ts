@@ -11,7 +11,8 @@ import * as assert from 'uvu/assert'
 import type { ServiceError } from '@grpc/grpc-js'
 import { freeAddresses } from '../../support/free-addresses.js'
 import { testUnless } from '../support/skip.js'
-import { hasOpenssl, makeCertificate, tlsCredentials } from '../grpc/certificates.js'
+import { noCertificates } from '../../support/certificates.js'
+import { makeCertificate, tlsCredentials } from '../grpc/certificates.js'
 import { ListClient, outcomeOf } from '../grpc/list-service.js'
 import { ProtoClient } from '../grpc/proto-client.js'
 import { pause, until } from '../support/until.js'
@@ -94,11 +95,9 @@ class Work {
 
 const test = suite('servers over gRPC that are killed')
 
-const missing = hasOpenssl ? null : 'openssl is not installed'
-
 testUnless(
   test,
-  missing,
+  noCertificates,
   'kill -9 of the leader under mutual TLS loses no confirmed command and doubles none',
   async () => {
     const processes = new Processes(await freeAddresses(3))

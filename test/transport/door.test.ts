@@ -64,6 +64,7 @@ test('what is behind the door stays there: a name that goes breaks the transport
       'PROTOCOL',
       'QUESTION_BYTES_MAX',
       'QuietLog',
+      'Strangers',
     ],
     ...['channelFrameFlaw', 'closedByPeer', 'commonFeatures', 'decodeFrame'],
     ...[

@@ -31,6 +31,8 @@ export type {
 export { messageFlaw } from '../core/message-check.js'
 export { notNew } from './not-new.js'
 export { QuietLog } from './quiet-log.js'
+export { Strangers } from './strangers.js'
+export type { Stranger } from './strangers.js'
 export {
   BOOT_UNPROVEN,
   closedByPeer,

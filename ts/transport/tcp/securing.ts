@@ -7,11 +7,10 @@
  */
 
 import type { Socket } from 'node:net'
-import { type CancelTimer, encodeRefusal, unauthenticated } from '../index.js'
+import { type CancelTimer, encodeRefusal, type Stranger, unauthenticated } from '../index.js'
 import { type Address, formatAddress } from './address.js'
 import { type ConnectionContext, FAREWELL_MS, MAGIC } from './connection.js'
 import { handshakeFlaw, NO_TLS } from './material.js'
-import type { Stranger } from './strangers.js'
 import { Trust } from './trust.js'
 import type { Turnstile } from './turnstile.js'
 

@@ -33,6 +33,8 @@ import {
   type ServerId,
   serverCloses,
   type Session,
+  type Stranger,
+  Strangers,
   type Transport,
   takesNoClients,
   type TransportHandlers,
@@ -46,7 +48,6 @@ import type { Material } from './material.js'
 import { type TcpOptions, tcpSettings, type TcpSettings } from './options.js'
 import { type Counted, emptyStats, type TcpStats } from './stats.js'
 import { Securing } from './securing.js'
-import { type Stranger, Strangers } from './strangers.js'
 import { Turnstile } from './turnstile.js'
 
 /**

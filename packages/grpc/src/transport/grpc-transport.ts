@@ -30,6 +30,7 @@ import {
   type ServerId,
   serverCloses,
   type Session,
+  Strangers,
   type Transport,
   type TransportHandlers,
 } from 'balsa-raft/transport'
@@ -40,7 +41,6 @@ import { Dialler, type DiallerContext } from './dialler.js'
 import { addressFlaw, grpcSettings, type GrpcSettings, type GrpcTransportOptions } from './options.js'
 import { ReachProbe } from './reach-probe.js'
 import { raftService } from './service.js'
-import { Strangers } from './strangers.js'
 
 /**
  * Connections that have not shaken hands may be as many as this from one address, or a quarter of all, if that is more.
